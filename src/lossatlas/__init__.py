@@ -1,0 +1,84 @@
+"""Charts of loss surfaces and races on them: probed, metered, and honest about their error.
+
+Names are imported on first use, so that `import lossatlas` and the command line do not wait for torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lossatlas._citation import citation as citation
+    from lossatlas._errors import LossAtlasError as LossAtlasError
+    from lossatlas._load import load as load
+    from lossatlas.chart import Chart as Chart
+    from lossatlas.chart import Line as Line
+    from lossatlas.chart import Plane as Plane
+    from lossatlas.chart import chart as chart
+    from lossatlas.lessons import lesson as lesson
+    from lossatlas.optimize import Optimizer as Optimizer
+    from lossatlas.optimize import optimizer as optimizer
+    from lossatlas.probe import Budget as Budget
+    from lossatlas.probe import Meter as Meter
+    from lossatlas.probe import Probe as Probe
+    from lossatlas.race import Race as Race
+    from lossatlas.race import race as race
+    from lossatlas.surface import Frame as Frame
+    from lossatlas.surface import Layout as Layout
+    from lossatlas.surface import NetworkSurface as NetworkSurface
+    from lossatlas.surface import Surface as Surface
+    from lossatlas.surface import landscapes as landscapes
+    from lossatlas.surface import load_checkpoint as load_checkpoint
+
+_HOMES = {
+    "Budget": "probe",
+    "Chart": "chart",
+    "Frame": "surface",
+    "Layout": "surface",
+    "Line": "chart",
+    "LossAtlasError": "_errors",
+    "Meter": "probe",
+    "NetworkSurface": "surface",
+    "Optimizer": "optimize",
+    "Plane": "chart",
+    "Probe": "probe",
+    "Race": "race",
+    "Surface": "surface",
+    "chart": "chart",
+    "citation": "_citation",
+    "landscapes": "surface",
+    "lesson": "lessons",
+    "load": "_load",
+    "load_checkpoint": "surface",
+    "optimizer": "optimize",
+    "race": "race",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOMES)
+
+
+class _Package(ModuleType):
+    """A package whose functions `chart` and `race` live in rooms of the same names.
+
+    Importing a room binds its module to the room's name here; where a public function bears that name, it wins.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOMES.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'lossatlas' has no attribute {name!r}")
+        value = getattr(import_module(f"lossatlas.{_HOMES[name]}"), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

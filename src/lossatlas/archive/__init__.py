@@ -1,0 +1,9 @@
+"""The archive: results to folders and back, arrays as safetensors and the rest as JSON, written all or nothing."""
+
+from lossatlas.archive._archive import kinds as kinds
+from lossatlas.archive._archive import load as load
+from lossatlas.archive._archive import read_json as read_json
+from lossatlas.archive._archive import save as save
+from lossatlas.archive._archive import write_json as write_json
+from lossatlas.archive._files import prepare as prepare
+from lossatlas.archive._files import write_text as write_text

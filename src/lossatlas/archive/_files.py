@@ -1,0 +1,132 @@
+"""Files that are there whole or not at all, and folders checked before the work whose result goes there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from lossatlas._errors import OutputError
+
+Location = str | os.PathLike[str]
+
+_REASONS = {
+    errno.EACCES: "there is no permission to write there",
+    errno.EPERM: "there is no permission to write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
+    errno.EEXIST: "a file of that name is in the way",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def prepare(folder: Location) -> Path:
+    """Make sure that a folder is there and can be written, before the work whose result goes there.
+
+    Returns:
+        Path: the folder.
+
+    Raises:
+        OutputError: saying what is in the way.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Only writing tells: permission bits say nothing about a read-only file system, a quota or root.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        raise _refusal(folder, error) from error
+    return folder
+
+
+def write_text(path: Location, text: str) -> Path:
+    """Write a text file as UTF-8, all or nothing, into a folder that is created if needed.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    path = Path(path)
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"the text for {str(path)!r} is not valid Unicode ({error}); expected text that can be written as UTF-8. "
+            "Replace the character."
+        ) from None
+    prepare(path.parent)
+    commit([(path, content)])
+    return path
+
+
+def commit(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Put files of one folder in place together, the last of them last; on any failure none of them.
+
+    Raises:
+        OutputError: if one cannot be written; earlier files of these names are then still there.
+    """
+    mark = uuid.uuid4().hex
+    with contextlib.ExitStack() as always:
+        try:
+            staged = []
+            for path, content in files:
+                temporary = path.with_name(f".{path.name}.{mark}.new")
+                always.callback(_remove, temporary)
+                with temporary.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                staged.append((temporary, path))
+            with contextlib.ExitStack() as undo:
+                for temporary, path in staged[:-1]:
+                    earlier = path.with_name(f".{path.name}.{mark}.old")
+                    if path.exists():
+                        path.replace(earlier)
+                        undo.callback(earlier.replace, path)
+                    else:
+                        undo.callback(_remove, path)
+                    temporary.replace(path)
+                temporary, path = staged[-1]
+                temporary.replace(path)
+                undo.pop_all()
+            for _, path in staged[:-1]:
+                _remove(path.with_name(f".{path.name}.{mark}.old"))
+        except (OSError, ValueError) as error:
+            raise _refusal(path, error) from error
+
+
+def read(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OutputError: if it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise OutputError(
+            f"there is no file {str(path)!r}; expected one that was saved by lossatlas. Check the folder and the kind."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot read {str(path)!r}: {error}. Check that it is a file you may read.") from error
+
+
+def _remove(path: Path) -> None:
+    # A leftover must not hide the error that is being reported.
+    with contextlib.suppress(OSError, ValueError):
+        path.unlink(missing_ok=True)
+
+
+def _refusal(path: Path, error: OSError | ValueError) -> OutputError:
+    reason = _REASONS.get(getattr(error, "errno", None) or 0, str(error))
+    return OutputError(
+        f"cannot write {str(path)!r}: {reason}; expected a folder that exists or can be created, with room and "
+        "permission to write. Nothing was written; choose another folder."
+    )

@@ -1,0 +1,212 @@
+"""The result of charting: a field of losses on a plane or line, what it cost, and what it can be trusted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas import archive
+from lossatlas._errors import InputError
+
+if TYPE_CHECKING:
+    from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
+
+KIND = "chart"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far the field is from the surface it shows.
+
+    An exact chart evaluates every cell: its error is zero by construction and nothing was held out to measure it.
+
+    Attributes:
+        rms: root mean square error, in units of the loss.
+        interval: 95 % interval of it.
+        worst: the largest error seen.
+        probes: held-out points behind these figures.
+        exact: whether every cell was evaluated.
+    """
+
+    rms: float = 0.0
+    interval: tuple[float, float] = (0.0, 0.0)
+    worst: float = 0.0
+    probes: int = 0
+    exact: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """Losses on a grid over a plane or line of a surface.
+
+    Attributes:
+        alpha: (nx,) coordinates along direction 1.
+        beta: (ny,) coordinates along direction 2; on a line one zero.
+        loss: (ny, nx) float64; loss[j, i] = L(origin + alpha[i]·d₁ + beta[j]·d₂). Non-finite losses are kept.
+        extras: further channels of the same shape, for example ``accuracy``.
+        labels: of the axes, with units.
+        title: the surface's name.
+        certificate: how far the field may be off.
+        meter: what was asked for it.
+        provenance: surface, plane, versions and settings, plain JSON values.
+        status: ``complete``, or ``interrupted`` with the missing cells NaN.
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    loss: np.ndarray
+    extras: dict[str, np.ndarray]
+    labels: tuple[str, ...]
+    title: str
+    certificate: Certificate
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str = "complete"
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Share of examples classified right, (ny, nx).
+
+        Raises:
+            InputError: if the loss is not a classification loss.
+        """
+        if "accuracy" not in self.extras:
+            raise InputError(
+                "this chart has no accuracy: its loss is not a known classification loss on class numbers. Use "
+                "cross_entropy or nll with integer targets of shape (n,)."
+            )
+        return self.extras["accuracy"]
+
+    @property
+    def holes(self) -> int:
+        """Cells whose loss is not finite; they are drawn as holes."""
+        return int((~np.isfinite(self.loss)).sum())
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it has one coordinate only."""
+        return len(self.labels) == 1
+
+    @property
+    def center(self) -> float | None:
+        """The loss at the origin, or None where the grid does not hit it."""
+        i, j = np.flatnonzero(self.alpha == 0), np.flatnonzero(self.beta == 0)
+        return float(self.loss[j[0], i[0]]) if len(i) and len(j) else None
+
+    def reading(self) -> list[str]:
+        """What the record says of the picture, in sentences."""
+        finite = np.isfinite(self.loss)
+        size = f"{self.loss.size:,} cells"
+        if not finite.any():
+            return [f"none of the {size} has a finite loss"]
+        low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
+        says = [f"{size}, loss from {low:.4g} to {high:.4g}"]
+        center = self.center
+        if center is not None and np.isfinite(center):
+            if low < center:
+                j, i = np.unravel_index(np.nanargmin(np.where(finite, self.loss, np.nan)), self.loss.shape)
+                where = f"α = {self.alpha[i]:.3g}" + ("" if self.is_line else f", β = {self.beta[j]:.3g}")
+                says.append(f"the center ({center:.4g}) is not the lowest point: {low:.4g} at {where}")
+            else:
+                says.append(f"the center is the lowest cell ({center:.4g})")
+        if self.holes:
+            says.append(f"{self.holes:,} of {size} are not finite and drawn as holes")
+        dimension = self.provenance.get("surface", {}).get("dimension")
+        if dimension is not None and dimension > len(self.labels):
+            says.append(f"this is a slice with {len(self.labels)} of {dimension:,} directions, not the surface itself")
+        return says
+
+    def plot(self, ax: Any = None, *, channel: str = "loss") -> FieldDisplay | ProfileDisplay:
+        """Contours over the plane, or the profile along the line.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            channel: ``loss``, or a name in `extras`.
+        """
+        if self.is_line:
+            from lossatlas.draw import ProfileDisplay
+
+            return ProfileDisplay(self.alpha, self._channel(channel)[0], xlabel=self.labels[0], ylabel=channel).plot(ax)
+        return self.display(channel).plot(ax)
+
+    def plot_relief(self, ax: Any = None) -> ReliefDisplay:
+        """The same field as a surface in three dimensions."""
+        from lossatlas.draw import ReliefDisplay
+
+        return ReliefDisplay(
+            self.alpha, self.beta, self.loss, xlabel=self.labels[0], ylabel=self.labels[1], title=self.title
+        ).plot(ax)
+
+    def display(self, channel: str = "loss") -> FieldDisplay:
+        """The field as a display that is not drawn yet."""
+        from lossatlas.draw import FieldDisplay
+
+        return FieldDisplay(
+            self.alpha,
+            self.beta,
+            self._channel(channel),
+            xlabel=self.labels[0],
+            ylabel=self.labels[1],
+            zlabel=channel,
+            title=self.title,
+            center=(0.0, 0.0),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        return {
+            "title": self.title,
+            "labels": list(self.labels),
+            "status": self.status,
+            "cells": int(self.loss.size),
+            "holes": self.holes,
+            "center": self.center,
+            "reading": self.reading(),
+            "certificate": {
+                "rms": self.certificate.rms,
+                "interval": list(self.certificate.interval),
+                "worst": self.certificate.worst,
+                "probes": self.certificate.probes,
+                "exact": self.certificate.exact,
+            },
+            "meter": self.meter,
+            "provenance": self.provenance,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the chart into a folder: `chart.json` and `chart.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {"alpha": self.alpha, "beta": self.beta, "loss": self.loss}
+        return archive.save(folder, KIND, {**arrays, **{f"extras/{k}": v for k, v in self.extras.items()}}, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
+        """The chart that was saved."""
+        certificate = {**record["certificate"], "interval": tuple(record["certificate"]["interval"])}
+        return cls(
+            arrays["alpha"],
+            arrays["beta"],
+            arrays["loss"],
+            {k.removeprefix("extras/"): v for k, v in arrays.items() if k.startswith("extras/")},
+            tuple(record["labels"]),
+            record["title"],
+            Certificate(**certificate),
+            record["meter"],
+            record["provenance"],
+            record["status"],
+        )
+
+    def _channel(self, channel: str) -> np.ndarray:
+        return self.loss if channel == "loss" else self.extras[channel]
+
+    def _repr_html_(self) -> str:
+        import html
+
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading())
+        return f"<p><b>{html.escape(self.title)}</b></p><ul>{items}</ul>"

@@ -1,0 +1,3 @@
+"""The commands."""
+
+from lossatlas.cli._main import main as main

@@ -1,0 +1,57 @@
+"""`lossatlas dimension`: where a loss surface lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("dimension", short_help="In how many dimensions a loss surface lives.")
+@click.argument("names", nargs=-1)
+@click.option("--model", metavar="FILE.py:FUNCTION", help="Your own network; built on the meta device where it can be, so it need not fit in memory.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts into this file.")
+def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -> None:
+    """In how many dimensions a loss surface lives: parameters + 1.
+
+    NAMES are standard models; without any (and without --model) the whole table is printed. Every count is made from
+    the published configuration, on tensors that hold no memory.
+
+    \b
+      lossatlas dimension resnet50
+      lossatlas dimension gpt3
+      lossatlas dimension --model my.py:make_model
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from lossatlas import archive
+    from lossatlas.cli._user import function
+    from lossatlas.surface import count, standard, standard_dimension
+
+    found = []
+    if model is not None:
+        import torch
+
+        make = function(model, "--model")
+        try:
+            with torch.device("meta"):
+                module = make()
+        except Exception:
+            # A function that computes with its tensors, or loads weights, needs real ones.
+            module = make()
+        found.append(count(module))
+    wanted = names or (() if model is not None else tuple(standard))
+    found += [standard_dimension(name) for name in wanted]
+    table = Table(title="Where the graph of the loss lives", title_justify="left")
+    for k, column in enumerate(("model", "parameters N", "dimensions N + 1", "note")):
+        table.add_column(column, justify="right" if k in (1, 2) else "left", overflow="fold")
+    for one in found:
+        table.add_row(one.name, f"{one.parameters:,}", f"{one.surface:,}", one.note)
+    Console(width=None if Console().is_terminal else 140).print(table)
+    if json_file is not None:
+        rows = [
+            {"name": d.name, "parameters": d.parameters, "dimensions": d.surface, "frozen": d.frozen, "note": d.note}
+            for d in found
+        ]
+        archive.write_json(json_file, {"kind": "dimension", "models": rows})

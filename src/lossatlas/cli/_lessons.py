@@ -1,0 +1,50 @@
+"""`lossatlas lessons`: claims put to the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("lessons", short_help="Put the claims of the textbook to the test.")
+@click.argument("ids", nargs=-1)
+@click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the evidence as JSON, one file a lesson.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence into this file.")
+def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
+    """Put claims to the test: each lesson prints its claim, runs, and says what came out.
+
+    Without IDS the lessons are listed. Verdicts are "supported", "not supported here" or "depends", from the numbers
+    of the run, with intervals where chance is involved, and what it cost in queries.
+
+    \b
+      lossatlas lessons
+      lossatlas lessons A1 C1
+      lossatlas lessons C3 --runs 1000
+    """
+    from rich.console import Console
+
+    from lossatlas import archive
+    from lossatlas._errors import InputError
+    from lossatlas.lessons import catalog, lesson
+
+    if runs is not None and runs < 1:
+        raise InputError(f"got --runs {runs}; expected at least 1.")
+    if out is not None:
+        archive.prepare(out)
+    if not ids:
+        for one in catalog.values():
+            click.echo(f"{one.id}  {one.claim}")
+        return
+    console = Console(width=None if Console().is_terminal else 140)
+    records = []
+    for one in [lesson(name) for name in ids]:
+        evidence = one.run(runs=runs, seed=seed)
+        console.print(evidence)
+        records.append(evidence.record())
+        if out is not None:
+            archive.write_json(out / f"lesson-{one.id}.json", evidence.record())
+    if json_file is not None:
+        archive.write_json(json_file, {"kind": "lessons", "lessons": records})

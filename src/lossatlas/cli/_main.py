@@ -1,0 +1,85 @@
+"""`lossatlas`: the commands, each imported when it is called, so that --help does not wait for torch."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import final
+
+import click
+
+from lossatlas._errors import LossAtlasError
+
+_COMMANDS = {
+    "tour": "Train a small network, chart it, race optimizers, and write one page about it.",
+    "race": "Race optimizers on a landscape, every query billed.",
+    "chart": "Chart the loss surface around your own network.",
+    "dimension": "In how many dimensions a loss surface lives.",
+    "lessons": "Put the claims of the textbook to the test.",
+}
+
+
+@final
+class _Rooms(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"lossatlas.cli._{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint} Commands: {', '.join(_COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Rooms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lossatlas")
+def group() -> None:
+    """Charts of loss surfaces, and races on them.
+
+    A loss surface is fixed as soon as model, loss and data are: nothing builds it, everything probes it. These
+    commands probe it for you, say what they asked, and what the answer is worth.
+
+    \b
+      lossatlas tour --out atlas
+      lossatlas chart --model my.py:make_model --data my.py:make_data --loss cross_entropy --out DIR
+      lossatlas race four-wells --optimizers gd,momentum,annealing,restart --runs 1000
+
+    Exit codes: 0 done, 2 the input does not fit (one paragraph says what, and what to do), 130 interrupted.
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; errors of ours become one paragraph and exit code 2."""
+    # Tables and messages hold Greek letters and bars: a terminal of another encoding shows replacements, not a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = group.main(args=args, standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except LossAtlasError as error:
+        click.echo(f"lossatlas: {error}", err=True)
+        code = 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("lossatlas: interrupted; nothing half-written was left behind.", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

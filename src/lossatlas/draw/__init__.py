@@ -1,0 +1,21 @@
+"""Displays of plain arrays: what every other room hands its numbers to when a picture is wanted."""
+
+from lossatlas.draw._bars import BarsDisplay
+from lossatlas.draw._curves import CurvesDisplay
+from lossatlas.draw._display import Display
+from lossatlas.draw._field import FieldDisplay
+from lossatlas.draw._palette import colors
+from lossatlas.draw._paths import PathsDisplay
+from lossatlas.draw._profile import ProfileDisplay
+from lossatlas.draw._relief import ReliefDisplay
+
+__all__ = [
+    "BarsDisplay",
+    "CurvesDisplay",
+    "Display",
+    "FieldDisplay",
+    "PathsDisplay",
+    "ProfileDisplay",
+    "ReliefDisplay",
+    "colors",
+]

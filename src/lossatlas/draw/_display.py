@@ -1,0 +1,130 @@
+"""What all displays share: a figure of their own or the caller's axes, and a file written whole or not at all.
+
+A figure made here never passes through pyplot, so none is left open, no backend is chosen and no window appears.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lossatlas._errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+WIDTH = 6.5  # inches: the text width of a page
+
+# A date in the file would make two saves of the same picture differ.
+_UNDATED: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+@dataclass(eq=False)
+class Display(ABC):
+    """Arrays that can be drawn, as often and in as many styles as wanted.
+
+    Attributes:
+        ax_: the axes last drawn on; there after ``plot``.
+        figure_: the figure they belong to.
+    """
+
+    ax_: Axes = field(init=False, repr=False)
+    figure_: Figure = field(init=False, repr=False)
+
+    @abstractmethod
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw on ``ax``, or on a new figure when there is none; never shows it."""
+
+    def render(self, kind: str = "png", *, dpi: float = 150) -> bytes:
+        """The picture as the bytes of a file; drawn first if it was not yet.
+
+        Args:
+            kind: ``"png"``, ``"pdf"`` or ``"svg"``.
+            dpi: dots per inch, for the parts that are made of dots.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            OutputError: a kind of file that is not among the three.
+        """
+        import matplotlib as mpl
+
+        if kind not in _UNDATED:
+            raise OutputError(f"a picture cannot be written as {kind!r}; use one of {', '.join(_UNDATED)}.")
+        if not hasattr(self, "figure_"):
+            self.plot()
+        buffer = io.BytesIO()
+        with mpl.rc_context({"svg.hashsalt": "lossatlas", "pdf.fonttype": 42}):
+            self.figure_.savefig(buffer, format=kind, dpi=dpi, metadata=_UNDATED[kind])
+        return buffer.getvalue()
+
+    def save(self, path: str | Path, dpi: float = 150) -> Path:
+        """Write the picture to a file, complete or not at all; folders on the way are made.
+
+        Args:
+            path: where to; its ending (png, pdf or svg) decides the kind.
+            dpi: dots per inch.
+
+        Returns:
+            The path written.
+
+        Raises:
+            OutputError: another ending, or a place that cannot be written.
+        """
+        target = Path(path)
+        content = self.render(target.suffix.lower().removeprefix("."), dpi=dpi)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.write_bytes(content)
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the picture cannot be written to {str(target)!r}: {error.strerror or error}. "
+                "Give a path in a folder that can be written."
+            ) from error
+        return target
+
+    def _repr_png_(self) -> bytes:
+        return self.render("png", dpi=110)
+
+    def _open(self, ax: Axes | None, height: float, *, projection: str | None = None) -> Axes:
+        """Remember the axes to draw on; a new figure of page width when none are given."""
+        if ax is None:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+            FigureCanvasAgg(figure)
+            figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+            ax = figure.add_subplot(projection=projection)
+        self.ax_ = ax
+        self.figure_ = ax.figure.figure
+        return ax
+
+
+def array(name: str, values: ArrayLike, ndim: int = 1, shape: tuple[int, ...] | None = None) -> Array:
+    """The values as float64 of the given rank or shape, or an InputError that names them."""
+    try:
+        result = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is not an array of numbers: {error}. Give a plain numeric array.") from error
+    if shape is not None and result.shape != shape:
+        raise InputError(f"{name} has shape {result.shape}, expected {shape}.")
+    if result.ndim != ndim:
+        raise InputError(f"{name} has {result.ndim} axes (shape {result.shape}), expected {ndim}.")
+    return result

@@ -1,0 +1,170 @@
+"""A field seen from above: filled contours with numbers on the lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from lossatlas.draw import _surround
+from lossatlas.draw._display import Array
+from lossatlas.draw._grid import GridDisplay
+from lossatlas.draw._labels import label_lines
+from lossatlas.draw._levels import Levels, Scale, scale_of
+from lossatlas.draw._palette import ground
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.contour import QuadContourSet
+
+HOLE = {"facecolor": "0.88", "edgecolor": "0.6", "hatch": "////", "linewidth": 0.0}
+
+
+@dataclass(eq=False)
+class FieldDisplay(GridDisplay):
+    """A field as a contour map; its arguments are those of a ``GridDisplay``.
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = np.linspace(-2, 2, 31), np.linspace(-1, 1, 21)
+        >>> field = FieldDisplay(x, y, x**2 + y[:, None] ** 2, xlabel="a", ylabel="b")
+        >>> field.plot(levels="linear").ax_.get_xlabel()
+        'a'
+    """
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        levels: Levels = "auto",
+        cmap: str | Colormap | None = None,
+        equal: bool | None = None,
+        numbers: bool = True,
+    ) -> Self:
+        """Draw the map.
+
+        Args:
+            ax: where; a new figure of page width when left out.
+            levels: ``"auto"``, ``"linear"``, ``"log"``, ``"quantile"`` or the levels themselves.
+            cmap: a matplotlib color map; left out, a light viridis on which ink can be read.
+            equal: whether both axes get the same scale; decided from units and spans when left out.
+            numbers: whether the lines carry their level.
+
+        Returns:
+            This display, with ``ax_`` and ``figure_`` set.
+
+        Raises:
+            InputError: unknown levels or color map.
+        """
+        scale = scale_of(self.z, levels)
+        lines = self._ground(ax, scale, ground(cmap, 0.25), equal)
+        marks = self._marks()
+        self._finish(ax is None, scale, lines if numbers else None, marks, [], [])
+        return self
+
+    def _ground(self, ax: Axes | None, scale: Scale, cmap: Colormap, equal: bool | None) -> QuadContourSet | None:
+        """Fill the axes; the lines are returned, to be labeled when the layout stands."""
+        equal = self.same_units() if equal is None else equal
+        own = self._open(ax, 9.0 if equal else 4.4)
+        own.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
+        _surround.dress(own, self.xlabel, self.ylabel, self.title)
+        _surround.thousands(own.xaxis)
+        _surround.thousands(own.yaxis)
+        if equal:
+            own.set_aspect("equal")
+        if self.holes:
+            from matplotlib.patches import Rectangle
+
+            hatched = Rectangle((self.x[0], self.y[0]), *self.spans, zorder=0.5, **HOLE)  # type: ignore[arg-type]
+            hatched.set_gid("holes")
+            own.add_patch(hatched)
+        if scale.kind == "empty":
+            return None
+        filled = own.contourf(
+            self.x,
+            self.y,
+            self.masked,
+            levels=scale.levels,
+            cmap=cmap,
+            norm=scale.norm(cmap.N),
+            extend=scale.extend,
+            zorder=1,
+        )
+        filled.set_edgecolor("face")
+        filled.set_linewidth(0.2)
+        side = own.inset_axes((1.025, 0.0, 0.035, 1.0))
+        shown = scale.levels[:: 1 + len(scale.levels) // 16]
+        bar = own.figure.colorbar(filled, cax=side, ticks=shown if scale.kind != "constant" else [scale.low])
+        bar.ax.minorticks_off()
+        bar.ax.yaxis.set_major_formatter(scale.text)
+        bar.ax.tick_params(labelsize=_surround.TICK)
+        bar.set_label(self.zlabel, fontsize=_surround.LABEL)
+        bar.outline.set_linewidth(0.6)
+        if not scale.inner.size:
+            return None
+        return own.contour(
+            self.x, self.y, self.masked, levels=scale.inner, colors="0.15", linewidths=0.45, alpha=0.55, zorder=2
+        )
+
+    def _marks(self) -> Array:
+        """Put in the wells and the center; their places are returned, for labels to keep away."""
+        from matplotlib import patheffects
+
+        halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+        places = []
+        marks = [(name, x, y, "*" if "global" in name.lower() else "v") for name, x, y in self.wells]
+        if self.center is not None:
+            marks.append(("", *self.center, "+"))
+        for name, x, y, marker in marks:
+            if not self.inside(np.array([x, y])):
+                continue
+            places.append((x, y))
+            if marker == "+":
+                for width, color in ((3.0, "white"), (1.3, "0.1")):
+                    self.ax_.plot(x, y, "+", ms=9 + width / 2, mew=width, color=color, zorder=6)
+            else:
+                size = 12 if marker == "*" else 6.0
+                self.ax_.plot(x, y, marker, ms=size, mfc="white", mec="0.1", mew=0.9, zorder=5.2)
+            right = x > self.x[0] + 0.75 * self.spans[0]
+            high = y > self.y[0] + 0.9 * self.spans[1]
+            label = self.ax_.annotate(
+                name or "center",
+                (x, y),
+                (-6 if right else 6, -6 if high else 5),
+                textcoords="offset points",
+                fontsize=_surround.TICK,
+                ha="right" if right else "left",
+                va="top" if high else "baseline",
+                zorder=7,
+            )
+            label.set_path_effects([*halo])
+            steps = np.linspace(0, 1, 4) * (0.012 * len(name or "center") * self.spans[0])
+            places += [(x - step if right else x + step, y) for step in steps]
+        return np.array(places, dtype=np.float64).reshape(-1, 2)
+
+    def _finish(
+        self,
+        own: bool,
+        scale: Scale,
+        lines: QuadContourSet | None,
+        avoid: Array,
+        handles: list[Artist],
+        notes: list[str],
+    ) -> None:
+        """Legend, small print, and last the numbers on the lines."""
+        _surround.settle(self.ax_)
+        away = [name for name, x, y in self.wells if not self.inside(np.array([x, y]))]
+        if self.center is not None and not self.inside(np.array(self.center)):
+            away.append("center")
+        beyond = [f"Outside the box: {', '.join(away)}"] if away else []
+        legend = _surround.legend_below(self.ax_, handles)
+        _surround.footnote(self.ax_, [*notes, *self.remarks(scale), *beyond, self.note or ""], under=legend)
+        if own:
+            _surround.trim(self.figure_)
+        else:
+            _surround.settle(self.ax_)
+        if lines is not None:
+            label_lines(self.ax_, lines, scale, avoid)

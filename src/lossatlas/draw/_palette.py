@@ -1,0 +1,88 @@
+"""Colors that stay apart for color-blind eyes and in gray print, and stay with their name."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossatlas._errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+# Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without yellow: it vanishes on white and on high ground.
+COLORS = ("#D55E00", "#0072B2", "#000000", "#CC79A7", "#E69F00", "#009E73", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "P", "X", "p", "<", "h", ">")
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How one name is drawn, in every picture."""
+
+    color: str
+    marker: str
+    dashes: Any
+
+
+def strokes(names: Iterable[str], palette: dict[str, str] | None = None) -> dict[str, Stroke]:
+    """A stroke for every name; does not depend on the order of the names.
+
+    A name asks for the slot its checksum points to and takes the next free one, so that a name added or left out
+    moves few others. Past seven names, colors come back with other dashes.
+    """
+    wanted = list(dict.fromkeys(names))
+    free = list(range(len(COLORS) * -(-max(len(wanted), 1) // len(COLORS))))
+    slots: dict[str, int] = {}
+    for name in sorted(wanted):
+        first = zlib.crc32(name.encode()) % len(COLORS)
+        slots[name] = min(free, key=lambda slot: (slot // len(COLORS), (slot - first) % len(COLORS)))
+        free.remove(slots[name])
+    return {
+        name: Stroke(
+            (palette or {}).get(name, COLORS[slots[name] % len(COLORS)]),
+            MARKERS[slots[name] % len(MARKERS)],
+            DASHES[slots[name] // len(COLORS) % len(DASHES)],
+        )
+        for name in wanted
+    }
+
+
+def colors(names: Iterable[str]) -> dict[str, str]:
+    """A color for every name: the same one in every display, whatever the order of the names.
+
+    To keep colors in pictures that show only some of the names, call this once with all of them and hand
+    the result to ``plot(palette=...)``.
+
+    Args:
+        names: what is to be told apart.
+
+    Returns:
+        Name to ``"#RRGGBB"``, in the order given. Past seven names colors repeat; displays then vary the dashes.
+
+    Example:
+        >>> colors(["SGD", "Adam"]) == colors(["Adam", "SGD"])
+        True
+    """
+    return {name: stroke.color for name, stroke in strokes(names).items()}
+
+
+def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
+    """The color map of a field, mixed with white so that ink on it can be read.
+
+    Mixing with white keeps the lightness of a perceptual map monotone.
+    """
+    import matplotlib as mpl
+    from matplotlib.colors import Colormap, ListedColormap
+
+    if isinstance(cmap, Colormap):
+        return cmap
+    try:
+        base = mpl.colormaps[cmap or "viridis"]
+    except KeyError as error:
+        raise InputError(f"there is no color map {cmap!r}; use a matplotlib name such as 'cividis'.") from error
+    table = base(range(base.N)) if base.N == 256 else base([i / 255 for i in range(256)])
+    table[:, :3] = table[:, :3] * (1 - lighten) + lighten
+    return ListedColormap(table, name=f"{base.name}+{lighten:g}")

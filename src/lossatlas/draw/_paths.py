@@ -1,0 +1,161 @@
+"""Trajectories on a contour map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import field as attribute
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lossatlas._errors import InputError
+from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._field import FieldDisplay
+from lossatlas.draw._levels import Levels, scale_of
+from lossatlas.draw._palette import Stroke, ground, strokes
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+
+@dataclass(eq=False)
+class PathsDisplay(Display):
+    """Paths over the field they walked on.
+
+    Args:
+        field: the map below.
+        paths: name to a (T, 2) array of (x, y), or to a list of such arrays; rows that are not finite break the line.
+        finals: name to the point that run reports, where this is not the last of its path (the best one seen, say).
+        title: a line above; that of the field when left out.
+        note: a sentence of small print, before that of the field.
+
+    Raises:
+        InputError: a path that is not (T, 2), or the final point of a name without path.
+    """
+
+    field: FieldDisplay
+    paths: Mapping[str, ArrayLike | Sequence[ArrayLike]]
+    _: KW_ONLY
+    finals: Mapping[str, tuple[float, float]] | None = None
+    title: str | None = None
+    note: str | None = None
+    pieces: dict[str, list[Array]] = attribute(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.pieces = {name: _pieces(name, path) for name, path in self.paths.items()}
+        strangers = sorted(set(self.finals or {}) - set(self.paths))
+        if strangers:
+            raise InputError(f"finals names {', '.join(strangers)}, which have no path; name paths only.")
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """How many points of each path lie outside the box of the field."""
+        return {name: int(sum((~self.field.inside(p)).sum() for p in self._finite(name))) for name in self.pieces}
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        levels: Levels = "auto",
+        cmap: str | Colormap | None = None,
+        equal: bool | None = None,
+        numbers: bool = True,
+        palette: dict[str, str] | None = None,
+        linewidth: float = 1.4,
+    ) -> Self:
+        """Draw the field and the paths on it.
+
+        Args:
+            ax: where; a new figure of page width when left out.
+            levels: those of the field.
+            cmap: that of the field.
+            equal: whether both axes get the same scale.
+            numbers: whether the contour lines carry their level.
+            palette: name to color; from ``colors`` when left out.
+            linewidth: of the paths, in points.
+
+        Returns:
+            This display, with ``ax_`` and ``figure_`` set.
+
+        Raises:
+            InputError: unknown levels or color map.
+        """
+        base = replace(self.field, title=self.title or self.field.title)
+        scale = scale_of(base.z, levels)
+        lines = base._ground(ax, scale, ground(cmap, 0.45), equal)
+        self.ax_, self.figure_ = base.ax_, base.figure_
+        handles = [
+            self._path(name, stroke, linewidth, rank)
+            for rank, (name, stroke) in enumerate(strokes(self.pieces, palette).items())
+        ]
+        handles += self._starts()
+        marks = base._marks()
+        walked = [piece[base.inside(piece)] for name in self.pieces for piece in self._finite(name)]
+        walked = [piece[:: max(1, len(piece) // 400)] for piece in walked]
+        base._finish(
+            ax is None, scale, lines if numbers else None, np.concatenate([marks, *walked]), handles, self._notes()
+        )
+        return self
+
+    def _finite(self, name: str) -> list[Array]:
+        return [piece[np.isfinite(piece).all(axis=1)] for piece in self.pieces[name]]
+
+    def _path(self, name: str, stroke: Stroke, linewidth: float, rank: int) -> Artist:
+        """One name: a white casing, the line, and a marker where it ends; the entry for the legend is returned."""
+        from matplotlib.lines import Line2D
+
+        low = np.array([self.field.x[0], self.field.y[0]])
+        reach = 1e6 * np.array(self.field.spans)  # far enough away to be off the picture, near enough to be drawn
+        for piece in self.pieces[name]:
+            seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
+            self.ax_.plot(*seen, color="white", lw=linewidth + 1.6, alpha=0.85, zorder=3, solid_capstyle="round")
+            self.ax_.plot(*seen, color=stroke.color, lw=linewidth, ls=stroke.dashes, zorder=4 + 0.01 * rank)
+        marker: dict[str, Any] = {"marker": stroke.marker, "mfc": stroke.color, "mec": "white", "mew": 0.9, "ms": 7.5}
+        for end in self._ends(name):
+            self.ax_.plot(*end, ls="none", zorder=5.5, **marker)
+        return Line2D([], [], color=stroke.color, lw=linewidth, ls=stroke.dashes, label=name, **marker)
+
+    def _ends(self, name: str) -> list[Array]:
+        if name in (self.finals or {}):
+            ends = [np.asarray((self.finals or {})[name], dtype=np.float64)]
+        else:
+            ends = [piece[-1] for piece in self._finite(name) if len(piece)]
+        return [end for end in ends if self.field.inside(end)]
+
+    def _starts(self) -> list[Artist]:
+        from matplotlib.lines import Line2D
+
+        first = [piece[0] for name in self.pieces for piece in self._finite(name) if len(piece)]
+        places = np.unique(np.array(first).reshape(-1, 2), axis=0)
+        places = places[self.field.inside(places)]
+        if not len(places):
+            return []
+        style: dict[str, Any] = {"marker": "o", "mfc": "white", "mec": "black", "mew": 1.5, "ms": 6.5, "ls": "none"}
+        self.ax_.plot(*places.T, zorder=5.8, **style)
+        return [Line2D([], [], label="start", **style)]
+
+    def _notes(self) -> list[str]:
+        notes = [self.note or ""]
+        left = {name: count for name, count in self.outside.items() if count}
+        if left:
+            each = ", ".join(f"{name} ({count:,})" for name, count in left.items())
+            notes.append(f"Points outside the box, not shown: {each}")
+        unseen = [name for name in self.finals or {} if not self._ends(name)]
+        if unseen:
+            notes.append(f"Final point outside the box: {', '.join(unseen)}")
+        return notes
+
+
+def _pieces(name: str, path: ArrayLike | Sequence[ArrayLike]) -> list[Array]:
+    """The arrays of one name, whether one or several were given."""
+    several = isinstance(path, list | tuple) and len(path) > 0 and np.ndim(path[0]) == 2
+    parts: Any = path if several else [path]
+    arrays = [array(f"path {name!r}", part, 2) for part in parts]
+    for part in arrays:
+        if part.shape[1] != 2:
+            raise InputError(f"path {name!r} has shape {part.shape}, expected (steps, 2).")
+    return arrays

@@ -1,0 +1,126 @@
+"""A one-dimensional slice of a surface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+
+from lossatlas._errors import InputError
+from lossatlas.draw import _surround
+from lossatlas.draw._display import Array, Display, array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(eq=False)
+class ProfileDisplay(Display):
+    """Values along a line, with a band where there is an interval.
+
+    Args:
+        t: (n,) coordinates along the line, increasing.
+        y: (n,) values; anything not finite is a gap.
+        low: (n,) lower ends of the interval.
+        high: (n,) upper ends of the interval.
+        xlabel: with its unit.
+        ylabel: with its unit.
+        marks: (label, t) of places to point out.
+        title: a line above.
+        note: a sentence of small print.
+
+    Raises:
+        InputError: shapes that do not fit, or only one end of the interval.
+    """
+
+    t: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+    xlabel: str = field(default="t", kw_only=True)
+    ylabel: str = field(default="loss", kw_only=True)
+    marks: Sequence[tuple[str, float]] = field(default=(), kw_only=True)
+    title: str | None = field(default=None, kw_only=True)
+    note: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.t = array("t", self.t)
+        self.y = array("y", self.y, 1, self.t.shape)
+        if not np.all(np.isfinite(self.t)) or np.any(np.diff(self.t) <= 0):
+            raise InputError("t is not increasing; give finite coordinates in order.")
+        if (self.low is None) != (self.high is None):
+            raise InputError("only one of low and high was given; give both or neither.")
+        if self.low is not None and self.high is not None:
+            self.low = array("low", self.low, 1, self.t.shape)
+            self.high = array("high", self.high, 1, self.t.shape)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        color: str = "#0072B2",
+        yscale: Literal["linear", "log"] = "linear",
+    ) -> Self:
+        """Draw the profile.
+
+        Args:
+            ax: where; a new figure of page width when left out.
+            color: of the line and its band.
+            yscale: ``"linear"`` or ``"log"``.
+
+        Returns:
+            This display, with ``ax_`` and ``figure_`` set.
+
+        Raises:
+            InputError: a logarithmic scale for values that are not positive.
+        """
+        finite = np.isfinite(self.y)
+        if yscale == "log" and np.any(self.y[finite] <= 0):
+            raise InputError("yscale is 'log' but some values are not positive; use 'linear'.")
+        axes = self._open(ax, 3.3)
+        axes.set_yscale(yscale)
+        _surround.dress(axes, self.xlabel, self.ylabel, self.title)
+        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if self.low is not None and self.high is not None:
+            axes.fill_between(self.t, self.low, self.high, color=color, alpha=0.2, linewidth=0, zorder=2)
+        axes.plot(self.t, np.where(finite, self.y, np.nan), color=color, lw=1.6, zorder=3)
+        lone = finite & ~np.append(finite[1:], False) & ~np.append(False, finite[:-1])
+        axes.plot(self.t[lone], self.y[lone], ".", color=color, ms=4, zorder=3)
+        for start, stop in self._gaps(finite):
+            axes.axvspan(start, stop, facecolor="0.9", edgecolor="0.65", hatch="////", linewidth=0, zorder=1)
+        if len(self.t) > 1:
+            axes.set_xlim(self.t[0], self.t[-1])
+        self._mark(axes)
+        _surround.thousands(axes.xaxis)
+        (_surround.thousands if yscale == "linear" else _surround.decades)(axes.yaxis)
+        _surround.settle(axes)
+        missing = int((~finite).sum())
+        gap = f"{missing:,} of {finite.size:,} points not finite, drawn as gaps" if missing else ""
+        _surround.footnote(axes, [gap, self.note or ""])
+        return self
+
+    def _gaps(self, finite: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[float, float]]:
+        """The stretches without a value: from the last finite neighbor to the next."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], finite, [True]]).astype(int)))
+        last = len(self.t) - 1
+        return [
+            (float(self.t[max(a - 1, 0)]), float(self.t[min(b, last)]))
+            for a, b in zip(edges[::2], edges[1::2], strict=True)
+        ]
+
+    def _mark(self, axes: Axes) -> None:
+        inside = [(label, t) for label, t in self.marks if self.t[0] <= t <= self.t[-1]]
+        for label, t in inside:
+            axes.axvline(t, color="0.25", lw=0.9, ls=(0, (4, 2)), zorder=2.5)
+            place = (t - self.t[0]) / ((self.t[-1] - self.t[0]) or 1.0)
+            axes.annotate(
+                label, (t, 1.0), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                ha="left" if place < 0.05 else "right" if place > 0.95 else "center", va="bottom",
+                fontsize=_surround.TICK, color="0.15", annotation_clip=False,
+            )  # fmt: skip
+        if inside and self.title:
+            axes.set_title(axes.get_title(loc="left"), fontsize=_surround.TITLE, loc="left", pad=18)

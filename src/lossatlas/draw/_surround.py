@@ -1,0 +1,121 @@
+"""What stands around the axes: legend and footnote below them, never on the data, and the figure cut to fit."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas.draw._levels import number
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+TITLE, LABEL, TICK, SMALL = 10.0, 9.0, 8.0, 7.5  # font sizes in points, at page width
+
+
+def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
+    """Labels, title and tick labels in sizes that can be read in print."""
+    ax.set_xlabel(xlabel, fontsize=LABEL)
+    ax.set_ylabel(ylabel, fontsize=LABEL)
+    if title:
+        inches = ax.get_window_extent().width / ax.figure.figure.dpi
+        ax.set_title(wrap(title, inches, TITLE), fontsize=TITLE, loc="left")
+    ax.tick_params(which="both", labelsize=TICK)
+
+
+def thousands(axis: Axis) -> None:
+    """Write the ticks of a linear axis with separators when they are large."""
+    from matplotlib.ticker import FuncFormatter
+
+    low, high = axis.get_view_interval()
+    if max(abs(low), abs(high)) >= 1000:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 4)))
+
+
+def decades(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers where they are short."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+def settle(ax: Axes) -> None:
+    """Lay the figure out, so that what is measured next is what will be seen."""
+    ax.figure.figure.draw_without_rendering()
+
+
+def wrap(text: str, inches: float, size: float) -> str:
+    """Break a text into lines of a width; a character is taken to be 0.53 of the font size wide."""
+    columns = max(24, int(inches * 72 / (0.53 * size)))
+    return "\n".join(textwrap.fill(part, columns) for part in text.split("\n"))
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
+    """A legend under the x label, in as many columns as fit the axes."""
+    if not handles:
+        return None
+    from matplotlib.transforms import ScaledTranslation
+
+    figure: Any = ax.figure.figure
+    box = ax.get_window_extent()
+    ticks = ax.xaxis.get_tightbbox()
+    drop = (box.y0 - ticks.y0 if ticks is not None else 0.0) / figure.dpi + 0.06
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, int(box.width / figure.dpi * 72 / (34 + 0.56 * TICK * longest)))
+    rows = -(-len(handles) // columns)
+    legend = ax.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -drop, figure.dpi_scale_trans),
+        ncols=-(-len(handles) // rows),
+        fontsize=TICK,
+        frameon=False,
+        borderaxespad=0.0,
+        borderpad=0.2,
+        handlelength=2.4,
+        columnspacing=1.4,
+    )
+    legend.set_gid("legend")
+    return legend
+
+
+def small_print(notes: Sequence[str]) -> str:
+    """Several notes as one line."""
+    return " · ".join(note.strip().rstrip(".") for note in notes if note.strip())
+
+
+def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None) -> None:
+    """Small print under the x label, or under the legend when there is one."""
+    text = small_print(notes)
+    if not text:
+        return
+    box = ax.get_window_extent()
+    bottom = ax.annotate(
+        wrap(text, box.width / ax.figure.figure.dpi, SMALL),
+        xy=(0.0, 0.0),
+        xycoords=("axes fraction", under or ax.xaxis.label),
+        xytext=(0, -4),
+        textcoords="offset points",
+        va="top",
+        ha="left",
+        fontsize=SMALL,
+        color="0.3",
+        annotation_clip=False,
+    )
+    bottom.set_gid("footnote")
+
+
+def trim(figure: Figure) -> None:
+    """Cut a figure of ours to the height its content takes at full width (equal aspects leave a margin)."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    if np.isfinite(box.height) and box.height > 0:
+        figure.set_size_inches(figure.get_figwidth(), box.height + 0.16)
+        figure.draw_without_rendering()

@@ -1,0 +1,66 @@
+"""Simulated annealing: a random neighbor, taken uphill with a probability that cools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError
+from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import At, Layout, Values
+
+
+@final
+@dataclass(frozen=True)
+class Annealing(Optimizer):
+    """A Gaussian neighbor is taken if lower, else with probability exp(−ΔL / T); then T ← cT.
+
+    Neighbors outside the box are moved to its edge. Its result is the best point it has asked about; where it stands
+    is kept beside it (`Race.last`).
+
+    Args:
+        temperature: T at the start, in units of the loss.
+        cooling: factor c that the temperature keeps per step, in (0, 1].
+        step: standard deviation of a neighbor, in units of θ.
+    """
+
+    temperature: float = 4.0
+    cooling: float = 0.992
+    step: float = 0.5
+
+    name: ClassVar[str] = "annealing"
+    title: ClassVar[str] = "simulated annealing"
+    asks: ClassVar[str] = "one value at one random neighbor"
+    remembers: ClassVar[str] = "its current point and value"
+    source: ClassVar[str] = "Kirkpatrick, Gelatt & Vecchi 1983"
+    reference: ClassVar[str] = "kirkpatrick1983"
+    wanders: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        positive(self.name, temperature=self.temperature, cooling=self.cooling, step=self.step)
+        if self.cooling > 1:
+            raise InputError(f"{self.name} got cooling={self.cooling!r}; expected a factor in (0, 1].")
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Wander while it is hot, settle as it cools."""
+        theta, temperature = start, self.temperature
+        value = _known((yield Values(theta)).values)
+        while True:
+            neighbor = theta + self.step * rng.normal(start.shape[1]).to(start)
+            if layout.box is not None:
+                neighbor = neighbor.clamp(layout.box[:, 0], layout.box[:, 1])
+            found = _known((yield Values(neighbor, at=At(theta, value))).values)
+            chance = torch.exp((value - found) / max(temperature, 1e-300))
+            taken = (found < value) | (rng.uniform().to(found) < chance)
+            theta = torch.where(taken[:, None], neighbor, theta)
+            value = torch.where(taken, found, value)
+            temperature *= self.cooling
+
+
+def _known(values: Tensor) -> Tensor:
+    """A loss that is not a number counts as infinitely high."""
+    return torch.where(values.isnan(), float("inf"), values)

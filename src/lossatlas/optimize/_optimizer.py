@@ -1,0 +1,84 @@
+"""The contract of everything that walks: a frozen record of hyper-parameters, and a generator that only asks."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor
+
+from lossatlas._errors import InputError
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import Answer, Layout, Query
+
+Walk: TypeAlias = Generator[Query, Answer, None]
+
+
+@dataclass(frozen=True)
+class Optimizer(abc.ABC):
+    """An algorithm with its hyper-parameters.
+
+    A walk yields queries and is sent answers; it never holds the surface. Tensors that it has yielded are never
+    written again. Row b of a batch of runs is exactly what run b would be alone.
+
+    Attributes:
+        name: in the catalog.
+        title: for pictures and tables.
+        asks: what it queries at each step, in words.
+        remembers: what it keeps between steps, in words.
+        source: where the rule is published.
+        reference: key of its BibTeX entry.
+        wanders: whether it may move uphill or start again; then its result is the best point it has asked about.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    asks: ClassVar[str]
+    remembers: ClassVar[str]
+    source: ClassVar[str]
+    reference: ClassVar[str]
+    wanders: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Begin at start (runs, N) and hand out queries for as long as they are answered."""
+
+    def plan(self, steps: int) -> tuple[Optimizer, int]:
+        """The optimizer as it runs in a race of so many steps, and how many queries that takes."""
+        return self, steps
+
+    def becomes(self, layout: Layout) -> str | None:
+        """What the rule degenerates to on a layout, or None where it is itself."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters by name, plain values."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    return {"name": value.name, **value.settings()} if isinstance(value, Optimizer) else value
+
+
+def positive(optimizer: str, **values: float) -> None:
+    """Refuse hyper-parameters that are not finite and above zero."""
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            raise InputError(f"{optimizer} got {name}={value!r}; expected a finite number above 0.")
+
+
+def below_one(optimizer: str, **values: float) -> None:
+    """Refuse averaging factors outside [0, 1)."""
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and 0 <= value < 1):
+            raise InputError(f"{optimizer} got {name}={value!r}; expected a number in [0, 1).")
+
+
+def not_negative(optimizer: str, **values: float) -> None:
+    """Refuse negative or non-finite hyper-parameters."""
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+            raise InputError(f"{optimizer} got {name}={value!r}; expected a finite number of at least 0.")

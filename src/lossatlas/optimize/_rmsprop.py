@@ -1,0 +1,48 @@
+"""RMSprop: each coordinate's step divided by the running size of its gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from lossatlas.optimize._optimizer import Optimizer, Walk, below_one, positive
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import Gradients, Layout
+
+
+@final
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← αs + (1 − α)g², θ ← θ − η g / (√s + ε).
+
+    Args:
+        rate: learning rate η.
+        alpha: factor α that the squared gradients keep per step.
+        epsilon: ε, keeps the division finite.
+    """
+
+    rate: float = 0.01
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+
+    name: ClassVar[str] = "rmsprop"
+    title: ClassVar[str] = "RMSprop"
+    asks: ClassVar[str] = "one gradient (its value comes along)"
+    remembers: ClassVar[str] = "mean squared gradients (N)"
+    source: ClassVar[str] = "Tieleman & Hinton 2012, lecture 6.5"
+    reference: ClassVar[str] = "tieleman2012"
+
+    def __post_init__(self) -> None:
+        positive(self.name, rate=self.rate, epsilon=self.epsilon)
+        below_one(self.name, alpha=self.alpha)
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Scale every coordinate by its recent gradients."""
+        theta, squares = start, torch.zeros_like(start)
+        while True:
+            slopes = (yield Gradients(theta)).slopes
+            squares = self.alpha * squares + (1 - self.alpha) * slopes * slopes
+            theta = theta - self.rate * slopes / (squares.sqrt() + self.epsilon)

@@ -1,0 +1,66 @@
+"""Random numbers, one independent stream per run, so that a run does not depend on how many run beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_CHUNK = 512
+
+
+@final
+class Streams:
+    """A Philox stream for each run, keyed by (seed, run).
+
+    Args:
+        seed: of the whole race.
+        runs: the run numbers, or how many.
+        salt: keeps different racers of one race apart.
+    """
+
+    def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0) -> None:
+        self.runs = list(range(runs)) if isinstance(runs, int) else list(runs)
+        self._seed, self._salt = seed, salt
+        self._kinds: dict[str, _Buffer] = {}
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers (runs, *shape), float64."""
+        return self._draw("normal", shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), (runs, *shape), float64."""
+        return self._draw("uniform", shape)
+
+    def _draw(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        if kind not in self._kinds:
+            which = ("normal", "uniform").index(kind)
+            sources = [
+                np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, self._salt, run, which))))
+                for run in self.runs
+            ]
+            self._kinds[kind] = _Buffer(sources, kind)
+        return self._kinds[kind].take(int(np.prod(shape, dtype=int))).reshape(len(self.runs), *shape)
+
+
+class _Buffer:
+    """Numbers drawn ahead in chunks: one call per run and chunk, not per run and step."""
+
+    def __init__(self, sources: list[np.random.Generator], kind: str) -> None:
+        self.sources, self.kind = sources, kind
+        self.numbers = torch.empty(len(sources), 0, dtype=torch.float64)
+        self.used = 0
+
+    def take(self, count: int) -> Tensor:
+        left = self.numbers.shape[1] - self.used
+        if left < count:
+            fresh = max(_CHUNK, count)
+            rows = [s.standard_normal(fresh) if self.kind == "normal" else s.random(fresh) for s in self.sources]
+            self.numbers = torch.cat([self.numbers[:, self.used :], torch.from_numpy(np.stack(rows))], 1)
+            self.used = 0
+        taken = self.numbers[:, self.used : self.used + count].contiguous()
+        self.used += count
+        return taken

@@ -1,0 +1,20 @@
+"""The one door between what asks and what answers: queries, the meter, the budget, the engine."""
+
+from lossatlas.probe._engine import Engine as Engine
+from lossatlas.probe._engine import Inline as Inline
+from lossatlas.probe._forecast import Forecast as Forecast
+from lossatlas.probe._forecast import forecast as forecast
+from lossatlas.probe._meter import Budget as Budget
+from lossatlas.probe._meter import Exchange as Exchange
+from lossatlas.probe._meter import Meter as Meter
+from lossatlas.probe._probe import Ledger as Ledger
+from lossatlas.probe._probe import Probe as Probe
+from lossatlas.probe._probe import Request as Request
+from lossatlas.probe._queries import Answer as Answer
+from lossatlas.probe._queries import At as At
+from lossatlas.probe._queries import Gradients as Gradients
+from lossatlas.probe._queries import Products as Products
+from lossatlas.probe._queries import Query as Query
+from lossatlas.probe._queries import Values as Values
+from lossatlas.surface import Layout as Layout
+from lossatlas.surface import Sample as Sample

@@ -1,0 +1,125 @@
+"""The bill: what was asked, by kind, and what an asker may still ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError
+from lossatlas.probe._queries import Gradients, Products, Query, Values, count
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One price list for all families: how many values a gradient or a Hessian product is worth.
+
+    A reverse sweep costs about two forward ones beside its own, a product about two gradients.
+    """
+
+    value: float = 1.0
+    gradient: float = 3.0
+    product: float = 6.0
+
+
+@dataclass
+class Meter:
+    """What one asker was billed, over all its runs.
+
+    A gradient brings its value along and is billed as one gradient.
+
+    Attributes:
+        calls: queries answered, each for many runs at once.
+        values: points whose loss was asked for.
+        gradients: points whose gradient was asked for.
+        products: Hessian-vector products.
+        examples: examples read for all of these; 0 on a surface without data.
+        surface_seconds: spent answering; shared in proportion where one answer served several askers.
+        algorithm_seconds: spent by the asker itself.
+        per_run: queries billed to each run, shape (B,).
+    """
+
+    calls: int = 0
+    values: int = 0
+    gradients: int = 0
+    products: int = 0
+    examples: int = 0
+    surface_seconds: float = 0.0
+    algorithm_seconds: float = 0.0
+    per_run: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64))
+
+    @property
+    def queries(self) -> int:
+        """Points asked for, of any kind."""
+        return self.values + self.gradients + self.products
+
+    @property
+    def seconds(self) -> float:
+        """Surface and algorithm together."""
+        return self.surface_seconds + self.algorithm_seconds
+
+    def cost(self, exchange: Exchange | None = None) -> float:
+        """All queries in units of one value."""
+        e = exchange or Exchange()
+        return e.value * self.values + e.gradient * self.gradients + e.product * self.products
+
+    def bill(self, query: Query, runs: int, examples: int) -> None:
+        """Add one answered query.
+
+        Args:
+            query: what was answered.
+            runs: how many runs of it.
+            examples: examples behind one full value of the surface.
+        """
+        points = count(query) * runs
+        self.calls += 1
+        match query:
+            case Values():
+                self.values += points
+            case Gradients():
+                self.gradients += points
+                examples = query.sample.size if query.sample is not None and examples else examples
+            case Products():
+                self.products += points
+        self.examples += points * examples
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "calls": self.calls,
+            "values": self.values,
+            "gradients": self.gradients,
+            "products": self.products,
+            "examples": self.examples,
+            "cost": self.cost(),
+            "surface_seconds": self.surface_seconds,
+            "algorithm_seconds": self.algorithm_seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much one run may ask, checked before answering.
+
+    Attributes:
+        queries: points of any kind per run, or None for no limit.
+
+    Raises:
+        InputError: for a budget below one query.
+    """
+
+    queries: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.queries is not None and (
+            isinstance(self.queries, bool) or self.queries != int(self.queries) or self.queries < 1
+        ):
+            raise InputError(f"got a budget of {self.queries} queries per run; expected a whole number of at least 1.")
+
+    def allows(self, spent: Tensor, query: Query) -> Tensor | None:
+        """Which runs may still ask this, shape (B,); None for all of them."""
+        if self.queries is None:
+            return None
+        return spent + count(query) <= self.queries

@@ -1,0 +1,180 @@
+"""The door. It answers queries, bills them, stops at the budget, and joins what many askers want into one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import BudgetError, NotApplicableError
+from lossatlas.probe._engine import Engine, Inline
+from lossatlas.probe._meter import Budget, Meter
+from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values, count
+from lossatlas.surface import Reading, Sample, Surface
+
+
+class Ledger(Protocol):
+    """What survives a crash: it answers what was answered before. The door asks it first and tells it what is new."""
+
+    def recall(self, points: Tensor) -> Reading | None:
+        """The readings of all these points (B, N) if every one is known, else None."""
+        ...
+
+    def record(self, points: Tensor, reading: Reading) -> None:
+        """Keep what was just answered."""
+        ...
+
+
+@dataclass(eq=False)
+class Request:
+    """One asker's query with the meter it goes on and the budget it must keep.
+
+    Attributes:
+        query: what is asked.
+        meter: billed when the query is answered.
+        budget: checked before; runs that would overrun are not answered.
+    """
+
+    query: Query
+    meter: Meter
+    budget: Budget = field(default_factory=Budget)
+
+
+@final
+class Probe:
+    """The only code that calls a surface.
+
+    Args:
+        surface: what is probed.
+        engine: where answers are computed; this process by default.
+        ledger: what remembers across crashes, or None.
+
+    Attributes:
+        meter: what was asked through `ask`.
+    """
+
+    def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Ledger | None = None) -> None:
+        self.surface = surface
+        self.engine: Engine = engine or Inline()
+        self.ledger = ledger
+        self.meter = Meter()
+
+    def ask(self, query: Query, budget: Budget | None = None) -> Answer:
+        """Answer one query, billed on this probe's own meter.
+
+        Raises:
+            BudgetError: if no run of it may be answered within the budget.
+        """
+        (answer,) = self.answer([Request(query, self.meter, budget or Budget())])
+        if answer is None:
+            raise BudgetError(f"the next query would overrun the budget of {budget}; nothing was evaluated.")
+        return answer
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer | None]:
+        """Answer many askers at once, alike queries joined into one call of the surface.
+
+        Returns:
+            One answer per request, None where the budget leaves no run that may ask.
+
+        Raises:
+            NotApplicableError: if gradients or products are asked of a surface that has none.
+        """
+        answers: list[Answer | None] = [None] * len(requests)
+        joined: dict[object, list[tuple[int, Tensor | None]]] = {}
+        for i, request in enumerate(requests):
+            query, rows = request.query, _rows(request)
+            if rows is not None and not bool(rows.any()):
+                continue
+            if not isinstance(query, Values) and not self.surface.gradients_known:
+                raise NotApplicableError(
+                    f"{self.surface.name} answers values only, and {type(query).__name__.lower()} were asked for."
+                )
+            alone = isinstance(query, Products) or (isinstance(query, Gradients) and query.sample is not None)
+            joined.setdefault(i if alone else type(query), []).append((i, rows))
+        for members in joined.values():
+            self._together([(requests[i], rows) for i, rows in members], [i for i, _ in members], answers)
+        return answers
+
+    def _together(
+        self, members: list[tuple[Request, Tensor | None]], places: list[int], answers: list[Answer | None]
+    ) -> None:
+        flat = []
+        for request, rows in members:
+            points = request.query.points
+            points = points if rows is None else points[rows]
+            flat.append(points.reshape(-1, points.shape[-1]))
+        points = flat[0] if len(flat) == 1 else torch.cat(flat)
+        begin = time.perf_counter()
+        parts = self._evaluate(members[0][0].query, members[0][1], points, [len(part) for part in flat])
+        seconds = time.perf_counter() - begin
+        for (request, rows), place, part, answer in zip(members, places, flat, parts, strict=True):
+            answers[place] = _spread(request.query, rows, answer)
+            meter, runs = request.meter, len(request.query.points) if rows is None else int(rows.sum())
+            meter.bill(request.query, runs, self.surface.examples)
+            meter.surface_seconds += seconds * len(part) / max(1, len(points))
+            billed = count(request.query) if rows is None else count(request.query) * rows
+            meter.per_run = meter.per_run + billed
+
+    def _evaluate(self, query: Query, rows: Tensor | None, points: Tensor, sizes: list[int]) -> list[Answer]:
+        match query:
+            case Values():
+                reading = self._read(points)
+                extras = {name: channel.split(sizes) for name, channel in reading.extras.items()}
+                return [
+                    Answer(values, extras={name: parts[k] for name, parts in extras.items()})
+                    for k, values in enumerate(reading.values.split(sizes))
+                ]
+            case Gradients():
+                sample = query.sample
+                if sample is not None and rows is not None:
+                    sample = Sample(sample.size, sample.seeds[rows])
+                values, slopes = self.engine.gradients(self.surface, points, sample)
+                return [Answer(v, g) for v, g in zip(values.split(sizes), slopes.split(sizes), strict=True)]
+            case Products():
+                vectors = query.vectors if rows is None else query.vectors[rows]
+                found = [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]
+                return [Answer(points.new_empty(0), products=torch.stack(found))]
+
+    def _read(self, points: Tensor) -> Reading:
+        known = self.ledger.recall(points) if self.ledger is not None else None
+        if known is not None:
+            return known
+        reading = self.engine.read(self.surface, points)
+        if self.ledger is not None:
+            self.ledger.record(points, reading)
+        return reading
+
+
+def _rows(request: Request) -> Tensor | None:
+    """The runs that may be answered; None for all."""
+    rows = request.query.active
+    allowed = request.budget.allows(request.meter.per_run, request.query)
+    if allowed is not None:
+        allowed = allowed.expand(len(request.query.points))
+        rows = allowed if rows is None else rows & allowed
+    return None if rows is None or bool(rows.all()) else rows
+
+
+def _spread(query: Query, rows: Tensor | None, answer: Answer) -> Answer:
+    """Put the answered rows back among all runs, NaN elsewhere, in the shape of the query."""
+    runs, shape = len(query.points), query.points.shape[1:-1]
+
+    def place(part: Tensor, tail: tuple[int, ...]) -> Tensor:
+        if rows is None:
+            return part.reshape(runs, *tail)
+        whole = part.new_full((runs, *tail), float("nan"))
+        whole[rows] = part.reshape(-1, *tail)
+        return whole
+
+    if isinstance(query, Products):
+        assert answer.products is not None
+        return Answer(answer.values, products=place(answer.products, tuple(query.vectors.shape[1:])), answered=rows)
+    if answer.gradients is not None:
+        n = query.points.shape[-1]
+        return Answer(place(answer.values, ()), place(answer.gradients, (n,)), answered=rows)
+    extras = {name: place(channel, tuple(shape)) for name, channel in answer.extras.items()}
+    return Answer(place(answer.values, tuple(shape)), extras=extras, answered=rows)

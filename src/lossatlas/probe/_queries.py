@@ -1,0 +1,107 @@
+"""What can be asked of a surface. An asker hands these out and gets answers; it holds no surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
+
+from lossatlas.surface import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class At:
+    """Where an asker stands while it asks about somewhere else.
+
+    Attributes:
+        theta: shape (B, N).
+        values: shape (B,), L there as far as the asker knows it.
+    """
+
+    theta: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Ask for L at points.
+
+    Attributes:
+        points: shape (B, N), or (B, k, N) for k points per run.
+        at: where the asker stands, if not at the points.
+        active: shape (B,), the runs that ask at all; the others are neither answered nor billed. None for all.
+    """
+
+    points: Tensor
+    at: At | None = None
+    active: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Ask for ∇L at points; L comes with it.
+
+    Attributes:
+        points: shape (B, N).
+        sample: a mini-batch, or None for all data.
+        at: where the asker stands, if not at the points.
+        active: shape (B,), the runs that ask at all. None for all.
+    """
+
+    points: Tensor
+    sample: Sample | None = None
+    at: At | None = None
+    active: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Ask for Hessian-vector products, K at each run's point.
+
+    Attributes:
+        points: shape (B, N).
+        vectors: shape (B, K, N).
+        at: where the asker stands, if not at the points.
+        active: shape (B,), the runs that ask at all. None for all.
+    """
+
+    points: Tensor
+    vectors: Tensor
+    at: At | None = None
+    active: Tensor | None = None
+
+
+Query: TypeAlias = Values | Gradients | Products
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the door says. Entries of runs that were not answered are NaN; a non-finite loss is data, kept as it is.
+
+    Attributes:
+        values: (B,) or (B, k), float64; empty for products.
+        gradients: (B, N), for `Gradients`.
+        products: (B, K, N), for `Products`.
+        extras: further channels shaped as the values, for `Values`.
+        answered: (B,), which runs were answered; None for all of them.
+    """
+
+    values: Tensor
+    gradients: Tensor | None = None
+    products: Tensor | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    answered: Tensor | None = None
+
+    @property
+    def slopes(self) -> Tensor:
+        """The gradients (B, N) of an answer to `Gradients`."""
+        assert self.gradients is not None
+        return self.gradients
+
+
+def count(query: Query) -> int:
+    """Points asked for per run."""
+    if isinstance(query, Products):
+        return query.vectors.shape[1]
+    return query.points.shape[1] if query.points.ndim == 3 else 1

@@ -1,0 +1,146 @@
+"""Where each run ended and why it stopped, said from the record by a referee with a meter of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lossatlas.probe import Gradients, Probe
+from lossatlas.race._statistics import wilson
+from lossatlas.surface import Surface
+
+REASONS = {
+    "steps": "all its steps were done",
+    "budget": "its budget was spent",
+    "diverged": "it met a loss or gradient that was not finite",
+    "not applicable": "the surface cannot answer what it asks",
+}
+DESCENT_STEPS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How one racer's runs ended.
+
+    Attributes:
+        racer: its label.
+        wells: for each run the name of the well whose basin holds its final point, or None.
+        distance: (runs,) from the final point to that well's minimum; NaN without a well.
+        loss: (runs,) at the final point.
+        gradient_norm: (runs,) there; NaN where the surface has no gradients.
+        stopped: for each run why it stopped: ``steps``, ``budget``, ``diverged`` or ``not applicable``.
+        queries: (runs,) billed.
+        known: whether the surface has known wells at all.
+        lowest: the lowest known minimum, or None.
+    """
+
+    racer: str
+    wells: tuple[str | None, ...]
+    distance: Tensor
+    loss: Tensor
+    gradient_norm: Tensor
+    stopped: tuple[str, ...]
+    queries: Tensor
+    known: bool
+    lowest: float | None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, from the record."""
+        if set(self.stopped) == {"not applicable"}:
+            return f"{self.racer} did not run: the surface cannot answer what it asks."
+        return self._single() if len(self.wells) == 1 else self._many()
+
+    def _single(self) -> str:
+        loss, slope = float(self.loss[0]), float(self.gradient_norm[0])
+        if self.wells[0] is not None:
+            place = f"in the basin of {self.wells[0]}, {float(self.distance[0]):.2g} from its minimum"
+        else:
+            place = "in no known well" if self.known else "at a point of a surface without known wells"
+        text = f"{self.racer} ended {place}: loss {loss:.6g}, gradient norm {slope:.2g}, after "
+        text += f"{int(self.queries[0]):,} queries, because {REASONS[self.stopped[0]]}."
+        if self.wells[0] not in (None, "global") and self.lowest is not None:
+            text += f" The global minimum lies {loss - self.lowest:.3g} lower."
+        return text
+
+    def _many(self) -> str:
+        runs = len(self.wells)
+        ends = Counter(self.wells)
+        if self.known:
+            parts = []
+            for well, count in ends.most_common():
+                low, high = wilson(count, runs)
+                where = f"in the basin of {well}" if well is not None else "in no known well"
+                parts.append(f"{count:,} {where} ({count / runs:.1%}, 95 % interval {low:.1%} to {high:.1%})")
+            text = f"Of {runs:,} runs of {self.racer}, " + ", ".join(parts)
+        else:
+            low, middle, high = torch.nanquantile(
+                self.loss, torch.tensor([0.05, 0.5, 0.95], dtype=self.loss.dtype)
+            ).tolist()
+            text = f"{runs:,} runs of {self.racer} ended at a median loss of {middle:.6g} (5 to 95 %: {low:.6g} to {high:.6g})"
+        reasons = Counter(self.stopped)
+        text += "; " + ", ".join(f"{count:,} stopped because {REASONS[why]}" for why, count in reasons.most_common())
+        return text + "."
+
+
+def basins(surface: Surface, points: Tensor) -> tuple[tuple[str | None, ...], Tensor]:
+    """The well whose basin holds each point, and the distance to that well's minimum.
+
+    A point belongs to the well that steepest descent with small, halved-on-failure steps reaches from it; None where
+    descent reaches no known minimum. Descents are the referee's own and billed to nobody.
+
+    Args:
+        surface: with known wells.
+        points: shape (B, N).
+
+    Returns:
+        Names, and distances (B,), NaN without a well.
+    """
+    if not surface.wells:
+        return (None,) * len(points), torch.full((len(points),), float("nan"), dtype=torch.float64)
+    settled = _descend(surface, points)
+    minima = torch.stack([well.minimum for well in surface.wells])
+    scale = _scale(surface, minima)
+    gaps = torch.cdist(settled, minima)
+    nearest = gaps.argmin(1)
+    reached = gaps.gather(1, nearest[:, None])[:, 0] < 0.02 * scale
+    names = tuple(surface.wells[int(k)].name if ok else None for k, ok in zip(nearest, reached, strict=True))
+    distance = (points - minima[nearest]).norm(dim=1)
+    return names, torch.where(reached, distance, float("nan"))
+
+
+def _scale(surface: Surface, minima: Tensor) -> float:
+    """A length of the landscape: the smallest distance between two wells, else a tenth of the box, else one."""
+    if len(minima) > 1:
+        gaps = torch.cdist(minima, minima) + torch.eye(len(minima), dtype=torch.float64) * 1e300
+        return float(gaps.min())
+    if surface.box is not None:
+        return float((surface.box[:, 1] - surface.box[:, 0]).min()) / 10
+    return 1.0
+
+
+def _descend(surface: Surface, points: Tensor) -> Tensor:
+    """Normalized descent whose steps grow on success and shrink on failure, row by row."""
+    probe = Probe(surface)
+    theta = torch.where(torch.isfinite(points), points, torch.zeros_like(points))
+    minima = torch.stack([well.minimum for well in surface.wells])
+    longest = 0.02 * _scale(surface, minima)
+    answer = probe.ask(Gradients(theta))
+    values, slopes = answer.values, answer.slopes
+    length = torch.full_like(values, longest)
+    for _ in range(DESCENT_STEPS):
+        norm = slopes.norm(dim=1)
+        moving = (norm > 1e-9) & (length > 1e-12)
+        if not bool(moving.any()):
+            break
+        trial = theta - (length / norm.clamp_min(1e-300))[:, None] * slopes
+        answer = probe.ask(Gradients(trial, active=moving))
+        better = moving & (answer.values < values)
+        theta = torch.where(better[:, None], trial, theta)
+        values = torch.where(better, answer.values, values)
+        slopes = torch.where(better[:, None], answer.slopes, slopes)
+        length = torch.where(better, (1.5 * length).clamp_max(longest), 0.5 * length)
+    return theta

@@ -1,0 +1,135 @@
+"""What a loss surface is: a fixed function L(θ) that can be probed for values, gradients and Hessian products."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lossatlas.surface._layout import Layout
+
+if TYPE_CHECKING:
+    from lossatlas.surface._frame import Frame, Framed
+    from lossatlas.surface._slice import Slice
+
+
+@dataclass(frozen=True)
+class Well:
+    """A known minimum. For verdicts and tests; no algorithm ever sees it.
+
+    Attributes:
+        name: ``"global"`` for the deepest, else a name of its own.
+        center: the declared center, shape (N,).
+        depth: the declared depth below the surrounding ground, or the depth below zero where none is declared.
+        minimum: the exact minimizer near the center, shape (N,).
+        value: L at that minimizer.
+    """
+
+    name: str
+    center: Tensor
+    depth: float
+    minimum: Tensor
+    value: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A mini-batch to take a gradient on, fixed by its seeds so that the surface stays a pure function.
+
+    Attributes:
+        size: number of examples per row.
+        seeds: shape (B,), int64; row b draws its examples (or its declared noise) from seed b alone.
+    """
+
+    size: int
+    seeds: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a surface says of some points: losses, and further channels that fell out of the same pass.
+
+    Attributes:
+        values: shape (B,), float64; L at each point. Non-finite entries are data.
+        extras: further channels of shape (B,), for example ``accuracy``.
+    """
+
+    values: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Surface(abc.ABC):
+    """A loss surface: fixed, pure, and only ever probed.
+
+    The graph of L over N parameters lives in N + 1 dimensions. Same θ, same answer.
+
+    Attributes:
+        name: for tables and pictures.
+        layout: the blocks of θ, and its box if it has one.
+        wells: the known minima, or an empty tuple.
+        start: a declared starting point of shape (N,), or None.
+        dtype: of θ; values come in float64 whatever it is.
+        device: where θ is expected.
+        examples: examples read for one full value; 0 where there are no data behind the surface.
+        gradients_known: whether the surface can answer `gradients`.
+    """
+
+    name: str
+    layout: Layout
+    wells: tuple[Well, ...] = ()
+    start: Tensor | None = None
+    dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
+    examples: int = 0
+    gradients_known: ClassVar[bool] = True
+
+    @property
+    def dimension(self) -> int:
+        """N, the number of parameters; the graph lives in N + 1 dimensions."""
+        return self.layout.dimension
+
+    @property
+    def box(self) -> Tensor | None:
+        """Bounds of shape (N, 2), or None."""
+        return self.layout.box
+
+    @abc.abstractmethod
+    def read(self, points: Tensor) -> Reading:
+        """Losses and further channels at points of shape (B, N)."""
+
+    @abc.abstractmethod
+    def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and gradients (B, N) at points (B, N), of the whole data or of a mini-batch."""
+
+    @abc.abstractmethod
+    def products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """Hessian at one point (N,) times each of K vectors (K, N), shape (K, N)."""
+
+    def reader(self, frame: Frame) -> Callable[[Tensor], Reading]:
+        """How to read this surface at coordinates (B, k) on a frame; a surface may know a faster way than `read`."""
+        return lambda coords: self.read(frame.points(coords))
+
+    def values(self, points: Tensor) -> Tensor:
+        """Losses at points of shape (B, N), shape (B,), float64."""
+        return self.read(points).values
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies this surface in a result's provenance: plain JSON values."""
+        return {"surface": self.name, "dimension": self.dimension, "dtype": str(self.dtype)}
+
+    def on(self, framed: Framed) -> Slice:
+        """The slice of this surface on a frame, line or plane: a surface of dimension 1 or 2.
+
+        Args:
+            framed: a `Frame`, or anything with a `frame` (a `Line` or `Plane`).
+
+        Returns:
+            A `Slice` s with s(c) = L(origin + c₁d₁ + c₂d₂), its gradients by the chain rule.
+        """
+        from lossatlas.surface._slice import Slice
+
+        return Slice(self, framed.frame)
