@@ -183,7 +183,9 @@ class Chart:
             OutputError: if the folder cannot be written; nothing is then half-written.
         """
         arrays = {"alpha": self.alpha, "beta": self.beta, "loss": self.loss}
-        return archive.save(folder, KIND, {**arrays, **{f"extras/{k}": v for k, v in self.extras.items()}}, self.record())
+        return archive.save(
+            folder, KIND, {**arrays, **{f"extras/{k}": v for k, v in self.extras.items()}}, self.record()
+        )
 
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:

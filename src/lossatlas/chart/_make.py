@@ -13,13 +13,12 @@ import torch
 
 from lossatlas._errors import InputError
 from lossatlas.chart._chart import Certificate, Chart
+from lossatlas.chart._pace import Pace
 from lossatlas.chart._plane import Line, Plane
 from lossatlas.chart._progress import Progress
-from lossatlas.chart._pace import Pace
 from lossatlas.chart._sampler import full_grid
 from lossatlas.probe import Forecast, Probe
 from lossatlas.surface import Frame, Surface
-
 
 
 def chart(

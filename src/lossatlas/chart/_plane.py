@@ -56,7 +56,9 @@ class Plane:
         generator = torch.Generator().manual_seed(seed)
         rows = []
         for _ in range(2):
-            parts = [torch.randn(block.size, generator=generator, dtype=torch.float64) for block in surface.layout.blocks]
+            parts = [
+                torch.randn(block.size, generator=generator, dtype=torch.float64) for block in surface.layout.blocks
+            ]
             drawn = torch.cat(parts).to(center.device)
             rows.append(normalize(drawn, center.double(), surface.layout, normalization))
         frame = Frame(center, torch.stack(rows).to(center.dtype))

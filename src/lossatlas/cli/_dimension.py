@@ -9,10 +9,14 @@ import click
 
 @click.command("dimension", short_help="In how many dimensions a loss surface lives.")
 @click.argument("names", nargs=-1)
-@click.option("--model", metavar="FILE.py:FUNCTION", help="Your own network; built on the meta device where it can be, so it need not fit in memory.")
+@click.option(
+    "--model",
+    metavar="FILE.py:FUNCTION",
+    help="Your own network; built on the meta device where it can be, so it need not fit in memory.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts into this file.")
 def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -> None:
-    """In how many dimensions a loss surface lives: parameters + 1.
+    r"""In how many dimensions a loss surface lives: parameters + 1.
 
     NAMES are standard models; without any (and without --model) the whole table is printed. Every count is made from
     the published configuration, on tensors that hold no memory.

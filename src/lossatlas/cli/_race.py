@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from lossatlas.optimize import Optimizer
 
 
 @click.command("race", short_help="Race optimizers on a landscape, every query billed.")
 @click.argument("landscape")
-@click.option("--optimizers", default="gd,momentum,annealing,restart", show_default=True, help="Names separated by commas; settings as name(rate=0.01).")
+@click.option(
+    "--optimizers",
+    default="gd,momentum,annealing,restart",
+    show_default=True,
+    help="Names separated by commas; settings as name(rate=0.01).",
+)
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
 @click.option("--steps", type=int, default=300, show_default=True, help="Answers per descent and run.")
 @click.option("--budget", type=int, help="Queries per run, never exceeded.")
 @click.option("--runs", type=int, default=1, show_default=True, help="Runs of each optimizer, all at once.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for arrays, record and pictures.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+)
 def command(
     landscape: str,
     optimizers: str,
@@ -28,13 +39,13 @@ def command(
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Race optimizers on a LANDSCAPE, side by side, every query billed.
+    r"""Race optimizers on a LANDSCAPE, side by side, every query billed.
 
     Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
     monkey-saddle, plateau. Optimizers: gd, momentum, nesterov, rmsprop, adam, adamw, annealing, restart.
 
     \b
-      lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \\
+      lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \
           --steps 300 --runs 1000 --seed 0 --json race.json --out DIR
       lossatlas race himmelblau --optimizers 'adam(rate=0.1),gd(rate=0.01)'
 
@@ -80,7 +91,7 @@ def _split(text: str) -> list[str]:
     return [part for part in [*parts, current.strip()] if part]
 
 
-def _optimizer(spec: str) -> object:
+def _optimizer(spec: str) -> Optimizer:
     from lossatlas._errors import InputError
     from lossatlas.optimize import optimizer
 

@@ -8,11 +8,19 @@ import click
 
 
 @click.command("tour", short_help="Train a small network, chart it, race optimizers, and write one page about it.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("atlas"), show_default=True, help="Folder for the page and its pictures.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("atlas"),
+    show_default=True,
+    help="Folder for the page and its pictures.",
+)
 @click.option("--points", type=int, default=51, show_default=True, help="Cells per axis of the chart.")
 @click.option("--runs", type=int, default=1000, show_default=True, help="Seeds for annealing and restarts.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+)
 def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None) -> None:
     """Train a small CNN on scikit-learn's digits, chart its loss surface, and race optimizers on the four wells.
 

@@ -64,7 +64,9 @@ def numbers(text: str, option: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(f"got {option} {text!r}; expected numbers separated by commas, for example -3.8,-3.5.") from error
+        raise InputError(
+            f"got {option} {text!r}; expected numbers separated by commas, for example -3.8,-3.5."
+        ) from error
 
 
 def _from_file(path: Path) -> Any:

@@ -28,8 +28,14 @@ def experiment(runs: int, seed: int) -> Evidence:
         plain = torch.tensor([_plain(model, theta, data[0].double(), data[1]) for theta in points], dtype=torch.float64)
         gap = float(((first - plain) / plain).abs().max())
         checks += [
-            Check(f"{name}: the average over single examples (to 1e-12)", f"largest relative gap {gap:.1e}", gap < 1e-12),
-            Check(f"{name}: the same θ twice gives the same bits", "bit-identical" if torch.equal(first, second) else "differs", torch.equal(first, second)),
+            Check(
+                f"{name}: the average over single examples (to 1e-12)", f"largest relative gap {gap:.1e}", gap < 1e-12
+            ),
+            Check(
+                f"{name}: the same θ twice gives the same bits",
+                "bit-identical" if torch.equal(first, second) else "differs",
+                torch.equal(first, second),
+            ),
         ]
         meters.append(probe.meter)
     return Evidence(
@@ -38,7 +44,9 @@ def experiment(runs: int, seed: int) -> Evidence:
         f"{POINTS} random θ around the start of a digits MLP and CNN, float64, test digits; asked twice; against a loop in plain PyTorch.",
         tuple(checks),
         bill(*meters),
-        caveats=("fixed means fixed: with dropout on, or batch norm in training mode, there is no such function, and the model is refused",),
+        caveats=(
+            "fixed means fixed: with dropout on, or batch norm in training mode, there is no such function, and the model is refused",
+        ),
         seed=seed,
     )
 

@@ -35,7 +35,11 @@ def experiment(runs: int, seed: int) -> Evidence:
         exact = said[0].points == made.meter["values"] and said[0].examples == made.meter["examples"]
         middle = statistics.median(ratios)
         checks += [
-            Check(f"{size}×{size}: points and examples exactly as forecast", f"{made.meter['values']:,} × {surface.examples:,}", exact),
+            Check(
+                f"{size}×{size}: points and examples exactly as forecast",
+                f"{made.meter['values']:,} × {surface.examples:,}",
+                exact,
+            ),
             Check(
                 f"{size}×{size}: seconds within 25 % of the forecast (median of {REPEATS})",
                 f"forecast / bill {middle:.2f} (from {min(ratios):.2f} to {max(ratios):.2f})",
@@ -49,7 +53,9 @@ def experiment(runs: int, seed: int) -> Evidence:
         f"Full grids of {', '.join(f'{s}×{s}' for s in SIZES)} on a digits MLP with {surface.examples:,} examples, {REPEATS} times each.",
         tuple(checks),
         {"values": values, "gradients": 0, "products": 0, "examples": examples},
-        caveats=("seconds are measured on a machine that does other things too: a busy moment moves them, never the counts",),
+        caveats=(
+            "seconds are measured on a machine that does other things too: a busy moment moves them, never the counts",
+        ),
         seed=seed,
         data={"milliseconds_per_cell": per_cell},
     )

@@ -32,7 +32,11 @@ def experiment(runs: int, seed: int) -> Evidence:
     solution = surface.wells[0].minimum
     gap = float((result.final("gd") - solution).norm(dim=1).max())
     checks = (
-        Check("the Hessian is the same everywhere (to 1e-10)", f"largest change {change:.1e} over {POINTS} points", change < 1e-10),
+        Check(
+            "the Hessian is the same everywhere (to 1e-10)",
+            f"largest change {change:.1e} over {POINTS} points",
+            change < 1e-10,
+        ),
         Check("it is positive definite", f"smallest eigenvalue {smallest:.4g}", smallest > 0),
         Check(
             "gradient descent ends at the least-squares point from every start (to 1e-8)",
@@ -46,7 +50,9 @@ def experiment(runs: int, seed: int) -> Evidence:
         f"{POINTS} Hessians at random points; gradient descent (rate {RATE}, {STEPS:,} steps) from {runs:,} uniform starts.",
         checks,
         bill(probe.meter, *result.meter.values()),
-        caveats=(f"true for a rate below 2/λmax = {2 / float(torch.linalg.eigvalsh(hessians[0]).max()):.3g}; above it, descent diverges",),
+        caveats=(
+            f"true for a rate below 2/λmax = {2 / float(torch.linalg.eigvalsh(hessians[0]).max()):.3g}; above it, descent diverges",
+        ),
         seed=seed,
         runs=runs,
         data={"minimum": solution.tolist()},

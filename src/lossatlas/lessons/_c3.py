@@ -57,8 +57,12 @@ def experiment(runs: int, seed: int) -> Evidence:
     between = f"rates {RATES[0]:.3g} to {RATES[-1]:.3g}"
     checks = (
         Check("plain gradient descent ends in A at every rate", f"{trapped} of {n} {between}", trapped == n),
-        Check("momentum 0.92 escapes A (at more than half of the rates)", f"{escaped} of {n} {between}", escaped > n / 2),
-        Check("momentum usually reaches the global well (more than half)", f"{reached} of {n} {between}", reached > n / 2),
+        Check(
+            "momentum 0.92 escapes A (at more than half of the rates)", f"{escaped} of {n} {between}", escaped > n / 2
+        ),
+        Check(
+            "momentum usually reaches the global well (more than half)", f"{reached} of {n} {between}", reached > n / 2
+        ),
         Check(
             "annealing usually settles in the global basin (interval above one half)",
             f"{sa:.1%}, 95 % interval {sa_interval[0]:.1%} to {sa_interval[1]:.1%}",
@@ -89,7 +93,12 @@ def experiment(runs: int, seed: int) -> Evidence:
         ),
         seed=seed,
         runs=runs,
-        data={"ends": ends, "uniform_share": p, "uniform_basin": uniform.rate("gd", "global"), "annealing_last": _last_rate(cooled)},
+        data={
+            "ends": ends,
+            "uniform_share": p,
+            "uniform_basin": uniform.rate("gd", "global"),
+            "annealing_last": _last_rate(cooled),
+        },
     )
 
 

@@ -123,17 +123,19 @@ class Probe:
         match query:
             case Values():
                 reading = self._read(points)
-                extras = {name: channel.split(sizes) for name, channel in reading.extras.items()}
+                extras = {name: torch.split(channel, sizes) for name, channel in reading.extras.items()}
                 return [
                     Answer(values, extras={name: parts[k] for name, parts in extras.items()})
-                    for k, values in enumerate(reading.values.split(sizes))
+                    for k, values in enumerate(torch.split(reading.values, sizes))
                 ]
             case Gradients():
                 sample = query.sample
                 if sample is not None and rows is not None:
                     sample = Sample(sample.size, sample.seeds[rows])
                 values, slopes = self.engine.gradients(self.surface, points, sample)
-                return [Answer(v, g) for v, g in zip(values.split(sizes), slopes.split(sizes), strict=True)]
+                return [
+                    Answer(v, g) for v, g in zip(torch.split(values, sizes), torch.split(slopes, sizes), strict=True)
+                ]
             case Products():
                 vectors = query.vectors if rows is None else query.vectors[rows]
                 found = [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]

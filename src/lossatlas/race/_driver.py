@@ -135,7 +135,10 @@ class _Racer:
         self.asked: Tensor | None = None
         self.ends = torch.full((len(start),), -1, dtype=torch.int64, device=start.device)
         self.reasons = ["steps"] * len(start)
-        self.best, self.best_value = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)
+        self.best, self.best_value = (
+            start,
+            torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device),
+        )
         streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
         self.walk = self.optimizer.walk(start, surface.layout, streams)
         self.start = start
@@ -271,7 +274,9 @@ def _finish(surface: Surface, racers: list[_Racer], steps: int, seed: int) -> Ra
         wanders = racer.optimizer.wanders and bool(torch.isfinite(racer.best_value).any())
         final = racer.best if wanders else last
         loss = racer.best_value if wanders else losses[:, -1]
-        tracks[racer.label] = Track(racer.optimizer, positions, losses, last, final, loss, racer.meter, tuple(racer.reasons))
+        tracks[racer.label] = Track(
+            racer.optimizer, positions, losses, last, final, loss, racer.meter, tuple(racer.reasons)
+        )
     verdicts = {label: _judge(surface, referee, label, track) for label, track in tracks.items()}
     return Race(surface, tracks, verdicts, steps, seed, referee.meter)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lossatlas import archive
@@ -138,7 +137,11 @@ class Race:
     def table(self) -> Table:
         """One row per racer: where it ended, what it asked, what it took. Renders in terminals and notebooks."""
         wells = [well.name for well in self.surface.wells]
-        columns = ["racer", *(("ended in",) if wells else ()), *(("global, 95 %",) if "global" in wells and self.runs > 1 else ())]
+        columns = [
+            "racer",
+            *(("ended in",) if wells else ()),
+            *(("global, 95 %",) if "global" in wells and self.runs > 1 else ()),
+        ]
         columns += ["loss", "|gradient|", "values", "gradients", "surface s", "algorithm s", "stopped"]
         rows = [self._row(label, columns) for label in self.tracks]
         title = f"{self.surface.name}: {self.runs:,} run{'s' if self.runs > 1 else ''} each, seed {self.seed}"
@@ -307,4 +310,3 @@ class Race:
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4g}"
-

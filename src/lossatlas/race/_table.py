@@ -33,7 +33,9 @@ class Table:
 
     def __str__(self) -> str:
         widths = [max(len(row[k]) for row in [self.columns, *self.rows]) for k in range(len(self.columns))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [self.columns, *self.rows]]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [self.columns, *self.rows]
+        ]
         return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:

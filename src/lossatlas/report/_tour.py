@@ -18,7 +18,9 @@ EPOCHS = 15
 STEPS = 300
 
 
-def tour(out: Path, *, points: int = 51, runs: int = 1000, seed: int = 0, say: Callable[[str], None] = print) -> dict[str, Any]:
+def tour(
+    out: Path, *, points: int = 51, runs: int = 1000, seed: int = 0, say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Train, chart, race, and write a folder with ``index.html``.
 
     Args:
@@ -77,7 +79,10 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
         "directions, each scaled filter by filter to the network's weights (Li et al. 2018)."
     )
     page.pictures(
-        ("chart.png", "Loss on the plane; the cross is the trained network. One unit moves every filter by its own norm."),
+        (
+            "chart.png",
+            "Loss on the plane; the cross is the trained network. One unit moves every filter by its own norm.",
+        ),
         ("chart-relief.png", "The same field as a relief."),
     )
     page.pictures(("chart-accuracy.png", "Share of training digits read right, over the same plane."))
@@ -139,7 +144,11 @@ def _table(result: Race) -> tuple[list[str], list[list[str]], str]:
 
 def _short(result: Race) -> dict[str, Any]:
     return {
-        label: {"rate": result.rate(label, "global"), "interval": result.interval(label, "global"), "sentence": verdict.sentence}
+        label: {
+            "rate": result.rate(label, "global"),
+            "interval": result.interval(label, "global"),
+            "sentence": verdict.sentence,
+        }
         for label, verdict in result.verdicts.items()
     }
 

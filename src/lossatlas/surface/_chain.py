@@ -49,8 +49,7 @@ class Chain:
         corners = [origin, *directions]
         zero = {name: torch.zeros_like(value) for name, value in self.constants.items()}
         blocks = [
-            {**(self.constants if k == 0 else zero), **self.layout.split(corner)}
-            for k, corner in enumerate(corners)
+            {**(self.constants if k == 0 else zero), **self.layout.split(corner)} for k, corner in enumerate(corners)
         ]
         first = [[self._affine(block, batch) for block in blocks] for batch in self.batches]
         examples = sum(batch.size for batch in self.batches)
@@ -91,7 +90,7 @@ class Chain:
     def _affine(self, block: dict[str, Tensor], batch: Batch) -> Tensor:
         step = self.steps[0]
         x = batch.inputs[0].reshape(batch.size, -1)
-        out = block[step.weight] @ x.t()
+        out: Tensor = block[step.weight] @ x.t()
         if step.bias is not None:
             out += block[step.bias][:, None]
         return out.contiguous()
@@ -105,17 +104,13 @@ class _Worker:
         self.theta = torch.empty_like(corners[0])
         self.coords: list[float] = []
         views = {**chain.constants, **chain.layout.split(self.theta)}
-        self.weights = [
-            (views[s.weight], views[s.bias][:, None] if s.bias is not None else None) for s in chain.steps
-        ]
+        self.weights = [(views[s.weight], views[s.bias][:, None] if s.bias is not None else None) for s in chain.steps]
         self.buffers = [
             [torch.empty(w.shape[0], batch.size, dtype=self.theta.dtype) for w, _ in self.weights]
             for batch in chain.batches
         ]
         self.targets = [
-            batch.target * batch.size + torch.arange(batch.size)
-            if chain.loss.name == "cross_entropy"
-            else None
+            batch.target * batch.size + torch.arange(batch.size) if chain.loss.name == "cross_entropy" else None
             for batch in chain.batches
         ]
 
@@ -131,13 +126,9 @@ class _Worker:
         for coordinate, part in zip(self.coords[1:], parts[2:], strict=True):
             hidden.add_(part, alpha=coordinate)
         hidden = _activate(hidden, self.chain.steps[0])
-        for step, (weight, bias), buffer in zip(
-            self.chain.steps[1:], self.weights[1:], buffers[1:], strict=True
-        ):
+        for step, (weight, bias), buffer in zip(self.chain.steps[1:], self.weights[1:], buffers[1:], strict=True):
             hidden = (
-                torch.mm(weight, hidden, out=buffer)
-                if bias is None
-                else torch.addmm(bias, weight, hidden, out=buffer)
+                torch.mm(weight, hidden, out=buffer) if bias is None else torch.addmm(bias, weight, hidden, out=buffer)
             )
             hidden = _activate(hidden, step)
         return self._score(hidden, batch, self.targets[k])

@@ -179,9 +179,7 @@ def _batch(item: Any) -> Batch:
 
 def _slices(whole: Batch, batch_size: int | None) -> Iterator[Batch]:
     if whole.size == 0:
-        raise DataError(
-            "the data hold 0 examples; expected at least one. A loss surface is fixed by its data."
-        )
+        raise DataError("the data hold 0 examples; expected at least one. A loss surface is fixed by its data.")
     if batch_size is None:
         tensors = [v for v in (*whole.inputs, *whole.keywords.values()) if isinstance(v, Tensor)]
         per_example = max(1, sum(v[0].numel() for v in tensors))

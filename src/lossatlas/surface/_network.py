@@ -203,9 +203,7 @@ class NetworkSurface(Surface):
                 )
             total = float(self._loop_values(self.theta[None])[0][0])
         if total != total:
-            raise LossError(
-                "the loss over all data is NaN at the model's own parameters; check the data for NaN."
-            )
+            raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
         return total
 
     @property
@@ -264,9 +262,7 @@ class NetworkSurface(Surface):
         rows /= self.examples
         return rows[0], rows[1]
 
-    def _loop_gradients(
-        self, points: Tensor, batches: tuple[Batch, ...] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _loop_gradients(self, points: Tensor, batches: tuple[Batch, ...] | None = None) -> tuple[Tensor, Tensor]:
         batches = self._batches if batches is None else batches
         examples = sum(batch.size for batch in batches)
         values = torch.zeros(len(points), dtype=torch.float64, device=self.device)
@@ -292,12 +288,8 @@ class NetworkSurface(Surface):
 
     def _draw(self, size: int, seed: int) -> tuple[Batch, ...]:
         if not 1 <= size <= self.examples:
-            raise InputError(
-                f"got a mini-batch of {size} of {self.examples} examples; expected 1 to {self.examples}."
-            )
-        chosen = (
-            torch.randperm(self.examples, generator=torch.Generator().manual_seed(seed))[:size].sort().values
-        )
+            raise InputError(f"got a mini-batch of {size} of {self.examples} examples; expected 1 to {self.examples}.")
+        chosen = torch.randperm(self.examples, generator=torch.Generator().manual_seed(seed))[:size].sort().values
         parts, begin = [], 0
         for batch in self._batches:
             inside = chosen[(chosen >= begin) & (chosen < begin + batch.size)] - begin

@@ -24,9 +24,7 @@ class Slice(Surface):
 
     def __init__(self, base: Surface, frame: Frame) -> None:
         self.base = base
-        self.frame = Frame(
-            frame.origin.to(base.device, base.dtype), frame.directions.to(base.device, base.dtype)
-        )
+        self.frame = Frame(frame.origin.to(base.device, base.dtype), frame.directions.to(base.device, base.dtype))
         self.layout = Layout.vector(frame.dimension)
         self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)

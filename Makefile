@@ -1,0 +1,58 @@
+# The same few verbs here and in CI. `make demo` and `make test` need nothing but Python 3.11 and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help install demo test test-quick check bench docs clean
+
+help:
+	@echo "make install     a virtual environment with everything for development"
+	@echo "make demo        train, chart and race: the tour, written to atlas/index.html"
+	@echo "make test        every check and every test, slow ones included"
+	@echo "make test-quick  the quick part"
+	@echo "make check       lint, format, types, import floors"
+	@echo "make bench       speed ratios against other programs, written to bench/results.md"
+	@echo "make docs        the documentation, into site/"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not on the path; give another with make PYTHON=python3"; exit 2; }
+	@test -x $(BIN)/python || { echo "making a virtual environment in $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing lossatlas and its tools …"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	@$(PIP) -e '.[dev,bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(PIP) -e '.[dev,docs]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/lossatlas tour --out atlas
+
+test: check
+	$(BIN)/python -m pytest
+
+test-quick: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	$(BIN)/python bench/run.py
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf $(VENV) atlas site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
