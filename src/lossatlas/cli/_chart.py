@@ -65,13 +65,13 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> None:
-    r"""Chart the loss surface around your own network.
+    """Chart the loss surface around your own network.
 
     Two random directions are drawn through the network's parameters and scaled to its filters; the loss is
     evaluated at every cell of a grid over that plane. What it will cost is said first, what it did cost afterwards.
 
     \b
-      lossatlas chart --model my.py:make_model --data my.py:make_data \
+      lossatlas chart --model my.py:make_model --data my.py:make_data \\
           --loss cross_entropy --checkpoint w.safetensors --points 51 --seed 0 --out DIR
 
     \b

@@ -16,7 +16,7 @@ import click
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts into this file.")
 def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -> None:
-    r"""In how many dimensions a loss surface lives: parameters + 1.
+    """In how many dimensions a loss surface lives: parameters + 1.
 
     NAMES are standard models; without any (and without --model) the whole table is printed. Every count is made from
     the published configuration, on tensors that hold no memory.

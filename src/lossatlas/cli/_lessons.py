@@ -14,7 +14,7 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the evidence as JSON, one file a lesson.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence into this file.")
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
-    r"""Put claims to the test: each lesson prints its claim, runs, and says what came out.
+    """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 
     Without IDS the lessons are listed. Verdicts are "supported", "not supported here" or "depends", from the numbers
     of the run, with intervals where chance is involved, and what it cost in queries.

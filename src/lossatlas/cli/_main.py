@@ -49,7 +49,7 @@ class _Rooms(click.Group):
 @click.command(cls=_Rooms, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lossatlas")
 def group() -> None:
-    r"""Charts of loss surfaces, and races on them.
+    """Charts of loss surfaces, and races on them.
 
     A loss surface is fixed as soon as model, loss and data are: nothing builds it, everything probes it. These
     commands probe it for you, say what they asked, and what the answer is worth.

@@ -39,13 +39,13 @@ def command(
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    r"""Race optimizers on a LANDSCAPE, side by side, every query billed.
+    """Race optimizers on a LANDSCAPE, side by side, every query billed.
 
     Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
     monkey-saddle, plateau. Optimizers: gd, momentum, nesterov, rmsprop, adam, adamw, annealing, restart.
 
     \b
-      lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \
+      lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \\
           --steps 300 --runs 1000 --seed 0 --json race.json --out DIR
       lossatlas race himmelblau --optimizers 'adam(rate=0.1),gd(rate=0.01)'
 

@@ -1,0 +1,201 @@
+"""The lockstep race: records, verdicts, statistics, and what happens when something goes wrong."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+import lossatlas as la
+from lossatlas._errors import InputError, StartError
+from lossatlas.race import wilson
+from lossatlas.race._verdict import basins
+from lossatlas.surface import Frame
+
+WELLS = la.landscapes.four_wells()
+
+
+def test_a_race_is_the_same_racers_alone():
+    names = ["gd", "momentum", "adam", "annealing", "restart"]
+    together = la.race(WELLS, names, steps=60, seed=4, runs=3)
+    for name in names:
+        alone = la.race(WELLS, [name], steps=60, seed=4, runs=3)
+        assert torch.equal(together.trajectories[name], alone.trajectories[name])
+        assert torch.equal(together.losses[name], alone.losses[name])
+        assert together.meter[name].record().keys() == alone.meter[name].record().keys()
+        assert together.meter[name].queries == alone.meter[name].queries
+
+
+def test_run_b_of_many_is_run_b_of_few():
+    many = la.race(WELLS, ["annealing"], steps=80, seed=1, runs=50)
+    few = la.race(WELLS, ["annealing"], steps=80, seed=1, runs=3)
+    assert torch.equal(many.trajectories["annealing"][:3], few.trajectories["annealing"])
+    other = la.race(WELLS, ["annealing"], steps=80, seed=2, runs=3)
+    assert not torch.equal(other.trajectories["annealing"], few.trajectories["annealing"])
+
+
+def test_losses_are_the_surface_at_the_trajectory():
+    race = la.race(WELLS, ["gd", "momentum", "annealing", "restart"], steps=50, runs=2, seed=0)
+    for name, path in race.trajectories.items():
+        true = WELLS.values(path.reshape(-1, 2)).reshape(path.shape[:2])
+        assert torch.allclose(race.losses[name], true, rtol=0, atol=1e-14), name
+
+
+def test_meters_count_steps():
+    race = la.race(WELLS, ["gd", "annealing", la.optimizer("restart", restarts=4)], steps=30, runs=5)
+    assert (race.meter["gd"].values, race.meter["gd"].gradients) == (0, 150)
+    assert (race.meter["annealing"].values, race.meter["annealing"].gradients) == (150, 0)
+    assert race.meter["restart"].gradients == 5 * 4 * 30
+    assert race.referee.queries > 0
+
+
+def test_final_is_the_last_point_or_the_best_for_those_that_wander():
+    race = la.race(WELLS, ["gd", "annealing"], steps=200, runs=4, seed=0)
+    assert torch.equal(race.final("gd"), race.trajectories["gd"][:, -1])
+    assert torch.equal(race.last("annealing"), race.trajectories["annealing"][:, -1])
+    assert torch.equal(WELLS.values(race.final("annealing")), race.tracks["annealing"].loss)
+    assert bool((race.tracks["annealing"].loss <= race.losses["annealing"][:, :-1].min(1).values).all())
+
+
+def test_verdicts_name_the_well_by_a_second_opinion():
+    """The referee's basins against scipy's own gradient flow from the same points."""
+    from scipy.integrate import solve_ivp
+
+    points = torch.rand(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 9 - 4.5
+    names, distance = basins(WELLS, points)
+    agree = 0
+    for point, name in zip(points, names, strict=True):
+        flow = solve_ivp(
+            lambda t, x: -WELLS.gradients(torch.tensor(x)[None])[1][0].numpy(),
+            (0, 400),
+            point.numpy(),
+            method="LSODA",
+            rtol=1e-8,
+        )
+        gaps = [np.linalg.norm(flow.y[:, -1] - w.minimum.numpy()) for w in WELLS.wells]
+        agree += WELLS.wells[int(np.argmin(gaps))].name == name
+    # Steps of finite length may cut a corner where a point lies within a step of a boundary.
+    assert agree >= 38
+    assert bool((distance > 0).all())
+
+
+def test_rate_and_interval():
+    race = la.race(WELLS, ["annealing"], steps=100, runs=40, seed=0)
+    count = race.verdicts["annealing"].wells.count("global")
+    assert race.rate("annealing", "global") == count / 40
+    low, high = race.interval("annealing", "global")
+    oracle = binomtest(count, 40).proportion_ci(0.95, method="wilson")
+    assert (low, high) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
+    assert sum(race.rate("annealing", w.name) for w in WELLS.wells) <= 1 + 1e-12
+    with pytest.raises(la.LossAtlasError, match="global"):
+        race.rate("annealing", "globl")
+    with pytest.raises(la.LossAtlasError, match="annealing"):
+        race.final("anneal")
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (8, 10), (731, 1000)])
+def test_wilson_against_scipy(k, n):
+    oracle = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert wilson(k, n) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
+
+
+def test_a_racer_that_diverges_ends_while_the_others_go_on():
+    surface = la.landscapes.rosenbrock()
+    race = la.race(surface, {"wild": la.optimizer("gd", rate=1.0), "tame": la.optimizer("gd", rate=1e-4)}, steps=100)
+    assert race.status["wild"] == ("diverged",)
+    assert race.status["tame"] == ("steps",)
+    assert race.meter["wild"].gradients < 100 == race.meter["tame"].gradients
+    assert race.verdicts["wild"].wells == (None,)
+    assert "not finite" in race.verdicts["wild"].sentence
+    assert bool(torch.isfinite(race.final("tame")).all())
+
+
+def test_one_run_may_diverge_alone():
+    surface = la.landscapes.rosenbrock()
+    starts = torch.tensor([[1.0, 1.0], [-2.0, 2.0]], dtype=torch.float64)
+    race = la.race(surface, [la.optimizer("gd", rate=0.003)], start=starts, steps=200, runs=2)
+    assert race.status["gd"] == ("steps", "diverged")
+    per_run = race.meter["gd"].per_run.tolist()
+    assert per_run[0] == 200 > per_run[1]
+    stop = per_run[1] - 1
+    assert torch.equal(race.trajectories["gd"][1, stop], race.trajectories["gd"][1, -1])
+
+
+def test_the_budget_ends_a_race_where_it_stands():
+    race = la.race(WELLS, ["gd"], steps=100, budget=10)
+    free = la.race(WELLS, ["gd"], steps=10)
+    assert race.status["gd"] == ("budget",)
+    assert torch.equal(race.final("gd"), free.final("gd"))
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ([9.0, 0.0], "outside the box"),
+        ([1.0], "shape"),
+        ([float("nan"), 0.0], "not finite"),
+        ([[0.0, 0.0]] * 3, "shape"),
+    ],
+)
+def test_a_bad_start_is_refused(start, says):
+    with pytest.raises(StartError, match=says):
+        la.race(WELLS, ["gd"], start=torch.tensor(start), steps=5)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"runs": 0}, {"budget": 0}])
+def test_bad_counts_are_refused(settings):
+    with pytest.raises(InputError):
+        la.race(WELLS, ["gd"], **settings)
+
+
+def test_no_optimizers_and_wrong_kinds_are_refused():
+    with pytest.raises(InputError, match="no optimizers"):
+        la.race(WELLS, [])
+    with pytest.raises(InputError, match="expected a name"):
+        la.race(WELLS, [3])
+    with pytest.raises(la.LossAtlasError, match="four-wells"):
+        la.landscapes.landscape("four-well")
+
+
+def test_a_race_on_a_slice_and_in_higher_dimension():
+    ground = la.landscapes.quadratic(condition=10.0, dimension=6)
+    frame = Frame(torch.zeros(6, dtype=torch.float64), torch.eye(6, dtype=torch.float64)[:2] * 2)
+    race = la.race(ground.on(frame), ["gd"], start=[0.5, 0.5], steps=400)
+    assert float(race.final("gd").norm()) < 1e-6
+    assert race.verdicts["gd"].wells == (None,)
+    full = la.race(ground, [la.optimizer("gd", rate=0.1)], steps=300)
+    assert full.verdicts["gd"].wells == ("global",)
+
+
+def test_restart_without_a_box_is_not_applicable():
+    ground = la.landscapes.quadratic(dimension=3)
+    frame = Frame(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[:2])
+    race = la.race(ground.on(frame), ["restart", "gd"], start=[0.1, 0.2], steps=10)
+    assert race.status["restart"] == ("not applicable",)
+    assert race.status["gd"] == ("steps",)
+    assert "did not run" in str(race.verdicts["restart"].sentence)
+    assert race.table().rows
+
+
+def test_labels_tables_frames_pictures_and_files(tmp_path):
+    race = la.race(WELLS, ["gd", "gd", "annealing", "restart"], steps=20, runs=3, seed=0)
+    assert list(race.tracks) == ["gd", "gd-2", "annealing", "restart"]
+    assert len(race.table().rows) == 4 and "<table>" in race._repr_html_() and "gd-2" in str(race.table())
+    frame = race.to_dataframe()
+    assert len(frame) == 12 and set(frame["stopped"]) == {"steps"}
+    race.plot().save(tmp_path / "paths.png")
+    race.plot_losses().save(tmp_path / "losses.png")
+    race.plot_rates("global").save(tmp_path / "rates.png")
+    race.save(tmp_path / "race")
+    assert {p.name for p in (tmp_path / "race").iterdir()} == {"race.json", "race.safetensors"}
+    assert "kingma" not in la.citation(race) and "cauchy1847" in la.citation(race)
+
+
+@pytest.mark.slow
+def test_c3_is_reported_from_a_thousand_seeds():
+    """What was measured when the constants were frozen; a change of these figures is a change of the algorithms."""
+    race = la.race(WELLS, ["gd", "momentum", "annealing", "restart"], steps=300, runs=1000, seed=0)
+    assert race.rate("gd", "A") == 1.0
+    assert race.rate("momentum", "A") == 0.0 and race.rate("momentum", "global") == 1.0
+    for name in ("annealing", "restart"):
+        low, high = race.interval(name, "global")
+        assert 0.5 < low < high < 1 and high - low < 0.06
