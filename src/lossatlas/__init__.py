@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lossatlas._citation import citation as citation
+    from lossatlas._errors import BudgetError as BudgetError
+    from lossatlas._errors import InputError as InputError
     from lossatlas._errors import LossAtlasError as LossAtlasError
+    from lossatlas._errors import NotApplicableError as NotApplicableError
     from lossatlas._load import load as load
     from lossatlas.chart import Chart as Chart
     from lossatlas.chart import Line as Line
@@ -33,13 +36,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Budget": "probe",
+    "BudgetError": "_errors",
     "Chart": "chart",
     "Frame": "surface",
+    "InputError": "_errors",
     "Layout": "surface",
     "Line": "chart",
     "LossAtlasError": "_errors",
     "Meter": "probe",
     "NetworkSurface": "surface",
+    "NotApplicableError": "_errors",
     "Optimizer": "optimize",
     "Plane": "chart",
     "Probe": "probe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
                 "Write it again from the model's state_dict()."
             ) from error
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of (pickle protocols) is refused or fits
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -54,7 +57,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         AttributeError,
     ) as error:
         raise CheckpointError(
-            f"{str(path)!r} is not plain weights: {str(error).splitlines()[0]} Expected a state dict of tensors; files "
+            f"{str(path)!r} is not plain weights: {_first_line(error)} Expected a state dict of tensors; files "
             "that hold other objects would have to be unpickled, which can run code, and are refused. Save "
             "model.state_dict() with safetensors.torch.save_file instead."
         ) from error
@@ -68,6 +71,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             f"one of {', '.join(_NESTED)}. Save model.state_dict()."
         )
     return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else f"the file ends early ({type(error).__name__})."
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:

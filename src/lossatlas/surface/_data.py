@@ -89,10 +89,10 @@ def load(data: Any, device: torch.device, batch_size: int | None = None) -> tupl
     with untouched_randomness(device):
         if isinstance(data, DataLoader):
             batches = _from_loader(data, device)
+        elif isinstance(data, list | tuple) or (isinstance(data, Iterable) and not isinstance(data, Dataset)):
+            batches = tuple(_batch(_to_device(item, device)) for item in data)
         elif isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
             batches = _from_dataset(data, device, batch_size)
-        elif isinstance(data, Iterable):
-            batches = tuple(_batch(_to_device(item, device)) for item in data)
         else:
             raise DataError(
                 f"got data of type {type(data).__name__}; expected a pair (X, y) of tensors, a dictionary of "

@@ -94,7 +94,8 @@ class Frame:
         """
         rows = self.directions.double()
         offset = theta.double() - self.origin.double()
-        coords = torch.linalg.solve(rows @ rows.T, (offset @ rows.T).T).T
+        found = torch.linalg.solve(rows @ rows.T, (offset @ rows.T).reshape(-1, len(rows)).T)
+        coords = found.T.reshape(*offset.shape[:-1], len(rows))
         missing = (offset - coords @ rows).norm(dim=-1)
         length = offset.norm(dim=-1)
         return coords, torch.where(length > 0, missing / length.clamp_min(1e-300), torch.zeros_like(length))

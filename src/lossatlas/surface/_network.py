@@ -73,7 +73,9 @@ class NetworkSurface(Surface):
         self.dtype, self.device = self.theta.dtype, self.theta.device
         self._digest = _model.digest(self._model)
         self._flat = _model.bind(self._model, self.layout, self.theta)
-        self._batches = _data.load(data, self.device, batch_size or _model.batch_size(self._model, self.device))
+        if batch_size is None:
+            batch_size = _model.batch_size(self._model, self.device)
+        self._batches = _data.load(data, self.device, batch_size)
         self.examples = sum(batch.size for batch in self._batches)
         self.start = self.theta
         self._value_tile = Tile(self._loop_values, self._vmap_values)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossatlas._errors import InputError
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._surface import Reading, Sample, Surface
@@ -34,11 +35,11 @@ class Slice(Surface):
 
     def read(self, points: Tensor) -> Reading:
         """Losses and channels of the base surface at coordinates (B, k)."""
-        return self._reader(points)
+        return self._reader(self._check(points))
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, k) by the chain rule."""
-        values, gradients = self.base.gradients(self.frame.points(points), sample)
+        values, gradients = self.base.gradients(self.frame.points(self._check(points)), sample)
         return values, gradients.double() @ self.frame.directions.double().T
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
@@ -46,6 +47,14 @@ class Slice(Surface):
         lifted = vectors.to(self.frame.directions.dtype) @ self.frame.directions
         full = self.base.products(self.frame.points(point[None])[0], lifted)
         return full.double() @ self.frame.directions.double().T
+
+    def _check(self, points: Tensor) -> Tensor:
+        if points.ndim != 2 or points.shape[1] != self.dimension:
+            raise InputError(
+                f"got points of shape {tuple(points.shape)} on {self.name}; expected (B, {self.dimension}), one row of "
+                "coordinates per point."
+            )
+        return points
 
     def fingerprint(self) -> dict[str, Any]:
         """The base's fingerprint, and that this is a slice of it."""

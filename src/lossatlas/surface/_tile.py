@@ -41,9 +41,9 @@ class Tile:
         if self._width is None and len(points) >= 2 * sum(WIDTHS):
             done, parts = self._measure(points, limit)
         width = min(self._width or 1, limit)
-        while done < len(points):
+        while done < len(points) or not parts:
             chunk = points[done : done + width] if width > 1 else points[done:]
-            parts.append(self._together(chunk) if width > 1 else self._loop(chunk))
+            parts.append(self._together(chunk) if width > 1 and len(chunk) else self._loop(chunk))
             done += len(chunk)
         first, second = zip(*parts, strict=True)
         return torch.cat(first), torch.cat(second)

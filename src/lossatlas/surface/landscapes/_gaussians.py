@@ -137,15 +137,15 @@ class Plateau(Formula):
 def four_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
     """Four wells of different depths, and a ridge that leaves a long narrow valley between them.
 
-    L = 0.03 |θ|² + 0.8 exp(−((x + y)/√2)² / (2 · 0.5²)) − Σ depth · exp(−|θ − center|² / (2 width²)) with
+    L = 0.05 |θ|² + 0.3 exp(−((x + y)/√2)² / (2 · 0.5²)) − Σ depth · exp(−|θ − center|² / (2 width²)) with
 
     ========  ============  =====  =====
     well      center        depth  width
     ========  ============  =====  =====
-    A         (−2.5, −2.5)  2.0    1.0
-    B         (−2.2, 2.6)   2.6    0.9
-    C         (2.4, 2.8)    3.0    0.9
-    global    (3.0, −1.0)   4.5    1.1
+    A         (−2.5, −2.5)  1.0    0.7
+    B         (−2.2, 2.6)   1.6    0.9
+    C         (2.4, 2.8)    2.2    0.9
+    global    (3.0, −1.0)   4.0    1.2
     ========  ============  =====  =====
 
     on the box [−4.5, 4.5]², from the start (−3.8, −3.5), which lies in the basin of A.
