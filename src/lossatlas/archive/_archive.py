@@ -73,7 +73,7 @@ def load(folder: Location, kind: str | None = None) -> tuple[str, dict[str, NDAr
     """Read one result back.
 
     Args:
-        folder: where it was saved.
+        folder: where it was saved, or the JSON file of the pair.
         kind: which one; may be left out if the folder holds only one.
 
     Returns:
@@ -83,6 +83,8 @@ def load(folder: Location, kind: str | None = None) -> tuple[str, dict[str, NDAr
         OutputError: if there is no such result, several to choose from, or its files are damaged.
     """
     folder = Path(folder)
+    if kind is None and folder.suffix == ".json" and folder.is_file():
+        folder, kind = folder.parent, folder.stem
     if kind is None:
         found = kinds(folder)
         if len(found) != 1:

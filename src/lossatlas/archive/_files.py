@@ -47,6 +47,22 @@ def prepare(folder: Location) -> Path:
     return folder
 
 
+def prepare_file(path: Location) -> Path:
+    """Make sure that a file can be written, before the work whose result goes there.
+
+    Returns:
+        Path: the file, not yet created.
+
+    Raises:
+        OutputError: saying what is in the way.
+    """
+    path = Path(path)
+    prepare(path.parent)
+    if path.is_dir():
+        raise _refusal(path, IsADirectoryError(errno.EISDIR, "is a directory"))
+    return path
+
+
 def write_text(path: Location, text: str) -> Path:
     """Write a text file as UTF-8, all or nothing, into a folder that is created if needed.
 

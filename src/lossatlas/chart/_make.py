@@ -98,7 +98,7 @@ def chart(
 
 
 def _axes(span: Any, points: Any, dimension: int) -> tuple[np.ndarray, np.ndarray | None]:
-    counts = (points, points) if isinstance(points, int) else tuple(points)
+    counts = (points, points) if isinstance(points, int | float) else tuple(points)
     if len(counts) != 2 or any(isinstance(n, bool) or int(n) != n or n < 2 for n in counts[:dimension]):
         raise InputError(f"got points={points}; expected at least 2 per axis, as one number or (nx, ny).")
     pairs = _pairs(span)

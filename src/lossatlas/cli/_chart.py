@@ -84,11 +84,9 @@ def command(
     """
     from lossatlas import archive
     from lossatlas.chart import Plane, chart
-    from lossatlas.cli._user import call, function
+    from lossatlas.cli._user import call, function, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
-    if out is not None:
-        archive.prepare(out)
     module = call(model, "--model")
     if checkpoint is not None:
         load_checkpoint(module, checkpoint)
@@ -97,6 +95,7 @@ def command(
     chosen: Any = function(loss, "--loss") if ":" in loss else loss
     surface = NetworkSurface(module, chosen, call(data, "--data"))
     plane = Plane.random(surface, seed=seed, normalization=normalization)
+    prepare(out, json_file)
     made = chart(surface, plane, span=span, points=points, progress=not quiet)
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")

@@ -28,19 +28,20 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
 
     from lossatlas import archive
     from lossatlas._errors import InputError
+    from lossatlas.cli._user import prepare
     from lossatlas.lessons import catalog, lesson
 
     if runs is not None and runs < 1:
         raise InputError(f"got --runs {runs}; expected at least 1.")
-    if out is not None:
-        archive.prepare(out)
     if not ids:
         for one in catalog.values():
             click.echo(f"{one.id}  {one.claim}")
         return
+    chosen = [lesson(name) for name in ids]
+    prepare(out, json_file)
     console = Console(width=None if Console().is_terminal else 140)
     records = []
-    for one in [lesson(name) for name in ids]:
+    for one in chosen:
         evidence = one.run(runs=runs, seed=seed)
         console.print(evidence)
         records.append(evidence.record())

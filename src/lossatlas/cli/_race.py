@@ -55,15 +55,14 @@ def command(
     from rich.console import Console
 
     from lossatlas import archive
-    from lossatlas.cli._user import numbers
+    from lossatlas.cli._user import numbers, prepare
     from lossatlas.race import race
     from lossatlas.surface import landscapes
 
-    if out is not None:
-        archive.prepare(out)
     surface = landscapes.landscape(landscape)
     chosen = [_optimizer(spec) for spec in _split(optimizers)]
     point = numbers(start, "--start") if start is not None else None
+    prepare(out, json_file)
     result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed)
     Console(width=None if Console().is_terminal else 140).print(result.table())
     for verdict in result.verdicts.values():

@@ -26,11 +26,15 @@ def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None
 
     Writes one folder with index.html: the pictures, the tables, what was asked of each surface, and what to see in
     them. Takes well under two minutes on two cores.
+
+    \b
+      lossatlas tour --out atlas
     """
     from lossatlas import archive
+    from lossatlas.cli._user import prepare
     from lossatlas.report import tour
 
-    archive.prepare(out)
+    prepare(out, json_file)
     record = tour(out, points=points, runs=runs, seed=seed, say=click.echo)
     click.echo(f"\nopen {out / 'index.html'}")
     if json_file is not None:

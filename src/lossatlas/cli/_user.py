@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lossatlas import archive
 from lossatlas._errors import InputError
 
 
@@ -53,6 +54,18 @@ def call(spec: str, option: str) -> Any:
             f"{option} {spec!r} failed when it was called without arguments: {type(error).__name__}: {error}. Expected "
             "a function that returns the object."
         ) from error
+
+
+def prepare(out: Path | None, json_file: Path | None) -> None:
+    """Check where results will go before the work begins.
+
+    Raises:
+        OutputError: if a folder or file cannot be written.
+    """
+    if out is not None:
+        archive.prepare(out)
+    if json_file is not None:
+        archive.prepare_file(json_file)
 
 
 def numbers(text: str, option: str) -> list[float]:

@@ -1,0 +1,232 @@
+"""The command line as its user types it: what it prints, what it writes, and how it refuses."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lossatlas.cli import main
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.py"
+MINE = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+
+def make_data():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(20, 4, generator=generator), torch.arange(20) % 3
+
+def wide_data():
+    return torch.randn(20, 7), torch.arange(20) % 3
+
+def empty_loader():
+    return DataLoader(TensorDataset(torch.zeros(0, 4), torch.zeros(0)))
+
+def dropping():
+    return nn.Sequential(nn.Dropout(0.5), make_model())
+
+def counted():
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+def broken():
+    raise RuntimeError("no such disk")
+
+def vector_loss(output, target):
+    return nn.functional.cross_entropy(output, target, reduction="none")
+
+def nan_loss(output, target):
+    return output.sum() * float("nan")
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my.py").write_text(MINE)
+    save_file({"0.weight": torch.zeros(9, 4)}, "misfit.safetensors")
+    Path("pickled.pt").write_bytes(b"\x80\x04\x95 not weights")
+    Path("file").write_text("a file where a folder is asked for")
+    return tmp_path
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return end.value.code
+
+
+def strict(path):
+    return json.loads(Path(path).read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {path}"))
+
+
+CHART = ("chart", "--model", "my.py:make_model", "--data", "my.py:make_data", "--points", "5", "--quiet")
+
+
+def test_chart_of_the_users_own_network(mine, capsys):
+    sys.path.insert(0, str(mine))
+    assert run(*CHART, "--loss", "cross_entropy", "--seed", "2", "--out", "atlas", "--json", "chart.json") == 0
+    said = capsys.readouterr().out
+    assert "43 parameters, 20 examples" in said and "25 losses" in said
+    written = strict("chart.json")
+    assert len(written["loss"]) == 5 and written["provenance"]["plane"]["seed"] == 2
+    assert {p.name for p in Path("atlas").iterdir()} == {
+        "chart.json", "chart.safetensors", "contour.png", "relief.png", "accuracy.png",
+    }  # fmt: skip
+    import lossatlas as la
+
+    assert la.load("atlas").loss.tolist() == written["loss"]
+
+
+def test_a_checkpoint_is_what_is_charted(mine, capsys):
+    weights = {"0.weight": torch.ones(5, 4), "0.bias": torch.ones(5), "2.weight": torch.ones(3, 5), "2.bias": torch.ones(3)}  # fmt: skip
+    save_file(weights, "w.safetensors")
+    torch.save(weights, "w.pt")
+    centers = []
+    for name in ("w.safetensors", "w.pt"):
+        assert run(*CHART, "--checkpoint", name, "--json", "c.json") == 0
+        centers.append(strict("c.json")["center"])
+    assert centers[0] == centers[1] == pytest.approx(torch.tensor(3.0).log().item(), rel=1e-6)
+
+
+BAD = {
+    "dropout": (*CHART[:2], "my.py:dropping", *CHART[3:]),
+    "batch norm": (*CHART[:2], "my.py:counted", *CHART[3:]),
+    "vector loss": (*CHART, "--loss", "my.py:vector_loss"),
+    "NaN loss": (*CHART, "--loss", "my.py:nan_loss"),
+    "unknown loss": (*CHART, "--loss", "cros_entropy"),
+    "misfit": (*CHART, "--checkpoint", "misfit.safetensors"),
+    "pickle": (*CHART, "--checkpoint", "pickled.pt"),
+    "no checkpoint": (*CHART, "--checkpoint", "nothing.pt"),
+    "wide data": (*CHART[:4], "my.py:wide_data", *CHART[5:]),
+    "empty loader": (*CHART[:4], "my.py:empty_loader", *CHART[5:]),
+    "no file": (*CHART[:2], "your.py:make_model", *CHART[3:]),
+    "no function": (*CHART[:2], "my.py:make_modle", *CHART[3:]),
+    "failing function": (*CHART[:2], "my.py:broken", *CHART[3:]),
+    "no colon": (*CHART[:2], "my.py", *CHART[3:]),
+    "one point": (*CHART, "--points", "1"),
+    "no span": (*CHART, "--span", "0"),
+    "points in words": (*CHART, "--points", "many"),
+    "chart into a file": (*CHART, "--out", "file"),
+    "chart json into nowhere": (*CHART, "--json", "file/c.json"),
+    "missing option": ("chart", "--model", "my.py:make_model"),
+    "unknown command": ("chrat",),
+    "unknown landscape": ("race", "four-welts"),
+    "unknown optimizer": ("race", "four-wells", "--optimizers", "adma"),
+    "unknown setting": ("race", "four-wells", "--optimizers", "adam(speed=1)"),
+    "setting without a number": ("race", "four-wells", "--optimizers", "adam(rate=fast)"),
+    "open bracket": ("race", "four-wells", "--optimizers", "adam(rate=1"),
+    "negative rate": ("race", "four-wells", "--optimizers", "gd(rate=-1)"),
+    "start outside": ("race", "four-wells", "--start", "9,9"),
+    "start of three": ("race", "four-wells", "--start", "1,2,3"),
+    "start in words": ("race", "four-wells", "--start", "here"),
+    "no steps": ("race", "four-wells", "--steps", "0"),
+    "no runs": ("race", "four-wells", "--runs", "0"),
+    "no budget": ("race", "four-wells", "--budget", "0"),
+    "race into a file": ("race", "four-wells", "--out", "file"),
+    "race json into nowhere": ("race", "four-wells", "--json", "file/r.json"),
+    "unknown model": ("dimension", "resnet51"),
+    "unknown lesson": ("lessons", "Z9"),
+    "no lesson runs": ("lessons", "A2", "--runs", "0"),
+    "tour into a file": ("tour", "--out", "file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_paragraph_exit_2_and_nothing_written(case, mine, capsys):
+    before = sorted(mine.rglob("*"))
+    assert run(*BAD[case]) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    body = [line for line in err.strip().splitlines() if line and not line.startswith(("Usage:", "Try "))]
+    assert len(body) == 1 and len(body[0]) > 30, err
+    left = [p for p in sorted(mine.rglob("*")) if p not in before and "__pycache__" not in p.parts]
+    assert not left
+
+
+def test_help_teaches_and_says_all_commands(capsys):
+    assert run("--help") == 0
+    top = capsys.readouterr().out
+    for command in ("tour", "race", "chart", "dimension", "lessons"):
+        assert command in top
+        assert run(command, "--help") == 0
+        assert "lossatlas " + command in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; from lossatlas.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        times.append(time.perf_counter() - begin)
+    assert min(times) < 0.4
+
+
+def test_race_writes_all_of_it(mine, capsys):
+    racers = "gd,momentum(rate=0.02, momentum=0.9),annealing,restart"
+    words = ("race", "four-wells", "--optimizers", racers, "--start", "-3.8,-3.5")
+    assert run(*words, "--steps", "40", "--runs", "20", "--seed", "1", "--json", "race.json", "--out", "atlas") == 0
+    written = strict("race.json")
+    assert set(written["racers"]) == {"gd", "momentum", "annealing", "restart"}
+    assert written["racers"]["momentum"]["settings"] == {"rate": 0.02, "momentum": 0.9}
+    assert written["racers"]["gd"]["meter"]["gradients"] == 800
+    low, high = written["racers"]["annealing"]["rates"]["global"][1:]
+    assert 0 <= low < high <= 1
+    assert {p.name for p in Path("atlas").iterdir()} >= {"race.json", "race.safetensors", "paths.png", "losses.png"}
+    assert "gd" in capsys.readouterr().out
+
+
+def test_dimension(mine, capsys):
+    assert run("dimension", "--json", "d.json") == 0
+    assert run("dimension", "--model", "my.py:make_model") == 0
+    said = capsys.readouterr().out
+    assert "175" in said or "174,604" in said
+    counted = {row["name"]: row["dimensions"] for row in strict("d.json")["models"]}
+    assert counted["resnet50"] == 25_557_033 and counted["mlp-100"] == 101
+    assert "43" in said and "44" in said
+
+
+def test_lessons_are_listed_and_run(mine, capsys):
+    assert run("lessons") == 0
+    assert "C3" in capsys.readouterr().out
+    assert run("lessons", "A2", "--json", "l.json", "--out", "atlas") == 0
+    (record,) = strict("l.json")["lessons"]
+    assert record["outcome"] == "supported" and record == strict("atlas/lesson-A2.json")
+
+
+@pytest.mark.slow
+def test_the_example_is_a_users_file(mine, capsys):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), "w.safetensors"], capture_output=True, text=True, check=True
+    ).stdout
+    assert float(done.split("test accuracy")[1].split("%")[0]) > 95
+    words = ("chart", "--model", f"{EXAMPLE}:make_model", "--data", f"{EXAMPLE}:make_data", "--points", "5")
+    assert run(*words, "--loss", "cross_entropy", "--checkpoint", "w.safetensors", "--quiet", "--json", "c.json") == 0
+    assert strict("c.json")["center"] < 0.1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_with_one_line_and_130(mine):
+    import signal
+
+    words = ["race", "four-wells", "--runs", "1000", "--steps", "1000000"]
+    code = f"from lossatlas.cli import main; main({words!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err

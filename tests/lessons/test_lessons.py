@@ -1,0 +1,49 @@
+"""Lessons run, say what came out, and can come out otherwise."""
+
+import json
+
+import pytest
+
+import lossatlas as la
+from lossatlas.lessons import catalog
+from lossatlas.lessons._lesson import Check, Evidence
+
+FAST = {"A1": None, "A2": None, "C1": None, "C3": 40}
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_a_lesson_runs_and_its_evidence_is_json(name):
+    evidence = la.lesson(name).run(runs=FAST[name])
+    record = json.loads(json.dumps(evidence.record(), allow_nan=False))
+    assert record["id"] == name and record["claim"] == catalog[name].claim and record["checks"]
+    assert record["outcome"] in ("supported", "not supported here", "depends")
+    if name != "A2":
+        assert sum(record["cost"].values()) > 0
+    assert all(check["measured"] for check in record["checks"])
+
+
+@pytest.mark.slow
+def test_a4_forecasts_and_bills(tmp_path):
+    assert la.lesson("a4").run().checks
+
+
+def test_the_outcome_is_what_the_checks_say():
+    yes, no = Check("a", "1", True), Check("b", "2", False)
+
+    def outcome(*checks):
+        return Evidence("X", "claim", "experiment", checks, {}).outcome
+
+    assert outcome(yes, yes) == "supported"
+    assert outcome(no, no) == "not supported here"
+    assert outcome(yes, no) == "depends"
+
+
+def test_the_same_seed_gives_the_same_evidence():
+    one, two = (la.lesson("C3").run(runs=10, seed=3).record() for _ in range(2))
+    one.pop("seconds"), two.pop("seconds")
+    assert one == two
+
+
+def test_an_unknown_lesson_names_the_nearest():
+    with pytest.raises(la.LossAtlasError, match="Known: A1"):
+        la.lesson("Q7")
