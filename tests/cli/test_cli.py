@@ -223,10 +223,15 @@ def test_the_example_is_a_users_file(mine, capsys):
 def test_ctrl_c_ends_with_one_line_and_130(mine):
     import signal
 
-    words = ["race", "four-wells", "--runs", "1000", "--steps", "1000000"]
-    code = f"from lossatlas.cli import main; main({words!r})"
+    words = ["race", "four-wells", "--runs", "10", "--steps", "1000000"]
+    # A shell that starts things in the background has them ignore SIGINT; a user's terminal does not.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}\nfrom lossatlas.cli import main; main({words!r})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     time.sleep(6)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err

@@ -82,9 +82,11 @@ class CurvesDisplay(Display):
         axes.grid(True, color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        # Longer curves lie below shorter ones: a curve that begins as another does is then still seen.
+        order = sorted(self.arrays, key=lambda name: -len(self.arrays[name][0]))
         handles = [
-            self._curve(axes, name, stroke, linewidth, rank)
-            for rank, (name, stroke) in enumerate(strokes(self.arrays, palette).items())
+            self._curve(axes, name, stroke, linewidth, order.index(name))
+            for name, stroke in strokes(self.arrays, palette).items()
         ]
         axes.margins(x=0.01)
         _surround.thousands(axes.xaxis)

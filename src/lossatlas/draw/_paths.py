@@ -89,8 +89,8 @@ class PathsDisplay(Display):
         lines = base._ground(ax, scale, ground(cmap, 0.45), equal)
         self.ax_, self.figure_ = base.ax_, base.figure_
         handles = [
-            self._path(name, stroke, linewidth, rank)
-            for rank, (name, stroke) in enumerate(strokes(self.pieces, palette).items())
+            self._path(name, stroke, linewidth, self._rank(name))
+            for name, stroke in strokes(self.pieces, palette).items()
         ]
         handles += self._starts()
         marks = base._marks()
@@ -103,6 +103,14 @@ class PathsDisplay(Display):
 
     def _finite(self, name: str) -> list[Array]:
         return [piece[np.isfinite(piece).all(axis=1)] for piece in self.pieces[name]]
+
+    def _rank(self, name: str) -> int:
+        """Longer paths lie below shorter ones, so that one that shares its way with another is seen."""
+        length = {
+            other: sum(float(np.linalg.norm(np.diff(piece, axis=0), axis=1).sum()) for piece in self._finite(other))
+            for other in self.pieces
+        }
+        return sorted(length, key=lambda other: -length[other]).index(name)
 
     def _path(self, name: str, stroke: Stroke, linewidth: float, rank: int) -> Artist:
         """One name: a white casing, the line, and a marker where it ends; the entry for the legend is returned."""

@@ -68,14 +68,15 @@ class ReliefDisplay(GridDisplay):
             title = f"{title} ({words})" if title else words
         scale = scale_of(z, levels)
         space: Any = self._open(ax, 5.3, projection="3d")
-        _surround.dress(space, self.xlabel, self.ylabel, title or None)
+        # A slanted label has no more room than its edge of the cube: the unit goes below.
+        _surround.dress(space, self.xlabel.replace(" (", "\n("), self.ylabel.replace(" (", "\n("), title or None)
         space.view_init(elev=elevation, azim=azimuth)
-        space.set_box_aspect((1.0, 1.0, 0.72), zoom=0.9 if ax is not None else 0.99)
+        space.set_box_aspect((1.0, 1.0, 0.72), zoom=0.86 if ax is not None else 0.93)
         space.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
         for axis in (space.xaxis, space.yaxis, space.zaxis):
             axis.pane.set(facecolor="0.98", edgecolor="0.8")
             axis._axinfo["grid"].update(color="0.88", linewidth=0.5)
-            axis.labelpad = 3.0
+            axis.labelpad = 7.0 if axis is not space.zaxis and "\n" in axis.get_label_text() else 3.0
         for axis in (space.xaxis, space.yaxis):
             axis.set_major_locator(MaxNLocator(5, prune="both"))
         space.tick_params(axis="both", pad=0.0)
@@ -122,7 +123,7 @@ class ReliefDisplay(GridDisplay):
             ticks = space.get_zticks() if high > low else np.array([low])
             space.set_zticks(ticks[(ticks >= low - 0.02 * rise) & (ticks <= high)])
             _surround.thousands(space.zaxis)
-        space.tick_params(axis="z", labelsize=_surround.TICK)
+        space.tick_params(axis="z", labelsize=_surround.TICK, pad=5.0)
 
     def _small_print(self, space: Any, scale: Scale, own: bool) -> None:
         """Notes below the cube; in a figure of ours, room is made for them by hand.
@@ -136,7 +137,7 @@ class ReliefDisplay(GridDisplay):
             height = 5.2 + strip
             self.figure_.set_layout_engine("none")
             self.figure_.set_size_inches(WIDTH, height)
-            space.set_position((0.0, (strip + 0.05) / height, 0.97, 4.85 / height))
+            space.set_position((0.0, (strip + 0.28) / height, 0.97, 4.62 / height))
         if text:
             printed = space.text2D(0.0, -0.01, text, transform=space.transAxes, va="top")
             printed.set(fontsize=_surround.SMALL, color="0.3", gid="footnote")

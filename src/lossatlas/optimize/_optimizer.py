@@ -50,6 +50,10 @@ class Optimizer(abc.ABC):
         """The optimizer as it runs in a race of so many steps, and how many queries that takes."""
         return self, steps
 
+    def breaks(self, answered: int) -> list[int]:
+        """Which of its positions begin a new descent elsewhere: no line leads there."""
+        return []
+
     def becomes(self, layout: Layout) -> str | None:
         """What the rule degenerates to on a layout, or None where it is itself."""
         return None

@@ -50,6 +50,10 @@ class Restart(Optimizer):
         length = self.length or steps
         return replace(self, length=length), self.restarts * length
 
+    def breaks(self, answered: int) -> list[int]:
+        """Every descent but the first begins elsewhere."""
+        return list(range(self.length or answered, answered, self.length or answered))
+
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Descend, begin elsewhere, descend again."""
         if layout.box is None and self.restarts > 1:

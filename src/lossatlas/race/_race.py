@@ -189,9 +189,12 @@ class Race:
         from lossatlas.draw import PathsDisplay
         from lossatlas.race._field import field_under
 
-        paths = {label: track.positions[run].cpu().numpy() for label, track in self._ran().items()}
+        whole = {label: track.positions[run].cpu().numpy() for label, track in self._ran().items()}
         finals = {label: tuple(track.final[run].tolist()) for label, track in self._ran().items()}
-        return PathsDisplay(field_under(self.surface, paths, points), paths, finals=finals).plot(ax)
+        paths = {
+            label: np.split(path, self.tracks[label].optimizer.breaks(len(path) - 1)) for label, path in whole.items()
+        }
+        return PathsDisplay(field_under(self.surface, whole, points), paths, finals=finals).plot(ax)
 
     def plot_losses(self, ax: Any = None) -> CurvesDisplay:
         """Loss against queries: the median over runs with the band from 5 to 95 %, or the one run there is."""

@@ -8,7 +8,6 @@ are reused, one point per thread at a time, so that every intermediate stays in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,13 @@ from torch import Tensor, nn
 from lossatlas.surface._data import Batch
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._loss import Loss
+from lossatlas.surface._threads import side_by_side, workers
 
 _ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus)
 _NOTHING = (nn.Identity, nn.Dropout)
+
+# Points whose outputs are scored in one go: enough to spread the cost of calls, few enough to stay in the cache.
+BLOCK = 8
 
 SliceRead = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -52,36 +55,18 @@ class Chain:
             {**(self.constants if k == 0 else zero), **self.layout.split(corner)} for k, corner in enumerate(corners)
         ]
         first = [[self._affine(block, batch) for block in blocks] for batch in self.batches]
-        examples = sum(batch.size for batch in self.batches)
 
-        def one(worker: _Worker, coords: list[float]) -> tuple[float, float]:
-            worker.move(coords)
-            loss = hits = 0.0
-            for k, batch in enumerate(self.batches):
-                value, right = worker.run(k, batch)
-                loss += value * batch.size
-                hits += right * batch.size
-            return loss / examples, hits / examples
-
-        def part(coords: list[list[float]], threads: int) -> list[tuple[float, float]]:
-            if threads > 1:
-                torch.set_num_threads(1)
+        def part(_: int, coords: list[list[float]]) -> list[tuple[float, float]]:
             with torch.inference_mode():
                 worker = _Worker(self, corners, first)
-                return [one(worker, row) for row in coords]
+                blocks = [coords[i : i + BLOCK] for i in range(0, len(coords), BLOCK)]
+                return [pair for block in blocks for pair in worker.read(block)]
 
         def read(coords: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             rows = coords.tolist()
-            threads = min(torch.get_num_threads(), max(1, len(rows) // 4))
-            if threads > 1:
-                size = -(-len(rows) // threads)
-                with ThreadPoolExecutor(threads) as pool:
-                    parts = pool.map(
-                        part, [rows[i * size : (i + 1) * size] for i in range(threads)], [threads] * threads
-                    )
-                    found = [pair for chunk in parts for pair in chunk]
-            else:
-                found = part(rows, 1)
+            size = -(-len(rows) // workers(len(rows))) or 1
+            shares = [rows[i : i + size] for i in range(0, len(rows), size)] or [rows]
+            found = [pair for part_of_it in side_by_side(part, shares) for pair in part_of_it]
             table = torch.tensor(found, dtype=torch.float64).reshape(-1, 2)
             return table[:, 0], ({"accuracy": table[:, 1]} if self.loss.classification else {})
 
@@ -90,6 +75,8 @@ class Chain:
     def _affine(self, block: dict[str, Tensor], batch: Batch) -> Tensor:
         step = self.steps[0]
         x = batch.inputs[0].reshape(batch.size, -1)
+        # Columns in multiples of eight suit the matrix kernels; the last example fills up and is not scored.
+        x = torch.cat([x, x[-1:].expand(_padded(batch.size) - batch.size, -1)])
         out: Tensor = block[step.weight] @ x.t()
         if step.bias is not None:
             out += block[step.bias][:, None]
@@ -97,53 +84,85 @@ class Chain:
 
 
 class _Worker:
-    """One thread's own θ and buffers."""
+    """One thread's own θ and buffers. Outputs of a block of points are scored together, to save calls."""
 
     def __init__(self, chain: Chain, corners: list[Tensor], first: list[list[Tensor]]) -> None:
         self.chain, self.corners, self.first = chain, corners, first
         self.theta = torch.empty_like(corners[0])
-        self.coords: list[float] = []
         views = {**chain.constants, **chain.layout.split(self.theta)}
         self.weights = [(views[s.weight], views[s.bias][:, None] if s.bias is not None else None) for s in chain.steps]
         self.buffers = [
-            [torch.empty(w.shape[0], batch.size, dtype=self.theta.dtype) for w, _ in self.weights]
-            for batch in chain.batches
+            [self.theta.new_empty(w.shape[0], _padded(batch.size)) for w, _ in self.weights] for batch in chain.batches
         ]
-        self.targets = [
-            batch.target * batch.size + torch.arange(batch.size) if chain.loss.name == "cross_entropy" else None
+        # The first layer along one row of a grid: all but its first coordinate, summed once.
+        self.grounds = [torch.empty_like(parts[0]) for parts in first]
+        self.row: list[list[float] | None] = [None] * len(first)
+        self.flat = [
+            batch.target * _padded(batch.size) + torch.arange(batch.size)
+            if chain.loss.name == "cross_entropy"
+            else None
             for batch in chain.batches
         ]
 
-    def move(self, coords: list[float]) -> None:
-        self.coords = coords
+    def read(self, coords: list[list[float]]) -> list[tuple[float, float]]:
+        """Loss and accuracy over all data at each of a block of points."""
+        examples = sum(batch.size for batch in self.chain.batches)
+        totals = [[0.0, 0.0] for _ in coords]
+        for k, batch in enumerate(self.chain.batches):
+            outputs = self.theta.new_empty(len(coords), self.weights[-1][0].shape[0], _padded(batch.size))
+            for point, output in zip(coords, outputs, strict=True):
+                self._move(point)
+                self._forward(k, point, output)
+            for total, pair in zip(totals, self._score(outputs, batch, self.flat[k]), strict=True):
+                total[0] += pair[0] * batch.size / examples
+                total[1] += pair[1] * batch.size / examples
+        return [(loss, hits) for loss, hits in totals]
+
+    def _move(self, coords: list[float]) -> None:
         torch.add(self.corners[0], self.corners[1], alpha=coords[0], out=self.theta)
         for coordinate, direction in zip(coords[1:], self.corners[2:], strict=True):
             self.theta.add_(direction, alpha=coordinate)
 
-    def run(self, k: int, batch: Batch) -> tuple[float, float]:
-        buffers, parts = self.buffers[k], self.first[k]
-        hidden = torch.add(parts[0], parts[1], alpha=self.coords[0], out=buffers[0])
-        for coordinate, part in zip(self.coords[1:], parts[2:], strict=True):
-            hidden.add_(part, alpha=coordinate)
+    def _forward(self, k: int, coords: list[float], output: Tensor) -> None:
+        buffers, parts, last = self.buffers[k], self.first[k], len(self.weights) - 1
+        ground = parts[0]
+        if len(parts) > 2:
+            ground = self.grounds[k]
+            if self.row[k] != coords[1:]:
+                torch.add(parts[0], parts[2], alpha=coords[1], out=ground)
+                self.row[k] = coords[1:]
+        hidden = torch.add(ground, parts[1], alpha=coords[0], out=buffers[0] if last else output)
         hidden = _activate(hidden, self.chain.steps[0])
-        for step, (weight, bias), buffer in zip(self.chain.steps[1:], self.weights[1:], buffers[1:], strict=True):
-            hidden = (
-                torch.mm(weight, hidden, out=buffer) if bias is None else torch.addmm(bias, weight, hidden, out=buffer)
-            )
+        for i, (step, (weight, bias)) in enumerate(zip(self.chain.steps[1:], self.weights[1:], strict=True), start=1):
+            out = output if i == last else buffers[i]
+            hidden = torch.mm(weight, hidden, out=out) if bias is None else torch.addmm(bias, weight, hidden, out=out)
             hidden = _activate(hidden, step)
-        return self._score(hidden, batch, self.targets[k])
+        if hidden.data_ptr() != output.data_ptr():
+            output.copy_(hidden)
 
-    def _score(self, output: Tensor, batch: Batch, flat: Tensor | None) -> tuple[float, float]:
-        rows = output.t()
+    def _score(self, outputs: Tensor, batch: Batch, flat: Tensor | None) -> list[tuple[float, float]]:
+        rows = [output.t()[: batch.size] for output in outputs]
         if flat is None:
-            loss = float(self.chain.loss.function(rows, batch.target))
-            return loss, _share(rows, batch.target) if self.chain.loss.classification else 0.0
-        loss = -float(torch.log_softmax(output, 0).take(flat).mean(dtype=torch.float64))
-        top = output.amax(0)
-        if int(torch.count_nonzero(output == top)) != batch.size:
-            # Tied classes: the first of them is the prediction, which only an argmax tells.
-            return loss, _share(rows, batch.target)
-        return loss, int(torch.count_nonzero(output.take(flat) >= top)) / batch.size
+            counted = self.chain.loss.classification
+            return [
+                (float(self.chain.loss.function(r, batch.target)), _share(r, batch.target) if counted else 0.0)
+                for r in rows
+            ]
+        logs = torch.log_softmax(outputs, 1).flatten(1).index_select(1, flat)
+        losses = logs.mean(1, dtype=torch.float64).tolist()
+        top = outputs.amax(1)
+        peaks = torch.count_nonzero(outputs == top[:, None], (1, 2)).tolist()
+        hits = torch.count_nonzero(outputs.flatten(1).index_select(1, flat) >= top[:, : batch.size], 1).tolist()
+        # Tied classes: the first of them is the prediction, which only an argmax tells.
+        shares = [
+            h / batch.size if peak == outputs.shape[2] else _share(r, batch.target)
+            for h, peak, r in zip(hits, peaks, rows, strict=True)
+        ]
+        return [(-loss, share) for loss, share in zip(losses, shares, strict=True)]
+
+
+def _padded(examples: int) -> int:
+    return -(-examples // 8) * 8
 
 
 def _share(rows: Tensor, target: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +17,7 @@ from lossatlas.surface._checkpoint import read_checkpoint
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._surface import Reading, Sample, Surface
+from lossatlas.surface._threads import side_by_side, workers
 from lossatlas.surface._tile import Tile
 
 THETA_BYTES = 2**28
@@ -72,7 +74,7 @@ class NetworkSurface(Surface):
         self.theta = self.layout.join(parameters)
         self.dtype, self.device = self.theta.dtype, self.theta.device
         self._digest = _model.digest(self._model)
-        self._flat = _model.bind(self._model, self.layout, self.theta)
+        self._copies = [(self._model, _model.bind(self._model, self.layout, self.theta))]
         if batch_size is None:
             batch_size = _model.batch_size(self._model, self.device)
         self._batches = _data.load(data, self.device, batch_size)
@@ -178,7 +180,7 @@ class NetworkSurface(Surface):
         first = self._batches[:1]
         with _data.untouched_randomness(self.device), torch.no_grad():
             try:
-                loss = self._forward(first[0])[0]
+                loss = self._forward(first[0], self._model)[0]
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 if isinstance(error, LossError):
                     raise
@@ -186,7 +188,7 @@ class NetworkSurface(Surface):
                     f"the model {self.name!r} could not be run on the data ({_data.describe(first[0])}): {error}. "
                     "Expected inputs of the shape that the model takes, and targets that fit its output and the loss."
                 ) from error
-            again = self._forward(first[0])[0]
+            again = self._forward(first[0], self._model)[0]
             moved = [n for n, v in self._model.named_buffers() if not torch.equal(buffers[n], v)]
             if not torch.isfinite(loss):
                 raise LossError(
@@ -232,8 +234,8 @@ class NetworkSurface(Surface):
             hits = (compared.argmax(1) == batch.target).to(torch.float32).mean()
         return loss.reshape(()), hits
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self._measure(self._model(*batch.inputs, **self._keywords(batch)), batch)
+    def _forward(self, batch: Batch, model: nn.Module) -> tuple[Tensor, Tensor]:
+        return self._measure(model(*batch.inputs, **self._keywords(batch)), batch)
 
     def _keywords(self, batch: Batch) -> dict[str, Any]:
         if self._loss.name == "model" and batch.target is not None:
@@ -245,15 +247,24 @@ class NetworkSurface(Surface):
         return self._measure(output, batch)
 
     def _loop_values(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        threads = workers(len(points)) if self.device.type == "cpu" else 1
+        while len(self._copies) < threads:
+            model = copy.deepcopy(self._model)
+            self._copies.append((model, _model.bind(model, self.layout, self.theta)))
+        rows = torch.cat(side_by_side(self._worker_values, points.tensor_split(threads)), 1)
+        return rows[0], rows[1]
+
+    def _worker_values(self, worker: int, points: Tensor) -> Tensor:
+        model, flat = self._copies[worker]
         rows = torch.zeros((2, len(points)), dtype=torch.float64, device=self.device)
         for b, theta in enumerate(points):
-            self._flat.copy_(theta)
+            flat.copy_(theta)
             for batch in self._batches:
-                loss, hits = self._forward(batch)
+                loss, hits = self._forward(batch, model)
                 rows[0, b] += loss.double() * batch.size
                 rows[1, b] += hits.double() * batch.size
         rows /= self.examples
-        return rows[0], rows[1]
+        return rows
 
     def _vmap_values(self, points: Tensor) -> tuple[Tensor, Tensor]:
         rows = torch.zeros((2, len(points)), dtype=torch.float64, device=self.device)
