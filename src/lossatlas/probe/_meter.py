@@ -38,6 +38,7 @@ class Meter:
         examples: examples read for all of these; 0 on a surface without data.
         surface_seconds: spent answering; shared in proportion where one answer served several askers.
         algorithm_seconds: spent by the asker itself.
+        runs: how many runs there are.
         per_run: queries billed to each run, shape (B,).
     """
 
@@ -48,7 +49,15 @@ class Meter:
     examples: int = 0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
-    per_run: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64))
+    runs: int = 1
+    _every: int = field(default=0, repr=False)
+    _some: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def per_run(self) -> Tensor:
+        """Queries billed to each run, shape (runs,), int64."""
+        some = torch.zeros(self.runs, dtype=torch.int64) if self._some is None else self._some
+        return some + self._every
 
     @property
     def queries(self) -> int:
@@ -65,15 +74,22 @@ class Meter:
         e = exchange or Exchange()
         return e.value * self.values + e.gradient * self.gradients + e.product * self.products
 
-    def bill(self, query: Query, runs: int, examples: int) -> None:
+    def bill(self, query: Query, rows: Tensor | None, examples: int) -> None:
         """Add one answered query.
 
         Args:
             query: what was answered.
-            runs: how many runs of it.
+            rows: (B,) which runs of it were answered, or None for all.
             examples: examples behind one full value of the surface.
         """
-        points = count(query) * runs
+        each = count(query)
+        if rows is None:
+            points = each * query.points.shape[0]
+            self._every += each
+        else:
+            points = each * int(rows.sum())
+            billed = each * rows.cpu()
+            self._some = billed if self._some is None else self._some + billed
         self.calls += 1
         match query:
             case Values():
@@ -118,8 +134,8 @@ class Budget:
         ):
             raise InputError(f"got a budget of {self.queries} queries per run; expected a whole number of at least 1.")
 
-    def allows(self, spent: Tensor, query: Query) -> Tensor | None:
+    def allows(self, meter: Meter, query: Query) -> Tensor | None:
         """Which runs may still ask this, shape (B,); None for all of them."""
         if self.queries is None:
             return None
-        return spent + count(query) <= self.queries
+        return meter.per_run.to(query.points.device) + count(query) <= self.queries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import Tensor
 from lossatlas._errors import BudgetError, NotApplicableError
 from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
-from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values, count
+from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
 from lossatlas.surface import Reading, Sample, Surface
 
 
@@ -106,26 +107,25 @@ class Probe:
         for request, rows in members:
             points = request.query.points
             points = points if rows is None else points[rows]
-            flat.append(points.reshape(-1, points.shape[-1]))
+            flat.append(points if points.ndim == 2 else points.reshape(-1, points.shape[-1]))
         points = flat[0] if len(flat) == 1 else torch.cat(flat)
+        sizes = [part.shape[0] for part in flat]
         begin = time.perf_counter()
-        parts = self._evaluate(members[0][0].query, members[0][1], points, [len(part) for part in flat])
-        seconds = time.perf_counter() - begin
-        for (request, rows), place, part, answer in zip(members, places, flat, parts, strict=True):
+        parts = self._evaluate(members[0][0].query, members[0][1], points, sizes)
+        seconds = (time.perf_counter() - begin) / max(1, points.shape[0])
+        for (request, rows), place, size, answer in zip(members, places, sizes, parts, strict=True):
             answers[place] = _spread(request.query, rows, answer)
-            meter, runs = request.meter, len(request.query.points) if rows is None else int(rows.sum())
-            meter.bill(request.query, runs, self.surface.examples)
-            meter.surface_seconds += seconds * len(part) / max(1, len(points))
-            billed = count(request.query) if rows is None else count(request.query) * rows
-            meter.per_run = meter.per_run + billed
+            request.meter.bill(request.query, rows, self.surface.examples)
+            request.meter.surface_seconds += seconds * size
 
     def _evaluate(self, query: Query, rows: Tensor | None, points: Tensor, sizes: list[int]) -> list[Answer]:
         match query:
             case Values():
                 reading = self._read(points)
+                sound = _finite(reading.values)
                 extras = {name: torch.split(channel, sizes) for name, channel in reading.extras.items()}
                 return [
-                    Answer(values, extras={name: parts[k] for name, parts in extras.items()})
+                    Answer(values, extras={name: parts[k] for name, parts in extras.items()}, sound=sound)
                     for k, values in enumerate(torch.split(reading.values, sizes))
                 ]
             case Gradients():
@@ -133,13 +133,16 @@ class Probe:
                 if sample is not None and rows is not None:
                     sample = Sample(sample.size, sample.seeds[rows])
                 values, slopes = self.engine.gradients(self.surface, points, sample)
+                sound = _finite(values) and _finite(slopes)
                 return [
-                    Answer(v, g) for v, g in zip(torch.split(values, sizes), torch.split(slopes, sizes), strict=True)
+                    Answer(v, g, sound=sound)
+                    for v, g in zip(torch.split(values, sizes), torch.split(slopes, sizes), strict=True)
                 ]
             case Products():
                 vectors = query.vectors if rows is None else query.vectors[rows]
                 found = [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]
-                return [Answer(points.new_empty(0), products=torch.stack(found))]
+                products = torch.stack(found)
+                return [Answer(points.new_empty(0), products=products, sound=_finite(products))]
 
     def _read(self, points: Tensor) -> Reading:
         known = self.ledger.recall(points) if self.ledger is not None else None
@@ -151,10 +154,15 @@ class Probe:
         return reading
 
 
+def _finite(numbers: Tensor) -> bool:
+    # A sum is finite only if every term is; that it may overflow only makes the answer be looked at closely.
+    return math.isfinite(numbers.sum())
+
+
 def _rows(request: Request) -> Tensor | None:
     """The runs that may be answered; None for all."""
     rows = request.query.active
-    allowed = request.budget.allows(request.meter.per_run, request.query)
+    allowed = request.budget.allows(request.meter, request.query)
     if allowed is not None:
         allowed = allowed.expand(len(request.query.points))
         rows = allowed if rows is None else rows & allowed
@@ -163,7 +171,9 @@ def _rows(request: Request) -> Tensor | None:
 
 def _spread(query: Query, rows: Tensor | None, answer: Answer) -> Answer:
     """Put the answered rows back among all runs, NaN elsewhere, in the shape of the query."""
-    runs, shape = len(query.points), query.points.shape[1:-1]
+    if rows is None and query.points.ndim == 2 and not isinstance(query, Products):
+        return answer
+    runs, shape = query.points.shape[0], query.points.shape[1:-1]
 
     def place(part: Tensor, tail: tuple[int, ...]) -> Tensor:
         if rows is None:
@@ -174,9 +184,10 @@ def _spread(query: Query, rows: Tensor | None, answer: Answer) -> Answer:
 
     if isinstance(query, Products):
         assert answer.products is not None
-        return Answer(answer.values, products=place(answer.products, tuple(query.vectors.shape[1:])), answered=rows)
+        products = place(answer.products, tuple(query.vectors.shape[1:]))
+        return Answer(answer.values, products=products, answered=rows, sound=answer.sound)
     if answer.gradients is not None:
         n = query.points.shape[-1]
-        return Answer(place(answer.values, ()), place(answer.gradients, (n,)), answered=rows)
+        return Answer(place(answer.values, ()), place(answer.gradients, (n,)), answered=rows, sound=answer.sound)
     extras = {name: place(channel, tuple(shape)) for name, channel in answer.extras.items()}
-    return Answer(place(answer.values, tuple(shape)), extras=extras, answered=rows)
+    return Answer(place(answer.values, tuple(shape)), extras=extras, answered=rows, sound=answer.sound)

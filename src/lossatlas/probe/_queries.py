@@ -85,6 +85,7 @@ class Answer:
         products: (B, K, N), for `Products`.
         extras: further channels shaped as the values, for `Values`.
         answered: (B,), which runs were answered; None for all of them.
+        sound: whether every number of the call that this answer came from is finite.
     """
 
     values: Tensor
@@ -92,6 +93,7 @@ class Answer:
     products: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
     answered: Tensor | None = None
+    sound: bool = False
 
     @property
     def slopes(self) -> Tensor:

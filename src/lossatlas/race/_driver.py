@@ -126,7 +126,7 @@ class _Racer:
     def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
         self.label = label
         self.optimizer, self.length = given.plan(steps)
-        self.meter = Meter(per_run=torch.zeros(len(start), dtype=torch.int64, device=start.device))
+        self.meter = Meter(runs=len(start))
         self.positions: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.answered = 0
@@ -195,10 +195,13 @@ class _Racer:
             unknown = torch.full((runs,), float("nan"), dtype=torch.float64)
             self.losses.append(query.at.values if query.at is not None else unknown)
             return
-        flat = answer.values.reshape(runs, -1)
-        self.losses.append(query.at.values if query.at is not None else flat[:, 0])
+        if query.at is not None:
+            self.losses.append(query.at.values)
+        else:
+            self.losses.append(answer.values if answer.values.ndim == 1 else answer.values[:, 0])
         if not self.optimizer.wanders:
             return
+        flat = answer.values.reshape(runs, -1)
         lowest, index = torch.where(flat.isnan(), float("inf"), flat).min(1)
         better = lowest < self.best_value
         points = query.points.reshape(runs, -1, query.points.shape[-1])
@@ -216,10 +219,7 @@ class _Racer:
             if self.asked is not None:
                 refused &= self.asked
             self._freeze(refused, "budget")
-        if self.optimizer.wanders:
-            return
-        sound = torch.isfinite(answer.gradients).all() if answer.gradients is not None else torch.tensor(True)
-        if bool(sound & torch.isfinite(answer.values).all()):
+        if self.optimizer.wanders or answer.sound:
             return
         finite = torch.isfinite(answer.values.reshape(len(self.start), -1)).all(1)
         if answer.gradients is not None:
@@ -277,24 +277,43 @@ def _finish(surface: Surface, racers: list[_Racer], steps: int, seed: int) -> Ra
         tracks[racer.label] = Track(
             racer.optimizer, positions, losses, last, final, loss, racer.meter, tuple(racer.reasons)
         )
-    verdicts = {label: _judge(surface, referee, label, track) for label, track in tracks.items()}
-    return Race(surface, tracks, verdicts, steps, seed, referee.meter)
+    return Race(surface, tracks, _judge(surface, referee, tracks), steps, seed, referee.meter)
 
 
-def _judge(surface: Surface, referee: Probe, label: str, track: Track) -> Verdict:
-    runs = len(track.final)
-    slopes = torch.full((runs,), float("nan"), dtype=torch.float64)
-    ran = track.stopped[0] != "not applicable"
-    names: tuple[str | None, ...] = (None,) * runs
-    distance = torch.full((runs,), float("nan"), dtype=torch.float64)
-    if ran:
-        if surface.gradients_known:
-            slopes = referee.ask(Gradients(track.final)).slopes.double().norm(dim=1)
-            names, distance = basins(surface, track.final)
-        gone = torch.tensor([why == "diverged" for why in track.stopped])
-        names = tuple(None if bad else name for name, bad in zip(names, gone.tolist(), strict=True))
-        distance = torch.where(gone, float("nan"), distance)
+def _judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[str, Verdict]:
+    """Slopes and basins of all final points in one go, then a verdict per racer."""
     lowest = min((well.value for well in surface.wells), default=None)
-    return Verdict(
-        label, names, distance, track.loss, slopes, track.stopped, track.meter.per_run, bool(surface.wells), lowest
-    )
+    ran = [label for label, track in tracks.items() if track.stopped[0] != "not applicable"]
+    finals = [tracks[label].final for label in ran]
+    slopes: dict[str, Tensor] = {}
+    places: dict[str, tuple[tuple[str | None, ...], Tensor]] = {}
+    if ran and surface.gradients_known:
+        sizes = [len(final) for final in finals]
+        points = torch.cat(finals)
+        norms = referee.ask(Gradients(points)).slopes.double().norm(dim=1)
+        names, distance = basins(surface, points, referee)
+        slopes = dict(zip(ran, torch.split(norms, sizes), strict=True))
+        begin = 0
+        for label, size, part in zip(ran, sizes, torch.split(distance, sizes), strict=True):
+            places[label] = (names[begin : begin + size], part)
+            begin += size
+    verdicts = {}
+    for label, track in tracks.items():
+        runs = len(track.final)
+        nothing = torch.full((runs,), float("nan"), dtype=torch.float64, device=track.final.device)
+        wells, away = places.get(label, ((None,) * runs, nothing))
+        gone = [why == "diverged" for why in track.stopped]
+        wells = tuple(None if bad else well for well, bad in zip(wells, gone, strict=True))
+        away = torch.where(torch.tensor(gone, device=away.device), float("nan"), away)
+        verdicts[label] = Verdict(
+            label,
+            wells,
+            away,
+            track.loss,
+            slopes.get(label, nothing),
+            track.stopped,
+            track.meter.per_run,
+            bool(surface.wells),
+            lowest,
+        )
+    return verdicts

@@ -86,22 +86,23 @@ class Verdict:
         return text + "."
 
 
-def basins(surface: Surface, points: Tensor) -> tuple[tuple[str | None, ...], Tensor]:
+def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tuple[tuple[str | None, ...], Tensor]:
     """The well whose basin holds each point, and the distance to that well's minimum.
 
     A point belongs to the well that steepest descent with small, halved-on-failure steps reaches from it; None where
-    descent reaches no known minimum. Descents are the referee's own and billed to nobody.
+    descent reaches no known minimum. Descents are the referee's own and billed to no racer.
 
     Args:
         surface: with known wells.
         points: shape (B, N).
+        probe: the referee's door, so that its meter counts them; one of its own by default.
 
     Returns:
         Names, and distances (B,), NaN without a well.
     """
     if not surface.wells:
         return (None,) * len(points), torch.full((len(points),), float("nan"), dtype=torch.float64)
-    settled = _descend(surface, points)
+    settled = _descend(surface, points, probe or Probe(surface))
     minima = torch.stack([well.minimum for well in surface.wells])
     scale = _scale(surface, minima)
     gaps = torch.cdist(settled, minima)
@@ -122,9 +123,8 @@ def _scale(surface: Surface, minima: Tensor) -> float:
     return 1.0
 
 
-def _descend(surface: Surface, points: Tensor) -> Tensor:
+def _descend(surface: Surface, points: Tensor, probe: Probe) -> Tensor:
     """Normalized descent whose steps grow on success and shrink on failure, row by row."""
-    probe = Probe(surface)
     theta = torch.where(torch.isfinite(points), points, torch.zeros_like(points))
     minima = torch.stack([well.minimum for well in surface.wells])
     longest = 0.02 * _scale(surface, minima)
