@@ -106,8 +106,11 @@ class PathsDisplay(Display):
 
     def _rank(self, name: str) -> int:
         """Longer paths lie below shorter ones, so that one that shares its way with another is seen."""
+        low, high = (self.field.x[0], self.field.y[0]), (self.field.x[-1], self.field.y[-1])
         length = {
-            other: sum(float(np.linalg.norm(np.diff(piece, axis=0), axis=1).sum()) for piece in self._finite(other))
+            other: sum(
+                float(np.hypot(*np.diff(np.clip(piece, low, high), axis=0).T).sum()) for piece in self._finite(other)
+            )
             for other in self.pieces
         }
         return sorted(length, key=lambda other: -length[other]).index(name)
