@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, within
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -48,19 +48,12 @@ class Annealing(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Wander while it is hot, settle as it cools."""
         theta, temperature = start, self.temperature
-        value = _known((yield Values(theta)).values)
+        value = known((yield Values(theta)).values)
         while True:
-            neighbor = theta + self.step * rng.normal(start.shape[1]).to(start)
-            if layout.box is not None:
-                neighbor = neighbor.clamp(layout.box[:, 0], layout.box[:, 1])
-            found = _known((yield Values(neighbor, at=At(theta, value))).values)
+            neighbor = within(theta + self.step * rng.normal(start.shape[1]).to(start), layout)
+            found = known((yield Values(neighbor, at=At(theta, value))).values)
             chance = torch.exp((value - found) / max(temperature, 1e-300))
             taken = (found < value) | (rng.uniform().to(found) < chance)
             theta = torch.where(taken[:, None], neighbor, theta)
             value = torch.where(taken, found, value)
             temperature *= self.cooling
-
-
-def _known(values: Tensor) -> Tensor:
-    """A loss that is not a number counts as infinitely high."""
-    return torch.where(values.isnan(), float("inf"), values)

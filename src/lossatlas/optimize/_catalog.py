@@ -3,24 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.optimize._adam import Adam
 from lossatlas.optimize._adamw import AdamW
 from lossatlas.optimize._annealing import Annealing
+from lossatlas.optimize._bayes import Bayes
+from lossatlas.optimize._beam import Beam
 from lossatlas.optimize._bibliography import bibliography
+from lossatlas.optimize._center import Center
+from lossatlas.optimize._cma import CMAES
+from lossatlas.optimize._de import DifferentialEvolution
+from lossatlas.optimize._evolution import Evolution
 from lossatlas.optimize._gd import GD
+from lossatlas.optimize._genetic import Genetic
+from lossatlas.optimize._hillclimbing import HillClimbing
+from lossatlas.optimize._lbfgs import LBFGS
+from lossatlas.optimize._lion import Lion
 from lossatlas.optimize._momentum import Momentum
+from lossatlas.optimize._muon import Muon
 from lossatlas.optimize._nesterov import Nesterov
 from lossatlas.optimize._optimizer import Optimizer
+from lossatlas.optimize._random import RandomSearch
 from lossatlas.optimize._restart import Restart
 from lossatlas.optimize._rmsprop import RMSprop
+from lossatlas.optimize._sgd import SGD
+from lossatlas.optimize._shampoo import Shampoo
+from lossatlas.optimize._sophia import Sophia
+from lossatlas.optimize._wrappers import BestSoFar, GradientNoise
+from lossatlas.probe import Layout
 
-catalog: dict[str, type[Optimizer]] = {
-    kind.name: kind for kind in (GD, Momentum, Nesterov, RMSprop, Adam, AdamW, Annealing, Restart)
-}
+_GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
+_LOCAL = (HillClimbing, Annealing, Beam)
+_GLOBAL = (Genetic, Evolution, DifferentialEvolution, CMAES, Bayes, RandomSearch, Center)
+_WRAPPERS = (Restart, BestSoFar, GradientNoise)
+
+catalog: dict[str, type[Optimizer]] = {kind.name: kind for kind in (*_GRADIENT, *_LOCAL, *_GLOBAL, *_WRAPPERS)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalog says of one optimizer, on a layout.
+
+    Attributes:
+        name: in the catalog.
+        title: for pictures and tables.
+        asks: what it queries at each step.
+        remembers: what it keeps between steps.
+        settings: hyper-parameters with their defaults.
+        source: where the rule is published.
+        becomes: what it degenerates to on the layout at hand, or None.
+        bibtex: of the source.
+    """
+
+    name: str
+    title: str
+    asks: str
+    remembers: str
+    settings: dict[str, Any]
+    source: str
+    becomes: str | None
+    bibtex: str
+
+
+def describe(name: str, layout: Layout | None = None) -> Entry:
+    """The catalog's entry of an optimizer.
+
+    Args:
+        name: as in `catalog`.
+        layout: of the surface it would walk on, for what it becomes there; two plain coordinates by default.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+    """
+    one = optimizer(name)
+    becomes = one.becomes(Layout.vector(2) if layout is None else layout)
+    return Entry(
+        one.name, one.title, one.asks, one.remembers, one.settings(), one.source, becomes, bibliography[one.reference]
+    )
 
 
 def optimizer(name: str, **settings: Any) -> Optimizer:

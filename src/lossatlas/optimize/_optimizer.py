@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
+import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
@@ -32,6 +33,7 @@ class Optimizer(abc.ABC):
         source: where the rule is published.
         reference: key of its BibTeX entry.
         wanders: whether it may move uphill or start again; then its result is the best point it has asked about.
+        batched: whether all runs step in one tensor operation; a user's torch class steps run by run.
     """
 
     name: ClassVar[str]
@@ -41,6 +43,7 @@ class Optimizer(abc.ABC):
     source: ClassVar[str]
     reference: ClassVar[str]
     wanders: ClassVar[bool] = False
+    batched: ClassVar[bool] = True
 
     @abc.abstractmethod
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
@@ -61,6 +64,34 @@ class Optimizer(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters by name, plain values."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def known(values: Tensor) -> Tensor:
+    """Losses in which one that is not a number counts as infinitely high."""
+    return torch.where(values.isnan(), float("inf"), values)
+
+
+def within(points: Tensor, layout: Layout) -> Tensor:
+    """Points moved to the edge of the box where they lie outside."""
+    if layout.box is None:
+        return points
+    box = layout.box.to(points)
+    return points.clamp(box[:, 0], box[:, 1])
+
+
+def scatter(start: Tensor, count: int, layout: Layout, rng: Streams, spread: float) -> Tensor:
+    """The start and count − 1 points uniform in the box (Gaussian around the start where there is none).
+
+    Returns:
+        Shape (runs, count, N).
+    """
+    n = start.shape[1]
+    if layout.box is None:
+        others = start[:, None] + spread * rng.normal(count - 1, n).to(start)
+    else:
+        box = layout.box.to(start)
+        others = box[:, 0] + (box[:, 1] - box[:, 0]) * rng.uniform(count - 1, n).to(start)
+    return torch.cat([start[:, None], others], 1)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize._gd import GD
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._streams import Streams
+from lossatlas.optimize._wrappers import wrapped
 from lossatlas.probe import Layout
 
 
@@ -19,10 +20,12 @@ from lossatlas.probe import Layout
 class Restart(Optimizer):
     """Run another optimizer from the start, then again from points uniform in the box; the best point met counts.
 
+    A descent that stops by itself gives its place to the next once it has stopped in every run of the batch.
+
     Args:
         inner: what is restarted.
         restarts: descents in all, the first of them from the given start.
-        length: queries per descent; None for as many steps as the race has, so that k descents cost k times one.
+        length: answers per descent; None for as many steps as the race has, so that k descents cost k times one.
     """
 
     inner: Optimizer = field(default_factory=GD)
@@ -38,8 +41,7 @@ class Restart(Optimizer):
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.inner, Optimizer):
-            raise InputError(f"restart got inner={self.inner!r}; expected an optimizer, for example optimizer('gd').")
+        wrapped(self.name, self.inner)
         if self.restarts < 1 or (self.length is not None and self.length < 1):
             raise InputError(
                 f"restart got restarts={self.restarts}, length={self.length}; expected at least 1 of each."
@@ -47,8 +49,8 @@ class Restart(Optimizer):
 
     def plan(self, steps: int) -> tuple[Optimizer, int]:
         """Each descent gets the race's steps unless a length is set."""
-        length = self.length or steps
-        return replace(self, length=length), self.restarts * length
+        inner, length = self.inner.plan(self.length or steps)
+        return replace(self, inner=inner, length=length), self.restarts * length
 
     def breaks(self, answered: int) -> list[int]:
         """Every descent but the first begins elsewhere."""
@@ -65,8 +67,10 @@ class Restart(Optimizer):
             if k > 0 and layout.box is not None:
                 low, high = layout.box[:, 0], layout.box[:, 1]
                 theta = low + (high - low) * rng.uniform(start.shape[1]).to(start)
-            descent = self.inner.walk(theta, layout, rng)
-            query = next(descent)
-            for _ in range(self.length):
-                answer = yield query
-                query = descent.send(answer)
+            descent = self.inner.walk(theta, layout, rng.part(k))
+            try:
+                query = next(descent)
+                for _ in range(self.length):
+                    query = descent.send((yield query))
+            except StopIteration:
+                continue

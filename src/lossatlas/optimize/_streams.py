@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import final
 
@@ -34,6 +35,14 @@ class Streams:
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1), (runs, *shape), float64."""
         return self._draw("uniform", shape)
+
+    def seeds(self) -> Tensor:
+        """A fresh seed for every run, (runs,), int64: what a mini-batch is drawn by."""
+        return (self.uniform() * 2.0**53).long()
+
+    def part(self, name: object) -> Streams:
+        """Streams of the same runs that share nothing with these, for one part of a method."""
+        return Streams(self._seed, self.runs, zlib.crc32(f"{self._salt} {name}".encode()))
 
     def _draw(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         if kind not in self._kinds:

@@ -16,5 +16,6 @@ from lossatlas.probe._queries import Gradients as Gradients
 from lossatlas.probe._queries import Products as Products
 from lossatlas.probe._queries import Query as Query
 from lossatlas.probe._queries import Values as Values
+from lossatlas.surface import Block as Block
 from lossatlas.surface import Layout as Layout
 from lossatlas.surface import Sample as Sample

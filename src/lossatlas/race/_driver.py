@@ -165,9 +165,7 @@ class _Racer:
         """Record an answer and let the algorithm move on."""
         self._stand()
         if answer is None:
-            self._freeze(torch.ones(len(self.start), dtype=torch.bool), "budget")
-            self.losses.append(torch.full((len(self.start),), float("nan"), dtype=torch.float64))
-            return
+            answer = _nothing(self.query)
         self._note(answer)
         self._stop_rows(answer)
         self.answered += 1
@@ -178,8 +176,12 @@ class _Racer:
             self.query = self.walk.send(answer)
         except StopIteration:
             self.done = True
+            if self.answered < self.length:
+                self._freeze(torch.ones(len(self.start), dtype=torch.bool), "finished")
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if not self.done and self.answered >= self.length:
+            if self.query.active is not None:
+                self._freeze(~self.query.active, "finished")
             self._stand()
             self.losses.append(torch.full((len(self.start),), float("nan"), dtype=torch.float64))
             self.done = True
@@ -244,6 +246,19 @@ def _with_active(query: Query, active: Tensor) -> Query:
             return Gradients(query.points, query.sample, query.at, active)
         case Products():
             return Products(query.points, query.vectors, query.at, active)
+
+
+def _nothing(query: Query) -> Answer:
+    """The answer of a door that answers no run."""
+    values = torch.full(query.points.shape[:-1], float("nan"), dtype=torch.float64, device=query.points.device)
+    answered = torch.zeros(len(query.points), dtype=torch.bool, device=query.points.device)
+    match query:
+        case Values():
+            return Answer(values, answered=answered)
+        case Gradients():
+            return Answer(values, torch.full_like(query.points, float("nan")), answered=answered)
+        case Products():
+            return Answer(values[:0], products=torch.full_like(query.vectors, float("nan")), answered=answered)
 
 
 def _drop_unanswerable(surface: Surface, live: list[_Racer]) -> list[_Racer]:

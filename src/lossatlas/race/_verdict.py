@@ -14,7 +14,8 @@ from lossatlas.surface import Surface
 
 REASONS = {
     "steps": "all its steps were done",
-    "budget": "its budget was spent",
+    "budget": "its next question would have overrun its budget",
+    "finished": "it found nothing more to ask",
     "diverged": "it met a loss or gradient that was not finite",
     "not applicable": "the surface cannot answer what it asks",
 }

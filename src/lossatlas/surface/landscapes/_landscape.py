@@ -204,7 +204,7 @@ class Landscape(Surface):
 
     def _curve(self, points: Tensor, vectors: Tensor) -> Tensor:
         """H(θ_b) v_b for each row: as rows do not meet, one double backward pass answers for all of them."""
-        slope = torch.func.grad(lambda p: self.read(p).values.sum())
+        slope = torch.func.grad(lambda p: self.formula.value(self._local(p)).sum())
         pull = torch.func.vjp(slope, points)[1]
         curved: Tensor = pull(vectors)[0]
         return curved

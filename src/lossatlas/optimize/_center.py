@@ -1,0 +1,32 @@
+"""Evaluate the center of the box, once. It exposes benchmarks that put their optimum in the middle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from lossatlas._errors import NotApplicableError
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import Layout, Values
+
+
+@final
+@dataclass(frozen=True)
+class Center(Optimizer):
+    """Ask about the center of the box and stop."""
+
+    name: ClassVar[str] = "center"
+    title: ClassVar[str] = "evaluate the center"
+    asks: ClassVar[str] = "one value, once"
+    remembers: ClassVar[str] = "nothing"
+    source: ClassVar[str] = "a check on benchmarks, not a method"
+    reference: ClassVar[str] = "hansen2021"
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """One look."""
+        if layout.box is None:
+            raise NotApplicableError("the center needs a box; this surface has none.")
+        yield Values(layout.box.mean(1).to(start).expand(len(start), -1).clone())

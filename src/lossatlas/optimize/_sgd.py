@@ -1,0 +1,49 @@
+"""Mini-batch stochastic gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from lossatlas._errors import InputError
+from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import Gradients, Layout, Sample
+
+
+@final
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """θ ← θ − η ∇L_B(θ), the gradient of a fresh random mini-batch B at each step.
+
+    On a landscape without data a mini-batch of n examples is the exact gradient plus the landscape's declared noise of
+    standard deviation ν/√n; with ν = 0 it is gradient descent.
+
+    Args:
+        rate: learning rate η.
+        batch: examples per gradient.
+    """
+
+    rate: float = 0.05
+    batch: int = 32
+
+    name: ClassVar[str] = "sgd"
+    title: ClassVar[str] = "mini-batch SGD"
+    asks: ClassVar[str] = "one gradient of a mini-batch"
+    remembers: ClassVar[str] = "nothing"
+    source: ClassVar[str] = "Robbins & Monro 1951"
+    reference: ClassVar[str] = "robbins1951"
+
+    def __post_init__(self) -> None:
+        positive(self.name, rate=self.rate)
+        if self.batch < 1 or self.batch != int(self.batch):
+            raise InputError(f"{self.name} got batch={self.batch!r}; expected a whole number of at least 1.")
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Follow the negative gradient of a few examples."""
+        theta = start
+        while True:
+            sample = Sample(int(self.batch), rng.seeds().to(start.device))
+            theta = theta - self.rate * (yield Gradients(theta, sample)).slopes

@@ -1,0 +1,98 @@
+"""Any optimizer class of torch's kind as a racer."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas._errors import InputError
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._streams import Streams
+from lossatlas.probe import Gradients, Layout
+
+
+@final
+@dataclass(frozen=True)
+class TorchOptimizer(Optimizer):
+    """A `torch.optim.Optimizer` subclass, one instance per run: what a user would train with, on the same meter.
+
+    Unbatched: every run steps by itself, so that a thousand runs cost a thousand times one. Parameters have the shapes
+    of the layout's blocks. Classes that need a closure (torch.optim.LBFGS) or products of their own are refused.
+
+    Args:
+        cls: the class.
+        settings_: its keyword arguments; given as ``TorchOptimizer(cls, lr=0.1, …)``.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> mine = TorchOptimizer(torch.optim.SGD, lr=0.05)
+        >>> race = la.race(la.landscapes.regression(), {"mine": mine, "gd": "gd"}, steps=5)
+        >>> bool((race.final("mine") - race.final("gd")).abs().max() < 1e-12)
+        True
+    """
+
+    cls: type[torch.optim.Optimizer]
+    settings_: dict[str, Any] = field(default_factory=dict)
+
+    name: ClassVar[str] = "torch"
+    title: ClassVar[str] = "a torch optimizer"
+    asks: ClassVar[str] = "one gradient (its value comes along)"
+    remembers: ClassVar[str] = "its own state"
+    source: ClassVar[str] = "the class's own"
+    reference: ClassVar[str] = "paszke2019"
+    batched: ClassVar[bool] = False
+
+    def __init__(self, cls: type[torch.optim.Optimizer], **settings: Any) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+            raise InputError(f"got {cls!r}; expected a subclass of torch.optim.Optimizer, not an instance.")
+        object.__setattr__(self, "cls", cls)
+        object.__setattr__(self, "settings_", settings)
+
+    def settings(self) -> dict[str, Any]:
+        """The class's name and its keyword arguments."""
+        return {"class": f"{self.cls.__module__}.{self.cls.__qualname__}"} | {
+            k: v if isinstance(v, int | float | str | bool | None) else repr(v) for k, v in self.settings_.items()
+        }
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Give every run its gradient and let its optimizer step."""
+        runs = [
+            [nn.Parameter(row[block.span].reshape(block.shape).clone()) for block in layout.blocks] for row in start
+        ]
+        minds = [self._make(parameters) for parameters in runs]
+        theta = start
+        while True:
+            slopes = (yield Gradients(theta)).slopes
+            for parameters, mind, slope in zip(runs, minds, slopes, strict=True):
+                for parameter, block in zip(parameters, layout.blocks, strict=True):
+                    parameter.grad = slope[block.span].reshape(block.shape).to(parameter)
+                self._step(mind)
+            theta = torch.stack(
+                [torch.cat([parameter.detach().reshape(-1) for parameter in parameters]) for parameters in runs]
+            ).to(start)
+
+    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self.cls(parameters, **self.settings_)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"{self.cls.__name__} refused its settings {self.settings_!r} or the parameters' shapes "
+                f"{[tuple(p.shape) for p in parameters][:4]}: {error}. Expected what the class takes."
+            ) from error
+
+    def _step(self, mind: torch.optim.Optimizer) -> None:
+        try:
+            with warnings.catch_warnings(), torch.enable_grad():
+                warnings.simplefilter("ignore")
+                mind.step()
+        except (TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{self.cls.__name__} could not step: {error}. A class that needs a closure, or gradients of "
+                "gradients, cannot race; use lossatlas's own rule where there is one."
+            ) from error
