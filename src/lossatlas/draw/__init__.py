@@ -1,6 +1,7 @@
 """Displays of plain arrays: what every other room hands its numbers to when a picture is wanted."""
 
 from lossatlas.draw._bars import BarsDisplay
+from lossatlas.draw._basins import BasinsDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
@@ -8,14 +9,17 @@ from lossatlas.draw._palette import colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
+from lossatlas.draw._surrogate import SurrogateDisplay
 
 __all__ = [
     "BarsDisplay",
+    "BasinsDisplay",
     "CurvesDisplay",
     "Display",
     "FieldDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
+    "SurrogateDisplay",
     "colors",
 ]

@@ -49,5 +49,6 @@ class Adam(Optimizer):
             slopes = (yield Gradients(theta)).slopes
             mean = self.beta1 * mean + (1 - self.beta1) * slopes
             square = self.beta2 * square + (1 - self.beta2) * slopes * slopes
-            scale = (square / (1 - self.beta2**t)).sqrt() + self.epsilon
-            theta = theta - self.rate / (1 - self.beta1**t) * mean / scale
+            theta = theta - self.rate / (1 - self.beta1**t) * mean / (
+                (square / (1 - self.beta2**t)).sqrt() + self.epsilon
+            )

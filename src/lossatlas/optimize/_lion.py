@@ -51,6 +51,8 @@ class Lion(Optimizer):
         theta, mean = start, torch.zeros_like(start)
         while True:
             slopes = (yield Gradients(theta)).slopes
-            step = (self.beta1 * mean + (1 - self.beta1) * slopes).sign()
-            theta = theta * (1 - self.rate * self.decay) - self.rate * step
+            theta = (
+                theta * (1 - self.rate * self.decay)
+                - self.rate * (self.beta1 * mean + (1 - self.beta1) * slopes).sign()
+            )
             mean = self.beta2 * mean + (1 - self.beta2) * slopes

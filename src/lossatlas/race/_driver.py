@@ -7,15 +7,22 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, StartError
 from lossatlas.optimize import Optimizer, Streams, resolve
-from lossatlas.probe import Answer, Budget, Gradients, Meter, Probe, Products, Query, Request, Values
+from lossatlas.probe import Answer, Budget, Gradients, Meter, Probe, Products, Query, Request, Values, count
+from lossatlas.race._ends import kinds
+from lossatlas.race._memory import held
 from lossatlas.race._race import Race, Track
 from lossatlas.race._verdict import Verdict, basins
 from lossatlas.surface import Surface
+
+# How often the memory of a racer is measured, and the largest record that is kept.
+MEMORY_SAMPLES = 16
+LARGEST_RECORD = 2**33
 
 
 def race(
@@ -129,6 +136,17 @@ class _Racer:
         self.meter = Meter(runs=len(start))
         self.positions: list[Tensor] = []
         self.losses: list[Tensor] = []
+        self.seen: list[Tensor] = []
+        self.asked_for: list[int] = []
+        self.memory: list[tuple[int, float]] = []
+        self.measured_every = max(1, self.length // MEMORY_SAMPLES)
+        size = 8 * len(start) * self.length * (start.shape[1] + 2)
+        if size > LARGEST_RECORD:
+            raise InputError(
+                f"the record of {len(start):,} runs of {self.length:,} steps in {start.shape[1]:,} dimensions would take "
+                f"{size / 2**30:.0f} GiB; expected at most {LARGEST_RECORD / 2**30:.0f}. Take fewer runs or steps, or "
+                "basin_map, which keeps only where runs end."
+            )
         self.answered = 0
         self.done = False
         self.alive: Tensor | None = None
@@ -179,6 +197,8 @@ class _Racer:
             if self.answered < self.length:
                 self._freeze(torch.ones(len(self.start), dtype=torch.bool), "finished")
         self.meter.algorithm_seconds += time.perf_counter() - begin
+        if self.answered % self.measured_every == 0:
+            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.start) / len(self.start)))
         if not self.done and self.answered >= self.length:
             if self.query.active is not None:
                 self._freeze(~self.query.active, "finished")
@@ -193,6 +213,8 @@ class _Racer:
 
     def _note(self, answer: Answer) -> None:
         query, runs = self.query, len(self.start)
+        self.asked_for.append(count(query))
+        self.seen.append(_billed(query, answer))
         if isinstance(query, Products):
             unknown = torch.full((runs,), float("nan"), dtype=torch.float64)
             self.losses.append(query.at.values if query.at is not None else unknown)
@@ -236,6 +258,19 @@ class _Racer:
             self.ends[b], self.reasons[b] = self.answered, reason
         self.alive = alive & ~stopping
         self.done = not bool(self.alive.any())
+
+
+def _billed(query: Query, answer: Answer) -> Tensor:
+    """What each billed query brought, (runs, k): its loss, infinity where that is none; NaN where nothing was billed."""
+    if isinstance(query, Products):
+        values = query.points.new_full((len(query.points), count(query)), float("inf"), dtype=torch.float64)
+    else:
+        values = answer.values if answer.values.ndim == 2 else answer.values[:, None]
+        if not answer.sound:
+            values = torch.where(values.isnan(), float("inf"), values)
+    if answer.answered is not None:
+        values = torch.where(answer.answered[:, None], values, float("nan"))
+    return values
 
 
 def _with_active(query: Query, active: Tensor) -> Query:
@@ -289,10 +324,37 @@ def _finish(surface: Surface, racers: list[_Racer], steps: int, seed: int) -> Ra
         wanders = racer.optimizer.wanders and bool(torch.isfinite(racer.best_value).any())
         final = racer.best if wanders else last
         loss = racer.best_value if wanders else losses[:, -1]
+        total = sum(racer.asked_for)
+        asked = np.minimum(np.cumsum([*racer.asked_for, 0]) if racer.asked_for else np.zeros(1), total)
+        seen = torch.cat(racer.seen, 1) if racer.seen else torch.empty(len(final), 0, dtype=torch.float64)
         tracks[racer.label] = Track(
-            racer.optimizer, positions, losses, last, final, loss, racer.meter, tuple(racer.reasons)
+            racer.optimizer,
+            positions,
+            losses,
+            last,
+            final,
+            loss,
+            racer.meter,
+            tuple(racer.reasons),
+            asked[: positions.shape[1]].astype(np.int64),
+            seen,
+            tuple(racer.memory),
         )
     return Race(surface, tracks, _judge(surface, referee, tracks), steps, seed, referee.meter)
+
+
+def _kinds(
+    surface: Surface, referee: Probe, tracks: dict[str, Track], points: Tensor, slopes: Tensor
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    begin = 0
+    for label, track in tracks.items():
+        here = slice(begin, begin + len(track.final))
+        begin = here.stop
+        decay = float(getattr(track.optimizer, "decay", 0.0))
+        path = None if track.optimizer.wanders else track.positions
+        found[label] = kinds(surface, referee, points[here], slopes[here], path, decay, track.stopped)
+    return found
 
 
 def _judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[str, Verdict]:
@@ -301,11 +363,14 @@ def _judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[s
     ran = [label for label, track in tracks.items() if track.stopped[0] != "not applicable"]
     finals = [tracks[label].final for label in ran]
     slopes: dict[str, Tensor] = {}
+    ends: dict[str, tuple[str, ...]] = {}
     places: dict[str, tuple[tuple[str | None, ...], Tensor]] = {}
     if ran and surface.gradients_known:
         sizes = [len(final) for final in finals]
         points = torch.cat(finals)
-        norms = referee.ask(Gradients(points)).slopes.double().norm(dim=1)
+        found = referee.ask(Gradients(points)).slopes.double()
+        norms = found.norm(dim=1)
+        ends = _kinds(surface, referee, {label: tracks[label] for label in ran}, points, found)
         names, distance = basins(surface, points, referee)
         slopes = dict(zip(ran, torch.split(norms, sizes), strict=True))
         begin = 0
@@ -330,5 +395,6 @@ def _judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[s
             track.meter.per_run,
             bool(surface.wells),
             lowest,
+            ends.get(label, ("not run",) * runs),
         )
     return verdicts

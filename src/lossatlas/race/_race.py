@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.optimize import Optimizer
+from lossatlas.optimize import Optimizer, Posterior
 from lossatlas.probe import Meter
-from lossatlas.race._statistics import wilson
+from lossatlas.race._field import field_under
+from lossatlas.race._statistics import ert, wilson
 from lossatlas.race._table import Table
 from lossatlas.race._verdict import Verdict
 from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
 
 KIND = "race"
 
@@ -38,6 +41,10 @@ class Track:
         loss: (runs,) L at the final points.
         meter: what it was billed.
         stopped: why each run stopped.
+        asked: (T + 1,) queries per run by the time the loss at each position was known.
+        seen: (runs, Q) the loss that each billed query brought, in the order asked; infinity where there was none,
+            NaN where the run asked nothing.
+        memory: (queries, bytes per run) held between two queries, sampled along the way.
     """
 
     optimizer: Optimizer
@@ -48,6 +55,27 @@ class Track:
     loss: Tensor
     meter: Meter
     stopped: tuple[str, ...]
+    asked: np.ndarray
+    seen: Tensor
+    memory: tuple[tuple[int, float], ...]
+
+    def first_below(self, target: float) -> Tensor:
+        """Queries that each run was billed until one brought a loss of at most `target`, (runs,); infinity if none did."""
+        billed = (~self.seen.isnan()).cumsum(1).double()
+        return (
+            torch.where(self.seen <= target, billed, float("inf")).amin(1)
+            if self.seen.shape[1]
+            else billed.new_full((len(self.seen),), float("inf"))
+        )
+
+    @property
+    def growth(self) -> float:
+        """Bytes of memory per query and run over the second half of the race, by least squares."""
+        half = self.memory[len(self.memory) // 2 :]
+        if len(half) < 2:
+            return 0.0
+        x, y = np.array(half, dtype=np.float64).T
+        return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) and np.ptp(y) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +175,50 @@ class Race:
         title = f"{self.surface.name}: {self.runs:,} run{'s' if self.runs > 1 else ''} each, seed {self.seed}"
         return Table(title, columns, rows)
 
+    def accounting(self) -> Table:
+        """What each racer asked at each step and in all, what it remembered, and what it took: all measured.
+
+        A step is one answer. Bytes are those that the algorithm held between its last two queries, per run; the slope
+        is their growth per query over the second half.
+        """
+        columns = ["racer", "per step", "values", "gradients", "products", "examples", "holds", "bytes per query"]
+        columns += ["surface s", "algorithm s", "becomes"]
+        rows = []
+        for label, track in self._ran().items():
+            meter, answers = track.meter, max(1, track.meter.calls * self.runs)
+            kinds = {"value": meter.values, "gradient": meter.gradients, "product": meter.products}
+            each = ", ".join(f"{n / answers:.3g} {kind}{'s' if n > answers else ''}" for kind, n in kinds.items() if n)
+            held = f"{track.memory[-1][1]:,.0f} B" if track.memory else "–"
+            rows.append(
+                [
+                    label,
+                    each,
+                    f"{meter.values:,}",
+                    f"{meter.gradients:,}",
+                    f"{meter.products:,}",
+                    f"{meter.examples:,}",
+                    held,
+                    f"{track.growth:.3g}",
+                    f"{meter.surface_seconds:.3f}",
+                    f"{meter.algorithm_seconds:.3f}",
+                    track.optimizer.becomes(self.surface.layout) or "",
+                ]
+            )
+        title = f"What each asked and remembered on {self.surface.name}, {self.runs:,} run{'s' * (self.runs > 1)} each"
+        return Table(title, columns, rows)
+
+    def costs(self, racer: str, target: float) -> Tensor:
+        """Queries of each run until it had met a loss of at most `target`, (runs,); infinity where it never did."""
+        return self._track(racer).first_below(target)
+
+    def ert(self, racer: str, target: float) -> float:
+        """Expected running time to a target as COCO defines it: queries spent before it by all runs / runs that reached it.
+
+        Infinity if none did. Source: Hansen et al. 2021, section 5.
+        """
+        costs = self.costs(racer, target)
+        return ert(costs.tolist(), self._track(racer).meter.per_run.tolist())
+
     def to_dataframe(self) -> Any:
         """One row per racer and run, as a pandas data frame.
 
@@ -169,6 +241,7 @@ class Race:
                         "loss": float(verdict.loss[b]),
                         "gradient_norm": float(verdict.gradient_norm[b]),
                         "stopped": verdict.stopped[b],
+                        "ended": verdict.ends[b],
                         "queries": int(verdict.queries[b]),
                     }
                 )
@@ -187,7 +260,6 @@ class Race:
         if self.surface.dimension != 2:
             return self.plot_losses(ax)
         from lossatlas.draw import PathsDisplay
-        from lossatlas.race._field import field_under
 
         whole = {label: track.positions[run].cpu().numpy() for label, track in self._ran().items()}
         finals = {label: tuple(track.final[run].tolist()) for label, track in self._ran().items()}
@@ -202,10 +274,10 @@ class Race:
 
         curves: dict[str, tuple[np.ndarray, ...]] = {}
         for label, track in self._ran().items():
-            losses = track.losses.cpu().numpy()
+            losses, queries = track.losses.cpu().numpy(), track.asked
             if track.optimizer.wanders:
-                losses = np.fmin.accumulate(losses, axis=1)
-            queries = np.arange(losses.shape[1])
+                losses = np.fmin.accumulate(track.seen.cpu().numpy(), axis=1)
+                queries = np.arange(1, losses.shape[1] + 1)
             if self.runs == 1:
                 curves[label] = (queries, losses[0])
             else:
@@ -213,6 +285,41 @@ class Race:
                 curves[label] = (queries, middle, low, high)
         what = "loss" if self.runs == 1 else f"loss, median and 5–95 % of {self.runs:,} runs"
         return CurvesDisplay(curves, xlabel="queries", ylabel=what, title=self.surface.name).plot(ax)
+
+    def plot_surrogate(
+        self, racer: str = "bayes", after: Sequence[int] = (5, 10, 20), run: int = 0, points: int = 61
+    ) -> SurrogateDisplay:
+        """What Bayesian optimization believed after so many observations, beside the surface.
+
+        Args:
+            racer: its label; its track must hold every point it asked about.
+            after: numbers of observations, one row of maps each.
+            run: which run.
+            points: cells per axis.
+
+        Raises:
+            InputError: if the surface has no two parameters in a box, or the racer asked for fewer points.
+        """
+        from lossatlas.draw import SurrogateDisplay
+
+        track = self._track(racer)
+        count = track.positions.shape[1] - 1
+        fits = [n for n in after if 2 <= n <= count]
+        if self.surface.dimension != 2 or self.surface.box is None or track.optimizer.name != "bayes" or not fits:
+            raise InputError(
+                f"got racer {racer!r} ({track.optimizer.name}) on {self.surface.name} with {count} observations; expected "
+                f"Bayesian optimization on two parameters in a box, with at least {min(after)} observations."
+            )
+        field = field_under(self.surface, {}, points)
+        mesh = np.stack(np.meshgrid(field.x, field.y), -1).reshape(-1, 2)
+        asked, values = track.positions[run].cpu().numpy(), track.losses[run].cpu().numpy()
+        stages = []
+        for n in fits:
+            posterior = Posterior(asked[:n], values[:n], self.surface.box.cpu().numpy())
+            mean, deviation = posterior.predict(mesh)
+            stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), asked[:n]))
+        title = f"What {track.optimizer.title} believes of {self.surface.name}"
+        return SurrogateDisplay(field.x, field.y, field.z, stages, title=title).plot()
 
     def plot_rates(self, well: str, ax: Any = None) -> BarsDisplay:
         """Share of runs that ended in a well, racer by racer, with 95 % intervals.
@@ -247,6 +354,7 @@ class Race:
                 "gradient_norm": verdict.gradient_norm.tolist(),
                 "distance": verdict.distance.tolist(),
                 "stopped": list(verdict.stopped),
+                "ends": list(verdict.ends),
                 "queries": verdict.queries.tolist(),
                 "meter": track.meter.record(),
             }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.probe import Gradients, Probe
+from lossatlas.race._ends import KINDS
 from lossatlas.race._statistics import wilson
 from lossatlas.surface import Surface
 
@@ -36,6 +37,8 @@ class Verdict:
         queries: (runs,) billed.
         known: whether the surface has known wells at all.
         lowest: the lowest known minimum, or None.
+        ends: for each run the kind of its end: ``minimum``, ``saddle``, ``plateau``, ``boundary``, ``step-size cycle``,
+            ``decay offset``, ``on its way``, ``off the grid``, ``divergence`` or ``not run``.
     """
 
     racer: str
@@ -47,6 +50,7 @@ class Verdict:
     queries: Tensor
     known: bool
     lowest: float | None
+    ends: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
@@ -62,7 +66,7 @@ class Verdict:
         else:
             place = "in no known well" if self.known else "at a point of a surface without known wells"
         text = f"{self.racer} ended {place}: loss {loss:.6g}, gradient norm {slope:.2g}, after "
-        text += f"{int(self.queries[0]):,} queries, because {REASONS[self.stopped[0]]}."
+        text += f"{int(self.queries[0]):,} queries, because {REASONS[self.stopped[0]]}; it is {KINDS[self.ends[0]]}."
         if self.wells[0] not in (None, "global") and self.lowest is not None:
             text += f" The global minimum lies {loss - self.lowest:.3g} lower."
         return text
@@ -84,6 +88,8 @@ class Verdict:
             text = f"{runs:,} runs of {self.racer} ended at a median loss of {middle:.6g} (5 to 95 %: {low:.6g} to {high:.6g})"
         reasons = Counter(self.stopped)
         text += "; " + ", ".join(f"{count:,} stopped because {REASONS[why]}" for why, count in reasons.most_common())
+        kinds = Counter(self.ends)
+        text += "; " + ", ".join(f"{count:,} {KINDS[kind]}" for kind, count in kinds.most_common(4))
         return text + "."
 
 

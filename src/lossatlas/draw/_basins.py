@@ -1,0 +1,111 @@
+"""Starts colored by where they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lossatlas._errors import InputError
+from lossatlas.draw import _surround
+from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._palette import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Alike in lightness as far as they can be, so that light and dark are free to tell the cost.
+_NOWHERE = "#9a9a9a"
+
+
+@dataclass(eq=False)
+class BasinsDisplay(Display):
+    """A map of basins: hue for the well, lighter where it took longer.
+
+    Args:
+        x: (nx,) first coordinate of the starts.
+        y: (ny,) second coordinate.
+        ends: (ny, nx) index into `names`, −1 for none of them.
+        names: of the wells.
+        cost: (ny, nx) queries, or None to draw flat colors.
+        wells: (name, x, y) of the minima.
+        title: a line above.
+        note: a sentence of small print.
+
+    Raises:
+        InputError: arrays that do not fit.
+    """
+
+    x: Array
+    y: Array
+    ends: ArrayLike
+    names: Sequence[str]
+    _: KW_ONLY
+    cost: ArrayLike | None = None
+    wells: Sequence[tuple[str, float, float]] = ()
+    title: str | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        self.x, self.y = array("x", self.x), array("y", self.y)
+        shape = (self.y.size, self.x.size)
+        self.places = array("ends", self.ends, 2, shape).astype(int)
+        self.costs = None if self.cost is None else array("cost", self.cost, 2, shape)
+        if min(shape) < 2 or self.places.min() < -1 or self.places.max() >= len(self.names):
+            raise InputError(
+                f"ends of shape {shape} hold {self.places.min()} to {self.places.max()}; expected at least 2 starts per "
+                f"axis, and indices from −1 to {len(self.names) - 1}, one per name."
+            )
+
+    def plot(self, ax: Axes | None = None, *, palette: dict[str, str] | None = None) -> Self:
+        """Draw the map.
+
+        Args:
+            ax: where; a new figure when left out.
+            palette: name of a well to color.
+
+        Returns:
+            This display, with ``ax_`` and ``figure_`` set.
+        """
+        from matplotlib.colors import to_rgb
+        from matplotlib.patches import Patch
+
+        own = self._open(ax, 7.4)
+        chosen = [(palette or {}).get(name, COLORS[(k + 1) % len(COLORS)]) for k, name in enumerate(self.names)]
+        hues = np.array([to_rgb(color) for color in [*chosen, _NOWHERE]])
+        image = hues[self.places]
+        pale, notes = self._pale()
+        image = image + (1 - image) * pale[..., None]
+        dx, dy = (self.x[1] - self.x[0]) / 2, (self.y[1] - self.y[0]) / 2
+        extent = (self.x[0] - dx, self.x[-1] + dx, self.y[0] - dy, self.y[-1] + dy)
+        own.imshow(image, origin="lower", extent=extent, interpolation="nearest", aspect="equal")
+        own.set(xlim=extent[:2], ylim=extent[2:])
+        _surround.dress(own, "θ₁ of the start", "θ₂ of the start", self.title)
+        for name, px, py in self.wells:
+            deepest = "global" in name.lower()
+            own.plot(px, py, "*" if deepest else "v", ms=13 if deepest else 8, mfc="white", mec="black", mew=1.0)
+        handles = []
+        for k, name in enumerate(self.names):
+            share = float((self.places == k).mean())
+            if share:
+                handles.append(Patch(facecolor=chosen[k], label=f"{name} ({share:.1%})"))
+        lost = float((self.places < 0).mean())
+        if lost:
+            handles.append(Patch(facecolor=_NOWHERE, label=f"no well ({lost:.1%})"))
+        _surround.settle(own)
+        legend = _surround.legend_below(own, handles)
+        _surround.footnote(own, [*notes, self.note or ""], under=legend)
+        return self
+
+    def _pale(self) -> tuple[Array, list[str]]:
+        """How far each cell is mixed with white, from its cost's place between the 5 % and 95 % quantiles."""
+        if self.costs is None or not np.isfinite(self.costs).any():
+            return np.zeros(self.places.shape), []
+        low, high = np.nanquantile(self.costs, [0.05, 0.95])
+        if high <= low:
+            return np.zeros(self.places.shape), []
+        share = np.clip((np.nan_to_num(self.costs, nan=low) - low) / (high - low), 0, 1)
+        return 0.7 * share, [f"Lighter: slower, from {low:,.0f} to {high:,.0f} queries for 99 % of the descent"]

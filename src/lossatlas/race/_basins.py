@@ -1,0 +1,255 @@
+"""Basin maps: for every start of a grid, where an optimizer ends and what it cost."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError
+from lossatlas.optimize import Optimizer, Streams, resolve
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values
+from lossatlas.race._statistics import wilson
+from lossatlas.race._table import Table
+from lossatlas.race._verdict import basins
+from lossatlas.surface import Surface
+
+if TYPE_CHECKING:
+    from lossatlas.draw import BasinsDisplay
+
+KIND = "basins"
+# Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
+BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class BasinMap:
+    """Where an optimizer ends from every start of a grid.
+
+    Attributes:
+        surface: what was walked on.
+        optimizer: as it walked.
+        x: (nx,) first coordinate of the starts.
+        y: (ny,) second coordinate.
+        ends: (ny, nx) index into `names` of the well whose basin holds the end; −1 for none of them.
+        names: of the wells.
+        final: (ny, nx, 2) where it ended.
+        loss: (ny, nx) there.
+        cost: (ny, nx) queries until the loss first came within 1 % of its whole descent; NaN where it never descended.
+        steps: answers per start.
+        seed: of all randomness.
+        meter: what the walks asked.
+        referee: what the verdicts asked.
+    """
+
+    surface: Surface
+    optimizer: Optimizer
+    x: np.ndarray
+    y: np.ndarray
+    ends: np.ndarray
+    names: tuple[str, ...]
+    final: np.ndarray
+    loss: np.ndarray
+    cost: np.ndarray
+    steps: int
+    seed: int
+    meter: Meter
+    referee: Meter
+
+    def share(self, well: str) -> float:
+        """Share of starts that end in a well."""
+        return float((self.ends == self._index(well)).mean())
+
+    def interval(self, well: str, confidence: float = 0.95) -> tuple[float, float]:
+        """Interval of the share of the whole box that ends in a well, taking grid points for random ones (Wilson).
+
+        A grid is spread more evenly than random points, so that this is wider than need be.
+        """
+        return wilson(int((self.ends == self._index(well)).sum()), self.ends.size, confidence)
+
+    @property
+    def boundary(self) -> float:
+        """Length of the boundaries between basins in units of θ, from the grid's edges between unlike neighbors.
+
+        By Cauchy–Crofton: counts of crossings along both axes overstate a slanted line by 4/π on average, which is
+        divided out. A fractal boundary grows with the number of points.
+        """
+        dx, dy = self.x[1] - self.x[0], self.y[1] - self.y[0]
+        across = int((self.ends[:, 1:] != self.ends[:, :-1]).sum())
+        along = int((self.ends[1:] != self.ends[:-1]).sum())
+        return float(math.pi / 4 * (across * dy + along * dx))
+
+    def table(self) -> Table:
+        """One row per well: share with interval, median cost."""
+        rows = []
+        for k, name in [*enumerate(self.names), (-1, "none of them")]:
+            inside = self.ends == k
+            low, high = wilson(int(inside.sum()), self.ends.size)
+            costs = self.cost[inside & np.isfinite(self.cost)]
+            median = f"{np.median(costs):,.0f}" if costs.size else "–"
+            rows.append([name, f"{inside.mean():.2%}", f"{low:.2%} to {high:.2%}", median])
+        size = f"{len(self.x)} × {len(self.y)} starts"
+        title = f"{self.optimizer.title} on {self.surface.name}: {size}, boundary {self.boundary:.1f} long"
+        return Table(title, ["ends in", "share", "95 %", "median queries"], rows)
+
+    def plot(self, ax: Any = None) -> BasinsDisplay:
+        """Starts colored by where they end, the lighter the longer it took."""
+        from lossatlas.draw import BasinsDisplay
+
+        wells = [(w.name, float(w.minimum[0]), float(w.minimum[1])) for w in self.surface.wells]
+        title = f"{self.optimizer.title} on {self.surface.name}: where each start ends"
+        return BasinsDisplay(self.x, self.y, self.ends, self.names, cost=self.cost, wells=wells, title=title).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        shares = {name: [self.share(name), *self.interval(name)] for name in self.names}
+        return {
+            "provenance": {
+                "surface": self.surface.fingerprint(),
+                "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+                "points": [len(self.x), len(self.y)],
+                "steps": self.steps,
+                "seed": self.seed,
+            },
+            "names": list(self.names),
+            "shares": shares,
+            "boundary": self.boundary,
+            "meter": self.meter.record(),
+            "referee": self.referee.record(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `basins.json` and `basins.safetensors` into a folder, atomically."""
+        arrays = {name: getattr(self, name) for name in ("x", "y", "ends", "final", "loss", "cost")}
+        return archive.save(folder, KIND, arrays, self.record())
+
+    def _index(self, well: str) -> int:
+        if well not in self.names:
+            raise InputError(f"{self.surface.name} has no well named {well!r}; it has {', '.join(self.names)}.")
+        return self.names.index(well)
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def basin_map(
+    surface: Surface,
+    optimizer: str | Optimizer,
+    *,
+    points: int | tuple[int, int] = 200,
+    steps: int = 500,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> BasinMap:
+    """Walk from every start of a grid over the box, all of them in large batches.
+
+    Args:
+        surface: of two parameters, with a box and known wells.
+        optimizer: a name or an optimizer.
+        points: starts per axis, or (nx, ny).
+        steps: answers per start.
+        seed: of all randomness; each start has its own stream.
+        progress: function of (starts done, starts in all).
+
+    Raises:
+        InputError: if the surface has no box, no known wells or not two parameters.
+
+    Example:
+        >>> import lossatlas as la
+        >>> la.basin_map(la.landscapes.himmelblau(), "momentum", points=8, steps=50).ends.shape
+        (8, 8)
+    """
+    nx, ny = (points, points) if isinstance(points, int) else points
+    if surface.dimension != 2 or surface.box is None or not surface.wells:
+        raise InputError(
+            f"got {surface.name} with {surface.dimension} parameters, {'no' if surface.box is None else 'a'} box and "
+            f"{len(surface.wells)} known wells; a basin map needs two parameters, a box, and wells to end in."
+        )
+    if min(nx, ny) < 2 or steps < 1:
+        raise InputError(f"got points={points}, steps={steps}; expected at least 2 points per axis and 1 step.")
+    one, length = resolve(optimizer).plan(steps)
+    (left, right), (bottom, top) = surface.box.tolist()
+    x, y = torch.linspace(left, right, nx, dtype=torch.float64), torch.linspace(bottom, top, ny, dtype=torch.float64)
+    starts = torch.stack([x.repeat(ny), y.repeat_interleave(nx)], 1).to(surface.device, surface.dtype)
+    probe, referee = Probe(surface), Probe(surface)
+    parts = []
+    for begin in range(0, len(starts), BLOCK):
+        block = starts[begin : begin + BLOCK]
+        numbers = range(begin, begin + len(block))
+        parts.append(_walk(probe, one, surface, block, length, Streams(seed, numbers, zlib.crc32(one.name.encode()))))
+        if progress is not None:
+            progress(begin + len(block), len(starts))
+    final, loss, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    names, _ = basins(surface, final, referee)
+    known = tuple(well.name for well in surface.wells)
+    ends = np.array([known.index(name) if name is not None else -1 for name in names]).reshape(ny, nx)
+    return BasinMap(
+        surface,
+        one,
+        x.numpy(),
+        y.numpy(),
+        ends,
+        known,
+        final.cpu().numpy().reshape(ny, nx, 2),
+        loss.cpu().numpy().reshape(ny, nx),
+        cost.cpu().numpy().reshape(ny, nx),
+        steps,
+        seed,
+        probe.meter,
+        referee.meter,
+    )
+
+
+def _walk(
+    probe: Probe, optimizer: Optimizer, surface: Surface, start: Tensor, length: int, rng: Streams
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each run ends, the loss there, and the queries until it had made 99 % of its descent; nothing else is kept."""
+    walk = optimizer.walk(start, surface.layout, rng)
+    meter = probe.meter
+    best, lowest = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)
+    lows: list[Tensor] = []
+    asked: list[int] = []
+    where = start
+    query = next(walk)
+    try:
+        for _ in range(length):
+            (answer,) = probe.answer([Request(query, meter)])
+            if answer is None:
+                break
+            asked.append(query.points.shape[1] if query.points.ndim == 3 else 1)
+            where = query.at.theta if query.at is not None else query.points
+            if not isinstance(query, Products):
+                best, lowest = _better(query, answer, best, lowest)
+            lows.append(lowest.float())
+            query = walk.send(answer)
+        where = query.at.theta if query.at is not None else query.points
+    except StopIteration:
+        pass
+    final = best if optimizer.wanders else where
+    final = torch.where(torch.isfinite(final).all(1)[:, None], final, start)
+    loss = probe.surface.values(final) if not optimizer.wanders else lowest
+    history = torch.stack(lows, 1)
+    goal = history[:, -1:] + 0.01 * (history[:, :1] - history[:, -1:])
+    reached = (history <= goal).int().argmax(1)
+    cost = torch.tensor(np.cumsum(asked), dtype=torch.float64, device=start.device)[reached]
+    return final, loss, torch.where(history[:, 0] > history[:, -1], cost, float("nan"))
+
+
+def _better(query: Values | Gradients, answer: Answer, best: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
+    values = answer.values
+    points = query.points
+    if values.ndim == 2:
+        values, index = torch.where(values.isnan(), float("inf"), values).min(1)
+        points = points[torch.arange(len(points), device=points.device), index]
+    elif query.points.ndim == 3:
+        points = points[:, 0]
+    lower = values < lowest
+    return torch.where(lower[:, None], points, best), torch.where(lower, values, lowest)

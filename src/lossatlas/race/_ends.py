@@ -1,0 +1,147 @@
+"""The kind of end of each run: what the record says of the last steps, and a referee's look at the last point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossatlas.probe import Gradients, Probe
+from lossatlas.surface import Surface
+
+KINDS = {
+    "minimum": "at rest in a minimum",
+    "saddle": "at rest at a saddle: the ground falls in some direction",
+    "plateau": "on a plateau: the slope is too small to lead anywhere",
+    "boundary": "at the edge of the box, the ground falling outward",
+    "step-size cycle": "cycling at the length of its own steps",
+    "decay offset": "at rest off the minimum, pulled toward the origin by its weight decay",
+    "on its way": "still on its way",
+    "off the grid": "where its steps can no longer improve it",
+    "divergence": "diverged",
+    "not run": "did not run",
+}
+# Hessians by differences of gradients, up to so many parameters.
+LARGEST = 16
+WINDOW = 40
+SMALL_STEP, SMALL_DISTANCE = 1e-3, 1e-2
+
+
+def kinds(
+    surface: Surface,
+    referee: Probe,
+    final: Tensor,
+    slopes: Tensor,
+    path: Tensor | None,
+    decay: float,
+    stopped: tuple[str, ...],
+) -> tuple[str, ...]:
+    """How each run ended.
+
+    At rest means that the mean step of the last `WINDOW` answers is below 1e-3 of the path's mean step. A cycle is
+    motion that goes on (steps do not shrink over the window) and leads nowhere (net displacement below a tenth of the
+    path, both in the window). A minimum has a positive Hessian and lies, by Newton's step, within 1 % of the
+    landscape's length; a plateau has a slope that over that whole length would change the loss by less than 1 % of
+    the range of the record.
+
+    Args:
+        surface: what was walked on.
+        referee: its door, billed to nobody else.
+        final: (runs, N) results.
+        slopes: (runs, N) gradients there.
+        path: (runs, T + 1, N) of a method that does not wander; None for one that does.
+        decay: its weight decay.
+        stopped: why each run stopped.
+    """
+    runs, n = final.shape
+    length = _length(surface, final)
+    newton, lowest = _newton(referee, final, slopes, length) if n <= LARGEST else (None, None)
+    size = slopes.norm(dim=1)
+    edge = _outward(surface, final, slopes)
+    cycle, rest = _motion(path) if path is not None else (torch.zeros(runs, dtype=torch.bool), None)
+    found = []
+    for b in range(runs):
+        why = stopped[b]
+        if why in ("diverged", "not applicable") or not bool(torch.isfinite(slopes[b]).all()):
+            found.append("not run" if why == "not applicable" else "divergence")
+        elif bool(edge[b]):
+            found.append("boundary")
+        else:
+            distance = None if newton is None else float(newton[b].norm())
+            least = None if lowest is None else float(lowest[b])
+            found.append(
+                _kind(bool(cycle[b]), None if rest is None else bool(rest[b]), float(size[b]), distance, least, length)
+            )
+            if found[-1] in ("on its way", "minimum") and decay > 0 and rest is not None and newton is not None:
+                target = final[b] + newton[b]
+                pull = torch.nn.functional.cosine_similarity(final[b] - target, -target, dim=0)
+                if bool(rest[b]) and float(pull) > 0.9 and float(newton[b].norm()) > 1e-9 * length:
+                    found[-1] = "decay offset"
+            if found[-1] == "on its way" and why == "finished":
+                found[-1] = "off the grid"
+    return tuple(found)
+
+
+def _kind(
+    cycle: bool, rest: bool | None, size: float, distance: float | None, least: float | None, length: float
+) -> str:
+    flat = least is not None and abs(least) * length**2 < 1e-2 and size * length < 1e-2
+    if cycle:
+        return "step-size cycle"
+    if flat and rest is not True:
+        return "plateau"
+    if least is not None and least < 0 and size * length < 1e-3:
+        return "saddle"
+    if least is not None and least > 0 and distance is not None and distance < SMALL_DISTANCE * length:
+        return "minimum"
+    if least is None and size * length < 1e-6:
+        return "minimum"
+    return "on its way"
+
+
+def _length(surface: Surface, final: Tensor) -> float:
+    """A length of the ground: a tenth of the box, or one."""
+    if surface.box is None:
+        return 1.0
+    return float((surface.box[:, 1] - surface.box[:, 0]).min()) / 10
+
+
+def _newton(referee: Probe, final: Tensor, slopes: Tensor, length: float) -> tuple[Tensor, Tensor]:
+    """Newton's step −H⁻¹g and the smallest eigenvalue of H at each final point, H by central differences."""
+    runs, n = final.shape
+    h = 1e-5 * length
+    offsets = h * torch.cat([torch.eye(n), -torch.eye(n)]).to(final)
+    around = (final[:, None] + offsets).reshape(-1, n)
+    found = referee.ask(Gradients(around)).slopes.double().reshape(runs, 2, n, n)
+    hessian = (found[:, 0] - found[:, 1]) / (2 * h)
+    hessian = torch.nan_to_num((hessian + hessian.transpose(1, 2)) / 2, nan=0.0, posinf=0.0, neginf=0.0)
+    values, vectors = torch.linalg.eigh(hessian)
+    safe = torch.where(values.abs() > 1e-300, values, 1e-300)
+    along = (vectors.transpose(1, 2) @ slopes.double()[..., None])[..., 0]
+    step = -(vectors @ (along / safe)[..., None])[..., 0]
+    return torch.nan_to_num(step, nan=0.0, posinf=1e300, neginf=-1e300), values[:, 0]
+
+
+def _outward(surface: Surface, final: Tensor, slopes: Tensor) -> Tensor:
+    if surface.box is None:
+        return torch.zeros(len(final), dtype=torch.bool)
+    low, high = surface.box[:, 0].to(final), surface.box[:, 1].to(final)
+    near = 1e-9 * (high - low)
+    beyond = ((final <= low + near) & (slopes > 0)) | ((final >= high - near) & (slopes < 0))
+    return beyond.any(1).cpu()
+
+
+def _motion(path: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each run goes round in the window, and whether it has come to rest."""
+    steps = (path[:, 1:] - path[:, :-1]).double().norm(dim=2)
+    window = min(WINDOW, steps.shape[1] // 2)
+    if window < 4:
+        still = torch.zeros(len(path), dtype=torch.bool)
+        return still, still
+    last = steps[:, -window:]
+    half = window // 2
+    net = (path[:, -1] - path[:, -1 - window]).double().norm(dim=1)
+    mean = steps.nanmean(1)
+    rest = last.mean(1) < SMALL_STEP * mean
+    goes_on = last[:, half:].mean(1) > 0.7 * last[:, :half].mean(1)
+    cycle = goes_on & (net < 0.1 * last.sum(1)) & ~rest
+    return cycle.cpu(), rest.cpu()
