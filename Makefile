@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick check bench docs clean
+.PHONY: help install demo test test-quick check bench bench-bbob docs clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-quick  the quick part"
 	@echo "make check       lint, format, types, import floors"
 	@echo "make bench       speed ratios against other programs, written to bench/results.md"
+	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
 	@echo "make docs        the documentation, into site/"
 
 install: $(VENV)/.installed
@@ -47,6 +48,9 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-bbob: $(VENV)/.installed
+	$(BIN)/python bench/bbob.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from lossatlas.chart import chart as chart
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
+    from lossatlas.optimize import TorchOptimizer as TorchOptimizer
     from lossatlas.optimize import optimizer as optimizer
     from lossatlas.probe import Budget as Budget
     from lossatlas.probe import Meter as Meter
     from lossatlas.probe import Probe as Probe
+    from lossatlas.race import BasinMap as BasinMap
     from lossatlas.race import Race as Race
+    from lossatlas.race import basin_map as basin_map
+    from lossatlas.race import counterfactual as counterfactual
     from lossatlas.race import race as race
+    from lossatlas.race import tune as tune
     from lossatlas.surface import Frame as Frame
     from lossatlas.surface import Layout as Layout
     from lossatlas.surface import NetworkSurface as NetworkSurface
@@ -35,6 +40,11 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
 
 _HOMES = {
+    "BasinMap": "race",
+    "TorchOptimizer": "optimize",
+    "basin_map": "race",
+    "counterfactual": "race",
+    "tune": "race",
     "Budget": "probe",
     "BudgetError": "_errors",
     "Chart": "chart",

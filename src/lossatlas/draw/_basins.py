@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._palette import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Alike in lightness as far as they can be, so that light and dark are free to tell the cost.
+# Of Okabe and Ito (2008), without black and the lightest: light and dark are left to tell the cost.
+_HUES = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
 _NOWHERE = "#9a9a9a"
 
 
@@ -74,7 +74,7 @@ class BasinsDisplay(Display):
         from matplotlib.patches import Patch
 
         own = self._open(ax, 7.4)
-        chosen = [(palette or {}).get(name, COLORS[(k + 1) % len(COLORS)]) for k, name in enumerate(self.names)]
+        chosen = [(palette or {}).get(name, _HUES[k % len(_HUES)]) for k, name in enumerate(self.names)]
         hues = np.array([to_rgb(color) for color in [*chosen, _NOWHERE]])
         image = hues[self.places]
         pale, notes = self._pale()

@@ -63,6 +63,8 @@ class SurrogateDisplay(Display):
         """
         if ax is not None:
             raise InputError("a surrogate is drawn on several axes; leave ax out.")
+        from matplotlib.ticker import MaxNLocator
+
         first = self._open(None, 2.45 * len(self.rows) + 0.35)
         figure = self.figure_
         first.remove()
@@ -90,6 +92,9 @@ class SurrogateDisplay(Display):
             axes.set_xlabel("θ₁", fontsize=_surround.LABEL)
         for key, place, label in (("loss", grid[:, :2], "loss"), ("std", grid[:, 2:], "standard deviation")):
             bar = figure.colorbar(maps[key], ax=place, location="bottom", fraction=0.06, aspect=40, shrink=0.9)
+            if key == "std":
+                bar.locator = MaxNLocator(4)
+                bar.update_ticks()
             bar.set_label(label, fontsize=_surround.LABEL)
             bar.ax.tick_params(labelsize=_surround.TICK)
         if self.title:

@@ -35,4 +35,5 @@ from lossatlas.optimize._streams import Streams as Streams
 from lossatlas.optimize._surrogate import Posterior as Posterior
 from lossatlas.optimize._torch import TorchOptimizer as TorchOptimizer
 from lossatlas.optimize._wrappers import BestSoFar as BestSoFar
+from lossatlas.optimize._wrappers import FiniteDifferences as FiniteDifferences
 from lossatlas.optimize._wrappers import GradientNoise as GradientNoise

@@ -32,13 +32,13 @@ from lossatlas.optimize._rmsprop import RMSprop
 from lossatlas.optimize._sgd import SGD
 from lossatlas.optimize._shampoo import Shampoo
 from lossatlas.optimize._sophia import Sophia
-from lossatlas.optimize._wrappers import BestSoFar, GradientNoise
+from lossatlas.optimize._wrappers import BestSoFar, FiniteDifferences, GradientNoise
 from lossatlas.probe import Layout
 
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
 _LOCAL = (HillClimbing, Annealing, Beam)
 _GLOBAL = (Genetic, Evolution, DifferentialEvolution, CMAES, Bayes, RandomSearch, Center)
-_WRAPPERS = (Restart, BestSoFar, GradientNoise)
+_WRAPPERS = (Restart, BestSoFar, GradientNoise, FiniteDifferences)
 
 catalog: dict[str, type[Optimizer]] = {kind.name: kind for kind in (*_GRADIENT, *_LOCAL, *_GLOBAL, *_WRAPPERS)}
 

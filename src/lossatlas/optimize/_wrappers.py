@@ -7,13 +7,14 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas.optimize._gd import GD
-from lossatlas.optimize._optimizer import Optimizer, Walk, not_negative
+from lossatlas.optimize._optimizer import Optimizer, Walk, not_negative, positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Answer, Gradients, Layout
+from lossatlas.probe import Answer, At, Gradients, Layout, Values
 
 
 @final
@@ -107,3 +108,57 @@ def wrapped(name: str, inner: object) -> None:
     """Refuse what is no optimizer."""
     if not isinstance(inner, Optimizer):
         raise InputError(f"{name} got inner={inner!r}; expected an optimizer, for example optimizer('gd').")
+
+
+@final
+@dataclass(frozen=True)
+class FiniteDifferences(Optimizer):
+    """Another optimizer on a surface without gradients: each is N + 1 billed values, (L(θ + h eᵢ) − L(θ)) / h.
+
+    Args:
+        inner: what asks for gradients.
+        step: h, in units of θ.
+    """
+
+    inner: Optimizer = field(default_factory=GD)
+    step: float = 1e-6
+
+    name: ClassVar[str] = "finite-differences"
+    title: ClassVar[str] = "by finite differences"
+    asks: ClassVar[str] = "N + 1 values for every gradient"
+    remembers: ClassVar[str] = "what the wrapped method remembers"
+    source: ClassVar[str] = "folklore"
+    reference: ClassVar[str] = "nocedal1980"
+    wanders: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        wrapped(self.name, self.inner)
+        positive(self.name, step=self.step)
+
+    def plan(self, steps: int) -> tuple[Optimizer, int]:
+        """As the inner one plans."""
+        inner, length = self.inner.plan(steps)
+        return replace(self, inner=inner), length
+
+    def breaks(self, answered: int) -> list[int]:
+        """Those of the inner one."""
+        return self.inner.breaks(answered)
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Ask for values around every point whose gradient is wanted."""
+        n = start.shape[1]
+        offsets = torch.cat([torch.zeros(1, n), self.step * torch.eye(n)]).to(start)
+        walk = self.inner.walk(start, layout, rng)
+        try:
+            query = next(walk)
+            while True:
+                if not isinstance(query, Gradients):
+                    query = walk.send((yield query))
+                    continue
+                at = query.at or At(query.points, torch.full((len(start),), float("nan"), dtype=torch.float64))
+                answer = yield Values(query.points[:, None] + offsets, at=at, active=query.active)
+                here = answer.values[:, 0]
+                slopes = ((answer.values[:, 1:] - here[:, None]) / self.step).to(start)
+                query = walk.send(Answer(here, slopes, answered=answer.answered, sound=answer.sound))
+        except StopIteration:
+            return

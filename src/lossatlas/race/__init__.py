@@ -2,9 +2,14 @@
 
 from lossatlas.race._basins import BasinMap as BasinMap
 from lossatlas.race._basins import basin_map as basin_map
+from lossatlas.race._counterfactual import Counterfactual as Counterfactual
+from lossatlas.race._counterfactual import Fix as Fix
+from lossatlas.race._counterfactual import counterfactual as counterfactual
 from lossatlas.race._driver import race as race
 from lossatlas.race._race import Race as Race
 from lossatlas.race._statistics import ecdf as ecdf
 from lossatlas.race._statistics import ert as ert
 from lossatlas.race._statistics import wilson as wilson
+from lossatlas.race._tune import Tuning as Tuning
+from lossatlas.race._tune import tune as tune
 from lossatlas.race._verdict import Verdict as Verdict

@@ -393,8 +393,8 @@ def _judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[s
             slopes.get(label, nothing),
             track.stopped,
             track.meter.per_run,
-            bool(surface.wells),
+            bool(surface.wells) and surface.gradients_known,
             lowest,
-            ends.get(label, ("not run",) * runs),
+            ends.get(label, tuple("not run" if why == "not applicable" else "unknown" for why in track.stopped)),
         )
     return verdicts

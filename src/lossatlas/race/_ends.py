@@ -18,7 +18,8 @@ KINDS = {
     "on its way": "still on its way",
     "off the grid": "where its steps can no longer improve it",
     "divergence": "diverged",
-    "not run": "did not run",
+    "not run": "nowhere: it did not run",
+    "unknown": "at a point whose slope nobody knows",
 }
 # Hessians by differences of gradients, up to so many parameters.
 LARGEST = 16

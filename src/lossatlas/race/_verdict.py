@@ -64,10 +64,10 @@ class Verdict:
         if self.wells[0] is not None:
             place = f"in the basin of {self.wells[0]}, {float(self.distance[0]):.2g} from its minimum"
         else:
-            place = "in no known well" if self.known else "at a point of a surface without known wells"
+            place = "in no known well" if self.known else "at a point whose basin is not known"
         text = f"{self.racer} ended {place}: loss {loss:.6g}, gradient norm {slope:.2g}, after "
         text += f"{int(self.queries[0]):,} queries, because {REASONS[self.stopped[0]]}; it is {KINDS[self.ends[0]]}."
-        if self.wells[0] not in (None, "global") and self.lowest is not None:
+        if self.wells[0] != "global" and self.lowest is not None and self.stopped[0] != "diverged":
             text += f" The global minimum lies {loss - self.lowest:.3g} lower."
         return text
 

@@ -1,5 +1,6 @@
 """Analytic loss surfaces: known minima, closed-form gradients, one file per family."""
 
+from lossatlas.surface.landscapes._bbob import Bbob as Bbob
 from lossatlas.surface.landscapes._catalog import catalog, landscape
 from lossatlas.surface.landscapes._gaussians import deep_wells, four_wells, plateau
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum

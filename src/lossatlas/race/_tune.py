@@ -1,0 +1,142 @@
+"""Blind tuning: hyper-parameters by the loss alone, the same number of billed trials for every contestant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError
+from lossatlas.optimize import Optimizer, catalog, resolve
+from lossatlas.probe import Meter
+from lossatlas.race._driver import race
+from lossatlas.race._table import Table
+from lossatlas.surface import Surface
+
+# What is searched, by the name of the setting: on a logarithmic scale, or 1 − x on one (factors that keep).
+LOGARITHMIC = {
+    "rate": (1e-4, 1.0),
+    "step": (1e-2, 2.0),
+    "temperature": (1e-2, 1e2),
+    "sigma": (3e-2, 1.0),
+    "gamma": (1e-3, 1e2),
+    "scale": (1e-2, 1e1),
+    "first": (1e-3, 1.0),
+}
+KEPT = {
+    "momentum": (1e-3, 0.5),
+    "cooling": (1e-3, 0.1),
+    "beta1": (1e-2, 0.5),
+    "alpha": (1e-3, 0.2),
+    "mutation": (0.2, 0.95),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What blind tuning found.
+
+    Attributes:
+        best: the optimizer with the settings of the lowest score.
+        trials: (settings, score) of every trial; the first has the defaults. The score is the median over runs of the
+            loss of the result, infinity where most runs diverged.
+        meter: what all trials asked; it belongs on the contestant's bill.
+        seed: of the settings and the runs.
+    """
+
+    best: Optimizer
+    trials: tuple[tuple[dict[str, Any], float], ...]
+    meter: Meter
+    seed: int
+
+    @property
+    def score(self) -> float:
+        """Of the best trial."""
+        return min(score for _, score in self.trials)
+
+    def table(self) -> Table:
+        """The trials, best first."""
+        searched = list(self.trials[0][0])
+        rows = [
+            [f"{k}", *(f"{settings[name]:.4g}" for name in searched), f"{score:.6g}"]
+            for k, (settings, score) in sorted(enumerate(self.trials), key=lambda item: item[1][1])
+        ]
+        title = (
+            f"{self.best.title}: {len(self.trials)} trials, {self.meter.queries:,} queries, scored on the loss alone"
+        )
+        return Table(title, ["trial", *searched, "median loss"], rows)
+
+
+def tune(
+    optimizer: str | Optimizer,
+    surface: Surface,
+    *,
+    trials: int = 25,
+    steps: int = 300,
+    runs: int = 1,
+    start: Tensor | Iterable[float] | None = None,
+    seed: int = 0,
+) -> Tuning:
+    """Search an optimizer's settings at random, scored by the loss of its results and nothing else.
+
+    Known minima are never looked at. Every contestant gets the same number of trials however many settings it has, so
+    that more knobs are no advantage; the first trial has the settings given. All trials race at once and are billed.
+
+    Args:
+        optimizer: a name or an optimizer.
+        surface: what it is tuned on.
+        trials: settings tried, the given ones included.
+        steps: answers per trial and descent.
+        runs: runs per trial.
+        start: as in `race`.
+        seed: of settings and runs.
+
+    Raises:
+        InputError: for no trials, or an optimizer without settings to search.
+
+    Example:
+        >>> import lossatlas as la
+        >>> found = la.tune("gd", la.landscapes.regression(), trials=8, steps=50)
+        >>> len(found.trials), found.meter.gradients
+        (8, 400)
+    """
+    if trials < 1:
+        raise InputError(f"got trials={trials}; expected at least 1.")
+    given = resolve(optimizer)
+    space = [f.name for f in fields(given) if f.name in LOGARITHMIC or f.name in KEPT]
+    if not space and trials > 1:
+        known = ", ".join(name for name, kind in catalog.items() if any(f.name in LOGARITHMIC for f in fields(kind)))
+        raise InputError(f"{given.name} has no setting that is searched; expected one of {known}, or trials=1.")
+    generator = np.random.default_rng(seed)
+    drawn = [{name: float(getattr(given, name)) for name in space}]
+    drawn += [{name: _draw(name, generator) for name in space} for _ in range(trials - 1)]
+    contestants = {
+        f"{given.name} {k}": type(given)(**{**_settings(given), **settings}) for k, settings in enumerate(drawn)
+    }
+    result = race(surface, contestants, start=start, steps=steps, runs=runs, seed=seed)
+    scored = []
+    for settings, track in zip(drawn, result.tracks.values(), strict=True):
+        losses = torch.where(track.loss.isfinite(), track.loss, float("inf"))
+        losses = torch.where(torch.tensor([why == "diverged" for why in track.stopped]), float("inf"), losses)
+        scored.append((settings, float(losses.quantile(0.5, interpolation="higher"))))
+    best = min(range(len(scored)), key=lambda k: scored[k][1])
+    whole = Meter(runs=runs)
+    for meter in result.meter.values():
+        for kind in ("calls", "values", "gradients", "products", "examples", "surface_seconds", "algorithm_seconds"):
+            setattr(whole, kind, getattr(whole, kind) + getattr(meter, kind))
+    return Tuning(list(contestants.values())[best], tuple(scored), whole, seed)
+
+
+def _settings(optimizer: Optimizer) -> dict[str, Any]:
+    return {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
+
+
+def _draw(name: str, generator: np.random.Generator) -> float:
+    low, high = LOGARITHMIC.get(name) or KEPT[name]
+    value = math.exp(generator.uniform(math.log(low), math.log(high)))
+    return float(value if name in LOGARITHMIC else 1 - value)
