@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lossatlas._errors import UnknownNameError
-from lossatlas.lessons import _a1, _a2, _a4, _c1, _c3
+from lossatlas.lessons import _a1, _a2, _a4, _b1, _b2, _b3, _b4, _b5, _b6, _b7, _c1, _c2, _c3, _c4, _c5, _c6, _c7, _f2
 from lossatlas.lessons._lesson import Lesson
 
-catalog: dict[str, Lesson] = {one.LESSON.id: one.LESSON for one in (_a1, _a2, _a4, _c1, _c3)}
+_FILES = (_a1, _a2, _a4, _b1, _b2, _b3, _b4, _b5, _b6, _b7, _c1, _c2, _c3, _c4, _c5, _c6, _c7, _f2)
+catalog: dict[str, Lesson] = {one.LESSON.id: one.LESSON for one in _FILES}
 
 
 def lesson(name: str) -> Lesson:

@@ -50,6 +50,7 @@ class Bayes(Optimizer):
     source: ClassVar[str] = "Jones, Schonlau & Welch 1998; Ament et al. 2023"
     reference: ClassVar[str] = "jones1998"
     wanders: ClassVar[bool] = True
+    batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.initial < 2 or self.candidates < 8 or not 0 < self.apart < 0.1 or self.settled < 1:

@@ -42,6 +42,7 @@ class CMAES(Optimizer):
     source: ClassVar[str] = "Hansen & Ostermeier 2001; Auger & Hansen 2005"
     reference: ClassVar[str] = "hansen2001"
     wanders: ClassVar[bool] = True
+    batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive(self.name, sigma=self.sigma)

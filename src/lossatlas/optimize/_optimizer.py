@@ -33,7 +33,7 @@ class Optimizer(abc.ABC):
         source: where the rule is published.
         reference: key of its BibTeX entry.
         wanders: whether it may move uphill or start again; then its result is the best point it has asked about.
-        batched: whether all runs step in one tensor operation; a user's torch class steps run by run.
+        batched: whether all runs step in one tensor operation; surrogates, libraries and torch classes think run by run.
     """
 
     name: ClassVar[str]

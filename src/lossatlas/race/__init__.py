@@ -11,5 +11,6 @@ from lossatlas.race._statistics import ecdf as ecdf
 from lossatlas.race._statistics import ert as ert
 from lossatlas.race._statistics import wilson as wilson
 from lossatlas.race._tune import Tuning as Tuning
+from lossatlas.race._tune import searched as searched
 from lossatlas.race._tune import tune as tune
 from lossatlas.race._verdict import Verdict as Verdict

@@ -184,7 +184,9 @@ def basin_map(
     for begin in range(0, len(starts), BLOCK):
         block = starts[begin : begin + BLOCK]
         numbers = range(begin, begin + len(block))
-        parts.append(_walk(probe, one, surface, block, length, Streams(seed, numbers, zlib.crc32(one.name.encode()))))
+        parts.append(
+            _walk(probe, referee, one, surface, block, length, Streams(seed, numbers, zlib.crc32(one.name.encode())))
+        )
         if progress is not None:
             progress(begin + len(block), len(starts))
     final, loss, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
@@ -209,7 +211,7 @@ def basin_map(
 
 
 def _walk(
-    probe: Probe, optimizer: Optimizer, surface: Surface, start: Tensor, length: int, rng: Streams
+    probe: Probe, referee: Probe, optimizer: Optimizer, surface: Surface, start: Tensor, length: int, rng: Streams
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where each run ends, the loss there, and the queries until it had made 99 % of its descent; nothing else is kept."""
     walk = optimizer.walk(start, surface.layout, rng)
@@ -235,7 +237,7 @@ def _walk(
         pass
     final = best if optimizer.wanders else where
     final = torch.where(torch.isfinite(final).all(1)[:, None], final, start)
-    loss = probe.surface.values(final) if not optimizer.wanders else lowest
+    loss = lowest if optimizer.wanders else referee.ask(Values(final)).values
     history = torch.stack(lows, 1)
     goal = history[:, -1:] + 0.01 * (history[:, :1] - history[:, -1:])
     reached = (history <= goal).int().argmax(1)

@@ -108,7 +108,7 @@ def tune(
     if trials < 1:
         raise InputError(f"got trials={trials}; expected at least 1.")
     given = resolve(optimizer)
-    space = [f.name for f in fields(given) if f.name in LOGARITHMIC or f.name in KEPT]
+    space = searched(given)
     if not space and trials > 1:
         known = ", ".join(name for name, kind in catalog.items() if any(f.name in LOGARITHMIC for f in fields(kind)))
         raise InputError(f"{given.name} has no setting that is searched; expected one of {known}, or trials=1.")
@@ -130,6 +130,11 @@ def tune(
         for kind in ("calls", "values", "gradients", "products", "examples", "surface_seconds", "algorithm_seconds"):
             setattr(whole, kind, getattr(whole, kind) + getattr(meter, kind))
     return Tuning(list(contestants.values())[best], tuple(scored), whole, seed)
+
+
+def searched(optimizer: Optimizer) -> list[str]:
+    """Which of an optimizer's settings blind tuning searches."""
+    return [f.name for f in fields(optimizer) if f.name in LOGARITHMIC or f.name in KEPT]
 
 
 def _settings(optimizer: Optimizer) -> dict[str, Any]:
