@@ -14,7 +14,7 @@ KINDS = {
     "plateau": "on a plateau: the slope is too small to lead anywhere",
     "boundary": "at the edge of the box, the ground falling outward",
     "step-size cycle": "cycling at the length of its own steps",
-    "decay offset": "at rest off the minimum, pulled toward the origin by its weight decay",
+    "decay offset": "held off the minimum, toward the origin, by its weight decay",
     "on its way": "still on its way",
     "off the grid": "where its steps can no longer improve it",
     "divergence": "diverged",
@@ -24,7 +24,7 @@ KINDS = {
 # Hessians by differences of gradients, up to so many parameters.
 LARGEST = 16
 WINDOW = 40
-SMALL_STEP, SMALL_DISTANCE = 1e-3, 1e-2
+SMALL_STEP, SMALL_DISTANCE, CREEP = 1e-3, 1e-2, 0.05
 
 
 def kinds(
@@ -39,9 +39,10 @@ def kinds(
     """How each run ended.
 
     At rest means that the mean step of the last `WINDOW` answers is below 1e-3 of the path's mean step. A cycle is
-    motion that goes on (steps do not shrink over the window) and leads nowhere (net displacement below a tenth of the
-    path, both in the window). A minimum has a positive Hessian and lies, by Newton's step, within 1 % of the
-    landscape's length; a plateau has a slope that over that whole length would change the loss by less than 1 % of
+    motion that goes on (steps do not shrink) and leads nowhere (net displacement below a tenth of the path), both over
+    the last quarter. A minimum has a positive Hessian and lies, by Newton's step, within 1 % of the
+    landscape's length; a decay offset stands toward the origin from there and only creeps (steps below 5 %
+    of the mean); a plateau has a slope that over that whole length would change the loss by less than 1 % of
     the range of the record.
 
     Args:
@@ -72,11 +73,9 @@ def kinds(
             found.append(
                 _kind(bool(cycle[b]), None if rest is None else bool(rest[b]), float(size[b]), distance, least, length)
             )
-            if found[-1] in ("on its way", "minimum") and decay > 0 and rest is not None and newton is not None:
-                target = final[b] + newton[b]
-                pull = torch.nn.functional.cosine_similarity(final[b] - target, -target, dim=0)
-                if bool(rest[b]) and float(pull) > 0.9 and float(newton[b].norm()) > 1e-9 * length:
-                    found[-1] = "decay offset"
+            held = found[-1] in ("on its way", "minimum") and decay > 0 and path is not None and newton is not None
+            if held and _held_off(path[b], final[b] + newton[b], 1e-9 * length):  # type: ignore[index]
+                found[-1] = "decay offset"
             if found[-1] == "on its way" and why == "finished":
                 found[-1] = "off the grid"
     return tuple(found)
@@ -97,6 +96,18 @@ def _kind(
     if least is None and size * length < 1e-6:
         return "minimum"
     return "on its way"
+
+
+def _held_off(path: Tensor, target: Tensor, least: float) -> bool:
+    """Whether a path only creeps by now, and stands toward the origin from the minimum.
+
+    Without noise in the gradient the offset of decoupled decay fades, but only as slowly as the mean square forgets.
+    """
+    steps = path.diff(dim=0).double().norm(dim=1)
+    creeping = bool(steps[-min(WINDOW, len(steps)) :].mean() < CREEP * steps.mean())
+    offset = path[-1] - target
+    pull = torch.nn.functional.cosine_similarity(offset, -target, dim=0)
+    return creeping and bool(offset.norm() > least) and float(pull) > 0.9
 
 
 def _length(surface: Surface, final: Tensor) -> float:
@@ -132,17 +143,18 @@ def _outward(surface: Surface, final: Tensor, slopes: Tensor) -> Tensor:
 
 
 def _motion(path: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether each run goes round in the window, and whether it has come to rest."""
+    """Whether each run goes round in the last quarter of its path, and whether it has come to rest."""
     steps = (path[:, 1:] - path[:, :-1]).double().norm(dim=2)
-    window = min(WINDOW, steps.shape[1] // 2)
+    total = steps.shape[1]
+    window = min(WINDOW, total // 2)
     if window < 4:
         still = torch.zeros(len(path), dtype=torch.bool)
         return still, still
-    last = steps[:, -window:]
-    half = window // 2
-    net = (path[:, -1] - path[:, -1 - window]).double().norm(dim=1)
-    mean = steps.nanmean(1)
-    rest = last.mean(1) < SMALL_STEP * mean
+    rest = steps[:, -window:].mean(1) < SMALL_STEP * steps.nanmean(1)
+    around = max(window, total // 4)
+    last = steps[:, -around:]
+    half = around // 2
+    net = (path[:, -1] - path[:, -1 - around]).double().norm(dim=1)
     goes_on = last[:, half:].mean(1) > 0.7 * last[:, :half].mean(1)
     cycle = goes_on & (net < 0.1 * last.sum(1)) & ~rest
     return cycle.cpu(), rest.cpu()
