@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import basins
 import chart_mlp
 import race_seven
 import torch
 
-ROWS = (chart_mlp.measure, race_seven.measure)
+ROWS = (chart_mlp.measure, race_seven.measure, basins.measure, basins.annealing)
 
 
 def main() -> None:
