@@ -2,6 +2,7 @@
 
 from lossatlas.surface.landscapes._bbob import Bbob as Bbob
 from lossatlas.surface.landscapes._catalog import catalog, landscape
+from lossatlas.surface.landscapes._fields import FieldIndices, field_indices, random_field
 from lossatlas.surface.landscapes._gaussians import deep_wells, four_wells, plateau
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum
 from lossatlas.surface.landscapes._polynomials import beale, himmelblau, monkey_saddle, rosenbrock
@@ -9,6 +10,7 @@ from lossatlas.surface.landscapes._quadratics import quadratic, regression
 from lossatlas.surface.landscapes._ripples import ackley, rastrigin
 
 __all__ = [
+    "FieldIndices",
     "Formula",
     "Landscape",
     "Minimum",
@@ -16,12 +18,14 @@ __all__ = [
     "beale",
     "catalog",
     "deep_wells",
+    "field_indices",
     "four_wells",
     "himmelblau",
     "landscape",
     "monkey_saddle",
     "plateau",
     "quadratic",
+    "random_field",
     "rastrigin",
     "regression",
     "rosenbrock",

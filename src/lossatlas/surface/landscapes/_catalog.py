@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lossatlas._errors import UnknownNameError
+from lossatlas.surface.landscapes._fields import random_field
 from lossatlas.surface.landscapes._gaussians import deep_wells, four_wells, plateau
 from lossatlas.surface.landscapes._landscape import Landscape
 from lossatlas.surface.landscapes._polynomials import beale, himmelblau, monkey_saddle, rosenbrock
@@ -24,6 +25,7 @@ catalog: dict[str, Callable[..., Landscape]] = {
     "ackley": ackley,
     "monkey-saddle": monkey_saddle,
     "plateau": plateau,
+    "random-field": random_field,
 }
 
 

@@ -45,6 +45,14 @@ class Formula(abc.ABC):
     def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same values (B,), and the closed-form gradient (N, B)."""
 
+    def curve(self, u: Tensor, v: Tensor) -> Tensor:
+        """H(u_b) v_b for each column of (N, B), by differentiating `value` twice unless a subclass knows better."""
+        # As columns do not meet, one double backward pass answers for all of them.
+        slope = torch.func.grad(lambda p: self.value(p).sum())
+        pull = torch.func.vjp(slope, u)[1]
+        curved: Tensor = pull(v)[0]
+        return curved
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -177,9 +185,11 @@ class Landscape(Surface):
         """U = R⁻¹(θ − s), coordinates first and contiguous: a strided tensor may take another exp, bit by bit."""
         self._check(points)
         points = points.double()
-        if self._shifted:
-            points = points - self.shift
-        u = points.T.contiguous()
+        return self._turn_back(points - self.shift if self._shifted else points)
+
+    def _turn_back(self, vectors: Tensor) -> Tensor:
+        """R⁻¹ v for vectors in rows, coordinates first."""
+        u = vectors.T.contiguous()
         if not self.rotation:
             return u
         rows = list(u.unbind(0))
@@ -203,11 +213,8 @@ class Landscape(Surface):
         return self._turn(u) + self.shift
 
     def _curve(self, points: Tensor, vectors: Tensor) -> Tensor:
-        """H(θ_b) v_b for each row: as rows do not meet, one double backward pass answers for all of them."""
-        slope = torch.func.grad(lambda p: self.formula.value(self._local(p)).sum())
-        pull = torch.func.vjp(slope, points)[1]
-        curved: Tensor = pull(vectors)[0]
-        return curved
+        """H(θ_b) v_b for each row: R H_f R⁻¹ v."""
+        return self._turn(self.formula.curve(self._local(points), self._turn_back(vectors))).T.contiguous()
 
     def _draw(self, seeds: Tensor) -> Tensor:
         generator = torch.Generator()
