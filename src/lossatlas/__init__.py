@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
     from lossatlas.chart import chart as chart
+    from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import extremes as extremes
+    from lossatlas.curvature import hessian as hessian
+    from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
     from lossatlas.optimize import TorchOptimizer as TorchOptimizer
@@ -48,6 +52,7 @@ _HOMES = {
     "Budget": "probe",
     "BudgetError": "_errors",
     "Chart": "chart",
+    "Extremes": "curvature",
     "Frame": "surface",
     "InputError": "_errors",
     "Layout": "surface",
@@ -63,12 +68,15 @@ _HOMES = {
     "Surface": "surface",
     "chart": "chart",
     "citation": "_citation",
+    "extremes": "curvature",
+    "hessian": "curvature",
     "landscapes": "surface",
     "lesson": "lessons",
     "load": "_load",
     "load_checkpoint": "surface",
     "optimizer": "optimize",
     "race": "race",
+    "trace": "curvature",
 }
 
 __version__ = "0.1.0"

@@ -1,0 +1,270 @@
+"""The Hessian at one point as a linear operator: every product is asked at the door, billed, and checked to be one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
+from lossatlas.probe import Gradients, Probe, Products
+from lossatlas.surface import Layout, NetworkSurface, Surface
+
+How = Literal["auto", "exact", "differences"]
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+
+
+@final
+class Operator:
+    """H, or P D H D Pᵀ, at one point of a surface, for askers that want products and nothing else.
+
+    Before anything is measured one product is asked twice and a symmetric pair is compared: a moving target is
+    refused. Where a surface cannot be differentiated twice, central differences of its gradients stand in,
+    (∇L(θ + εv) − ∇L(θ − εv)) / 2ε with ε = u^(1/3) (1 + ‖θ‖) for ‖v‖ = 1 and u the rounding unit, and `status` and
+    `provenance` say so.
+
+    Args:
+        surface: any surface that knows gradients.
+        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        probe: the door to ask at; a new one by default.
+        scaling: D of shape (N,): the operator is then D H D, as planes with scaled directions see it.
+        blocks: names of layout blocks, or of modules that hold several, to restrict H to.
+        how: ``exact`` for second derivatives only, ``differences`` for central differences, ``auto`` for the
+            latter where the former cannot be had.
+
+    Attributes:
+        dimension: n, the number of entries of a vector: N, or those of the blocks.
+        applied: products of this operator so far.
+        method: ``second derivatives`` or ``central differences of gradients``.
+        reason: why it is not the former, or an empty string.
+
+    Raises:
+        InputError: if point, scaling or blocks do not fit.
+        ModelError: if the operator is not a fixed symmetric one.
+        LossError: if a product is not finite.
+        NotApplicableError: if the surface has no gradients, or no second derivatives with ``how="exact"``.
+
+    Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        point: Tensor | None = None,
+        *,
+        probe: Probe | None = None,
+        scaling: Tensor | None = None,
+        blocks: str | Sequence[str] | None = None,
+        how: How = "auto",
+    ) -> None:
+        if how not in ("auto", "exact", "differences"):
+            raise UnknownNameError("way to take products", how, ("auto", "exact", "differences"))
+        self.surface = surface
+        self.probe = probe or Probe(surface)
+        self._begin, self._before = time.perf_counter(), self.probe.meter.record()
+        self.point = _point(surface, point)
+        self.blocks, self._kept = _kept(surface.layout, blocks)
+        self._scaling = _scaling(scaling, surface)
+        self.dimension = surface.dimension if self._kept is None else len(self._kept)
+        self.applied = 0
+        self.reason = ""
+        self._differences = how == "differences"
+        self._settle(how)
+
+    @property
+    def method(self) -> str:
+        """How products are taken."""
+        return "central differences of gradients" if self._differences else "second derivatives"
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        """The operator times each of K vectors.
+
+        Args:
+            vectors: shape (K, n).
+
+        Returns:
+            Shape (K, n), float64.
+
+        Raises:
+            LossError: if a product is not finite.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise InputError(
+                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
+            )
+        answer = self._ask(self._lift(vectors))
+        self.applied += len(vectors)
+        if not math.isfinite(answer.sum()):
+            self._explain()
+        return self._lower(answer)
+
+    def lift(self, vectors: Tensor) -> Tensor:
+        """Vectors (K, n) of the blocks as directions of θ, (K, N), zero elsewhere; the scaling is not applied."""
+        if self._kept is None:
+            return vectors
+        whole = vectors.new_zeros(len(vectors), self.surface.dimension)
+        whole[:, self._kept] = vectors
+        return whole
+
+    def bill(self) -> dict[str, Any]:
+        """What was asked since this operator was made, as `Meter.record` gives it."""
+        record = self.probe.meter.record()
+        since = {name: record[name] - self._before[name] for name in record}
+        since["algorithm_seconds"] = max(0.0, time.perf_counter() - self._begin - since["surface_seconds"])
+        return since
+
+    def provenance(self, **settings: Any) -> dict[str, Any]:
+        """Surface, point, how products were taken, settings and versions: plain JSON values."""
+        return {
+            "surface": self.surface.fingerprint(),
+            "point": _digest(self.point),
+            "products": self.method,
+            "reason": self.reason or None,
+            "scaling": None if self._scaling is None else _digest(self._scaling),
+            "blocks": self.blocks,
+            "dimension": self.dimension,
+            **settings,
+            "versions": {
+                "lossatlas": version("lossatlas"),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+    def remark(self, status: str) -> str:
+        """A status with what must be known about the products behind it."""
+        return status + (f"; products by central differences ({self.reason})" if self._differences else "")
+
+    def _lift(self, vectors: Tensor) -> Tensor:
+        whole = self.lift(vectors.detach().to(self.surface.device, torch.float64))
+        return whole if self._scaling is None else whole * self._scaling
+
+    def _lower(self, products: Tensor) -> Tensor:
+        if self._scaling is not None:
+            products = products * self._scaling
+        return products if self._kept is None else products[:, self._kept]
+
+    def _ask(self, whole: Tensor) -> Tensor:
+        if self._differences:
+            return self._differ(whole)
+        answer = self.probe.ask(Products(self.point[None], whole[None]))
+        assert answer.products is not None
+        return answer.products[0].double()
+
+    def _differ(self, whole: Tensor) -> Tensor:
+        point = self.point.double()
+        lengths = whole.norm(dim=1, keepdim=True)
+        unit = whole / torch.where(lengths > 0, lengths, 1.0)
+        step = torch.finfo(self.surface.dtype).eps ** (1 / 3) * (1 + float(point.norm()))
+        ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
+        slopes = self.probe.ask(Gradients(ends)).slopes.double()
+        ahead, behind = slopes.chunk(2)
+        products: Tensor = lengths * (ahead - behind) / (2 * step)
+        return products
+
+    def _settle(self, how: How) -> None:
+        if how == "differences":
+            self.reason = "asked for"
+        if not self.surface.gradients_known:
+            raise NotApplicableError(
+                f"{self.surface.name} answers values only; curvature needs gradients. Give a surface that has them."
+            )
+        generator = torch.Generator().manual_seed(0)
+        pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64)
+        pair = pair / pair.norm(dim=1, keepdim=True)
+        try:
+            first = self.apply(pair)
+        except NotApplicableError as error:
+            if how == "exact":
+                raise
+            self._differences, self.reason = True, str(error)
+            first = self.apply(pair)
+        again = self.apply(pair[1:])
+        pair = pair.to(first.device)
+        size = float(first.norm(dim=1).max())
+        moved, skew = float((first[1] - again[0]).norm()), abs(float(first[0] @ pair[1] - first[1] @ pair[0]))
+        allowed = TOLERANCE.get(self.surface.dtype, 1e-3) * size * (10 if self._differences else 1)
+        if moved > allowed or skew > allowed:
+            fault = (
+                f"the same product asked twice differed by {moved:.2e}"
+                if moved > allowed
+                else f"it is not symmetric: uᵀHv and vᵀHu differ by {skew:.2e}"
+            )
+            raise ModelError(
+                f"the Hessian of {self.surface.name} is not a fixed symmetric operator: {fault} of {size:.2e}; expected "
+                "the same answer to rounding. Call model.eval(), and remove random parts and custom backward passes."
+            )
+
+    def _explain(self) -> None:
+        answer = self.probe.ask(Gradients(self.point[None]))
+        loss, slope = float(answer.values[0]), answer.slopes[0]
+        bad = int((~torch.isfinite(slope)).sum())
+        what = (
+            f"the loss there is {loss}"
+            if not math.isfinite(loss)
+            else f"{bad:,} of {len(slope):,} entries of the gradient there are not finite"
+            if bad
+            else "loss and gradient there are finite, the second derivative is not (as of a square root at 0)"
+        )
+        raise LossError(
+            f"a Hessian product of {self.surface.name} is not finite: {what}; expected finite numbers. Ask at another "
+            "point, or mend the loss or layer that overflows."
+        )
+
+
+def _point(surface: Surface, point: Tensor | None) -> Tensor:
+    if point is None:
+        point = surface.theta if isinstance(surface, NetworkSurface) else surface.start
+    if point is None:
+        raise InputError(
+            f"{surface.name} declares no start; expected a point of shape ({surface.dimension},). Give point=…."
+        )
+    if point.shape != (surface.dimension,) or not bool(torch.isfinite(point).all()):
+        raise StartError(
+            f"got a point of shape {tuple(point.shape)}; expected ({surface.dimension},) finite numbers, one per "
+            f"parameter of {surface.name}. Use surface.vector(…) for state dicts and checkpoints."
+        )
+    return point.detach().to(surface.device, surface.dtype)
+
+
+def _kept(layout: Layout, blocks: str | Sequence[str] | None) -> tuple[list[str] | None, Tensor | None]:
+    if blocks is None:
+        return None, None
+    wanted = [blocks] if isinstance(blocks, str) else list(blocks)
+    chosen = set()
+    for name in wanted:
+        found = [
+            b.name for b in layout.blocks if any(n == name or n.startswith(f"{name}.") for n in (b.name, *b.aliases))
+        ]
+        if not found:
+            raise UnknownNameError("block of parameters", name, [b.name for b in layout.blocks])
+        chosen.update(found)
+    if not chosen:
+        raise InputError("got no blocks; expected at least one name, or None for all parameters.")
+    kept = [block for block in layout.blocks if block.name in chosen]
+    index = torch.cat([torch.arange(block.span.start, block.span.stop) for block in kept])
+    return [block.name for block in kept], index
+
+
+def _scaling(scaling: Tensor | None, surface: Surface) -> Tensor | None:
+    if scaling is None:
+        return None
+    if scaling.shape != (surface.dimension,) or not bool(torch.isfinite(scaling).all()):
+        raise InputError(
+            f"got a scaling of shape {tuple(scaling.shape)}; expected ({surface.dimension},) finite numbers, one per "
+            "parameter."
+        )
+    return scaling.detach().to(surface.device, torch.float64)
+
+
+def _digest(vector: Tensor) -> str:
+    return hashlib.sha256(vector.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
