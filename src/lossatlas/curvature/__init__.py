@@ -4,6 +4,11 @@ from lossatlas.curvature._dense import hessian as hessian
 from lossatlas.curvature._extremes import Eigenpairs as Eigenpairs
 from lossatlas.curvature._extremes import Extremes as Extremes
 from lossatlas.curvature._extremes import extremes as extremes
+from lossatlas.curvature._gauge import Joint as Joint
+from lossatlas.curvature._gauge import balance as balance
+from lossatlas.curvature._gauge import joints as joints
+from lossatlas.curvature._gauge import rescale as rescale
+from lossatlas.curvature._gauge import spread as spread
 from lossatlas.curvature._operator import Operator as Operator
 from lossatlas.curvature._trace import Estimate as Estimate
 from lossatlas.curvature._trace import trace as trace
