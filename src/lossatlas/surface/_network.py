@@ -16,6 +16,7 @@ from lossatlas.surface import _chain, _data, _loss, _model
 from lossatlas.surface._checkpoint import read_checkpoint
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
+from lossatlas.surface._products import HessianProducts
 from lossatlas.surface._surface import Reading, Sample, Surface
 from lossatlas.surface._threads import side_by_side, workers
 from lossatlas.surface._tile import Tile
@@ -82,6 +83,7 @@ class NetworkSurface(Surface):
         self.start = self.theta
         self._value_tile = Tile(self._loop_values, self._vmap_values)
         self._gradient_tile = Tile(self._loop_gradients, self._vmap_gradients)
+        self._products = HessianProducts(self._named_loss, self.layout, self._batches)
         self.loss_at_theta = self._check()
 
     def read(self, points: Tensor) -> Reading:
@@ -117,17 +119,22 @@ class NetworkSurface(Surface):
             return values, gradients
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
-        """Hessian products by double backward, over all data, sums in float64."""
-        theta = self._points(point[None])[0].detach().requires_grad_()
-        total = torch.zeros(vectors.shape, dtype=torch.float64, device=self.device)
+        """Hessian products by double backward, over all data, sums in float64: `HessianProducts`.
+
+        Raises:
+            InputError: if point and vectors do not fit.
+            ModelError: for a model in half precision.
+            LossError: for a loss without a gradient.
+            NotApplicableError: if some part of the model cannot be differentiated twice.
+        """
+        theta = self._points(point[None])[0]
+        vectors = vectors.detach().to(self.device)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise InputError(
+                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
+            )
         with _data.untouched_randomness(self.device):
-            for batch in self._batches:
-                loss = self._one_loss(theta, batch)[0] * (batch.size / self.examples)
-                (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
-                for k, vector in enumerate(vectors.to(self.dtype)):
-                    (product,) = torch.autograd.grad(gradient, theta, vector, retain_graph=True)
-                    total[k] += product.double()
-        return total
+            return self._products(theta, vectors)
 
     def vector(self, given: Tensor | Mapping[str, Tensor] | nn.Module | str | Path) -> Tensor:
         """A point of this surface from what describes one.
@@ -245,6 +252,10 @@ class NetworkSurface(Surface):
     def _one_loss(self, theta: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         output = functional_call(self._model, self.layout.split(theta), batch.inputs, self._keywords(batch))
         return self._measure(output, batch)
+
+    def _named_loss(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        output = functional_call(self._model, dict(tensors), batch.inputs, self._keywords(batch))
+        return self._measure(output, batch)[0]
 
     def _loop_values(self, points: Tensor) -> tuple[Tensor, Tensor]:
         threads = workers(len(points)) if self.device.type == "cpu" else 1
