@@ -114,6 +114,27 @@ class Operator:
         whole[:, self._kept] = vectors
         return whole
 
+    def restrict(self, vectors: Tensor) -> Tensor:
+        """Directions of θ (K, N) as vectors (K, n) of the blocks, float64."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.surface.dimension:
+            raise InputError(
+                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.surface.dimension}), one direction "
+                "of all parameters per row."
+            )
+        vectors = vectors.detach().to(self.surface.device, torch.float64)
+        return vectors if self._kept is None else vectors[:, self._kept]
+
+    @property
+    def rounding(self) -> float:
+        """How far a product may be off, relative to ‖H‖: the unit of rounding, or u^(2/3) for differences."""
+        unit = torch.finfo(self.surface.dtype).eps
+        return unit ** (2 / 3) if self._differences else unit
+
+    @property
+    def noise(self) -> float:
+        """Residuals below this share of ‖H‖ cannot be asked for."""
+        return max(1e-12, 16 * self.rounding)
+
     def bill(self) -> dict[str, Any]:
         """What was asked since this operator was made, as `Meter.record` gives it."""
         record = self.probe.meter.record()
