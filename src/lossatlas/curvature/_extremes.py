@@ -197,9 +197,9 @@ def extremes(
 
     Example:
         >>> import lossatlas as la
-        >>> found = la.extremes(la.landscapes.quadratic(condition=100.0, dimension=300), 2)
-        >>> found.largest.values.round(6).tolist(), found.status
-        ([100.0, 98.472097], 'converged')
+        >>> found = la.extremes(la.landscapes.quadratic(condition=100.0, dimension=300), 2, ends="largest")
+        >>> found.largest.values.round(3).tolist(), found.status
+        ([100.0, 98.472], 'converged')
     """
     if ends not in ("both", "largest", "smallest"):
         raise UnknownNameError("end of the spectrum", ends, ("both", "largest", "smallest"))
@@ -260,7 +260,7 @@ def _kept(m: int, k: int, needed: list[bool]) -> np.ndarray:
     """Which Ritz pairs survive a restart: half of the basis, mostly of the ends that are wanted, k of each at least."""
     spare = max(0, m // 2 - 2 * k) // sum(needed)
     top, low = (k + spare * want for want in needed)
-    return np.r_[np.arange(low), np.arange(m - top, m)]
+    return np.concatenate([np.arange(low), np.arange(m - top, m)])
 
 
 def _converged(values: np.ndarray, residuals: np.ndarray, tolerance: float, noise: float) -> np.ndarray:
