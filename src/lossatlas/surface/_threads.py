@@ -1,13 +1,15 @@
 """Points side by side on the cores: each thread takes its own share of points, with kernels of one thread.
 
 Threads inside every kernel meet at a barrier many times per point; beside a busy neighbor that costs several times
-the work itself. Threads over points meet once.
+the work itself. Threads over points meet once. Kernels of one thread also add in the same order on every machine
+with the same instructions, however many cores it has; `steadily` relies on that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 import torch
@@ -26,14 +28,41 @@ def side_by_side(evaluate: Callable[[int, Share], Result], shares: Sequence[Shar
     if len(shares) == 1:
         with torch.no_grad():
             return [evaluate(0, shares[0])]
+    return steadily(evaluate, shares, len(shares))
 
-    def work(number: int) -> Result:
-        torch.set_num_threads(1)  # of this thread's kernels only
-        with torch.no_grad():
-            return evaluate(number, shares[number])
 
-    with ThreadPoolExecutor(len(shares)) as pool:
-        return list(pool.map(work, range(len(shares))))
+def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], threads: int) -> list[Result]:
+    """Evaluate each share in an environment that is the same whatever the caller's thread is like.
+
+    Every share runs on a fresh thread with kernels of one thread and grad mode off, so that its bits depend neither
+    on the number of cores nor on modes that the caller has set for its own thread. An interrupt waits for the shares
+    that have begun, and for no others.
+
+    Args:
+        evaluate: function of the worker's number and a share. A worker takes one share at a time.
+        shares: what to do, in any number.
+        threads: how many workers there are; they are numbered from 0.
+    """
+    threads = max(1, min(threads, len(shares)))
+    free: SimpleQueue[int] = SimpleQueue()
+    for number in range(threads):
+        free.put(number)
+
+    def work(share: Share) -> Result:
+        number = free.get()
+        try:
+            with torch.no_grad():
+                return evaluate(number, share)
+        finally:
+            free.put(number)
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, shares))
+    finally:
+        # For kernels it counts per thread, but threads that are born later take the number that was set last.
+        torch.set_num_threads(before)
 
 
 def workers(points: int, at_least: int = 4) -> int:
