@@ -79,27 +79,80 @@ def test_a_budget_below_one_query_is_refused(bad):
         Budget(bad)
 
 
-def test_a_ledger_answers_first_and_is_told_what_is_new():
-    class Memory:
-        def __init__(self):
-            self.known, self.told = {}, 0
+class Remembering:
+    """The slow obvious memory: a dictionary."""
 
-        def recall(self, asked):
-            rows = [self.known.get(tuple(p.tolist())) for p in asked]
-            return None if None in rows else Reading(torch.tensor(rows, dtype=torch.float64))
+    def __init__(self):
+        self.known, self.told = {}, []
 
-        def record(self, asked, reading):
-            self.told += len(asked)
-            self.known.update(zip(map(tuple, asked.tolist()), reading.values.tolist(), strict=True))
+    def recall(self, asked):
+        rows = [self.known.get(tuple(p.tolist())) for p in asked]
+        found = [row for row in rows if row is not None]
+        return torch.tensor([row is not None for row in rows]), Reading(torch.tensor(found, dtype=torch.float64))
 
-    memory, calls = Memory(), []
-    surface = la.landscapes.regression()
-    read = surface.read
-    surface.read = lambda p: (calls.append(len(p)), read(p))[1]
-    first = Probe(surface, ledger=memory).ask(Values(points(6))).values
-    second = Probe(surface, ledger=memory).ask(Values(points(6))).values
-    assert torch.equal(first, second)
-    assert calls == [6] and memory.told == 6
+    def record(self, asked, reading, examples, seconds):
+        self.told.append(len(asked))
+        assert examples == SURFACE.examples and seconds > 0
+        self.known.update(zip(map(tuple, asked.tolist()), reading.values.tolist(), strict=True))
+
+
+def counted(surface):
+    calls, read = [], surface.read
+    surface.read = lambda p: (calls.append(p.clone()), read(p))[1]
+    return surface, calls
+
+
+def test_only_what_no_ledger_knows_is_asked_and_billed():
+    memory = Remembering()
+    surface, calls = counted(la.landscapes.regression())
+    some, all_of_them = points(6)[::2], points(6)
+    first = Probe(surface, ledger=memory)
+    assert torch.equal(first.ask(Values(some)).values, SURFACE.values(some))
+    second = Probe(surface, ledger=memory)
+    assert torch.equal(second.ask(Values(all_of_them)).values, SURFACE.values(all_of_them))
+    assert torch.equal(torch.cat(calls[-2:]).sort(0).values, points(6)[1::2].sort(0).values)
+    assert (first.meter.values, first.meter.recalled, first.meter.examples) == (3, 0, 150)
+    assert (second.meter.values, second.meter.recalled, second.meter.examples) == (3, 3, 150)
+    assert second.meter.record()["recalled"] == 3 and sum(memory.told) == 6
+
+
+def test_a_point_named_twice_in_one_query_is_asked_once():
+    surface, calls = counted(la.landscapes.regression())
+    twice = torch.cat([points(3), points(3), -0.0 * points(1), 0.0 * points(1)])
+    probe = Probe(surface, ledger=Remembering())
+    assert torch.equal(probe.ask(Values(twice)).values, SURFACE.values(twice))
+    assert len(torch.cat(calls)) == probe.meter.values == 4 and probe.meter.recalled == 4
+
+
+def test_recalled_points_are_shared_out_among_joined_askers_and_count_against_budgets():
+    memory, meters = Remembering(), [Meter(runs=2), Meter(runs=2)]
+    Probe(SURFACE, ledger=memory).ask(Values(points(3)))
+    probe = Probe(SURFACE, ledger=memory)
+    probe.answer([Request(Values(points(2)), meters[0]), Request(Values(points(4)[2:]), meters[1])])
+    assert [(m.values, m.recalled) for m in meters] == [(0, 2), (1, 1)]
+    # A resumed run must end where an uninterrupted one would.
+    assert [m.per_run.tolist() for m in meters] == [[1, 1], [1, 1]]
+    with pytest.raises(BudgetError):
+        for _ in range(2):
+            probe.ask(Values(points(1, 2)), Budget(3))
+
+
+def test_pieces_are_kept_one_by_one():
+    """What a crash costs is one piece, however much was asked in one query."""
+    memory, surface = Remembering(), la.landscapes.regression()
+    read, calls = surface.read, 0
+
+    def dies(p):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return read(p)
+
+    surface.read = dies
+    with pytest.raises(KeyboardInterrupt):
+        Probe(surface, ledger=memory).ask(Values(points(500)))
+    assert len(memory.told) == 2 and sum(memory.told) == len(memory.known) > 0
 
 
 def test_what_a_surface_cannot_answer_is_refused():

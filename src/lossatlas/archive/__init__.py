@@ -8,3 +8,5 @@ from lossatlas.archive._archive import write_json as write_json
 from lossatlas.archive._files import prepare as prepare
 from lossatlas.archive._files import prepare_file as prepare_file
 from lossatlas.archive._files import write_text as write_text
+from lossatlas.archive._plain import dump as dump
+from lossatlas.archive._plain import parse as parse

@@ -1,13 +1,15 @@
 """The one door between what asks and what answers: queries, the meter, the budget, the engine."""
 
+from lossatlas.probe._blobs import digest as digest
 from lossatlas.probe._engine import Engine as Engine
 from lossatlas.probe._engine import Inline as Inline
 from lossatlas.probe._forecast import Forecast as Forecast
 from lossatlas.probe._forecast import forecast as forecast
+from lossatlas.probe._ledger import Ledger as Ledger
+from lossatlas.probe._ledger import Memory as Memory
 from lossatlas.probe._meter import Budget as Budget
 from lossatlas.probe._meter import Exchange as Exchange
 from lossatlas.probe._meter import Meter as Meter
-from lossatlas.probe._probe import Ledger as Ledger
 from lossatlas.probe._probe import Probe as Probe
 from lossatlas.probe._probe import Request as Request
 from lossatlas.probe._queries import Answer as Answer

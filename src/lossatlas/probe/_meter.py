@@ -36,10 +36,11 @@ class Meter:
         gradients: points whose gradient was asked for.
         products: Hessian-vector products.
         examples: examples read for all of these; 0 on a surface without data.
+        recalled: points whose loss a ledger knew already; they are not among the values.
         surface_seconds: spent answering; shared in proportion where one answer served several askers.
         algorithm_seconds: spent by the asker itself.
         runs: how many runs there are.
-        per_run: queries billed to each run, shape (B,).
+        per_run: queries billed to each run, shape (B,), recalled ones among them.
     """
 
     calls: int = 0
@@ -47,6 +48,7 @@ class Meter:
     gradients: int = 0
     products: int = 0
     examples: int = 0
+    recalled: int = 0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
     runs: int = 1
@@ -55,7 +57,10 @@ class Meter:
 
     @property
     def per_run(self) -> Tensor:
-        """Queries billed to each run, shape (runs,), int64."""
+        """Queries answered to each run, shape (runs,), int64.
+
+        Recalled ones count too: a budget ends a resumed run where it ends an uninterrupted one.
+        """
         some = torch.zeros(self.runs, dtype=torch.int64) if self._some is None else self._some
         return some + self._every
 
@@ -74,13 +79,14 @@ class Meter:
         e = exchange or Exchange()
         return e.value * self.values + e.gradient * self.gradients + e.product * self.products
 
-    def bill(self, query: Query, rows: Tensor | None, examples: int) -> None:
+    def bill(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.
 
         Args:
             query: what was answered.
             rows: (B,) which runs of it were answered, or None for all.
             examples: examples behind one full value of the surface.
+            recalled: how many of its points were not asked, since a ledger knew them.
         """
         each = count(query)
         if rows is None:
@@ -93,7 +99,9 @@ class Meter:
         self.calls += 1
         match query:
             case Values():
+                points -= recalled
                 self.values += points
+                self.recalled += recalled
             case Gradients():
                 self.gradients += points
                 examples = query.sample.size if query.sample is not None and examples else examples
@@ -109,6 +117,7 @@ class Meter:
             "gradients": self.gradients,
             "products": self.products,
             "examples": self.examples,
+            "recalled": self.recalled,
             "cost": self.cost(),
             "surface_seconds": self.surface_seconds,
             "algorithm_seconds": self.algorithm_seconds,

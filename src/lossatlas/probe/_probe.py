@@ -6,28 +6,21 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, NotApplicableError
 from lossatlas.probe._engine import Engine, Inline
+from lossatlas.probe._ledger import Memory
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
 from lossatlas.surface import Reading, Sample, Surface
 
-
-class Ledger(Protocol):
-    """What survives a crash: it answers what was answered before. The door asks it first and tells it what is new."""
-
-    def recall(self, points: Tensor) -> Reading | None:
-        """The readings of all these points (B, N) if every one is known, else None."""
-        ...
-
-    def record(self, points: Tensor, reading: Reading) -> None:
-        """Keep what was just answered."""
-        ...
+# With a ledger, what a crash may cost.
+PIECE_SECONDS = 0.5
 
 
 @dataclass(eq=False)
@@ -52,17 +45,19 @@ class Probe:
     Args:
         surface: what is probed.
         engine: where answers are computed; this process by default.
-        ledger: what remembers across crashes, or None.
+        ledger: what remembers across crashes, a channel of a `Ledger`, or None. Losses that it knows are recalled, not
+            asked; what is new is kept before it is handed on, half a second's worth at a time.
 
     Attributes:
         meter: what was asked through `ask`.
     """
 
-    def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Ledger | None = None) -> None:
+    def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Memory | None = None) -> None:
         self.surface = surface
         self.engine: Engine = engine or Inline()
         self.ledger = ledger
         self.meter = Meter()
+        self._piece = torch.get_num_threads()
 
     def ask(self, query: Query, budget: Budget | None = None) -> Answer:
         """Answer one query, billed on this probe's own meter.
@@ -111,47 +106,74 @@ class Probe:
         points = flat[0] if len(flat) == 1 else torch.cat(flat)
         sizes = [part.shape[0] for part in flat]
         begin = time.perf_counter()
-        parts = self._evaluate(members[0][0].query, members[0][1], points, sizes)
+        parts, known = self._evaluate(members[0][0].query, members[0][1], points, sizes)
         seconds = (time.perf_counter() - begin) / max(1, points.shape[0])
-        for (request, rows), place, size, answer in zip(members, places, sizes, parts, strict=True):
+        for (request, rows), place, size, answer, recalled in zip(members, places, sizes, parts, known, strict=True):
             answers[place] = _spread(request.query, rows, answer)
-            request.meter.bill(request.query, rows, self.surface.examples)
+            request.meter.bill(request.query, rows, self.surface.examples, recalled)
             request.meter.surface_seconds += seconds * size
 
-    def _evaluate(self, query: Query, rows: Tensor | None, points: Tensor, sizes: list[int]) -> list[Answer]:
+    def _evaluate(
+        self, query: Query, rows: Tensor | None, points: Tensor, sizes: list[int]
+    ) -> tuple[list[Answer], list[int]]:
+        """One answer per part of the points, and how many points of each were recalled."""
+        none = [0] * len(sizes)
         match query:
             case Values():
-                reading = self._read(points)
+                reading, known = self._read(points)
                 sound = _finite(reading.values)
                 extras = {name: torch.split(channel, sizes) for name, channel in reading.extras.items()}
-                return [
+                found = [
                     Answer(values, extras={name: parts[k] for name, parts in extras.items()}, sound=sound)
                     for k, values in enumerate(torch.split(reading.values, sizes))
                 ]
+                return found, none if known is None else [int(part.sum()) for part in torch.split(known, sizes)]
             case Gradients():
                 sample = query.sample
                 if sample is not None and rows is not None:
                     sample = Sample(sample.size, sample.seeds[rows])
                 values, slopes = self.engine.gradients(self.surface, points, sample)
                 sound = _finite(values) and _finite(slopes)
-                return [
+                found = [
                     Answer(v, g, sound=sound)
                     for v, g in zip(torch.split(values, sizes), torch.split(slopes, sizes), strict=True)
                 ]
+                return found, none
             case Products():
                 vectors = query.vectors if rows is None else query.vectors[rows]
-                found = [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]
-                products = torch.stack(found)
-                return [Answer(points.new_empty(0), products=products, sound=_finite(products))]
+                products = torch.stack(
+                    [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]
+                )
+                return [Answer(points.new_empty(0), products=products, sound=_finite(products))], none
 
-    def _read(self, points: Tensor) -> Reading:
-        known = self.ledger.recall(points) if self.ledger is not None else None
-        if known is not None:
-            return known
-        reading = self.engine.read(self.surface, points)
-        if self.ledger is not None:
-            self.ledger.record(points, reading)
-        return reading
+    def _read(self, points: Tensor) -> tuple[Reading, Tensor | None]:
+        """The readings of points (B, N), and which of them (B,) were not asked; None without a ledger."""
+        if self.ledger is None or not len(points):
+            return self.engine.read(self.surface, points), None
+        known, reading = self.ledger.recall(points)
+        missing = (~known).nonzero()[:, 0].numpy()
+        # A point that is named twice in one query is asked once.
+        first = np.sort(missing[np.unique(points.detach().cpu().numpy()[missing], axis=0, return_index=True)[1]])
+        if len(first):
+            self._keep(points[torch.from_numpy(first).to(points.device)])
+            _, reading = self.ledger.recall(points)
+            known[:] = True
+            known[first] = False
+        device = self.surface.device
+        extras = {name: channel.to(device) for name, channel in reading.extras.items()}
+        return Reading(reading.values.to(device), extras), known
+
+    def _keep(self, points: Tensor) -> None:
+        """Ask points in pieces, each kept before the next one is asked: a crash costs one piece."""
+        assert self.ledger is not None
+        while len(points):
+            piece, points = points[: self._piece], points[self._piece :]
+            begin = time.perf_counter()
+            reading = self.engine.read(self.surface, piece)
+            seconds = time.perf_counter() - begin
+            self.ledger.record(piece, reading, self.surface.examples, seconds)
+            wanted = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9))
+            self._piece = max(torch.get_num_threads(), min(wanted, 4 * self._piece))
 
 
 def _finite(numbers: Tensor) -> bool:
