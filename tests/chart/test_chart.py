@@ -254,7 +254,13 @@ def test_a_slice_is_raced_like_any_surface(surface):
         ({"span": 0.0}, "width"),
         ({"span": (1.0, 1.0)}, "width"),
         ({"span": float("nan")}, "width"),
-        ({"exact": False}, "exact"),
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": -0.01}, "tolerance"),
+        ({"probes": 3}, "at least 8"),
+        ({"subset": 32}, "subset of 32 of 31"),
+        ({"subset": 0}, "subset of 0"),
+        ({"span": "wide"}, "auto"),
+        ({"span": "auto", "growth": 1.0}, "above 1"),
     ],
 )
 def test_settings_that_make_no_chart(surface, settings, words):

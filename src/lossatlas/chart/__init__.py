@@ -1,6 +1,6 @@
 """Looking at a surface: planes and lines with how they were made, and charts of the loss on them."""
 
-from lossatlas.chart._chart import Certificate as Certificate
+from lossatlas.chart._certificate import Certificate as Certificate
 from lossatlas.chart._chart import Chart as Chart
 from lossatlas.chart._make import chart as chart
 from lossatlas.chart._normalize import normalize as normalize

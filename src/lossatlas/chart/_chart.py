@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,32 +10,14 @@ import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.chart._certificate import Certificate
+from lossatlas.chart._reading import reading
 
 if TYPE_CHECKING:
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """How far the field is from the surface it shows.
-
-    An exact chart evaluates every cell: its error is zero by construction and nothing was held out to measure it.
-
-    Attributes:
-        rms: root mean square error, in units of the loss.
-        interval: 95 % interval of it.
-        worst: the largest error seen.
-        probes: held-out points behind these figures.
-        exact: whether every cell was evaluated.
-    """
-
-    rms: float = 0.0
-    interval: tuple[float, float] = (0.0, 0.0)
-    worst: float = 0.0
-    probes: int = 0
-    exact: bool = True
+_ARRAYS = ("alpha", "beta", "loss", "exactly", "samples", "cheaply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +34,10 @@ class Chart:
         certificate: how far the field may be off.
         meter: what was asked for it.
         provenance: surface, plane, versions and settings, plain JSON values.
-        status: ``complete``, or ``interrupted`` with the missing cells NaN.
+        status: ``complete``.
+        exactly: (ny, nx), which cells hold the surface's own answer; the others were reconstructed.
+        samples: (n, k) coordinates where the surface was asked, held-out cells included.
+        cheaply: (n, k) coordinates where the cheap field was asked.
     """
 
     alpha: np.ndarray
@@ -65,6 +50,10 @@ class Chart:
     meter: dict[str, Any]
     provenance: dict[str, Any]
     status: str = "complete"
+    exactly: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    samples: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    source: tuple[Any, Any] | None = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -98,26 +87,7 @@ class Chart:
 
     def reading(self) -> list[str]:
         """What the record says of the picture, in sentences."""
-        finite = np.isfinite(self.loss)
-        size = f"{self.loss.size:,} cells"
-        if not finite.any():
-            return [f"none of the {size} has a finite loss"]
-        low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
-        says = [f"{size}, loss from {low:.4g} to {high:.4g}"]
-        center = self.center
-        if center is not None and np.isfinite(center):
-            if low < center:
-                j, i = np.unravel_index(np.nanargmin(np.where(finite, self.loss, np.nan)), self.loss.shape)
-                where = f"α = {self.alpha[i]:.3g}" + ("" if self.is_line else f", β = {self.beta[j]:.3g}")
-                says.append(f"the center ({center:.4g}) is not the lowest point: {low:.4g} at {where}")
-            else:
-                says.append(f"the center is the lowest cell ({center:.4g})")
-        if self.holes:
-            says.append(f"{self.holes:,} of {size} are not finite and drawn as holes")
-        dimension = self.provenance.get("surface", {}).get("dimension")
-        if dimension is not None and dimension > len(self.labels):
-            says.append(f"this is a slice with {len(self.labels)} of {dimension:,} directions, not the surface itself")
-        return says
+        return reading(self)
 
     def plot(self, ax: Any = None, *, channel: str = "loss") -> FieldDisplay | ProfileDisplay:
         """Contours over the plane, or the profile along the line.
@@ -165,13 +135,7 @@ class Chart:
             "holes": self.holes,
             "center": self.center,
             "reading": self.reading(),
-            "certificate": {
-                "rms": self.certificate.rms,
-                "interval": list(self.certificate.interval),
-                "worst": self.certificate.worst,
-                "probes": self.certificate.probes,
-                "exact": self.certificate.exact,
-            },
+            "certificate": asdict(self.certificate) | {"sentence": self.certificate.sentence},
             "meter": self.meter,
             "provenance": self.provenance,
         }
@@ -182,7 +146,7 @@ class Chart:
         Raises:
             OutputError: if the folder cannot be written; nothing is then half-written.
         """
-        arrays = {"alpha": self.alpha, "beta": self.beta, "loss": self.loss}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         return archive.save(
             folder, KIND, {**arrays, **{f"extras/{k}": v for k, v in self.extras.items()}}, self.record()
         )
@@ -190,7 +154,11 @@ class Chart:
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
         """The chart that was saved."""
-        certificate = {**record["certificate"], "interval": tuple(record["certificate"]["interval"])}
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record["certificate"].items()
+            if name != "sentence"
+        }
         return cls(
             arrays["alpha"],
             arrays["beta"],
@@ -198,10 +166,13 @@ class Chart:
             {k.removeprefix("extras/"): v for k, v in arrays.items() if k.startswith("extras/")},
             tuple(record["labels"]),
             record["title"],
-            Certificate(**certificate),
+            Certificate(**kept),
             record["meter"],
             record["provenance"],
             record["status"],
+            arrays["exactly"],
+            arrays["samples"],
+            arrays["cheaply"],
         )
 
     def _channel(self, channel: str) -> np.ndarray:

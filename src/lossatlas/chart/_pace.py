@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import final
 
-from lossatlas.probe import Forecast, forecast
+from lossatlas.probe import Forecast
 
 # Long enough that starting a query costs nothing, short enough that the bar moves and Ctrl-C is heard.
 CHUNK_SECONDS = 0.5
@@ -14,38 +15,76 @@ FIRST, CHOOSING, TIMED, FEW = 2, 80, 64, 4
 SLOW = 0.05
 
 
+@dataclass
+class Field:
+    """What was asked of one field, and what is planned to be.
+
+    Attributes:
+        examples: behind one value.
+        planned: values, as far as is known.
+        done: values answered.
+        spent: seconds for them.
+        queries: how many answers they came in.
+        rate: seconds per value, of the last answer.
+    """
+
+    examples: int
+    planned: int = 0
+    done: int = 0
+    spent: float = 0.0
+    queries: int = 0
+    rate: float = 0.0
+
+
 @final
 class Pace:
     """Sizes of queries by what the ones before took.
 
     Args:
-        total: cells in all.
-        examples: examples behind one of them.
+        exact: examples behind a value of the surface.
+        cheap: examples behind a value of the cheap field.
         announce: takes the forecast, once.
     """
 
-    def __init__(self, total: int, examples: int, announce: Callable[[Forecast], None]) -> None:
-        self.total, self.examples, self.announce = total, examples, announce
-        self.done, self.spent, self.queries = 0, 0.0, 0
-        self.rate = 0.0
+    def __init__(self, exact: int, cheap: int, announce: Callable[[Forecast], None]) -> None:
+        self.fields = {"exact": Field(exact), "cheap": Field(cheap)}
+        self.announce = announce
         self.forecast: Forecast | None = None
 
-    def size(self) -> int:
-        """Cells to ask for next."""
-        if self.queries == 0:
+    def plan(self, exact: int, cheap: int) -> None:
+        """So many values are planned so far."""
+        self.fields["exact"].planned, self.fields["cheap"].planned = exact, cheap
+
+    def size(self, to: str) -> int:
+        """Values to ask a field for next."""
+        field = self.fields[to]
+        if field.queries == 0:
             return FIRST
         if self.forecast is not None:
-            return max(1, int(CHUNK_SECONDS / max(self.rate, 1e-9)))
-        if self.rate > SLOW:
+            return max(1, int(CHUNK_SECONDS / max(field.rate, 1e-9)))
+        if field.rate > SLOW:
             return FEW
-        return CHOOSING if self.queries == 1 else TIMED
+        return CHOOSING if field.queries == 1 else TIMED
 
-    def note(self, cells: int, spent: float) -> None:
-        """So many cells were answered, and so many seconds were spent since the start."""
-        seconds = spent - self.spent
-        self.done, self.spent, self.queries = self.done + cells, spent, self.queries + 1
-        self.rate = seconds / cells
-        ready = self.queries >= 3 or (self.queries == 2 and cells == FEW) or self.done >= self.total
-        if self.forecast is None and ready:
-            self.forecast = forecast(self.total, self.examples, spent, self.done, seconds, cells)
+    def note(self, to: str, values: int, seconds: float) -> None:
+        """So many values of a field were answered in so many seconds."""
+        field = self.fields[to]
+        field.done, field.spent, field.queries = field.done + values, field.spent + seconds, field.queries + 1
+        field.rate = seconds / values
+        whole = sum(one.planned for one in self.fields.values())
+        ready = field.queries >= 3 or (field.queries == 2 and values == FEW)
+        if self.forecast is None and (ready or sum(one.done for one in self.fields.values()) >= whole):
+            self.forecast = self._forecast(field)
             self.announce(self.forecast)
+
+    def _forecast(self, known: Field) -> Forecast:
+        exact, cheap = self.fields["exact"], self.fields["cheap"]
+        seconds = 0.0
+        for field in (exact, cheap):
+            # A field that was not asked yet is taken to cost by its examples.
+            scale = field.examples / known.examples if known.examples and field.queries == 0 else 1.0
+            rate = field.rate if field.queries else known.rate * scale
+            seconds += field.spent + max(0, field.planned - field.done) * rate
+        done, planned = exact.done + cheap.done, exact.planned + cheap.planned
+        examples = exact.planned * exact.examples + cheap.planned * cheap.examples
+        return Forecast(planned, examples, seconds, done)

@@ -20,6 +20,7 @@ class Progress:
         self.total, self.done = total, 0
         self._call = show if callable(show) else None
         self._bar: Any = None
+        self._task: Any = None
         if show is True and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,9 +34,16 @@ class Progress:
         if self._talks:
             print(sentence, file=sys.stderr)
 
+    def grow(self, total: int) -> None:
+        """There is so much, as is known by now."""
+        self.total = max(total, self.done)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self.total)
+
     def advance(self, count: int) -> None:
         """So many more are done."""
         self.done += count
+        self.grow(self.total)
         if self._bar is not None:
             self._bar.update(self._task, advance=count)
         if self._call is not None:

@@ -1,47 +1,36 @@
-"""Samplers: what decides which points of a slice are asked. So far the full grid."""
+"""The sampler that asks every cell: what `exact=True` means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from lossatlas.probe import Answer, Values
+from lossatlas.chart._certificate import Certificate, breadth
+from lossatlas.chart._grid import Grid
+from lossatlas.chart._survey import Ask, Asker, Survey
+from lossatlas.probe import Values
 
 
-def full_grid(
-    alpha: np.ndarray, beta: np.ndarray | None, chunk: Callable[[], int]
-) -> Generator[Values, Answer, dict[str, np.ndarray]]:
+def full_grid(grid: Grid, chunk: Callable[[str], int]) -> Asker:
     """Ask for every cell, row by row.
 
     Args:
-        alpha: (nx,) coordinates along direction 1.
-        beta: (ny,) along direction 2, or None on a line.
+        grid: the cells.
         chunk: how many points to ask for next.
-
-    Returns:
-        Channels by name, (ny, nx), ``loss`` among them.
     """
-    coords = grid(alpha, beta)
-    parts: dict[str, list[Tensor]] = {"loss": []}
+    coords = grid.coords()
+    parts: dict[str, list[np.ndarray]] = {}
     done = 0
     while done < len(coords):
-        query = Values(coords[done : done + chunk()])
-        answer = yield query
+        query = Values(torch.from_numpy(coords[done : done + chunk("exact")]))
+        answer = yield Ask("exact", query)
         done += len(query.points)
-        parts["loss"].append(answer.values)
-        for name, channel in answer.extras.items():
-            parts.setdefault(name, []).append(channel)
-    shape = (1 if beta is None else len(beta), len(alpha))
-    return {name: torch.cat(found).cpu().numpy().reshape(shape) for name, found in parts.items()}
-
-
-def grid(alpha: np.ndarray, beta: np.ndarray | None) -> Tensor:
-    """Coordinates of all cells, (ny·nx, k), alpha running fastest."""
-    x = torch.from_numpy(alpha)
-    if beta is None:
-        return x[:, None]
-    y = torch.from_numpy(beta)
-    return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], 1)
+        for name, channel in {"loss": answer.values, **answer.extras}.items():
+            parts.setdefault(name, []).append(channel.cpu().numpy())
+    channels = {name: np.concatenate(found).reshape(grid.shape) for name, found in parts.items()}
+    loss = channels.pop("loss")
+    everywhere = np.ones(grid.shape, dtype=bool)
+    none = np.zeros((0, grid.dimension))
+    return Survey(loss, channels, everywhere, Certificate(range=breadth(loss)), coords, none, "full grid")

@@ -4,7 +4,6 @@ from lossatlas.probe._blobs import digest as digest
 from lossatlas.probe._engine import Engine as Engine
 from lossatlas.probe._engine import Inline as Inline
 from lossatlas.probe._forecast import Forecast as Forecast
-from lossatlas.probe._forecast import forecast as forecast
 from lossatlas.probe._ledger import Ledger as Ledger
 from lossatlas.probe._ledger import Memory as Memory
 from lossatlas.probe._meter import Budget as Budget

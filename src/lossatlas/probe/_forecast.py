@@ -24,25 +24,11 @@ class Forecast:
     @property
     def sentence(self) -> str:
         """The forecast in words."""
-        examples = f" × {self.examples // self.points:,} examples" if self.examples else ""
+        examples = f", {self.examples:,} examples" if self.examples else ""
         return (
             f"forecast: {self.points:,} losses{examples}, about {_duration(self.seconds)} "
             f"(from the first {self.measured_on:,})"
         )
-
-
-def forecast(points: int, examples: int, spent: float, done: int, seconds: float, timed: int) -> Forecast:
-    """Scale up the first points of a job.
-
-    Args:
-        points: losses in all.
-        examples: examples behind one loss.
-        spent: seconds so far, the slow first points included.
-        done: losses so far.
-        seconds: of the last query alone.
-        timed: losses in that query.
-    """
-    return Forecast(points, points * examples, spent + (points - done) * seconds / timed, done)
 
 
 def _duration(seconds: float) -> str:

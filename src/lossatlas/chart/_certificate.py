@@ -1,0 +1,133 @@
+"""How far a reconstructed field is from the surface: measured on held-out cells, with an interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+WIDENED = 1.25
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far the field is from the surface it shows.
+
+    An exact chart evaluates every cell: its error is zero by construction and nothing was held out to measure it. Any
+    other chart was held against exact losses at cells that its reconstruction never used.
+
+    Attributes:
+        rms: root mean square error over all cells, in units of the loss.
+        interval: 95 % interval of it.
+        worst: the largest error seen; the true largest may be larger.
+        probes: held-out cells behind these figures.
+        exact: whether every cell was evaluated.
+        relative: median over all cells of |error| / |loss|.
+        relative_interval: 95 % interval of it.
+        range: highest less lowest finite loss of the chart, what `rms` is to be held against.
+        tolerance: what was asked for, or None for an exact chart.
+        extras: rms error of the further channels, for example ``accuracy``.
+    """
+
+    rms: float = 0.0
+    interval: tuple[float, float] = (0.0, 0.0)
+    worst: float = 0.0
+    probes: int = 0
+    exact: bool = True
+    relative: float = 0.0
+    relative_interval: tuple[float, float] = (0.0, 0.0)
+    range: float = 0.0
+    tolerance: float | None = None
+    extras: dict[str, float] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the error is within the tolerance: median relative error, and rms within half of it of the range."""
+        if self.exact or self.tolerance is None:
+            return True
+        return self.rms <= self.tolerance / 2 * self.range and self.relative <= self.tolerance
+
+    @property
+    def sentence(self) -> str:
+        """The certificate in words."""
+        if self.exact:
+            return "every cell was evaluated: the field is exact"
+        share = 100 / self.range if self.range > 0 else math.nan
+        low, high = (share * end for end in self.interval)
+        return (
+            f"against {self.probes} held-out cells the field is off by {share * self.rms:.2g} % of its range "
+            f"(rms; 95 % interval {low:.2g} to {high:.2g} %), by {100 * self.relative:.2g} % of the loss in the "
+            f"median, and by {self.worst:.2g} at most among those"
+            + ("" if self.reached else f"; the tolerance of {self.tolerance:g} was not reached")
+        )
+
+
+def breadth(loss: Array) -> float:
+    """Highest less lowest finite loss."""
+    finite = loss[np.isfinite(loss)]
+    return float(np.ptp(finite)) if finite.size else 0.0
+
+
+def certify(errors: Array, losses: Array, chances: Array, cells: int, span: float, tolerance: float) -> Certificate:
+    """The certificate from held-out cells that were drawn with known, unequal chances.
+
+    With q the chance of a drawn cell and M cells in all, mean square error = (1/n) Σ e² / (M q) without bias.
+
+    Args:
+        errors: (n,) reconstruction less truth; infinite where only one of them is finite.
+        losses: (n,) the truth.
+        chances: (n,) with which each cell was drawn; they sum to 1 over all candidates.
+        cells: M, the cells of the chart.
+        span: the range of the field.
+        tolerance: what was asked for.
+    """
+    weights = 1 / (cells * chances)
+    squares = weights * errors**2
+    n = len(errors)
+    mean = float(squares.mean())
+    relative = np.abs(errors) / np.maximum(np.abs(losses), np.finfo(np.float64).tiny)
+    median, ends = _median(relative, weights)
+    return Certificate(
+        rms=math.sqrt(mean),
+        interval=_interval(squares),
+        worst=float(np.abs(errors).max()),
+        probes=n,
+        exact=False,
+        relative=median,
+        relative_interval=ends,
+        range=span,
+        tolerance=tolerance,
+    )
+
+
+def _interval(squares: Array) -> tuple[float, float]:
+    """Interval of the root of a mean of skewed, positive numbers: Student's t on the logarithm of the mean, widened.
+
+    Errors of a chart are heavy-tailed: over 24 planes of a digits network the plain interval held the true error in
+    88 to 91 % of draws, one wider by a quarter in 93 to 96 %.
+    """
+    n, mean = len(squares), float(squares.mean())
+    if mean == 0 or not math.isfinite(mean):
+        return mean, mean
+    spread = float(squares.std(ddof=1)) / mean / math.sqrt(n)
+    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * WIDENED * spread / 2
+    return math.sqrt(mean) * math.exp(-half), math.sqrt(mean) * math.exp(half)
+
+
+def _median(values: Array, weights: Array) -> tuple[float, tuple[float, float]]:
+    """Weighted median, and the order statistics that cover it with 95 %."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) / weights.sum()
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    half = 1.96 * 0.5 / math.sqrt(effective)
+
+    def at(level: float) -> float:
+        return float(values[order][min(int(np.searchsorted(share, level)), len(values) - 1)])
+
+    return at(0.5), (at(0.5 - half), at(0.5 + half))

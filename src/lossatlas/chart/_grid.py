@@ -1,0 +1,131 @@
+"""The cells of a chart: coordinates per axis, in the order that pictures expect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossatlas._errors import InputError
+
+Array = NDArray[np.float64]
+
+Span = float | tuple[float, float] | Sequence[tuple[float, float]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A tensor grid of one or two axes; rows follow the second axis, the first runs fastest.
+
+    Attributes:
+        axes: coordinates along each direction, uniform and increasing.
+    """
+
+    axes: tuple[Array, ...]
+
+    @property
+    def dimension(self) -> int:
+        """1 for a line, 2 for a plane."""
+        return len(self.axes)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx); on a line (1, nx)."""
+        return (1 if self.dimension == 1 else len(self.axes[1])), len(self.axes[0])
+
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape)
+
+    @property
+    def finest(self) -> int:
+        """The dyadic level whose cells are no wider than the chart's."""
+        return max(3, math.ceil(math.log2(max(len(axis) for axis in self.axes) - 1)))
+
+    @property
+    def units(self) -> tuple[Array, ...]:
+        """Each axis in units of its span, from 0 to 1."""
+        return tuple((axis - axis[0]) / (axis[-1] - axis[0]) for axis in self.axes)
+
+    def oriented(self, field: Array) -> Array:
+        """A field with the first coordinate first, as rows of the second coordinate."""
+        return np.ascontiguousarray(field.T) if self.dimension == 2 else field.reshape(1, -1)
+
+    def coords(self) -> Array:
+        """Coordinates of all cells, (cells, k), the first axis running fastest."""
+        if self.dimension == 1:
+            return self.axes[0][:, None]
+        x, y = np.meshgrid(*self.axes)
+        return np.stack([x.ravel(), y.ravel()], 1)
+
+    def place(self, units: Array) -> Array:
+        """Coordinates of points given in units of the spans; the middle of a symmetric span is exactly 0."""
+        low = np.array([axis[0] for axis in self.axes])
+        high = np.array([axis[-1] for axis in self.axes])
+        return low * (1 - units) + high * units
+
+    def cell(self, coords: Array) -> NDArray[np.int64]:
+        """The flat number of the cell that lies exactly at each point, or −1."""
+        found = np.zeros(len(coords), dtype=np.int64)
+        hit = np.ones(len(coords), dtype=bool)
+        stride = 1
+        for k, axis in enumerate(self.axes):
+            step = (axis[-1] - axis[0]) / (len(axis) - 1)
+            index = np.clip(np.rint((coords[:, k] - axis[0]) / step).astype(np.int64), 0, len(axis) - 1)
+            hit &= np.abs(axis[index] - coords[:, k]) <= 1e-12 * max(abs(axis[0]), abs(axis[-1]))
+            found += stride * index
+            stride *= len(axis)
+        return np.where(hit, found, -1)
+
+    def hit(self, *units: Array) -> NDArray[np.bool_]:
+        """Which cells, (ny, nx), lie exactly at one of some points given in units of the spans."""
+        mask = np.zeros(self.shape, dtype=bool)
+        for points in units:
+            found = self.cell(self.place(points))
+            mask.flat[found[found >= 0]] = True
+        return mask
+
+
+def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
+    """The cells of a chart.
+
+    Args:
+        span: how far to both sides; (low, high) for both axes, or one such pair per axis.
+        points: cells per axis, or (nx, ny).
+        dimension: 1 or 2.
+
+    Raises:
+        InputError: for fewer than two points, or a span that is not finite or has no width.
+    """
+    counts = (points, points) if isinstance(points, int | float) else tuple(points)
+    if len(counts) != 2 or any(isinstance(n, bool) or int(n) != n or n < 2 for n in counts[:dimension]):
+        raise InputError(f"got points={points}; expected at least 2 per axis, as one number or (nx, ny).")
+    pairs = _pairs(span)
+    for low, high in pairs[:dimension]:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(f"got span={span}; expected a finite width above 0, as a number, (low, high), or 'auto'.")
+    axes = [_axis(low, high, int(n)) for (low, high), n in zip(pairs, counts, strict=True)]
+    return Grid(tuple(axes[:dimension]))
+
+
+def _pairs(span: Span) -> list[tuple[float, float]]:
+    if isinstance(span, int | float):
+        return [(-float(span), float(span))] * 2
+    first, second = span
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return [(float(first), float(second))] * 2
+    one, two = (tuple(map(float, pair)) for pair in (first, second))  # type: ignore[arg-type]
+    return [(one[0], one[1]), (two[0], two[1])]
+
+
+def _axis(low: float, high: float, n: int) -> Array:
+    axis = np.linspace(low, high, n)
+    if low == -high and n % 2:
+        axis[n // 2] = 0.0
+    return axis

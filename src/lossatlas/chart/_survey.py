@@ -1,0 +1,485 @@
+"""The default sampler: few cells, a smooth field through them, and held-out cells that say how far it is off.
+
+Two fields may be asked. The exact one is the surface; the cheap one reads a fixed subset of the examples. The cheap field
+is resolved finely, the exact one coarsely, and their smooth difference is added back (a control variate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lossatlas._errors import LossError
+from lossatlas.chart._certificate import Certificate, breadth, certify
+from lossatlas.chart._dyadic import Dyadic, Filled
+from lossatlas.chart._grid import Grid
+from lossatlas.probe import Answer, Values
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+START = 3  # 9 nodes per axis of the fine field …
+ANCHORS = 2  # … and 5 of the exact one where the fine field is the cheap one
+# A cubic spline's error falls 16-fold when the spacing is halved, on a smooth field; kinks make it fall less.
+DECAY = 8.0
+# Half of the held-out cells are drawn where errors are expected, with chances that follow this power of them.
+FOCUS = 1.5
+GENEROUS = 0.5  # a sampler that needs more than this share of the full grid gives way to it
+
+
+class Ask(NamedTuple):
+    """A query and the field it goes to: ``exact`` or ``cheap``."""
+
+    to: str
+    query: Values
+
+
+Asker = Generator[Ask, Answer, "Survey"]
+
+
+@final
+@dataclass(eq=False)
+class Survey:
+    """What a sampler brought back.
+
+    Attributes:
+        loss: (ny, nx), or (1, nx) on a line.
+        extras: further channels of that shape.
+        exactly: (ny, nx), which cells hold the surface's own answer.
+        certificate: how far the others may be off.
+        samples: (n, k) coordinates asked of the exact field.
+        cheaply: (n, k) coordinates asked of the cheap field.
+        sampler: what was done, in words.
+    """
+
+    loss: Array
+    extras: dict[str, Array]
+    exactly: Mask
+    certificate: Certificate
+    samples: Array
+    cheaply: Array
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is interpolated: the loss itself, or its logarithm where all losses are positive."""
+
+    name: str
+    forward: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+
+
+def _log(values: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(values)
+
+
+def _exp(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.exp(values)
+
+
+def _same(values: Array) -> Array:
+    return values
+
+
+LINEAR = Scale("linear", _same, _same)
+LOG = Scale("logarithmic", _log, _exp)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The field as it stands.
+
+    Attributes:
+        scale: what is interpolated.
+        fine: the fill of the fine layer on that scale.
+        apart: the fill of exact less cheap, where there are two layers.
+        loss: (ny, nx), the chart's cells.
+    """
+
+    scale: Scale
+    fine: Filled
+    apart: Filled | None
+    loss: Array
+
+    def of(self, fine: bool) -> Filled:
+        """The fill that a layer's nodes resolve: the field itself, or the difference."""
+        return self.fine if fine or self.apart is None else self.apart
+
+
+@final
+@dataclass(eq=False)
+class Layer:
+    """One field's nodes, with a dyadic tree per channel.
+
+    Attributes:
+        to: ``exact`` or ``cheap``.
+        tree: the losses, and the cells they were split by.
+        extras: the other channels at the same nodes.
+    """
+
+    to: str
+    tree: Dyadic
+    extras: dict[str, Dyadic] = field(default_factory=dict)
+
+    def tell(self, level: int, nodes: NDArray[np.int64], channels: dict[str, Array]) -> None:
+        """Keep what was answered at nodes of a level."""
+        self.tree.tell(level, nodes, channels["loss"])
+        for name, values in channels.items():
+            if name != "loss":
+                tree = self.extras.setdefault(name, Dyadic(self.tree.dimension, self.tree.finest))
+                tree.tell(level, nodes, values)
+
+
+Wanted = tuple[Layer, list[tuple[int, NDArray[np.int64]]]]
+
+
+@final
+class Surveyor:
+    """Asks, reconstructs, holds against held-out cells, and refines until the tolerance is reached.
+
+    Args:
+        grid: the cells of the chart.
+        tolerance: median relative error at most this, and rms error at most half of it of the field's range.
+        probes: held-out cells.
+        price: what a cheap value costs in exact ones, or None where there is no cheap field.
+        chunk: how many points to ask a field for at a time.
+        planned: told the number of exact points and of cheap points that are planned so far.
+        seed: of the held-out cells.
+        noise: relative size of what is not the surface's shape (rounding); nothing is refined below it.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        tolerance: float,
+        probes: int,
+        price: float | None,
+        chunk: Callable[[str], int],
+        planned: Callable[[int, int], None],
+        seed: int,
+        noise: float,
+    ) -> None:
+        self.grid, self.tolerance, self.probes, self.seed, self.noise = grid, tolerance, probes, seed, noise
+        self.chunk, self.planned = chunk, planned
+        self.exact = Layer("exact", Dyadic(grid.dimension, grid.finest))
+        self.cheap = None if price is None else Layer("cheap", Dyadic(grid.dimension, grid.finest))
+        self.price = price or 1.0
+        self.asked = {"exact": 0, "cheap": 0}
+        self.held: Array = np.zeros((0, grid.dimension))
+        self.truth: dict[str, Array] = {}
+
+    @property
+    def fine(self) -> Layer:
+        """The layer that resolves the field's shape."""
+        return self.cheap or self.exact
+
+    @property
+    def cost(self) -> float:
+        """What was asked so far, in exact values."""
+        return self.asked["exact"] + self.price * self.asked["cheap"]
+
+    def walk(self) -> Asker:
+        """The asker."""
+        if self._plan() > GENEROUS * self.grid.cells:
+            return (yield from self._everything("full grid, since it has few cells"))
+        yield from self._ask(self.fine, self.fine.tree.whole(START))
+        if self.cheap is not None:
+            yield from self._ask(self.exact, self.exact.tree.whole(ANCHORS))
+        self._refuse_nothing()
+        look = self._look()
+        cells, chances = self._draw(look)
+        yield from self._probe(cells)
+        while True:
+            certificate = self._certify(look, cells, chances)
+            if certificate.reached:
+                return self._finish(look, certificate, cells, chances)
+            wanted = self._refine(look, certificate)
+            more = sum(len(nodes) * (1.0 if layer is self.exact else self.price) for layer, nodes in _flat(wanted))
+            if not wanted or self.cost + more > GENEROUS * self.grid.cells:
+                return (yield from self._everything("full grid, since the field is too rough for fewer cells"))
+            for layer, nodes in wanted:
+                yield from self._ask(layer, nodes)
+            self._drop_cheap()
+            look = self._look()
+
+    def _refuse_nothing(self) -> None:
+        values = self.exact.tree.nodes()[1]
+        if not np.isfinite(values).any():
+            raise LossError(
+                f"none of the first {len(values)} losses on the plane is finite; expected some that are. The network is "
+                "driven out of the range of its numbers: take a smaller span, or chart it exactly to see where."
+            )
+
+    def _plan(self) -> float:
+        """Announce what the first round will ask; what it costs in exact values."""
+        nodes, anchors = ((2**level + 1) ** self.grid.dimension for level in (START, ANCHORS))
+        exact = self.probes + (nodes if self.cheap is None else anchors)
+        cheap = 0 if self.cheap is None else nodes
+        self.planned(exact, cheap)
+        return float(exact + self.price * cheap)
+
+    def _ask(self, layer: Layer, found: list[tuple[int, NDArray[np.int64]]]) -> Generator[Ask, Answer, None]:
+        for level, nodes in found:
+            channels = yield from self._values(layer.to, self.grid.place(nodes / 2**level))
+            layer.tell(level, nodes, channels)
+
+    def _values(self, to: str, coords: Array) -> Generator[Ask, Answer, dict[str, Array]]:
+        parts: dict[str, list[Array]] = {}
+        done = 0
+        while done < len(coords):
+            query = Values(torch.from_numpy(coords[done : done + self.chunk(to)]))
+            answer = yield Ask(to, query)
+            done += len(query.points)
+            self.asked[to] += len(query.points)
+            for name, channel in {"loss": answer.values, **answer.extras}.items():
+                parts.setdefault(name, []).append(channel.cpu().numpy())
+        return {name: np.concatenate(found) for name, found in parts.items()}
+
+    def _draw(self, look: Look) -> tuple[NDArray[np.int64], Array]:
+        """Held-out cells: half of the chance spread evenly, half where the surpluses say that errors are."""
+        taken = self.grid.hit(*[layer.tree.nodes()[0] for layer in self._layers()])
+        even = (~taken).astype(np.float64)
+        if not even.any():
+            even[...] = 1.0
+        density = self._density(look) ** FOCUS * even
+        chance = even / even.sum()
+        if density.sum() > 0:
+            chance = (chance + density / density.sum()) / 2
+        rng = np.random.default_rng(self.seed)
+        flat = rng.choice(chance.size, size=self.probes, p=chance.ravel())
+        return np.asarray(flat, dtype=np.int64), chance.ravel()[flat]
+
+    def _probe(self, cells: NDArray[np.int64]) -> Generator[Ask, Answer, None]:
+        unique, back = np.unique(cells, return_inverse=True)
+        self.held = self.grid.coords()[unique]
+        found = yield from self._values("exact", self.held)
+        self.truth = {name: values[back] for name, values in found.items()}
+
+    def _layers(self) -> Iterator[Layer]:
+        yield self.exact
+        if self.cheap is not None:
+            yield self.cheap
+
+    def _look(self) -> Look:
+        """The field as it stands, on the scale on which its finest levels are predicted better."""
+        scale, fill = self._better_scale()
+        apart = None
+        field = fill.at(*self.grid.units)
+        if self.cheap is not None:
+            apart = self._difference("loss", scale.forward).fill(_same)
+            field = field + apart.at(*self.grid.units)
+        return Look(scale, fill, apart, self.grid.oriented(scale.back(field)))
+
+    def _better_scale(self) -> tuple[Scale, Filled]:
+        tree = self.fine.tree
+        linear = tree.fill(_same)
+        values = tree.nodes()[1]
+        finite = values[np.isfinite(values)]
+        if finite.size == 0 or finite.min() <= 0 or np.ptp(finite) == 0:
+            return LINEAR, linear
+        span = float(np.ptp(finite))
+        logarithmic = tree.fill(_log)
+        scores = []
+        for scale, filled in ((LINEAR, linear), (LOG, logarithmic)):
+            off, size = [], []
+            for level, surplus in filled.surplus.items():
+                mask = tree.asked[level] & np.isfinite(surplus) & np.isfinite(tree.data[level])
+                truth = tree.data[level][mask]
+                off.append(np.abs(truth - scale.back(scale.forward(truth) - surplus[mask])))
+                size.append(np.abs(truth))
+            errors, sizes = np.concatenate(off), np.concatenate(size)
+            rms = math.sqrt(float((errors**2).mean())) / span
+            scores.append(max(2 * rms, float(np.median(errors / sizes))))
+        return (LOG, logarithmic) if scores[1] < scores[0] else (LINEAR, linear)
+
+    def _difference(self, name: str, forward: Callable[[Array], Array]) -> Dyadic:
+        """Exact less cheap at the anchors, as a field of its own."""
+        assert self.cheap is not None
+        exact = self.exact.tree if name == "loss" else self.exact.extras[name]
+        cheap = self.cheap.tree if name == "loss" else self.cheap.extras[name]
+        apart = Dyadic(exact.dimension, exact.finest)
+        for level, mask in exact.asked.items():
+            nodes = np.argwhere(mask)
+            with np.errstate(invalid="ignore"):
+                gap = forward(exact.value(level, nodes)) - forward(cheap.value(level, nodes))
+            apart.tell(level, nodes, gap)
+        apart.leaves = exact.leaves
+        return apart
+
+    def _density(self, look: Look) -> Array:
+        """Expected error at each cell of the chart from the surpluses, in units of the loss."""
+        total = np.zeros(self.grid.shape)
+        for layer in self._layers():
+            surpluses = look.of(layer is self.fine).surplus
+            spread = np.zeros(tuple(len(axis) for axis in self.grid.axes))
+            for level, leaves in layer.tree.leaves.items():
+                if level not in surpluses or not leaves.any():
+                    continue
+                expected = _cells(np.abs(surpluses[level])) / DECAY
+                index = np.ix_(*(np.minimum((unit * 2**level).astype(int), 2**level - 1) for unit in self.grid.units))
+                spread = np.where(leaves[index], expected[index], spread)
+            total += self.grid.oriented(np.where(np.isfinite(spread), spread, 0.0))
+        if look.scale is LOG:
+            total *= np.abs(look.loss)
+        return np.where(np.isfinite(total), total, 0.0)
+
+    def _certify(self, look: Look, cells: NDArray[np.int64], chances: Array) -> Certificate:
+        truth, drawn = self.truth["loss"], look.loss.ravel()[cells]
+        both = np.isfinite(truth) & np.isfinite(drawn)
+        agree = np.isfinite(truth) == np.isfinite(drawn)
+        with np.errstate(invalid="ignore"):
+            errors = np.where(both, drawn - truth, np.where(agree, 0.0, np.inf))
+        losses = np.where(np.isfinite(truth), truth, 1.0)
+        return certify(errors, losses, chances, self.grid.cells, breadth(look.loss), self.tolerance)
+
+    def _refine(self, look: Look, certificate: Certificate) -> list[Wanted]:
+        """Split cells of the layer that is expected to be off most, until what is left is within half the target."""
+        ranked: list[tuple[float, Layer, dict[int, Mask]]] = []
+        for layer in self._layers():
+            sizes = self._excess(layer, look, certificate)
+            total = sum(float((u**2).sum()) for u in sizes.values())
+            price = 1.0 if layer is self.exact else self.price
+            ranked.append((total / price, layer, self._marks(layer, sizes)))
+        ranked.sort(key=lambda entry: entry[0], reverse=True)
+        for _, layer, marks in ranked:
+            found = self._split(layer, marks)
+            if found:
+                return found
+        for _, layer, _ in ranked:
+            # The surpluses saw nothing, the held-out cells did: split everything.
+            found = self._split(layer, {level: leaves.copy() for level, leaves in layer.tree.leaves.items()})
+            if found:
+                return found
+        return []
+
+    def _excess(self, layer: Layer, look: Look, certificate: Certificate) -> dict[int, Array]:
+        """By level, the expected error of each leaf in units of what is allowed, times the root of its area."""
+        found = {}
+        surpluses, allowed = look.of(layer is self.fine).surplus, self.tolerance / 2 * certificate.range
+        for level, leaves in layer.tree.leaves.items():
+            if level not in surpluses or not leaves.any():
+                continue
+            expected = _cells(np.abs(surpluses[level])) / DECAY
+            losses = np.abs(_coarse(look.scale.back(look.fine.grid), level))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                absolute = expected * losses if look.scale is LOG else expected
+                relative = absolute / losses
+            loud = np.zeros_like(absolute)
+            if not certificate.rms <= allowed:
+                loud = np.maximum(loud, absolute / (allowed if allowed > 0 else 1.0))
+            if not certificate.relative <= self.tolerance:
+                loud = np.maximum(loud, np.minimum(relative / self.tolerance, 1.0))
+            loud = np.where(leaves & ~(relative <= self.noise), loud, 0.0)
+            found[level] = np.nan_to_num(loud, nan=0.0, posinf=1e6) * 2.0 ** (-level * layer.tree.dimension / 2)
+        return found
+
+    def _marks(self, layer: Layer, sizes: dict[int, Array]) -> dict[int, Mask]:
+        """The fewest leaves that hold all but a quarter of the allowed squared error (Dörfler 1996)."""
+        flat = np.concatenate([u.ravel() for u in sizes.values()] or [np.zeros(0)])
+        order = np.sort(flat)
+        left = np.cumsum(order**2)
+        place = int(np.searchsorted(left, 0.25))
+        if place >= len(order):
+            return {}
+        cut = order[place]
+        return {level: u >= cut for level, u in sizes.items() if level < layer.tree.finest}
+
+    def _split(self, layer: Layer, marks: dict[int, Mask]) -> list[Wanted]:
+        found = layer.tree.split(marks)
+        if not found:
+            return []
+        result: list[Wanted] = [(layer, found)]
+        if self.cheap is not None and layer is self.exact:
+            # A difference needs both fields at its node.
+            known = self.cheap.tree
+            lacking = [(k, n[~known.asked[k][tuple(n.T)]] if k in known.asked else n) for k, n in found]
+            result.append((self.cheap, [(k, n) for k, n in lacking if len(n)]))
+        return result
+
+    def _drop_cheap(self) -> None:
+        """Where nearly every node became an anchor, the cheap field has nothing more to tell."""
+        if self.cheap is not None and self.exact.tree.count > 0.5 * self.cheap.tree.count:
+            self.cheap = None
+
+    def _everything(self, why: str) -> Asker:
+        """The full grid, every cell exact."""
+        coords = self.grid.coords()
+        self.planned(self.asked["exact"] + len(coords), self.asked["cheap"])
+        channels = yield from self._values("exact", coords)
+        shaped = {name: values.reshape(self.grid.shape) for name, values in channels.items()}
+        loss = shaped.pop("loss")
+        everywhere = np.ones(self.grid.shape, dtype=bool)
+        return Survey(loss, shaped, everywhere, Certificate(range=breadth(loss)), coords, self._cheaply(), why)
+
+    def _cheaply(self) -> Array:
+        if self.cheap is None or not self.cheap.tree.count:
+            return np.zeros((0, self.grid.dimension))
+        return self.grid.place(self.cheap.tree.nodes()[0])
+
+    def _finish(self, look: Look, certificate: Certificate, cells: NDArray[np.int64], chances: Array) -> Survey:
+        """The further channels, and the surface's own answers in the cells where it was asked."""
+        channels = {"loss": look.loss, **self._extras()}
+        off = {}
+        for name, channel in channels.items():
+            with np.errstate(invalid="ignore"):
+                gap = np.where(np.isfinite(self.truth[name]), channel.ravel()[cells] - self.truth[name], 0.0)
+            off[name] = float(math.sqrt((gap**2 / (self.grid.cells * chances)).mean()))
+        exactly = np.zeros(self.grid.shape, dtype=bool)
+        trees = {"loss": self.exact.tree, **self.exact.extras}
+        coords = self.grid.place(self.exact.tree.nodes()[0])
+        own = self.grid.cell(coords)
+        for name, channel in channels.items():
+            channel.flat[own[own >= 0]] = trees[name].nodes()[1][own >= 0]
+            channel.flat[cells] = self.truth[name]
+        exactly.flat[own[own >= 0]] = True
+        exactly.flat[cells] = True
+        loss = channels.pop("loss")
+        off.pop("loss")
+        fine = f"{self.fine.tree.count:,} {self.fine.to} nodes"
+        anchors = f" and {self.exact.tree.count:,} exact anchors" if self.cheap is not None else ""
+        word = f"dyadic cells, cubic splines on a {look.scale.name} scale: {fine}{anchors}, {len(self.held)} held out"
+        samples = np.concatenate([coords, self.held])
+        return Survey(loss, channels, exactly, replace(certificate, extras=off), samples, self._cheaply(), word)
+
+    def _extras(self) -> dict[str, Array]:
+        found = {}
+        for name, tree in self.fine.extras.items():
+            channel = tree.fill(_same).at(*self.grid.units)
+            if self.cheap is not None:
+                channel = channel + self._difference(name, _same).fill(_same).at(*self.grid.units)
+            found[name] = self.grid.oriented(np.clip(channel, 0.0, 1.0) if name == "accuracy" else channel)
+        return found
+
+
+def _flat(wanted: list[Wanted]) -> Iterator[tuple[Layer, NDArray[np.int64]]]:
+    for layer, found in wanted:
+        for _, nodes in found:
+            yield layer, nodes
+
+
+def _cells(surplus: Array) -> Array:
+    """The largest of the surpluses at the corners of each cell."""
+    found = surplus
+    for axis in range(surplus.ndim):
+        low = tuple(slice(None, -1) if k == axis else slice(None) for k in range(surplus.ndim))
+        high = tuple(slice(1, None) if k == axis else slice(None) for k in range(surplus.ndim))
+        found = np.maximum(found[low], found[high])
+    return found
+
+
+def _coarse(field: Array, level: int) -> Array:
+    """A field at the middle of each cell of a level, by the nearest node."""
+    last = len(field) - 1
+    index = np.rint((np.arange(2**level) + 0.5) / 2**level * last).astype(int)
+    found: Array = field[np.ix_(*([index] * field.ndim))]
+    return found
