@@ -235,7 +235,7 @@ class Store:
     def _verify(self) -> None:
         found = self.one("PRAGMA quick_check(1)")
         if found != "ok":
-            raise sqlite3.DatabaseError(str(found))
+            raise sqlite3.DatabaseError(" ".join(str(found).split()))
         for *row, checksum in self.connection.execute(_ALL):
             if Row(*row).checksum != checksum:
                 raise sqlite3.DatabaseError("a row does not match its checksum")
