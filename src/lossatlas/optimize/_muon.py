@@ -19,7 +19,7 @@ from lossatlas.probe import Block, Gradients, Layout
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 VECTORS = ("row", "column")
 ADJUSTMENTS = ("original", "match_rms_adamw")
-_MATRICES = ("linear", "conv", "conv-transpose", "vector", "other")
+_MATRICES = ("linear", "linear-transposed", "fused", "conv", "conv-transpose", "vector", "other")
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,19 @@ class Batch:
         inputs = tuple(pick(value) for value in self.inputs)
         keywords = {key: pick(value) for key, value in self.keywords.items()}
         return Batch(inputs, keywords, pick(self.target), len(index))
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """Several batches as one; what is no tensor of examples is taken from the first."""
+    first = parts[0]
+
+    def merge(values: Sequence[Any]) -> Any:
+        per_example = all(isinstance(v, Tensor) and len(v) == p.size for v, p in zip(values, parts, strict=True))
+        return torch.cat(list(values)) if per_example else values[0]
+
+    inputs = tuple(merge(values) for values in zip(*(part.inputs for part in parts), strict=True))
+    keywords = {key: merge([part.keywords[key] for part in parts]) for key in first.keywords}
+    return Batch(inputs, keywords, merge([part.target for part in parts]), sum(part.size for part in parts))
 
 
 @contextmanager

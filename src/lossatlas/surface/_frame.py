@@ -10,6 +10,9 @@ from torch import Tensor
 
 from lossatlas._errors import PlaneError
 
+# Entries converted to float64 at a time.
+CHUNK = 2**20
+
 
 class Framed(Protocol):
     """Anything that lies on a frame: a `Frame` itself, a `Line`, a `Plane`."""
@@ -27,6 +30,8 @@ class Frame:
     Attributes:
         origin: shape (N,).
         directions: shape (k, N), k = 1 or 2; of any length, not necessarily orthogonal.
+        statistics: shape (k + 1, S), running statistics of batch norm at the origin and how they change along each
+            direction, or None where they do not move. Used by a surface made with ``batchnorm="interpolate"``.
 
     Raises:
         PlaneError: for a direction of zero or non-finite length, or two parallel ones.
@@ -34,6 +39,7 @@ class Frame:
 
     origin: Tensor
     directions: Tensor
+    statistics: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.directions.ndim != 2 or self.directions.shape[1] != self.origin.numel():
@@ -42,8 +48,8 @@ class Frame:
                 "entries; expected one row per direction, each as long as the origin. Check that both come from "
                 "the same architecture."
             )
-        rows = self.directions.double()
-        norms = rows.norm(dim=1)
+        gram = inner(self.directions, self.directions)
+        norms = gram.diagonal().sqrt()
         for k, norm in enumerate(norms.tolist()):
             if not (norm > 0 and norm < float("inf")):
                 raise PlaneError(
@@ -51,8 +57,7 @@ class Frame:
                     "length spans nothing: give two different points, or directions that move at least one weight."
                 )
         if len(norms) == 2:
-            unit = rows / norms[:, None]
-            sine = float((unit[1] - (unit[0] @ unit[1]) * unit[0]).norm())
+            sine = _sine(self.directions, gram)
             if sine < 1e-6:
                 raise PlaneError(
                     f"the two directions are parallel (the sine of their angle is {sine:.1e}); expected two that "
@@ -92,10 +97,37 @@ class Frame:
         Returns:
             Coordinates (k,) or (B, k), and the residual ‖θ − θ₀ − cD‖ / ‖θ − θ₀‖, () or (B,), 0 at the origin.
         """
-        rows = self.directions.double()
-        offset = theta.double() - self.origin.double()
-        found = torch.linalg.solve(rows @ rows.T, (offset @ rows.T).reshape(-1, len(rows)).T)
-        coords = found.T.reshape(*offset.shape[:-1], len(rows))
-        missing = (offset - coords @ rows).norm(dim=-1)
-        length = offset.norm(dim=-1)
-        return coords, torch.where(length > 0, missing / length.clamp_min(1e-300), torch.zeros_like(length))
+        points = theta.reshape(-1, theta.shape[-1])
+        right = torch.zeros(len(points), self.dimension, dtype=torch.float64, device=theta.device)
+        missing, length = right.new_zeros(2, len(points)).unbind()
+        for span in _spans(points.shape[1]):
+            offset = points[:, span].double() - self.origin[span].double()
+            right += offset @ self.directions[:, span].double().T
+            length += offset.square().sum(1)
+        found = torch.linalg.solve(inner(self.directions, self.directions), right.T).T
+        for span in _spans(points.shape[1]):
+            offset = points[:, span].double() - self.origin[span].double()
+            missing += (offset - found @ self.directions[:, span].double()).square().sum(1)
+        residual = torch.where(length > 0, (missing / length.clamp_min(1e-300)).sqrt(), 0.0)
+        return found.reshape(*theta.shape[:-1], -1), residual.reshape(theta.shape[:-1])
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of rows (m, N) and (n, N) in float64, shape (m, n), without a float64 copy of either."""
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
+    for span in _spans(a.shape[1]):
+        total += a[:, span].double() @ b[:, span].double().T
+    return total
+
+
+def _sine(rows: Tensor, gram: Tensor) -> float:
+    """Of the angle between two rows, from what is left of the second without the first: exact for small angles."""
+    share, rest = gram[0, 1] / gram[0, 0], 0.0
+    for span in _spans(rows.shape[1]):
+        first, second = rows[:, span].double()
+        rest += float((second - share * first).square().sum())
+    return float((rest / gram[1, 1]) ** 0.5)
+
+
+def _spans(n: int) -> list[slice]:
+    return [slice(begin, min(begin + CHUNK, n)) for begin in range(0, n, CHUNK)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,14 @@ class Block:
     Attributes:
         name: the parameter's name in the model; of a tied weight, the first of its names.
         shape: the tensor's shape.
-        kind: ``linear``, ``conv``, ``conv-transpose``, ``embedding``, ``norm``, ``bias``, ``vector`` (a
-            landscape's own coordinates) or ``other``.
-        offset: where it begins in θ.
+        kind: ``linear`` (out, in), ``linear-transposed`` (in, out), ``conv``, ``conv-transpose``, ``embedding``,
+            ``token`` (positional and class tokens), ``fused`` (several linear weights in one tensor), ``norm`` (gains
+            and shifts of norms), ``bias``, ``gain`` (other vectors), ``scalar``, ``statistic`` (running statistics
+            that are coordinates), ``vector`` (a landscape's own coordinates) or ``other``.
+        offset: where it begins in θ; -1 for a frozen parameter, which is not in it.
         aliases: further names of the same tensor (tied weights).
+        groups: of a grouped convolution.
+        parts: how many weights of equal size a fused one holds, one below the other.
     """
 
     name: str
@@ -30,6 +34,8 @@ class Block:
     kind: str
     offset: int
     aliases: tuple[str, ...] = ()
+    groups: int = 1
+    parts: int = 1
 
     @property
     def size(self) -> int:
@@ -49,10 +55,12 @@ class Layout:
     Attributes:
         blocks: contiguous, in the order of θ.
         box: shape (N, 2), lowest and highest value of each coordinate, or None for a surface without bounds.
+        frozen: parameters that are held constant and are no part of θ.
     """
 
     blocks: tuple[Block, ...]
     box: Tensor | None = None
+    frozen: tuple[Block, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -77,20 +85,51 @@ class Layout:
                 (buffers of a state dict) are left aside.
 
         Raises:
-            InputError: if a block is missing or has another shape.
+            InputError: naming the blocks that are missing or of another shape.
         """
-        parts = []
-        for block in self.blocks:
-            found = next((n for n in (block.name, *block.aliases) if n in tensors), None)
-            if found is None:
-                raise InputError(
-                    f"no entry for the parameter {block.name!r} among {len(tensors)} given; expected one tensor "
-                    f"for each of {len(self.blocks)} parameters. Give a state dict of the same architecture."
-                )
-            if tuple(tensors[found].shape) != block.shape:
-                raise InputError(
-                    f"{found!r} has shape {tuple(tensors[found].shape)}, expected {block.shape}. "
-                    "Give a state dict of the same architecture."
-                )
-            parts.append(tensors[found].detach().reshape(-1))
-        return torch.cat(parts)
+        wrong = self.misfit(tensors)
+        if wrong:
+            raise InputError(
+                f"the state dict does not fit: {wrong}. Expected one tensor for each of {len(self.blocks)} parameters. "
+                "Give a state dict of the same architecture."
+            )
+        return torch.cat([tensors[_among(block, tensors)].detach().reshape(-1) for block in self.blocks])
+
+    def misfit(self, tensors: Mapping[str, Tensor], known: Collection[str] | None = None) -> str:
+        """What keeps tensors by name from being a point of this layout, as a list of keys; empty if nothing does.
+
+        Args:
+            tensors: by name.
+            known: all names there may be; the rest is unexpected. None for any.
+        """
+        missing = [block.name for block in self.blocks if _among(block, tensors) not in tensors]
+        shapes = [
+            f"{name} (given {tuple(tensors[name].shape)}, expected {block.shape})"
+            for block in self.blocks
+            if (name := _among(block, tensors)) in tensors and tuple(tensors[name].shape) != block.shape
+        ]
+        unexpected = [name for name in tensors if known is not None and name not in known]
+        found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        return "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
+
+    def difference(self, other: Layout) -> str:
+        """Where another layout differs, as a list of keys; empty if both have the same blocks in the same order."""
+        mine, theirs = ({block.name: block.shape for block in layout.blocks} for layout in (self, other))
+        if list(mine.items()) == list(theirs.items()):
+            return ""
+        shapes = [f"{n} ({mine[n]} and {theirs[n]})" for n in mine if n in theirs and mine[n] != theirs[n]]
+        found = (
+            ("only in the first", [name for name in mine if name not in theirs]),
+            ("only in the second", [name for name in theirs if name not in mine]),
+            ("of another shape", shapes),
+        )
+        return "; ".join(f"{what}: {listed(names)}" for what, names in found if names) or "the order of the blocks"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _among(block: Block, tensors: Mapping[str, Tensor]) -> str:
+    return next((name for name in (block.name, *block.aliases) if name in tensors), block.name)

@@ -22,10 +22,16 @@ _NORMS = (
     nn.modules.instancenorm._InstanceNorm,
 )
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
+# How many weights of equal size recurrent layers hold in one tensor.
+_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
 
 
-def private_copy(model: nn.Module) -> nn.Module:
+def private_copy(model: nn.Module, *, batchnorm_too: bool = True) -> nn.Module:
     """A deep copy that shares nothing with the user's model; gradients are dropped.
+
+    Args:
+        model: the user's.
+        batchnorm_too: whether batch norm in training mode is refused as well.
 
     Raises:
         ModelError: for something that is no module, cannot be copied, or is random while in training mode.
@@ -34,7 +40,7 @@ def private_copy(model: nn.Module) -> nn.Module:
         raise ModelError(
             f"got a model of type {type(model).__name__}; expected a torch.nn.Module (an instance, not a class)."
         )
-    refuse_training_mode(model)
+    refuse_training_mode(model, batchnorm_too=batchnorm_too)
     try:
         mine = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -47,8 +53,12 @@ def private_copy(model: nn.Module) -> nn.Module:
     return mine
 
 
-def refuse_training_mode(model: nn.Module) -> None:
+def refuse_training_mode(model: nn.Module, *, batchnorm_too: bool = True) -> None:
     """Refuse layers that are random or depend on the batch as long as they are in training mode.
+
+    Args:
+        model: the user's.
+        batchnorm_too: whether batch norm is among them.
 
     Raises:
         ModelError: naming the layers.
@@ -58,7 +68,7 @@ def refuse_training_mode(model: nn.Module) -> None:
         random = (
             (isinstance(module, _DROPOUTS) and getattr(module, "p", 1.0) > 0)
             or (isinstance(module, nn.MultiheadAttention | nn.RNNBase) and module.dropout > 0)
-            or isinstance(module, nn.modules.batchnorm._BatchNorm)
+            or (batchnorm_too and isinstance(module, nn.modules.batchnorm._BatchNorm))
         )
         if module.training and random:
             found.append(f"{name or 'the model'} ({type(module).__name__})")
@@ -85,19 +95,19 @@ def layout_of(model: nn.Module) -> Layout:
         for prefix, module in model.named_modules(remove_duplicate=False)
         for name, _ in module.named_parameters(recurse=False)
     }
-    blocks, offset, kinds, devices = [], 0, set(), set()
+    parents = dict(model.named_modules(remove_duplicate=False))
+    blocks, frozen, offset, kinds, devices = [], [], 0, set(), set()
     for name, parameter in model.named_parameters():
+        owner = owners[name]
+        kind = _kind(name, owner, parameter, parents)
+        shape, aliases = tuple(parameter.shape), tuple(names[id(parameter)][1:])
+        groups = getattr(_weighed(name, owner, parents), "groups", 1) if kind.startswith("conv") else 1
+        parts = _parts(name, owner, parameter) if kind == "fused" else 1
         if not parameter.requires_grad:
+            frozen.append(Block(name, shape, kind, -1, aliases, groups, parts))
             continue
-        block = Block(
-            name,
-            tuple(parameter.shape),
-            _kind(owners[name], parameter),
-            offset,
-            tuple(names[id(parameter)][1:]),
-        )
-        blocks.append(block)
-        offset += block.size
+        blocks.append(Block(name, shape, kind, offset, aliases, groups, parts))
+        offset += blocks[-1].size
         kinds.add(parameter.dtype)
         devices.add(parameter.device)
     if not blocks:
@@ -110,7 +120,7 @@ def layout_of(model: nn.Module) -> Layout:
             f"the trainable parameters are {sorted(map(str, kinds))} on {sorted(map(str, devices))}; expected one "
             "floating-point type on one device. Convert with model.to(dtype=…, device=…)."
         )
-    return Layout(tuple(blocks))
+    return Layout(tuple(blocks), frozen=tuple(frozen))
 
 
 def digest(model: nn.Module) -> str:
@@ -129,10 +139,15 @@ def bind(model: nn.Module, layout: Layout, theta: Tensor) -> Tensor:
     Writing θ into the vector is then all it takes to move the model: one fused copy, no state dict.
     """
     flat = theta.clone()
-    parameters: dict[str, Any] = dict(model.named_parameters())
-    for block in layout.blocks:
-        parameters[block.name].data = flat[block.span].view(block.shape)
+    attach(model, layout, flat)
     return flat
+
+
+def attach(model: nn.Module, layout: Layout, flat: Tensor) -> None:
+    """Make parameters, and running statistics where the layout has any, views into a flat vector there is already."""
+    tensors: dict[str, Any] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for block in layout.blocks:
+        tensors[block.name].data = flat[block.span].view(block.shape)
 
 
 def batch_size(model: nn.Module, device: torch.device) -> int | None:
@@ -146,17 +161,51 @@ def batch_size(model: nn.Module, device: torch.device) -> int | None:
     return None
 
 
-def _kind(owner: nn.Module, parameter: Tensor) -> str:
-    if isinstance(owner, _NORMS):
+def _kind(name: str, owner: nn.Module, parameter: Tensor, parents: dict[str, nn.Module]) -> str:
+    if isinstance(owner, _NORMS) or _is_gain_of_weight_norm(name, owner):
         return "norm"
-    if parameter.ndim <= 1:
-        return "bias"
-    if isinstance(owner, nn.Linear):
+    if parameter.ndim == 0:
+        return "scalar"
+    if parameter.ndim == 1:
+        return "bias" if "bias" in name.rpartition(".")[2] else "gain"
+    weighed = _weighed(name, owner, parents)
+    if _parts(name, owner, parameter) > 1:
+        return "fused"
+    if isinstance(weighed, nn.Linear | nn.RNNBase | nn.RNNCellBase):
         return "linear"
-    if isinstance(owner, _CONVOLUTIONS):
+    if any(kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers") for kind in type(weighed).__mro__):
+        return "linear-transposed"
+    if isinstance(weighed, _CONVOLUTIONS):
         return "conv"
-    if isinstance(owner, _TRANSPOSED):
+    if isinstance(weighed, _TRANSPOSED):
         return "conv-transpose"
-    if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
+    if isinstance(weighed, nn.Embedding | nn.EmbeddingBag):
         return "embedding"
-    return "other"
+    if isinstance(weighed, nn.MultiheadAttention) and parameter.ndim == 2:
+        return "linear"
+    return "token" if parameter.ndim > 2 and parameter.shape[0] == 1 else "other"
+
+
+def _weighed(name: str, owner: nn.Module, parents: dict[str, nn.Module]) -> nn.Module:
+    """The layer that a parameter is a weight of: of a parametrized one, the layer and not the parametrization."""
+    if isinstance(owner, nn.utils.parametrize.ParametrizationList):
+        return parents[name.rpartition(".parametrizations.")[0] if ".parametrizations." in name else ""]
+    return owner
+
+
+def _is_gain_of_weight_norm(name: str, owner: nn.Module) -> bool:
+    """Weight norm splits a weight into gain (``original0``) and direction (``original1``)."""
+    if not isinstance(owner, nn.utils.parametrize.ParametrizationList) or not name.endswith("original0"):
+        return False
+    return any(type(part).__name__ == "_WeightNorm" for part in owner)
+
+
+def _parts(name: str, owner: nn.Module, parameter: Tensor) -> int:
+    if parameter.ndim != 2:
+        return 1
+    last = name.rpartition(".")[2]
+    if isinstance(owner, nn.MultiheadAttention):
+        return 3 if last == "in_proj_weight" else 1
+    if isinstance(owner, nn.RNNBase | nn.RNNCellBase) and last.startswith(("weight_ih", "weight_hh")):
+        return next((parts for kind, parts in _GATES.items() if isinstance(owner, kind)), 1)
+    return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas._errors import DataError, InputError, LossError, ModelError
-from lossatlas.surface import _chain, _data, _loss, _model
-from lossatlas.surface._checkpoint import read_checkpoint
+from lossatlas.surface import _batchnorm, _chain, _data, _loss, _model, _points
+from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
+from lossatlas.surface._points import PointLike
 from lossatlas.surface._products import HessianProducts
 from lossatlas.surface._surface import Reading, Sample, Surface
 from lossatlas.surface._threads import side_by_side, workers
@@ -40,15 +40,26 @@ class NetworkSurface(Surface):
         data: tensors (X, y), a dictionary of tensors, a `Dataset` or a `DataLoader`.
         batch_size: examples per forward pass for tensors and datasets; chosen by size if None.
         name: for tables and pictures; the model's class by default.
+        batchnorm: where the running statistics of batch norm come from at other θ than the model's own. ``frozen``:
+            they stay the model's. ``interpolate``: they move with the weights on lines and planes between models and
+            are frozen elsewhere. ``recompute``: at every θ they are measured anew, as the mean over all batches
+            weighted by size, and L is taken with those; a value then reads the data twice. ``batch``: each batch is
+            normalized by its own, as in training; batches are fixed, so this is still one function of θ.
 
     Attributes:
         theta: the model's own point, shape (N,).
         loss_at_theta: L there, from the pass that checked the model.
+        batchnorm: the mode.
+        notes: what a reader of its pictures must know of batch norm, in sentences.
 
     Raises:
         ModelError: if the loss is not a fixed function of θ, or there is nothing to vary.
         DataError: if the data do not fit the model.
         LossError: if the loss is not one finite number at θ.
+
+    Source:
+        Modes: Li et al. 2018 (frozen, and states interpolated); Garipov et al. 2018 and Izmailov et al. 2018, section
+        3.2 (recomputed).
 
     Example:
         >>> import torch, lossatlas as la
@@ -66,25 +77,80 @@ class NetworkSurface(Surface):
         *,
         batch_size: int | None = None,
         name: str | None = None,
+        batchnorm: str = "frozen",
     ) -> None:
-        self._model = _model.private_copy(model)
-        self.layout = _model.layout_of(self._model)
+        own_batches = batchnorm in ("recompute", "batch")
+        mine = _model.private_copy(model, batchnorm_too=not own_batches)
+        self.layout = _model.layout_of(mine)
         self._loss = _loss.resolve(loss)
         self.name = name or f"{type(model).__name__} with {self._loss.name}"
-        parameters = dict(self._model.named_parameters())
-        self.theta = self.layout.join(parameters)
+        self.theta = self.start = self.layout.join(dict(mine.named_parameters()))
         self.dtype, self.device = self.theta.dtype, self.theta.device
-        self._digest = _model.digest(self._model)
-        self._copies = [(self._model, _model.bind(self._model, self.layout, self.theta))]
+        self._digest = _model.digest(mine)
+        self._names = {n for n, _ in mine.named_parameters(remove_duplicate=False)}
+        self._names |= {n for n, _ in mine.named_buffers(remove_duplicate=False)} | {*mine.state_dict()}
         if batch_size is None:
-            batch_size = _model.batch_size(self._model, self.device)
+            batch_size = _model.batch_size(mine, self.device)
         self._batches = _data.load(data, self.device, batch_size)
-        self.examples = sum(batch.size for batch in self._batches)
-        self.start = self.theta
+        self._size = sum(batch.size for batch in self._batches)
+        # Whether θ holds the running statistics as coordinates of their own: only within `along`.
+        self._free = False
+        self._adopt(mine, batchnorm)
+
+    def _adopt(self, model: nn.Module, batchnorm: str) -> None:
+        """Take a private model in a mode of batch norm, and check that it gives one loss."""
+        needed = batchnorm in ("recompute", "batch") and _batchnorm.tracked(model)
+        stored = copy.deepcopy(model).eval() if needed else None
+        self._model, self.batchnorm = model, batchnorm
+        self._statistics = _batchnorm.Statistics(model, batchnorm, self.layout)
+        own = self._statistics.own
+        whole = self.theta if own is None else torch.cat([self.theta, own])
+        self._copies = [(model, _model.bind(model, self._statistics.layout, whole))]
+        self.examples = self._size * (2 if self._statistics.recomputes else 1)
+        self._open()
+        self.loss_at_theta = self._check()
+        sizes, before = [batch.size for batch in self._batches], None
+        if stored is not None:
+            with _data.untouched_randomness(self.device), torch.no_grad():
+                before = sum(float(self._forward(b, stored)[0]) * b.size for b in self._batches) / self._size
+        self.notes = self._statistics.notes(sizes, self.loss_at_theta, before)
+
+    def _open(self) -> None:
+        """What evaluates this surface, and remembers how it does that best."""
+        self._completion = Completion(self._statistics, self.layout, self._batches, self._keywords, free=self._free)
         self._value_tile = Tile(self._loop_values, self._vmap_values)
         self._gradient_tile = Tile(self._loop_gradients, self._vmap_gradients)
         self._products = HessianProducts(self._named_loss, self.layout, self._batches)
-        self.loss_at_theta = self._check()
+        if self._statistics.recomputes:
+            # Every loss depends on all data through the statistics: one graph over all of them.
+            everything = Batch((), {}, None, self._size)
+            self._products = HessianProducts(self._settled_loss, self.layout, (everything,))
+
+    def with_batchnorm(self, mode: str) -> NetworkSurface:
+        """The same model, loss and data with the statistics of batch norm in another mode.
+
+        Args:
+            mode: ``frozen``, ``interpolate``, ``recompute`` or ``batch``.
+        """
+        if mode == self.batchnorm:
+            return self
+        twin, model = copy.copy(self), copy.deepcopy(self._model)
+        self._statistics.restore(model)
+        _model.bind(model, self.layout, self.theta)
+        twin._adopt(model, mode)
+        return twin
+
+    def along(self, frame: Frame) -> tuple[NetworkSurface, Frame]:
+        """Where running statistics move with the weights: the surface over both, and the frame in it."""
+        moving = self.batchnorm == "interpolate" and self._statistics.moves and not self._free
+        if frame.statistics is None or not moving:
+            return self, frame
+        rows = frame.statistics.to(self.device, self.dtype)
+        twin = copy.copy(self)
+        twin.layout, twin._free = self._statistics.layout, True
+        twin.theta = twin.start = torch.cat([self.theta, rows[0]])
+        twin._open()
+        return twin, Frame(torch.cat([frame.origin, rows[0]]), torch.cat([frame.directions, rows[1:]], 1))
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N), and ``accuracy`` where the loss is a classification loss."""
@@ -136,7 +202,7 @@ class NetworkSurface(Surface):
         with _data.untouched_randomness(self.device):
             return self._products(theta, vectors)
 
-    def vector(self, given: Tensor | Mapping[str, Tensor] | nn.Module | str | Path) -> Tensor:
+    def vector(self, given: PointLike) -> Tensor:
         """A point of this surface from what describes one.
 
         Args:
@@ -145,18 +211,34 @@ class NetworkSurface(Surface):
 
         Returns:
             θ of shape (N,), in the surface's dtype and on its device.
+
+        Raises:
+            CheckpointError: naming the keys that are missing, unexpected or of another shape.
+            InputError: for a vector of another length.
         """
-        if isinstance(given, str | Path):
-            given = read_checkpoint(given)
-        if isinstance(given, nn.Module):
-            given = dict(given.named_parameters())
-        if isinstance(given, Mapping):
-            given = self.layout.join(given)
-        if given.shape != (self.dimension,):
-            raise InputError(
-                f"got a vector of shape {tuple(given.shape)}; expected ({self.dimension},), one entry per parameter."
-            )
-        return given.detach().to(self.device, self.dtype)
+        theta = _points.point_of(given, self.layout, self._names, self.name)
+        return theta.to(self.device, self.dtype)
+
+    def statistics(self, given: PointLike) -> Tensor | None:
+        """The running statistics (S,) of what describes a point; None where they are not coordinates, or it has none.
+
+        Args:
+            given: a state dict, a module or a checkpoint file, as in `vector`.
+        """
+        found = self._statistics.of(_points.tensors_of(given))
+        return None if found is None else found.to(self.device, self.dtype)
+
+    def departures(self, given: PointLike) -> tuple[str, ...]:
+        """Names of constants, frozen parameters and buffers, for which what describes a point holds other values.
+
+        Its own loss is then not the one of this surface at its parameters.
+
+        Args:
+            given: a state dict, a module or a checkpoint file, as in `vector`.
+        """
+        ours = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        moved = {block.name for block in self._statistics.layout.blocks}
+        return _points.differing(_points.tensors_of(given), {n: v for n, v in ours.items() if n not in moved})
 
     def fingerprint(self) -> dict[str, Any]:
         """Digests of model and data, and how the loss is taken."""
@@ -165,8 +247,9 @@ class NetworkSurface(Surface):
             "model": self._digest,
             "loss": self._loss.name,
             "data": _data.digest(self._batches),
-            "examples": self.examples,
+            "examples": self._size,
             "batches": len(self._batches),
+            **self._statistics.record([batch.size for batch in self._batches]),
             "device": str(self.device),
             "many_points_per_forward": self._value_tile.choice,
         }
@@ -212,10 +295,22 @@ class NetworkSurface(Surface):
                     f"the model {self.name!r} is not deterministic: {reason}; expected the same loss for the same "
                     "parameters. Call model.eval(), and remove random or batch-dependent parts from its forward."
                 )
-            total = float(self._loop_values(self.theta[None])[0][0])
+            total = self._own_loss()
         if total != total:
             raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
         return total
+
+    def _own_loss(self) -> float:
+        try:
+            return float(self._loop_values(self.theta[None])[0][0])
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise DataError(
+                f"batch norm cannot normalize a batch by itself that holds one value per channel, and the batches hold "
+                f"{sorted({batch.size for batch in self._batches})} examples; expected at least two in each for "
+                f"batchnorm={self.batchnorm!r}. Choose a batch_size that leaves no single example over."
+            ) from error
 
     @property
     def _accurate(self) -> bool:
@@ -249,41 +344,51 @@ class NetworkSurface(Surface):
             return {**batch.keywords, "labels": batch.target}
         return batch.keywords
 
-    def _one_loss(self, theta: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        output = functional_call(self._model, self.layout.split(theta), batch.inputs, self._keywords(batch))
-        return self._measure(output, batch)
+    def _one_loss(self, whole: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        tensors = self._completion.split(whole)
+        return self._measure(functional_call(self._model, tensors, batch.inputs, self._keywords(batch)), batch)
 
     def _named_loss(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        output = functional_call(self._model, dict(tensors), batch.inputs, self._keywords(batch))
-        return self._measure(output, batch)[0]
+        whole = self._completion.constant(torch.cat([part.reshape(-1) for part in tensors.values()]))
+        return self._one_loss(whole, batch)[0]
+
+    def _settled_loss(self, tensors: Mapping[str, Tensor], _: Batch) -> Tensor:
+        whole = self._completion.one(torch.cat([part.reshape(-1) for part in tensors.values()]))
+        return torch.stack([self._one_loss(whole, b)[0] * (b.size / self._size) for b in self._batches]).sum()
 
     def _loop_values(self, points: Tensor) -> tuple[Tensor, Tensor]:
         threads = workers(len(points)) if self.device.type == "cpu" else 1
-        while len(self._copies) < threads:
-            model = copy.deepcopy(self._model)
-            self._copies.append((model, _model.bind(model, self.layout, self.theta)))
+        self._ready(threads)
         rows = torch.cat(side_by_side(self._worker_values, points.tensor_split(threads)), 1)
         return rows[0], rows[1]
 
+    def _ready(self, threads: int) -> None:
+        whole = self._statistics.layout
+        while len(self._copies) < threads:
+            model = copy.deepcopy(self._model)
+            self._copies.append((model, _model.bind(model, whole, self._copies[0][1])))
+        self._completion.ready(self._copies)
+
     def _worker_values(self, worker: int, points: Tensor) -> Tensor:
-        model, flat = self._copies[worker]
         rows = torch.zeros((2, len(points)), dtype=torch.float64, device=self.device)
         for b, theta in enumerate(points):
-            flat.copy_(theta)
+            model, flat = self._copies[worker]
+            self._completion.settle(worker, flat, theta)
             for batch in self._batches:
                 loss, hits = self._forward(batch, model)
                 rows[0, b] += loss.double() * batch.size
                 rows[1, b] += hits.double() * batch.size
-        rows /= self.examples
+        rows /= self._size
         return rows
 
     def _vmap_values(self, points: Tensor) -> tuple[Tensor, Tensor]:
         rows = torch.zeros((2, len(points)), dtype=torch.float64, device=self.device)
+        wholes = self._completion.many(points)
         for batch in self._batches:
-            loss, hits = vmap(lambda theta, batch=batch: self._one_loss(theta, batch))(points)
+            loss, hits = vmap(lambda theta, batch=batch: self._one_loss(theta, batch))(wholes)
             rows[0] += loss.double() * batch.size
             rows[1] += hits.double() * batch.size
-        rows /= self.examples
+        rows /= self._size
         return rows[0], rows[1]
 
     def _loop_gradients(self, points: Tensor, batches: tuple[Batch, ...] | None = None) -> tuple[Tensor, Tensor]:
@@ -292,32 +397,40 @@ class NetworkSurface(Surface):
         values = torch.zeros(len(points), dtype=torch.float64, device=self.device)
         gradients = torch.zeros(points.shape, dtype=torch.float64, device=self.device)
         for b, point in enumerate(points):
-            theta = point.detach().requires_grad_()
+            with torch.no_grad():
+                whole = self._completion.one(point)
+            whole = whole.detach().requires_grad_()
+            slope = torch.zeros(whole.shape, dtype=torch.float64, device=self.device)
             for batch in batches:
-                loss = self._one_loss(theta, batch)[0]
-                (gradient,) = torch.autograd.grad(loss, theta)
+                loss = self._one_loss(whole, batch)[0]
+                (gradient,) = torch.autograd.grad(loss, whole)
                 values[b] += loss.detach().double() * batch.size
-                gradients[b] += gradient.double() * batch.size
+                slope += gradient.double() * batch.size
+            gradients[b] = self._completion.back(point, slope)
         return values / examples, (gradients / examples).to(self.dtype)
 
     def _vmap_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         values = torch.zeros(len(points), dtype=torch.float64, device=self.device)
-        gradients = torch.zeros(points.shape, dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            wholes = self._completion.many(points)
+        slopes = torch.zeros(wholes.shape, dtype=torch.float64, device=self.device)
         for batch in self._batches:
             both = vmap(grad_and_value(lambda theta, batch=batch: self._one_loss(theta, batch)[0]))
-            gradient, loss = both(points)
+            gradient, loss = both(wholes)
             values += loss.detach().double() * batch.size
-            gradients += gradient.double() * batch.size
-        return values / self.examples, (gradients / self.examples).to(self.dtype)
+            slopes += gradient.double() * batch.size
+        gradients = self._completion.back_many(points, slopes)
+        return values / self._size, (gradients / self._size).to(self.dtype)
 
     def _draw(self, size: int, seed: int) -> tuple[Batch, ...]:
-        if not 1 <= size <= self.examples:
-            raise InputError(f"got a mini-batch of {size} of {self.examples} examples; expected 1 to {self.examples}.")
-        chosen = torch.randperm(self.examples, generator=torch.Generator().manual_seed(seed))[:size].sort().values
+        if not 1 <= size <= self._size:
+            raise InputError(f"got a mini-batch of {size} of {self._size} examples; expected 1 to {self._size}.")
+        chosen = torch.randperm(self._size, generator=torch.Generator().manual_seed(seed))[:size].sort().values
         parts, begin = [], 0
         for batch in self._batches:
             inside = chosen[(chosen >= begin) & (chosen < begin + batch.size)] - begin
             if len(inside):
                 parts.append(batch.rows(inside.to(self.device)))
             begin += batch.size
-        return tuple(parts)
+        # Normalized by itself, a mini-batch is one batch, wherever its examples come from.
+        return (_data.join(parts),) if self.batchnorm == "batch" and self._statistics.layers else tuple(parts)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.surface._frame import Frame
+from lossatlas.surface._frame import Frame, inner
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._surface import Reading, Sample, Surface
 
@@ -25,13 +25,16 @@ class Slice(Surface):
 
     def __init__(self, base: Surface, frame: Frame) -> None:
         self.base = base
-        self.frame = Frame(frame.origin.to(base.device, base.dtype), frame.directions.to(base.device, base.dtype))
+        origin, directions = (part.to(base.device, base.dtype) for part in (frame.origin, frame.directions))
+        self.frame = Frame(origin, directions, frame.statistics)
+        self._under, self._lifted = base.along(self.frame)
         self.layout = Layout.vector(frame.dimension)
         self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
         self.device = base.device
         self.examples = base.examples
-        self._reader = base.reader(self.frame)
+        self.notes = base.notes
+        self._reader = self._under.reader(self._lifted)
 
     def read(self, points: Tensor) -> Reading:
         """Losses and channels of the base surface at coordinates (B, k)."""
@@ -39,14 +42,14 @@ class Slice(Surface):
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, k) by the chain rule."""
-        values, gradients = self.base.gradients(self.frame.points(self._check(points)), sample)
-        return values, gradients.double() @ self.frame.directions.double().T
+        values, gradients = self._under.gradients(self._lifted.points(self._check(points)), sample)
+        return values, inner(gradients, self._lifted.directions)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """D H Dᵀ times each of K vectors (K, k)."""
-        lifted = vectors.to(self.frame.directions.dtype) @ self.frame.directions
-        full = self.base.products(self.frame.points(point[None])[0], lifted)
-        return full.double() @ self.frame.directions.double().T
+        directions = self._lifted.directions
+        full = self._under.products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
+        return inner(full, directions)
 
     def _check(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:

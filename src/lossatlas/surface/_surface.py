@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from lossatlas._errors import PlaneError
 from lossatlas.surface._layout import Layout
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Surface(abc.ABC):
         device: where θ is expected.
         examples: examples read for one full value; 0 where there are no data behind the surface.
         gradients_known: whether the surface can answer `gradients`.
+        notes: what a reader of its pictures must know, in sentences.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Surface(abc.ABC):
     device: torch.device = torch.device("cpu")
     examples: int = 0
     gradients_known: ClassVar[bool] = True
+    notes: tuple[str, ...] = ()
 
     @property
     def dimension(self) -> int:
@@ -113,6 +116,18 @@ class Surface(abc.ABC):
         """How to read this surface at coordinates (B, k) on a frame; a surface may know a faster way than `read`."""
         return lambda coords: self.read(frame.points(coords))
 
+    def cheaper(self, examples: int | None = None) -> Surface | None:
+        """A surface close to this one that costs a small part of it, or None where there is none; never exact.
+
+        Args:
+            examples: how many examples it is to read; chosen by the surface if None.
+        """
+        return None
+
+    def along(self, frame: Frame) -> tuple[Surface, Frame]:
+        """What is really read along a frame: another surface where more than θ moves with the coordinates."""
+        return self, frame
+
     def values(self, points: Tensor) -> Tensor:
         """Losses at points of shape (B, N), shape (B,), float64."""
         return self.read(points).values
@@ -129,7 +144,18 @@ class Surface(abc.ABC):
 
         Returns:
             A `Slice` s with s(c) = L(origin + c₁d₁ + c₂d₂), its gradients by the chain rule.
+
+        Raises:
+            PlaneError: if the frame was made on another architecture; its keys are named where they are known.
         """
         from lossatlas.surface._slice import Slice
 
-        return Slice(self, framed.frame)
+        frame, layout = framed.frame, getattr(framed, "layout", None)
+        differs = layout.difference(self.layout) if isinstance(layout, Layout) else ""
+        if differs or frame.origin.numel() != self.dimension:
+            raise PlaneError(
+                f"got a frame in {frame.origin.numel()} dimensions on {self.name} with {self.dimension}"
+                + (f"; the frame's parameters (first) and the surface's (second) differ: {differs}" if differs else "")
+                + ". Expected one made on this architecture; make it anew on this surface."
+            )
+        return Slice(self, frame)
