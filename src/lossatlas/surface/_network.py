@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import torch
@@ -11,17 +12,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas._errors import DataError, InputError, LossError, ModelError
-from lossatlas.surface import _batchnorm, _chain, _data, _loss, _model, _points
+from lossatlas.surface import _batchnorm, _chain, _data, _fold, _loss, _model, _points
 from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._products import HessianProducts
+from lossatlas.surface._subset import subset
 from lossatlas.surface._surface import Reading, Sample, Surface
 from lossatlas.surface._threads import side_by_side, workers
 from lossatlas.surface._tile import Tile
 
 THETA_BYTES = 2**28
+# A cheap field reads one of so many examples, but not fewer than so many in all.
+CHEAP, CHEAP_LEAST = 8, 32
 
 
 @final
@@ -95,6 +99,8 @@ class NetworkSurface(Surface):
         self._size = sum(batch.size for batch in self._batches)
         # Whether θ holds the running statistics as coordinates of their own: only within `along`.
         self._free = False
+        # The type that forward passes are computed in, where it is not the model's own.
+        self._cast: torch.dtype | None = None
         self._adopt(mine, batchnorm)
 
     def _adopt(self, model: nn.Module, batchnorm: str) -> None:
@@ -138,6 +144,36 @@ class NetworkSurface(Surface):
         self._statistics.restore(model)
         _model.bind(model, self.layout, self.theta)
         twin._adopt(model, mode)
+        return twin
+
+    def cheaper(self, examples: int | None = None) -> NetworkSurface | None:
+        """The same surface over a fixed subset of the examples; None where that would save little or mean another L.
+
+        The same examples are read at every θ (common random numbers). Batch norm with frozen statistics is folded into
+        the convolutions, and a GPU that computes in bfloat16 does; none of it is exact, so what is made of it is to be
+        held against this surface.
+
+        Args:
+            examples: how many to read; an eighth of all by default.
+
+        Raises:
+            InputError: for more examples than there are.
+        """
+        kept = self._size // CHEAP if examples is None else examples
+        if not 1 <= kept <= self._size and examples is not None:
+            raise InputError(f"got a subset of {kept} of {self._size} examples; expected 1 to {self._size}.")
+        if (examples is None and kept < CHEAP_LEAST) or self.batchnorm in ("recompute", "batch"):
+            return None
+        twin = copy.copy(self)
+        twin.name = f"{self.name}, {kept} of {self._size} examples"
+        twin._batches = subset(self._batches, kept, seed=0)
+        twin._size = twin.examples = kept
+        model = _fold.folded(self._model) if self.batchnorm == "frozen" else None
+        if model is not None:
+            twin._model, twin._copies = model, [(model, _model.bind(model, self.layout, self.theta))]
+        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
+            twin._cast = torch.bfloat16
+        twin._open()
         return twin
 
     def along(self, frame: Frame) -> tuple[NetworkSurface, Frame]:
@@ -337,7 +373,11 @@ class NetworkSurface(Surface):
         return loss.reshape(()), hits
 
     def _forward(self, batch: Batch, model: nn.Module) -> tuple[Tensor, Tensor]:
-        return self._measure(model(*batch.inputs, **self._keywords(batch)), batch)
+        with self._precision():
+            return self._measure(model(*batch.inputs, **self._keywords(batch)), batch)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._cast is None else torch.autocast(self.device.type, dtype=self._cast)
 
     def _keywords(self, batch: Batch) -> dict[str, Any]:
         if self._loss.name == "model" and batch.target is not None:
@@ -346,7 +386,8 @@ class NetworkSurface(Surface):
 
     def _one_loss(self, whole: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         tensors = self._completion.split(whole)
-        return self._measure(functional_call(self._model, tensors, batch.inputs, self._keywords(batch)), batch)
+        with self._precision():
+            return self._measure(functional_call(self._model, tensors, batch.inputs, self._keywords(batch)), batch)
 
     def _named_loss(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
         whole = self._completion.constant(torch.cat([part.reshape(-1) for part in tensors.values()]))
