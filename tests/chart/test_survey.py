@@ -133,7 +133,7 @@ def test_the_span_is_found_where_the_loss_has_grown():
     chart = la.chart(surface, PLANE, span="auto", growth=10.0, points=9, progress=False)
     # 0.5 + 2 x² = 5 at x = 1.5, 0.5 + y²/8 = 5 at y = 6; found within one of eight steps of a doubling.
     assert 1.5 <= chart.alpha[-1] <= 1.5 * 2**0.25 + 0.05 and 6.0 <= chart.beta[-1] <= 6.0 * 2**0.25 + 0.1
-    with pytest.raises(la.InputError, match="never|no place"):
+    with pytest.raises(la.InputError, match="no place"):
         la.chart(Formula(lambda x, y: np.ones_like(x)), PLANE, span="auto", progress=False)
     with pytest.raises(la.InputError, match="positive"):
         la.chart(Formula(lambda x, y: x - 1), PLANE, span="auto", progress=False)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from lossatlas._errors import InputError
+from lossatlas.chart._asks import Ask, Survey
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._grid import Grid, Span, grid
 from lossatlas.chart._pace import Pace
@@ -22,7 +23,7 @@ from lossatlas.chart._plane import Line, Plane
 from lossatlas.chart._progress import Progress
 from lossatlas.chart._range import GROWTH, auto_range
 from lossatlas.chart._sampler import full_grid
-from lossatlas.chart._survey import Ask, Survey, Surveyor
+from lossatlas.chart._survey import Surveyor
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
 from lossatlas.surface import Frame, Surface
 

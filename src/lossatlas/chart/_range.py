@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart._survey import Ask
+from lossatlas.chart._asks import Ask
 from lossatlas.probe import Answer, Values
 
 GROWTH = 10.0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from lossatlas.chart._asks import Ask, Asker, Survey
 from lossatlas.chart._certificate import Certificate, breadth
 from lossatlas.chart._grid import Grid
-from lossatlas.chart._survey import Ask, Asker, Survey
 from lossatlas.probe import Values
 
 

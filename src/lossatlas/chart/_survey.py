@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, final
+from dataclasses import replace
+from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lossatlas._errors import LossError
-from lossatlas.chart._certificate import Certificate, breadth, certify
+from lossatlas.chart._asks import Ask, Asker, Survey
+from lossatlas.chart._certificate import Certificate, breadth
 from lossatlas.chart._dyadic import Dyadic, Filled
 from lossatlas.chart._grid import Grid
+from lossatlas.chart._held import HeldOut
+from lossatlas.chart._layer import LINEAR, LOG, Layer, Look, Scale, log, same
 from lossatlas.probe import Answer, Values
 
 Array = NDArray[np.float64]
@@ -28,115 +31,8 @@ START = 3  # 9 nodes per axis of the fine field …
 ANCHORS = 2  # … and 5 of the exact one where the fine field is the cheap one
 # A cubic spline's error falls 16-fold when the spacing is halved, on a smooth field; kinks make it fall less.
 DECAY = 8.0
-# Half of the held-out cells are drawn where errors are expected, with chances that follow this power of them.
-FOCUS = 1.5
+BATCHES = 4  # of held-out cells at most
 GENEROUS = 0.5  # a sampler that needs more than this share of the full grid gives way to it
-
-
-class Ask(NamedTuple):
-    """A query and the field it goes to: ``exact`` or ``cheap``."""
-
-    to: str
-    query: Values
-
-
-Asker = Generator[Ask, Answer, "Survey"]
-
-
-@final
-@dataclass(eq=False)
-class Survey:
-    """What a sampler brought back.
-
-    Attributes:
-        loss: (ny, nx), or (1, nx) on a line.
-        extras: further channels of that shape.
-        exactly: (ny, nx), which cells hold the surface's own answer.
-        certificate: how far the others may be off.
-        samples: (n, k) coordinates asked of the exact field.
-        cheaply: (n, k) coordinates asked of the cheap field.
-        sampler: what was done, in words.
-    """
-
-    loss: Array
-    extras: dict[str, Array]
-    exactly: Mask
-    certificate: Certificate
-    samples: Array
-    cheaply: Array
-    sampler: str
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What is interpolated: the loss itself, or its logarithm where all losses are positive."""
-
-    name: str
-    forward: Callable[[Array], Array]
-    back: Callable[[Array], Array]
-
-
-def _log(values: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(values)
-
-
-def _exp(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return np.exp(values)
-
-
-def _same(values: Array) -> Array:
-    return values
-
-
-LINEAR = Scale("linear", _same, _same)
-LOG = Scale("logarithmic", _log, _exp)
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """The field as it stands.
-
-    Attributes:
-        scale: what is interpolated.
-        fine: the fill of the fine layer on that scale.
-        apart: the fill of exact less cheap, where there are two layers.
-        loss: (ny, nx), the chart's cells.
-    """
-
-    scale: Scale
-    fine: Filled
-    apart: Filled | None
-    loss: Array
-
-    def of(self, fine: bool) -> Filled:
-        """The fill that a layer's nodes resolve: the field itself, or the difference."""
-        return self.fine if fine or self.apart is None else self.apart
-
-
-@final
-@dataclass(eq=False)
-class Layer:
-    """One field's nodes, with a dyadic tree per channel.
-
-    Attributes:
-        to: ``exact`` or ``cheap``.
-        tree: the losses, and the cells they were split by.
-        extras: the other channels at the same nodes.
-    """
-
-    to: str
-    tree: Dyadic
-    extras: dict[str, Dyadic] = field(default_factory=dict)
-
-    def tell(self, level: int, nodes: NDArray[np.int64], channels: dict[str, Array]) -> None:
-        """Keep what was answered at nodes of a level."""
-        self.tree.tell(level, nodes, channels["loss"])
-        for name, values in channels.items():
-            if name != "loss":
-                tree = self.extras.setdefault(name, Dyadic(self.tree.dimension, self.tree.finest))
-                tree.tell(level, nodes, values)
 
 
 Wanted = tuple[Layer, list[tuple[int, NDArray[np.int64]]]]
@@ -169,14 +65,13 @@ class Surveyor:
         seed: int,
         noise: float,
     ) -> None:
-        self.grid, self.tolerance, self.probes, self.seed, self.noise = grid, tolerance, probes, seed, noise
+        self.grid, self.tolerance, self.noise = grid, tolerance, noise
+        self.held = HeldOut(grid, probes, seed)
         self.chunk, self.planned = chunk, planned
         self.exact = Layer("exact", Dyadic(grid.dimension, grid.finest))
         self.cheap = None if price is None else Layer("cheap", Dyadic(grid.dimension, grid.finest))
         self.price = price or 1.0
         self.asked = {"exact": 0, "cheap": 0}
-        self.held: Array = np.zeros((0, grid.dimension))
-        self.truth: dict[str, Array] = {}
 
     @property
     def fine(self) -> Layer:
@@ -197,12 +92,14 @@ class Surveyor:
             yield from self._ask(self.exact, self.exact.tree.whole(ANCHORS))
         self._refuse_nothing()
         look = self._look()
-        cells, chances = self._draw(look)
-        yield from self._probe(cells)
+        yield from self._hold_out(look)
         while True:
-            certificate = self._certify(look, cells, chances)
+            certificate = self.held.certificate(look.loss, self.tolerance)
             if certificate.reached:
-                return self._finish(look, certificate, cells, chances)
+                return self._finish(look, certificate)
+            if self._doubtful(look, certificate):
+                yield from self._hold_out(look)
+                continue
             wanted = self._refine(look, certificate)
             more = sum(len(nodes) * (1.0 if layer is self.exact else self.price) for layer, nodes in _flat(wanted))
             if not wanted or self.cost + more > GENEROUS * self.grid.cells:
@@ -223,7 +120,7 @@ class Surveyor:
     def _plan(self) -> float:
         """Announce what the first round will ask; what it costs in exact values."""
         nodes, anchors = ((2**level + 1) ** self.grid.dimension for level in (START, ANCHORS))
-        exact = self.probes + (nodes if self.cheap is None else anchors)
+        exact = self.held.size + (nodes if self.cheap is None else anchors)
         cheap = 0 if self.cheap is None else nodes
         self.planned(exact, cheap)
         return float(exact + self.price * cheap)
@@ -245,25 +142,18 @@ class Surveyor:
                 parts.setdefault(name, []).append(channel.cpu().numpy())
         return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def _draw(self, look: Look) -> tuple[NDArray[np.int64], Array]:
-        """Held-out cells: half of the chance spread evenly, half where the surpluses say that errors are."""
+    def _hold_out(self, look: Look) -> Generator[Ask, Answer, None]:
         taken = self.grid.hit(*[layer.tree.nodes()[0] for layer in self._layers()])
-        even = (~taken).astype(np.float64)
-        if not even.any():
-            even[...] = 1.0
-        density = self._density(look) ** FOCUS * even
-        chance = even / even.sum()
-        if density.sum() > 0:
-            chance = (chance + density / density.sum()) / 2
-        rng = np.random.default_rng(self.seed)
-        flat = rng.choice(chance.size, size=self.probes, p=chance.ravel())
-        return np.asarray(flat, dtype=np.int64), chance.ravel()[flat]
+        cells = self.held.draw(look.expected, taken)
+        distinct, back = np.unique(cells, return_inverse=True)
+        found = yield from self._values("exact", self.grid.coords()[distinct])
+        self.held.tell(cells, {name: values[back] for name, values in found.items()})
 
-    def _probe(self, cells: NDArray[np.int64]) -> Generator[Ask, Answer, None]:
-        unique, back = np.unique(cells, return_inverse=True)
-        self.held = self.grid.coords()[unique]
-        found = yield from self._values("exact", self.held)
-        self.truth = {name: values[back] for name, values in found.items()}
+    def _doubtful(self, look: Look, certificate: Certificate) -> bool:
+        """Whether the surpluses promise what a few held-out cells deny: more cells may settle it."""
+        allowed = self.tolerance / 2 * certificate.range
+        promised = math.sqrt(float((look.expected**2).mean())) <= allowed and certificate.relative <= self.tolerance
+        return promised and certificate.interval[0] <= allowed and self.held.batches < BATCHES
 
     def _layers(self) -> Iterator[Layer]:
         yield self.exact
@@ -276,19 +166,20 @@ class Surveyor:
         apart = None
         field = fill.at(*self.grid.units)
         if self.cheap is not None:
-            apart = self._difference("loss", scale.forward).fill(_same)
+            apart = self._difference("loss", scale.forward).fill(same)
             field = field + apart.at(*self.grid.units)
-        return Look(scale, fill, apart, self.grid.oriented(scale.back(field)))
+        loss = self.grid.oriented(scale.back(field))
+        return Look(scale, fill, apart, loss, self._expected(scale, fill, apart, loss))
 
     def _better_scale(self) -> tuple[Scale, Filled]:
         tree = self.fine.tree
-        linear = tree.fill(_same)
+        linear = tree.fill(same)
         values = tree.nodes()[1]
         finite = values[np.isfinite(values)]
         if finite.size == 0 or finite.min() <= 0 or np.ptp(finite) == 0:
             return LINEAR, linear
         span = float(np.ptp(finite))
-        logarithmic = tree.fill(_log)
+        logarithmic = tree.fill(log)
         scores = []
         for scale, filled in ((LINEAR, linear), (LOG, logarithmic)):
             off, size = [], []
@@ -316,11 +207,11 @@ class Surveyor:
         apart.leaves = exact.leaves
         return apart
 
-    def _density(self, look: Look) -> Array:
+    def _expected(self, scale: Scale, fill: Filled, apart: Filled | None, loss: Array) -> Array:
         """Expected error at each cell of the chart from the surpluses, in units of the loss."""
         total = np.zeros(self.grid.shape)
         for layer in self._layers():
-            surpluses = look.of(layer is self.fine).surplus
+            surpluses = (fill if layer is self.fine or apart is None else apart).surplus
             spread = np.zeros(tuple(len(axis) for axis in self.grid.axes))
             for level, leaves in layer.tree.leaves.items():
                 if level not in surpluses or not leaves.any():
@@ -329,24 +220,18 @@ class Surveyor:
                 index = np.ix_(*(np.minimum((unit * 2**level).astype(int), 2**level - 1) for unit in self.grid.units))
                 spread = np.where(leaves[index], expected[index], spread)
             total += self.grid.oriented(np.where(np.isfinite(spread), spread, 0.0))
-        if look.scale is LOG:
-            total *= np.abs(look.loss)
+        if scale is LOG:
+            total *= np.abs(loss)
         return np.where(np.isfinite(total), total, 0.0)
-
-    def _certify(self, look: Look, cells: NDArray[np.int64], chances: Array) -> Certificate:
-        truth, drawn = self.truth["loss"], look.loss.ravel()[cells]
-        both = np.isfinite(truth) & np.isfinite(drawn)
-        agree = np.isfinite(truth) == np.isfinite(drawn)
-        with np.errstate(invalid="ignore"):
-            errors = np.where(both, drawn - truth, np.where(agree, 0.0, np.inf))
-        losses = np.where(np.isfinite(truth), truth, 1.0)
-        return certify(errors, losses, chances, self.grid.cells, breadth(look.loss), self.tolerance)
 
     def _refine(self, look: Look, certificate: Certificate) -> list[Wanted]:
         """Split cells of the layer that is expected to be off most, until what is left is within half the target."""
         ranked: list[tuple[float, Layer, dict[int, Mask]]] = []
+        promised = math.sqrt(float((look.expected**2).mean()))
+        # What the surpluses expect is scaled to what the held-out cells measured.
+        trust = float(np.clip(certificate.rms / promised, 0.5, 8.0)) if 0 < promised < math.inf else 1.0
         for layer in self._layers():
-            sizes = self._excess(layer, look, certificate)
+            sizes = self._excess(layer, look, certificate, trust)
             total = sum(float((u**2).sum()) for u in sizes.values())
             price = 1.0 if layer is self.exact else self.price
             ranked.append((total / price, layer, self._marks(layer, sizes)))
@@ -362,14 +247,14 @@ class Surveyor:
                 return found
         return []
 
-    def _excess(self, layer: Layer, look: Look, certificate: Certificate) -> dict[int, Array]:
+    def _excess(self, layer: Layer, look: Look, certificate: Certificate, trust: float) -> dict[int, Array]:
         """By level, the expected error of each leaf in units of what is allowed, times the root of its area."""
         found = {}
         surpluses, allowed = look.of(layer is self.fine).surplus, self.tolerance / 2 * certificate.range
         for level, leaves in layer.tree.leaves.items():
             if level not in surpluses or not leaves.any():
                 continue
-            expected = _cells(np.abs(surpluses[level])) / DECAY
+            expected = _cells(np.abs(surpluses[level])) * (trust / DECAY)
             losses = np.abs(_coarse(look.scale.back(look.fine.grid), level))
             with np.errstate(divide="ignore", invalid="ignore"):
                 absolute = expected * losses if look.scale is LOG else expected
@@ -426,37 +311,32 @@ class Surveyor:
             return np.zeros((0, self.grid.dimension))
         return self.grid.place(self.cheap.tree.nodes()[0])
 
-    def _finish(self, look: Look, certificate: Certificate, cells: NDArray[np.int64], chances: Array) -> Survey:
+    def _finish(self, look: Look, certificate: Certificate) -> Survey:
         """The further channels, and the surface's own answers in the cells where it was asked."""
-        channels = {"loss": look.loss, **self._extras()}
-        off = {}
-        for name, channel in channels.items():
-            with np.errstate(invalid="ignore"):
-                gap = np.where(np.isfinite(self.truth[name]), channel.ravel()[cells] - self.truth[name], 0.0)
-            off[name] = float(math.sqrt((gap**2 / (self.grid.cells * chances)).mean()))
+        extras = self._extras()
+        certificate = replace(certificate, extras=dict(self.held.rms(extras)))
         exactly = np.zeros(self.grid.shape, dtype=bool)
         trees = {"loss": self.exact.tree, **self.exact.extras}
         coords = self.grid.place(self.exact.tree.nodes()[0])
         own = self.grid.cell(coords)
-        for name, channel in channels.items():
+        for name, channel in {"loss": look.loss, **extras}.items():
             channel.flat[own[own >= 0]] = trees[name].nodes()[1][own >= 0]
-            channel.flat[cells] = self.truth[name]
+            channel.flat[self.held.cells] = self.held.truth[name]
         exactly.flat[own[own >= 0]] = True
-        exactly.flat[cells] = True
-        loss = channels.pop("loss")
-        off.pop("loss")
+        exactly.flat[self.held.cells] = True
         fine = f"{self.fine.tree.count:,} {self.fine.to} nodes"
         anchors = f" and {self.exact.tree.count:,} exact anchors" if self.cheap is not None else ""
-        word = f"dyadic cells, cubic splines on a {look.scale.name} scale: {fine}{anchors}, {len(self.held)} held out"
-        samples = np.concatenate([coords, self.held])
-        return Survey(loss, channels, exactly, replace(certificate, extras=off), samples, self._cheaply(), word)
+        held = self.held.coords
+        word = f"dyadic cells, cubic splines on a {look.scale.name} scale: {fine}{anchors}, {len(held)} held out"
+        samples = np.concatenate([coords, held])
+        return Survey(look.loss, extras, exactly, certificate, samples, self._cheaply(), word)
 
     def _extras(self) -> dict[str, Array]:
         found = {}
         for name, tree in self.fine.extras.items():
-            channel = tree.fill(_same).at(*self.grid.units)
+            channel = tree.fill(same).at(*self.grid.units)
             if self.cheap is not None:
-                channel = channel + self._difference(name, _same).fill(_same).at(*self.grid.units)
+                channel = channel + self._difference(name, same).fill(same).at(*self.grid.units)
             found[name] = self.grid.oriented(np.clip(channel, 0.0, 1.0) if name == "accuracy" else channel)
         return found
 
