@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lossatlas.curvature import extremes as extremes
     from lossatlas.curvature import hessian as hessian
     from lossatlas.curvature import trace as trace
+    from lossatlas.connect import Path as Path
+    from lossatlas.connect import connect as connect
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
     from lossatlas.optimize import TorchOptimizer as TorchOptimizer
@@ -62,12 +64,14 @@ _HOMES = {
     "NetworkSurface": "surface",
     "NotApplicableError": "_errors",
     "Optimizer": "optimize",
+    "Path": "connect",
     "Plane": "chart",
     "Probe": "probe",
     "Race": "race",
     "Surface": "surface",
     "chart": "chart",
     "citation": "_citation",
+    "connect": "connect",
     "extremes": "curvature",
     "hessian": "curvature",
     "landscapes": "surface",

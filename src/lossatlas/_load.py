@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lossatlas import archive
 from lossatlas._errors import OutputError
 from lossatlas.chart import Chart
+from lossatlas.connect import Path as ConnectingPath
+
+_KINDS: dict[str, Callable[[Any, Any], Chart | ConnectingPath]] = {
+    "chart": Chart.restore,
+    "path": ConnectingPath.restore,
+}
 
 
-def load(folder: str | Path) -> Chart:
-    """The chart that was saved in a folder.
+def load(folder: str | Path) -> Chart | ConnectingPath:
+    """The result that was saved in a folder: a chart, or a path between two networks.
 
     Args:
-        folder: what `Chart.save` wrote.
+        folder: what `Chart.save` or `Path.save` wrote.
 
     Raises:
         OutputError: if there is none, or it is damaged.
     """
     kind, arrays, record = archive.load(folder)
-    if kind != "chart":
-        raise OutputError(f"{str(folder)!r} holds a {kind}; expected a chart. Read its JSON for the record.")
-    return Chart.restore(arrays, record)
+    if kind not in _KINDS:
+        raise OutputError(
+            f"{str(folder)!r} holds a {kind}; expected one of {', '.join(_KINDS)}. Read its JSON for the record."
+        )
+    return _KINDS[kind](arrays, record)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "tour": "Train a small network, chart it, race optimizers, and write one page about it.",
     "race": "Race optimizers on a landscape, every query billed.",
     "chart": "Chart the loss surface around your own network.",
+    "connect": "What lies between two trained networks: a line or a curve, and its barrier.",
     "dimension": "In how many dimensions a loss surface lives.",
     "lessons": "Put the claims of the textbook to the test.",
 }

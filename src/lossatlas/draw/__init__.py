@@ -1,5 +1,6 @@
 """Displays of plain arrays: what every other room hands its numbers to when a picture is wanted."""
 
+from lossatlas.draw._barrier import BarrierDisplay
 from lossatlas.draw._bars import BarsDisplay
 from lossatlas.draw._basins import BasinsDisplay
 from lossatlas.draw._curves import CurvesDisplay
@@ -12,6 +13,7 @@ from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
 
 __all__ = [
+    "BarrierDisplay",
     "BarsDisplay",
     "BasinsDisplay",
     "CurvesDisplay",

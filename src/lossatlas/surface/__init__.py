@@ -13,6 +13,7 @@ from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._network import NetworkSurface as NetworkSurface
 from lossatlas.surface._slice import Slice as Slice
+from lossatlas.surface._state import StateSurface as StateSurface
 from lossatlas.surface._surface import Reading as Reading
 from lossatlas.surface._surface import Sample as Sample
 from lossatlas.surface._surface import Surface as Surface

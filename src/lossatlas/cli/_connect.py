@@ -1,0 +1,125 @@
+"""`lossatlas connect`: what lies between two trained networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FUNCTION = "FILE.py:FUNCTION"
+
+
+@click.command("connect", short_help="What lies between two trained networks: a line or a curve, and its barrier.")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--model", required=True, metavar=_FUNCTION, help="Function that returns the torch module.")
+@click.option("--data", required=True, metavar=_FUNCTION, help="Function that returns the training data.")
+@click.option("--test", metavar=_FUNCTION, help="Function that returns test data, to read the path there too.")
+@click.option(
+    "--loss",
+    default="cross_entropy",
+    show_default=True,
+    help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
+)
+@click.option(
+    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
+)
+@click.option("--kind", type=click.Choice(["line"]), default="line", show_default=True)
+@click.option(
+    "--definition",
+    type=click.Choice(["entezari", "ainsworth", "frankle"]),
+    default="entezari",
+    show_default=True,
+    help="Of the barrier: loss above the ends' chord, above the ends' mean, or error above the ends' mean.",
+)
+@click.option("--points", type=int, help="The most values of t to read: 20 on a line and 61 on a curve by default.")
+@click.option(
+    "--statistics",
+    type=click.Choice(["reset", "stale"]),
+    default="reset",
+    show_default=True,
+    help="Of batch norm: re-estimated at every t, or interpolated between the ends.",
+)
+@click.option("--guess-names", is_flag=True, help="B names its tensors differently: pair them by prefix, order, shape.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    a: Path,
+    b: Path,
+    model: str,
+    data: str,
+    test: str | None,
+    loss: str,
+    evaluate: bool,
+    kind: Any,
+    definition: str,
+    points: int | None,
+    statistics: Any,
+    guess_names: bool,
+    seed: int,
+    out: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+) -> None:
+    """What lies between two trained networks.
+
+    A and B are two checkpoints of one architecture. The loss is read along the straight line between them, at few
+    values of t, more where it bends and around its maximum; intervals come from a paired bootstrap over the examples.
+
+    \b
+      lossatlas connect a.safetensors b.safetensors --model my.py:make_model --data my.py:make_data \\
+          --test my.py:make_test --out DIR
+
+    \b
+    DIR then holds
+      path.json, path.safetensors   the record and the arrays (lossatlas.load)
+      profile.png                   the loss along the path
+      error.png                     where the loss is a classification loss
+    """
+    from lossatlas import archive
+    from lossatlas.cli._user import call, function, prepare
+    from lossatlas.connect import connect
+    from lossatlas.surface import NetworkSurface
+
+    module = call(model, "--model")
+    if evaluate:
+        module.eval()
+    chosen: Any = function(loss, "--loss") if ":" in loss else loss
+    surface = NetworkSurface(module, chosen, call(data, "--data"))
+    other = None if test is None else NetworkSurface(module, chosen, call(test, "--test"))
+    prepare(out, json_file)
+    path = connect(
+        surface,
+        a,
+        b,
+        kind=kind,
+        test=other,
+        definition=definition,
+        points=points,
+        statistics=statistics,
+        names="guess" if guess_names else None,
+        seed=seed,
+        progress=not quiet,
+    )
+    click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
+    for sentence in path.reading():
+        click.echo(f"- {sentence}")
+    bill = path.meter
+    click.echo(
+        f"asked: {bill['values']:,} losses, {bill['gradients']:,} gradients, {bill['examples']:,} examples, "
+        f"{bill['surface_seconds']:.2f} s"
+    )
+    if out is not None:
+        path.save(out)
+        path.plot().save(out / "profile.png")
+        if path.error is not None:
+            path.plot(quantity="error").save(out / "error.png")
+        click.echo(f"written: {out}")
+    if json_file is not None:
+        arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "controls"}
+        archive.write_json(json_file, {**path.record(), "arrays": arrays})

@@ -1,0 +1,169 @@
+"""The two networks that are to be connected: read, matched to the surface by name, and refused where they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas._errors import InputError
+from lossatlas.surface import NetworkSurface, StateSurface, Surface, read_checkpoint
+
+PointLike: TypeAlias = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
+Names: TypeAlias = Mapping[str, str] | Literal["guess"] | None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class End:
+    """One point to connect.
+
+    Attributes:
+        theta: (N,).
+        statistics: (S,) its running statistics of batch norm; empty where there are none.
+    """
+
+    theta: Tensor
+    statistics: Tensor
+
+    @property
+    def state(self) -> Tensor:
+        """Both, as a point of a `StateSurface`."""
+        return torch.cat([self.theta, self.statistics])
+
+
+def end(surface: Surface, given: PointLike, who: str, names: Names = None) -> End:
+    """A point from a vector, a state dict, a module or a checkpoint file.
+
+    Args:
+        surface: what the point lies on.
+        given: the point.
+        who: ``a`` or ``b``, for messages.
+        names: how the entries of a state dict are called, as the model's name to theirs; ``guess`` pairs them
+            by a common prefix or by their order.
+
+    Raises:
+        InputError: for another architecture, other names, or numbers that are not finite.
+    """
+    if not isinstance(surface, NetworkSurface):
+        if not isinstance(given, Tensor) or given.shape != (surface.dimension,):
+            what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(f"got {who} of {what} on {surface.name}; expected a vector ({surface.dimension},).")
+        theta = given.detach().to(surface.device, surface.dtype)
+        return _finite(End(theta, theta[:0]), who)
+    states = StateSurface(surface)
+    if isinstance(given, str | Path):
+        given = read_checkpoint(given)
+    if isinstance(given, nn.Module):
+        given = given.state_dict()
+    if isinstance(given, Tensor):
+        theta = surface.vector(given)
+        assert states.start is not None
+        return _finite(End(theta, states.start[states.parameters :]), who)
+    point = states.join(_named(states, given, who, names))
+    return _finite(End(point[: states.parameters], point[states.parameters :]), who)
+
+
+def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) -> tuple[End, End]:
+    """Both ends, told to be different points.
+
+    Raises:
+        InputError: as `end`; or if both are the same point.
+    """
+    first, second = end(surface, a, "a"), end(surface, b, "b", names)
+    if torch.equal(first.state, second.state):
+        raise InputError(
+            "a and b are the same point: nothing lies between them. Expected two different networks; check that the "
+            "second checkpoint is not a copy of the first."
+        )
+    return first, second
+
+
+def _named(states: StateSurface, given: Mapping[str, Tensor], who: str, names: Names) -> dict[str, Tensor]:
+    assert states.start is not None
+    own = states.split(states.start)
+    known = {n for block in states.layout.blocks for n in (block.name, *block.aliases)}
+    needed = {block.name: (block.shape, block.aliases) for block in states.layout.blocks if block.kind != "statistic"}
+    missing = [n for n, (_, aliases) in needed.items() if n not in given and not any(x in given for x in aliases)]
+    if names is not None:
+        pairs = _pairing(own, given) if names == "guess" else dict(names)
+        lost = [theirs for theirs in (pairs or {}).values() if theirs not in given]
+        if pairs is None or lost:
+            raise InputError(
+                f"the mapping of names does not fit {who}: "
+                + (
+                    f"it has no entry {lost[0]!r}"
+                    if lost
+                    else "its tensors have other shapes in any order that was tried"
+                )
+                + f"; expected the model's names to those of {who}, {len(own)} in all."
+            )
+        given = {**given, **{ours: given[theirs] for ours, theirs in pairs.items()}}
+    elif missing:
+        pairs = _pairing(own, given)
+        if pairs is not None:
+            moved = [f"{ours!r}: {theirs!r}" for ours, theirs in pairs.items() if ours != theirs]
+            more = f", … {len(moved) - 3} more" if len(moved) > 3 else ""
+            raise InputError(
+                f"{who} names its tensors differently, but tensors of the same shapes can be paired: "
+                f"{{{', '.join(moved[:3])}{more}}}. If they belong together like that, pass names='guess' (on the "
+                "command line --guess-names), else names={the model's name: theirs}."
+            )
+        raise InputError(
+            f"{who} is another architecture: it has no entry for {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + f"; expected the model's own {len(needed)} parameters, among {len(given)} entries given. Connect networks "
+            "of one architecture."
+        )
+    shapes = [
+        f"{n} {tuple(given[n].shape)} instead of {tuple(own[n].shape)}"
+        for n in own
+        if n in given and given[n].shape != own[n].shape
+    ]
+    if shapes:
+        raise InputError(
+            f"{who} is another architecture: {', '.join(shapes[:3])}{', …' if len(shapes) > 3 else ''}. Connect "
+            "networks of one architecture."
+        )
+    apart = [name for name in states.base.departures(given) if name not in known]
+    if apart:
+        raise InputError(
+            f"{who} differs from the surface in {apart[0]!r}, which is no trainable parameter and is held constant on the "
+            "way. Expected networks that share all that is frozen; unfreeze it in the model, or build the surface from a "
+            "model that holds the same."
+        )
+    return dict(given)
+
+
+def _pairing(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str] | None:
+    """The model's names to the given ones, if tensors of equal shapes come in the same order.
+
+    Tried are a common prefix, the order as it is, and the order of the sorted names, which is that of safetensors files.
+    """
+    if len(own) != len(given):
+        return None
+    ours, theirs = list(own), list(given)
+    found = [dict(zip(ours, theirs, strict=True)), dict(zip(sorted(ours), sorted(theirs), strict=True))]
+    for longer, shorter in ((theirs, ours), (ours, theirs)):
+        cut = min(map(len, longer)) - min(map(len, shorter))
+        stripped = {name[cut:]: name for name in longer} if cut > 0 else {}
+        if stripped.keys() == set(shorter):
+            pairs = {n: stripped[n] for n in ours} if shorter is ours else {stripped[m]: m for m in theirs}
+            found.insert(0, pairs)
+    for pairs in found:
+        if all(own[n].shape == given[m].shape for n, m in pairs.items()):
+            return pairs
+    return None
+
+
+def _finite(point: End, who: str) -> End:
+    if not bool(point.state.isfinite().all()):
+        raise InputError(
+            f"{who} holds {int((~point.state.isfinite()).sum())} numbers that are not finite; expected finite weights. "
+            "Check how it was trained and saved."
+        )
+    return point

@@ -1,0 +1,372 @@
+"""The result of connecting: a profile of losses along a path, its heights with intervals, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError
+from lossatlas.connect._barrier import DEFINITIONS, Barrier, Interval
+from lossatlas.connect._curve import Curve
+from lossatlas.connect._profile import Profile
+
+if TYPE_CHECKING:
+    from lossatlas.chart import Plane
+    from lossatlas.draw import BarrierDisplay, PathsDisplay
+    from lossatlas.surface import Surface
+
+Array = NDArray[np.float64]
+KIND = "path"
+
+CRITIQUE = (
+    "a straight line from the start can hide what training met: losses may stay high until close to the end (Frankle "
+    "2020), monotone lines can be broken on purpose (Lucas et al. 2021), and their shape says little about test error "
+    "(Vlaar & Frankle 2022)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What was read along a path on one set of data.
+
+    Attributes:
+        loss: (n,) at each t.
+        error: (n,) share of examples that are wrong, or None where the loss is not a classification loss.
+        low: (n,) lower end of the 95 % band of the loss over examples, or None. Paired: it is the uncertainty of the
+            height above the ends' chord, and zero wide at the ends.
+        high: (n,) upper end of it.
+        barriers: the height by each definition.
+        rise: largest rise of the loss from an earlier to a later t; 0 if it never rises.
+        rise_interval: 95 % interval of it over examples, or None.
+    """
+
+    loss: Array
+    error: Array | None
+    low: Array | None
+    high: Array | None
+    barriers: dict[str, Barrier]
+    rise: float
+    rise_interval: Interval | None
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Losses along a path from a (t = 0) to b (t = 1).
+
+    Attributes:
+        curve: the path itself; ``curve.controls`` are its control points, the ends first and last.
+        t: (n,) where it was read, increasing from 0 to 1.
+        train: what was read on the surface's own data.
+        test: the same on the test data, or None.
+        definition: which definition of a barrier `barrier` and the picture use.
+        slopes: (n,) dL/dt where they were asked for, else None.
+        profile_error: how far the filled-in profile may be off between the points that were asked.
+        title: the surface's name.
+        notes: what a reader must know, in sentences.
+        history: of the training of a curve: ``step`` and ``loss`` (mini-batch losses, averaged over stretches).
+        status: ``complete``, or what went wrong on the way.
+        meter: what was asked for it, as plain numbers.
+        provenance: surface, ends, settings and versions, plain JSON values.
+    """
+
+    curve: Curve
+    t: Array
+    train: Side
+    test: Side | None
+    definition: str
+    slopes: Array | None
+    profile_error: float
+    title: str
+    notes: tuple[str, ...]
+    history: dict[str, Array]
+    status: str
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    breaks: Array = field(default_factory=lambda: np.array([0.0, 1.0]))
+
+    @property
+    def kind(self) -> str:
+        """``line``, ``bezier``, ``chain`` or ``band``."""
+        return self.curve.kind
+
+    @property
+    def loss(self) -> Array:
+        """(n,) training loss at each t."""
+        return self.train.loss
+
+    @property
+    def error(self) -> Array | None:
+        """(n,) training error at each t, or None where the loss is not a classification loss."""
+        return self.train.error
+
+    @property
+    def barrier(self) -> float:
+        """Height of the path on the training data by `definition`; infinite if a loss on the way is not finite."""
+        return self.train.barriers[self.definition].value
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of it over examples, or None (see `notes` for the reason)."""
+        return self.train.barriers[self.definition].interval
+
+    @property
+    def barriers(self) -> dict[str, dict[str, Barrier]]:
+        """Every definition, for ``train`` and where there is one for ``test``."""
+        return {name: side.barriers for name, side in self._sides().items()}
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the training loss never rises from one point that was read to the next."""
+        return self.train.rise == 0.0
+
+    @property
+    def length(self) -> float:
+        """Length of the path in units of θ."""
+        return self.curve.length
+
+    @property
+    def arc(self) -> Array:
+        """(n,) length from a to each t."""
+        return self.curve.arc(self.t)
+
+    @property
+    def mean_loss(self) -> float:
+        """Training loss averaged over the length of the path."""
+        fine = np.linspace(0, 1, 1001)
+        return float(np.trapezoid(self.profile(fine), self.curve.arc(fine)) / self.length)
+
+    def points(self, t: float | Array) -> Tensor:
+        """Parameters on the path, (B, N) for t (B,)."""
+        return self.curve.points(np.atleast_1d(np.asarray(t, dtype=np.float64)))
+
+    def profile(self, t: Array, data: str = "train") -> Array:
+        """The loss at any t, filled in between the points that were read.
+
+        Args:
+            t: from 0 to 1.
+            data: ``train`` or ``test``.
+        """
+        slopes = self.slopes if data == "train" else None
+        return Profile(self.t, self._side(data).loss, slopes, self.breaks)(t)
+
+    def reading(self) -> list[str]:
+        """What the record says of the path, in sentences."""
+        says = []
+        for name, side in self._sides().items():
+            top = side.barriers[self.definition]
+            span = f", 95 % interval {top.interval[0]:.4g} to {top.interval[1]:.4g}" if top.interval else ""
+            says.append(
+                f"{name}: loss {side.loss[0]:.4g} at a, {side.loss[-1]:.4g} at b; barrier {top.value:.4g} at t = "
+                f"{top.t:.3g} ({self.definition}{span})"
+            )
+            if side.error is not None:
+                says.append(
+                    f"{name}: error {side.error[0]:.1%} at a, {side.error[-1]:.1%} at b, at most {side.error.max():.1%}"
+                )
+        if self.kind == "line":
+            rise = self.train
+            span = f" ({rise.rise_interval[0]:.4g} to {rise.rise_interval[1]:.4g})" if rise.rise_interval else ""
+            says.append(
+                "the training loss never rises from a to b"
+                if self.monotone
+                else f"the training loss rises by up to {rise.rise:.4g}{span} on the way from a to b"
+            )
+        else:
+            straight = Curve("line", self.curve.controls[[0, -1]]).length
+            says.append(f"length {self.length:.4g}, {self.length / straight:.3f} times the straight line")
+        return [*says, *self.notes]
+
+    def caption(self) -> str:
+        """The sentences for under a picture of the line from a start to its end, with what is held against it."""
+        verdict = "never rises" if self.monotone else f"rises by up to {self.train.rise:.3g}"
+        return f"The training loss {verdict} along the line; {CRITIQUE}"
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        quantity: str = "loss",
+        also: Mapping[str, Path] | None = None,
+        label: str | None = None,
+        arc: bool = False,
+        note: str | None = None,
+    ) -> BarrierDisplay:
+        """The profile, with the band over examples and the barrier marked.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            quantity: ``loss`` or ``error``.
+            also: further paths between the same ends, by name, in the same picture.
+            label: of this path; its kind by default.
+            arc: draw over the share of the path's length instead of t.
+            note: a sentence of small print.
+        """
+        from lossatlas.draw import BarrierDisplay
+
+        profiles = {}
+        for name, path in {label or self.kind: self, **(also or {})}.items():
+            for data, side in path._sides().items():
+                profiles[f"{name}, {data}"] = path._drawn(side, quantity, arc)
+        rows = self.train.barriers["frankle" if quantity == "error" else self.definition]
+        short = DEFINITIONS[rows.definition].rsplit("(", 1)[1].rstrip(")")
+        first = f"{label or self.kind}, train"
+        t = float(self.curve.arc(np.array([rows.t]))[0] / self.length) if arc else rows.t
+        return BarrierDisplay(
+            profiles,
+            barrier=(first, t, rows.value, f"barrier {rows.value:.3g}\n({short})"),
+            chord=rows.definition == "entezari",
+            xlabel="share of the path's length from a to b" if arc else "t, from a (0) to b (1)",
+            ylabel=quantity,
+            title=self.title,
+            note=" · ".join([*([note] if note else []), *self.notes]),
+        ).plot(ax)
+
+    def plane(self, surface: Surface) -> Plane:
+        """The plane through both ends and the control point that lies farthest from the line between them.
+
+        Its first axis runs from a (0) to b (1), the second is perpendicular and as long.
+
+        Args:
+            surface: what the path lies on.
+
+        Raises:
+            InputError: for a straight line, which spans no plane.
+        """
+        from lossatlas.connect._over import plane_of
+
+        return plane_of(self.curve, surface)
+
+    def plot_plane(self, surface: Surface, ax: Any = None, *, points: int = 31, margin: float = 0.25) -> PathsDisplay:
+        """The path over its `plane`, which is charted for it; with the residual of what does not lie in it.
+
+        Args:
+            surface: what the path lies on.
+            ax: matplotlib axes, or None for a new figure.
+            points: cells per axis of the chart.
+            margin: how far to go beyond the path, as a share of its extent.
+        """
+        from lossatlas.connect._over import over_plane
+
+        return over_plane(self, surface, points=points, margin=margin).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "status": self.status,
+            "definition": self.definition,
+            "definition_text": DEFINITIONS[self.definition],
+            "barrier": self.barrier,
+            "interval": list(self.interval) if self.interval else None,
+            "barriers": {
+                data: {name: barrier.record() for name, barrier in found.items()}
+                for data, found in self.barriers.items()
+            },
+            "rise": {
+                data: {"value": side.rise, "interval": list(side.rise_interval) if side.rise_interval else None}
+                for data, side in self._sides().items()
+            },
+            "length": self.length,
+            "profile_error": self.profile_error,
+            "reading": self.reading(),
+            "notes": list(self.notes),
+            "meter": self.meter,
+            "provenance": self.provenance,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, as they are saved."""
+        found: dict[str, np.ndarray] = {
+            "t": self.t,
+            "breaks": self.breaks,
+            "controls": self.curve.controls.detach().cpu().numpy(),
+            **({} if self.slopes is None else {"slopes": self.slopes}),
+            **{f"history/{name}": values for name, values in self.history.items()},
+        }
+        for data, side in self._sides().items():
+            for name in ("loss", "error", "low", "high"):
+                if getattr(side, name) is not None:
+                    found[f"{data}/{name}"] = getattr(side, name)
+        return found
+
+    def save(self, folder: str | File) -> File:
+        """Write the path into a folder: `path.json` and `path.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        return archive.save(folder, KIND, self.arrays(), self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Path:
+        """The path that was saved."""
+
+        def barrier(found: dict[str, Any]) -> Barrier:
+            return Barrier(found["definition"], found["value"], found["t"], _pair(found["interval"]))
+
+        def side(data: str) -> Side:
+            error, low, high = (arrays.get(f"{data}/{name}") for name in ("error", "low", "high"))
+            barriers = {name: barrier(found) for name, found in record["barriers"][data].items()}
+            rise = record["rise"][data]
+            return Side(arrays[f"{data}/loss"], error, low, high, barriers, rise["value"], _pair(rise["interval"]))
+
+        return cls(
+            Curve(record["kind"], torch.from_numpy(arrays["controls"])),
+            arrays["t"],
+            side("train"),
+            side("test") if "test" in record["barriers"] else None,
+            record["definition"],
+            arrays.get("slopes"),
+            record["profile_error"],
+            record["title"],
+            tuple(record["notes"]),
+            {k.removeprefix("history/"): v for k, v in arrays.items() if k.startswith("history/")},
+            record["status"],
+            record["meter"],
+            record["provenance"],
+            arrays["breaks"],
+        )
+
+    def _sides(self) -> dict[str, Side]:
+        return {"train": self.train, **({} if self.test is None else {"test": self.test})}
+
+    def _side(self, data: str) -> Side:
+        sides = self._sides()
+        if data not in sides:
+            raise InputError(f"got data={data!r}; this path has {', '.join(sides)}. Pass test=… to connect for both.")
+        return sides[data]
+
+    def _drawn(self, side: Side, quantity: str, arc: bool) -> dict[str, Array]:
+        y = side.loss if quantity == "loss" else side.error
+        if y is None:
+            raise InputError("this path has no error: its loss is not a known classification loss on class numbers.")
+        fine = np.unique(np.concatenate([np.linspace(0, 1, 401), self.t]))
+        slopes = self.slopes if quantity == "loss" and side is self.train else None
+        # An error counts examples and jumps: it is joined by straight lines.
+        filled = np.interp(fine, self.t, y) if quantity == "error" else Profile(self.t, y, slopes, self.breaks)(fine)
+        found = {"t": fine, "y": filled, "asked": self.t, "read": y}
+        if quantity == "loss" and side.low is not None and side.high is not None:
+            for name, edge in (("low", side.low), ("high", side.high)):
+                found[name] = filled + np.interp(fine, self.t, edge - y)
+        if arc:
+            found["t"], found["asked"] = (self.curve.arc(found[k]) / self.length for k in ("t", "asked"))
+        return found
+
+    def _repr_html_(self) -> str:
+        import html
+
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading())
+        return f"<p><b>{html.escape(self.title)}: {html.escape(self.kind)}</b></p><ul>{items}</ul>"
+
+
+def _pair(ends: list[float] | None) -> Interval | None:
+    return None if ends is None else (ends[0], ends[1])

@@ -1,0 +1,143 @@
+"""What there is to read at the points of a path: loss and error on train and test, example by example where it can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
+from lossatlas.connect._ends import End
+from lossatlas.probe import Meter, Probe, Values
+from lossatlas.surface import NetworkSurface, StateSurface, Surface
+
+Array = NDArray[np.float64]
+Statistics = Literal["reset", "stale"]
+
+STATISTICS = {
+    "reset": "batch-norm statistics re-estimated at every t",
+    "stale": "batch-norm statistics interpolated between the ends, not re-estimated",
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What was read at B points.
+
+    Attributes:
+        loss: (B,).
+        error: (B,) share of examples that are wrong, or None.
+        losses: (B, E) by example, or None.
+        wrong: (B, E) whether each example is wrong, or None.
+    """
+
+    loss: Array
+    error: Array | None = None
+    losses: Array | None = None
+    wrong: Array | None = None
+
+    @classmethod
+    def joined(cls, parts: list[Rows], order: NDArray[np.intp]) -> Rows:
+        """Several readings as one, in an order."""
+
+        def join(name: str) -> Array | None:
+            found = [getattr(part, name) for part in parts]
+            return None if found[0] is None else np.concatenate(found)[order]
+
+        loss = join("loss")
+        assert loss is not None
+        return cls(loss, join("error"), join("losses"), join("wrong"))
+
+
+@final
+class Readout:
+    """Asks for what is drawn of a path.
+
+    Args:
+        surface: the training surface; re-estimation uses its data.
+        test: a surface of the same model on other data, or None.
+        ends: the end points, whose statistics are interpolated in the mode ``stale``.
+        statistics: ``reset`` or ``stale``; without effect where there is no batch norm.
+
+    Attributes:
+        norm: whether there is batch norm whose statistics matter.
+        why_not: why there are no losses by example, or None.
+
+    Raises:
+        InputError: if the test surface is of another model.
+        UnknownNameError: for another mode.
+    """
+
+    def __init__(
+        self, surface: Surface, test: Surface | None, ends: tuple[End, End], statistics: Statistics = "reset"
+    ) -> None:
+        if statistics not in STATISTICS:
+            raise UnknownNameError("treatment of batch-norm statistics", statistics, STATISTICS)
+        if test is not None and _shapes(test) != _shapes(surface):
+            raise InputError(
+                f"the test surface {test.name!r} has other parameters ({test.dimension:,}) than the training surface "
+                f"({surface.dimension:,}); expected the same model on other data."
+            )
+        self.ends, self.statistics = ends, statistics
+        self.norm = len(ends[0].statistics) > 0
+        self.why_not: str | None = None if isinstance(surface, NetworkSurface) else "there are no examples behind it"
+        self._train, self._test = _probe(surface), None if test is None else _probe(test)
+        self._measure = (
+            Probe(StateSurface(surface, measure=True)) if self.norm and isinstance(surface, NetworkSurface) else None
+        )
+
+    @property
+    def meters(self) -> list[Meter]:
+        """What was billed so far."""
+        return [probe.meter for probe in (self._train, self._test, self._measure) if probe is not None]
+
+    def states(self, t: Array, thetas: Tensor) -> Tensor:
+        """Points θ (B, N) with their statistics, (B, N + S)."""
+        if not self.norm:
+            return thetas
+        a, b = (end.statistics for end in self.ends)
+        share = torch.from_numpy(t).to(thetas.device, thetas.dtype)[:, None]
+        stale = torch.cat([thetas, (1 - share) * a + share * b], 1)
+        if self.statistics == "stale" or self._measure is None:
+            return stale
+        measured = self._measure.ask(Values(stale)).extras["statistics"].to(thetas.dtype)
+        return torch.cat([thetas, measured], 1)
+
+    def read(self, t: Array, thetas: Tensor) -> tuple[Rows, Rows | None]:
+        """Train and test at points (B, N) of the path at t (B,)."""
+        states = self.states(t, thetas)
+        return self._rows(self._train, states), None if self._test is None else self._rows(self._test, states)
+
+    def _rows(self, probe: Probe, states: Tensor) -> Rows:
+        try:
+            answer = probe.ask(Values(states))
+        except NotApplicableError as refusal:
+            if not isinstance(probe.surface, StateSurface):
+                raise
+            # No losses by example: the profile itself can still be asked for.
+            self.why_not = str(refusal)
+            probe.surface = StateSurface(probe.surface.base)
+            answer = probe.ask(Values(states))
+        extras = {name: channel.double().cpu().numpy() for name, channel in answer.extras.items()}
+        error = 1 - extras["accuracy"] if "accuracy" in extras else None
+        wrong = 1 - extras["right"] if "right" in extras else None
+        return Rows(answer.values.cpu().numpy(), error, extras.get("losses"), wrong)
+
+
+def bill(meters: list[Meter]) -> dict[str, Any]:
+    """Several meters as one record."""
+    records = [meter.record() for meter in meters]
+    return {key: sum(record[key] for record in records) for key in Meter().record()}
+
+
+def _probe(surface: Surface) -> Probe:
+    return Probe(StateSurface(surface, examples=True) if isinstance(surface, NetworkSurface) else surface)
+
+
+def _shapes(surface: Surface) -> list[tuple[str, tuple[int, ...]]]:
+    return [(block.name, block.shape) for block in surface.layout.blocks]

@@ -1,0 +1,95 @@
+"""`lossatlas connect`, from two files to a folder of results."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+import lossatlas as la
+from lossatlas.cli import main
+from lossatlas.train import digits, digits_mlp, fit
+
+USER = """
+from lossatlas.train import digits, digits_mlp
+
+def make_model():
+    return digits_mlp((16, 16))
+
+def make_data():
+    return digits("test")
+
+def make_other():
+    x, y = digits("train")
+    return x[:100], y[:100]
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    for name, seed in (("a", 0), ("b", 1)):
+        model = digits_mlp((16, 16), seed=seed)
+        fit(model, digits("test"), epochs=6, rate=5e-3, seed=seed)
+        save_file(model.state_dict(), folder / f"{name}.safetensors")
+        save_file({f"net.{k}": v for k, v in model.state_dict().items()}, folder / f"renamed-{name}.safetensors")
+    save_file(digits_mlp((8,)).state_dict(), folder / "small.safetensors")
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    Path("mine_connect.py").write_text(USER)
+    for file in weights.iterdir():
+        Path(file.name).symlink_to(file)
+    yield
+    sys.modules.pop("mine_connect", None)
+
+
+def run(*args):
+    with pytest.raises(SystemExit) as done:
+        main(list(args))
+    return done.value.code
+
+
+FILES = ("a.safetensors", "b.safetensors")
+MODEL = ("--model", "mine_connect.py:make_model", "--data", "mine_connect.py:make_data", "--quiet")
+
+
+def strict(path):
+    return json.loads(Path(path).read_text(), parse_constant=lambda name: pytest.fail(f"bare {name} in {path}"))
+
+
+def test_a_line_from_two_files(mine, capsys):
+    assert (
+        run("connect", *FILES, *MODEL, "--test", "mine_connect.py:make_other", "--out", "out", "--json", "x.json") == 0
+    )
+    said = capsys.readouterr().out
+    assert "barrier" in said and "95 % interval" in said and "test: error" in said
+    assert {p.name for p in Path("out").iterdir()} == {"path.json", "path.safetensors", "profile.png", "error.png"}
+    record, path = strict("x.json"), la.load("out")
+    assert record["barrier"] == path.barrier and record["arrays"]["t"] == path.t.tolist()
+    assert record["barriers"]["test"].keys() == {"entezari", "ainsworth", "frankle"}
+
+
+def test_other_names_are_offered_and_taken(mine, capsys):
+    assert run("connect", "a.safetensors", "renamed-b.safetensors", *MODEL, "--points", "5") == 2
+    assert "--guess-names" in capsys.readouterr().err
+    assert run("connect", "a.safetensors", "renamed-b.safetensors", *MODEL, "--points", "5", "--guess-names") == 0
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (("a.safetensors", "a.safetensors"), "same point"),
+        (("a.safetensors", "small.safetensors"), "another architecture"),
+        (("a.safetensors", "none.safetensors"), "no checkpoint file"),
+    ],
+)
+def test_files_that_do_not_fit_leave_nothing_behind(mine, capsys, args, message):
+    assert run("connect", *args, *MODEL, "--out", "out", "--json", "x.json") == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not Path("x.json").exists() and (not Path("out").exists() or not list(Path("out").iterdir()))
