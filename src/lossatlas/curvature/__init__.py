@@ -1,6 +1,9 @@
 """Curvature with error bars: Hessian products, both ends of the spectrum, the trace."""
 
 from lossatlas.curvature._dense import hessian as hessian
+from lossatlas.curvature._diagonal import Diagonal as Diagonal
+from lossatlas.curvature._diagonal import diagonal as diagonal
+from lossatlas.curvature._estimate import Estimate as Estimate
 from lossatlas.curvature._extremes import Eigenpairs as Eigenpairs
 from lossatlas.curvature._extremes import Extremes as Extremes
 from lossatlas.curvature._extremes import extremes as extremes
@@ -10,5 +13,6 @@ from lossatlas.curvature._gauge import joints as joints
 from lossatlas.curvature._gauge import rescale as rescale
 from lossatlas.curvature._gauge import spread as spread
 from lossatlas.curvature._operator import Operator as Operator
-from lossatlas.curvature._trace import Estimate as Estimate
+from lossatlas.curvature._trace import TraceComparison as TraceComparison
+from lossatlas.curvature._trace import compare_traces as compare_traces
 from lossatlas.curvature._trace import trace as trace

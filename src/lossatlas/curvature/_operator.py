@@ -42,7 +42,7 @@ class Operator:
 
     Attributes:
         dimension: n, the number of entries of a vector: N, or those of the blocks.
-        applied: products of this operator so far.
+        applied: products asked of this operator since, those of the checks left out; `bill` holds all.
         method: ``second derivatives`` or ``central differences of gradients``.
         reason: why it is not the former, or an empty string.
 
@@ -78,6 +78,7 @@ class Operator:
         self.reason = ""
         self._differences = how == "differences"
         self._settle(how)
+        self.applied = 0
 
     @property
     def method(self) -> str:

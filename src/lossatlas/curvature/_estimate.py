@@ -1,0 +1,161 @@
+"""A number from random vectors: what it is, how far it may be off, and what it would cost to know it better."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from lossatlas import archive
+
+if TYPE_CHECKING:
+    from lossatlas.draw import CurvesDisplay
+
+KIND = "estimate"
+
+
+def interval(draws: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Mean, standard error, and half the width of Student's interval of independent draws."""
+    mean, n = float(draws.mean()), len(draws)
+    error = float(draws.std(ddof=1)) / math.sqrt(n)
+    return mean, error, float(student.ppf(0.5 + confidence / 2, n - 1)) * error
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A quantity of the Hessian as the mean of independent draws, one per random vector.
+
+    Attributes:
+        quantity: what it is, for example ``tr H``.
+        value: the estimate.
+        interval: Student's interval of it at the confidence asked for.
+        error: standard error.
+        confidence: of the interval.
+        relative: how close it was to come, as a share of the value.
+        products: Hessian products behind it, those of checks and sketches included.
+        draws: (n,) the single draws; empty where it is exact.
+        meter: what was asked for it.
+        provenance: surface, point and settings, plain JSON values.
+        status: ``converged``, ``exact``, or that the limit came first.
+        frobenius: of a trace, ‖H‖_F² from the same products.
+    """
+
+    quantity: str
+    value: float
+    interval: tuple[float, float]
+    error: float
+    confidence: float
+    relative: float
+    products: int
+    draws: np.ndarray
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+    frobenius: Estimate | None = None
+
+    @property
+    def samples(self) -> int:
+        """Random vectors behind it; 0 where it is exact."""
+        return len(self.draws)
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.interval[1] - self.interval[0]) / 2
+
+    def more(self, relative: float) -> int | None:
+        """About how many more products an interval of ± `relative` of the value takes; None if it cannot be said."""
+        if self.error == 0:
+            return 0
+        if self.value == 0 or not self.samples:
+            return None
+        spread = self.error * math.sqrt(self.samples)
+        z = float(student.ppf(0.5 + self.confidence / 2, max(self.samples - 1, 1)))
+        return max(0, math.ceil((z * spread / (relative * abs(self.value))) ** 2) - self.samples)
+
+    @property
+    def sentence(self) -> str:
+        """The estimate in words, with what it would take to know it better."""
+        low, high = self.interval
+        if self.error == 0:
+            return f"{self.quantity} = {self.value:.6g}, exact, from {self.products:,} products"
+        says = f"{self.quantity} = {self.value:.4g}, {self.confidence:.0%} interval [{low:.4g}, {high:.4g}]"
+        if low <= 0 <= high:
+            return f"{says}; its sign is not settled after {self.products:,} products"
+        reached = self.half / abs(self.value)
+        aim = reached / 2 if reached <= self.relative else self.relative
+        return f"{says}; about {self.more(aim):,} more products for {100 * aim:.2g} %"
+
+    def plot(self, ax: Any = None) -> CurvesDisplay:
+        """The running mean with its interval, against the number of random vectors.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+        """
+        from lossatlas.draw import CurvesDisplay
+
+        counts = np.unique(np.geomspace(4, max(self.samples, 5), 200).astype(int))
+        counts = counts[counts <= self.samples]
+        rows = [interval(self.draws[:n], self.confidence) for n in counts]
+        middle = np.array([mean for mean, _, _ in rows])
+        half = np.array([half for _, _, half in rows])
+        curves = {self.quantity: (counts.astype(float), middle, middle - half, middle + half)}
+        return CurvesDisplay(
+            curves, xlabel="random vectors", ylabel=self.quantity, yscale="linear", note=self.sentence
+        ).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the draws, as plain JSON values."""
+        return {
+            "quantity": self.quantity,
+            "value": self.value,
+            "interval": list(self.interval),
+            "error": self.error,
+            "confidence": self.confidence,
+            "relative": self.relative,
+            "products": self.products,
+            "samples": self.samples,
+            "sentence": self.sentence,
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+            "frobenius": None if self.frobenius is None else self.frobenius.record(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `estimate.json` and `estimate.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {"draws": self.draws}
+        if self.frobenius is not None:
+            arrays["frobenius"] = self.frobenius.draws
+        return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Estimate:
+        """The estimate that was saved."""
+        inner = record["frobenius"]
+        return cls(
+            record["quantity"],
+            record["value"],
+            (record["interval"][0], record["interval"][1]),
+            record["error"],
+            record["confidence"],
+            record["relative"],
+            record["products"],
+            arrays["draws"],
+            record["meter"],
+            record["provenance"],
+            record["status"],
+            None if inner is None else cls.restore({"draws": arrays["frobenius"]}, inner),
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence)}</p>"
