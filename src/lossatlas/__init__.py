@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
     from lossatlas.chart import chart as chart
+    from lossatlas.chart import policy as policy
     from lossatlas.curvature import Extremes as Extremes
     from lossatlas.curvature import extremes as extremes
     from lossatlas.curvature import hessian as hessian
@@ -70,6 +71,7 @@ _HOMES = {
     "Race": "race",
     "Surface": "surface",
     "chart": "chart",
+    "policy": "chart",
     "citation": "_citation",
     "connect": "connect",
     "extremes": "curvature",

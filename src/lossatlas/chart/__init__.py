@@ -2,7 +2,10 @@
 
 from lossatlas.chart._certificate import Certificate as Certificate
 from lossatlas.chart._chart import Chart as Chart
+from lossatlas.chart._cut import Projection as Projection
+from lossatlas.chart._line import Line as Line
 from lossatlas.chart._make import chart as chart
 from lossatlas.chart._normalize import normalize as normalize
-from lossatlas.chart._plane import Line as Line
 from lossatlas.chart._plane import Plane as Plane
+from lossatlas.chart._policy import Policy as Policy
+from lossatlas.chart._policy import policy as policy

@@ -7,31 +7,65 @@ direction is scaled to the filter that it moves.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas._errors import UnknownNameError
+from lossatlas.chart._policy import LI, Ignore, Rule, rule
 from lossatlas.surface import Block, Layout
 
-NORMALIZATIONS = ("filter", "layer", "none")
+Array = NDArray[np.float64]
+EPSILON = 1e-10
 
-# Where a filter lies in a weight: transposed convolutions hold their output channels on axis 1.
-_FILTER_AXIS = {"conv-transpose": 1}
+UNITS = {
+    "filter": "relative to filter norms",
+    "layer": "relative to layer norms",
+    "weight": "relative to each weight",
+    "dfilter": "unit length in each filter",
+    "dlayer": "unit length in each layer",
+    "none": "standard deviations per weight",
+}
 
 
-def normalize(direction: Tensor, theta: Tensor, layout: Layout, normalization: str) -> Tensor:
+def unit_of(normalization: str) -> str:
+    """What one unit on an axis means, for its label."""
+    if normalization in LI:
+        kind = normalization.partition("-")[2] or "filter"
+        return f"{UNITS[kind]}, as Li et al. 2018"
+    return UNITS[normalization]
+
+
+def normalize(
+    direction: Tensor, theta: Tensor, layout: Layout, normalization: str, *, ignore: Ignore | None = None
+) -> Tensor:
     """Scale a direction block by block to the weights it moves.
 
-    ``filter``: d_ij ← d_ij ‖θ_ij‖ / ‖d_ij‖ for each filter j of each weight i, the slices along the output axis (the
-    rows of a linear weight, the output channels of a convolution); ``layer``: the same with whole tensors; ``none``:
-    as drawn. With ``filter`` and ``layer``, blocks of at most one axis (biases, gains and shifts of norms) are zero,
-    and so is the direction of a filter that is itself zero. A surface without weights (a landscape) is left as drawn.
+    With d_ij the part of the direction in filter j of block i, θ_ij the weights there:
+
+    * ``filter``: d_ij ← d_ij ‖θ_ij‖ / ‖d_ij‖. What a filter is in each kind of block, `policy` says.
+    * ``layer``: the same with whole tensors, d_i ← d_i ‖θ_i‖ / ‖d_i‖.
+    * ``weight``: d ← d ⊙ θ. The only one of these whose pictures do not change when single neurons of a ReLU network
+      are rescaled, as their weights are spread over the rows of the next layer.
+    * ``dfilter``, ``dlayer``: d_ij ← d_ij / ‖d_ij‖, d_i ← d_i / ‖d_i‖, whatever the weights.
+    * ``none``: as it is.
+    * ``li2018`` and ``li2018-layer``, ``-weight``, ``-dfilter``, ``-dlayer``: as the reference implementation of the
+      paper does it. Filters are slices along the first axis of every tensor, transposed convolutions too; the norm
+      that is divided by is ‖d_ij‖ + 10⁻¹⁰ for filters; with ``ignore="nothing"`` a block of at most one axis gets the
+      weights themselves as its direction.
+
+    What is held is zero, and so is the direction of a filter that is itself zero. Norms are float64 and summed in an
+    order that does not depend on the number of threads.
 
     Args:
         direction: shape (N,).
         theta: shape (N,), the weights.
         layout: the blocks of both.
-        normalization: ``filter``, ``layer`` or ``none``.
+        normalization: a name from above.
+        ignore: ``biasbn`` holds vectors, scalars and norms, ``nothing`` moves them too (each as one filter); by default
+            ``biasbn``, but ``nothing`` for ``none``.
 
     Returns:
         The scaled direction, a new tensor.
@@ -39,29 +73,44 @@ def normalize(direction: Tensor, theta: Tensor, layout: Layout, normalization: s
     Raises:
         UnknownNameError: for another name.
     """
-    if normalization not in NORMALIZATIONS:
-        raise UnknownNameError("normalization", normalization, NORMALIZATIONS)
-    scaled = direction.clone()
-    if normalization == "none":
-        return scaled
+    scaled = torch.empty_like(direction)
     for block in layout.blocks:
-        if block.kind == "vector":
-            continue
-        part = scaled[block.span].view(block.shape)
-        if len(block.shape) <= 1:
-            part.zero_()
-            continue
-        part.mul_(_factors(part, theta[block.span].view(block.shape), block, normalization))
+        part = direction[block.span].detach().cpu().double().numpy()
+        moved = scaled_block(part, weights(theta, block), rule(block, normalization, ignore), normalization)
+        scaled[block.span] = torch.from_numpy(moved).to(scaled.device, scaled.dtype)
     return scaled
 
 
-def _factors(part: Tensor, weight: Tensor, block: Block, normalization: str) -> Tensor:
-    if normalization == "layer":
-        axes = tuple(range(part.ndim))
+def weights(theta: Tensor, block: Block) -> Array:
+    """One block of θ in float64, on the CPU."""
+    found: Array = theta[block.span].detach().cpu().double().numpy()
+    return found
+
+
+def scaled_block(part: Array, weight: Array, how: Rule, normalization: str) -> Array:
+    """One block of a direction, flat, scaled by its rule."""
+    if how.action == "held":
+        return np.zeros_like(part)
+    if how.action == "weights":
+        return weight.copy()
+    if how.action == "drawn":
+        return part.copy()
+    if normalization.endswith("weight"):
+        return part * weight
+    shaped = part.reshape(how.view)
+    sizes = _norms(shaped, how.summed)
+    if normalization.endswith(("dfilter", "dlayer")):
+        wanted: Any = 1.0
     else:
-        kept = _FILTER_AXIS.get(block.kind, 0)
-        axes = tuple(axis for axis in range(part.ndim) if axis != kept)
-    # Norms in float64: the property ‖d‖ = ‖θ‖ then holds to the rounding of the weights' own type.
-    sizes = torch.linalg.vector_norm(part.double(), dim=axes, keepdim=True)
-    wanted = torch.linalg.vector_norm(weight.double(), dim=axes, keepdim=True)
-    return torch.where(sizes > 0, wanted / sizes, 0.0).to(part.dtype)
+        wanted = _norms(weight.reshape(how.view), how.summed)
+    if normalization in ("li2018", "li2018-dfilter"):
+        factors = wanted / (sizes + EPSILON)
+    else:
+        factors = np.divide(wanted, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    moved: Array = (shaped * factors).reshape(-1)
+    return moved
+
+
+def _norms(values: Array, axes: tuple[int, ...]) -> Array:
+    found: Array = np.sqrt(np.add.reduce(np.square(values), axis=axes, keepdims=True))
+    return found

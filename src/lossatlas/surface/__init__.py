@@ -9,9 +9,11 @@ from lossatlas.surface._dimension import standard as standard
 from lossatlas.surface._dimension import standard_dimension as standard_dimension
 from lossatlas.surface._frame import Frame as Frame
 from lossatlas.surface._frame import Framed as Framed
+from lossatlas.surface._frame import inner as inner
 from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._network import NetworkSurface as NetworkSurface
+from lossatlas.surface._points import PointLike as PointLike
 from lossatlas.surface._slice import Slice as Slice
 from lossatlas.surface._state import StateSurface as StateSurface
 from lossatlas.surface._surface import Reading as Reading

@@ -255,14 +255,27 @@ class NetworkSurface(Surface):
         theta = _points.point_of(given, self.layout, self._names, self.name)
         return theta.to(self.device, self.dtype)
 
-    def statistics(self, given: PointLike) -> Tensor | None:
-        """The running statistics (S,) of what describes a point; None where they are not coordinates, or it has none.
+    def statistics(self, given: PointLike | None = None) -> Tensor | None:
+        """The running statistics (S,) of what describes a point; None where they are no coordinates, or it has none.
 
         Args:
-            given: a state dict, a module or a checkpoint file, as in `vector`.
+            given: a state dict, a module or a checkpoint file, as in `vector`; None for the model's own.
         """
-        found = self._statistics.of(_points.tensors_of(given))
+        if self.batchnorm != "interpolate":
+            return None
+        found = self._statistics.own if given is None else self._statistics.of(_points.tensors_of(given))
         return None if found is None else found.to(self.device, self.dtype)
+
+    def variances_positive(self, statistics: Tensor) -> list[tuple[float, float]]:
+        """How far each direction of a frame can be followed, alone, before a running variance falls below zero.
+
+        Args:
+            statistics: shape (k + 1, S), as a `Frame` has them.
+
+        Returns:
+            The lowest and highest coordinate of each direction.
+        """
+        return self._statistics.positive(statistics)
 
     def departures(self, given: PointLike) -> tuple[str, ...]:
         """Names of constants, frozen parameters and buffers, for which what describes a point holds other values.

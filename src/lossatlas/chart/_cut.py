@@ -1,0 +1,209 @@
+"""A cut through a surface: a frame, how it was made, and how to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError, PlaneError
+from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points seen on a line or plane: a path to lay over its chart, and how far from it the path really runs.
+
+    Attributes:
+        coords: (n, k), nearest coordinates on the frame, by least squares.
+        residuals: (n,), ‖θ − nearest point‖ / ‖θ − origin‖: 0 in the plane, 1 at a right angle to it.
+        distances: (n,), ‖θ − nearest point‖, Euclidean.
+    """
+
+    coords: Tensor
+    residuals: Tensor
+    distances: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """What lines and planes share. Never made itself.
+
+    Attributes:
+        frame: origin and directions.
+        kind: ``random``, ``between``, ``pca``, ``hessian``, ``gradient``, ``worst`` or ``of``.
+        how: what made it, as plain JSON values; seeds where there are any, and digests of what came out.
+        labels: of the axes, with their unit.
+        notes: what a reader of its pictures must know, in sentences.
+        layout: of the surface it was made on.
+    """
+
+    frame: Frame
+    kind: str
+    how: dict[str, Any]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    layout: Layout | None = None
+
+    name: ClassVar[str] = "cut"
+
+    def project(self, iterates: Tensor | Sequence[PointLike], *, surface: NetworkSurface | None = None) -> Projection:
+        """Where points lie on the frame, one at a time, and how far off.
+
+        Args:
+            iterates: shape (n, N), or a sequence of vectors, state dicts, modules or checkpoint files.
+            surface: reads state dicts, modules and files; not needed for vectors.
+
+        Raises:
+            InputError: for points that need a surface where none is given.
+        """
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for given in iterates:
+            if not isinstance(given, Tensor) and surface is None:
+                raise InputError(
+                    f"got a point of type {type(given).__name__}; expected vectors, since only a surface knows the "
+                    "order of parameters. Give surface=…."
+                )
+            theta = given if surface is None else surface.vector(given)
+            assert isinstance(theta, Tensor)
+            theta = theta.to(self.frame.origin.device)
+            if theta.shape != self.frame.origin.shape:
+                raise InputError(
+                    f"got a point of shape {tuple(theta.shape)}; expected ({self.frame.origin.numel()},), as long as "
+                    "the plane's origin."
+                )
+            coords, residual = self.frame.project(theta)
+            length = (theta.double() - self.frame.origin.double()).norm()
+            found.append((coords, residual, residual * length))
+        if not found:
+            raise InputError("got no points to project; expected at least one.")
+        return Projection(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the directions, as plain JSON values."""
+        blocks = {block.name: list(block.shape) for block in self.layout.blocks} if self.layout else {}
+        return {
+            "kind": self.kind,
+            "how": self.how,
+            "labels": list(self.labels),
+            "notes": list(self.notes),
+            "blocks": blocks,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder, atomically: only its record where a seed makes it again, else the directions too.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {}
+        if not self._is_seeded or self.how["origin"] != "own":
+            arrays["origin"] = _array(self.frame.origin)
+        if not self._is_seeded:
+            arrays["directions"] = _array(self.frame.directions)
+        if self.frame.statistics is not None:
+            arrays["statistics"] = _array(self.frame.statistics)
+        return archive.save(folder, self.name, arrays, self.record())
+
+    @classmethod
+    def restore(cls, surface: Surface, source: str | Path | Mapping[str, Any]) -> Self:
+        """The same one again, on the surface it was made on.
+
+        Args:
+            surface: it is checked to be of the same architecture and, where only a seed was kept, at the same point.
+            source: the folder it was saved in; or, for a seeded one, the record of it in a chart's provenance
+                (``chart.provenance["plane"]``).
+
+        Raises:
+            PlaneError: if the surface is another one, the record is not enough to make it again, or what comes out is
+                not what it was (another generator of random numbers).
+            OutputError: if the folder cannot be read.
+        """
+        arrays: Mapping[str, Any] = {}
+        if isinstance(source, Mapping):
+            record = dict(source.get("plane", source))
+            how = record["how"] if "how" in record else {k: v for k, v in record.items() if k != "kind"}
+            record = {"kind": record.get("kind"), "how": how, "labels": [], "notes": [], "blocks": {}} | (
+                record if "how" in record else {}
+            )
+        else:
+            _, arrays, record = archive.load(source, cls.name)
+        _fits(record["blocks"], surface)
+        how = record["how"]
+        if "directions" in arrays:
+            parts = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            moved = {name: part.to(surface.device, surface.dtype) for name, part in parts.items()}
+            frame = Frame(moved["origin"], moved["directions"], moved.get("statistics"))
+            labels, notes = tuple(record["labels"]), tuple(record["notes"])
+            return cls(frame, record["kind"], how, labels, notes, surface.layout)
+        if record["kind"] != "random" or (how["origin"] != "own" and "origin" not in arrays):
+            raise PlaneError(
+                f"the record of a {cls.name} of kind {record['kind']!r} does not hold its directions or its origin; "
+                f"expected a seeded one through the model's own point. Save it with {cls.name}.save and restore it "
+                "from that folder."
+            )
+        origin = torch.from_numpy(arrays["origin"]) if "origin" in arrays else None
+        settings = {key: how[key] for key in ("seed", "normalization", "ignore")}
+        if cls.name == "plane":
+            settings["orthogonal"] = how["orthogonal"]
+        made: Self = cls.random(surface, origin=origin, **settings)  # type: ignore[attr-defined]
+        for what, advice in (
+            ("origin_digest", "the point it goes through is another: load the weights it was made at"),
+            (
+                "digest",
+                "this version of torch draws other random numbers: use the one in the record, or make a new one",
+            ),
+        ):
+            if made.how[what] != how[what]:
+                raise PlaneError(
+                    f"the {cls.name} of seed {how['seed']} did not come out as it was ({what} {made.how[what]} "
+                    f"instead of {how[what]}): {advice}."
+                )
+        return made
+
+    @property
+    def _is_seeded(self) -> bool:
+        return self.kind == "random"
+
+
+def measures(frame: Frame) -> dict[str, Any]:
+    """Lengths, angle and digests of a frame."""
+    gram = inner(frame.directions, frame.directions)
+    norms = gram.diagonal().sqrt()
+    found: dict[str, Any] = {
+        "norms": norms.tolist(),
+        "origin_norm": float(inner(frame.origin[None], frame.origin[None]).sqrt()),
+        "digest": digest(frame.directions),
+        "origin_digest": digest(frame.origin),
+    }
+    if len(norms) == 2:
+        found["cosine"] = float(gram[0, 1] / norms.prod())
+    return found
+
+
+def digest(tensor: Tensor) -> str:
+    """A short SHA-256 of the bits."""
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(raw.data).hexdigest()[:16]
+
+
+def _array(tensor: Tensor) -> Any:
+    kept = tensor.detach().cpu()
+    return (kept.float() if kept.dtype in (torch.bfloat16, torch.float16) else kept).numpy()
+
+
+def _fits(blocks: Mapping[str, Sequence[int]], surface: Surface) -> None:
+    ours = {block.name: list(block.shape) for block in surface.layout.blocks}
+    if blocks and dict(blocks) != ours:
+        keys = [n for n in {**blocks, **ours} if list(blocks.get(n, [-1])) != ours.get(n, [-2])]
+        raise PlaneError(
+            f"it was made on another architecture than {surface.name}: {', '.join(keys[:4])}"
+            + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+            + " differ. Restore it on a surface of the architecture it was made on."
+        )

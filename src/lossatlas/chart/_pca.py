@@ -1,0 +1,167 @@
+"""The plane in which a path moves most: principal components of iterates, by the Gram trick, a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from lossatlas._errors import CheckpointError, InputError, PlaneError
+from lossatlas.chart._directions import point_of
+from lossatlas.chart._policy import Ignore, rule
+from lossatlas.surface import Block, Layout, NetworkSurface, PointLike, Surface
+
+Centering = Literal["final", "mean"]
+# Share of the first two components of an endless random walk, about its last point and about its mean.
+LIMITS = {
+    "final": tuple(8 / (np.pi**2 * (2 * k - 1) ** 2) for k in (1, 2)),
+    "mean": tuple(6 / (np.pi**2 * k**2) for k in (1, 2)),
+}
+EXACT_NULL = 1000
+FLAT = 1e-12
+
+
+def principal(
+    surface: Surface,
+    iterates: Tensor | Sequence[PointLike],
+    *,
+    centering: Centering = "final",
+    ignore: Ignore | None = None,
+) -> tuple[Tensor, Tensor, dict[str, Any], tuple[str, ...]]:
+    """The two leading components of a path's iterates.
+
+    With M the rows θ_i − θ_n (``final``; Li et al. 2018, section 7) or θ_i − mean (``mean``), K = M Mᵀ = U Σ² Uᵀ gives
+    V = Mᵀ U Σ⁻¹. K is n×n and summed in float64 over the blocks; no more than one block of all iterates is held.
+
+    Returns:
+        The last iterate, directions (2, N) of unit length at right angles, for the record how much they explain beside
+        what a random walk would, and the same as a sentence.
+    """
+    if centering not in LIMITS:
+        raise InputError(f"got centering={centering!r}; expected 'final' or 'mean'.")
+    path = _Path(surface, iterates)
+    last = point_of(surface, path.last)
+    gram = torch.zeros(path.count, path.count, dtype=torch.float64, device=surface.device)
+    for _, rows in path.blocks(centering, ignore):
+        gram += rows @ rows.T
+    squares, inside = torch.linalg.eigh(gram)
+    squares, inside = squares.flip(0).clamp_min(0), inside.flip(1)
+    if not bool(torch.isfinite(squares).all()) or float(squares[1]) <= FLAT * float(squares[0]):
+        raise PlaneError(
+            f"the {path.count} iterates span no plane: the second component holds {float(squares[1]):.1e} of a squared "
+            f"length of {float(squares[0]):.1e}; expected a path that bends. Draw it as a line between two of them."
+        )
+    mix = inside[:, :2] / squares[:2].sqrt()
+    mix = mix * torch.where(mix[0] < 0, -1.0, 1.0)  # the path begins on the positive side of both axes
+    rows_out = torch.zeros(2, surface.dimension, dtype=surface.dtype, device=surface.device)
+    for block, rows in path.blocks(centering, ignore):
+        rows_out[:, block.span] = (mix.T @ rows).to(surface.dtype)
+    shares = (squares[:2] / squares.sum()).tolist()
+    null = _null(path.count, centering)
+    record = {
+        "iterates": path.count,
+        "centering": centering,
+        "ignore": ignore or "nothing",
+        "shares": shares,
+        "random_walk": {"shares": list(null), "limit": list(LIMITS[centering])},
+    }
+    note = (
+        f"the two axes hold {shares[0]:.1%} and {shares[1]:.1%} of the path's squared length about its "
+        f"{'last point' if centering == 'final' else 'mean'}; a random walk of {path.count} points in as many dimensions "
+        f"gives {null[0]:.1%} and {null[1]:.1%}"
+    )
+    return last, rows_out, record, (note,)
+
+
+def _null(count: int, centering: Centering) -> tuple[float, float]:
+    """The shares for a random walk of so many points in endless dimensions (Antognini and Sohl-Dickstein 2018)."""
+    if count > EXACT_NULL:
+        first, two = LIMITS[centering]
+        return first, two
+    steps = np.arange(count, 0.0, -1) - 1
+    gram = np.minimum.outer(steps, steps)
+    if centering == "mean":
+        gram = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
+    values = np.linalg.eigvalsh(gram)[::-1]
+    return float(values[0] / values.sum()), float(values[1] / values.sum())
+
+
+@final
+class _Path:
+    """Iterates of any form, read a block at a time."""
+
+    def __init__(self, surface: Surface, iterates: Tensor | Sequence[PointLike]) -> None:
+        items = list(iterates)
+        if len(items) < 3:
+            raise InputError(f"got {len(items)} iterates; expected at least 3, since two points make a line.")
+        self.layout, self.surface, self.count = surface.layout, surface, len(items)
+        self.items = [_tensors(surface, item, k) for k, item in enumerate(items)]
+        self.last: Any = items[-1]
+
+    def blocks(self, centering: Centering, ignore: Ignore | None) -> Iterator[tuple[Block, Tensor]]:
+        """Each block that counts, with its centered rows (n, size) in float64."""
+        for block in self.layout.blocks:
+            if ignore == "biasbn" and rule(block, "filter", ignore).action == "held":
+                continue
+            rows = torch.stack([_part(item, block) for item in self.items]).to(self.surface.device)
+            yield block, rows - (rows[-1] if centering == "final" else rows.mean(0))
+
+
+def _part(item: Tensor | Mapping[str, Tensor], block: Block) -> Tensor:
+    if isinstance(item, Tensor):
+        return item[block.span].double()
+    name = next(name for name in (block.name, *block.aliases) if name in item)
+    return item[name].detach().reshape(-1).double()
+
+
+def _tensors(surface: Surface, item: PointLike, place: int) -> Tensor | Mapping[str, Tensor]:
+    if isinstance(item, str | Path) and Path(item).suffix == ".safetensors" and isinstance(surface, NetworkSurface):
+        lazy = _File(Path(item))
+        _refuse(surface.layout, lazy, f"iterate {place + 1}, the checkpoint {str(item)!r},")
+        return lazy
+    if isinstance(item, nn.Module):
+        item = dict(item.named_parameters(remove_duplicate=False))
+    if isinstance(item, Mapping):
+        _refuse(surface.layout, item, f"iterate {place + 1}")
+        return item
+    return point_of(surface, item)
+
+
+def _refuse(layout: Layout, tensors: Mapping[str, Tensor], source: str) -> None:
+    wrong = layout.misfit(tensors)
+    if wrong:
+        raise CheckpointError(
+            f"{source} does not fit: {wrong}. Expected the {len(layout.blocks)} parameters of this architecture. Give "
+            "iterates of one training run."
+        )
+
+
+@final
+class _File(Mapping[str, Tensor]):
+    """A safetensors file read one tensor at a time, so that many checkpoints need not fit into memory together."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: Any = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{str(path)!r} is not a readable safetensors file ({error}); expected one written by safetensors."
+            ) from error
+        self._keys = list(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._keys:
+            raise KeyError(name)
+        found: Tensor = self._file.get_tensor(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
