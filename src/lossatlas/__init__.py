@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from lossatlas.chart import Plane as Plane
     from lossatlas.chart import chart as chart
     from lossatlas.chart import policy as policy
-    from lossatlas.curvature import Extremes as Extremes
-    from lossatlas.curvature import extremes as extremes
-    from lossatlas.curvature import hessian as hessian
-    from lossatlas.curvature import trace as trace
     from lossatlas.connect import Path as Path
     from lossatlas.connect import connect as connect
+    from lossatlas.curvature import CriticalPoint as CriticalPoint
+    from lossatlas.curvature import CriticalPoints as CriticalPoints
+    from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import balance as balance
+    from lossatlas.curvature import critical_point as critical_point
+    from lossatlas.curvature import critical_points as critical_points
+    from lossatlas.curvature import descend_both_sides as descend_both_sides
+    from lossatlas.curvature import extremes as extremes
+    from lossatlas.curvature import hessian as hessian
+    from lossatlas.curvature import rescale as rescale
+    from lossatlas.curvature import saddle_directions as saddle_directions
+    from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
     from lossatlas.optimize import TorchOptimizer as TorchOptimizer
@@ -47,6 +55,14 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
 
 _HOMES = {
+    "CriticalPoint": "curvature",
+    "CriticalPoints": "curvature",
+    "balance": "curvature",
+    "critical_point": "curvature",
+    "critical_points": "curvature",
+    "descend_both_sides": "curvature",
+    "saddle_directions": "curvature",
+    "rescale": "curvature",
     "BasinMap": "race",
     "TorchOptimizer": "optimize",
     "basin_map": "race",

@@ -6,6 +6,7 @@ from lossatlas.draw._basins import BasinsDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
+from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._palette import colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
@@ -19,6 +20,7 @@ __all__ = [
     "CurvesDisplay",
     "Display",
     "FieldDisplay",
+    "IndexDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",

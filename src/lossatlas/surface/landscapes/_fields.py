@@ -75,10 +75,12 @@ def fold(terms: Tensor) -> Tensor:
 
     What `total` does for a few terms, for many: a row's bits do not depend on its neighbors.
     """
-    while len(terms) > 1:
-        half = len(terms) // 2
+    count = terms.shape[0]
+    while count > 1:
+        half, odd = divmod(count, 2)
         paired = terms[:half] + terms[half : 2 * half]
-        terms = torch.cat([paired, terms[2 * half :]]) if len(terms) % 2 else paired
+        terms = torch.cat([paired, terms[2 * half :]]) if odd else paired
+        count = half + odd
     return terms[0]
 
 
@@ -107,7 +109,7 @@ def random_field(
     Args:
         dimension: N, at least 1.
         seed: of the waves.
-        waves: m; by default 16 for each entry of a Hessian, and at least 256.
+        waves: m; by default 16 for each entry of a Hessian, at least 256, rounded up to a power of two.
         length: ℓ, over which the field is correlated.
         shift: see `Landscape`, as are the others.
         rotation: an angle in radians.
@@ -131,7 +133,8 @@ def random_field(
     """
     check_dimension(dimension, 1)
     dimension = int(dimension)
-    waves = max(FEWEST_WAVES, WAVES_PER_ENTRY * dimension * (dimension + 1) // 2) if waves is None else waves
+    if waves is None:
+        waves = max(FEWEST_WAVES, 2 ** math.ceil(math.log2(WAVES_PER_ENTRY * dimension * (dimension + 1) // 2)))
     if waves < 1 or waves != int(waves) or seed < 0 or not 0 < length < math.inf:
         raise InputError(
             f"got seed={seed}, waves={waves}, length={length}; expected a seed of at least 0, at least 1 wave and a "

@@ -1,0 +1,302 @@
+"""The search for critical points: every catch is labeled by its gradient and its Hessian before it is handed out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
+from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
+from lossatlas.curvature._dense import dense
+from lossatlas.curvature._extremes import extremes
+from lossatlas.curvature._newton import REASONS, Asker, Rules, search
+from lossatlas.curvature._operator import Operator
+from lossatlas.probe import Gradients, Probe
+from lossatlas.surface import NetworkSurface, Surface
+
+METHODS = ("newton", "gradient-norm")
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+FLAT = 1e-3
+ZERO = 10.0
+DENSE_SEARCH, DENSE_INDEX = 200, 1000
+
+
+def critical_point(
+    surface: Surface,
+    *,
+    point: Tensor | None = None,
+    epsilon: float | None = None,
+    tolerance: float | None = None,
+    exact: bool | None = None,
+    seed: int = 0,
+    probe: Probe | None = None,
+) -> CriticalPoint:
+    """Whether a point is critical, and its index; nothing is searched for.
+
+    Args:
+        surface: any surface that knows gradients.
+        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        epsilon: what counts as a negative eigenvalue; see `critical_points`.
+        tolerance: of the gradient; see `critical_points`.
+        exact: whether to form the dense Hessian; by default for up to 1,000 parameters.
+        seed: of the starting vector of Lanczos where the Hessian is not formed.
+        probe: the door to ask at; a new one by default.
+
+    Returns:
+        The `CriticalPoint`, with its label.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> surface = la.landscapes.himmelblau()
+        >>> here = critical_point(surface, point=torch.tensor([3.0, 2.0], dtype=torch.float64))
+        >>> here.label, here.kind
+        ('true', 'minimum')
+    """
+    operator = Operator(surface, point, probe=probe)
+    judge = Judge(surface, epsilon, tolerance, exact, seed)
+    return judge(operator, operator.point.double(), 0.0)
+
+
+def critical_points(
+    surface: Surface,
+    *,
+    starts: int | Tensor = 20,
+    method: Literal["newton", "gradient-norm"] = "newton",
+    budget: int | None = None,
+    steps: int = 200,
+    seed: int = 0,
+    spread: float = 0.5,
+    epsilon: float | None = None,
+    tolerance: float | None = None,
+    exact: bool | None = None,
+    probe: Probe | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+) -> CriticalPoints:
+    """Search for critical points of any index, and label every catch.
+
+    Searches for critical points often end where only the *norm* of the gradient is stationary, Hg = 0 with g ≠ 0. Such
+    gradient-flat points are no critical points, and yet their indices follow their losses as beautifully as if they were
+    (Frye et al. 2021). So a catch is
+
+    ==================  ====================================================================================
+    ``true``            ‖g‖ ≤ tolerance · ‖H‖ · max(1, ‖θ‖): moving θ by the tolerance would make up for g
+    ``gradient-flat``   else, and r = ‖Hg‖ / (‖H‖ ‖g‖) ≤ 1e-3
+    ``unfinished``      else
+    ==================  ====================================================================================
+
+    ``newton`` takes steps p = −H⁺g, halved until ‖g‖² falls far enough (Newton-MR), with the dense Hessian for up to
+    200 parameters and 25 steps of MINRES above. ``gradient-norm`` minimizes ½‖g‖² with H as the
+    Jacobian of g (Levenberg–Marquardt), above 200 parameters by L-BFGS with one product a step.
+
+    Args:
+        surface: any surface that knows gradients. Make a network's model double first: in float32 a gradient cannot be
+            told from zero closely enough.
+        starts: points of shape (B, N); or how many to draw, uniformly in the surface's box, or around θ where it has none.
+        method: ``newton`` or ``gradient-norm``.
+        budget: points of any kind (values, gradients, products) that one search may ask; labels come on top.
+        steps: of one search at most.
+        seed: of the starts.
+        spread: where there is no box: starts are θ + spread · σ z with z ~ N(0, I) and σ the root mean square of each
+            parameter block.
+        epsilon: an eigenvalue below −epsilon is negative, one within it has no sign. By default, with the dense Hessian,
+            10 · tolerance times the largest ‖H‖ met on the way; without it there is no index unless an epsilon is given.
+        tolerance: of the gradient: 1e-10 in float64, 1e-5 in float32.
+        exact: whether to form the dense Hessian for the label; by default for up to 1,000 parameters.
+        probe: the door to ask at; a new one by default.
+        progress: a function of (searches done, starts), or False.
+
+    Returns:
+        The `CriticalPoints`. If it is interrupted with Ctrl-C, those that were done.
+
+    Raises:
+        InputError: for starts, a budget, steps, a spread or thresholds that do not fit.
+        UnknownNameError: for another method.
+        LossError: if no start has a finite loss, gradient and curvature.
+
+    Source:
+        Roosta et al., Newton-MR, arXiv:1810.00303; Dauphin et al., NeurIPS 2014; Frye et al., Critical point-finding
+        methods reveal gradient-flat regions of deep network losses, Neural Computation 33 (2021).
+
+    Example:
+        >>> import lossatlas as la
+        >>> found = critical_points(la.landscapes.himmelblau(), starts=60)
+        >>> sorted(point.kind for point in found.distinct()).count("minimum")
+        4
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method to find critical points", method, METHODS)
+    for name, number in (("budget", budget), ("steps", steps)):
+        if number is not None and (isinstance(number, bool) or number != int(number) or number < 1):
+            raise InputError(f"got {name}={number}; expected a whole number of at least 1.")
+    if not 0 < spread < math.inf:
+        raise InputError(f"got spread={spread}; expected a finite number above 0.")
+    judge = Judge(surface, epsilon, tolerance, exact, seed)
+    points = _starts(surface, starts, seed, spread)
+    probe = probe or Probe(surface)
+    begin, billed = time.perf_counter(), probe.meter.record()
+    operator, begun = _operator(surface, points, probe)
+    rules = Rules(judge.tolerance, int(steps), _reach(surface, points), surface.dimension <= DENSE_SEARCH)
+    caught: list[CriticalPoint] = []
+    status = "complete"
+    try:
+        for b, start in enumerate(points):
+            before = probe.meter.queries
+            asker = Asker(operator, budget)
+            reason, taken = search(asker, start, method, rules)
+            spent = probe.meter.queries - before
+            one = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+            caught.append(replace(one, start=b, steps=taken, status=REASONS[reason], queries=spent))
+            if callable(progress):
+                progress(b + 1, len(points))
+    except KeyboardInterrupt:
+        status = "interrupted"
+    settings = {
+        "method": method, "budget": budget, "steps": steps, "seed": seed, "spread": spread,
+        "tolerance": judge.tolerance, "flat": FLAT, "epsilon": epsilon, "searched_with": "dense Hessian" if rules.dense else
+        "products", "skipped_before_a_finite_start": begun,
+    }  # fmt: skip
+    record = {**operator.provenance(**settings), "point": None}
+    meter = {name: now - billed[name] for name, now in probe.meter.record().items()}
+    meter["algorithm_seconds"] = max(0.0, time.perf_counter() - begin - meter["surface_seconds"])
+    return CriticalPoints(tuple(caught), points, meter, record, status)
+
+
+class Judge:
+    """Labels points by the thresholds of one search."""
+
+    def __init__(
+        self, surface: Surface, epsilon: float | None, tolerance: float | None, exact: bool | None, seed: int
+    ) -> None:
+        for name, number in (("epsilon", epsilon), ("tolerance", tolerance)):
+            if number is not None and not 0 < number < math.inf:
+                raise InputError(f"got {name}={number}; expected a finite number above 0, or None for the default.")
+        self.surface, self.epsilon, self.seed = surface, epsilon, seed
+        self.tolerance = TOLERANCE.get(surface.dtype, 1e-5) if tolerance is None else float(tolerance)
+        self.exact = surface.dimension <= DENSE_INDEX if exact is None else exact
+
+    def __call__(
+        self, operator: Operator, theta: Tensor, curvature: float, known: tuple[float, Tensor] | None = None
+    ) -> CriticalPoint:
+        before = operator.probe.meter.queries
+        operator.point = theta.to(operator.point.dtype)
+        if known is None:
+            answer = operator.probe.ask(Gradients(operator.point[None]))
+            known = float(answer.values[0]), answer.slopes[0].double()
+        loss, slope = known
+        size = float(slope.norm())
+        nan = math.nan
+        blank = CriticalPoint(theta, loss, "unfinished", size, nan, nan, nan, None, False, None, self.epsilon, None)
+        if not (math.isfinite(loss) and math.isfinite(size)):
+            return blank
+        try:
+            found = (self._dense if self.exact else self._products)(operator, blank, slope, curvature)
+        except LossError:
+            return blank
+        label: Label = "unfinished"
+        if size <= self.tolerance * found.hessian_norm * max(1.0, float(theta.norm())):
+            label = "true"
+        elif found.flatness <= FLAT:
+            label = "gradient-flat"
+        return replace(found, label=label, certificate=operator.probe.meter.queries - before)
+
+    def _dense(self, operator: Operator, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
+        values, basis = torch.linalg.eigh(dense(operator))
+        norm = float(values.abs().max())
+        rounding = len(values) * float(torch.finfo(self.surface.dtype).eps)
+        epsilon = max(ZERO * self.tolerance, rounding) * max(norm, curvature)
+        epsilon = epsilon if self.epsilon is None else self.epsilon
+        parts = basis.T @ slope
+        kept = values.abs() > FLAT * norm
+        step = float(torch.where(kept, parts / torch.where(kept, values, 1.0), 0.0).norm())
+        left, size = float(parts[~kept].norm()), float(slope.norm())
+        whole = norm * step + size
+        return replace(
+            blank,
+            hessian_norm=norm,
+            flatness=_ratio(float((values * parts).norm()), norm * size),
+            newton_residual=left / whole if whole else 0.0,
+            index=int((values < -epsilon).sum()),
+            exact=True,
+            zeros=int((values.abs() <= epsilon).sum()),
+            epsilon=epsilon,
+            eigenvalues=values.numpy(),
+        )
+
+    def _products(self, operator: Operator, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
+        k = 1 if self.epsilon is None else min(10, self.surface.dimension // 4)
+        ends = extremes(self.surface, k, point=operator.point, seed=self.seed, tolerance=1e-3, probe=operator.probe)
+        low, high = ends.smallest.values, ends.largest.values
+        norm = max((abs(float(v)) for v in (*low, *high)), default=0.0)
+        size = float(slope.norm())
+        curved = float(operator.apply(slope[None])[0].norm()) if size else 0.0
+        return replace(
+            blank,
+            hessian_norm=norm,
+            flatness=_ratio(curved, norm * size),
+            # Ritz values lie inside the spectrum: as many eigenvalues as Ritz values are below −epsilon, if not more.
+            index=None if self.epsilon is None else int((low < -self.epsilon).sum()),
+        )
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else 0.0
+
+
+def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Operator, int]:
+    """The operator, checked at the first start where it is finite, and how many starts were not."""
+    for b, start in enumerate(points.to(surface.dtype)):
+        answer = probe.ask(Gradients(start[None])) if surface.gradients_known else None
+        if answer is not None and not (answer.values.isfinite().all() and answer.slopes.isfinite().all()):
+            last: LossError | str = f"the loss is {float(answer.values[0])}, or an entry of its gradient is not finite."
+            continue
+        try:
+            return Operator(surface, start, probe=probe), b
+        except LossError as error:
+            last = error
+    raise LossError(
+        f"none of {len(points):,} starts on {surface.name} has a finite loss, gradient and curvature; expected at least one. "
+        f"At the last: {last}"
+    )
+
+
+def _starts(surface: Surface, starts: int | Tensor, seed: int, spread: float) -> Tensor:
+    if isinstance(starts, Tensor):
+        if starts.ndim != 2 or starts.shape[1] != surface.dimension or not len(starts):
+            raise StartError(
+                f"got starts of shape {tuple(starts.shape)}; expected (B, {surface.dimension}) with at least one row, or "
+                "a number of starts to draw."
+            )
+        return starts.detach().to(surface.device, torch.float64)
+    if isinstance(starts, bool) or starts != int(starts) or starts < 1:
+        raise InputError(f"got starts={starts!r}; expected points of shape (B, N), or a whole number of at least 1.")
+    generator = torch.Generator().manual_seed(seed)
+    if surface.box is not None:
+        low, high = surface.box.double().unbind(1)
+        unit = torch.rand(int(starts), surface.dimension, generator=generator, dtype=torch.float64)
+        return low + (high - low) * unit.to(low.device)
+    center = surface.theta if isinstance(surface, NetworkSurface) else surface.start
+    if center is None:
+        raise InputError(
+            f"{surface.name} has neither a box nor a start to draw starts around; give starts as points of shape "
+            f"(B, {surface.dimension})."
+        )
+    center = center.double()
+    whole = float(center.square().mean().sqrt()) or 1.0
+    scale = torch.empty_like(center)
+    for block in surface.layout.blocks:
+        scale[block.span] = float(center[block.span].square().mean().sqrt()) or whole
+    drawn = torch.randn(int(starts), surface.dimension, generator=generator, dtype=torch.float64).to(center.device)
+    return center + spread * scale * drawn
+
+
+def _reach(surface: Surface, points: Tensor) -> float:
+    """The longest step: a quarter of the box's diagonal, else the size of the starts."""
+    if surface.box is not None:
+        return float((surface.box[:, 1] - surface.box[:, 0]).norm()) / 4
+    return max(1.0, float(points.norm(dim=1).median()))

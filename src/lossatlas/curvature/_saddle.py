@@ -1,0 +1,316 @@
+"""The ways down from a saddle: its directions of negative curvature, and where both sides of one of them lead."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError
+from lossatlas.curvature._catch import CriticalPoint
+from lossatlas.curvature._critical import DENSE_INDEX, DENSE_SEARCH, ZERO, Judge
+from lossatlas.curvature._dense import dense
+from lossatlas.curvature._extremes import Eigenpairs, extremes
+from lossatlas.curvature._newton import Asker, Rules, search
+from lossatlas.curvature._operator import Operator
+from lossatlas.probe import Gradients, Probe
+from lossatlas.surface import Surface
+
+if TYPE_CHECKING:
+    from lossatlas.draw import ProfileDisplay
+
+KIND = "saddle-descent"
+PUSH, STRIDE = 1e-3, 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One way down.
+
+    Attributes:
+        distance: (T,) length of the way so far, from the saddle, 0 first.
+        loss: (T,) along it.
+        end: where it ended, labeled.
+        well: name of the known well there, or None.
+        status: ``settled`` where the gradient vanished, or ``on its way``.
+    """
+
+    distance: np.ndarray
+    loss: np.ndarray
+    end: CriticalPoint
+    well: str | None
+    status: str
+
+    @property
+    def sentence(self) -> str:
+        """Where it led, in words."""
+        place = f"in the well {self.well}" if self.well else f"at {self.end.sentence}"
+        return (
+            f"down by {self.loss[0] - self.end.loss:.4g} over a way of {self.distance[-1]:.4g}, {self.status} {place}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SaddleDescent:
+    """Both sides of a saddle.
+
+    Attributes:
+        saddle: where the ways begin, labeled.
+        curvature: the negative eigenvalue along the direction; NaN for a direction that was given.
+        sides: the way along the direction, and the one against it.
+        meter: what was asked for it.
+        provenance: surface, settings and versions, plain JSON values.
+        status: of the saddle: whether it is a true one.
+    """
+
+    saddle: CriticalPoint
+    curvature: float
+    sides: tuple[Side, Side]
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+
+    @property
+    def same_end(self) -> bool:
+        """Whether both ways end at the same point, to a thousandth of its size."""
+        one, two = (side.end.point for side in self.sides)
+        return float((one - two).norm()) <= 1e-3 * max(1.0, float(one.norm()))
+
+    @property
+    def sentence(self) -> str:
+        """Both ways in words."""
+        ways = "; ".join(f"{name} {side.sentence}" for name, side in zip(("ahead", "back"), self.sides, strict=True))
+        return f"from loss {self.saddle.loss:.6g}: {ways}; {'the same end' if self.same_end else 'two different ends'}"
+
+    def plot(self, ax: Any = None) -> ProfileDisplay:
+        """The loss along both ways, the saddle in the middle."""
+        from lossatlas.draw import ProfileDisplay
+
+        ahead, back = self.sides
+        t = np.concatenate([-back.distance[:0:-1], ahead.distance])
+        y = np.concatenate([back.loss[:0:-1], ahead.loss])
+        return ProfileDisplay(
+            t, y, xlabel="way down from the saddle, in units of θ", marks=[("saddle", 0.0)], note=self.status
+        ).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        sides = [
+            {"end": s.end.record(), "well": s.well, "status": s.status, "way": float(s.distance[-1])}
+            for s in self.sides
+        ]
+        return {
+            "sentence": self.sentence,
+            "saddle": self.saddle.record(),
+            "curvature": self.curvature,
+            "sides": sides,
+            "same_end": self.same_end,
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `saddle-descent.json` and `saddle-descent.safetensors`, atomically."""
+        arrays = {"saddle": self.saddle.point.numpy()}
+        for name, side in zip(("ahead", "back"), self.sides, strict=True):
+            arrays |= {
+                f"{name}/distance": side.distance,
+                f"{name}/loss": side.loss,
+                f"{name}/end": side.end.point.numpy(),
+            }
+        return archive.save(folder, KIND, arrays, self.record())
+
+
+def saddle_directions(
+    surface: Surface,
+    k: int | None = None,
+    *,
+    point: Tensor | None = None,
+    epsilon: float | None = None,
+    seed: int = 0,
+    probe: Probe | None = None,
+) -> Eigenpairs:
+    """The directions in which a surface curves down at a point, the steepest first.
+
+    Args:
+        surface: any surface that knows gradients.
+        k: how many at most; all of them by default, five where the Hessian is too large to form (above 1,000 parameters).
+        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        epsilon: eigenvalues above −epsilon do not count; by default the rounding of the Hessian.
+        seed: of Lanczos' starting vector where the Hessian is not formed.
+        probe: the door to ask at; a new one by default.
+
+    Returns:
+        `Eigenpairs` with negative values, ascending; none of them if the surface curves down nowhere.
+
+    Raises:
+        InputError: for a k below 1 or above N.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> saddle = torch.tensor([0.08667750, 2.88425470], dtype=torch.float64)
+        >>> len(saddle_directions(la.landscapes.himmelblau(), point=saddle).values)
+        1
+    """
+    n = surface.dimension
+    if k is not None and (isinstance(k, bool) or k != int(k) or not 1 <= k <= n):
+        raise InputError(f"got k={k}; expected 1 to {n}, the number of directions there are, or None for all.")
+    if n > DENSE_INDEX:
+        found = extremes(surface, k or 5, point=point, seed=seed, probe=probe).smallest
+        below = found.values < -(epsilon or 0.0)
+        return Eigenpairs(found.values[below], found.vectors[below], found.residuals[below], found.converged[below])
+    values, basis = torch.linalg.eigh(dense(Operator(surface, point, probe=probe)))
+    if epsilon is None:
+        epsilon = ZERO * n * float(torch.finfo(surface.dtype).eps) * float(values.abs().max())
+    rows = int((values < -epsilon).sum())
+    rows = rows if k is None else min(rows, k)
+    vectors = basis[:, :rows].T.contiguous().numpy()
+    return Eigenpairs(values[:rows].numpy(), vectors, np.zeros(rows), np.ones(rows, bool))
+
+
+def descend_both_sides(
+    surface: Surface,
+    *,
+    point: Tensor | None = None,
+    direction: Tensor | None = None,
+    push: float | None = None,
+    limit: int = 2000,
+    stride: float | None = None,
+    probe: Probe | None = None,
+) -> SaddleDescent:
+    """Step off a saddle to both sides, and walk down until the ground is level.
+
+    Descent is steepest descent with steps of at most `stride`, longer after a success and halved after a failure, so that it
+    follows the valley it is in. Where it has come to rest, Newton's method takes it to the critical point next to it, for
+    up to 200 parameters.
+
+    Args:
+        surface: any surface that knows gradients.
+        point: the saddle, shape (N,); the model's own point on a network, else the surface's start.
+        direction: which way to step off, shape (N,); the most negative curvature by default.
+        push: how far to step off; a thousandth of max(1, ‖θ‖) by default.
+        limit: gradients at most for each side.
+        stride: longest step; a hundredth of the box's shortest side, or of max(1, ‖θ‖).
+        probe: the door to ask at; a new one by default.
+
+    Returns:
+        The `SaddleDescent`; its sides say in which known well they end, or what kind of point it is.
+
+    Raises:
+        InputError: if the surface curves down nowhere there, or lengths do not fit.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> saddle = torch.tensor([0.08667750, 2.88425470], dtype=torch.float64)
+        >>> down = descend_both_sides(la.landscapes.himmelblau(), point=saddle)
+        >>> [side.end.kind for side in down.sides], down.same_end
+        (['minimum', 'minimum'], False)
+    """
+    operator = Operator(surface, point, probe=probe)
+    theta = operator.point.double()
+    size = max(1.0, float(theta.norm()))
+    curvature, unit = _way(surface, operator, direction)
+    longest = _length("stride", stride, STRIDE * (_side(surface) or size))
+    push = _length("push", push, min(PUSH * size, longest))
+    if isinstance(limit, bool) or limit != int(limit) or limit < 1:
+        raise InputError(f"got limit={limit}; expected a whole number of gradients of at least 1.")
+    judge = Judge(surface, None, None, None, 0)
+    saddle = judge(operator, theta, 0.0)
+    distance, losses, ends, rested = _walk(operator.probe, theta, saddle.loss, push * unit, longest, int(limit))
+    sides = []
+    for b in range(2):
+        at = _settle(operator, judge, ends[b], longest, rested[b])
+        way = np.array(distance[b])
+        status = "settled" if at.label == "true" else "on its way"
+        sides.append(Side(way, np.array(losses[b]), at, _well(surface, at.point, longest), status))
+    operator.point = theta.to(operator.point.dtype)
+    settings = {
+        "push": push,
+        "stride": longest,
+        "limit": limit,
+        "direction": "given" if direction is not None else "most negative",
+    }
+    status = "begun at a true critical point" if saddle.label == "true" else f"begun at a point that is {saddle.label}"
+    return SaddleDescent(
+        saddle, curvature, (sides[0], sides[1]), operator.bill(), operator.provenance(**settings), status
+    )
+
+
+def _way(surface: Surface, operator: Operator, direction: Tensor | None) -> tuple[float, Tensor]:
+    if direction is not None:
+        if direction.shape != (surface.dimension,) or not 0 < float(direction.double().norm()) < math.inf:
+            raise InputError(
+                f"got a direction of shape {tuple(direction.shape)}; expected ({surface.dimension},) finite numbers that are "
+                "not all zero."
+            )
+        way = direction.detach().to(operator.point.device, torch.float64)
+        return math.nan, way / way.norm()
+    found = saddle_directions(surface, 1, point=operator.point, probe=operator.probe)
+    if not len(found.values):
+        raise InputError(
+            f"{surface.name} curves down nowhere at the point given; expected a saddle or a maximum. Find one with "
+            "critical_points, or give a direction."
+        )
+    return float(found.values[0]), torch.from_numpy(found.vectors[0]).to(operator.point.device, torch.float64)
+
+
+def _walk(
+    probe: Probe, theta: Tensor, height: float, push: Tensor, longest: float, limit: int
+) -> tuple[list[list[float]], list[list[float]], Tensor, list[bool]]:
+    """Normalized descent of both sides at once; rows do not meet."""
+    here = torch.stack([theta + push, theta - push])
+    answer = probe.ask(Gradients(here))
+    values, slopes = answer.values, answer.slopes.double()
+    distance = [[0.0, float(push.norm())] for _ in range(2)]
+    losses = [[height, float(value)] for value in values]
+    length = torch.full((2,), longest, dtype=torch.float64, device=here.device)
+    for _ in range(limit - 1):
+        norm = slopes.norm(dim=1)
+        moving = (norm > 0) & (length > 1e-9 * longest)
+        if not bool(moving.any()):
+            break
+        trial = here - (length / norm.clamp_min(1e-300))[:, None] * slopes
+        answer = probe.ask(Gradients(trial, active=moving))
+        better = moving & (answer.values < values)
+        for b in range(2):
+            if bool(better[b]):
+                distance[b].append(distance[b][-1] + float(length[b]))
+                losses[b].append(float(answer.values[b]))
+        here = torch.where(better[:, None], trial, here)
+        values = torch.where(better, answer.values, values)
+        slopes = torch.where(better[:, None], answer.slopes.double(), slopes)
+        length = torch.where(better, (1.5 * length).clamp_max(longest), 0.5 * length)
+    return distance, losses, here, [not bool(m) for m in (slopes.norm(dim=1) > 0) & (length > 1e-9 * longest)]
+
+
+def _settle(operator: Operator, judge: Judge, end: Tensor, longest: float, rested: bool) -> CriticalPoint:
+    """The minimum next to the end of a walk, if Newton's method finds one there; else the end itself."""
+    found = judge(operator, end, 0.0)
+    if not rested or found.label == "true" or operator.dimension > DENSE_SEARCH:
+        return found
+    asker = Asker(operator, None)
+    search(asker, end, "newton", Rules(judge.tolerance, 20, longest, True))
+    near = float((asker.best - end).norm()) <= longest and asker.value <= found.loss + 1e-12 * abs(found.loss)
+    polished = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+    return replace(polished, status="polished by Newton's method") if near and polished.label == "true" else found
+
+
+def _well(surface: Surface, point: Tensor, near: float) -> str | None:
+    return next((w.name for w in surface.wells if float((w.minimum.double() - point).norm()) <= near), None)
+
+
+def _side(surface: Surface) -> float | None:
+    return None if surface.box is None else float((surface.box[:, 1] - surface.box[:, 0]).min())
+
+
+def _length(name: str, given: float | None, default: float) -> float:
+    if given is not None and not 0 < given < math.inf:
+        raise InputError(f"got {name}={given}; expected a finite length above 0, or None for the default.")
+    return default if given is None else float(given)
