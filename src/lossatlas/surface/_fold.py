@@ -7,7 +7,7 @@ s = γ / √(σ² + ε) per output channel. The factors are taken anew at every 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,8 +28,11 @@ def folded(model: nn.Module) -> nn.Module | None:
     mine = copy.deepcopy(model)
     pairs = _pairs(mine)
     for conv, norm in pairs:
-        conv.forward = _both(conv, norm)
-        norm.forward = _nothing
+        # Bound methods follow a deep copy to its own weights, as closures would not; a module in a tuple is not
+        # registered, and no parameter changes its name.
+        conv.folded_norm = (norm,)
+        conv.forward = MethodType(_both, conv)
+        norm.forward = MethodType(_nothing, norm)
     return mine if pairs else None
 
 
@@ -63,21 +66,19 @@ def _foldable(conv: Any, norm: Any) -> bool:
     return not any(hooks) and not any(map(torch.nn.utils.parametrize.is_parametrized, (conv, norm)))
 
 
-def _both(conv: Any, norm: Any) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        scale = torch.rsqrt(norm.running_var + norm.eps)
-        if norm.weight is not None:
-            scale = scale * norm.weight
-        shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
-        shift = shift * scale
-        if norm.bias is not None:
-            shift = shift + norm.bias
-        weight = conv.weight * scale.reshape(-1, *([1] * (conv.weight.ndim - 1)))
-        result: Tensor = conv._conv_forward(x, weight, shift)
-        return result
-
-    return forward
+def _both(self: Any, x: Tensor) -> Tensor:
+    (norm,) = self.folded_norm
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = -norm.running_mean if self.bias is None else self.bias - norm.running_mean
+    shift = shift * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias
+    weight = self.weight * scale.reshape(-1, *([1] * (self.weight.ndim - 1)))
+    result: Tensor = self._conv_forward(x, weight, shift)
+    return result
 
 
-def _nothing(x: Tensor) -> Tensor:
+def _nothing(self: Any, x: Tensor) -> Tensor:
     return x
