@@ -139,6 +139,23 @@ def test_another_model_data_or_plane_is_refused_with_the_difference_named(tmp_pa
     fill(tmp_path, 20)
 
 
+def test_measured_numbers_of_an_identity_may_differ_by_rounding_only(tmp_path):
+    """Norms and losses come out a little different on other cores; what must be exact goes in as a digest."""
+    measured = {"plane": {"norms": [3.0, 4.000001], "cosine": 0.0}, "loss": 0.12345678}
+    with Ledger.open(tmp_path, measured):
+        pass
+    with Ledger.open(tmp_path, {"plane": {"norms": [3.00001, 4.0], "cosine": 1e-12}, "loss": 0.12345679}):
+        pass
+    for other, says in (
+        ({"loss": 0.1236}, "loss was 0.12345678, now 0.1236"),
+        ({"plane": {"norms": [3.0, 4.1], "cosine": 0.0}}, r"plane.norms was \[3.0, 4.000001\], now \[3.0, 4.1\]"),
+        ({"plane": {"norms": [3.0], "cosine": 0.0}}, "plane.norms was"),
+        ({"loss": math.nan}, "loss was"),
+    ):
+        with pytest.raises(OutputError, match=says):
+            Ledger.open(tmp_path, measured | other)
+
+
 def said_elsewhere(folder):
     """What another process is told that opens the same ledger."""
     read, write = os.pipe()

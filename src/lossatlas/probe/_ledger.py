@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import sqlite3
@@ -102,7 +103,8 @@ class Ledger:
 
         Args:
             folder: created if needed.
-            identity: what decides the answers: surface, data, plane, precision … as plain JSON values.
+            identity: what decides the answers: surface, data, plane, precision … as plain JSON values. Floats are taken
+                for measured and compared to four digits; what must be the same to the bit goes in as a digest.
             settings: of this session, kept with it but not compared: another range or number of points of the same
                 plane goes on with the points that there are.
 
@@ -438,8 +440,15 @@ def _differences(was: Any, now: Any, where: str) -> Iterator[str]:
                 yield f"{inner} was {there}, now {here}"
             else:
                 yield from _differences(was[name], now[name], inner)
-    elif was != now:
+    elif was != now and not _measured_alike(was, now):
         yield f"{where} was {_short(was)}, now {_short(now)}"
+
+
+def _measured_alike(was: Any, now: Any) -> bool:
+    """Lists of numbers, one by one: a float is measured, and comes out a little different on another machine."""
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        return all(a == b or _measured_alike(a, b) for a, b in zip(was, now, strict=True))
+    return isinstance(was, float) and isinstance(now, float) and math.isclose(was, now, rel_tol=1e-4, abs_tol=1e-9)
 
 
 def _short(value: Any) -> str:

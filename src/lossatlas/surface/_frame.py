@@ -74,15 +74,21 @@ class Frame:
         """k, the number of directions."""
         return self.directions.shape[0]
 
-    def points(self, coords: Tensor) -> Tensor:
+    def points(self, coords: Tensor, out: Tensor | None = None) -> Tensor:
         """θ₀ + Σ cₖ dₖ for coordinates (B, k), shape (B, N), in the origin's dtype.
 
-        Each row is summed in the same order whatever B is, so that a point does not depend on its neighbors.
+        Each row is summed in the same order whatever B is, so that a point does not depend on its neighbors. No more
+        than the result is held.
+
+        Args:
+            coords: shape (B, k).
+            out: where to put them, shape (B, N).
         """
         coords = coords.to(self.origin.device, self.origin.dtype)
-        theta = self.origin + coords[:, :1] * self.directions[0]
+        theta = torch.mul(coords[:, :1], self.directions[0], out=out)
+        theta += self.origin
         for k in range(1, self.dimension):
-            theta = torch.addcmul(theta, coords[:, k : k + 1], self.directions[k].unsqueeze(0))
+            theta.addcmul_(coords[:, k : k + 1], self.directions[k].unsqueeze(0))
         return theta
 
     def project(self, theta: Tensor) -> tuple[Tensor, Tensor]:

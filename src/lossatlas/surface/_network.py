@@ -19,11 +19,12 @@ from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._products import HessianProducts
 from lossatlas.surface._subset import subset
-from lossatlas.surface._surface import Reading, Sample, Surface
-from lossatlas.surface._threads import side_by_side, workers
+from lossatlas.surface._surface import THETA_BYTES, Reading, Sample, Surface, joined
+from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
 from lossatlas.surface._tile import Tile
 
-THETA_BYTES = 2**28
+# Points θ that are read side by side when a reading must be steady.
+STEADY_BYTES = 2**31
 # A cheap field reads one of so many examples, but not fewer than so many in all.
 CHEAP, CHEAP_LEAST = 8, 32
 
@@ -192,16 +193,47 @@ class NetworkSurface(Surface):
         """Losses at points (B, N), and ``accuracy`` where the loss is a classification loss."""
         points = self._points(points)
         with _data.untouched_randomness(self.device), torch.no_grad():
-            channels = self._value_tile(points, self._tile_limit())
-        return Reading(channels[0], {"accuracy": channels[1]} if self._accurate else {})
+            return self._reading(torch.stack(self._value_tile(points, self._tile_limit())))
 
-    def reader(self, frame: Frame) -> Callable[[Tensor], Reading]:
-        """How to read the slice on a frame; exact structure of plain layer chains is used where there is any."""
+    def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
+        """How to read the slice on a frame; exact structure of plain layer chains is used where there is any.
+
+        A steady reading takes the points one by one, side by side on threads with kernels of one thread: as many as
+        there are cores and as `STEADY_BYTES` have room for, each with a θ of its own.
+        """
         chain = _chain.find(self._model, self._loss, self._batches, self.layout)
         if chain is None:
-            return super().reader(frame)
-        fast = chain.on(frame.origin, frame.directions)
-        return lambda coords: Reading(*fast(coords))
+            return self._steady_reader(frame) if steady else super().reader(frame)
+        if not steady:
+            fast = chain.on(frame.origin, frame.directions)
+            return lambda coords: Reading(*fast(coords))
+        # What is computed once for all points has to be steady as well.
+        (sure,) = steadily(lambda _, links: links.on(frame.origin, frame.directions), [chain], 1)
+
+        def read(coords: Tensor) -> Reading:
+            threads = self._abreast(len(coords))
+            return joined(steadily(lambda _, part: Reading(*sure(part)), coords.tensor_split(threads), threads))
+
+        return read
+
+    def _steady_reader(self, frame: Frame) -> Callable[[Tensor], Reading]:
+        def one(worker: int, point: Tensor) -> Tensor:
+            theta = self._copies[worker][1][None, : self.dimension]
+            return self._worker_values(worker, frame.points(point, out=theta[: len(point)]))
+
+        def read(coords: Tensor) -> Reading:
+            threads = self._abreast(len(coords))
+            self._ready(threads)
+            with _data.untouched_randomness(self.device), same_algorithms():
+                return self._reading(torch.cat(steadily(one, torch.split(coords, 1), threads), 1))
+
+        return read
+
+    def _abreast(self, points: int) -> int:
+        if self.device.type != "cpu":
+            return 1
+        room = STEADY_BYTES // (self.dimension * self.theta.element_size())
+        return max(1, min(torch.get_num_threads(), room, points))
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, N), over all data or over one mini-batch per row.
@@ -300,8 +332,14 @@ class NetworkSurface(Surface):
             "batches": len(self._batches),
             **self._statistics.record([batch.size for batch in self._batches]),
             "device": str(self.device),
-            "many_points_per_forward": self._value_tile.choice,
+            # Code that changes while all weights stay shows here only.
+            "loss_at_theta": self.loss_at_theta,
         }
+
+    @property
+    def points_per_forward(self) -> int:
+        """What was found to be fastest on this machine so far: 1 for one by one, 0 as long as nothing was measured."""
+        return self._value_tile.choice
 
     def _points(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:
@@ -361,6 +399,9 @@ class NetworkSurface(Surface):
                 f"batchnorm={self.batchnorm!r}. Choose a batch_size that leaves no single example over."
             ) from error
 
+    def _reading(self, rows: Tensor) -> Reading:
+        return Reading(rows[0], {"accuracy": rows[1]} if self._accurate else {})
+
     @property
     def _accurate(self) -> bool:
         target = self._batches[0].target
@@ -419,7 +460,9 @@ class NetworkSurface(Surface):
     def _ready(self, threads: int) -> None:
         whole = self._statistics.layout
         while len(self._copies) < threads:
-            model = copy.deepcopy(self._model)
+            # Trainable parameters need no copy of their own: they are bound to another vector. The others are constants.
+            kept = {id(p): nn.Parameter(p.data, p.requires_grad) for p in self._model.parameters()}
+            model = copy.deepcopy(self._model, kept)
             self._copies.append((model, _model.bind(model, whole, self._copies[0][1])))
         self._completion.ready(self._copies)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,9 +22,10 @@ class Slice(Surface):
     Args:
         base: the surface that is sliced.
         frame: its origin and one or two directions.
+        steady: whether the bits of a reading must depend on its coordinates alone, as `Surface.reader` says it.
     """
 
-    def __init__(self, base: Surface, frame: Frame) -> None:
+    def __init__(self, base: Surface, frame: Frame, *, steady: bool = False) -> None:
         self.base = base
         origin, directions = (part.to(base.device, base.dtype) for part in (frame.origin, frame.directions))
         self.frame = Frame(origin, directions, frame.statistics)
@@ -34,11 +36,20 @@ class Slice(Surface):
         self.device = base.device
         self.examples = base.examples
         self.notes = base.notes
-        self._reader = self._under.reader(self._lifted)
+        self._reader = self._base_reader(steady)
 
     def read(self, points: Tensor) -> Reading:
         """Losses and channels of the base surface at coordinates (B, k)."""
         return self._reader(self._check(points))
+
+    def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
+        """How to read a slice of this slice: through the base, which knows how to do that best."""
+        read = self._base_reader(steady)
+        return lambda coords: read(frame.points(coords))
+
+    def _base_reader(self, steady: bool) -> Callable[[Tensor], Reading]:
+        # A surface with a reader of its own need not know the word as long as nobody asks for it.
+        return self._under.reader(self._lifted, steady=True) if steady else self._under.reader(self._lifted)
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, k) by the chain rule."""

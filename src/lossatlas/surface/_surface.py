@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,10 +12,14 @@ from torch import Tensor
 
 from lossatlas._errors import PlaneError
 from lossatlas.surface._layout import Layout
+from lossatlas.surface._threads import steadily
 
 if TYPE_CHECKING:
     from lossatlas.surface._frame import Frame, Framed
     from lossatlas.surface._slice import Slice
+
+# Points θ of a slice that are held at once.
+THETA_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Surface(abc.ABC):
         device: where θ is expected.
         examples: examples read for one full value; 0 where there are no data behind the surface.
         gradients_known: whether the surface can answer `gradients`.
+        rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
         notes: what a reader of its pictures must know, in sentences.
     """
 
@@ -88,6 +93,7 @@ class Surface(abc.ABC):
     device: torch.device = torch.device("cpu")
     examples: int = 0
     gradients_known: ClassVar[bool] = True
+    rows_alone: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -112,9 +118,20 @@ class Surface(abc.ABC):
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian at one point (N,) times each of K vectors (K, N), shape (K, N)."""
 
-    def reader(self, frame: Frame) -> Callable[[Tensor], Reading]:
-        """How to read this surface at coordinates (B, k) on a frame; a surface may know a faster way than `read`."""
-        return lambda coords: self.read(frame.points(coords))
+    def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
+        """How to read this surface at coordinates (B, k) on a frame; a surface may know a faster way than `read`.
+
+        No more points θ are held at once than fill `THETA_BYTES`, one of them at least.
+
+        Args:
+            frame: where the coordinates are.
+            steady: whether the bits of a reading must depend on its coordinates alone: not on the points that are
+                read along with it, nor on the number of cores, nor on what was found to be faster.
+        """
+        if steady and not self.rows_alone:
+            return lambda coords: joined(steadily(lambda _, one: self.read(frame.points(one)), torch.split(coords, 1), 1))
+        limit = max(1, THETA_BYTES // max(1, frame.origin.numel() * frame.origin.element_size()))
+        return lambda coords: joined([self.read(frame.points(part)) for part in torch.split(coords, limit)])
 
     def cheaper(self, examples: int | None = None) -> Surface | None:
         """A surface close to this one that costs a small part of it, or None where there is none; never exact.
@@ -136,11 +153,12 @@ class Surface(abc.ABC):
         """What identifies this surface in a result's provenance: plain JSON values."""
         return {"surface": self.name, "dimension": self.dimension, "dtype": str(self.dtype)}
 
-    def on(self, framed: Framed) -> Slice:
+    def on(self, framed: Framed, *, steady: bool = False) -> Slice:
         """The slice of this surface on a frame, line or plane: a surface of dimension 1 or 2.
 
         Args:
             framed: a `Frame`, or anything with a `frame` (a `Line` or `Plane`).
+            steady: whether the bits of a reading must depend on its coordinates alone: see `reader`.
 
         Returns:
             A `Slice` s with s(c) = L(origin + c₁d₁ + c₂d₂), its gradients by the chain rule.
@@ -158,4 +176,12 @@ class Surface(abc.ABC):
                 + (f"; the frame's parameters (first) and the surface's (second) differ: {differs}" if differs else "")
                 + ". Expected one made on this architecture; make it anew on this surface."
             )
-        return Slice(self, frame)
+        return Slice(self, frame, steady=steady)
+
+
+def joined(readings: Sequence[Reading]) -> Reading:
+    """One reading of several, in order."""
+    if len(readings) == 1:
+        return readings[0]
+    extras = {name: torch.cat([reading.extras[name] for reading in readings]) for name in readings[0].extras}
+    return Reading(torch.cat([reading.values for reading in readings]), extras)

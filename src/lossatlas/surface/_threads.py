@@ -7,8 +7,9 @@ with the same instructions, however many cores it has; `steadily` relies on that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -63,6 +64,18 @@ def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], 
     finally:
         # For kernels it counts per thread, but threads that are born later take the number that was set last.
         torch.set_num_threads(before)
+
+
+@contextmanager
+def same_algorithms() -> Iterator[None]:
+    """Let cuDNN neither choose its algorithms by timing nor take one whose sums come in any order."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def workers(points: int, at_least: int = 4) -> int:

@@ -94,6 +94,8 @@ class Landscape(Surface):
         InputError: if shift, rotation or noise do not fit.
     """
 
+    rows_alone = True
+
     def __init__(
         self,
         name: str,
