@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Plane as Plane
     from lossatlas.chart import chart as chart
     from lossatlas.chart import policy as policy
+    from lossatlas.chart import read_li2018 as read_li2018
     from lossatlas.connect import Path as Path
     from lossatlas.connect import connect as connect
     from lossatlas.curvature import CriticalPoint as CriticalPoint
@@ -88,6 +89,7 @@ _HOMES = {
     "Surface": "surface",
     "chart": "chart",
     "policy": "chart",
+    "read_li2018": "chart",
     "citation": "_citation",
     "connect": "connect",
     "extremes": "curvature",

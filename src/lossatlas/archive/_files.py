@@ -77,6 +77,16 @@ def write_text(path: Location, text: str) -> Path:
             f"the text for {str(path)!r} is not valid Unicode ({error}); expected text that can be written as UTF-8. "
             "Replace the character."
         ) from None
+    return write_bytes(path, content)
+
+
+def write_bytes(path: Location, content: bytes) -> Path:
+    """Write a file, all or nothing, into a folder that is created if needed.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    path = Path(path)
     prepare(path.parent)
     commit([(path, content)])
     return path

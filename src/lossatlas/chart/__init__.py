@@ -9,3 +9,7 @@ from lossatlas.chart._normalize import normalize as normalize
 from lossatlas.chart._plane import Plane as Plane
 from lossatlas.chart._policy import Policy as Policy
 from lossatlas.chart._policy import policy as policy
+from lossatlas.chart.exchange import export as export
+from lossatlas.chart.exchange import export_path as export_path
+from lossatlas.chart.exchange import read_li2018 as read_li2018
+from lossatlas.chart.exchange import to_xarray as to_xarray
