@@ -32,6 +32,7 @@ class Survey:
         loss: (ny, nx), or (1, nx) on a line.
         extras: further channels of that shape.
         exactly: (ny, nx), which cells hold the surface's own answer.
+        error: (ny, nx), the size of error to expect of each cell; 0 where it is the surface's own.
         certificate: how far the others may be off.
         samples: (n, k) coordinates asked of the exact field.
         cheaply: (n, k) coordinates asked of the cheap field.
@@ -41,6 +42,7 @@ class Survey:
     loss: Array
     extras: dict[str, Array]
     exactly: Mask
+    error: Array
     certificate: Certificate
     samples: Array
     cheaply: Array

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
-_ARRAYS = ("alpha", "beta", "loss", "exactly", "samples", "cheaply")
+_ARRAYS = ("alpha", "beta", "loss", "exactly", "error", "samples", "cheaply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Chart:
         provenance: surface, plane, versions and settings, plain JSON values.
         status: ``complete``.
         exactly: (ny, nx), which cells hold the surface's own answer; the others were reconstructed.
+        error: (ny, nx), the size of error to expect of each cell: what its neighborhood lets expect, scaled to what the
+            held-out cells measured; 0 where the cell holds the surface's own answer.
         samples: (n, k) coordinates where the surface was asked, held-out cells included.
         cheaply: (n, k) coordinates where the cheap field was asked.
     """
@@ -51,6 +53,7 @@ class Chart:
     provenance: dict[str, Any]
     status: str = "complete"
     exactly: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    error: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     samples: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     source: tuple[Any, Any] | None = field(default=None, repr=False)
@@ -171,6 +174,7 @@ class Chart:
             record["provenance"],
             record["status"],
             arrays["exactly"],
+            arrays["error"],
             arrays["samples"],
             arrays["cheaply"],
         )

@@ -251,6 +251,7 @@ def _finish(
         meter,
         provenance,
         exactly=survey.exactly,
+        error=survey.error,
         samples=survey.samples,
         cheaply=survey.cheaply,
         source=(surface, plane),

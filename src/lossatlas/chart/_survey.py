@@ -227,9 +227,8 @@ class Surveyor:
     def _refine(self, look: Look, certificate: Certificate) -> list[Wanted]:
         """Split cells of the layer that is expected to be off most, until what is left is within half the target."""
         ranked: list[tuple[float, Layer, dict[int, Mask]]] = []
-        promised = math.sqrt(float((look.expected**2).mean()))
         # What the surpluses expect is scaled to what the held-out cells measured.
-        trust = float(np.clip(certificate.rms / promised, 0.5, 8.0)) if 0 < promised < math.inf else 1.0
+        trust = float(np.clip(self._trust(look, certificate), 0.5, 8.0))
         for layer in self._layers():
             sizes = self._excess(layer, look, certificate, trust)
             total = sum(float((u**2).sum()) for u in sizes.values())
@@ -304,7 +303,16 @@ class Surveyor:
         shaped = {name: values.reshape(self.grid.shape) for name, values in channels.items()}
         loss = shaped.pop("loss")
         everywhere = np.ones(self.grid.shape, dtype=bool)
-        return Survey(loss, shaped, everywhere, Certificate(range=breadth(loss)), coords, self._cheaply(), why)
+        return Survey(
+            loss,
+            shaped,
+            everywhere,
+            np.zeros(self.grid.shape),
+            Certificate(range=breadth(loss)),
+            coords,
+            self._cheaply(),
+            why,
+        )
 
     def _cheaply(self) -> Array:
         if self.cheap is None or not self.cheap.tree.count:
@@ -329,7 +337,15 @@ class Surveyor:
         held = self.held.coords
         word = f"dyadic cells, cubic splines on a {look.scale.name} scale: {fine}{anchors}, {len(held)} held out"
         samples = np.concatenate([coords, held])
-        return Survey(look.loss, extras, exactly, certificate, samples, self._cheaply(), word)
+        error = np.where(exactly, 0.0, look.expected * self._trust(look, certificate))
+        return Survey(look.loss, extras, exactly, error, certificate, samples, self._cheaply(), word)
+
+    def _trust(self, look: Look, certificate: Certificate) -> float:
+        """By how much the held-out cells are off more than the surpluses let expect."""
+        promised = math.sqrt(float((look.expected**2).mean()))
+        if not (0 < promised < math.inf and math.isfinite(certificate.rms)):
+            return 1.0
+        return certificate.rms / promised
 
     def _extras(self) -> dict[str, Array]:
         found = {}
