@@ -23,17 +23,26 @@ if TYPE_CHECKING:
     from lossatlas.chart import read_li2018 as read_li2018
     from lossatlas.connect import Path as Path
     from lossatlas.connect import connect as connect
+    from lossatlas.curvature import Chance as Chance
     from lossatlas.curvature import CriticalPoint as CriticalPoint
     from lossatlas.curvature import CriticalPoints as CriticalPoints
+    from lossatlas.curvature import Diagonal as Diagonal
+    from lossatlas.curvature import Estimate as Estimate
     from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import Spectrum as Spectrum
+    from lossatlas.curvature import TraceComparison as TraceComparison
     from lossatlas.curvature import balance as balance
+    from lossatlas.curvature import compare_traces as compare_traces
     from lossatlas.curvature import critical_point as critical_point
     from lossatlas.curvature import critical_points as critical_points
     from lossatlas.curvature import descend_both_sides as descend_both_sides
+    from lossatlas.curvature import diagonal as diagonal
     from lossatlas.curvature import extremes as extremes
     from lossatlas.curvature import hessian as hessian
+    from lossatlas.curvature import p_saddle as p_saddle
     from lossatlas.curvature import rescale as rescale
     from lossatlas.curvature import saddle_directions as saddle_directions
+    from lossatlas.curvature import spectrum as spectrum
     from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
@@ -73,6 +82,15 @@ _HOMES = {
     "BudgetError": "_errors",
     "Chart": "chart",
     "Extremes": "curvature",
+    "spectrum": "curvature",
+    "p_saddle": "curvature",
+    "diagonal": "curvature",
+    "compare_traces": "curvature",
+    "TraceComparison": "curvature",
+    "Chance": "curvature",
+    "Spectrum": "curvature",
+    "Diagonal": "curvature",
+    "Estimate": "curvature",
     "Frame": "surface",
     "InputError": "_errors",
     "Layout": "surface",

@@ -2,6 +2,8 @@
 
 from lossatlas.curvature._catch import CriticalPoint as CriticalPoint
 from lossatlas.curvature._catch import CriticalPoints as CriticalPoints
+from lossatlas.curvature._chance import Chance as Chance
+from lossatlas.curvature._chance import p_saddle as p_saddle
 from lossatlas.curvature._critical import critical_point as critical_point
 from lossatlas.curvature._critical import critical_points as critical_points
 from lossatlas.curvature._dense import hessian as hessian
@@ -21,6 +23,8 @@ from lossatlas.curvature._saddle import SaddleDescent as SaddleDescent
 from lossatlas.curvature._saddle import Side as Side
 from lossatlas.curvature._saddle import descend_both_sides as descend_both_sides
 from lossatlas.curvature._saddle import saddle_directions as saddle_directions
+from lossatlas.curvature._slq import spectrum as spectrum
+from lossatlas.curvature._spectrum import Spectrum as Spectrum
 from lossatlas.curvature._trace import TraceComparison as TraceComparison
 from lossatlas.curvature._trace import compare_traces as compare_traces
 from lossatlas.curvature._trace import trace as trace

@@ -43,6 +43,7 @@ class Estimate:
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, ``exact``, or that the limit came first.
         frobenius: of a trace, ‖H‖_F² from the same products.
+        each: products that one more draw takes; 0 where more draws are not what it lacks.
     """
 
     quantity: str
@@ -57,6 +58,7 @@ class Estimate:
     provenance: dict[str, Any]
     status: str
     frobenius: Estimate | None = None
+    each: int = 1
 
     @property
     def samples(self) -> int:
@@ -72,19 +74,24 @@ class Estimate:
         """About how many more products an interval of ± `relative` of the value takes; None if it cannot be said."""
         if self.error == 0:
             return 0
-        if self.value == 0 or not self.samples:
+        if self.value == 0 or self.samples < 2 or not self.each:
             return None
         spread = self.error * math.sqrt(self.samples)
         z = float(student.ppf(0.5 + self.confidence / 2, max(self.samples - 1, 1)))
-        return max(0, math.ceil((z * spread / (relative * abs(self.value))) ** 2) - self.samples)
+        draws = math.ceil((z * spread / (relative * abs(self.value))) ** 2) - self.samples
+        return max(0, draws * self.each)
 
     @property
     def sentence(self) -> str:
         """The estimate in words, with what it would take to know it better."""
         low, high = self.interval
-        if self.error == 0:
+        if not self.samples:
             return f"{self.quantity} = {self.value:.6g}, exact, from {self.products:,} products"
         says = f"{self.quantity} = {self.value:.4g}, {self.confidence:.0%} interval [{low:.4g}, {high:.4g}]"
+        if low == high:
+            return f"{self.quantity} = {self.value:.6g} in every one of {self.samples:,} draws"
+        if not self.each:
+            return says
         if low <= 0 <= high:
             return f"{says}; its sign is not settled after {self.products:,} products"
         reached = self.half / abs(self.value)
@@ -124,6 +131,7 @@ class Estimate:
             "meter": self.meter,
             "provenance": self.provenance,
             "status": self.status,
+            "each": self.each,
             "frobenius": None if self.frobenius is None else self.frobenius.record(),
         }
 
@@ -155,6 +163,7 @@ class Estimate:
             record["provenance"],
             record["status"],
             None if inner is None else cls.restore({"draws": arrays["frobenius"]}, inner),
+            record["each"],
         )
 
     def _repr_html_(self) -> str:

@@ -35,6 +35,7 @@ class Krylov:
         start = start.detach().double()
         self._basis = torch.empty(rows + 1, len(start), dtype=torch.float64, device=start.device)
         self._basis[0] = start / start.norm()
+        self._dimension = len(start)
         self._matrix = np.zeros((rows + 1, rows))
         self._lost = np.zeros(rows)
         self._generator = torch.Generator().manual_seed(seed)
@@ -49,7 +50,7 @@ class Krylov:
     @property
     def whole(self) -> bool:
         """Whether the basis spans everything: all Ritz pairs are then eigenpairs."""
-        return self.size == self._basis.shape[1]
+        return self.size == self._dimension
 
     @property
     def next(self) -> Tensor:
@@ -98,6 +99,10 @@ class Krylov:
         """Ritz vectors (k, n) of unit length from coefficients (m, k)."""
         coefficients = torch.from_numpy(np.ascontiguousarray(inner.T)).to(self._basis.device)
         return coefficients @ self._basis[: self.size]
+
+    def forget(self) -> None:
+        """Drop the basis, where only the Ritz values are wanted from here on."""
+        self._basis = self._basis[:0]
 
     def restart(self, inner: np.ndarray) -> None:
         """Keep the Ritz vectors with coefficients (m, k), and the direction that was to come next."""

@@ -11,6 +11,7 @@ from lossatlas.draw._palette import colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
+from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
+    "SpectrumDisplay",
     "SurrogateDisplay",
     "colors",
 ]

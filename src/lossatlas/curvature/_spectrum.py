@@ -1,0 +1,314 @@
+"""The density of all eigenvalues from a few random vectors: what is known of it, outlier by outlier and in bulk."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from lossatlas import archive
+from lossatlas._errors import InputError, NotApplicableError
+from lossatlas.curvature._estimate import Estimate, interval
+
+if TYPE_CHECKING:
+    from lossatlas.draw import SpectrumDisplay
+
+KIND = "spectrum"
+# Google's reference code smooths with a variance of 1e-5 of the range; as a width of the range that is 0.3 %.
+WIDTH = 1e-5**0.5
+BEYOND = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The spectral density of a Hessian: quadrature nodes and weights of every probe, or all eigenvalues.
+
+    Attributes:
+        nodes: (probes, m) ascending; NaN where a probe ended early. All N eigenvalues in one row where it is dense.
+        weights: (probes, m), each row sums to 1; 0 at NaN.
+        resolved: (r,) eigenvalues known one by one, because every probe met them with a small residual, descending.
+        residuals: (r,) of these.
+        above: how many of these were counted from the top; the others were counted from the bottom.
+        dimension: n, how many eigenvalues there are.
+        dense: whether the nodes are all the eigenvalues.
+        meter: what was asked for it.
+        provenance: surface, point and settings, plain JSON values.
+        status: ``exact``, or that it is an estimate of how many probes.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    resolved: np.ndarray
+    residuals: np.ndarray
+    above: int
+    dimension: int
+    dense: bool
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+
+    @property
+    def probes(self) -> int:
+        """How many random vectors it is made of; 1 where it is dense."""
+        return len(self.nodes)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest node: never outside the true ends (up to rounding)."""
+        return float(np.nanmin(self.nodes)), float(np.nanmax(self.nodes))
+
+    @property
+    def index(self) -> int:
+        """The Morse index, how many eigenvalues are negative beyond rounding.
+
+        Raises:
+            NotApplicableError: where the spectrum is an estimate. Most eigenvalues of a network lie at zero, and
+                quadrature cannot tell their sign.
+        """
+        if not self.dense:
+            raise NotApplicableError(
+                f"the index of {self.dimension:,} eigenvalues cannot be had from {self.probes} probes: quadrature does "
+                "not tell the sign of what lies at zero. Ask for dense=True (up to 5,000 parameters), or for "
+                "share_below(eps) with an eps that matters to you."
+            )
+        return int((self.nodes[0] < -self.rounding).sum())
+
+    @property
+    def rounding(self) -> float:
+        """Eigenvalues nearer to zero than this have no sign that could be trusted."""
+        return float(np.nanmax(np.abs(self.nodes)) * max(1e-12, self.provenance["rounding"] * self.dimension**0.5))
+
+    @property
+    def trace(self) -> Estimate:
+        """Tr H = n Σ w θ, one draw per probe."""
+        return self._moment("tr H", 1)
+
+    @property
+    def frobenius(self) -> Estimate:
+        """‖H‖_F² = n Σ w θ², one draw per probe."""
+        return self._moment("‖H‖_F²", 2)
+
+    @property
+    def bulk(self) -> tuple[float, float]:
+        """Mean and standard deviation of the eigenvalues that are no outliers."""
+        return self._bulk(np.isin(self.resolved, self.outliers()))
+
+    def outliers(self, beyond: float = BEYOND) -> np.ndarray:
+        """The resolved eigenvalues that stand apart from the bulk, descending.
+
+        An eigenvalue stands apart if it lies more than `beyond` standard deviations of the bulk from its mean; the
+        bulk is what is left when those are taken away, until nothing more goes (clipping). The count hangs on
+        `beyond` where a bulk has long tails, and is a lower bound where every resolved eigenvalue stands apart.
+
+        Args:
+            beyond: how many standard deviations; by Chebyshev at most 1/beyond² of the bulk lies so far out.
+        """
+        apart = np.zeros(len(self.resolved), dtype=bool)
+        while True:
+            mean, deviation = self._bulk(apart)
+            more = apart | (np.abs(self.resolved - mean) > beyond * deviation)
+            if (more == apart).all():
+                return self.resolved[apart]
+            apart = more
+
+    def share_below(self, eps: float, confidence: float = 0.95) -> Estimate:
+        """The share of eigenvalues below −eps.
+
+        The interval holds both what is not known: how the random vectors fell (Student over the probes), and what a
+        quadrature of so few nodes leaves open. For nodes θ_k < x < θ_{k+1} the mass below x lies between Σ_{i<k} w_i
+        and Σ_{i≤k+1} w_i (Chebyshev, Markov, Stieltjes). Where much mass lies at zero and eps is small it is wide.
+
+        Args:
+            eps: above 0. There is no default: which eigenvalues count as negative is for the asker to say.
+            confidence: of the interval.
+
+        Raises:
+            InputError: for an eps that is not above 0.
+        """
+        if not eps > 0:
+            raise InputError(f"got eps={eps}; expected a number above 0, in units of the eigenvalues, such as 1e-3.")
+        below = self.nodes < -eps
+        share = np.where(below, self.weights, 0.0).sum(1)
+        if self.dense:
+            return self._estimate(
+                f"share of eigenvalues below −{eps:g}", share[0], (share[0], share[0]), 0.0, share[:0]
+            )
+        low, high = np.empty_like(share), np.empty_like(share)
+        for row, (inside, weights) in enumerate(zip(below, self.weights, strict=True)):
+            k = int(inside.sum())
+            low[row], high[row] = weights[: max(0, k - 1)].sum(), weights[: k + 1].sum()
+        z = float(student.ppf(0.5 + confidence / 2, self.probes - 1)) if self.probes > 1 else float("inf")
+        down, up = (
+            (ends.mean(), ends.std(ddof=1) / self.probes**0.5 if self.probes > 1 else 1.0) for ends in (low, high)
+        )
+        error = float(share.std(ddof=1) / self.probes**0.5) if self.probes > 1 else float("nan")
+        ends = (max(0.0, float(down[0] - z * down[1])), min(1.0, float(up[0] + z * up[1])))
+        return self._estimate(
+            f"share of eigenvalues below −{eps:g}", float(share.mean()), ends, error, share, confidence
+        )
+
+    def multiplicities(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (m,) and how often each occurs, summing to n; the resolved ones once each.
+
+        The probes are pooled. A resolved eigenvalue counts once, whatever weight the luck of the probes gave it.
+        """
+        if self.dense:
+            return self.resolved, np.ones(self.dimension)
+        parts = [self.of_probe(row) for row in range(self.probes)]
+        count = len(self.resolved)
+        values = [self.resolved, *(values[count:] for values, _ in parts)]
+        return np.concatenate(values), np.concatenate(
+            [np.ones(count), *(counts[count:] / self.probes for _, counts in parts)]
+        )
+
+    def of_probe(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `multiplicities` gives from one probe alone."""
+        count = int(np.isfinite(self.nodes[row]).sum())
+        chosen = slice(len(self.resolved) - self.above, count - self.above)
+        weights = self.weights[row, chosen]
+        scale = (self.dimension - len(self.resolved)) / (weights.sum() or 1.0)
+        return (
+            np.concatenate([self.resolved, self.nodes[row, chosen]]),
+            np.concatenate([np.ones(len(self.resolved)), weights * scale]),
+        )
+
+    def density(
+        self, at: np.ndarray | None = None, width: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The density smoothed by a Gaussian: φ(t) = Σ w N(t; θ, width²), and its band over the probes.
+
+        Args:
+            at: (g,) where; by default 1,200 places over the whole range.
+            width: standard deviation of the Gaussian; by default 0.3 % of the range.
+
+        Returns:
+            The places (g,), the mean density, and the lowest and highest of the probes at each place.
+        """
+        low, high = self.ends
+        reach = (high - low) or max(abs(high), 1.0)
+        width = WIDTH * reach if width is None else width
+        if not width > 0:
+            raise InputError(f"got width={width}; expected a width above 0, in units of the eigenvalues.")
+        places = np.linspace(low - 0.04 * reach, high + 0.04 * reach, 1200) if at is None else np.asarray(at, float)
+        rows = []
+        for row in range(self.probes):
+            nodes, counts = self.of_probe(row)
+            rows.append(norm.pdf(places[:, None], nodes, width) @ counts / self.dimension)
+        stack = np.stack(rows)
+        return places, stack.mean(0), stack.min(0), stack.max(0)
+
+    def reading(self) -> list[str]:
+        """What the record says, in sentences."""
+        low, high = self.ends
+        found = self.outliers()
+        middle = self.bulk[0]
+        top, bottom = int((found > middle).sum()), int((found < middle).sum())
+        least = "at least " if len(found) == len(self.resolved) and not self.dense else ""
+        says = [
+            f"{self.dimension:,} eigenvalues from {low:.4g} to {high:.4g}; {self.status}",
+            f"{least}{top} outliers above the bulk and {bottom} below it, farther than {BEYOND:g} of its standard "
+            "deviations",
+        ]
+        if self.dense:
+            zero = int((np.abs(self.nodes[0]) <= self.rounding).sum())
+            says.append(f"index {self.index:,}: so many are negative; {zero:,} are zero to rounding")
+        return [*says, self.trace.sentence]
+
+    def plot(self, ax: Any = None, *, width: float | None = None) -> SpectrumDisplay:
+        """The density on a logarithmic axis with its band over the probes, outliers marked.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            width: of the smoothing Gaussian, as in `density`.
+        """
+        from lossatlas.draw import SpectrumDisplay
+
+        at, middle, low, high = self.density(width=width)
+        reach = self.ends[1] - self.ends[0]
+        one = 1 / (self.dimension * (2 * np.pi) ** 0.5 * ((width or WIDTH * reach) or 1.0))
+        band = None if self.probes == 1 else (low, high)
+        return SpectrumDisplay(
+            at,
+            middle,
+            None if band is None else band[0],
+            None if band is None else band[1],
+            outliers=self.outliers(),
+            single=one,
+            xlabel="eigenvalue of the Hessian (units of the loss)",
+            title=f"Spectrum of {self.dimension:,} eigenvalues",
+            note=f"{self.status[:1].upper()}{self.status[1:]}. Outliers lie beyond {BEYOND:g} standard deviations of the bulk",
+        ).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        return {
+            "above": self.above,
+            "dimension": self.dimension,
+            "dense": self.dense,
+            "ends": list(self.ends),
+            "outliers": self.outliers().tolist(),
+            "reading": self.reading(),
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `spectrum.json` and `spectrum.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        names = ("nodes", "weights", "resolved", "residuals")
+        return archive.save(folder, KIND, {name: getattr(self, name) for name in names}, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Spectrum:
+        """The spectrum that was saved."""
+        parts: dict[str, Any] = {name: arrays[name] for name in ("nodes", "weights", "resolved", "residuals")}
+        for name in ("above", "dimension", "dense", "meter", "provenance", "status"):
+            parts[name] = record[name]
+        return cls(**parts)
+
+    def _repr_html_(self) -> str:
+        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
+
+    def _bulk(self, apart: np.ndarray) -> tuple[float, float]:
+        """Mean and standard deviation of all but some of the resolved eigenvalues, given as a mask (r,)."""
+        values, counts = self.multiplicities()
+        counts = np.concatenate([np.where(apart, 0.0, counts[: len(apart)]), counts[len(apart) :]])
+        total = counts.sum()
+        if not total > 0:
+            return 0.0, 0.0
+        mean = float((counts * values).sum() / total)
+        return mean, float(((counts * (values - mean) ** 2).sum() / total) ** 0.5)
+
+    def _moment(self, quantity: str, power: int) -> Estimate:
+        draws = self.dimension * np.where(self.weights > 0, self.weights * np.nan_to_num(self.nodes) ** power, 0.0).sum(
+            1
+        )
+        if self.dense:
+            return self._estimate(quantity, float(draws[0]), (float(draws[0]),) * 2, 0.0, draws[:0])
+        if self.probes == 1:
+            return self._estimate(quantity, float(draws[0]), (-np.inf, np.inf), float("nan"), draws)
+        mean, error, half = interval(draws, 0.95)
+        return self._estimate(quantity, mean, (mean - half, mean + half), error, draws)
+
+    def _estimate(
+        self,
+        quantity: str,
+        value: float,
+        ends: tuple[float, float],
+        error: float,
+        draws: np.ndarray,
+        confidence: float = 0.95,
+    ) -> Estimate:
+        return Estimate(
+            quantity, value, ends, error, confidence, 0.05, self.meter["products"], draws, self.meter, self.provenance,
+            self.status, each=0 if quantity.startswith("share") else self.provenance["steps"],
+        )  # fmt: skip
