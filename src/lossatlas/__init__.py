@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from lossatlas.chart import read_li2018 as read_li2018
     from lossatlas.connect import Path as Path
     from lossatlas.connect import connect as connect
+    from lossatlas.curvature import BlockCurvature as BlockCurvature
     from lossatlas.curvature import Chance as Chance
     from lossatlas.curvature import CriticalPoint as CriticalPoint
     from lossatlas.curvature import CriticalPoints as CriticalPoints
     from lossatlas.curvature import Diagonal as Diagonal
     from lossatlas.curvature import Estimate as Estimate
     from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import Sharpness as Sharpness
     from lossatlas.curvature import Spectrum as Spectrum
     from lossatlas.curvature import TraceComparison as TraceComparison
     from lossatlas.curvature import balance as balance
@@ -40,8 +42,11 @@ if TYPE_CHECKING:
     from lossatlas.curvature import extremes as extremes
     from lossatlas.curvature import hessian as hessian
     from lossatlas.curvature import p_saddle as p_saddle
+    from lossatlas.curvature import per_block as per_block
     from lossatlas.curvature import rescale as rescale
     from lossatlas.curvature import saddle_directions as saddle_directions
+    from lossatlas.curvature import sharpness as sharpness
+    from lossatlas.curvature import sharpness_invariance as sharpness_invariance
     from lossatlas.curvature import spectrum as spectrum
     from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
@@ -65,6 +70,9 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
 
 _HOMES = {
+    "Sharpness": "curvature",
+    "sharpness": "curvature",
+    "sharpness_invariance": "curvature",
     "CriticalPoint": "curvature",
     "CriticalPoints": "curvature",
     "balance": "curvature",
@@ -82,6 +90,8 @@ _HOMES = {
     "BudgetError": "_errors",
     "Chart": "chart",
     "Extremes": "curvature",
+    "per_block": "curvature",
+    "BlockCurvature": "curvature",
     "spectrum": "curvature",
     "p_saddle": "curvature",
     "diagonal": "curvature",

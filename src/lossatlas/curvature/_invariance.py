@@ -1,0 +1,203 @@
+"""The self-test of a measure of sharpness: does it change when the function does not?"""
+
+from __future__ import annotations
+
+import copy
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lossatlas import archive
+from lossatlas._errors import InputError, ModelError
+from lossatlas.curvature._gauge import rescale, spread
+from lossatlas.curvature._sharpness import Sharpness, sharpness
+from lossatlas.surface import NetworkSurface
+from lossatlas.surface._data import load
+from lossatlas.surface._loss import LossFunction
+
+KIND = "sharpness-invariance"
+COPIES = ("original", "layer-wise", "neuron-wise")
+MEASURES: tuple[dict[str, Any], ...] = (
+    {"kind": "lambda-max"},
+    {"kind": "trace"},
+    {"kind": "trace", "scaling": "filter"},
+    {"kind": "trace", "scaling": "elementwise"},
+    {"kind": "keskar"},
+    {"kind": "sam"},
+    {"kind": "asam"},
+    {"kind": "average", "scaling": "none"},
+    {"kind": "average", "scaling": "elementwise"},
+)
+EQUAL = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True, eq=False)
+class Invariance:
+    """Measures of one function in three sets of weights.
+
+    Attributes:
+        names: of the measures, with their settings.
+        values: (measures, 3): the network as it is, one layer rescaled, every unit rescaled.
+        tolerance: a value that changes by less than this share counts as the same.
+        gaps: (3,) largest difference of an output from the original's, as a share of the largest output.
+        measures: the `Sharpness` behind every value, in rows of three.
+        meter: what was asked for all of them.
+        provenance: surfaces, factors and seed, plain JSON values.
+        status: what the copies have in common.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    tolerance: float
+    gaps: np.ndarray
+    measures: tuple[tuple[Sharpness, ...], ...]
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+
+    @property
+    def invariant_to(self) -> dict[str, str]:
+        """For each measure what left it as it was: ``both``, ``layer-wise``, ``neuron-wise`` or ``none``."""
+        found = {}
+        for name, (first, layer, neuron) in zip(self.names, self.values.tolist(), strict=True):
+            near = [math.isclose(first, other, rel_tol=self.tolerance) for other in (layer, neuron)]
+            found[name] = {(True, True): "both", (True, False): "layer-wise", (False, True): "neuron-wise"}.get(
+                (near[0], near[1]), "none"
+            )
+        return found
+
+    def table(self) -> Any:
+        """The values as a table for the terminal."""
+        from rich.table import Table
+
+        table = Table(title="sharpness of one function in three sets of weights", title_justify="left")
+        table.add_column("measure", overflow="fold")
+        for name in COPIES:
+            table.add_column(name, justify="right")
+        table.add_column("invariant to")
+        for name, row in zip(self.names, self.values, strict=True):
+            table.add_row(name, *(f"{value:.4g}" for value in row), self.invariant_to[name])
+        return table
+
+    def record(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        rows = [
+            {"measure": name, **dict(zip(COPIES, row, strict=True)), "invariant_to": self.invariant_to[name],
+             "definition": of[0].definition, "intervals": [list(one.interval) for one in of]}
+            for name, row, of in zip(self.names, self.values.tolist(), self.measures, strict=True)
+        ]  # fmt: skip
+        return {
+            "measures": rows,
+            "tolerance": self.tolerance,
+            "gaps": self.gaps.tolist(),
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `sharpness-invariance.json` and `sharpness-invariance.safetensors`, atomically."""
+        return archive.save(folder, KIND, {"values": self.values, "gaps": self.gaps}, self.record())
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("measure", *COPIES, "invariant to"))
+        rows = "".join(
+            "<tr>" + f"<td>{html.escape(name)}</td>" + "".join(f"<td>{v:.4g}</td>" for v in row)
+            + f"<td>{self.invariant_to[name]}</td></tr>"
+            for name, row in zip(self.names, self.values, strict=True)
+        )  # fmt: skip
+        return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def sharpness_invariance(
+    model: nn.Module,
+    loss: str | LossFunction,
+    data: Any,
+    *,
+    measures: Sequence[dict[str, Any]] = MEASURES,
+    factor: float = 5.0,
+    ratio: float = 4.5,
+    seed: int = 0,
+    tolerance: float = 1e-3,
+) -> Invariance:
+    """Measure one function in three sets of weights: as it is, one layer rescaled, every unit rescaled.
+
+    A ReLU network does not change when the weights into a unit are multiplied by a > 0 and those out of it divided
+    (Dinh et al. 2017). A property of the function cannot change then; curvature does. That the function is the same is checked
+    on the data given, not assumed. Everything random has the same seed in the three.
+
+    Args:
+        model: a chain of layers with ReLU; see `joints`.
+        loss: as for `NetworkSurface`.
+        data: as for `NetworkSurface`.
+        measures: settings of `sharpness`, each with its ``kind``.
+        factor: a of the first hidden layer in the layer-wise copy.
+        ratio: units of the neuron-wise copy get factors between 1/ratio and ratio, uniform in their logarithm.
+        seed: of the factors and of everything random in the measures.
+        tolerance: a value that changes by less than this share counts as the same.
+
+    Returns:
+        The `Invariance`, with a table.
+
+    Raises:
+        ModelError: where units cannot be rescaled, with the reason.
+        InputError: for a factor or ratio that rescales nothing.
+
+    Source: Dinh et al., Sharp minima can generalize for deep nets, ICML 2017.
+    """
+    if not (0 < factor < math.inf and factor != 1 and 1 < ratio < math.inf and 0 < tolerance < 1):
+        raise InputError(
+            f"got factor={factor}, ratio={ratio}, tolerance={tolerance}; expected a factor above 0 other than 1, a ratio "
+            "above 1 and a tolerance between 0 and 1."
+        )
+    model = copy.deepcopy(model).eval()
+    copies = (model, rescale(model, factor), rescale(model, spread(model, seed=seed, ratio=ratio)))
+    surfaces = [NetworkSurface(one, loss, data, name=name) for one, name in zip(copies, COPIES, strict=True)]
+    gaps = _gaps(copies, data, surfaces[0])
+    if gaps.max() > EQUAL.get(surfaces[0].dtype, 1e-2):
+        raise ModelError(
+            f"the rescaled copies are not the same function: their outputs differ by {gaps.max():.1e} of the largest one. "
+            "The model computes something else than its layers in order; expected a plain chain."
+        )
+    rows = [tuple(sharpness(surface, **{"seed": seed, **settings}) for surface in surfaces) for settings in measures]
+    names = [_name(settings) for settings in measures]
+    meters = [one.meter for row in rows for one in row]
+    provenance = {
+        "surfaces": [surface.fingerprint() for surface in surfaces],
+        "factor": factor,
+        "ratio": ratio,
+        "seed": seed,
+    }
+    return Invariance(
+        tuple(names),
+        np.array([[one.value for one in row] for row in rows]),
+        tolerance,
+        gaps,
+        tuple(rows),
+        {key: sum(meter[key] for meter in meters) for key in meters[0]} if meters else {},
+        provenance,
+        f"outputs equal to {gaps.max():.1e} of the largest one",
+    )
+
+
+def _gaps(copies: Sequence[nn.Module], data: Any, surface: NetworkSurface) -> np.ndarray:
+    """How far the outputs of each copy are from those of the first, on all data."""
+    largest, gaps = 0.0, [0.0] * len(copies)
+    with torch.no_grad():
+        for batch in load(data, surface.device):
+            outputs = [model(*batch.inputs, **batch.keywords) for model in copies]
+            largest = max(largest, float(outputs[0].abs().max()))
+            gaps = [max(gap, float((out - outputs[0]).abs().max())) for gap, out in zip(gaps, outputs, strict=True)]
+    return np.array(gaps) / (largest or 1.0)
+
+
+def _name(settings: dict[str, Any]) -> str:
+    rest = [f"{key} {value}" for key, value in settings.items() if key not in ("kind", "seed")]
+    return str(settings["kind"]) + (f" ({', '.join(rest)})" if rest else "")

@@ -1,0 +1,289 @@
+"""Sharpness by its several definitions, none without its radius, norm, scaling, sub-batch and data."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.curvature._estimate import interval
+from lossatlas.curvature._extremes import extremes
+from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._trace import trace
+from lossatlas.curvature._worst import Found, average, keskar, scale, worst
+from lossatlas.probe import Probe
+from lossatlas.surface import NetworkSurface, Surface
+
+Kind = Literal["lambda-max", "trace", "keskar", "sam", "asam", "average"]
+KIND = "sharpness"
+KINDS: dict[str, str] = {
+    "lambda-max": "λmax of D H D",
+    "trace": "tr D H D",
+    "keskar": "100 (max L(θ + z) − L(θ)) / (1 + L(θ)) over |zᵢ| ≤ ρ (|θᵢ| + 1)",
+    "sam": "L(θ + e) − L(θ) at e = ρ g/‖g‖",
+    "asam": "L(θ + e) − L(θ) at e = ρ D²g/‖Dg‖, D = |θ| + η",
+    "average": "E L(θ + ρ D z) − L(θ) over z ~ N(0, I)",
+}
+ASCENTS = {
+    "sam": "max L(θ + e) − L(θ) over ‖e‖ ≤ ρ",
+    "asam": "max L(θ + e) − L(θ) over ‖D⁻¹e‖ ≤ ρ, D = |θ| + η",
+}
+SOURCES = {
+    "lambda-max": "Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, ICLR 2021",
+    "trace": "Yao et al., PyHessian, IEEE Big Data 2020",
+    "keskar": "Keskar et al., On large-batch training for deep learning, ICLR 2017, eq. 4",
+    "sam": "Foret et al., Sharpness-aware minimization, ICLR 2021",
+    "asam": "Kwon et al., ASAM, ICML 2021",
+    "average": "Andriushchenko et al., A modern look at the relationship between sharpness and generalization, ICML 2023",
+}
+RADII = {"keskar": 1e-3, "sam": 0.05, "asam": 0.5, "average": 0.1}
+OWN_SCALING = {"lambda-max": "none", "trace": "none", "keskar": "none", "sam": "none", "asam": "elementwise",
+               "average": "elementwise"}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Sharpness:
+    """One measure of sharpness with everything that defines it.
+
+    Attributes:
+        kind: which one.
+        value: what it came to.
+        interval: of the value: Student's where it is a mean, the residual where it is an eigenvalue, upward open where it is
+            a lower bound, one point where it is exact.
+        definition: formula, ρ, norm, scaling, biases, η, m, sub-batches, steps and examples, plain JSON values.
+        draws: (n,) the single values behind a mean; empty otherwise.
+        loss: L at the point, NaN where it was not asked.
+        meter: what was asked for it.
+        provenance: surface, point and versions, plain JSON values.
+        status: how the value was come by.
+    """
+
+    kind: str
+    value: float
+    interval: tuple[float, float]
+    definition: dict[str, Any]
+    draws: np.ndarray
+    loss: float
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+
+    @property
+    def sentence(self) -> str:
+        """The measure in words, with its definition."""
+        low, high = self.interval
+        how = f"{self.value:.4g}"
+        if math.isinf(high):
+            how = f"at least {how}"
+        elif high > low:
+            how += f" [{low:.4g}, {high:.4g}]"
+        d = self.definition
+        parts = [f"ρ = {d['rho']:g} in the {d['norm']}-norm"] if d["rho"] is not None else []
+        parts += [f"scaling {d['scaling']}"] if d["scaling"] != "none" else []
+        parts += [f"biases {d['biases']}"] if d["scaling"] == "elementwise" else []
+        parts += [f"m = {d['m']:,} in {d['sub_batches']} sub-batches"] if d["m"] is not None else []
+        inside = f" ({', '.join(parts)})" if parts else ""
+        return f"{self.kind}{inside}: {how}; {self.status}"
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the draws, as plain JSON values."""
+        return {
+            "kind": self.kind,
+            "value": self.value,
+            "interval": list(self.interval),
+            "definition": self.definition,
+            "loss": self.loss,
+            "sentence": self.sentence,
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `sharpness.json` and `sharpness.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        return archive.save(folder, KIND, {"draws": self.draws}, self.record())
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence)}</p>"
+
+
+def sharpness(
+    surface: Surface,
+    kind: Kind = "lambda-max",
+    *,
+    rho: float | None = None,
+    point: Tensor | None = None,
+    scaling: Literal["none", "filter", "elementwise"] | None = None,
+    biases: Literal["normalized", "plain"] = "normalized",
+    eta: float = 0.0,
+    m: int | None = None,
+    batches: int | None = None,
+    steps: int = 1,
+    samples: int = 64,
+    subspace: int | None = None,
+    restarts: int = 0,
+    relative: float = 0.05,
+    confidence: float = 0.95,
+    seed: int = 0,
+    probe: Probe | None = None,
+) -> Sharpness:
+    """How sharp a surface is at a point, by one of six definitions.
+
+    ==============  ==========================================================================================
+    ``lambda-max``  the largest eigenvalue of D H D
+    ``trace``       tr D H D
+    ``keskar``      100 (max L(θ + z) − L(θ)) / (1 + L(θ)) over the box |zᵢ| ≤ ρ (|θᵢ| + 1), by ten steps of L-BFGS-B
+    ``sam``         the worst case L(θ + e) − L(θ) over ‖e‖ ≤ ρ, as one step of ascent e = ρ g/‖g‖ has it
+    ``asam``        the same over ‖D⁻¹e‖ ≤ ρ with D = |θ| + η, e = ρ D²g/‖Dg‖
+    ``average``     E L(θ + ρ D z) − L(θ), z ~ N(0, I)
+    ==============  ==========================================================================================
+
+    No number means anything without its definition: it is kept in `definition`. With D = 1 every one of them can be made
+    as large or small as one likes by rescaling a ReLU network that stays the same function (Dinh et al. 2017); with
+    ``elementwise`` scaling of all parameters (biases ``normalized``, η = 0) it cannot. See `sharpness_invariance`. Small
+    is not good: whether a measure goes along with the test error is another question, which lesson D3 asks.
+
+    Args:
+        surface: any surface that knows gradients.
+        kind: which definition.
+        rho: the radius; 0.05 for ``sam``, 0.5 for ``asam``, 0.1 for ``average``, and 0.001 (Keskar's ε) for ``keskar``.
+        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        scaling: D: ``none`` is 1, ``elementwise`` |θ|, ``filter`` ‖w_j‖/√n_j on filter j and 0 on biases. For
+            ``lambda-max`` and ``trace`` (default none) and ``average`` (default elementwise); the others have their own.
+        biases: with elementwise scaling, whether blocks of one axis are ``normalized`` like weights or ``plain`` (D = 1). Published
+            values of ρ for ASAM differ by a factor of four between the two.
+        eta: η, added to |θ|; the ASAM paper has 0.01, with which the measure is no longer quite invariant.
+        m: for ``sam`` and ``asam``: sub-batches of m examples, the worst case taken on each alone and averaged. All
+            examples together by default. Smaller m, larger value.
+        batches: how many sub-batches, drawn at random; by default as many as make up the data, from 8 to 64.
+        steps: of ascent, for ``sam`` and ``asam``: one as the papers have it, or more for a better lower bound of the worst
+            case in the ball; the highest loss met counts.
+        samples: pairs of opposite random steps for ``average``.
+        subspace: for ``keskar``: that many random directions in place of all parameters.
+        restarts: for ``keskar``: further ascents from random points in the box.
+        relative: how narrow the interval of the trace is to be.
+        confidence: of intervals.
+        seed: of everything random.
+        probe: the door to ask at; a new one by default.
+
+    Returns:
+        The `Sharpness`.
+
+    Raises:
+        UnknownNameError: for another kind, scaling or treatment of biases.
+        InputError: for settings that do not fit, or that the kind does not have.
+        LossError: if a loss nearby is not finite.
+
+    Example:
+        >>> import lossatlas as la
+        >>> bowl = la.landscapes.quadratic(condition=9.0)
+        >>> round(sharpness(bowl, "lambda-max").value, 6)
+        9.0
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("kind of sharpness", str(kind), KINDS)
+    rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts)
+    own = scaling or OWN_SCALING[kind]
+    operator = Operator(surface, point, probe=probe)
+    theta = operator.point.double()
+    d = scale(theta, surface.layout, own, biases, eta)
+    probe = operator.probe
+    count = _batches(surface, m, batches)
+    found = Found(np.empty(0), math.nan, "")
+    if kind == "lambda-max":
+        ends = extremes(surface, 1, point=operator.point, seed=seed, scaling=d, probe=probe)
+        value, residual = float(ends.largest.values[0]), float(ends.largest.residuals[0])
+        span, status = (value - residual, value + residual), ends.status
+    elif kind == "trace":
+        guess = trace(
+            surface, point=operator.point, seed=seed, scaling=d, relative=relative, confidence=confidence, probe=probe
+        )
+        value, span, status, found = guess.value, guess.interval, guess.status, Found(guess.draws, math.nan, "")
+    else:
+        assert rho is not None
+        if kind == "keskar":
+            found = keskar(surface, probe, theta, rho, subspace, restarts, seed)
+        elif kind == "average":
+            found = average(surface, probe, theta, d, rho, samples, seed)
+        else:
+            found = worst(surface, probe, theta, d, rho, steps, m, count, seed)
+        value, span, status = float(found.draws.mean()), _span(kind, found, steps, confidence), found.status
+    treated = {"elementwise": biases, "filter": "left out"}.get(own, "as they are")
+    norm = {"keskar": "max"}.get(kind, "2") if rho is not None else None
+    definition = {
+        "formula": KINDS[kind] if steps == 1 else ASCENTS.get(kind, KINDS[kind]),
+        "rho": rho,
+        "norm": norm,
+        "scaling": own,
+        "biases": treated,
+        "eta": eta,
+        "m": m,
+        "sub_batches": count if m is not None else None,
+        "examples": surface.examples,
+        "steps": steps if kind in ("sam", "asam") else None,
+        "samples": samples if kind == "average" else None,
+        "subspace": subspace,
+        "restarts": restarts if kind == "keskar" else None,
+        "confidence": confidence,
+        "source": SOURCES[kind],
+    }
+    draws = found.draws if len(found.draws) > 1 else np.empty(0)
+    return Sharpness(
+        kind, value, span, definition, draws, found.loss, operator.bill(), operator.provenance(seed=seed), status
+    )
+
+
+def _span(kind: str, found: Found, steps: int, confidence: float) -> tuple[float, float]:
+    value = float(found.draws.mean())
+    if len(found.draws) > 1:
+        half = interval(found.draws, confidence)[2]
+        return value - half, value + half
+    exact = kind in ("sam", "asam") and steps == 1
+    return (value, value) if exact else (value, math.inf)
+
+
+def _batches(surface: Surface, m: int | None, batches: int | None) -> int:
+    if m is None:
+        return 1
+    return batches or min(64, max(8, -(-surface.examples // m)))
+
+
+def _checked(
+    surface: Surface, kind: str, rho: float | None, scaling: str | None, eta: float, m: int | None, batches: int | None,
+    steps: int, samples: int, restarts: int,
+) -> float | None:  # fmt: skip
+    if kind not in RADII:
+        if rho is not None:
+            raise InputError(f"got rho={rho} for {kind}; expected none: the curvature at a point has no radius.")
+    else:
+        rho = RADII[kind] if rho is None else rho
+        if isinstance(rho, bool) or not 0 < rho < math.inf:
+            raise InputError(f"got rho={rho}; expected a finite radius above 0.")
+    if scaling is not None and kind in ("keskar", "sam", "asam") and scaling != OWN_SCALING[kind]:
+        raise InputError(
+            f"got scaling={scaling!r} for {kind}; its own is {OWN_SCALING[kind]!r}. Use sam or asam, or leave it."
+        )
+    if not 0 <= eta < math.inf:
+        raise InputError(f"got eta={eta}; expected a finite number of at least 0.")
+    if m is not None and (kind not in ("sam", "asam") or not isinstance(surface, NetworkSurface)):
+        raise InputError(
+            f"got m={m} for {kind} on {surface.name}; expected none. Sub-batches make sense for sam and asam, on a network."
+        )
+    if m is not None and (isinstance(m, bool) or m != int(m) or not 1 <= m <= surface.examples):
+        raise InputError(f"got m={m}; expected 1 to {surface.examples:,} examples.")
+    least = {"batches": (batches, 2), "steps": (steps, 1), "samples": (samples, 2), "restarts": (restarts, 0)}
+    for name, (number, low) in least.items():
+        if number is not None and (isinstance(number, bool) or number != int(number) or number < low):
+            raise InputError(f"got {name}={number}; expected a whole number of at least {low}.")
+    return rho
