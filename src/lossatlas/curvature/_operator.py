@@ -125,6 +125,16 @@ class Operator:
         vectors = vectors.detach().to(self.surface.device, torch.float64)
         return vectors if self._kept is None else vectors[:, self._kept]
 
+    def rows_of(self, name: str) -> Tensor:
+        """Where the entries of a block, or of a module's blocks, lie in θ.
+
+        Raises:
+            UnknownNameError: if there is none of that name.
+        """
+        index = _kept(self.surface.layout, name)[1]
+        assert index is not None
+        return index.to(self.surface.device)
+
     @property
     def rounding(self) -> float:
         """How far a product may be off, relative to ‖H‖: the unit of rounding, or u^(2/3) for differences."""
