@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lossatlas.curvature import Diagonal as Diagonal
     from lossatlas.curvature import Estimate as Estimate
     from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import Sharpness as Sharpness
     from lossatlas.curvature import Spectrum as Spectrum
     from lossatlas.curvature import TraceComparison as TraceComparison
     from lossatlas.curvature import balance as balance
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from lossatlas.curvature import per_block as per_block
     from lossatlas.curvature import rescale as rescale
     from lossatlas.curvature import saddle_directions as saddle_directions
+    from lossatlas.curvature import sharpness as sharpness
+    from lossatlas.curvature import sharpness_invariance as sharpness_invariance
     from lossatlas.curvature import spectrum as spectrum
     from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
@@ -67,6 +70,9 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
 
 _HOMES = {
+    "Sharpness": "curvature",
+    "sharpness": "curvature",
+    "sharpness_invariance": "curvature",
     "CriticalPoint": "curvature",
     "CriticalPoints": "curvature",
     "balance": "curvature",

@@ -20,11 +20,15 @@ from lossatlas.curvature._gauge import balance as balance
 from lossatlas.curvature._gauge import joints as joints
 from lossatlas.curvature._gauge import rescale as rescale
 from lossatlas.curvature._gauge import spread as spread
+from lossatlas.curvature._invariance import Invariance as Invariance
+from lossatlas.curvature._invariance import sharpness_invariance as sharpness_invariance
 from lossatlas.curvature._operator import Operator as Operator
 from lossatlas.curvature._saddle import SaddleDescent as SaddleDescent
 from lossatlas.curvature._saddle import Side as Side
 from lossatlas.curvature._saddle import descend_both_sides as descend_both_sides
 from lossatlas.curvature._saddle import saddle_directions as saddle_directions
+from lossatlas.curvature._sharpness import Sharpness as Sharpness
+from lossatlas.curvature._sharpness import sharpness as sharpness
 from lossatlas.curvature._slq import spectrum as spectrum
 from lossatlas.curvature._spectrum import Spectrum as Spectrum
 from lossatlas.curvature._trace import TraceComparison as TraceComparison
