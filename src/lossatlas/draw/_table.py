@@ -1,0 +1,44 @@
+"""A table that renders itself: with rich in a terminal, as HTML in a notebook or a page, as plain text elsewhere."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column heads.
+
+    Attributes:
+        title: above the table.
+        columns: the heads.
+        rows: one text per column.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+    def __rich__(self) -> Any:
+        from rich.table import Table as RichTable
+
+        table = RichTable(title=self.title, title_justify="left")
+        for k, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def __str__(self) -> str:
+        widths = [max(len(row[k]) for row in [self.columns, *self.rows]) for k in range(len(self.columns))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in [self.columns, *self.rows]
+        ]
+        return "\n".join([self.title, *lines])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(column)}</th>" for column in self.columns)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        return f"<table><caption>{html.escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
