@@ -1,8 +1,11 @@
 """Displays of plain arrays: what every other room hands its numbers to when a picture is wanted."""
 
+from lossatlas.draw._along import AlongDisplay
 from lossatlas.draw._barrier import BarrierDisplay
 from lossatlas.draw._bars import BarsDisplay
 from lossatlas.draw._basins import BasinsDisplay
+from lossatlas.draw._card import CardDisplay
+from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
@@ -15,9 +18,12 @@ from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
 
 __all__ = [
+    "AlongDisplay",
     "BarrierDisplay",
     "BarsDisplay",
     "BasinsDisplay",
+    "CardDisplay",
+    "CompareDisplay",
     "CurvesDisplay",
     "Display",
     "FieldDisplay",

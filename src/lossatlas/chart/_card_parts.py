@@ -1,0 +1,75 @@
+"""What all lines of a card have in common: numbers, the sentences that follow from them, and how both are written."""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Self
+
+# What shows less than this share of something hides it.
+TELLING = 0.1
+
+
+class Within(NamedTuple):
+    """A number with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def short(value: float) -> str:
+    """Three digits."""
+    if value != 0 and 1e-4 <= abs(value) < 1e5:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        text = f"{value:,.{digits}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    else:
+        text = f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e") if value else "0"
+    return text.replace("-", "−")
+
+
+def share(value: float) -> str:
+    """A share in percent, two digits, never rounded to nothing or to everything."""
+    percent = 100 * value
+    if percent == 0 or not math.isfinite(percent):
+        return "0 %" if percent == 0 else "–"
+    if 0 < abs(percent) < 1e-3:
+        return f"{percent:.0e} %".replace("e-0", "e−").replace("-", "−")
+    if abs(percent) >= 99.5:
+        return f"{percent:,.3g} %" if percent != 100 else "100 %"
+    return f"{percent:.2g} %".replace("-", "−")
+
+
+def between(number: Within, write: Any = short) -> str:
+    """A number and its interval."""
+    return f"{write(number.value)} [{write(number.low)}, {write(number.high)}]"
+
+
+@dataclass(frozen=True)
+class Part(abc.ABC):
+    """One line of the card."""
+
+    heading: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def says(self) -> list[str]:
+        """What was found, in sentences."""
+
+    def warns(self) -> list[str]:
+        """What the reader should not miss, among the sentences."""
+        return []
+
+    @classmethod
+    def restore(cls, record: dict[str, Any]) -> Self:
+        """The part that was recorded."""
+        return cls(**{field.name: _back(str(field.type), record[field.name]) for field in fields(cls)})
+
+
+def _back(kind: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if kind.startswith("Within"):
+        return Within(*value)
+    return tuple(tuple(one) if isinstance(one, list) else one for one in value)

@@ -1,0 +1,254 @@
+"""A picture with its card: the field, how its curvatures stand to those of the whole surface, and the lines below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from lossatlas._errors import InputError
+from lossatlas.draw import _surround
+from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._levels import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lossatlas.draw._field import FieldDisplay
+    from lossatlas.draw._profile import ProfileDisplay
+
+State = Literal["fine", "warns", "missing"]
+Row = tuple[str, str, State]
+
+# Inches: the width of the headings, the height of a line of text, and the air between two rows.
+HEAD, LINE, AIR = 1.42, 0.128, 0.055
+TOP, BELOW = 3.3, 0.62
+# Color and shape: a state can be told in gray print too.
+MARKS: dict[str, tuple[str, str]] = {"fine": ("o", "#0072B2"), "warns": ("^", "#D55E00"), "missing": ("o", "white")}
+MEANS = {"fine": "measured", "warns": "the picture hides or exaggerates", "missing": "not measured"}
+
+
+@dataclass(eq=False)
+class CardDisplay(Display):
+    """Lines of a card in a table, beside the picture that they are about.
+
+    Args:
+        rows: (heading, text, state) with a state of ``"fine"``, ``"warns"`` or ``"missing"``.
+        field: the picture, not drawn yet; None for the rows alone.
+        whole: (lowest, mean, highest) curvature of the whole surface, or None.
+        shown: (lowest, highest) curvature in the picture, or None.
+        others: (lowest, highest) curvature over pictures with other seeds, or None.
+        points: (T, 2) places on a plane to draw in the picture, or None.
+        ghosts: (T,) which of these lie off the plane and are drawn hollow.
+        title: a line above.
+        note: a sentence of small print.
+
+    Raises:
+        InputError: an unknown state, or points and ghosts of different lengths.
+    """
+
+    rows: Sequence[Row]
+    _: KW_ONLY
+    field: FieldDisplay | ProfileDisplay | None = None
+    whole: tuple[float, float, float] | None = None
+    shown: tuple[float, float] | None = None
+    others: tuple[float, float] | None = None
+    points: Array | None = None
+    ghosts: Sequence[bool] = ()
+    title: str | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        for heading, _, state in self.rows:
+            if state not in MARKS:
+                raise InputError(f"the row {heading!r} has state {state!r}; give one of {', '.join(MARKS)}.")
+        if self.points is not None:
+            self.points = array("points", self.points, 2)
+            if len(self.ghosts) != len(self.points):
+                raise InputError(f"got {len(self.points)} points and {len(self.ghosts)} ghosts; give one for each.")
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the picture with its card, or only the card on axes of the caller's.
+
+        Args:
+            ax: for the rows alone; a new figure of page width with the picture above them when left out.
+
+        Returns:
+            This display, with ``ax_`` and ``figure_`` set.
+        """
+        if ax is not None:
+            self._open(ax, 0.0)
+            box = ax.get_window_extent()
+            self._table(ax, box.width / ax.figure.figure.dpi, box.height / ax.figure.figure.dpi)
+            return self
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        width = WIDTH - 0.2
+        table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + 0.45
+        head = 0.34 if self.title else 0.08
+        top = 0.0 if self.field is None else TOP + BELOW
+        figure = Figure(figsize=(WIDTH, head + top + table), facecolor="white")
+        FigureCanvasAgg(figure)
+        if self.field is not None:
+            self._picture(figure, head)
+            top = _reach(figure) - head + 0.1
+        height = head + top + table
+        _resize(figure, height)
+        if self.title:
+            figure.text(0.1 / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, weight="bold", va="center")
+        own = figure.add_axes((0.1 / WIDTH, 0.03 / height, width / WIDTH, (table - 0.06) / height))
+        self.ax_, self.figure_ = own, figure
+        self._table(own, width, table - 0.06)
+        return self
+
+    def _picture(self, figure: Figure, head: float) -> None:
+        """The field to the left, the bars to the right."""
+        assert self.field is not None
+        bars = self.whole is not None or self.shown is not None
+        from lossatlas.draw._field import FieldDisplay
+
+        height = figure.get_figheight()
+        side = TOP - 0.1
+        width = side if isinstance(self.field, FieldDisplay) else WIDTH - (2.35 if bars else 0.9)
+        bottom = height - head - side - 0.05
+        axes = figure.add_axes((0.72 / WIDTH, bottom / height, width / WIDTH, side / height))
+        self.field.title = None
+        self.field.plot(axes)
+        for x, y, hollow in zip(*_columns(self.points), self.ghosts, strict=True):
+            axes.plot(x, y, "o", ms=4.5, mfc="none" if hollow else "0.1", mec="0.1", mew=0.9, zorder=6)
+        if bars:
+            left = (WIDTH - 1.02) / WIDTH
+            self._bars(figure.add_axes((left, bottom / height, 0.95 / WIDTH, (side - 0.22) / height)))
+
+    def _bars(self, axes: Axes) -> None:
+        """From the lowest to the highest curvature, of everything, of the picture, of other pictures."""
+        spans: list[tuple[str, float, float, str]] = []
+        if self.whole is not None:
+            spans.append(("all", self.whole[0], self.whole[2], "0.25"))
+        if self.shown is not None:
+            spans.append(("here", *self.shown, "#0072B2"))
+        if self.others is not None:
+            spans.append(("seeds", *self.others, "#56B4E9"))
+        ends = np.abs([end for _, low, high, _ in spans for end in (low, high)])
+        ends = ends[ends > 0]
+        largest = float(ends.max()) if ends.size else 1.0
+        threshold = max(float(ends.min()) / 2 if ends.size else 1.0, largest * 1e-6)
+        axes.set_yscale("symlog", linthresh=threshold)
+        for k, (_, low, high, color) in enumerate(spans):
+            axes.bar(k, high - low, 0.62, bottom=low, color=color, zorder=2)
+            if high - low < 1e-9 * largest:
+                axes.plot([k - 0.31, k + 0.31], [low, low], color=color, lw=1.5, zorder=2)
+        if self.whole is not None:
+            axes.plot([-0.31, 0.31], [self.whole[1]] * 2, color="white", lw=1.4, zorder=3)
+        axes.axhline(0, color="0.1", lw=0.7, zorder=1)
+        axes.set_xticks(range(len(spans)), [name for name, *_ in spans], fontsize=_surround.SMALL)
+        axes.set_xlim(-0.5, len(spans) - 0.5 + 0.15)
+        mean = self.whole is not None and np.isfinite(self.whole[1])
+        axes.set_title("curvature" + ("\nwhite: mean" if mean else ""), fontsize=_surround.SMALL, loc="left")
+        _symmetric(axes, threshold, [end for _, low, high, _ in spans for end in (low, high)])
+        axes.tick_params(axis="y", labelsize=6.5, pad=1)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(True, axis="y", color="0.92", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    def _wrapped(self, width: float) -> list[tuple[str, list[str], State]]:
+        # A number stays with its unit, an interval's sign with its number.
+        kept = [
+            (heading, re.sub(r"(?<=[\d–]) (?=%)|(?<=±) ", "\u00a0", text), state) for heading, text, state in self.rows
+        ]
+        return [(heading, _lines(text, 0.98 * (width - HEAD)), state) for heading, text, state in kept]
+
+    def _table(self, axes: Axes, width: float, height: float) -> None:
+        """The rows, in inches from the upper left corner of the axes."""
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        y = 0.04
+        axes.plot([0, width], [y, y], color="0.2", lw=0.9, solid_capstyle="butt")
+        for heading, lines, state in self._wrapped(width):
+            y += AIR
+            mark, color = MARKS[state]
+            edge = "0.45" if state == "missing" else color
+            axes.plot(0.06, y + LINE * 0.55, mark, ms=4.6, mfc=color, mec=edge, mew=0.8, clip_on=False)
+            size = _surround.SMALL
+            axes.text(0.17, y, heading, fontsize=size, weight="bold", va="top", ha="left")
+            gray = "0.45" if state == "missing" else "0.1"
+            axes.text(HEAD, y, "\n".join(lines), fontsize=size, va="top", ha="left", color=gray, linespacing=1.13)
+            y += LINE * max(1, len(lines))
+            axes.plot([0.17, width], [y + AIR / 2] * 2, color="0.88", lw=0.5)
+        axes.plot([0, width], [y + AIR / 2] * 2, color="0.2", lw=0.9, solid_capstyle="butt")
+        y += AIR + 0.07
+        x = 0.06
+        for state in dict.fromkeys(state for _, _, state in self.rows):
+            mark, color = MARKS[state]
+            edge = "0.45" if state == "missing" else color
+            axes.plot(x, y + 0.05, mark, ms=4.2, mfc=color, mec=edge, mew=0.8, clip_on=False)
+            axes.text(x + 0.09, y, MEANS[state], fontsize=6.8, va="top", color="0.3")
+            x += 0.3 + 0.062 * len(MEANS[state])
+        if self.note:
+            axes.text(width, y, self.note, fontsize=6.8, va="top", ha="right", color="0.3")
+
+
+def _lines(text: str, inches: float) -> list[str]:
+    """Words put into lines by their measured width: these texts are full of wide and of narrow signs."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=_surround.SMALL)
+
+    def wide(words: str) -> float:
+        return float(text_to_path.get_text_width_height_descent(words, font, False)[0]) / 72
+
+    lines, space = [""], wide("a b") - wide("ab")
+    used = 0.0
+    for word in text.split(" "):
+        size = wide(word)
+        if lines[-1] and used + space + size > inches:
+            lines.append("")
+            used = 0.0
+        used += size + (space if lines[-1] else 0.0)
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines
+
+
+def _reach(figure: Figure) -> float:
+    """How far down from the top what is drawn so far reaches, in inches."""
+    figure.draw_without_rendering()
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
+    return float(figure.get_figheight() - min(box.y0 for box in boxes) / figure.dpi)
+
+
+def _resize(figure: Figure, height: float) -> None:
+    """Another height; what is there keeps its size and its place from the top."""
+    before = figure.get_figheight()
+    for axes in figure.axes:
+        x, y, wide, tall = axes.get_position().bounds
+        axes.set_position((x, (y * before + height - before) / height, wide, tall * before / height))
+    figure.set_figheight(height)
+
+
+def _columns(points: Array | None) -> tuple[Any, Any]:
+    return ((), ()) if points is None else (points[:, 0], points[:, 1])
+
+
+def _symmetric(axes: Axes, threshold: float, ends: list[float]) -> None:
+    """Limits a little beyond the ends, and ticks at 0 and a few decades."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    high, low = max(*ends, 0.0), min(*ends, 0.0)
+    axes.set_ylim(1.6 * low if low < 0 else -0.6 * threshold, 1.6 * high if high > 0 else 0.6 * threshold)
+    decades = []
+    for top, sign in ((high, 1.0), (low, -1.0)):
+        if abs(top) <= threshold:
+            continue
+        first, last = np.ceil(np.log10(threshold)), np.floor(np.log10(abs(top) * 1.6))
+        every = max(1, int(np.ceil((last - first + 1) / 4)))
+        decades += [sign * 10.0**power for power in np.arange(last, first - 1, -every)]
+    axes.yaxis.set_major_locator(FixedLocator(sorted([0.0, *decades])))
+    axes.yaxis.set_minor_locator(FixedLocator([]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
