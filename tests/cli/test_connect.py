@@ -74,6 +74,15 @@ def test_a_line_from_two_files(mine, capsys):
     assert record["barriers"]["test"].keys() == {"entezari", "ainsworth", "frankle"}
 
 
+def test_a_curve_from_two_files_with_its_plane(mine, capsys):
+    curve = ("--kind", "bezier", "--steps", "40", "--rate", "1e-2", "--points", "5", "--resume", "keep", "--out", "out")
+    assert run("connect", *FILES, *MODEL, *curve) == 0
+    assert "times the straight line" in capsys.readouterr().out
+    assert {p.name for p in Path("out").iterdir()} >= {"path.json", "profile.png", "plane.png"}
+    assert strict("keep/training.json")["record"]["step"] == 40
+    assert la.load("out").kind == "bezier" and len(la.load("out").history["loss"]) == 40
+
+
 def test_other_names_are_offered_and_taken(mine, capsys):
     assert run("connect", "a.safetensors", "renamed-b.safetensors", *MODEL, "--points", "5") == 2
     assert "--guess-names" in capsys.readouterr().err

@@ -25,7 +25,21 @@ _FUNCTION = "FILE.py:FUNCTION"
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
 )
-@click.option("--kind", type=click.Choice(["line"]), default="line", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["line", "bezier", "chain", "band"]),
+    default="line",
+    show_default=True,
+    help="The straight line; a trained Bézier curve; trained straight pieces; a nudged elastic band.",
+)
+@click.option(
+    "--bends", type=int, help="Control points of a curve between A and B: 1 by default, for a band 7 at most."
+)
+@click.option("--steps", type=int, default=1000, show_default=True, help="Mini-batches that a curve is trained on.")
+@click.option("--rate", type=float, default=3e-3, show_default=True, help="Learning rate of a curve.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Folder for checkpoints of the training, to go on from."
+)
 @click.option(
     "--definition",
     type=click.Choice(["entezari", "ainsworth", "frankle"]),
@@ -57,6 +71,10 @@ def command(
     loss: str,
     evaluate: bool,
     kind: Any,
+    bends: int | None,
+    steps: int,
+    rate: float,
+    resume: Path | None,
     definition: str,
     points: int | None,
     statistics: Any,
@@ -69,7 +87,8 @@ def command(
     """What lies between two trained networks.
 
     A and B are two checkpoints of one architecture. The loss is read along the straight line between them, at few
-    values of t, more where it bends and around its maximum; intervals come from a paired bootstrap over the examples.
+    values of t, more where it bends and around its maximum, or along a curve that is trained to stay low; intervals
+    come from a paired bootstrap over the examples.
 
     \b
       lossatlas connect a.safetensors b.safetensors --model my.py:make_model --data my.py:make_data \\
@@ -80,6 +99,7 @@ def command(
       path.json, path.safetensors   the record and the arrays (lossatlas.load)
       profile.png                   the loss along the path
       error.png                     where the loss is a classification loss
+      plane.png                     a curve over the plane through A, B and its farthest control point
     """
     from lossatlas import archive
     from lossatlas.cli._user import call, function, prepare
@@ -103,6 +123,10 @@ def command(
         points=points,
         statistics=statistics,
         names="guess" if guess_names else None,
+        bends=bends,
+        steps=steps,
+        rate=rate,
+        folder=resume,
         seed=seed,
         progress=not quiet,
     )
@@ -119,6 +143,8 @@ def command(
         path.plot().save(out / "profile.png")
         if path.error is not None:
             path.plot(quantity="error").save(out / "error.png")
+        if kind != "line":
+            path.plot_plane(surface).save(out / "plane.png")
         click.echo(f"written: {out}")
     if json_file is not None:
         arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "controls"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import version
-from typing import Literal
+from pathlib import Path as FolderPath
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,20 +14,26 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.chart import Line
+from lossatlas.connect._band import Band
 from lossatlas.connect._barrier import DEFINITIONS, check
+from lossatlas.connect._bend import Bend, Recipe, Rule, Trainer
 from lossatlas.connect._curve import Curve, Kind, straight
 from lossatlas.connect._ends import End, Names, PointLike, two_ends
-from lossatlas.connect._measure import Asking, Measured, measure
+from lossatlas.connect._measure import Asking, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._progress import Show, counted
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics, bill
-from lossatlas.probe import Exchange, Meter, Probe
-from lossatlas.surface import Surface
+from lossatlas.connect._train import train
+from lossatlas.probe import Exchange, Probe
+from lossatlas.surface import NetworkSurface, Surface
 
 KINDS = ("line", "bezier", "chain", "band")
 # A third of the 61 points that papers draw; a cubic through them is nearer to the truth than 61 joined by straight lines.
 POINTS = {"line": 20, "bezier": 61, "chain": 61, "band": 61}
+BENDS = {"line": 0, "bezier": 1, "chain": 1, "band": 7}
+# A band begins with so many pivots.
+PIVOTS = 3
 
 
 def connect(
@@ -43,6 +50,13 @@ def connect(
     exchange: Exchange | None = None,
     statistics: Statistics = "reset",
     names: Names = None,
+    bends: int | None = None,
+    steps: int = 1000,
+    batch: int = 128,
+    rate: float = 3e-3,
+    decay: float = 0.0,
+    rule: Rule = "adam",
+    folder: str | FolderPath | None = None,
     resamples: int = 1000,
     seed: int = 0,
     progress: Show = True,
@@ -53,7 +67,8 @@ def connect(
         surface: any surface; on a `NetworkSurface` its data are the training data.
         a: where the path starts: a vector, state dict, module or checkpoint file.
         b: where it ends.
-        kind: ``line``.
+        kind: ``line``; ``bezier``, a curve of degree bends + 1 trained on its mean loss (Garipov et al. 2018);
+            ``chain``, straight pieces trained alike; ``band``, a nudged elastic band (Draxler et al. 2018).
         test: a surface of the same model on test data, to read the path there too.
         definition: of the barrier that is reported first: ``entezari``, ``ainsworth`` or ``frankle`` (`DEFINITIONS`).
         points: the most values of t to read; 20 on a line, 61 on a curve.
@@ -65,8 +80,16 @@ def connect(
         statistics: of batch norm: ``reset`` re-estimates them on the training data at every t, ``stale`` interpolates
             those of the ends.
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
+        bends: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
+            band, which begins with 3 and puts in more where it is high.
+        steps: mini-batches that the curve is trained on, one t each; a band asks at all of its pivots in each.
+        batch: examples in each, all if there are fewer.
+        rate: of learning at the start; halfway it begins to fall to 1 %.
+        decay: λ of an L2 term λ/2 |φ(t)|² in the training of the curve; the losses that are reported are without it.
+        rule: ``adam`` or ``sgd`` with momentum 0.9.
+        folder: for checkpoints of the training; called again with the same arguments it goes on where it was.
         resamples: of the bootstrap over examples; 0 for no intervals.
-        seed: of the resamples.
+        seed: of the training and the resamples.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total).
 
     Returns:
@@ -75,11 +98,14 @@ def connect(
     Raises:
         InputError: for end points that do not fit or coincide, or a setting that cannot be.
         UnknownNameError: for a kind, a definition or a treatment of statistics that is not there.
-        NotApplicableError: if slopes are asked for where there are none.
+        NotApplicableError: if slopes are asked for where there are none, or a curve on a surface without gradients.
+        OutputError: if the folder holds another training, or cannot be written.
 
     Source:
         Goodfellow, Vinyals and Saxe: Qualitatively characterizing neural network optimization problems, ICLR 2015;
-        Entezari et al.: The role of permutation invariance in linear mode connectivity, ICLR 2022.
+        Garipov et al.: Loss surfaces, mode connectivity, and fast ensembling of DNNs, NeurIPS 2018; Draxler et al.:
+        Essentially no barriers in neural network energy landscape, ICML 2018; Entezari et al.: The role of permutation
+        invariance in linear mode connectivity, ICLR 2022.
 
     Example:
         >>> import torch, lossatlas as la
@@ -91,93 +117,68 @@ def connect(
     if kind not in KINDS:
         raise UnknownNameError("kind of path", kind, KINDS)
     points = POINTS[kind] if points is None else points
-    if isinstance(points, bool) or int(points) != points or points < 3:
-        raise InputError(f"got points={points}; expected a whole number of at least 3 values of t.")
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise InputError(f"got tolerance={tolerance}; expected a share of the profile's range, or None.")
+    bends = BENDS[kind] if bends is None else bends
+    _check_numbers(kind, points, tolerance, bends)
     check(definition)
     ends = two_ends(surface, a, b, names)
     readout = Readout(surface, test, ends, statistics)
-    curve = straight(kind, ends[0].theta, ends[1].theta)
-    sliced = _slopes(surface, curve, readout, slopes, exchange or Exchange())
-    asking = Asking(int(points), tolerance, resamples, seed)
-    with counted(f"{kind}: values of t", asking.points, progress) as note:
-        read = measure(curve, readout, asking, sliced, note)
-    if definition not in read.train.barriers:
+    if definition == "frankle" and not readout.tells_error:
         raise InputError(
-            f"definition={definition!r} needs an error, and the loss of {surface.name!r} is no known classification "
-            "loss on class numbers. Use 'entezari' or 'ainsworth'."
+            f"definition='frankle' needs an error, and the loss of {surface.name!r} is no known classification loss on "
+            "class numbers. Use 'entezari' or 'ainsworth'."
         )
-    meters = [*readout.meters, *([] if sliced is None else [sliced.meter])]
-    return _result(surface, test, curve, read, readout, asking, definition, meters, ends)
-
-
-def _slopes(surface: Surface, curve: Curve, readout: Readout, slopes: bool | str, exchange: Exchange) -> Probe | None:
-    possible = curve.kind == "line" and not readout.norm and surface.gradients_known
-    if slopes == "auto":
-        slopes = possible and exchange.gradient < BREAK_EVEN * exchange.value
-    if not slopes:
-        return None
-    if not possible:
-        reason = (
-            "its batch-norm statistics change along the path" if readout.norm
-            else "only straight lines have them" if curve.kind != "line" else "the surface has no gradients"
-        )  # fmt: skip
-        raise NotApplicableError(f"slopes=True: {reason}; the profile can be filled in from values. Leave slopes out.")
-    return Probe(surface.on(Line.between(surface, curve.controls[0], curve.controls[1])))
-
-
-def _result(
-    surface: Surface,
-    test: Surface | None,
-    curve: Curve,
-    read: Measured,
-    readout: Readout,
-    asking: Asking,
-    definition: str,
-    meters: list[Meter],
-    ends: tuple[End, End],
-) -> Path:
-    t, loss = read.profile.t, read.train.loss
-    lost = np.flatnonzero(~np.isfinite(loss))
-    status = (
-        f"the loss is not finite at {len(lost)} of {len(t)} points, first at t = {t[lost[0]]:.3g}"
-        if len(lost)
-        else "complete"
-    )
-    notes = [f"barrier: {DEFINITIONS[definition]}"]
-    if readout.norm:
-        notes.append(STATISTICS[readout.statistics])
-    if readout.why_not is not None:
-        notes.append(f"no interval over examples: {readout.why_not}")
-    elif asking.resamples:
-        notes.append(
-            f"95 % intervals: paired bootstrap over {surface.examples:,} examples, {asking.resamples:,} resamples; they "
-            "say nothing of other seeds"
+    curve = straight("line", ends[0].theta, ends[1].theta)
+    slope_probe = _slopes(surface, curve, kind, readout, slopes, exchange or Exchange())
+    trained, meters = None, []
+    recipe = Recipe(steps, min(batch, surface.examples), rate, decay, rule, seed)
+    if kind != "line":
+        recipe.check()
+        if not surface.gradients_known:
+            raise NotApplicableError(
+                f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'."
+            )
+        # In training each mini-batch is normalized by itself: statistics that fit φ(t) are not known yet.
+        trains_on = surface.with_batchnorm("batch") if readout.norm and isinstance(surface, NetworkSurface) else surface
+        probe = Probe(trains_on)
+        trained = train(
+            _trainer(kind, ends, bends, recipe),
+            probe,
+            recipe.steps,
+            folder=folder,
+            identity=_identity(surface, ends, kind, bends, recipe),
+            progress=progress,
         )
+        curve, meters = trained.curve, [probe.meter]
+    asking = Asking(int(points), tolerance, resamples, seed)
+    with counted(f"reading the {kind}", asking.points, progress) as note:
+        read = measure(curve, readout, asking, slope_probe, note)
+    meters += [*readout.meters, *([] if slope_probe is None else [slope_probe.meter])]
+    lost = np.flatnonzero(~np.isfinite(read.train.loss))
+    states = [] if trained is None or trained.status == "complete" else [trained.status]
     if len(lost):
-        notes.append(status)
+        first = float(read.profile.t[lost[0]])
+        states.append(
+            f"the loss is not finite at {len(lost)} of {len(read.profile.t)} points, first at t = {first:.3g}"
+        )
     return Path(
         curve,
-        t,
+        read.profile.t,
         read.train,
         read.test,
         definition,
         read.profile.slopes,
         float(read.profile.errors().max()),
         surface.name,
-        tuple(notes),
-        {},
-        status,
+        (*_notes(definition, readout, asking), *states),
+        {} if trained is None else trained.history,
+        "; ".join(states) or "complete",
         bill(meters),
         {
-            "surface": surface.fingerprint(),
+            **_identity(surface, ends, kind, bends, recipe if trained is not None else None),
             "test": None if test is None else test.fingerprint(),
-            "kind": curve.kind,
-            "ends": [_digest(point.state) for point in ends],
             "statistics": readout.statistics if readout.norm else None,
             "asking": {"points": asking.points, "tolerance": asking.tolerance, "resamples": asking.resamples},
-            "seed": asking.seed,
+            "seed": seed,
             "versions": {
                 "lossatlas": version("lossatlas"),
                 "torch": torch.__version__,
@@ -187,6 +188,65 @@ def _result(
         },
         read.profile.breaks,
     )
+
+
+def _check_numbers(kind: str, points: int, tolerance: float | None, bends: int) -> None:
+    if isinstance(points, bool) or int(points) != points or points < 3:
+        raise InputError(f"got points={points}; expected a whole number of at least 3 values of t.")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise InputError(f"got tolerance={tolerance}; expected a share of the profile's range, or None.")
+    if isinstance(bends, bool) or int(bends) != bends or bends < (kind != "line"):
+        raise InputError(f"got bends={bends} for a {kind}; expected a whole number of at least 1 control point.")
+
+
+def _slopes(
+    surface: Surface, curve: Curve, kind: str, readout: Readout, slopes: bool | str, exchange: Exchange
+) -> Probe | None:
+    possible = kind == "line" and not readout.norm and surface.gradients_known
+    if slopes == "auto":
+        slopes = possible and exchange.gradient < BREAK_EVEN * exchange.value
+    if not slopes:
+        return None
+    if not possible:
+        reason = (
+            "only straight lines have them" if kind != "line"
+            else "batch-norm statistics change along the path" if readout.norm else "the surface has no gradients"
+        )  # fmt: skip
+        raise NotApplicableError(f"slopes=True: {reason}; the profile can be filled in from values. Leave slopes out.")
+    return Probe(surface.on(Line.between(surface, curve.controls[0], curve.controls[1])))
+
+
+def _trainer(kind: Kind, ends: tuple[End, End], bends: int, recipe: Recipe) -> Trainer:
+    if kind == "band":
+        return Band(straight(kind, ends[0].theta, ends[1].theta, min(bends, PIVOTS)), recipe, bends)
+    return Bend(straight(kind, ends[0].theta, ends[1].theta, bends), recipe)
+
+
+def _identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, recipe: Recipe | None) -> dict[str, Any]:
+    """What a path is of: two runs that share it go the same way."""
+    # How many points go into one forward pass is measured anew in every process and changes no path.
+    surface_print = {k: v for k, v in surface.fingerprint().items() if k != "many_points_per_forward"}
+    return {
+        "surface": surface_print,
+        "kind": kind,
+        "bends": bends,
+        "ends": [_digest(point.state) for point in ends],
+        "training": None if recipe is None else recipe.record(),
+    }
+
+
+def _notes(definition: str, readout: Readout, asking: Asking) -> list[str]:
+    notes = [f"barrier: {DEFINITIONS[definition]}"]
+    if readout.norm:
+        notes.append(STATISTICS[readout.statistics])
+    if readout.why_not is not None:
+        notes.append(f"no interval over examples: {readout.why_not}")
+    elif asking.resamples:
+        notes.append(
+            f"95 % intervals: paired bootstrap over {readout.examples:,} examples, {asking.resamples:,} resamples; they "
+            "say nothing of other seeds"
+        )
+    return notes
 
 
 def _digest(point: Tensor) -> str:

@@ -70,14 +70,11 @@ class Curve:
     def points(self, t: Array) -> Tensor:
         """φ(t), shape (B, N), in the dtype of the control points."""
         weights = torch.from_numpy(self.weights(t)).to(self.controls.device, self.controls.dtype)
-        # Row by row and in one order, so that a point does not depend on its neighbors; ends come out exact.
-        rows = []
-        for row in weights:
-            point = row[0] * self.controls[0]
-            for weight, control in zip(row[1:], self.controls[1:], strict=True):
-                point = torch.add(point, control * weight)
-            rows.append(point)
-        return torch.stack(rows) if rows else self.controls.new_empty((0, self.controls.shape[1]))
+        # Control by control, in one order: a point does not depend on its neighbors, and ends come out exact.
+        found = weights[:, :1] * self.controls[0]
+        for j in range(1, len(self.controls)):
+            found = found + weights[:, j : j + 1] * self.controls[j]
+        return found
 
     def arc(self, t: Array) -> Array:
         """Length of the curve from 0 to each t, shape (B,), in units of θ.

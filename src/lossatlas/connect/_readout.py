@@ -66,6 +66,8 @@ class Readout:
 
     Attributes:
         norm: whether there is batch norm whose statistics matter.
+        examples: behind a loss; 0 where there are none.
+        tells_error: whether errors will be told beside losses.
         why_not: why there are no losses by example, or None.
 
     Raises:
@@ -87,6 +89,9 @@ class Readout:
         self.norm = len(ends[0].statistics) > 0
         self.why_not: str | None = None if isinstance(surface, NetworkSurface) else "there are no examples behind it"
         self._train, self._test = _probe(surface), None if test is None else _probe(test)
+        self.examples = self._train.surface.examples
+        states = self._train.surface
+        self.tells_error = isinstance(states, StateSurface) and states.tells_accuracy
         self._measure = (
             Probe(StateSurface(surface, measure=True)) if self.norm and isinstance(surface, NetworkSurface) else None
         )

@@ -88,6 +88,11 @@ class StateSurface(Surface):
         """How many entries of a point are parameters; the rest are running statistics."""
         return self.base.dimension
 
+    @property
+    def tells_accuracy(self) -> bool:
+        """Whether readings have an ``accuracy``: the loss is a classification loss on class numbers."""
+        return self.base._accurate
+
     def join(self, state: Mapping[str, Tensor]) -> Tensor:
         """A point from a state dict; running statistics that are not in it are the base's own."""
         own = {name: value for name, value in self._own.items() if name not in state}
