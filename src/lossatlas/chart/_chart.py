@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from lossatlas.chart._certificate import Certificate
 from lossatlas.chart._reading import reading
 
 if TYPE_CHECKING:
+    from lossatlas.chart._card_result import Card
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
@@ -40,6 +41,8 @@ class Chart:
             held-out cells measured; 0 where the cell holds the surface's own answer.
         samples: (n, k) coordinates where the surface was asked, held-out cells included.
         cheaply: (n, k) coordinates where the cheap field was asked.
+        source: the surface and plane it was made of; None once it was loaded.
+        kept: what was made from the chart later on and is saved with it: its card.
     """
 
     alpha: np.ndarray
@@ -57,6 +60,7 @@ class Chart:
     samples: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     source: tuple[Any, Any] | None = field(default=None, repr=False)
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -78,6 +82,12 @@ class Chart:
         return int((~np.isfinite(self.loss)).sum())
 
     @property
+    def positive(self) -> bool:
+        """Whether the finite losses are all above 0, so that they have logarithms."""
+        finite = self.loss[np.isfinite(self.loss)]
+        return bool(finite.size and finite.min() > 0)
+
+    @property
     def is_line(self) -> bool:
         """Whether it has one coordinate only."""
         return len(self.labels) == 1
@@ -92,28 +102,64 @@ class Chart:
         """What the record says of the picture, in sentences."""
         return reading(self)
 
-    def plot(self, ax: Any = None, *, channel: str = "loss") -> FieldDisplay | ProfileDisplay:
-        """Contours over the plane, or the profile along the line.
+    def card(self, **settings: Any) -> Card:
+        """The honesty card: what this picture can and cannot show, measured with Hessian products and few losses.
+
+        It is made once and kept with the chart; a loaded chart has the card it was saved with.
+
+        Args:
+            settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
+
+        Raises:
+            InputError: if the chart was loaded without a card: its surface is not there to be asked.
+        """
+        from lossatlas.chart._card import card
+
+        if "card" not in self.kept or settings:
+            if self.source is None:
+                raise InputError(
+                    "this chart was loaded from a folder and holds no card; making one asks the surface, which is not "
+                    "there. Chart it again and call card() before saving."
+                )
+            self.kept["card"] = card(*self.source, self, **settings)
+        found: Card = self.kept["card"]
+        return found
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        channel: str = "loss",
+        scale: Literal["auto", "linear", "log", "quantile"] = "auto",
+        samples: bool = False,
+    ) -> FieldDisplay | ProfileDisplay:
+        """Contours over the plane, or the profile along the line with the band of its error.
 
         Args:
             ax: matplotlib axes, or None for a new figure.
             channel: ``loss``, or a name in `extras`.
+            scale: how the levels are spaced; ``log`` for losses over decades.
+            samples: show the points that were asked.
         """
         if self.is_line:
-            from lossatlas.draw import ProfileDisplay
-
-            return ProfileDisplay(self.alpha, self._channel(channel)[0], xlabel=self.labels[0], ylabel=channel).plot(ax)
-        return self.display(channel).plot(ax)
+            return self._profile(channel, samples).plot(ax, yscale="log" if scale == "log" else "linear")
+        return self.display(channel, samples=samples).plot(ax, levels=scale)
 
     def plot_relief(self, ax: Any = None) -> ReliefDisplay:
         """The same field as a surface in three dimensions."""
         from lossatlas.draw import ReliefDisplay
 
         return ReliefDisplay(
-            self.alpha, self.beta, self.loss, xlabel=self.labels[0], ylabel=self.labels[1], title=self.title
+            self.alpha,
+            self.beta,
+            self.loss,
+            xlabel=self.labels[0],
+            ylabel=self.labels[1],
+            title=self.title,
+            note=self._note(),
         ).plot(ax)
 
-    def display(self, channel: str = "loss") -> FieldDisplay:
+    def display(self, channel: str = "loss", *, samples: bool = False) -> FieldDisplay:
         """The field as a display that is not drawn yet."""
         from lossatlas.draw import FieldDisplay
 
@@ -126,7 +172,62 @@ class Chart:
             zlabel=channel,
             title=self.title,
             center=(0.0, 0.0),
+            samples=np.concatenate([self.cheaply, self.samples]) if samples else None,
+            note=self._note(),
         )
+
+    def export(self, path: str | Path, **settings: Any) -> Path:
+        """Write the field for another program; the ending decides: csv, h5 (Li et al. 2018), vts or vtp (ParaView).
+
+        Args:
+            path: where to.
+            settings: of `lossatlas.chart.export`, for example ``height="log"``.
+        """
+        from lossatlas.chart.exchange import export
+
+        return export(self, path, **settings)
+
+    def to_xarray(self) -> Any:
+        """The field as an `xarray.Dataset` (extra ``xarray``)."""
+        from lossatlas.chart.exchange import to_xarray
+
+        return to_xarray(self)
+
+    def _profile(self, channel: str, samples: bool) -> ProfileDisplay:
+        from lossatlas.draw import ProfileDisplay
+
+        values = self._channel(channel)[0]
+        # Twice the error to expect of each place: about what 95 % of them keep within.
+        banded = channel == "loss" and not self.certificate.exact and self.error.shape == self.loss.shape
+        off = 2 * self.error[0] if banded else None
+        asked = None
+        if samples and len(self.samples):
+            t = np.unique(self.samples[:, 0])
+            t = t[(t >= self.alpha[0]) & (t <= self.alpha[-1])]
+            asked = np.stack([t, np.interp(t, self.alpha, values)], 1)
+        return ProfileDisplay(
+            self.alpha,
+            values,
+            None if off is None else values - off,
+            None if off is None else values + off,
+            xlabel=self.labels[0],
+            ylabel=channel,
+            title=self.title,
+            samples=asked,
+            note=self._note(),
+        )
+
+    def _note(self) -> str:
+        """What every picture says of itself: of how many directions it is a slice, and how far it may be off."""
+        dimension = self.provenance.get("surface", {}).get("dimension")
+        whole = dimension is None or dimension <= len(self.labels)
+        says = [] if whole else [f"A slice: {len(self.labels)} of {dimension:,} directions."]
+        if not self.certificate.exact:
+            share = 100 * self.certificate.rms / self.certificate.range if self.certificate.range else 0.0
+            says.append(
+                f"Reconstructed; error {share:.2g} % of the range (rms, {self.certificate.probes} held-out cells)."
+            )
+        return " ".join(says)
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON values."""
@@ -141,6 +242,7 @@ class Chart:
             "certificate": asdict(self.certificate) | {"sentence": self.certificate.sentence},
             "meter": self.meter,
             "provenance": self.provenance,
+            "card": self.kept["card"].record() if "card" in self.kept else None,
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -157,7 +259,9 @@ class Chart:
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
         """The chart that was saved."""
-        kept: dict[str, Any] = {
+        from lossatlas.chart._card_result import Card
+
+        certificate: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in record["certificate"].items()
             if name != "sentence"
@@ -169,7 +273,7 @@ class Chart:
             {k.removeprefix("extras/"): v for k, v in arrays.items() if k.startswith("extras/")},
             tuple(record["labels"]),
             record["title"],
-            Certificate(**kept),
+            Certificate(**certificate),
             record["meter"],
             record["provenance"],
             record["status"],
@@ -177,6 +281,7 @@ class Chart:
             arrays["error"],
             arrays["samples"],
             arrays["cheaply"],
+            kept={"card": Card.restore(record["card"])} if record.get("card") else {},
         )
 
     def _channel(self, channel: str) -> np.ndarray:

@@ -99,6 +99,7 @@ def chart(
         surface.examples,
         cheap.examples if cheap else 0,
         on_forecast or (lambda expected: bar.say(expected.sentence)),
+        open_ended=not exact,
     )
     with ExitStack() as stack:
         door = _Door(surface, cheap, plane, ledger, stack, pace, bar)

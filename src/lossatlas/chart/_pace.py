@@ -44,11 +44,12 @@ class Pace:
         exact: examples behind a value of the surface.
         cheap: examples behind a value of the cheap field.
         announce: takes the forecast, once.
+        open_ended: whether more may turn out to be needed than is planned.
     """
 
-    def __init__(self, exact: int, cheap: int, announce: Callable[[Forecast], None]) -> None:
+    def __init__(self, exact: int, cheap: int, announce: Callable[[Forecast], None], open_ended: bool) -> None:
         self.fields = {"exact": Field(exact), "cheap": Field(cheap)}
-        self.announce = announce
+        self.announce, self.open_ended = announce, open_ended
         self.forecast: Forecast | None = None
 
     def plan(self, exact: int, cheap: int) -> None:
@@ -87,4 +88,4 @@ class Pace:
             seconds += field.spent + max(0, field.planned - field.done) * rate
         done, planned = exact.done + cheap.done, exact.planned + cheap.planned
         examples = exact.planned * exact.examples + cheap.planned * cheap.examples
-        return Forecast(planned, examples, seconds, done)
+        return Forecast(planned, examples, seconds, done, self.open_ended)

@@ -7,6 +7,10 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
+
+_FILE = click.Path(path_type=Path)
+
 
 @click.command("chart", short_help="Chart the loss surface around your own network.")
 @click.option(
@@ -24,31 +28,86 @@ import click
     show_default=True,
     help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
 )
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Weights: .safetensors, or .pt read with weights_only=True."
-)
+@click.option("--checkpoint", type=_FILE, help="Weights: .safetensors, or .pt read with weights_only=True.")
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
 )
 @click.option(
-    "--plane", "kind", type=click.Choice(["random"]), default="random", show_default=True, help="How the plane is made."
+    "--batchnorm",
+    type=click.Choice(["frozen", "interpolate", "recompute", "batch"]),
+    default="frozen",
+    show_default=True,
+    help="Running statistics away from the center: the model's, moved with the weights between models, measured anew "
+    "at every point, or each batch's own.",
+)
+@click.option(
+    "--plane",
+    "kind",
+    type=click.Choice(KINDS),
+    default="random",
+    show_default=True,
+    help="How the directions are made: drawn from a seed, through further checkpoints, principal components of a path, "
+    "extreme eigenvectors of the Hessian, along the gradient, or the worst direction within a radius.",
+)
+@click.option("--line", is_flag=True, help="One direction instead of two.")
+@click.option(
+    "--through", type=_FILE, multiple=True, help="A further checkpoint, for --plane between and pca; may be repeated."
+)
+@click.option(
+    "--centering",
+    type=click.Choice(["final", "mean"]),
+    default="final",
+    show_default=True,
+    help="Of --plane pca: components about the last point of the path, or about its mean.",
 )
 @click.option(
     "--normalization",
-    type=click.Choice(["filter", "layer", "none"]),
-    default="filter",
+    type=click.Choice(NORMALIZATIONS),
+    help="What one unit on an axis means: relative to each filter's norm (Li et al. 2018, the default of random and "
+    "worst), each layer's, each weight's; of length one per filter or layer; plain; or their reference to the letter.",
+)
+@click.option(
+    "--ignore", type=click.Choice(["biasbn", "nothing"]), help="Leave biases and batch norm where they are, or nothing."
+)
+@click.option("--policy", is_flag=True, help="Print what the normalization does to every block, and stop.")
+@click.option(
+    "--span",
+    default="1",
     show_default=True,
-    help="What one unit on an axis means: relative to each filter's norm (Li et al. 2018), to each layer's, or plain.",
+    metavar="S | LOW,HIGH | auto",
+    help="How far to go: to both sides, from LOW to HIGH, or to where the loss has grown --growth-fold.",
 )
-@click.option("--span", type=float, default=1.0, show_default=True, help="How far to go to both sides.")
+@click.option("--growth", type=float, default=10.0, show_default=True, help="For --span auto.")
 @click.option(
-    "--points", type=int, default=51, show_default=True, help="Cells per axis; an odd number includes the center."
+    "--points",
+    default="51",
+    show_default=True,
+    metavar="N | NX,NY",
+    help="Cells per axis; an odd number includes the center.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random directions.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
+@click.option("--exact", is_flag=True, help="Ask every cell; no shortcut, no error.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+    "--tolerance",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Without --exact: median relative error at most this, rms error half of it as a share of the range.",
 )
+@click.option("--probes", type=int, default=32, show_default=True, help="Cells held out to measure that error.")
+@click.option(
+    "--subset", metavar="N | none", help="Examples of the cheap field; an eighth of the data unless given, or none."
+)
+@click.option("--card/--no-card", default=None, help="The honesty card; by default where it is affordable.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random directions and held-out cells.")
+@click.option(
+    "--out",
+    type=_FILE,
+    help="Folder for the ledger, the arrays, the record and the pictures. The same command resumes there.",
+)
+@click.option(
+    "--export", "exports", type=_FILE, multiple=True, help="Also write .csv, .h5 (Li et al.), .vts or .vtp (ParaView)."
+)
+@click.option("--json", "json_file", type=_FILE, help="Write everything a program needs into this file.")
 @click.option("--quiet", is_flag=True, help="No forecast, no progress bar.")
 def command(
     model: str,
@@ -56,34 +115,55 @@ def command(
     loss: str,
     checkpoint: Path | None,
     evaluate: bool,
+    batchnorm: str,
     kind: str,
-    normalization: str,
-    span: float,
-    points: int,
+    line: bool,
+    through: tuple[Path, ...],
+    centering: str,
+    normalization: str | None,
+    ignore: Any,
+    policy: bool,
+    span: str,
+    growth: float,
+    points: str,
+    exact: bool,
+    tolerance: float,
+    probes: int,
+    subset: str | None,
+    card: bool | None,
     seed: int,
     out: Path | None,
+    exports: tuple[Path, ...],
     json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Chart the loss surface around your own network.
 
-    Two random directions are drawn through the network's parameters and scaled to its filters; the loss is
-    evaluated at every cell of a grid over that plane. What it will cost is said first, what it did cost afterwards.
+    Two random directions are drawn through the network's parameters and scaled to its filters. A few cells of a grid
+    over that plane are asked, the rest is put through them, and cells that were held out say how far it is off; --exact
+    asks every cell. What it will cost is said first, what it did cost afterwards.
 
     \b
       lossatlas chart --model my.py:make_model --data my.py:make_data \\
           --loss cross_entropy --checkpoint w.safetensors --points 51 --seed 0 --out DIR
+      … --plane between --line --through other.safetensors --batchnorm interpolate
+      … --plane pca --through step-000.safetensors --through step-100.safetensors …
+      … --plane hessian --span auto
 
     \b
     DIR then holds
       chart.json, chart.safetensors   the record and the arrays (lossatlas.load)
-      contour.png, relief.png         the loss over the plane
+      contour.png, relief.png         the loss over the plane (profile.png for a line)
+      log.png, samples.png            with levels over decades; with the points that were asked
       accuracy.png                    where the loss is a classification loss
+      card.png                        the honesty card: what the picture can and cannot show
+      manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
 
     The picture is a slice: two directions of as many as the network has parameters.
     """
-    from lossatlas import archive
-    from lossatlas.chart import Plane, chart
+    from lossatlas.chart import chart
+    from lossatlas.chart import policy as table
+    from lossatlas.cli._planes import made
     from lossatlas.cli._user import call, function, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
@@ -93,24 +173,126 @@ def command(
     if evaluate:
         module.eval()
     chosen: Any = function(loss, "--loss") if ":" in loss else loss
-    surface = NetworkSurface(module, chosen, call(data, "--data"))
-    plane = Plane.random(surface, seed=seed, normalization=normalization)
-    prepare(out, json_file)
-    made = chart(surface, plane, span=span, points=points, progress=not quiet)
+    surface = NetworkSurface(module, chosen, call(data, "--data"), batchnorm=batchnorm)
+    if policy:
+        _print(table(surface, normalization or "filter", ignore=ignore))
+        return
+    prepare(out, json_file, *exports)
+    plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering))
+    result = chart(
+        surface,
+        plane,
+        span=_span(span),
+        points=_points(points),
+        exact=exact,
+        tolerance=tolerance,
+        probes=probes,
+        subset=_subset(subset),
+        growth=growth,
+        ledger=out,
+        seed=seed,
+        progress=not quiet,
+    )
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
-    for sentence in made.reading():
+    for sentence in result.reading():
         click.echo(f"- {sentence}")
-    seconds = made.meter["surface_seconds"]
-    click.echo(f"asked: {made.meter['values']:,} losses, {made.meter['examples']:,} examples, {seconds:.2f} s")
+    _bill(result)
+    if card or (card is None and out is not None and _affordable(result)):
+        _print(result.card(progress=not quiet))
     if out is not None:
-        made.save(out)
-        made.plot().save(out / "contour.png")
-        made.plot_relief().save(out / "relief.png")
-        if "accuracy" in made.extras:
-            made.plot(channel="accuracy").save(out / "accuracy.png")
+        _write(result, out)
         click.echo(f"written: {out}")
+    for path in exports:
+        result.export(path)
+        click.echo(f"written: {path}")
     if json_file is not None:
-        arrays = {"alpha": made.alpha.tolist(), "beta": made.beta.tolist(), "loss": made.loss.tolist()}
-        extras = {name: channel.tolist() for name, channel in made.extras.items()}
-        archive.write_json(json_file, {**made.record(), **arrays, "extras": extras})
+        _json(result, json_file)
+
+
+def _print(shown: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if Console().is_terminal else 140).print(shown)
+
+
+def _bill(result: Any) -> None:
+    meter = result.meter
+    fields = meter["fields"]
+    cheap = f" ({fields['cheap']['values']:,} of them of the cheap field)" if "cheap" in fields else ""
+    known = f", {meter['recalled']:,} more were in the ledger" if meter.get("recalled") else ""
+    seconds = meter["surface_seconds"]
+    click.echo(f"asked: {meter['values']:,} losses{cheap}, {meter['examples']:,} examples, {seconds:.2f} s{known}")
+
+
+def _affordable(result: Any) -> bool:
+    """Whether about a hundred Hessian products, each about six losses, would take no more than half a minute."""
+    exact = result.meter["fields"]["exact"]
+    asked = exact["values"]
+    return bool(asked) and 600 * exact["surface_seconds"] / asked < 30
+
+
+def _write(result: Any, out: Path) -> None:
+    result.save(out)
+    if result.is_line:
+        result.plot(samples=True).save(out / "profile.png")
+    else:
+        contour = result.plot()
+        contour.save(out / "contour.png")
+        result.plot_relief().save(out / "relief.png")
+        if not result.certificate.exact:
+            result.plot(samples=True).save(out / "samples.png")
+        if result.positive and (log := result.plot(scale="log")).render() != contour.render():
+            log.save(out / "log.png")
+    if "accuracy" in result.extras:
+        result.plot(channel="accuracy").save(out / "accuracy.png")
+    if "card" in result.kept:
+        result.card().plot().save(out / "card.png")
+
+
+def _json(result: Any, path: Path) -> None:
+    from lossatlas import archive
+
+    names = ("alpha", "beta", "loss", "error", "exactly", "samples")
+    arrays = {name: getattr(result, name).tolist() for name in names}
+    extras = {name: channel.tolist() for name, channel in result.extras.items()}
+    archive.write_json(path, {**result.record(), **arrays, "extras": extras})
+
+
+def _span(text: str) -> Any:
+    from lossatlas._errors import InputError
+    from lossatlas.cli._user import numbers
+
+    if text == "auto":
+        return text
+    found = numbers(text, "--span")
+    if len(found) > 2:
+        raise InputError(f"got --span {text!r}; expected one number, LOW,HIGH, or auto.")
+    return found[0] if len(found) == 1 else (found[0], found[1])
+
+
+def _points(text: str) -> Any:
+    from lossatlas._errors import InputError
+
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"got --points {text!r}; expected a whole number, or NX,NY, for example 51 or 51,31."
+        ) from None
+    if len(found) > 2:
+        raise InputError(f"got --points {text!r}; expected one number, or NX,NY.")
+    return found[0] if len(found) == 1 else (found[0], found[1])
+
+
+def _subset(text: str | None) -> Any:
+    from lossatlas._errors import InputError
+
+    if text is None:
+        return "auto"
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"got --subset {text!r}; expected a number of examples, or none.") from None

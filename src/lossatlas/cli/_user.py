@@ -56,7 +56,7 @@ def call(spec: str, option: str) -> Any:
         ) from error
 
 
-def prepare(out: Path | None, json_file: Path | None) -> None:
+def prepare(out: Path | None, *files: Path | None) -> None:
     """Check where results will go before the work begins.
 
     Raises:
@@ -64,8 +64,9 @@ def prepare(out: Path | None, json_file: Path | None) -> None:
     """
     if out is not None:
         archive.prepare(out)
-    if json_file is not None:
-        archive.prepare_file(json_file)
+    for file in files:
+        if file is not None:
+            archive.prepare_file(file)
 
 
 def numbers(text: str, option: str) -> list[float]:

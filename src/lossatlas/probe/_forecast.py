@@ -13,6 +13,7 @@ class Forecast:
         points: losses that will be asked for.
         examples: examples that will be read for them.
         seconds: for the whole job, at the rate of its first points; an extrapolation, not a promise.
+        at_least: whether more may turn out to be needed.
         measured_on: how many of the job's own points that rate comes from; none is asked twice.
     """
 
@@ -20,13 +21,15 @@ class Forecast:
     examples: int
     seconds: float
     measured_on: int
+    at_least: bool = False
 
     @property
     def sentence(self) -> str:
         """The forecast in words."""
         examples = f", {self.examples:,} examples" if self.examples else ""
+        least = "at least " if self.at_least else ""
         return (
-            f"forecast: {self.points:,} losses{examples}, about {_duration(self.seconds)} "
+            f"forecast: {least}{self.points:,} losses{examples}, about {_duration(self.seconds)} "
             f"(from the first {self.measured_on:,})"
         )
 

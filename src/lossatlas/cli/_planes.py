@@ -1,0 +1,91 @@
+"""Lines and planes from what was typed on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossatlas._errors import InputError
+
+if TYPE_CHECKING:
+    from lossatlas.chart import Line, Plane
+    from lossatlas.surface import NetworkSurface
+
+KINDS = ("random", "between", "pca", "hessian", "gradient", "worst")
+NORMALIZATIONS = ("filter", "layer", "weight", "dfilter", "dlayer", "none", "li2018")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        kind: one of `KINDS`.
+        line: a line instead of a plane.
+        normalization: one of `NORMALIZATIONS`, or None for the kind's own.
+        ignore: ``biasbn``, ``nothing``, or None for what the normalization says.
+        seed: of random directions.
+        through: further checkpoints, in order.
+        centering: of principal components.
+    """
+
+    kind: str
+    line: bool
+    normalization: str | None
+    ignore: str | None
+    seed: int
+    through: tuple[Path, ...]
+    centering: str
+
+
+def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
+    """The line or plane.
+
+    Raises:
+        InputError: if the checkpoints are too few or too many for it.
+    """
+    from lossatlas.chart import Line, Plane
+
+    chosen: dict[str, Any] = {"ignore": wanted.ignore}
+    if wanted.normalization is not None:
+        chosen["normalization"] = wanted.normalization
+    frame: Any = Line if wanted.line else Plane
+    match wanted.kind:
+        case "random":
+            return _framed(frame.random(surface, seed=wanted.seed, **chosen))
+        case "between":
+            others = _needed(wanted, [1] if wanted.line else [2], "b" if wanted.line else "b and c")
+            return _framed(frame.between(surface, surface.theta, *others))
+        case "pca":
+            if wanted.line:
+                raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
+            iterates = [*_needed(wanted, range(2, 10_000), "the path, oldest first"), surface.theta]
+            return Plane.pca(surface, iterates, centering=wanted.centering)  # type: ignore[arg-type]
+        case "hessian":
+            return _framed(frame.hessian(surface, seed=wanted.seed))
+        case "gradient":
+            return _framed(frame.gradient(surface, **_seeded(wanted, chosen)))
+        case _:
+            return _framed(frame.worst(surface, **chosen, seed=wanted.seed))
+
+
+def _framed(found: Any) -> Plane | Line:
+    result: Plane | Line = found
+    return result
+
+
+def _seeded(wanted: Wanted, chosen: dict[str, Any]) -> dict[str, Any]:
+    return chosen if wanted.line else chosen | {"seed": wanted.seed}
+
+
+def _needed(wanted: Wanted, counts: Sequence[int], what: str) -> list[Path]:
+    if len(wanted.through) not in counts:
+        least = counts[0]
+        raise InputError(
+            f"got {len(wanted.through)} --through for --plane {wanted.kind}{' --line' if wanted.line else ''}; expected "
+            f"{'at least ' if len(counts) > 1 else ''}{least}: checkpoint files of {what}. The model's own weights "
+            "(--checkpoint) are the first point of 'between', and the last of 'pca'."
+        )
+    return list(wanted.through)

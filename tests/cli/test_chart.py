@@ -1,0 +1,127 @@
+"""`lossatlas chart`: planes of every kind, exports, few cells, resuming, and one paragraph for what does not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import lossatlas as la
+from lossatlas.cli import main
+
+MINE = """
+import torch
+from torch import nn
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 3)).eval()
+
+def make_data():
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(400, 4, generator=g), torch.randint(3, (400,), generator=g)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MINE)
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        weights = {"0.weight": torch.randn(5, 4), "0.bias": torch.randn(5), "3.weight": torch.randn(3, 5)}
+        weights |= {"3.bias": torch.randn(3), "2.weight": torch.ones(5), "2.bias": torch.zeros(5)}
+        stats = {"2.running_mean": torch.zeros(5), "2.running_var": torch.ones(5)}
+        save_file(weights | stats | {"2.num_batches_tracked": torch.tensor(0)}, f"{seed}.safetensors")
+    return tmp_path
+
+
+def run(*words):
+    base = ("chart", "--model", "net.py:make_model", "--data", "net.py:make_data", "--quiet", "--json", "c.json")
+    with pytest.raises(SystemExit) as end:
+        main([*base, *(str(word) for word in words)])
+    return end.value.code
+
+
+def written():
+    return json.loads(Path("c.json").read_text())
+
+
+PLANES = {
+    "between": ("--plane", "between", "--through", "1.safetensors", "--through", "2.safetensors"),
+    "pca": ("--plane", "pca", *(word for k in (1, 2, 3) for word in ("--through", f"{k}.safetensors"))),
+    "hessian": ("--plane", "hessian"),
+    "gradient": ("--plane", "gradient"),
+    "worst": ("--plane", "worst"),
+    "li2018": ("--normalization", "li2018", "--ignore", "biasbn"),
+    "line": ("--plane", "between", "--line", "--through", "1.safetensors", "--batchnorm", "interpolate"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANES)
+def test_every_kind_of_plane(mine, kind, capsys):
+    assert run(*PLANES[kind], "--points", "5,4", "--span", "-0.5,1", "--no-card") == 0, capsys.readouterr().err
+    found = written()
+    assert found["provenance"]["plane"]["kind"] == {"li2018": "random", "line": "between"}.get(kind, kind)
+    assert np.shape(found["loss"]) == ((1, 5) if kind == "line" else (4, 5))
+    assert np.isfinite(found["loss"]).all()
+
+
+def test_few_cells_with_a_certificate_and_exports(mine, capsys):
+    code = run("--points", "41", "--span", "auto", "--export", "f.csv", "--export", "f.vts", "--no-card", "--out", "o")
+    said = capsys.readouterr().out
+    assert code == 0 and "held-out cells" in said and "of the cheap field" in said
+    found = written()
+    assert not found["certificate"]["exact"] and found["certificate"]["probes"] >= 32
+    assert Path("f.csv").stat().st_size > 1000 and Path("f.vts").stat().st_size > 1000
+    assert Path("o/samples.png").is_file()
+    assert la.load("o").certificate.rms == found["certificate"]["rms"]
+
+
+def test_the_same_command_asks_nothing_again_and_another_is_refused(mine, capsys):
+    assert run("--points", "21", "--exact", "--no-card", "--out", "o") == 0
+    first = written()
+    assert run("--points", "21", "--exact", "--no-card", "--out", "o") == 0
+    again = written()
+    assert again["loss"] == first["loss"] and again["meter"]["values"] == 0 and again["meter"]["recalled"] == 441
+    capsys.readouterr()
+    assert run("--points", "21", "--seed", "5", "--out", "o") == 2
+    assert "plane.seed was 0, now 5" in capsys.readouterr().err
+
+
+def test_the_policy_is_printed(mine, capsys):
+    assert run("--policy") == 0
+    said = capsys.readouterr().out
+    assert "0.weight" in said and "2.bias" in said and not Path("c.json").exists()
+
+
+def test_the_card_comes_with_the_pictures(mine, capsys):
+    assert run("--points", "5", "--out", "o", "--card") == 0
+    assert Path("o/card.png").stat().st_size > 10_000
+    assert written()["card"] is not None and la.load("o").card().sentences
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--plane", "between"),
+        ("--plane", "pca", "--line"),
+        ("--plane", "pca", "--through", "1.safetensors"),
+        ("--tolerance", "0"),
+        ("--tolerance", "-1"),
+        ("--span", "wide"),
+        ("--span", "1,2,3"),
+        ("--points", "5,5,5"),
+        ("--subset", "500"),
+        ("--subset", "few"),
+        ("--probes", "1"),
+        ("--export", "f.xls", "--points", "3"),
+        ("--plane", "between", "--line", "--through", "net.py"),
+    ],
+)
+def test_what_does_not_fit_is_one_paragraph(mine, words, capsys):
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and said.startswith("lossatlas: ") and len(said.strip().splitlines()) == 1
