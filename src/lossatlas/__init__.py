@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lossatlas.curvature import Diagonal as Diagonal
     from lossatlas.curvature import Estimate as Estimate
     from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import RunCurvature as RunCurvature
     from lossatlas.curvature import Sharpness as Sharpness
     from lossatlas.curvature import Spectrum as Spectrum
     from lossatlas.curvature import TraceComparison as TraceComparison
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lossatlas.curvature import compare_traces as compare_traces
     from lossatlas.curvature import critical_point as critical_point
     from lossatlas.curvature import critical_points as critical_points
+    from lossatlas.curvature import curvature_along as curvature_along
     from lossatlas.curvature import descend_both_sides as descend_both_sides
     from lossatlas.curvature import diagonal as diagonal
     from lossatlas.curvature import extremes as extremes
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
 
 _HOMES = {
+    "RunCurvature": "curvature",
+    "curvature_along": "curvature",
     "Sharpness": "curvature",
     "sharpness": "curvature",
     "sharpness_invariance": "curvature",

@@ -1,5 +1,7 @@
 """Curvature with error bars: Hessian products, both ends of the spectrum, the trace."""
 
+from lossatlas.curvature._along import RunCurvature as RunCurvature
+from lossatlas.curvature._along import curvature_along as curvature_along
 from lossatlas.curvature._blocks import BlockCurvature as BlockCurvature
 from lossatlas.curvature._blocks import per_block as per_block
 from lossatlas.curvature._catch import CriticalPoint as CriticalPoint

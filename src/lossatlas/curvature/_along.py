@@ -1,0 +1,296 @@
+"""Curvature along a training run: the largest eigenvalues with the line 2/η, the trace, and where the gradient points."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas import archive
+from lossatlas._errors import InputError, StartError
+from lossatlas.curvature._extremes import extremes
+from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._trace import trace
+from lossatlas.probe import Gradients, Probe
+from lossatlas.surface import NetworkSurface, Surface
+
+if TYPE_CHECKING:
+    from lossatlas.draw import AlongDisplay, CurvesDisplay
+
+KIND = "run-curvature"
+Checkpoint = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class RunCurvature:
+    """Curvature at the checkpoints of one run.
+
+    Attributes:
+        t: (T,) when each was taken.
+        loss: (T,) the loss there.
+        gradient_norm: (T,) ‖g‖.
+        largest: (T, k) the largest eigenvalues, descending.
+        residuals: (T, k) ‖Hv − λv‖ of each.
+        smallest: (T,) the smallest eigenvalue.
+        trace: (T,) tr H, NaN where it was not asked.
+        trace_interval: (T, 2) its interval.
+        share: (T,) ‖Vᵀg‖² / ‖g‖² for the k top eigenvectors V: the share of the gradient in the top space. A random
+            direction has k/N.
+        edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a rate.
+        dimension: N.
+        meter: what was asked for all of it.
+        provenance: surface, settings and versions, plain JSON values.
+        status: ``complete`` or ``interrupted``, what has not converged, and checkpoints left out.
+    """
+
+    t: np.ndarray
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    largest: np.ndarray
+    residuals: np.ndarray
+    smallest: np.ndarray
+    trace: np.ndarray
+    trace_interval: np.ndarray
+    share: np.ndarray
+    edge: np.ndarray
+    dimension: int
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str
+
+    def reading(self) -> list[str]:
+        """What the record says, in sentences."""
+        if not len(self.t):
+            return [self.status]
+        top, k = self.largest[:, 0], self.largest.shape[1]
+        high = int(np.argmax(top))
+        says = [
+            f"λmax {top[0]:.4g} ± {self.residuals[0, 0]:.1g} at {self.t[0]:g}, at most {top[high]:.4g} (at {self.t[high]:g}), "
+            f"{top[-1]:.4g} ± {self.residuals[-1, 0]:.1g} at {self.t[-1]:g}"
+        ]
+        known = np.isfinite(self.edge)
+        if known.any():
+            above = int((top[known] > self.edge[known]).sum())
+            ratio = top[known][-1] / self.edge[known][-1]
+            says.append(
+                f"λmax lies above {self._edge_name()} at {above:,} of {int(known.sum()):,} checkpoints; at the last it is "
+                f"{ratio:.2f} times that"
+            )
+        middle = float(np.median(self.share))
+        says.append(
+            f"{middle:.1%} of the squared gradient lies in the space of the {k} largest eigenvalues (median; a random "
+            f"direction has {k / self.dimension:.1%})"
+        )
+        return says
+
+    def plot(self, ax: Any = None) -> AlongDisplay:
+        """λmax over time with its residual, the next eigenvalues thin, and the line 2/η."""
+        from lossatlas.draw import AlongDisplay
+
+        name = "this run"
+        known = bool(np.isfinite(self.edge).any())
+        return AlongDisplay(
+            {name: (self.t, self.largest[:, 0], self.residuals[:, 0])},
+            {name: (self.t, self.edge)} if known else {},
+            edge_label=self._edge_name(),
+            more={name: (self.t, self.largest[:, 1:])} if self.largest.shape[1] > 1 else {},
+            note="; ".join(self.reading()[1:2]),
+        ).plot(ax)
+
+    def plot_trace(self, ax: Any = None) -> CurvesDisplay:
+        """The trace over time with its interval."""
+        from lossatlas.draw import CurvesDisplay
+
+        curves = {"tr H": (self.t, self.trace, *self.trace_interval.T)}
+        return CurvesDisplay(curves, xlabel="step", ylabel="tr H").plot(ax)
+
+    def plot_share(self, ax: Any = None) -> CurvesDisplay:
+        """The share of the gradient in the top space over time, and that of a random direction."""
+        from lossatlas.draw import CurvesDisplay
+
+        k = self.largest.shape[1]
+        level = np.full_like(self.share, k / self.dimension)
+        curves = {f"top {k}": (self.t, self.share), "random direction": (self.t, level)}
+        return CurvesDisplay(curves, xlabel="step", ylabel="share of ‖g‖² in the top space", yscale="linear").plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        return {
+            "checkpoints": len(self.t),
+            "dimension": self.dimension,
+            "reading": self.reading(),
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `run-curvature.json` and `run-curvature.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        names = (
+            "t",
+            "loss",
+            "gradient_norm",
+            "largest",
+            "residuals",
+            "smallest",
+            "trace",
+            "trace_interval",
+            "share",
+            "edge",
+        )
+        return archive.save(folder, KIND, {name: getattr(self, name) for name in names}, self.record())
+
+    def _edge_name(self) -> str:
+        momentum = self.provenance["momentum"]
+        return "2/η" if not momentum else f"2(1 + {momentum:g})/η"
+
+    def _repr_html_(self) -> str:
+        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
+
+
+def curvature_along(
+    surface: Surface,
+    checkpoints: Tensor | Sequence[Checkpoint],
+    *,
+    t: Sequence[float] | None = None,
+    rate: float | Sequence[float] | None = None,
+    momentum: float = 0.0,
+    k: int = 5,
+    with_trace: bool = True,
+    relative: float = 0.1,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    probe: Probe | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+) -> RunCurvature:
+    """The largest eigenvalues, the trace, and the gradient's share in the top space at the checkpoints of a run.
+
+    Gradient descent with rate η is unstable along a direction of curvature above 2/η, with heavy-ball momentum β above
+    2(1 + β)/η. In full-batch training λmax often rises to that line and stays about it, the edge of stability; for
+    stochastic or adaptive methods the line has no such meaning.
+
+    Args:
+        surface: the run's surface: its model, loss and data.
+        checkpoints: a tensor (T, N), or a sequence of parameter vectors, state dicts, modules or checkpoint files.
+        t: when each was taken; 0, 1, 2, … by default.
+        rate: η, one number or one for each checkpoint; without it there is no line.
+        momentum: β.
+        k: eigenvalues from the top.
+        with_trace: whether to estimate the trace too.
+        relative: how narrow the interval of the trace is to be.
+        tolerance: of the eigenvalues.
+        seed: of all random vectors; the same ones at every checkpoint.
+        probe: the door to ask at; a new one by default.
+        progress: a function of (checkpoints done, checkpoints), or False.
+
+    Returns:
+        The `RunCurvature`. If it is interrupted with Ctrl-C, of the checkpoints that were done.
+
+    Raises:
+        InputError: for no checkpoints, or times, rates or a k that do not fit.
+        StartError: if no checkpoint is finite.
+
+    Source:
+        Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability, ICLR 2021; Gur-Ari,
+        Roberts and Dyer, Gradient descent happens in a tiny subspace, arXiv:1812.04754.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> bowl = la.landscapes.quadratic(condition=9.0)
+        >>> found = curvature_along(bowl, torch.ones(3, 2), rate=0.1, k=1)
+        >>> found.largest[:, 0].round(6).tolist(), found.edge.tolist()
+        ([9.0, 9.0, 9.0], [20.0, 20.0, 20.0])
+    """
+    points = _points(surface, checkpoints)
+    times = _row("t", t if t is not None else range(len(points)), len(points))
+    edge = np.full(len(points), math.nan)
+    if not 0 <= momentum < 1:
+        raise InputError(f"got momentum={momentum}; expected 0 or more and less than 1.")
+    if rate is not None:
+        rates = _row("rate", [rate] * len(points) if isinstance(rate, int | float) else rate, len(points))
+        if not (np.isfinite(rates) & (rates > 0)).all():
+            raise InputError("got a rate that is not a finite number above 0; expected the learning rate η.")
+        edge = 2 * (1 + momentum) / rates
+    finite = torch.isfinite(points).all(1)
+    if not bool(finite.any()):
+        raise StartError(f"none of {len(points)} checkpoints is finite; expected at least one. The run has diverged.")
+    gone, points = int((~finite).sum()), points[finite]
+    times, edge = times[finite.cpu().numpy()], edge[finite.cpu().numpy()]
+    operator = Operator(surface, points[0], probe=probe)
+    probe = operator.probe
+    rows: list[list[float]] = []
+    tops, residuals, ends, poor = [], [], [], 0
+    status = "complete"
+    try:
+        for done, point in enumerate(points, start=1):
+            answer = probe.ask(Gradients(point[None]))
+            slope = answer.slopes[0].double().cpu().numpy()
+            found = extremes(surface, k, point=point, seed=seed, tolerance=tolerance, probe=probe)
+            top = found.largest
+            poor += not bool(np.all(top.converged))
+            size = float(np.linalg.norm(slope))
+            inside = float(np.linalg.norm(top.vectors @ slope))
+            value, low, high = math.nan, math.nan, math.nan
+            if with_trace:
+                guess = trace(surface, point=point, relative=relative, seed=seed, probe=probe)
+                value, (low, high) = guess.value, guess.interval
+            rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
+            ends.append([float(found.smallest.values[0]), low, high])
+            tops.append(_padded(top.values, k))
+            residuals.append(_padded(top.residuals, k))
+            if callable(progress):
+                progress(done, len(points))
+    except KeyboardInterrupt:
+        status = "interrupted"
+    status += f"; {gone} checkpoints that are not finite were left out" if gone else ""
+    status += f"; at {poor} of {len(points)} checkpoints not all eigenvalues converged" if poor else ""
+    table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
+    settings = {"rate": rate if rate is None or isinstance(rate, int | float) else list(map(float, rate)), "k": k,
+                "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}  # fmt: skip
+    n = len(table)
+    return RunCurvature(
+        times[:n], table[:, 0], table[:, 1], np.array(tops).reshape(-1, k), np.array(residuals).reshape(-1, k), last[:, 0],
+        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, operator.bill(),
+        operator.provenance(**settings), status,
+    )  # fmt: skip
+
+
+def _points(surface: Surface, checkpoints: Tensor | Sequence[Checkpoint]) -> Tensor:
+    if isinstance(checkpoints, Tensor):
+        rows: Sequence[Checkpoint] = list(checkpoints) if checkpoints.ndim == 2 else [checkpoints]
+    elif isinstance(checkpoints, str | Path | Mapping | nn.Module):
+        rows = [checkpoints]
+    else:
+        rows = list(checkpoints)
+    if not rows:
+        raise InputError("got no checkpoints; expected at least one parameter vector, state dict or file.")
+    if isinstance(surface, NetworkSurface):
+        return torch.stack([surface.vector(row) for row in rows])
+    vectors = [row for row in rows if isinstance(row, Tensor) and row.shape == (surface.dimension,)]
+    if len(vectors) < len(rows):
+        raise InputError(
+            f"got checkpoints that are no points of {surface.name}; expected tensors of shape ({surface.dimension},)."
+        )
+    return torch.stack(vectors).detach().to(surface.device, surface.dtype)
+
+
+def _row(name: str, numbers: Sequence[float], count: int) -> np.ndarray:
+    row = np.array([float(number) for number in numbers])
+    if len(row) != count:
+        raise InputError(f"got {len(row)} entries of {name} for {count} checkpoints; expected one for each.")
+    return row
+
+
+def _padded(values: np.ndarray, k: int) -> np.ndarray:
+    return np.concatenate([values, np.full(k - len(values), np.nan)])
