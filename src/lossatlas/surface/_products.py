@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -115,21 +116,35 @@ class HessianProducts:
             count = max(width, 3)
             if done + count > len(vectors) or width * (self._bytes or 0) > SWEEP_BYTES:
                 break
-            try:
-                slope.turn(vectors[:width], self._layout)  # the first sweep of a kind pays for its making
-                begin = _clock(total)
-                parts = [slope.turn(vectors[k : k + width], self._layout) for k in range(done, done + count, width)]
-                each = (_clock(total) - begin) / count
-            except (RuntimeError, ValueError):
-                if width == 1:
-                    raise
+            if width == WIDTHS[0] and not self._agree(slope, vectors):
                 break
+            slope.turn(vectors[:width], self._layout)  # the first sweep of a kind pays for its making
+            begin = _clock(total)
+            parts = [slope.turn(vectors[k : k + width], self._layout) for k in range(done, done + count, width)]
+            each = (_clock(total) - begin) / count
             total[done : done + count] += weight * torch.cat(parts)
             done += count
             if each < 0.9 * seconds:
                 best, seconds = width, each
         self._width = best
         return done
+
+    def _agree(self, slope: _Slope, vectors: Tensor) -> bool:
+        """Whether one sweep for two vectors says what two sweeps say.
+
+        Not taken for granted: some operations cannot be vectorized, and with torch 2.13 the second derivatives of
+        layer norm that `torch.func` vectorizes are wrong.
+        """
+        drawn = torch.randn(2, vectors.shape[1], generator=torch.Generator().manual_seed(0), dtype=vectors.dtype)
+        drawn = drawn.to(vectors.device)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                both = slope.turn(drawn, self._layout)
+        except (RuntimeError, ValueError, Warning):
+            return False
+        alone = torch.cat([slope.turn(row[None], self._layout) for row in drawn])
+        return bool((both - alone).norm() <= 1e3 * torch.finfo(vectors.dtype).eps * alone.norm())
 
 
 @final
