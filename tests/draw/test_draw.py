@@ -407,3 +407,20 @@ def test_the_room_is_entered_without_matplotlib():
 
 def test_what_is_exported_is_there():
     assert sorted(draw.__all__) == sorted(name for name in dir(draw) if re.match(r"[A-Z]|colors$", name))
+
+
+def test_points_that_were_asked_are_dots_on_map_and_profile():
+    samples = np.array([[-1.0, -0.5], [0.25, 0.5], [9.0, 9.0]])
+    field = FieldDisplay(X, Y, bowl(), **LABELS, samples=samples).plot()
+    (dots,) = [line for line in field.ax_.lines if line.get_gid() == "samples"]
+    assert np.array_equal(np.c_[dots.get_data()], samples[:2]), "outside the box there is nothing to see"
+    assert any("3 points asked" in text.get_text() for text in field.ax_.texts)
+    profile = ProfileDisplay(X, X**2, samples=np.c_[X[:3], X[:3] ** 2]).plot()
+    (dots,) = [line for line in profile.ax_.lines if line.get_gid() == "samples"]
+    assert np.array_equal(dots.get_xdata(), X[:3])
+    for make in (
+        lambda: FieldDisplay(X, Y, bowl(), **LABELS, samples=np.zeros((4, 3))),
+        lambda: ProfileDisplay(X, X, samples=np.zeros((4, 1))),
+    ):
+        with pytest.raises(InputError, match="samples"):
+            make()

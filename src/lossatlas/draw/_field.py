@@ -103,11 +103,21 @@ class FieldDisplay(GridDisplay):
         bar.ax.tick_params(labelsize=_surround.TICK)
         bar.set_label(self.zlabel, fontsize=_surround.LABEL)
         bar.outline.set_linewidth(0.6)
+        self._sampled(own)
         if not scale.inner.size:
             return None
         return own.contour(
             self.x, self.y, self.masked, levels=scale.inner, colors="0.15", linewidths=0.45, alpha=0.55, zorder=2
         )
+
+    def _sampled(self, own: Axes) -> None:
+        """A dot at every point that was asked, the smaller the more there are."""
+        if self.samples is None or not len(self.samples):
+            return
+        size = float(np.clip(40 / np.sqrt(len(self.samples)), 0.9, 2.6))
+        places = self.samples[self.inside(self.samples)].T
+        (dots,) = own.plot(*places, ".", ms=2 * size, mfc="0.1", mec="white", mew=0.25 * size, zorder=3, clip_on=False)
+        dots.set_gid("samples")
 
     def _marks(self) -> Array:
         """Put in the wells and the center; their places are returned, for labels to keep away."""

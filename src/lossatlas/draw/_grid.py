@@ -29,6 +29,7 @@ class GridDisplay(Display):
         wells: (name, x, y) of known minima; a name containing "global" gets a star.
         center: (x, y) of the point the plane was laid through.
         note: a sentence of small print under the picture.
+        samples: (n, 2) points where the values come from, where they were not measured at every one of the grid.
 
     Raises:
         InputError: shapes that do not fit, or coordinates that do not increase.
@@ -45,6 +46,7 @@ class GridDisplay(Display):
     wells: Sequence[tuple[str, float, float]] = ()
     center: tuple[float, float] | None = None
     note: str | None = None
+    samples: Array | None = None
 
     def __post_init__(self) -> None:
         self.x, self.y = array("x", self.x), array("y", self.y)
@@ -53,6 +55,10 @@ class GridDisplay(Display):
                 raise InputError(f"{name} has {values.size} values; give two or more, finite and increasing.")
         shape = (self.y.size, self.x.size)
         self.z = array("z (rows along y, columns along x)", self.z, 2, shape)
+        if self.samples is not None:
+            self.samples = array("samples", self.samples, 2)
+            if self.samples.shape[1] != 2:
+                raise InputError(f"samples has shape {self.samples.shape}; give (n, 2), a point per row.")
 
     @property
     def holes(self) -> int:
@@ -91,6 +97,8 @@ class GridDisplay(Display):
         found = []
         if self.holes:
             found.append(f"{self.holes:,} of {self.z.size:,} points not finite, drawn as holes")
+        if self.samples is not None and len(self.samples):
+            found.append(f"{len(self.samples):,} points asked (dots), the rest put through them")
         if scale.kind == "constant":
             found.append(f"Constant: {self.zlabel} is {scale.low:.6g} at every{' finite' * bool(self.holes)} point")
         if scale.kind == "quantile":

@@ -30,6 +30,7 @@ class ProfileDisplay(Display):
         marks: (label, t) of places to point out.
         title: a line above.
         note: a sentence of small print.
+        samples: (n, 2) points t, y that were measured, where the line was put through them.
 
     Raises:
         InputError: shapes that do not fit, or only one end of the interval.
@@ -44,6 +45,7 @@ class ProfileDisplay(Display):
     marks: Sequence[tuple[str, float]] = field(default=(), kw_only=True)
     title: str | None = field(default=None, kw_only=True)
     note: str | None = field(default=None, kw_only=True)
+    samples: Array | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.t = array("t", self.t)
@@ -55,6 +57,10 @@ class ProfileDisplay(Display):
         if self.low is not None and self.high is not None:
             self.low = array("low", self.low, 1, self.t.shape)
             self.high = array("high", self.high, 1, self.t.shape)
+        if self.samples is not None:
+            self.samples = array("samples", self.samples, 2)
+            if self.samples.shape[1] != 2:
+                raise InputError(f"samples has shape {self.samples.shape}; give (n, 2), t and y in each row.")
 
     def plot(
         self,
@@ -88,6 +94,11 @@ class ProfileDisplay(Display):
         if self.low is not None and self.high is not None:
             axes.fill_between(self.t, self.low, self.high, color=color, alpha=0.2, linewidth=0, zorder=2)
         axes.plot(self.t, np.where(finite, self.y, np.nan), color=color, lw=1.6, zorder=3)
+        if self.samples is not None and len(self.samples):
+            (dots,) = axes.plot(
+                *self.samples.T, "o", ms=3.2, mfc="white", mec=color, mew=0.9, zorder=3.5, clip_on=False
+            )
+            dots.set_gid("samples")
         lone = finite & ~np.append(finite[1:], False) & ~np.append(False, finite[:-1])
         axes.plot(self.t[lone], self.y[lone], ".", color=color, ms=4, zorder=3)
         for start, stop in self._gaps(finite):
@@ -100,7 +111,8 @@ class ProfileDisplay(Display):
         _surround.settle(axes)
         missing = int((~finite).sum())
         gap = f"{missing:,} of {finite.size:,} points not finite, drawn as gaps" if missing else ""
-        _surround.footnote(axes, [gap, self.note or ""])
+        asked = "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points asked (circles)"
+        _surround.footnote(axes, [gap, asked, self.note or ""])
         return self
 
     def _gaps(self, finite: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from types import MethodType
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError, UnknownNameError
@@ -179,10 +180,9 @@ class Collector:
         self._layers, self._own = statistics.layers, statistics.own
         self._seen: dict[str, list[Tensor]] = {}
         for name in self._layers:
-            module = self.model.get_submodule(name)
-            module.__dict__.pop("forward", None)
+            module: Any = self.model.get_submodule(name)
             forget(module)
-            module.register_forward_pre_hook(self._hook(name))
+            module.forward = MethodType(self._measuring(name), module)
 
     def measure(self, run: Callable[[nn.Module], Any]) -> Tensor:
         """The statistics (S,) of one batch: means, and unbiased variances as running statistics hold them.
@@ -204,13 +204,16 @@ class Collector:
         self._seen = {}
         return torch.cat(parts)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            axes = [axis for axis in range(inputs[0].ndim) if axis != 1]
-            variance, mean = torch.var_mean(inputs[0], dim=axes, correction=1)
-            self._seen[name].append(torch.cat([mean, variance]))
+    def _measuring(self, name: str) -> Callable[[Any, Tensor], Tensor]:
+        def forward(module: Any, x: Tensor) -> Tensor:
+            count = x.numel() // x.shape[1]
+            if count < 2:
+                raise ValueError(f"Expected more than 1 value per channel, got input size {tuple(x.shape)}")
+            variance, mean = torch.var_mean(x, dim=[axis for axis in range(x.ndim) if axis != 1], correction=0)
+            self._seen[name].append(torch.cat([mean, variance * (count / (count - 1))]))
+            return _normalized(module, x, mean, variance)
 
-        return keep
+        return forward
 
 
 def tracked(model: nn.Module) -> bool:
@@ -225,16 +228,19 @@ def forget(module: Any) -> None:
 
 
 def _explicit(self: Any, x: Tensor) -> Tensor:
-    """Batch norm with running statistics, by formula where gradients are wanted: torch's own has none for them."""
+    return _normalized(self, x, self.running_mean, self.running_var)
+
+
+def _normalized(module: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Batch norm with given statistics, by formula where gradients are wanted: torch's own has none for them."""
     if not torch.is_grad_enabled():
-        found: Tensor = type(self).forward(self, x)
-        return found
+        return F.batch_norm(x, mean, variance, module.weight, module.bias, False, 0.0, module.eps)
     shape = (1, -1) + (1,) * (x.ndim - 2)
-    scale = torch.rsqrt(self.running_var + self.eps)
-    if self.weight is not None:
-        scale = scale * self.weight
-    y: Tensor = (x - self.running_mean.reshape(shape)) * scale.reshape(shape)
-    return y if self.bias is None else y + self.bias.reshape(shape)
+    scale = torch.rsqrt(variance + module.eps)
+    if module.weight is not None:
+        scale = scale * module.weight
+    y: Tensor = (x - mean.reshape(shape)) * scale.reshape(shape)
+    return y if module.bias is None else y + module.bias.reshape(shape)
 
 
 def _clamped(name: str, value: Tensor) -> Tensor:
