@@ -75,7 +75,7 @@ class Layout:
     def split(self, points: Tensor) -> dict[str, Tensor]:
         """View points (…, N) as one tensor per block, each (…, *shape); aliases are not repeated."""
         lead = points.shape[:-1]
-        return {block.name: points[..., block.span].reshape(*lead, *block.shape) for block in self.blocks}
+        return {block.name: points[..., block.span].reshape((*lead, *block.shape)) for block in self.blocks}
 
     def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Flatten one tensor per block into θ, shape (N,).
