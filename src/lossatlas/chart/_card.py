@@ -21,6 +21,7 @@ from lossatlas.chart._card_price import Price, Quote
 from lossatlas.chart._card_rescaling import drawn_with, invariance, scaling_of
 from lossatlas.chart._card_result import Card
 from lossatlas.chart._card_spread import price_of, spread
+from lossatlas.chart._card_whole import CHECKS
 from lossatlas.chart._plane import Line, Plane
 from lossatlas.chart._progress import Progress
 from lossatlas.probe import Meter, Probe
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 VECTORS, SEEDS = 40, 4
+# Below so many an interval would not hold what it promises.
+FEWEST = 32
 # Products for both ends of the spectrum at most; random vectors of a spectrum, and products with each.
-ENDS, RUNS, NODES = 100, 4, 20
-# An operator checks itself with so many products.
-CHECKS = 3
+ENDS, RUNS, NODES = 100, 2, 20
 
 
 def card(
@@ -63,7 +64,7 @@ def card(
         chart: of it.
         path: points (T, N), or a list of vectors, state dicts or checkpoint files, such as the iterates of a training run:
             how far off the plane they lie, and how wrong their height in the picture is.
-        probes: random vectors behind the trace, at least 8.
+        probes: random vectors behind the trace, at least 32.
         seeds: how many other planes of the same kind to compare with; 0 for none.
         budget: what it may cost at most, in losses (a gradient counts 3, a Hessian product 6); None for all lines.
         seed: of the random vectors.
@@ -74,7 +75,7 @@ def card(
         The `Card`.
 
     Raises:
-        InputError: for a budget that is not above 0, fewer than 8 probes, or a path that does not fit.
+        InputError: for a budget that is not above 0, fewer than 32 probes, or a path that does not fit.
 
     Source:
         Principal curvatures and their mean: Böttcher and Wheeler, J. Stat. Mech. 2024, arXiv:2208.13219. tr H / ‖H‖_F: Fort
@@ -90,9 +91,9 @@ def card(
     """
     if budget is not None and not budget > 0:
         raise InputError(f"got budget={budget}; expected a number of losses above 0, or None for all lines.")
-    if isinstance(probes, bool) or probes != int(probes) or probes < 8 or seeds != int(seeds) or seeds < 0:
+    if isinstance(probes, bool) or probes != int(probes) or probes < FEWEST or seeds != int(seeds) or seeds < 0:
         raise InputError(
-            f"got probes={probes} and seeds={seeds}; expected at least 8 random vectors, and 0 or more other planes."
+            f"got probes={probes} and seeds={seeds}; expected at least {FEWEST} random vectors, and 0 or more other planes."
         )
     settings = {"probes": int(probes), "seeds": int(seeds), "budget": budget, "seed": seed}
     maker = _Maker(surface, plane, chart, _points(surface, path), settings)
@@ -170,16 +171,16 @@ class _Maker:
             found["Path"] = Price(2 * len(self.path))
         found["Noise"] = Price(cells.asked_for_noise(self.chart) if isinstance(self.surface, NetworkSurface) else 0)
         if slopes:
-            spectra = 1 if self.scaling is None else 2
+            vectors, shape = self.settings["probes"] + CHECKS, RUNS * NODES + CHECKS
             sparse = {
                 "Whole Hessian": Price(products=ENDS + CHECKS),
-                "Typical direction": Price(products=self.settings["probes"] + 1 + CHECKS),
-                "Chance of a saddle": Price(products=spectra * (NODES * RUNS + CHECKS)),
+                "Typical direction": Price(products=vectors + 1),
+                "Chance of a saddle": Price(products=shape if self.scaling is None else 2 * shape + vectors),
             }
             self.dense = n + CHECKS <= sum(price.products for price in sparse.values())
             found |= {"Whole Hessian": Price(products=n + CHECKS)} if self.dense else sparse
         if self.settings["seeds"] and self.normalization is not None:
-            found["Other planes"] = price_of(self.settings["seeds"], k)
+            found["Other planes"] = price_of(self.settings["seeds"], k, slopes)
         return found
 
     def _attempt(self, heading: str, measure: Callable[[], Result]) -> Result | None:
@@ -261,21 +262,17 @@ class _Maker:
             return (None, None, None) if matrix is None else whole.from_matrix(
                 matrix, self.scaling, gradient, self.frame.dimension
             )  # fmt: skip
-        return (
-            self._attempt("Whole Hessian", lambda: whole.ends_of(surface, point, probe=door, limit=ENDS, seed=seed)),
-            self._attempt(
-                "Typical direction",
-                lambda: whole.sums_of(
-                    surface, point, self.scaling, gradient, probe=door, vectors=self.settings["probes"], seed=seed
-                ),
-            ),
-            self._attempt(
-                "Chance of a saddle",
-                lambda: whole.spectra_of(
-                    surface, point, self.scaling, self.frame.dimension, probe=door, runs=RUNS, nodes=NODES, seed=seed
-                ),
-            ),
+        ends = self._attempt("Whole Hessian", lambda: whole.ends_of(surface, point, probe=door, limit=ENDS, seed=seed))
+        vectors: dict[str, Any] = {"probe": door, "vectors": self.settings["probes"], "seed": seed}
+        sums = self._attempt(
+            "Typical direction", lambda: whole.sums_of(surface, point, self.scaling, gradient, **vectors)
         )
+        k = self.frame.dimension
+        spectra = self._attempt(
+            "Chance of a saddle",
+            lambda: whole.spectra_of(surface, point, self.scaling, k, sums, runs=RUNS, nodes=NODES, **vectors),
+        )
+        return ends, sums, spectra
 
     def _others(self, here: Local) -> None:
         if self.normalization is None:
@@ -287,7 +284,7 @@ class _Maker:
                     self.surface,
                     self.plane,
                     self.chart,
-                    here.curvatures,
+                    here,
                     self.settings["seeds"],
                     door=self.door,
                     open_door=self.open,

@@ -64,7 +64,7 @@ def local(surface: Surface, frame: Frame, chart: Chart, *, door: Probe, plane: P
     k = frame.dimension
     gram = inner(frame.directions, frame.directions).cpu().numpy()
     steps = np.array([_step(chart.alpha), _step(chart.beta)][:k])
-    near = _fit(chart, steps, plane)
+    near = _fit(steps, plane, _central(chart, k))
     if not surface.gradients_known:
         if near is None:
             raise LossError(f"{surface.name} answers values only, and those around the center are not all finite.")
@@ -107,13 +107,21 @@ def _step(axis: Array) -> float:
     return float((axis[-1] - axis[0]) / max(1, len(axis) - 1))
 
 
-def _fit(chart: Chart, steps: Array, plane: Probe) -> tuple[float, Array, Array] | None:
-    """Loss, slope (k,) and form (k, k) from the 3ᵏ losses around the origin; the chart's own where they are exact.
+def curvatures_of(surface: Surface, frame: Frame, steps: Array, *, door: Probe, plane: Probe) -> tuple[float, ...]:
+    """Principal curvatures on a frame: k products, or 3ᵏ losses of a surface that answers values only."""
+    gram = inner(frame.directions, frame.directions).cpu().numpy()
+    if surface.gradients_known:
+        return principal(form_of(surface, frame, door=door, plane=plane), gram)
+    near = _fit(steps, plane)
+    return (float("nan"),) * len(steps) if near is None else principal(near[2], gram)
+
+
+def _fit(steps: Array, plane: Probe, field: Array | None = None) -> tuple[float, Array, Array] | None:
+    """Loss, slope (k,) and form (k, k) from the 3ᵏ losses around the origin, asked for where they are not known.
 
     None where one of them is not finite.
     """
     k = len(steps)
-    field = _central(chart, k)
     if field is None:
         offsets = np.stack([part.ravel() for part in np.meshgrid(*[np.arange(-1, 2)] * k, indexing="xy")], 1)
         losses = plane.ask(Values(torch.from_numpy(offsets * steps))).values

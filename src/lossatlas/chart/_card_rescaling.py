@@ -38,13 +38,14 @@ def scaling_of(layout: Layout, origin: Tensor, kind: str, how: dict[str, Any]) -
     """D (N,) such that drawn directions are Dz for a Gaussian z, up to the fluctuation of ‖z‖ within a filter.
 
     The normalization of a direction of ones: |w_j|/√n_j on filter j, |w_i| on single weights, 0 on what does not move.
-    None where the directions were not drawn, or are partly the weights themselves.
+    None where the directions were not drawn, are partly the weights themselves, or are not scaled at all.
     """
     name = drawn_with(kind, how)
     if name is None or (name.startswith("li2018") and how.get("ignore") == "nothing"):
         return None
     ones = torch.ones(layout.dimension, dtype=torch.float64)
-    return normalize(ones, origin.double().cpu(), layout, name, ignore=how.get("ignore")).abs()
+    scaled = normalize(ones, origin.double().cpu(), layout, name, ignore=how.get("ignore")).abs()
+    return None if bool((scaled == scaled[0]).all()) else scaled
 
 
 def invariance(

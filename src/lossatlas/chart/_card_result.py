@@ -93,11 +93,12 @@ class Card:
     @property
     def rows(self) -> list[tuple[str, str, State]]:
         """(heading, text, state) for each line, with a state of ``fine``, ``warns`` or ``missing``."""
-        found = [(p.heading, _sentence("; ".join(p.says())), "warns" if p.warns() else "fine") for p in self.parts]
-        return [
-            *found,
-            *((heading, _sentence(f"not measured: {why}"), "missing") for heading, why in self.missing.items()),
-        ]
+        found: list[tuple[str, str, State]] = []
+        for part in self.parts:
+            found.append((part.heading, _sentence("; ".join(part.says())), "warns" if part.warns() else "fine"))
+        for heading, why in self.missing.items():
+            found.append((heading, f"Not measured: {why}", "missing"))
+        return found
 
     @property
     def sentences(self) -> list[str]:

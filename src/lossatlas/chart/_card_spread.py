@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lossatlas.chart._card_frame import form_of, principal
+from lossatlas.chart._card_frame import Local, curvatures_of
 from lossatlas.chart._card_picture import Spread
 from lossatlas.chart._card_price import Price
 from lossatlas.chart._grid import grid
 from lossatlas.chart._roughness import roughness
 from lossatlas.probe import Probe, Values
-from lossatlas.surface import Surface, inner
+from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -23,16 +23,23 @@ CELLS = 9
 HELD_BYTES = 2**28
 
 
-def price_of(seeds: int, dimension: int) -> Price:
-    """What `spread` asks for, this plane's own coarse grid included."""
-    return Price((seeds + 1) * CELLS**dimension, 0, seeds * dimension)
+def price_of(seeds: int, dimension: int, slopes: bool) -> Price:
+    """What `spread` asks for, this plane's own coarse grid included.
+
+    Args:
+        seeds: other planes.
+        dimension: of a plane.
+        slopes: whether the surface knows gradients.
+    """
+    each = Price(products=dimension) if slopes else Price(3**dimension)
+    return sum([each] * seeds, Price((seeds + 1) * CELLS**dimension))
 
 
 def spread(
     surface: Surface,
     plane: Any,
     chart: Chart,
-    curvatures: tuple[float, ...],
+    here: Local,
     seeds: int,
     *,
     door: Probe,
@@ -44,7 +51,7 @@ def spread(
         surface: what is sliced.
         plane: a random `Plane` or `Line`.
         chart: of it, whose span is used.
-        curvatures: of this plane.
+        here: this plane.
         seeds: how many others; they follow on this plane's own.
         door: to the surface.
         open_door: gives a billed door to a slice.
@@ -62,10 +69,9 @@ def spread(
         asked = open_door(surface.on(one))
         losses = np.concatenate([asked.ask(Values(part)).values.cpu().numpy() for part in torch.split(coords, chunk)])
         rough = roughness(losses.reshape(cells.shape))
-        bends = curvatures
+        bends = here.curvatures
         if seed != own:
-            gram = inner(one.frame.directions, one.frame.directions).cpu().numpy()
-            bends = principal(form_of(surface, one.frame, door=door, plane=asked), gram)
+            bends = curvatures_of(surface, one.frame, here.steps, door=door, plane=asked)
         found.append((bends, 1 - rough.nonconvex, rough.minima))
     bends_, convex, minima = zip(*found, strict=True)
     return Spread(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.chart._card_parts import Within
-from lossatlas.curvature import Operator, extremes, hessian
-from lossatlas.curvature._chance import p_saddle
+from lossatlas.curvature import Estimate, Operator, extremes, hessian, trace
+from lossatlas.curvature._chance import Chance, p_saddle
 from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._slq import spectrum
 from lossatlas.curvature._trace import Signs
@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 ROWS, HELD_BYTES = 8, 2**28
 CONFIDENCE = 0.95
+# An operator checks itself with so many products.
+CHECKS = 3
 # Eigenvalues above −ε count as zero; ε is this share of the largest in magnitude.
 EPSILON = 1e-3
 
@@ -62,6 +64,7 @@ class Sums:
         own: tr(DHD), or None.
         frozen: share of tr H on coordinates that D holds at zero, or None.
         pushed: |Hg|.
+        estimate: of tr H and ‖H‖_F², with the single draws; None where they are exact.
     """
 
     trace: Within
@@ -69,6 +72,7 @@ class Sums:
     own: Within | None
     frozen: Within | None
     pushed: float
+    estimate: Estimate | None = None
 
 
 def ends_of(surface: Surface, point: Tensor, *, probe: Probe, limit: int, seed: int) -> Ends:
@@ -113,24 +117,32 @@ def sums_of(
         None if scaling is None else _mean(own),
         None if scaling is None else _ratio(frozen, whole),
         float(operator.apply(gradient[None]).norm()),
+        _estimate(operator, "tr H", whole, _estimate(operator, "‖H‖_F²", squares)),
     )
 
 
+def _estimate(operator: Operator, quantity: str, draws: Array, inner: Estimate | None = None) -> Estimate:
+    mean, error, half = interval(draws, CONFIDENCE)
+    ends, bill, record = (mean - half, mean + half), operator.bill(), operator.provenance()
+    status = f"from {len(draws)} vectors"
+    return Estimate(
+        quantity, mean, ends, error, CONFIDENCE, 0.05, operator.applied, draws, bill, record, status, inner
+    )  # fmt: skip
+
+
 def _sums_from(matrix: Tensor, scaling: Tensor | None, gradient: Tensor) -> Sums:
-    """The same from the whole Hessian (N, N): exact, with intervals of no width."""
     diagonal = matrix.diagonal()
-    trace = float(diagonal.sum())
+    trace_ = float(diagonal.sum())
     own = frozen = None
     if scaling is not None:
         d = scaling.cpu().double()
         own = _exactly(float((d.square() * diagonal).sum()))
-        frozen = _exactly(float(diagonal[d == 0].sum()) / trace if trace else math.nan)
+        frozen = _exactly(float(diagonal[d == 0].sum()) / trace_ if trace_ else math.nan)
     pushed = float((matrix @ gradient.cpu().double()).norm())
-    return Sums(_exactly(trace), float(matrix.norm()), own, frozen, pushed)
+    return Sums(_exactly(trace_), float(matrix.norm()), own, frozen, pushed)
 
 
 def _ends_from(values: Tensor, vectors: Tensor) -> Ends:
-    """The same from all eigenpairs, ascending."""
     high, low = (_exactly(float(values[k])) for k in (-1, 0))
     return Ends(high, low, vectors[:, -1], vectors[:, 0], (True, True))
 
@@ -163,19 +175,31 @@ def spectra_of(
     point: Tensor,
     scaling: Tensor | None,
     directions: int,
+    sums: Sums | None,
     *,
     probe: Probe,
+    vectors: int,
     runs: int,
     nodes: int,
     seed: int,
 ) -> Spectra:
-    """From quadrature with ``runs`` random vectors and ``nodes`` products each, of H and of D H D."""
-    how: dict[str, Any] = {"point": point, "probes": runs, "steps": nodes, "seed": seed, "dense": False, "probe": probe}
-    plain = spectrum(surface, **how)
-    scaled = None if scaling is None else spectrum(surface, scaling=scaling, **how)
+    """From quadrature with ``runs`` random vectors and ``nodes`` products each, of H and of D H D.
+
+    So few give the shape of a spectrum, not its scale: what they leave open of tr H and ‖H‖_F² is mended with those of
+    ``vectors`` random signs, from `sums` for H and asked for D H D.
+    """
+    how: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
+    plain = spectrum(surface, probes=runs, steps=nodes, dense=False, **how)
+    found = p_saddle(plain, directions=directions, trace=None if sums is None else sums.estimate, seed=seed)
+    own = None
+    if scaling is not None:
+        shape = spectrum(surface, scaling=scaling, probes=runs, steps=nodes, dense=False, **how)
+        # As many vectors as may be, whatever the interval: half of them decide nothing.
+        scale = trace(surface, scaling=scaling, limit=vectors + CHECKS, relative=1e-9, **how)
+        own = p_saddle(shape, directions=directions, trace=scale, seed=seed)
     epsilon = EPSILON * max(abs(end) for end in plain.ends) or EPSILON
     share = plain.share_below(epsilon)
-    return _spectra(plain, scaled, directions, Within(share.value, *share.interval), epsilon, seed)
+    return _spectra(found, own, Within(share.value, *share.interval), epsilon)
 
 
 def from_matrix(
@@ -189,16 +213,16 @@ def from_matrix(
         scaled = torch.linalg.eigvalsh(d[:, None] * matrix * d).numpy()
     epsilon = EPSILON * float(values.abs().max()) or EPSILON
     below = _exactly(float((values < -epsilon).double().mean()))
-    spectra = _spectra(values.numpy(), scaled, min(directions, len(values)), below, epsilon, 0)
+    chances = [None if s is None else p_saddle(s, directions=directions) for s in (values.numpy(), scaled)]
+    assert chances[0] is not None
+    spectra = _spectra(chances[0], chances[1], below, epsilon)
     return _ends_from(values, vectors), _sums_from(matrix, scaling, gradient), spectra
 
 
-def _spectra(plain: Any, scaled: Any, directions: int, below: Within, epsilon: float, seed: int) -> Spectra:
-    found = [None if s is None else p_saddle(s, directions=directions, seed=seed) for s in (plain, scaled)]
-    assert found[0] is not None
-    isotropic, own = (None if c is None else Within(c.value, *c.interval) for c in found)
-    assert isotropic is not None
-    return Spectra(isotropic, own, found[0].negative, found[0].gaussian, found[0].draws, below, epsilon)
+def _spectra(found: Chance, own: Chance | None, below: Within, epsilon: float) -> Spectra:
+    scaled = None if own is None else Within(own.value, *own.interval)
+    whole = Within(found.value, *found.interval)
+    return Spectra(whole, scaled, found.negative, found.gaussian, found.draws, below, epsilon)
 
 
 def matrix_of(surface: Surface, point: Tensor, *, probe: Probe) -> Tensor:
