@@ -45,6 +45,7 @@ class Operator:
         applied: products asked of this operator since, those of the checks left out; `bill` holds all.
         method: ``second derivatives`` or ``central differences of gradients``.
         reason: why it is not the former, or an empty string.
+        warning: what else must be known of it, or an empty string.
 
     Raises:
         InputError: if point, scaling or blocks do not fit.
@@ -75,7 +76,7 @@ class Operator:
         self._scaling = _scaling(scaling, surface)
         self.dimension = surface.dimension if self._kept is None else len(self._kept)
         self.applied = 0
-        self.reason = ""
+        self.reason = self.warning = ""
         self._differences = how == "differences"
         self._settle(how)
         self.applied = 0
@@ -160,6 +161,7 @@ class Operator:
             "point": _digest(self.point),
             "products": self.method,
             "reason": self.reason or None,
+            "warning": self.warning or None,
             "scaling": None if self._scaling is None else _digest(self._scaling),
             "blocks": self.blocks,
             "dimension": self.dimension,
@@ -174,7 +176,8 @@ class Operator:
 
     def remark(self, status: str) -> str:
         """A status with what must be known about the products behind it."""
-        return status + (f"; products by central differences ({self.reason})" if self._differences else "")
+        by = f"; products by central differences ({self.reason})" if self._differences else ""
+        return status + by + (f"; {self.warning}" if self.warning else "")
 
     def _lift(self, vectors: Tensor) -> Tensor:
         whole = self.lift(vectors.detach().to(self.surface.device, torch.float64))
@@ -196,12 +199,16 @@ class Operator:
         point = self.point.double()
         lengths = whole.norm(dim=1, keepdim=True)
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
-        step = torch.finfo(self.surface.dtype).eps ** (1 / 3) * (1 + float(point.norm()))
+        step = self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
         slopes = self.probe.ask(Gradients(ends)).slopes.double()
         ahead, behind = slopes.chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
+
+    def _step(self) -> float:
+        """How far a central difference goes to both sides, for directions of unit length."""
+        return float(torch.finfo(self.surface.dtype).eps ** (1 / 3)) * (1 + float(self.point.double().norm()))
 
     def _settle(self, how: How) -> None:
         if how == "differences":
@@ -211,29 +218,46 @@ class Operator:
                 f"{self.surface.name} answers values only; curvature needs gradients. Give a surface that has them."
             )
         generator = torch.Generator().manual_seed(0)
-        pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64)
+        pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64).to(self.surface.device)
         pair = pair / pair.norm(dim=1, keepdim=True)
         try:
-            first = self.apply(pair)
+            fault = self._fault(pair)
         except NotApplicableError as error:
             if how == "exact":
                 raise
-            self._differences, self.reason = True, str(error)
-            first = self.apply(pair)
-        again = self.apply(pair[1:])
-        pair = pair.to(first.device)
+            fault = str(error)
+            self._differences, self.reason = True, fault
+            fault = self._fault(pair)
+        if fault:
+            raise ModelError(
+                f"the Hessian of {self.surface.name} is not a fixed symmetric operator: {fault}; expected the same "
+                "answer to rounding. Call model.eval(), and remove random parts and backward passes of your own; or "
+                'give how="differences", which needs gradients only.'
+            )
+
+    def _fault(self, pair: Tensor) -> str:
+        """What keeps this from being a fixed symmetric operator, found by three products; empty if nothing."""
+        first, again = self.apply(pair), self.apply(pair[1:])
         size = float(first.norm(dim=1).max())
         moved, skew = float((first[1] - again[0]).norm()), abs(float(first[0] @ pair[1] - first[1] @ pair[0]))
         allowed = TOLERANCE.get(self.surface.dtype, 1e-3) * size * (10 if self._differences else 1)
-        if moved > allowed or skew > allowed:
-            fault = (
-                f"the same product asked twice differed by {moved:.2e}"
-                if moved > allowed
-                else f"it is not symmetric: uᵀHv and vᵀHu differ by {skew:.2e}"
-            )
-            raise ModelError(
-                f"the Hessian of {self.surface.name} is not a fixed symmetric operator: {fault} of {size:.2e}; expected "
-                "the same answer to rounding. Call model.eval(), and remove random parts and custom backward passes."
+        if moved > allowed:
+            return f"the same product asked twice differed by {moved:.2e} of {size:.2e}"
+        if skew > allowed:
+            return f"it is not symmetric, uᵀHv and vᵀHu differ by {skew:.2e} where products are of length {size:.2e}"
+        if size == 0 and not self._differences:
+            self._doubt(pair)
+        return ""
+
+    def _doubt(self, pair: Tensor) -> None:
+        """Where every product is zero, see whether the gradient stands still as well."""
+        step = self._step()
+        ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
+        slopes = self.probe.ask(Gradients(ends.to(self.surface.dtype))).slopes.double()
+        if float((slopes[:2] - slopes[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(slopes.norm()):
+            self.warning = (
+                "every product is zero although the gradient moves: the loss bends at kinks only, or a backward pass "
+                'hides it (how="differences" sees both)'
             )
 
     def _explain(self) -> None:

@@ -21,6 +21,7 @@ BatchLoss = Callable[[Mapping[str, Tensor], Batch], Tensor]
 WIDTHS = (8, 32)
 HELD_BYTES = 2**28
 SWEEP_BYTES = 2**30
+_DEAD_ENDS = ("torch::autograd::Error", "torch::autograd::NotImplemented")
 _ONCE = re.compile(r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward", re.I)
 
 
@@ -46,6 +47,7 @@ class HessianProducts:
         self._examples = sum(batch.size for batch in batches)
         self._width = 0
         self._bytes: int | None = None
+        self._sound = False
         self._held: tuple[Tensor, _Slope] | None = None
 
     @property
@@ -92,6 +94,9 @@ class HessianProducts:
                 self._bytes = _graph_bytes(lambda: self._loss(self._leaves(theta), batch))
             leaves = self._leaves(theta)
             slope = _Slope(self._loss(leaves, batch), leaves)
+            if not self._sound:
+                slope.refuse_dead_ends()
+                self._sound = True
         if len(self._batches) == 1 and self._bytes <= HELD_BYTES:
             self._held = (theta.clone(), slope)
         return slope
@@ -163,6 +168,25 @@ class _Slope:
         # A parameter that is not used, or enters linearly and alone, has a slope without a graph: H is zero there.
         self._alive = [k for k, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
         self._slopes = [slopes[k] for k in self._alive]
+
+    def refuse_dead_ends(self) -> None:
+        """Look for kernels without double backward: autograd walks around some of them and leaves their part out.
+
+        Raises:
+            NotApplicableError: if there is one.
+        """
+        nodes: list[Any] = [slope.grad_fn for slope in self._slopes]
+        seen = set(nodes)
+        while nodes:
+            node = nodes.pop()
+            if node.name() in _DEAD_ENDS:
+                raise NotApplicableError(
+                    "a part of the model or loss cannot be differentiated twice: the graph of its gradient ends in "
+                    "a function without a double backward, such as a fused kernel or a once_differentiable function"
+                )
+            following = {further for further, _ in node.next_functions if further is not None} - seen
+            seen |= following
+            nodes += following
 
     def turn(self, vectors: Tensor, layout: Layout) -> Tensor:
         """Vᵀ∇∇L for vectors (K, N), one backward sweep for all of them; (K, N) float64."""
