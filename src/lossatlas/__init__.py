@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from lossatlas._errors import LossAtlasError as LossAtlasError
     from lossatlas._errors import NotApplicableError as NotApplicableError
     from lossatlas._load import load as load
+    from lossatlas.chart import Card as Card
     from lossatlas.chart import Chart as Chart
+    from lossatlas.chart import Comparison as Comparison
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
     from lossatlas.chart import chart as chart
+    from lossatlas.chart import compare as compare
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
     from lossatlas.connect import Path as Path
@@ -92,7 +95,9 @@ _HOMES = {
     "tune": "race",
     "Budget": "probe",
     "BudgetError": "_errors",
+    "Card": "chart",
     "Chart": "chart",
+    "Comparison": "chart",
     "Extremes": "curvature",
     "per_block": "curvature",
     "BlockCurvature": "curvature",
@@ -123,6 +128,7 @@ _HOMES = {
     "policy": "chart",
     "read_li2018": "chart",
     "citation": "_citation",
+    "compare": "chart",
     "connect": "connect",
     "extremes": "curvature",
     "hessian": "curvature",

@@ -8,20 +8,21 @@ from typing import Any
 
 from lossatlas import archive
 from lossatlas._errors import OutputError
-from lossatlas.chart import Chart
+from lossatlas.chart import Chart, Comparison
 from lossatlas.connect import Path as ConnectingPath
 
-_KINDS: dict[str, Callable[[Any, Any], Chart | ConnectingPath]] = {
+_KINDS: dict[str, Callable[[Any, Any], Chart | Comparison | ConnectingPath]] = {
     "chart": Chart.restore,
+    "comparison": Comparison.restore,
     "path": ConnectingPath.restore,
 }
 
 
-def load(folder: str | Path) -> Chart | ConnectingPath:
-    """The result that was saved in a folder: a chart, or a path between two networks.
+def load(folder: str | Path) -> Chart | Comparison | ConnectingPath:
+    """The result that was saved in a folder: a chart, a comparison of charts, or a path between two networks.
 
     Args:
-        folder: what `Chart.save` or `Path.save` wrote.
+        folder: what `Chart.save`, `Comparison.save` or `Path.save` wrote.
 
     Raises:
         OutputError: if there is none, or it is damaged.

@@ -78,7 +78,7 @@ class Comparison:
 
     def table(self) -> Table:
         """Roughness with its spread over planes: median [lowest, highest]."""
-        columns = ["surface", *(f"{MEASURES[measure]}" for measure in self.roughness)]
+        columns = ["surface", *(MEASURES[measure][0] for measure in self.roughness)]
         rows = [
             [name, *(_spread(self.roughness[measure][name], measure) for measure in self.roughness)]
             for name in self.names
@@ -86,6 +86,11 @@ class Comparison:
         loss = "the loss" if self.scale == "linear" else "the logarithm of the loss"
         title = f"Roughness of {loss}, median [lowest, highest] over {len(self.planes)} planes"
         return Table(title, columns, rows)
+
+    @property
+    def definitions(self) -> list[str]:
+        """What the measures of roughness are."""
+        return [f"{short}: {definition}" for short, definition in (MEASURES[measure] for measure in self.roughness)]
 
     def reading(self) -> list[str]:
         """What the record says, in sentences."""
@@ -121,7 +126,7 @@ class Comparison:
         if not chosen or min(chosen) < 0 or max(chosen) >= len(self.planes):
             raise InputError(f"got planes={planes}; expected some of the {len(self.planes)} there are, counted from 0.")
         first = [self.charts[name][chosen[0]] for name in self.names]
-        numbers = {MEASURES[measure]: found for measure, found in self.roughness.items()}
+        numbers = {MEASURES[measure][0]: found for measure, found in self.roughness.items()}
         return CompareDisplay(
             self.names,
             [one.alpha for one in first],
@@ -187,15 +192,16 @@ class Comparison:
         from rich.console import Group
         from rich.text import Text
 
-        return Group(self.table().__rich__(), *(Text(f"- {sentence}") for sentence in self.reading()))
+        notes = [Text(words, "dim") for words in self.definitions]
+        return Group(self.table().__rich__(), *notes, *(Text(f"- {sentence}") for sentence in self.reading()))
 
     def __str__(self) -> str:
-        return "\n".join([str(self.table()), *self.reading()])
+        return "\n".join([str(self.table()), *self.definitions, *self.reading()])
 
     def _repr_html_(self) -> str:
         import html
 
-        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading())
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in [*self.definitions, *self.reading()])
         return f"{self.table()._repr_html_()}<ul>{items}</ul>"
 
 
@@ -231,12 +237,12 @@ class Difference:
         """The difference in words."""
         n = int(np.isfinite(self.apart).sum())
         if n == 0:
-            return f"{self.measure}: no plane on which both can be judged"
+            return f"{MEASURES[self.measure][0]}: no plane on which both can be judged"
         sound = self.apart[np.isfinite(self.apart)]
         middle, low, high = float(np.median(sound)), float(sound.min()), float(sound.max())
         write: Callable[[float], str] = (lambda v: f"{v:+.0f}") if self.measure == "minima" else (lambda v: f"{v:+.3f}")
         return (
-            f"{self.measure}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], rougher on "
+            f"{MEASURES[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], rougher on "
             f"{self.rougher} of {n} planes (sign test p = {self.chance:.2g})"
         )
 
@@ -361,7 +367,7 @@ def _finish(
     provenance = {
         "surfaces": {name: surface.fingerprint() for name, surface in named.items()},
         "settings": settings | first["settings"] | {"scale": scale},
-        "measures": MEASURES,
+        "measures": {name: definition for name, (_, definition) in MEASURES.items()},
         "versions": first["versions"],
     }
     made_of = {name: tuple(made) for name, made in charts.items()}

@@ -11,10 +11,11 @@ from lossatlas._errors import InputError
 
 Array = NDArray[np.float64]
 
+# Short, for tables and axes; and as defined.
 MEASURES = {
-    "nonconvex": "share of cells where second differences bend downward in some direction",
-    "bend": "rms distance from the best quadratic, as a share of the range",
-    "minima": "cells below their eight neighbors",
+    "nonconvex": ("non-convex share", "share of inner cells whose second differences bend downward in some direction"),
+    "bend": ("distance from a bowl", "rms distance from the best quadratic, as a share of the loss's range"),
+    "minima": ("local minima", "inner cells below all their neighbors"),
 }
 
 

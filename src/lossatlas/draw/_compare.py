@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches: margins, gaps between panels, and the height of the row of numbers.
-LEFT, RIGHT, GAP, BELOW, ABOVE = 0.62, 0.85, 0.14, 0.48, 0.42
+LEFT, RIGHT, GAP, BELOW, ABOVE = 0.78, 0.85, 0.14, 0.48, 0.32
 DOTS, DOTS_ABOVE, DOTS_BELOW = 1.05, 0.55, 0.4
 
 
@@ -123,9 +123,14 @@ class CompareDisplay(Display):
         return self
 
     def _field(self, axes: Axes, z: Array, i: int, j: int, scale: Scale, colored: Colormap) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         x, y = self.x[i], self.y[i]
         axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         axes.tick_params(labelsize=_surround.TICK - 0.5, labelleft=i == 0, labelbottom=j == len(self.z) - 1)
+        for axis in (axes.xaxis, axes.yaxis):
+            # Labels at the rims would meet those of the next panel.
+            axis.set_major_locator(MaxNLocator(5, prune="both"))
         if j == 0:
             axes.set_title(self.names[i], fontsize=_surround.LABEL, loc="left")
         if j == len(self.z) - 1:
