@@ -306,22 +306,22 @@ def test_ties_between_classes_count_as_argmax_counts_them():
 # -- refusals: each says what was given, what was expected and what to do ---------------------------------------------
 
 
+class _Noisy(nn.Module):
+    def forward(self, x):
+        return x * torch.rand(())
+
+
 def _noisy():
-    class Noisy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = mlp()
-
-        def forward(self, x):
-            return self.inner(x) * torch.rand(())
-
-    return Noisy()
+    model = nn.Sequential()
+    for name, module in (("calm", mlp()), ("noise", _Noisy()), ("after", nn.Tanh())):
+        model.add_module(name, module)
+    return model
 
 
 REFUSALS = {
     "dropout in training mode": (lambda: (nn.Sequential(nn.Dropout(0.5), mlp()), "cross_entropy", (X, Y)), ModelError, "eval"),
     "batch norm in training mode": (lambda: (Residual(), "cross_entropy", (X, Y)), ModelError, "BatchNorm1d"),
-    "random forward": (lambda: (_noisy(), "cross_entropy", (X, Y)), ModelError, "not deterministic"),
+    "random forward": (lambda: (_noisy(), "cross_entropy", (X, Y)), ModelError, r"not deterministic.*is noise \(_Noisy\)"),
     "a class": (lambda: (Residual, "cross_entropy", (X, Y)), ModelError, "instance"),
     "no parameters": (lambda: (nn.Flatten(), "mse", (X, X)), ModelError, "no trainable parameters"),
     "vector loss": (lambda: (mlp(), lambda o, t: F.cross_entropy(o, t, reduction="none"), (X, Y)), LossError, "one number"),

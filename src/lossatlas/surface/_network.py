@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas._errors import DataError, InputError, LossError, ModelError
-from lossatlas.surface import _batchnorm, _chain, _data, _fold, _loss, _model, _points
+from lossatlas.surface import _batchnorm, _chain, _data, _determinism, _fold, _loss, _model, _points
 from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
@@ -23,8 +23,6 @@ from lossatlas.surface._surface import THETA_BYTES, Reading, Sample, Surface, jo
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
 from lossatlas.surface._tile import Tile
 
-# Points θ that are read side by side when a reading must be steady.
-STEADY_BYTES = 2**31
 # A cheap field reads one of so many examples, but not fewer than so many in all.
 CHEAP, CHEAP_LEAST = 8, 32
 
@@ -198,8 +196,9 @@ class NetworkSurface(Surface):
     def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
         """How to read the slice on a frame; exact structure of plain layer chains is used where there is any.
 
-        A steady reading takes the points one by one, side by side on threads with kernels of one thread: as many as
-        there are cores and as `STEADY_BYTES` have room for, each with a θ of its own.
+        A steady reading takes the points one by one, side by side on threads with kernels of one thread. Either way
+        no more is held than the model, the data, the frame, and a θ for each point read side by side: one per core, but
+        no more than `ABREAST_BYTES`.
         """
         chain = _chain.find(self._model, self._loss, self._batches, self.layout)
         if chain is None:
@@ -232,8 +231,7 @@ class NetworkSurface(Surface):
     def _abreast(self, points: int) -> int:
         if self.device.type != "cpu":
             return 1
-        room = STEADY_BYTES // (self.dimension * self.theta.element_size())
-        return max(1, min(torch.get_num_threads(), room, points))
+        return workers(points, 1, each=self.dimension * self.theta.element_size())
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, N), over all data or over one mini-batch per row.
@@ -353,7 +351,6 @@ class NetworkSurface(Surface):
 
     def _check(self) -> float:
         """Refuse a moving target: evaluate twice before anything is measured."""
-        buffers = {name: value.clone() for name, value in self._model.named_buffers()}
         first = self._batches[:1]
         with _data.untouched_randomness(self.device), torch.no_grad():
             try:
@@ -365,23 +362,7 @@ class NetworkSurface(Surface):
                     f"the model {self.name!r} could not be run on the data ({_data.describe(first[0])}): {error}. "
                     "Expected inputs of the shape that the model takes, and targets that fit its output and the loss."
                 ) from error
-            again = self._forward(first[0], self._model)[0]
-            moved = [n for n, v in self._model.named_buffers() if not torch.equal(buffers[n], v)]
-            if not torch.isfinite(loss):
-                raise LossError(
-                    f"the loss at the model's own parameters is {float(loss)}; expected a finite number. Check the "
-                    "data for NaN, the loss, and that the checkpoint was loaded."
-                )
-            if not torch.equal(loss, again) or moved:
-                reason = (
-                    f"its buffers {', '.join(moved)} change when it is run"
-                    if moved
-                    else (f"the same parameters gave {float(loss):.9g} and then {float(again):.9g}")
-                )
-                raise ModelError(
-                    f"the model {self.name!r} is not deterministic: {reason}; expected the same loss for the same "
-                    "parameters. Call model.eval(), and remove random or batch-dependent parts from its forward."
-                )
+            _determinism.check(self._model, loss, lambda: self._forward(first[0], self._model)[0], self.name)
             total = self._own_loss()
         if total != total:
             raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
