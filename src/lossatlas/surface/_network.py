@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from lossatlas._errors import DataError, InputError, LossError, ModelError
+from lossatlas._errors import DataError, InputError, LossError
 from lossatlas.surface import _batchnorm, _chain, _data, _determinism, _fold, _loss, _model, _points
 from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
