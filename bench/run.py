@@ -1,34 +1,56 @@
-"""Speed ratios against other programs: both sides in one process, in turn, medians of several rounds."""
+"""Speed ratios against other programs: both sides in one process, in turn, medians of several rounds.
+
+    python bench/run.py                   every measurement (long: a ResNet-20 is charted several times)
+    python bench/run.py chart_mlp race    only those whose name begins so; the other rows stay as they were measured
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import platform
+import sys
 from pathlib import Path
 
-import basins
-import chart_mlp
-import race_seven
 import torch
 
-ROWS = (chart_mlp.measure, race_seven.measure, basins.measure, basins.annealing)
+HERE = Path(__file__).parent
+HEAD = "| what | ours, s | theirs, s | ratio, median (lowest to highest) | target | error of ours, and what else was seen |"
+MEASURES = {
+    "chart_mlp": "chart_mlp.measure",
+    "chart_few": "chart_few.mlp",
+    "chart_401": "chart_few.resolution",
+    "chart_resnet": "chart_few.network",
+    "race_seven": "race_seven.measure",
+    "basins": "basins.measure",
+    "annealing": "basins.annealing",
+}
 
 
-def main() -> None:
-    head = "| what | ours, s | theirs, s | ratio, median (lowest to highest) | target | error of ours |"
-    lines = [head, "|---|---|---|---|---|---|"]
-    for measure in ROWS:
-        row = measure()
-        lines.append("| " + " | ".join(row) + " |")
-        print(lines[-1], flush=True)
+def main(names: list[str]) -> None:
+    kept_in = HERE / "results.json"
+    kept = json.loads(kept_in.read_text()) if kept_in.is_file() else {}
+    for name, place in MEASURES.items():
+        if names and not any(name.startswith(wanted) for wanted in names):
+            continue
+        module, function = place.split(".")
+        found = getattr(importlib.import_module(module), function)()
+        rows = [found] if isinstance(found[0], str) else found
+        kept[name] = {"rows": rows, "torch": torch.__version__, "threads": torch.get_num_threads()}
+        for row in rows:
+            print("| " + " | ".join(row) + " |", flush=True)
+        kept_in.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    rows = [row for name in MEASURES if name in kept for row in kept[name]["rows"]]
     text = (
         "# Benchmarks\n\nWritten by `make bench`. Both programs run in one process, in turn; ratios are pair by pair. "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python {platform.python_version()}.\n\n"
-        + "\n".join(lines)
+        + "\n".join([HEAD, "|---|---|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows)])
         + "\n"
     )
-    (Path(__file__).parent / "results.md").write_text(text)
+    notes = HERE / "causes.md"
+    (HERE / "results.md").write_text(text + ("\n" + notes.read_text() if notes.is_file() else ""))
     print("written: bench/results.md")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
