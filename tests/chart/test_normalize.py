@@ -339,3 +339,11 @@ def test_complex_weights_are_refused():
 
     with pytest.raises(ModelError, match="complex64"):
         la.NetworkSurface(Complex(), "cross_entropy", (X.float(), Y))
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_large_blocks_are_scaled_some_rows_at_a_time(zoo, normalization, monkeypatch):
+    whole = la.Plane.random(zoo, normalization=normalization).frame.directions
+    monkeypatch.setattr("lossatlas.chart._normalize.CHUNK", 5)
+    parts = la.Plane.random(zoo, normalization=normalization).frame.directions
+    torch.testing.assert_close(parts, whole, rtol=1e-13, atol=0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart._normalize import normalize, scaled_block, weights
+from lossatlas.chart._normalize import normalize, scale
 from lossatlas.chart._policy import LI, Ignore, resolved, rule
 from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
 
@@ -48,9 +48,9 @@ def drawn(
     kind = torch.float32 if normalization in LI else torch.float64
     for row in rows:
         for block in layout.blocks:
-            part = torch.randn(block.size, generator=generator, dtype=kind).double().numpy()
-            how = rule(block, normalization, ignore)
-            row[block.span] = torch.from_numpy(scaled_block(part, weights(origin, block), how, normalization)).to(row)
+            part = torch.randn(block.size, generator=generator, dtype=kind).double()
+            scale(part.numpy(), origin[block.span], rule(block, normalization, ignore), normalization)
+            row[block.span] = part.to(row)
     return rows
 
 

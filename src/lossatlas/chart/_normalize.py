@@ -7,6 +7,8 @@ direction is scaled to the filter that it moves.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.chart._policy import LI, Ignore, Rule, rule
-from lossatlas.surface import Block, Layout
+from lossatlas.surface import Layout
 
 Array = NDArray[np.float64]
 EPSILON = 1e-10
+# Entries converted to float64 at a time.
+CHUNK = 2**20
 
 UNITS = {
     "filter": "relative to filter norms",
@@ -75,42 +79,59 @@ def normalize(
     """
     scaled = torch.empty_like(direction)
     for block in layout.blocks:
-        part = direction[block.span].detach().cpu().double().numpy()
-        moved = scaled_block(part, weights(theta, block), rule(block, normalization, ignore), normalization)
-        scaled[block.span] = torch.from_numpy(moved).to(scaled.device, scaled.dtype)
+        part = direction[block.span].detach().to("cpu", torch.float64, copy=True).numpy()
+        scale(part, theta[block.span], rule(block, normalization, ignore), normalization)
+        scaled[block.span] = torch.from_numpy(part).to(scaled.device, scaled.dtype)
     return scaled
 
 
-def weights(theta: Tensor, block: Block) -> Array:
-    """One block of θ in float64, on the CPU."""
-    found: Array = theta[block.span].detach().cpu().double().numpy()
-    return found
+def scale(part: Array, weight: Tensor, how: Rule, normalization: str) -> None:
+    """Scale one block of a direction by its rule, in place.
 
-
-def scaled_block(part: Array, weight: Array, how: Rule, normalization: str) -> Array:
-    """One block of a direction, flat, scaled by its rule."""
-    if how.action == "held":
-        return np.zeros_like(part)
-    if how.action == "weights":
-        return weight.copy()
+    Args:
+        part: (size,) float64, overwritten.
+        weight: (size,) of θ, any type; converted some rows at a time.
+        how: the rule.
+        normalization: its name.
+    """
     if how.action == "drawn":
-        return part.copy()
-    if normalization.endswith("weight"):
-        return part * weight
-    shaped = part.reshape(how.view)
-    sizes = _norms(shaped, how.summed)
+        return
+    if how.action == "held":
+        part[:] = 0
+        return
+    if how.action == "weights" or normalization.endswith("weight"):
+        own = weight.detach().cpu().double().numpy()
+        part[:] = own if how.action == "weights" else part * own
+        return
+    shaped, weights = part.reshape(how.view), weight.detach().reshape(how.view)
+    spans = _spans(how.view)
+    sizes = _norms((shaped[span] for span in spans), how, spans)
     if normalization.endswith(("dfilter", "dlayer")):
-        wanted: Any = 1.0
+        wanted = np.ones_like(sizes)
     else:
-        wanted = _norms(weight.reshape(how.view), how.summed)
+        wanted = _norms((weights[span].cpu().double().numpy() for span in spans), how, spans)
     if normalization in ("li2018", "li2018-dfilter"):
         factors = wanted / (sizes + EPSILON)
     else:
         factors = np.divide(wanted, sizes, out=np.zeros_like(sizes), where=sizes > 0)
-    moved: Array = (shaped * factors).reshape(-1)
-    return moved
+    for span in spans:
+        shaped[span] *= factors[span] if 0 in how.kept else factors
 
 
-def _norms(values: Array, axes: tuple[int, ...]) -> Array:
-    found: Array = np.sqrt(np.add.reduce(np.square(values), axis=axes, keepdims=True))
-    return found
+def _norms(parts: Iterable[Array], how: Rule, spans: list[Any]) -> Array:
+    """Of each filter, from a block that comes some rows at a time."""
+    shape = tuple(n if axis in how.kept else 1 for axis, n in enumerate(how.view))
+    squares = np.zeros(shape)
+    for part, span in zip(parts, spans, strict=True):
+        found = np.add.reduce(np.square(part), axis=how.summed, keepdims=True)
+        squares[span if 0 in how.kept else ...] += found
+    norms: Array = np.sqrt(squares)
+    return norms
+
+
+def _spans(view: tuple[int, ...]) -> list[Any]:
+    """Slices of the first axis that hold about `CHUNK` entries each."""
+    if not view:
+        return [...]
+    rows = max(1, CHUNK // max(1, math.prod(view[1:])))
+    return [slice(begin, begin + rows) for begin in range(0, view[0], rows)]
