@@ -22,7 +22,8 @@ from lossatlas.chart._card_rescaling import drawn_with, invariance, scaling_of
 from lossatlas.chart._card_result import Card
 from lossatlas.chart._card_spread import price_of, spread
 from lossatlas.chart._card_whole import CHECKS
-from lossatlas.chart._plane import Line, Plane
+from lossatlas.chart._line import Line
+from lossatlas.chart._plane import Plane
 from lossatlas.chart._progress import Progress
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import Frame, NetworkSurface, Surface

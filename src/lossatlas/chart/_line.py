@@ -11,7 +11,7 @@ from lossatlas.chart._cut import Cut, measures
 from lossatlas.chart._directions import Direction
 from lossatlas.chart._labels import EUCLIDEAN, axes, given_record, length_of
 from lossatlas.chart._normalize import normalize, unit_of
-from lossatlas.chart._policy import Ignore, policy, resolved
+from lossatlas.chart._policy import Ignore, moved, resolved, rules_of
 from lossatlas.chart._sharp import eigenvectors
 from lossatlas.chart._slopes import uphill, worst
 from lossatlas.surface import Frame, PointLike, Surface
@@ -62,7 +62,7 @@ class Line(Cut):
             "seed": seed,
             "normalization": normalization,
             "ignore": resolved(normalization, ignore),
-            "moved": policy(surface, normalization, ignore=ignore).moved,
+            "moved": moved(rules_of(surface.layout, normalization, ignore)),
             "origin": directions.place(origin),
             **measures(frame),
         }

@@ -147,12 +147,12 @@ class _File(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file: Any = safe_open(path, framework="pt")
+            opened: Any = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{str(path)!r} is not a readable safetensors file ({error}); expected one written by safetensors."
             ) from error
-        self._keys = list(self._file.keys())
+        self._file, self._keys = opened, [str(name) for name in opened.keys()]  # noqa: SIM118
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._keys:

@@ -14,10 +14,9 @@ from lossatlas.chart._between import through
 from lossatlas.chart._cut import Cut, measures
 from lossatlas.chart._directions import Direction
 from lossatlas.chart._labels import EUCLIDEAN, axes, given_record, length_of
-from lossatlas.chart._line import Line as Line
 from lossatlas.chart._normalize import normalize, unit_of
 from lossatlas.chart._pca import Centering, principal
-from lossatlas.chart._policy import Ignore, policy, resolved
+from lossatlas.chart._policy import Ignore, moved, resolved, rules_of
 from lossatlas.chart._sharp import eigenvectors
 from lossatlas.chart._slopes import uphill, worst
 from lossatlas.surface import Frame, PointLike, Surface
@@ -79,7 +78,7 @@ class Plane(Cut):
             "normalization": normalization,
             "ignore": resolved(normalization, ignore),
             "orthogonal": orthogonal,
-            "moved": policy(surface, normalization, ignore=ignore).moved,
+            "moved": moved(rules_of(surface.layout, normalization, ignore)),
             "origin": directions.place(origin),
             **measures(frame),
         }

@@ -156,8 +156,7 @@ class Policy:
     @property
     def moved(self) -> float:
         """Share of θ's entries that a direction moves, filters that are zero aside."""
-        total = sum(rule.block.size for rule in self.rules)
-        return sum(rule.block.size for rule in self.rules if rule.action != "held") / total
+        return moved(self.rules)
 
     @property
     def sentence(self) -> str:
@@ -266,6 +265,11 @@ def policy(surface: Surface, normalization: str = "filter", *, ignore: Ignore | 
         tuple(zeros),
         surface.layout.frozen,
     )
+
+
+def moved(rules: tuple[Rule, ...]) -> float:
+    """Share of θ's entries that are moved by these rules."""
+    return sum(rule.block.size for rule in rules if rule.action != "held") / sum(rule.block.size for rule in rules)
 
 
 def rules_of(layout: Layout, normalization: str, ignore: Ignore | None = None) -> tuple[Rule, ...]:
