@@ -78,6 +78,32 @@ def test_verdicts_name_the_well_by_a_second_opinion():
     assert bool((distance > 0).all())
 
 
+@pytest.mark.parametrize("name", ["rosenbrock", "beale", "plateau"])
+def test_valleys_and_plains_lead_where_the_flow_does(name):
+    """Ground where plain steps get nowhere: the referee's basins against a stiff integration of the gradient flow."""
+    from scipy.integrate import solve_ivp
+
+    surface = la.landscapes.landscape(name)
+    low, high = surface.box.unbind(1)
+    points = low + (high - low) * torch.rand(3, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    names, _ = basins(surface, points)
+    flown = []
+    for point in points:
+        flow = solve_ivp(
+            lambda t, x: -surface.gradients(torch.tensor(x)[None])[1][0].numpy(),
+            (0, 1e5),
+            point.numpy(),
+            method="Radau",
+            rtol=1e-4,
+            atol=1e-7,
+        )
+        near = np.linalg.norm(flow.y[:, -1] - surface.wells[0].minimum.numpy()) < 0.05
+        flown.append("global" if near else None)
+    assert list(names) == flown
+    # Beale's ground falls away to infinity too; the others lead to their one minimum from everywhere.
+    assert (None in flown) == (name == "beale") and "global" in flown
+
+
 def test_rate_and_interval():
     race = la.race(WELLS, ["annealing"], steps=100, runs=40, seed=0)
     count = race.verdicts["annealing"].wells.count("global")

@@ -136,7 +136,7 @@ class Probe:
                 sound = _finite(values) and _finite(slopes)
                 found = [
                     Answer(v, g, sound=sound)
-                    for v, g in zip(torch.split(values, sizes), torch.split(slopes, sizes), strict=True)
+                    for v, g in zip(values.split_with_sizes(sizes), slopes.split_with_sizes(sizes), strict=True)
                 ]
                 return found, none
             case Products():

@@ -131,9 +131,9 @@ class _Racer:
     """One optimizer on its way: its generator, what it asked, and what became of each of its runs."""
 
     def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
-        self.label = label
+        self.label, self.runs = label, len(start)
         self.optimizer, self.length = given.plan(steps)
-        self.meter = Meter(runs=len(start))
+        self.meter = Meter(runs=self.runs)
         self.positions: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.seen: list[Tensor] = []
@@ -198,7 +198,7 @@ class _Racer:
                 self._freeze(torch.ones(len(self.start), dtype=torch.bool), "finished")
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered % self.measured_every == 0:
-            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.start) / len(self.start)))
+            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.start) / self.runs))
         if not self.done and self.answered >= self.length:
             if self.query.active is not None:
                 self._freeze(~self.query.active, "finished")
@@ -212,7 +212,7 @@ class _Racer:
         self.positions.append(where if where.ndim == 2 else where[:, 0])
 
     def _note(self, answer: Answer) -> None:
-        query, runs = self.query, len(self.start)
+        query, runs = self.query, self.runs
         self.asked_for.append(count(query))
         self.seen.append(_billed(query, answer))
         if isinstance(query, Products):
@@ -261,16 +261,26 @@ class _Racer:
 
 
 def _billed(query: Query, answer: Answer) -> Tensor:
-    """What each billed query brought, (runs, k): its loss, infinity where that is none; NaN where nothing was billed."""
+    """What each billed query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where unbilled."""
     if isinstance(query, Products):
         values = query.points.new_full((len(query.points), count(query)), float("inf"), dtype=torch.float64)
+    elif answer.sound:
+        values = answer.values
     else:
-        values = answer.values if answer.values.ndim == 2 else answer.values[:, None]
-        if not answer.sound:
-            values = torch.where(values.isnan(), float("inf"), values)
+        values = torch.where(answer.values.isnan(), float("inf"), answer.values)
     if answer.answered is not None:
-        values = torch.where(answer.answered[:, None], values, float("nan"))
+        billed = answer.answered if values.ndim == 1 else answer.answered[:, None]
+        values = torch.where(billed, values, float("nan"))
     return values
+
+
+def _columns(seen: list[Tensor], runs: int) -> Tensor:
+    """Records of one or more columns each, side by side."""
+    if not seen:
+        return torch.empty(runs, 0, dtype=torch.float64)
+    if all(part.ndim == 1 for part in seen):
+        return torch.stack(seen, 1)
+    return torch.cat([part if part.ndim == 2 else part[:, None] for part in seen], 1)
 
 
 def _with_active(query: Query, active: Tensor) -> Query:
@@ -326,7 +336,6 @@ def _finish(surface: Surface, racers: list[_Racer], steps: int, seed: int) -> Ra
         loss = racer.best_value if wanders else losses[:, -1]
         total = sum(racer.asked_for)
         asked = np.minimum(np.cumsum([*racer.asked_for, 0]) if racer.asked_for else np.zeros(1), total)
-        seen = torch.cat(racer.seen, 1) if racer.seen else torch.empty(len(final), 0, dtype=torch.float64)
         tracks[racer.label] = Track(
             racer.optimizer,
             positions,
@@ -337,7 +346,7 @@ def _finish(surface: Surface, racers: list[_Racer], steps: int, seed: int) -> Ra
             racer.meter,
             tuple(racer.reasons),
             asked[: positions.shape[1]].astype(np.int64),
-            seen,
+            _columns(racer.seen, racer.runs),
             tuple(racer.memory),
         )
     return Race(surface, tracks, _judge(surface, referee, tracks), steps, seed, referee.meter)

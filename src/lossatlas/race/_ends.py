@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossatlas.probe import Gradients, Probe
+from lossatlas.probe import Probe
+from lossatlas.race._descent import LARGEST, hessians
 from lossatlas.surface import Surface
 
 KINDS = {
@@ -21,8 +22,6 @@ KINDS = {
     "not run": "nowhere: it did not run",
     "unknown": "at a point whose slope nobody knows",
 }
-# Hessians by differences of gradients, up to so many parameters.
-LARGEST = 16
 WINDOW = 40
 SMALL_STEP, SMALL_DISTANCE, CREEP = 1e-3, 1e-2, 0.05
 
@@ -119,14 +118,7 @@ def _length(surface: Surface, final: Tensor) -> float:
 
 def _newton(referee: Probe, final: Tensor, slopes: Tensor, length: float) -> tuple[Tensor, Tensor]:
     """Newton's step −H⁻¹g and the smallest eigenvalue of H at each final point, H by central differences."""
-    runs, n = final.shape
-    h = 1e-5 * length
-    offsets = h * torch.cat([torch.eye(n), -torch.eye(n)]).to(final)
-    around = (final[:, None] + offsets).reshape(-1, n)
-    found = referee.ask(Gradients(around)).slopes.double().reshape(runs, 2, n, n)
-    hessian = (found[:, 0] - found[:, 1]) / (2 * h)
-    hessian = torch.nan_to_num((hessian + hessian.transpose(1, 2)) / 2, nan=0.0, posinf=0.0, neginf=0.0)
-    values, vectors = torch.linalg.eigh(hessian)
+    values, vectors = torch.linalg.eigh(hessians(referee, final, length))
     safe = torch.where(values.abs() > 1e-300, values, 1e-300)
     along = (vectors.transpose(1, 2) @ slopes.double()[..., None])[..., 0]
     step = -(vectors @ (along / safe)[..., None])[..., 0]

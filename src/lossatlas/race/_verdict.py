@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.probe import Gradients, Probe
+from lossatlas.probe import Probe
+from lossatlas.race._descent import descend
 from lossatlas.race._ends import KINDS
 from lossatlas.race._statistics import wilson
 from lossatlas.surface import Surface
@@ -20,7 +21,8 @@ REASONS = {
     "diverged": "it met a loss or gradient that was not finite",
     "not applicable": "the surface cannot answer what it asks",
 }
-DESCENT_STEPS = 400
+# A descent that ends this near to a minimum, as a share of the landscape's length, has reached it.
+REACHED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,8 @@ class Verdict:
 def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tuple[tuple[str | None, ...], Tensor]:
     """The well whose basin holds each point, and the distance to that well's minimum.
 
-    A point belongs to the well that steepest descent with small, halved-on-failure steps reaches from it; None where
-    descent reaches no known minimum. Descents are the referee's own and billed to no racer.
+    A point belongs to the well that the negative gradient leads to from it (`descend`); None where it leads to no known
+    minimum. Descents are the referee's own and billed to no racer.
 
     Args:
         surface: with known wells.
@@ -109,12 +111,12 @@ def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tupl
     """
     if not surface.wells:
         return (None,) * len(points), torch.full((len(points),), float("nan"), dtype=torch.float64)
-    settled = _descend(surface, points, probe or Probe(surface))
     minima = torch.stack([well.minimum for well in surface.wells])
     scale = _scale(surface, minima)
+    settled = descend(probe or Probe(surface), points, minima, scale)
     gaps = torch.cdist(settled, minima)
     nearest = gaps.argmin(1)
-    reached = gaps.gather(1, nearest[:, None])[:, 0] < 0.02 * scale
+    reached = gaps.gather(1, nearest[:, None])[:, 0] < REACHED * scale
     names = tuple(surface.wells[int(k)].name if ok else None for k, ok in zip(nearest, reached, strict=True))
     distance = (points - minima[nearest]).norm(dim=1)
     return names, torch.where(reached, distance, float("nan"))
@@ -128,26 +130,3 @@ def _scale(surface: Surface, minima: Tensor) -> float:
     if surface.box is not None:
         return float((surface.box[:, 1] - surface.box[:, 0]).min()) / 10
     return 1.0
-
-
-def _descend(surface: Surface, points: Tensor, probe: Probe) -> Tensor:
-    """Normalized descent whose steps grow on success and shrink on failure, row by row."""
-    theta = torch.where(torch.isfinite(points), points, torch.zeros_like(points))
-    minima = torch.stack([well.minimum for well in surface.wells])
-    longest = 0.02 * _scale(surface, minima)
-    answer = probe.ask(Gradients(theta))
-    values, slopes = answer.values, answer.slopes
-    length = torch.full_like(values, longest)
-    for _ in range(DESCENT_STEPS):
-        norm = slopes.norm(dim=1)
-        moving = (norm > 1e-9) & (length > 1e-12)
-        if not bool(moving.any()):
-            break
-        trial = theta - (length / norm.clamp_min(1e-300))[:, None] * slopes
-        answer = probe.ask(Gradients(trial, active=moving))
-        better = moving & (answer.values < values)
-        theta = torch.where(better[:, None], trial, theta)
-        values = torch.where(better, answer.values, values)
-        slopes = torch.where(better[:, None], answer.slopes, slopes)
-        length = torch.where(better, (1.5 * length).clamp_max(longest), 0.5 * length)
-    return theta
