@@ -64,7 +64,7 @@ class Chain:
 
         def read(coords: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             rows = coords.tolist()
-            size = -(-len(rows) // workers(len(rows))) or 1
+            size = -(-len(rows) // workers(len(rows), each=origin.numel() * origin.element_size())) or 1
             shares = [rows[i : i + size] for i in range(0, len(rows), size)] or [rows]
             found = [pair for part_of_it in side_by_side(part, shares) for pair in part_of_it]
             table = torch.tensor(found, dtype=torch.float64).reshape(-1, 2)

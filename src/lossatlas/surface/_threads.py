@@ -15,6 +15,9 @@ from typing import TypeVar
 
 import torch
 
+# Points θ that are read side by side.
+ABREAST_BYTES = 2**31
+
 Share = TypeVar("Share")
 Result = TypeVar("Result")
 
@@ -78,6 +81,13 @@ def same_algorithms() -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic = before
 
 
-def workers(points: int, at_least: int = 4) -> int:
-    """How many threads to use for so many points, at least a few for each."""
-    return max(1, min(torch.get_num_threads(), points // at_least))
+def workers(points: int, at_least: int = 4, *, each: int = 0) -> int:
+    """How many threads to use for so many points.
+
+    Args:
+        points: how many there are.
+        at_least: points for each thread.
+        each: bytes of the θ that each of them holds, no more than `ABREAST_BYTES` together.
+    """
+    room = ABREAST_BYTES // each if each else points
+    return max(1, min(torch.get_num_threads(), room, points // at_least))
