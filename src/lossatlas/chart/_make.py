@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
 from collections.abc import Callable, Generator
@@ -25,7 +24,7 @@ from lossatlas.chart._progress import Progress
 from lossatlas.chart._range import GROWTH, auto_range
 from lossatlas.chart._sampler import full_grid
 from lossatlas.chart._survey import Surveyor
-from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
+from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, digest
 from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
@@ -161,17 +160,19 @@ class _Door:
         bar: Progress,
     ) -> None:
         fields = {"exact": surface} | ({"cheap": cheap} if cheap is not None else {})
-        kept = None
+        # Sliced first: a plane that does not fit leaves no ledger behind.
+        slices = {name: field.on(plane, steady=True) if ledger else field.on(plane) for name, field in fields.items()}
+        self.ledger: Ledger | None = None
         if ledger is not None:
             identity = {"surface": surface.fingerprint(), "plane": _identity(plane)}
-            kept = stack.enter_context(Ledger.open(ledger, identity))
+            self.ledger = stack.enter_context(Ledger.open(ledger, identity))
         self.probes: dict[str, Probe] = {}
         for name, field in fields.items():
-            if kept is None:
-                self.probes[name] = Probe(field.on(plane))
+            if self.ledger is None:
+                self.probes[name] = Probe(slices[name])
             else:
                 channel = name if name == "exact" else f"{name} {field.fingerprint()['data']}"
-                self.probes[name] = Probe(field.on(plane, steady=True), ledger=kept.channel(channel))
+                self.probes[name] = Probe(slices[name], ledger=self.ledger.channel(channel))
         self.pace, self.bar = pace, bar
 
     def plan(self, exact: int, cheap: int) -> None:
@@ -185,9 +186,10 @@ class _Door:
             ask = next(asker)
             while True:
                 probe = self.probes[ask.to]
-                before = probe.meter.surface_seconds
+                before, known = probe.meter.surface_seconds, probe.meter.recalled
                 answer = probe.ask(ask.query)
-                self.pace.note(ask.to, len(ask.query.points), probe.meter.surface_seconds - before)
+                known = probe.meter.recalled - known
+                self.pace.note(ask.to, len(ask.query.points) - known, probe.meter.surface_seconds - before, known)
                 self.bar.advance(len(ask.query.points))
                 ask = asker.send(answer)
         except StopIteration as finished:
@@ -199,7 +201,8 @@ class _Door:
         each = {name: probe.meter.record() for name, probe in self.probes.items()}
         total = {key: sum(record[key] for record in each.values()) for key in Meter().record()}
         seconds = self.pace.forecast.seconds if self.pace.forecast else None
-        return total | {"fields": each, "forecast_seconds": seconds}
+        ledger = self.ledger.record() if self.ledger is not None else None
+        return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
 
 
 def _check(tolerance: float, probes: int) -> None:
@@ -233,7 +236,7 @@ def _finish(
         "plane": made,
         "sampler": survey.sampler,
         "settings": settings,
-        "notes": [*surface.notes, *getattr(plane, "notes", ())],
+        "notes": [*surface.notes, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
         "versions": {
             "lossatlas": version("lossatlas"),
             "torch": torch.__version__,
@@ -265,9 +268,6 @@ def _identity(plane: Plane | Line | Frame) -> dict[str, Any]:
     how = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
     frame = plane.frame
     parts = {"origin": frame.origin, **{f"direction {k + 1}": row for k, row in enumerate(frame.directions)}}
-    return how | {name: _digest(part) for name, part in parts.items()}
-
-
-def _digest(part: torch.Tensor) -> str:
-    raw = part.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return hashlib.sha256(raw.tobytes()).hexdigest()[:16]
+    if frame.statistics is not None:
+        parts["statistics"] = frame.statistics
+    return how | {name: digest(part) for name, part in parts.items()}

@@ -12,6 +12,8 @@ from lossatlas.probe import Forecast
 CHUNK_SECONDS = 0.5
 # The first query warms up, the second is large enough for the choice of how to evaluate, the third is timed.
 FIRST, CHOOSING, TIMED, FEW = 2, 80, 64, 4
+# As long as a ledger knows everything, queries double, so often at most.
+DOUBLINGS = 7
 SLOW = 0.05
 
 
@@ -26,6 +28,8 @@ class Field:
         spent: seconds for them.
         queries: how many answers they came in.
         rate: seconds per value, of the last answer.
+        recalled: values that a ledger knew; they say nothing of the rate.
+        streak: answers in a row that were recalled as a whole.
     """
 
     examples: int
@@ -34,6 +38,8 @@ class Field:
     spent: float = 0.0
     queries: int = 0
     rate: float = 0.0
+    recalled: int = 0
+    streak: int = 0
 
 
 @final
@@ -59,6 +65,8 @@ class Pace:
     def size(self, to: str) -> int:
         """Values to ask a field for next."""
         field = self.fields[to]
+        if field.streak:
+            return FIRST << min(field.streak, DOUBLINGS)
         if field.queries == 0:
             return FIRST
         if self.forecast is not None:
@@ -67,14 +75,18 @@ class Pace:
             return FEW
         return CHOOSING if field.queries == 1 else TIMED
 
-    def note(self, to: str, values: int, seconds: float) -> None:
-        """So many values of a field were answered in so many seconds."""
+    def note(self, to: str, values: int, seconds: float, recalled: int = 0) -> None:
+        """So many values of a field were answered in so many seconds, beside those that a ledger knew."""
         field = self.fields[to]
+        field.recalled += recalled
+        field.streak = 0 if values else field.streak + 1
+        if not values:
+            return
         field.done, field.spent, field.queries = field.done + values, field.spent + seconds, field.queries + 1
         field.rate = seconds / values
         whole = sum(one.planned for one in self.fields.values())
         ready = field.queries >= 3 or (field.queries == 2 and values == FEW)
-        if self.forecast is None and (ready or sum(one.done for one in self.fields.values()) >= whole):
+        if self.forecast is None and (ready or sum(one.done + one.recalled for one in self.fields.values()) >= whole):
             self.forecast = self._forecast(field)
             self.announce(self.forecast)
 
@@ -85,7 +97,7 @@ class Pace:
             # A field that was not asked yet is taken to cost by its examples.
             scale = field.examples / known.examples if known.examples and field.queries == 0 else 1.0
             rate = field.rate if field.queries else known.rate * scale
-            seconds += field.spent + max(0, field.planned - field.done) * rate
-        done, planned = exact.done + cheap.done, exact.planned + cheap.planned
-        examples = exact.planned * exact.examples + cheap.planned * cheap.examples
-        return Forecast(planned, examples, seconds, done, self.open_ended)
+            seconds += field.spent + max(0, field.planned - field.recalled - field.done) * rate
+        done, asked = exact.done + cheap.done, [field.planned - field.recalled for field in (exact, cheap)]
+        examples = asked[0] * exact.examples + asked[1] * cheap.examples
+        return Forecast(sum(asked), examples, seconds, done, self.open_ended)

@@ -1,0 +1,259 @@
+"""`kill -9` at random moments of one chart: nothing that was acknowledged is lost or asked again, and the end is the same.
+
+The charts are made by children of a process that has torch loaded already: this file run as a script. A child writes every
+point into a log before it asks the surface for it, so that what was asked is known even of a child that was killed.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lossatlas as la
+from lossatlas._errors import OutputError, PlaneError
+from lossatlas.probe import Inline
+
+POINTS = 31
+
+
+class Network(nn.Module):
+    """A small convolution with batch norm and a shortcut, so that no exact structure is found."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.second, self.last = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 10)
+        with torch.no_grad():
+            self.norm.running_mean.normal_(0.0, 0.1)
+            self.norm.running_var.uniform_(0.5, 1.5)
+
+    def forward(self, x):
+        x = self.norm(self.first(x)).relu()
+        return self.last((x + self.second(x)).relu().mean((2, 3)))
+
+
+def surface():
+    torch.manual_seed(0)
+    pixels, labels = torch.rand(300, 1, 8, 8), torch.randint(10, (300,))
+    return la.NetworkSurface(Network().eval(), "cross_entropy", (pixels, labels), name="a small convolution")
+
+
+def make(ground, folder, points=POINTS, **how):
+    plane = la.Plane.random(ground, seed=1)
+    return la.chart(ground, plane, span=1.0, points=points, ledger=folder, progress=False, **how)
+
+
+def arrays(chart):
+    """Everything that is drawn, to the bit."""
+    found = {"loss": chart.loss, "alpha": chart.alpha, "beta": chart.beta, **chart.extras}
+    numbers = [chart.certificate.rms, *chart.certificate.interval, chart.certificate.worst]
+    return {name: np.asarray(a).tobytes().hex() for name, a in {**found, "certificate": np.array(numbers)}.items()}
+
+
+def child(ground, folder, how, threads, asked, result):
+    """One run of the chart in a process of its own; returns its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        torch.set_num_threads(threads)
+        log, read = os.open(asked, os.O_CREAT | os.O_WRONLY | os.O_APPEND), Inline.read
+
+        def told(self, slice_, points):
+            field = b"cheap" if "examples" in slice_.name else b"exact"
+            os.write(log, b"".join(b"%s %d %d\n" % (field, *key) for key in points.view(torch.int64).tolist()))
+            return read(self, slice_, points)
+
+        Inline.read = told
+        chart = make(ground, folder, **how)
+        record = {"arrays": arrays(chart), "meter": chart.meter}
+        temporary = Path(f"{result}.new")
+        temporary.write_text(json.dumps(record))
+        temporary.replace(result)
+        os._exit(0)
+    except BaseException as error:
+        os.write(2, repr(error).encode())
+    finally:
+        os._exit(1)
+
+
+def acknowledged(folder):
+    """What the ledger holds, read from a copy: its own recovery is left to the next run."""
+    with tempfile.TemporaryDirectory() as copy:
+        for part in Path(folder).glob("ledger.sqlite*"):
+            shutil.copy(part, copy)
+        if not (path := Path(copy) / "ledger.sqlite").exists():
+            return {}
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            rows = connection.execute("SELECT channel, a, b, status, value, extras FROM points").fetchall()
+    return {f"{channel.split()[0]} {a} {b}": tuple(rest) for channel, a, b, *rest in rows}
+
+
+def wait_for(asked, points, pid):
+    """Until a child has asked for so many points, or has ended."""
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if points <= 0 or (asked.exists() and asked.read_bytes().count(b"\n") >= points):
+            return
+        time.sleep(0.0005)
+
+
+def sweep(folder, kills, how, seed):
+    """One uninterrupted chart, and one of the same that is killed again and again; what came of both."""
+    torch.set_num_threads(1)
+    ground, folder, moments = surface(), Path(folder), random.Random(seed)
+    make(ground, None, points=3)  # all modules are loaded before the first fork
+    pid = child(ground, folder / "calm", how, 1, folder / "calm.asked", folder / "calm.json")
+    assert os.waitpid(pid, 0)[1] == 0
+    total = len(acknowledged(folder / "calm"))
+    sessions, killed, result = [], 0, folder / "rough.json"
+    while not result.exists():
+        before, asked = acknowledged(folder / "rough"), folder / f"rough.{len(sessions)}.asked"
+        pid = child(ground, folder / "rough", how, 1 + len(sessions) % 2, asked, result)
+        if killed < kills:
+            # By progress, not by the clock, so that a busy machine kills no less; then at any moment of what follows.
+            wait_for(asked, moments.uniform(-0.3, 1.7) * total / kills, pid)
+            time.sleep(moments.uniform(0, 0.02))
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        killed += os.WIFSIGNALED(status)
+        asks = asked.read_text().split("\n")[:-1] if asked.exists() else []
+        after = acknowledged(folder / "rough")
+        sessions.append(
+            {
+                "killed": os.WIFSIGNALED(status),
+                "known": len(before),
+                "asked": len(asks),
+                "asked again": len(set(asks) & set(before)),
+                "new": len(after) - len(before),
+                "lost or changed": sum(after.get(key) != row for key, row in before.items()),
+            }
+        )
+    with contextlib.closing(sqlite3.connect(folder / "rough" / "ledger.sqlite")) as connection:
+        events = connection.execute("SELECT sum(points), sum(kept) FROM events WHERE kind = 'answered'").fetchone()
+    calm, rough = (json.loads((folder / f"{name}.json").read_text()) for name in ("calm", "rough"))
+    return {
+        "sessions": sessions,
+        "events": events,
+        "points": len(acknowledged(folder / "rough")),
+        "same ledger": acknowledged(folder / "rough") == acknowledged(folder / "calm"),
+        "same arrays": calm["arrays"] == rough["arrays"],
+        "meters": [calm["meter"], rough["meter"]],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kills", "how"), [(20, {"exact": True}), (6, {"points": 101})], ids=["exact, 20 kills", "two fidelities, 6 kills"]
+)
+def test_a_chart_killed_at_random_moments_ends_as_if_nothing_had_happened(tmp_path, kills, how):
+    arguments = [sys.executable, __file__, str(tmp_path), str(kills), json.dumps(how)]
+    ran = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    sessions = found["sessions"]
+    assert sum(session["killed"] for session in sessions) == kills
+    assert found["same arrays"] and found["same ledger"]
+    # No acknowledged point asked twice, none lost: by the log of the asks, by the ledger's events, and by the meter.
+    assert sum(session["asked again"] for session in sessions) == 0
+    assert sum(session["lost or changed"] for session in sessions) == 0
+    assert found["events"] == [found["points"], found["points"]]
+    calm, rough = found["meters"]
+    assert calm["recalled"] == 0 and calm["values"] == found["points"]
+    assert rough["recalled"] == sessions[-1]["known"] and rough["values"] == sessions[-1]["asked"]
+    assert rough["values"] + rough["recalled"] == calm["values"]
+    # The kills hit a sweep that was under way.
+    assert sum(session["asked"] > 0 for session in sessions) > kills / 2
+    assert sum(0 < session["known"] < found["points"] for session in sessions) > kills / 2
+
+
+def test_a_chart_made_again_asks_nothing_and_a_finer_one_asks_what_is_missing(tmp_path):
+    ground = la.landscapes.himmelblau()
+    first = make(ground, tmp_path, points=9, exact=True)
+    again = make(ground, tmp_path, points=9, exact=True)
+    assert (again.meter["values"], again.meter["recalled"]) == (0, 81)
+    assert arrays(again) == arrays(first) == arrays(make(ground, None, points=9, exact=True))
+    finer = make(ground, tmp_path, points=17, exact=True)
+    assert (finer.meter["values"], finer.meter["recalled"]) == (17**2 - 81, 81)
+
+
+def test_another_model_data_or_plane_is_refused_before_anything_is_asked(tmp_path):
+    torch.manual_seed(0)
+    pixels, labels = torch.randn(20, 4), torch.randint(3, (20,))
+
+    def ground(width=5, scale=1.0, shift=0.0):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3))
+        with torch.no_grad():
+            model[0].weight.mul_(scale)
+        return la.NetworkSurface(model, "cross_entropy", (pixels + shift, labels))
+
+    class Colder(nn.Sequential):
+        """The same weights under the same names, and another function."""
+
+        def forward(self, x):
+            return 0.5 * super().forward(x)
+
+    torch.manual_seed(1)
+    colder = Colder(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    make(ground(), tmp_path, points=3, exact=True)
+    before = (tmp_path / "ledger.sqlite").read_bytes()
+    plane = la.Plane.random(ground(), seed=7)
+    for other, part in (
+        (lambda: make(ground(width=6), tmp_path, points=3), "surface.dimension was 43, now 51"),
+        (lambda: make(ground(scale=1.01), tmp_path, points=3), "surface.model was"),
+        (lambda: make(ground(shift=1e-6), tmp_path, points=3), "surface.data was"),
+        (
+            lambda: make(la.NetworkSurface(colder, "cross_entropy", (pixels, labels)), tmp_path, points=3),
+            "surface.loss_at_theta was",
+        ),
+        (lambda: la.chart(ground(), plane, points=3, ledger=tmp_path, progress=False), "plane.seed was 1, now 7"),
+    ):
+        with pytest.raises(OutputError, match="is of something else") as refused:
+            other()
+        assert part in str(refused.value)
+    with pytest.raises(PlaneError):  # of another architecture; it leaves nothing behind in a new folder either
+        la.chart(ground(width=6), plane, points=3, ledger=tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "ledger.sqlite").read_bytes() == before
+
+
+def test_a_chart_interrupted_by_hand_goes_on_and_its_forecast_is_of_what_is_missing(tmp_path):
+    torch.manual_seed(0)
+    model, data = (
+        nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 3)),
+        (torch.randn(300, 4), torch.arange(300) % 3),
+    )
+    ground, said = la.NetworkSurface(model, "cross_entropy", data), []
+    plane = la.Plane.random(ground, seed=1)
+
+    def interrupts(done, total):
+        if done > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        la.chart(ground, plane, points=21, exact=True, ledger=tmp_path, progress=interrupts)
+    resumed = make(ground, tmp_path, points=21, exact=True, on_forecast=said.append)
+    known = resumed.meter["recalled"]
+    assert 100 < known < 441 and resumed.meter["values"] == 441 - known
+    assert said[0].points == 441 - known and said[0].examples == 300 * (441 - known)
+    assert (resumed.meter["ledger"]["points"], resumed.meter["ledger"]["asked"]) == (441, 441)
+    again = make(ground, tmp_path, points=21, exact=True, on_forecast=said.append)
+    assert len(said) == 1 and again.meter["values"] == 0 and arrays(again) == arrays(resumed)
+
+
+if __name__ == "__main__":
+    print(json.dumps(sweep(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), seed=0)))
