@@ -21,7 +21,8 @@ from lossatlas.probe import Probe
 from lossatlas.surface import Surface
 
 SMALL = 64
-# A mean may stop only where Student's interval is fair: measured coverage is 91 to 95 % from 32 draws on.
+# A mean may stop only where Student's interval is fair: stopped by its own width, a 95 % interval held the truth in 93
+# to 96 % of 300 repeats on each of five networks.
 FLOOR = 32
 ROWS = 8
 METHODS = ("hutchinson", "hutch++")
@@ -243,8 +244,9 @@ class Signs:
 
     def draw(self, count: int) -> Tensor:
         """So many vectors (count, n), float64."""
-        rows = [torch.randint(0, 2, (self._shape,), generator=self._generator) for _ in range(count)]
-        return (2 * torch.stack(rows) - 1).double().to(self._device)
+        # Filled row by row, so that blocks of another size continue where these end.
+        bits = torch.randint(0, 2, (count, self._shape), generator=self._generator, dtype=torch.int8)
+        return 2 * bits.to(self._device).double() - 1
 
 
 Part = tuple[Tensor | None, float, float]
