@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from lossatlas.chart import compare as compare
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
+    from lossatlas.connect import Alignment as Alignment
     from lossatlas.connect import Path as Path
+    from lossatlas.connect import align as align
+    from lossatlas.connect import barriers as barriers
     from lossatlas.connect import connect as connect
+    from lossatlas.connect import copies as copies
+    from lossatlas.connect import merge as merge
+    from lossatlas.connect import random_copy as random_copy
     from lossatlas.curvature import BlockCurvature as BlockCurvature
     from lossatlas.curvature import Chance as Chance
     from lossatlas.curvature import CriticalPoint as CriticalPoint
@@ -120,6 +126,12 @@ _HOMES = {
     "NotApplicableError": "_errors",
     "Optimizer": "optimize",
     "Path": "connect",
+    "Alignment": "connect",
+    "align": "connect",
+    "barriers": "connect",
+    "copies": "connect",
+    "merge": "connect",
+    "random_copy": "connect",
     "Plane": "chart",
     "Probe": "probe",
     "Race": "race",

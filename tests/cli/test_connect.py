@@ -83,6 +83,19 @@ def test_a_curve_from_two_files_with_its_plane(mine, capsys):
     assert la.load("out").kind == "bezier" and len(la.load("out").history["loss"]) == 40
 
 
+def test_alignment_from_two_files(mine, capsys):
+    assert run("connect", *FILES, *MODEL, "--align", "--points", "7", "--out", "out", "--json", "x.json") == 0
+    said = capsys.readouterr().out
+    assert "without alignment: barrier" in said and "same function" in said and "permuted + REPAIR" in said
+    assert {p.name for p in Path("out").iterdir()} >= {
+        "permuted.safetensors", "merged.safetensors", "alignment.json", "merge.json", "naive", "profile.png"
+    }  # fmt: skip
+    record = strict("x.json")
+    assert record["barrier"] < record["naive"]["barrier"] and record["merge"]["rows"][2]["name"] == "naive"
+    again = ("a.safetensors", "out/permuted.safetensors", *MODEL, "--points", "7", "--json", "y.json")
+    assert run("connect", *again) == 0 and strict("y.json")["barrier"] == record["barrier"]
+
+
 def test_other_names_are_offered_and_taken(mine, capsys):
     assert run("connect", "a.safetensors", "renamed-b.safetensors", *MODEL, "--points", "5") == 2
     assert "--guess-names" in capsys.readouterr().err

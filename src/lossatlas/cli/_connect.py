@@ -50,10 +50,18 @@ _FUNCTION = "FILE.py:FUNCTION"
 @click.option("--points", type=int, help="The most values of t to read: 20 on a line and 61 on a curve by default.")
 @click.option(
     "--statistics",
-    type=click.Choice(["reset", "stale"]),
+    type=click.Choice(["reset", "stale", "repair"]),
     default="reset",
     show_default=True,
-    help="Of batch norm: re-estimated at every t, or interpolated between the ends.",
+    help="Of batch norm: re-estimated at every t, or interpolated between the ends; or REPAIR of all hidden units.",
+)
+@click.option("--align/--no-align", "aligned", help="Put B's hidden units in the order of A's first, and compare.")
+@click.option(
+    "--method",
+    type=click.Choice(["weights", "activations", "both"]),
+    default="weights",
+    show_default=True,
+    help="How units are matched.",
 )
 @click.option("--guess-names", is_flag=True, help="B names its tensors differently: pair them by prefix, order, shape.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
@@ -78,6 +86,8 @@ def command(
     definition: str,
     points: int | None,
     statistics: Any,
+    aligned: bool,
+    method: Any,
     guess_names: bool,
     seed: int,
     out: Path | None,
@@ -100,10 +110,13 @@ def command(
       profile.png                   the loss along the path
       error.png                     where the loss is a classification loss
       plane.png                     a curve over the plane through A, B and its farthest control point
+      permuted.safetensors          with --align: B, the same function with its units in A's order;
+      alignment.*, naive/path.*     with --align: how, and the straight line without it
+      merge.json, merged.safetensors  with --align: the average of A and B in every way, and the best one
     """
     from lossatlas import archive
     from lossatlas.cli._user import call, function, prepare
-    from lossatlas.connect import connect
+    from lossatlas.connect import align, connect, merge
     from lossatlas.surface import NetworkSurface
 
     module = call(model, "--model")
@@ -113,26 +126,41 @@ def command(
     surface = NetworkSurface(module, chosen, call(data, "--data"))
     other = None if test is None else NetworkSurface(module, chosen, call(test, "--test"))
     prepare(out, json_file)
+    names: Any = "guess" if guess_names else None
+    settings: dict[str, Any] = {
+        "test": other, "definition": definition, "points": points, "seed": seed, "progress": not quiet
+    }  # fmt: skip
+    moved = align(surface, a, b, method=method, names=names, seed=seed) if aligned else None
+    naive = (
+        connect(surface, a, b, names=names, statistics="reset" if statistics == "repair" else statistics, **settings)
+        if moved
+        else None
+    )
     path = connect(
         surface,
         a,
-        b,
+        b if moved is None else moved.permuted,
         kind=kind,
-        test=other,
-        definition=definition,
-        points=points,
         statistics=statistics,
-        names="guess" if guess_names else None,
+        names=None if moved else names,
         bends=bends,
         steps=steps,
         rate=rate,
         folder=resume,
-        seed=seed,
-        progress=not quiet,
+        **settings,
     )
+    merged = merge(surface, a, b, test=other, alignment=moved, names=names, seed=seed) if moved else None
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     for sentence in path.reading():
         click.echo(f"- {sentence}")
+    if moved is not None and merged is not None and naive is not None:
+        low = f"{naive.barrier:.4g}" + (
+            f" ({naive.interval[0]:.4g} to {naive.interval[1]:.4g})" if naive.interval else ""
+        )
+        click.echo(f"without alignment: barrier of the straight line {low}")
+        for sentence in moved.reading():
+            click.echo(f"- {sentence}")
+        click.echo(str(merged))
     bill = path.meter
     click.echo(
         f"asked: {bill['values']:,} losses, {bill['gradients']:,} gradients, {bill['examples']:,} examples, "
@@ -140,7 +168,12 @@ def command(
     )
     if out is not None:
         path.save(out)
-        path.plot().save(out / "profile.png")
+        also = None if naive is None else {"without alignment": naive}
+        path.plot(label=None if naive is None else f"aligned, {kind}", also=also).save(out / "profile.png")
+        if moved is not None and merged is not None and naive is not None:
+            moved.save(out)
+            merged.save(out)
+            naive.save(out / "naive")
         if path.error is not None:
             path.plot(quantity="error").save(out / "error.png")
         if kind != "line":
@@ -148,4 +181,7 @@ def command(
         click.echo(f"written: {out}")
     if json_file is not None:
         arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "controls"}
-        archive.write_json(json_file, {**path.record(), "arrays": arrays})
+        record = {**path.record(), "arrays": arrays}
+        if moved is not None and merged is not None and naive is not None:
+            record |= {"naive": naive.record(), "alignment": moved.record(), "merge": merged.record()}
+        archive.write_json(json_file, record)

@@ -78,7 +78,8 @@ def connect(
             than 1.73 values; ``auto`` holds the price list against this. On straight lines without batch norm only.
         exchange: the price list; 1 : 3 : 6 by default, at which slopes do not pay.
         statistics: of batch norm: ``reset`` re-estimates them on the training data at every t, ``stale`` interpolates
-            those of the ends.
+            those of the ends. ``repair``, on a line only, puts the means and deviations of all hidden units back to those
+            of the ends, with or without batch norm.
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
         bends: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
             band, which begins with 3 and puts in more where it is high.
@@ -121,6 +122,8 @@ def connect(
     _check_numbers(kind, points, tolerance, bends)
     check(definition)
     ends = two_ends(surface, a, b, names)
+    if statistics == "repair" and kind != "line":
+        raise InputError(f"got statistics='repair' for a {kind}; expected a line: only there hidden units have goals.")
     readout = Readout(surface, test, ends, statistics)
     if definition == "frankle" and not readout.tells_error:
         raise InputError(
@@ -176,7 +179,7 @@ def connect(
         {
             **_identity(surface, ends, kind, bends, recipe if trained is not None else None),
             "test": None if test is None else test.fingerprint(),
-            "statistics": readout.statistics if readout.norm else None,
+            "statistics": readout.statistics if readout.changes else None,
             "asking": {"points": asking.points, "tolerance": asking.tolerance, "resamples": asking.resamples},
             "seed": seed,
             "versions": {
@@ -202,7 +205,7 @@ def _check_numbers(kind: str, points: int, tolerance: float | None, bends: int) 
 def _slopes(
     surface: Surface, curve: Curve, kind: str, readout: Readout, slopes: bool | str, exchange: Exchange
 ) -> Probe | None:
-    possible = kind == "line" and not readout.norm and surface.gradients_known
+    possible = kind == "line" and not readout.changes and surface.gradients_known
     if slopes == "auto":
         slopes = possible and exchange.gradient < BREAK_EVEN * exchange.value
     if not slopes:
@@ -210,7 +213,7 @@ def _slopes(
     if not possible:
         reason = (
             "only straight lines have them" if kind != "line"
-            else "batch-norm statistics change along the path" if readout.norm else "the surface has no gradients"
+            else "statistics of the network change along the path" if readout.changes else "the surface has no gradients"
         )  # fmt: skip
         raise NotApplicableError(f"slopes=True: {reason}; the profile can be filled in from values. Leave slopes out.")
     return Probe(surface.on(Line.between(surface, curve.controls[0], curve.controls[1])))
@@ -237,7 +240,7 @@ def _identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, re
 
 def _notes(definition: str, readout: Readout, asking: Asking) -> list[str]:
     notes = [f"barrier: {DEFINITIONS[definition]}"]
-    if readout.norm:
+    if readout.changes:
         notes.append(STATISTICS[readout.statistics])
     if readout.why_not is not None:
         notes.append(f"no interval over examples: {readout.why_not}")

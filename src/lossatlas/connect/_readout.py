@@ -12,15 +12,18 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.connect._ends import End
+from lossatlas.connect._repair import Repair
+from lossatlas.connect._specification import Specification
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, StateSurface, Surface
 
 Array = NDArray[np.float64]
-Statistics = Literal["reset", "stale"]
+Statistics = Literal["reset", "stale", "repair"]
 
 STATISTICS = {
     "reset": "batch-norm statistics re-estimated at every t",
     "stale": "batch-norm statistics interpolated between the ends, not re-estimated",
+    "repair": "means and deviations of hidden units put back to those of the ends at every t (REPAIR, Jordan et al. 2023)",
 }
 
 
@@ -62,7 +65,8 @@ class Readout:
         surface: the training surface; re-estimation uses its data.
         test: a surface of the same model on other data, or None.
         ends: the end points, whose statistics are interpolated in the mode ``stale``.
-        statistics: ``reset`` or ``stale``; without effect where there is no batch norm.
+        statistics: ``reset``, ``stale`` or ``repair``; the first two without effect where there is no batch norm.
+        spec: of permutations, which tells ``repair`` what the hidden units are; found where it is None.
 
     Attributes:
         norm: whether there is batch norm whose statistics matter.
@@ -76,7 +80,12 @@ class Readout:
     """
 
     def __init__(
-        self, surface: Surface, test: Surface | None, ends: tuple[End, End], statistics: Statistics = "reset"
+        self,
+        surface: Surface,
+        test: Surface | None,
+        ends: tuple[End, End],
+        statistics: Statistics = "reset",
+        spec: Specification | None = None,
     ) -> None:
         if statistics not in STATISTICS:
             raise UnknownNameError("treatment of batch-norm statistics", statistics, STATISTICS)
@@ -96,18 +105,32 @@ class Readout:
             Probe(StateSurface(surface, measure=True)) if self.norm and isinstance(surface, NetworkSurface) else None
         )
 
+        self._repair: Repair | None = None
+        if statistics == "repair":
+            if not isinstance(surface, NetworkSurface):
+                raise NotApplicableError(f"{surface.name} has no hidden units to repair. Leave statistics out.")
+            self._repair = Repair(surface, ends, spec or Specification.traced(StateSurface(surface)))
+
+    @property
+    def changes(self) -> bool:
+        """Whether what is read at φ(t) is more than L(φ(t)): statistics or gains move with t."""
+        return self.norm or self._repair is not None
+
     @property
     def meters(self) -> list[Meter]:
         """What was billed so far."""
-        return [probe.meter for probe in (self._train, self._test, self._measure) if probe is not None]
+        own = [probe.meter for probe in (self._train, self._test, self._measure) if probe is not None]
+        return own + ([] if self._repair is None else self._repair.meters)
 
     def states(self, t: Array, thetas: Tensor) -> Tensor:
         """Points θ (B, N) with their statistics, (B, N + S)."""
-        if not self.norm:
+        if not self.changes:
             return thetas
         a, b = (end.statistics for end in self.ends)
         share = torch.from_numpy(t).to(thetas.device, thetas.dtype)[:, None]
         stale = torch.cat([thetas, (1 - share) * a + share * b], 1)
+        if self._repair is not None:
+            return torch.stack([self._repair.at(float(x), state) for x, state in zip(t, stale, strict=True)])
         if self.statistics == "stale" or self._measure is None:
             return stale
         measured = self._measure.ask(Values(stale)).extras["statistics"].to(thetas.dtype)
@@ -115,7 +138,10 @@ class Readout:
 
     def read(self, t: Array, thetas: Tensor) -> tuple[Rows, Rows | None]:
         """Train and test at points (B, N) of the path at t (B,)."""
-        states = self.states(t, thetas)
+        return self.read_states(self.states(t, thetas))
+
+    def read_states(self, states: Tensor) -> tuple[Rows, Rows | None]:
+        """Train and test at points with their statistics, (B, N + S)."""
         return self._rows(self._train, states), None if self._test is None else self._rows(self._test, states)
 
     def _rows(self, probe: Probe, states: Tensor) -> Rows:

@@ -10,6 +10,7 @@ from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
+from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._palette import colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
@@ -28,6 +29,7 @@ __all__ = [
     "Display",
     "FieldDisplay",
     "IndexDisplay",
+    "LadderDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",

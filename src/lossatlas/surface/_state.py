@@ -111,6 +111,14 @@ class StateSurface(Surface):
         every = {**self.constants, **named, **aliases}
         return {name: every[name] for name in self._model.state_dict()}
 
+    def specimen(self, examples: int) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+        """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
+        (first, *_) = _first(self._batches, examples)
+        inputs, keywords = (
+            _data._to_device(part, torch.device("cpu")) for part in (first.inputs, self.base._keywords(first))
+        )
+        return copy.deepcopy(self._model).cpu(), inputs, keywords
+
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N + S), with the channels that were chosen."""
         if points.ndim != 2 or points.shape[1] != self.dimension:

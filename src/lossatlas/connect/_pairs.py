@@ -1,0 +1,140 @@
+"""Barriers over many pairs of networks: their mean, with an interval over networks and not only over examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from lossatlas._errors import InputError
+from lossatlas.connect._barrier import Interval, check
+from lossatlas.connect._path import Path
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Barriers:
+    """The barriers of several pairs of networks.
+
+    Attributes:
+        values: one per pair.
+        definition: of each.
+        data: ``train`` or ``test``.
+        mean: over the pairs.
+        interval: 95 % interval of the mean over networks.
+        method: how the interval was made.
+        networks: how many different ones there are.
+    """
+
+    values: Array
+    definition: str
+    data: str
+    mean: float
+    interval: Interval
+    method: str
+    networks: int
+
+    @property
+    def sentence(self) -> str:
+        """The mean in words."""
+        low, high = self.interval
+        return (
+            f"mean {self.data} barrier {self.mean:.3g} over {len(self.values)} pairs of {self.networks} networks "
+            f"({self.definition}; 95 % {low:.3g} to {high:.3g}, {self.method})"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "values": self.values.tolist(),
+            "definition": self.definition,
+            "data": self.data,
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "method": self.method,
+            "networks": self.networks,
+        }
+
+
+def barriers(
+    paths: Sequence[Path],
+    *,
+    definition: str | None = None,
+    data: str = "train",
+    networks: Sequence[tuple[Any, Any]] | None = None,
+) -> Barriers:
+    """Put the barriers of several paths together.
+
+    Where no network is in two pairs, the interval is Student's: mean ± t s/√n. Where pairs share networks they are not
+    independent: then the interval is the jackknife's, each network left out once with all of its pairs.
+
+    Args:
+        paths: between pairs of networks, at least two.
+        definition: of the barrier; that of the first path by default.
+        data: ``train`` or ``test``.
+        networks: for each path what its ends are, for example their seeds; by default their parameters tell. Aligned
+            copies have other parameters than what they are copies of: then it must be given.
+
+    Raises:
+        InputError: for fewer than two paths, or paths without that barrier.
+        UnknownNameError: if there is no such definition.
+    """
+    if len(paths) < 2:
+        raise InputError(f"got {len(paths)} paths; expected at least two, for an interval over networks.")
+    definition = check(definition or paths[0].definition)
+    for path in paths:
+        if data not in path.barriers or definition not in path.barriers[data]:
+            raise InputError(f"a path has no {definition!r} barrier on {data!r} data; it has {path.barriers.keys()}.")
+    values = np.array([path.barriers[data][definition].value for path in paths])
+    pairs = (
+        [tuple(path.provenance["ends"]) for path in paths] if networks is None else [tuple(pair) for pair in networks]
+    )
+    if len(pairs) != len(paths):
+        raise InputError(f"got the ends of {len(pairs)} paths for {len(paths)} paths; expected one pair for each.")
+    names = sorted({str(end) for pair in pairs for end in pair})
+    interval, method = mean_interval(values), "Student's t over pairs"
+    if len(names) < 2 * len(paths):
+        places = np.array([[names.index(str(end)) for end in pair] for pair in pairs])
+        interval, method = over_networks(values, places, len(names)), "jackknife over networks"
+    return Barriers(values, definition, data, float(values.mean()), interval, method, len(names))
+
+
+def mean_interval(values: Array, confidence: float = 0.95) -> Interval:
+    """Student's interval of a mean; infinite where a value is not finite.
+
+    Source: Student, Biometrika 6 (1908).
+    """
+    if not np.isfinite(values).all():
+        return (-np.inf, np.inf)
+    half = float(student.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def over_networks(values: Array, places: NDArray[np.intp], count: int, confidence: float = 0.95) -> Interval:
+    """Interval of the mean over pairs that share networks: the jackknife, a network left out with all its pairs.
+
+    s² = (n − 1)/n Σᵢ (m₋ᵢ − m̄₋)² over the n networks, and Student's t with n − 1 degrees of freedom.
+
+    Args:
+        values: (K,) one per pair.
+        places: (K, 2) the numbers of the networks of each pair.
+        count: n, at least 3.
+        confidence: of the interval.
+
+    Source:
+        Arvesen: Jackknifing U-statistics, Annals of Mathematical Statistics 40 (1969).
+    """
+    if not np.isfinite(values).all():
+        return (-np.inf, np.inf)
+    without = [values[(places != k).all(1)] for k in range(count)]
+    if any(len(kept) == 0 for kept in without):
+        return (-np.inf, np.inf)
+    means = np.array([kept.mean() for kept in without])
+    deviation = np.sqrt((count - 1) / count * ((means - means.mean()) ** 2).sum())
+    half = float(student.ppf(0.5 + confidence / 2, count - 1) * deviation)
+    return float(values.mean()) - half, float(values.mean()) + half

@@ -1,0 +1,247 @@
+"""Which axes of which weights carry which permutation, and how one is applied to all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, ModelError
+from lossatlas.connect._trace import Trace, trace
+from lossatlas.surface import StateSurface
+
+Permutations = dict[str, Tensor]
+Given = Mapping[str, Sequence[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a tensor along which units lie: position ``(o · units + u) · inner + i`` belongs to unit u.
+
+    Attributes:
+        name: of the parameter or running statistic, or of the module whose output it is.
+        axis: which axis of it.
+        outer: slower positions.
+        units: how many units there are.
+        inner: faster positions; for channels that were flattened, the pixels of each.
+        sign: for rescaling: 1 where the unit is made, −1 where it is read.
+    """
+
+    name: str
+    axis: int
+    outer: int
+    units: int
+    inner: int
+    sign: int = 1
+
+    def parted(self, tensor: Tensor) -> Tensor:
+        """The tensor with that axis as three: outer, units, inner."""
+        shape = tensor.shape
+        return tensor.reshape(*shape[: self.axis], self.outer, self.units, self.inner, *shape[self.axis + 1 :])
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """One row per unit, (units, everything else)."""
+        return self.parted(tensor).movedim(self.axis + 1, 0).reshape(self.units, -1)
+
+    def permuted(self, tensor: Tensor, order: Tensor) -> Tensor:
+        """Unit i of the result is unit order[i] of the tensor."""
+        return self.parted(tensor).index_select(self.axis + 1, order.to(tensor.device)).reshape(tensor.shape)
+
+    def scaled(self, tensor: Tensor, scales: Tensor) -> Tensor:
+        """Every unit times its scale, or divided by it where the unit is read."""
+        shape = [1] * (tensor.ndim + 2)
+        shape[self.axis + 1] = self.units
+        factors = (scales if self.sign > 0 else 1 / scales).to(tensor).reshape(shape)
+        return (self.parted(tensor) * factors).reshape(tensor.shape)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A module's output in which units can be seen.
+
+    Attributes:
+        axis: where they lie in it.
+        size: numbers per example.
+    """
+
+    axis: Axis
+    size: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that are permuted together.
+
+    Attributes:
+        name: that of the first weight that makes them.
+        units: how many.
+        axes: of parameters and running statistics that carry the permutation.
+        taps: outputs of modules in which each unit can be seen, with nothing else permuted.
+    """
+
+    name: str
+    units: int
+    axes: tuple[Axis, ...]
+    taps: tuple[Tap, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Specification:
+    """All permutations (or rescalings) that leave a network's function as it is, as far as they were found.
+
+    Attributes:
+        groups: of units that may be permuted, each by itself.
+        fixed: axes that may not be, as (parameter, axis, reason).
+        source: ``traced`` or ``given``.
+    """
+
+    groups: tuple[Group, ...]
+    fixed: tuple[tuple[str, int, str], ...]
+    source: str
+
+    @classmethod
+    def traced(cls, states: StateSurface, *, scaling: bool = False) -> Specification:
+        """Found by watching the network run.
+
+        Args:
+            states: the network.
+            scaling: which units may be rescaled, instead of permuted.
+        """
+        seen = trace(states, scaling=scaling)
+        found: dict[int, list[Axis]] = {}
+        fixed = []
+        for name, dims in seen.axes.items():
+            for k, dim in enumerate(dims):
+                for label, axis in _axes(seen, name, k, dim):
+                    reason = seen.labels.fixed(label)
+                    if reason is None:
+                        found.setdefault(label, []).append(axis)
+                    else:
+                        fixed.append((name, k, reason))
+        groups = tuple(
+            Group(_name(axes), axes[0].units, tuple(axes), _taps(seen, label)) for label, axes in found.items()
+        )
+        return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
+
+    @classmethod
+    def given(cls, states: StateSurface, spec: Given) -> Specification:
+        """As the user writes it: names of permutations to (parameter, axis) or (parameter, axis, outer, inner).
+
+        Raises:
+            InputError: where it does not fit the network's parameters.
+        """
+        shapes = {block.name: block.shape for block in states.layout.blocks}
+        groups = []
+        for name, entries in spec.items():
+            units = min((_length(shapes, name, entry) for entry in entries), default=0)
+            if units < 1:
+                raise InputError(f"the permutation {name!r} acts on no axis; expected a list of (parameter, axis).")
+            axes = []
+            for entry in entries:
+                length = _length(shapes, name, entry)
+                outer, inner = (entry[2], entry[3]) if len(entry) == 4 else (1, length // units)
+                if outer * units * inner != length:
+                    raise InputError(
+                        f"the permutation {name!r} of {units} units does not fit axis {entry[1]} of {entry[0]!r}, which is "
+                        f"{length} long; expected a multiple of {units}, or (parameter, axis, outer, inner) with outer · "
+                        f"{units} · inner = {length}. Check the specification."
+                    )
+                axes.append(Axis(entry[0], entry[1] % len(shapes[entry[0]]), outer, units, inner))
+            groups.append(Group(name, units, tuple(axes)))
+        return cls(tuple(groups), (), "given")
+
+    def permuted(self, tensors: Mapping[str, Tensor], orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors with the permutations applied; unit i of the result is unit order[i]."""
+        found = dict(tensors)
+        for group in self.groups:
+            if group.name in orders:
+                for axis in (axis for axis in group.axes if axis.name in found):
+                    found[axis.name] = axis.permuted(found[axis.name], orders[group.name])
+        return found
+
+    def scaled(self, tensors: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All tensors with units rescaled: made times s, read divided by s."""
+        found = dict(tensors)
+        for group in self.groups:
+            if group.name in scales:
+                for axis in group.axes:
+                    found[axis.name] = axis.scaled(found[axis.name], scales[group.name])
+        return found
+
+    def random(self, generator: torch.Generator) -> Permutations:
+        """A uniform permutation of every group."""
+        return {group.name: torch.randperm(group.units, generator=generator) for group in self.groups}
+
+    def identity(self) -> Permutations:
+        """No permutation."""
+        return {group.name: torch.arange(group.units) for group in self.groups}
+
+    def require_groups(self, what: str, name: str) -> None:
+        """Refuse a network in which nothing can be permuted, and say why.
+
+        Raises:
+            ModelError: with the reasons that were found.
+        """
+        if self.groups:
+            return
+        reasons: dict[str, list[str]] = {}
+        for parameter, axis, reason in self.fixed:
+            reasons.setdefault(reason, []).append(f"{parameter} axis {axis}")
+        listed = "; ".join(
+            f"{', '.join(where[:2])}{f' and {len(where) - 2} more' if len(where) > 2 else ''}: {reason}"
+            for reason, where in reasons.items()
+        )
+        raise ModelError(
+            f"no units of {name!r} can be {what} without changing its function ({listed}). Expected hidden units: axes that "
+            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}."
+        )
+
+
+def _axes(seen: Trace, name: str, axis: int, dim: Any) -> list[tuple[int, Axis]]:
+    """The labels of one axis with their places in it."""
+    terms = seen.labels.resolve(dim)
+    sizes = [seen.labels.size((term,)) for term in terms]
+    found, outer, whole = [], 1, seen.labels.size(terms)
+    for (label, sign), units in zip(terms, sizes, strict=True):
+        found.append((label, Axis(name, axis, outer, units, whole // (outer * units), sign)))
+        outer *= units
+    return found
+
+
+def _name(axes: list[Axis]) -> str:
+    makes = [axis for axis in axes if axis.axis == 0] or axes
+    first = makes[0]
+    inner = "" if first.outer == 1 and first.inner == 1 else f" ({first.outer}×{first.units}×{first.inner})"
+    return f"{first.name.removesuffix('.weight')}{'' if first.axis == 0 else f'[{first.axis}]'}{inner}"
+
+
+def _taps(seen: Trace, label: int) -> tuple[Tap, ...]:
+    """Module outputs in which a unit is seen, and nothing else that may be permuted."""
+    found = []
+    for name, dims in seen.taps:
+        terms = [(own, k) for k, dim in enumerate(dims) for own, _ in seen.labels.resolve(dim)]
+        free = [(own, k) for own, k in terms if not seen.labels.fixed(own)]
+        if [own for own, _ in free] == [label]:
+            place = free[0][1]
+            size = math.prod(seen.labels.size(dim) for dim in dims[1:])
+            found += [Tap(axis, size) for own, axis in _axes(seen, name, place, dims[place]) if own == label]
+    return tuple(found)
+
+
+def _length(shapes: Mapping[str, tuple[int, ...]], name: str, entry: Sequence[Any]) -> int:
+    if (
+        len(entry) not in (2, 4)
+        or entry[0] not in shapes
+        or not -len(shapes[entry[0]]) <= entry[1] < len(shapes[entry[0]])
+    ):
+        known = ", ".join(list(shapes)[:4])
+        raise InputError(
+            f"the entry {tuple(entry)!r} of the permutation {name!r} is no axis of the network; expected (parameter, axis) or "
+            f"(parameter, axis, outer, inner) with parameters such as {known}. Check the specification."
+        )
+    return int(shapes[entry[0]][entry[1]])
