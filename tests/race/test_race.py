@@ -160,17 +160,37 @@ def test_the_budget_ends_a_race_where_it_stands():
         ([1.0], "shape"),
         ([float("nan"), 0.0], "not finite"),
         ([[0.0, 0.0]] * 3, "shape"),
+        ([[0.0, 0.0], [0.0]], "numbers"),
+        ("here", "numbers"),
+        (3.0, "numbers"),
     ],
+    ids=str,
 )
 def test_a_bad_start_is_refused(start, says):
     with pytest.raises(StartError, match=says):
-        la.race(WELLS, ["gd"], start=torch.tensor(start), steps=5)
+        la.race(WELLS, ["gd"], start=start, steps=5)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"runs": 0}, {"budget": 0}])
-def test_bad_counts_are_refused(settings):
-    with pytest.raises(InputError):
-        la.race(WELLS, ["gd"], **settings)
+COUNTS = (0, -1, 2.5, "many", True, float("nan"))
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=str)
+@pytest.mark.parametrize("name", ["steps", "runs", "budget", "trials", "points"])
+def test_bad_counts_are_refused(name, count):
+    job = {"trials": lambda **k: la.tune("gd", WELLS, **k), "points": lambda **k: la.basin_map(WELLS, "gd", **k)}
+    with pytest.raises(InputError, match="whole number"):
+        job.get(name, lambda **k: la.race(WELLS, ["gd"], **k))(**{name: count})
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", 2**63], ids=str)
+def test_bad_seeds_are_refused(seed):
+    for job in (
+        lambda: la.race(WELLS, ["gd"], seed=seed),
+        lambda: la.tune("gd", WELLS, trials=2, seed=seed),
+        lambda: la.basin_map(WELLS, "gd", points=3, seed=seed),
+    ):
+        with pytest.raises(InputError, match="seed"):
+            job()
 
 
 def test_no_optimizers_and_wrong_kinds_are_refused():
@@ -178,6 +198,11 @@ def test_no_optimizers_and_wrong_kinds_are_refused():
         la.race(WELLS, [])
     with pytest.raises(InputError, match="expected a name"):
         la.race(WELLS, [3])
+    with pytest.raises(InputError, match="in a list"):
+        la.race(WELLS, None)
+    for job in (lambda s: la.race(s, ["gd"]), lambda s: la.basin_map(s, "gd"), lambda s: la.tune("gd", s)):
+        with pytest.raises(InputError, match="expected a Surface"):
+            job("four-wells")
     with pytest.raises(la.LossAtlasError, match="four-wells"):
         la.landscapes.landscape("four-well")
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize._surrogate import Posterior
 from lossatlas.probe import Layout
@@ -53,11 +54,12 @@ class Bayes(Optimizer):
     batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.initial < 2 or self.candidates < 8 or not 0 < self.apart < 0.1 or self.settled < 1:
-            raise InputError(
-                f"bayes got initial={self.initial!r}, candidates={self.candidates!r}, apart={self.apart!r}, "
-                f"settled={self.settled!r}; expected at least 2, 8, a distance in (0, 0.1), and at least 1."
-            )
+        whole(self.name, 2, initial=self.initial)
+        whole(self.name, 8, candidates=self.candidates)
+        whole(self.name, 1, settled=self.settled)
+        positive(self.name, apart=self.apart)
+        if self.apart >= 0.1:
+            raise InputError(f"bayes got apart={self.apart!r}; expected a distance in (0, 0.1), as a share of the box.")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look where the surrogate expects most."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, scatter, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, within
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -44,7 +45,8 @@ class Beam(Optimizer):
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, step=self.step, cooling=self.cooling, beams=self.beams, successors=self.successors)
+        positive(self.name, step=self.step, cooling=self.cooling)
+        whole(self.name, 1, beams=self.beams, successors=self.successors)
         if self.beams * self.successors < 2 or self.cooling > 1:
             raise InputError(
                 f"beam got beams={self.beams}, successors={self.successors}, cooling={self.cooling}; expected at least "

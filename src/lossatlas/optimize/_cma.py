@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize._minds import Mind, side_by_side
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Layout
 
@@ -46,10 +47,10 @@ class CMAES(Optimizer):
 
     def __post_init__(self) -> None:
         positive(self.name, sigma=self.sigma)
-        if self.population in (1, 2) or self.population < 0 or self.restarts < 0:
+        whole(self.name, 0, population=self.population, restarts=self.restarts)
+        if self.population in (1, 2):
             raise InputError(
-                f"cma got population={self.population!r}, restarts={self.restarts!r}; expected a population of at least "
-                "3 (or 0 for the default) and restarts of at least 0."
+                f"cma got population={self.population!r}; expected a population of at least 3, or 0 for the default."
             )
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk, known
+from lossatlas.optimize._ranges import not_negative, positive, probability, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -44,13 +45,14 @@ class DifferentialEvolution(Optimizer):
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, population=self.population)
-        low, high = self.dither
-        if not (0 < low <= high <= 2 and 0 <= self.crossover <= 1 and self.collapsed >= 0):
-            raise InputError(
-                f"de got dither={self.dither!r}, crossover={self.crossover!r}, collapsed={self.collapsed!r}; expected "
-                "0 < low ≤ high ≤ 2, a probability in [0, 1], and collapsed of at least 0."
-            )
+        whole(self.name, 1, population=self.population)
+        probability(self.name, crossover=self.crossover)
+        not_negative(self.name, collapsed=self.collapsed)
+        pair = tuple(self.dither) if isinstance(self.dither, tuple | list) else (self.dither,)
+        positive(self.name, **{f"dither[{k}]": factor for k, factor in enumerate(pair)})
+        if len(pair) != 2 or not pair[0] <= pair[1] <= 2:
+            raise InputError(f"de got dither={self.dither!r}; expected lowest and highest F, 0 < low ≤ high ≤ 2.")
+        object.__setattr__(self, "dither", pair)
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Move every member by the difference of two others from the best."""

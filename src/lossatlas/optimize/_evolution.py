@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -42,7 +43,8 @@ class Evolution(Optimizer):
 
     def __post_init__(self) -> None:
         positive(self.name, rate=self.rate, sigma=self.sigma)
-        if self.population < 2 or self.population % 2:
+        whole(self.name, 2, population=self.population)
+        if self.population % 2:
             raise InputError(f"evolution got population={self.population!r}; expected an even number of at least 2.")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:

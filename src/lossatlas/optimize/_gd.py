@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients, Layout
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, scatter, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, within
+from lossatlas.optimize._ranges import positive, probability, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -48,10 +49,13 @@ class Genetic(Optimizer):
 
     def __post_init__(self) -> None:
         positive(self.name, spread=self.spread, floor=self.floor)
-        if self.population < 2 or not 0 <= self.elite < self.population or not 0 <= self.mutation <= 1:
+        probability(self.name, mutation=self.mutation)
+        whole(self.name, 2, population=self.population)
+        whole(self.name, 0, elite=self.elite)
+        if self.elite >= self.population:
             raise InputError(
-                f"genetic got population={self.population!r}, elite={self.elite!r}, mutation={self.mutation!r}; expected "
-                "a population of at least 2, an elite smaller than it, and a probability in [0, 1]."
+                f"genetic got population={self.population!r}, elite={self.elite!r}; expected an elite smaller than the "
+                "population."
             )
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, positive, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Layout, Values
 
@@ -45,12 +46,11 @@ class HillClimbing(Optimizer):
     reference: ClassVar[str] = "russell2020"
 
     def __post_init__(self) -> None:
-        positive(self.name, step=self.step, patience=self.patience)
-        if self.choice not in CHOICES or self.finer < 0:
-            raise InputError(
-                f"hill-climbing got choice={self.choice!r}, finer={self.finer!r}; expected choice of "
-                f"{', '.join(CHOICES)} and finer of at least 0."
-            )
+        positive(self.name, step=self.step)
+        whole(self.name, 1, patience=self.patience)
+        whole(self.name, 0, finer=self.finer)
+        if self.choice not in CHOICES:
+            raise InputError(f"hill-climbing got choice={self.choice!r}; expected one of {', '.join(CHOICES)}.")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Climb down until no neighbor is lower."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import not_negative, positive, whole
 from lossatlas.optimize._rows import dot, norm
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Gradients, Layout
@@ -48,7 +49,9 @@ class LBFGS(Optimizer):
     reference: ClassVar[str] = "nocedal1980"
 
     def __post_init__(self) -> None:
-        positive(self.name, first=self.first, window=self.window, trials=self.trials)
+        positive(self.name, first=self.first, decrease=self.decrease, curvature=self.curvature)
+        not_negative(self.name, tolerance=self.tolerance)
+        whole(self.name, 1, window=self.window, trials=self.trials)
         if not 0 < self.decrease < self.curvature < 1:
             raise InputError(
                 f"lbfgs got decrease={self.decrease!r}, curvature={self.curvature!r}; expected "

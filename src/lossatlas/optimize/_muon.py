@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, below_one, not_negative, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
 from lossatlas.optimize._rows import dot, matmul
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Block, Gradients, Layout
@@ -58,7 +59,8 @@ class Muon(Optimizer):
     reference: ClassVar[str] = "jordan2024"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, steps=self.steps, rate_others=self.rate_others)
+        positive(self.name, rate=self.rate, rate_others=self.rate_others)
+        whole(self.name, 1, steps=self.steps)
         below_one(self.name, momentum=self.momentum)
         not_negative(self.name, decay=self.decay)
         if self.vector not in VECTORS or self.adjust not in ADJUSTMENTS:

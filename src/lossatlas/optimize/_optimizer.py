@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
@@ -11,7 +10,6 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, Layout, Query
 
@@ -96,24 +94,3 @@ def scatter(start: Tensor, count: int, layout: Layout, rng: Streams, spread: flo
 
 def _plain(value: Any) -> Any:
     return {"name": value.name, **value.settings()} if isinstance(value, Optimizer) else value
-
-
-def positive(optimizer: str, **values: float) -> None:
-    """Refuse hyper-parameters that are not finite and above zero."""
-    for name, value in values.items():
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise InputError(f"{optimizer} got {name}={value!r}; expected a finite number above 0.")
-
-
-def below_one(optimizer: str, **values: float) -> None:
-    """Refuse averaging factors outside [0, 1)."""
-    for name, value in values.items():
-        if not (isinstance(value, int | float) and 0 <= value < 1):
-            raise InputError(f"{optimizer} got {name}={value!r}; expected a number in [0, 1).")
-
-
-def not_negative(optimizer: str, **values: float) -> None:
-    """Refuse negative or non-finite hyper-parameters."""
-    for name, value in values.items():
-        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-            raise InputError(f"{optimizer} got {name}={value!r}; expected a finite number of at least 0.")

@@ -10,6 +10,7 @@ from torch import Tensor
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize._gd import GD
 from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize._wrappers import wrapped
 from lossatlas.probe import Layout
@@ -42,10 +43,9 @@ class Restart(Optimizer):
 
     def __post_init__(self) -> None:
         wrapped(self.name, self.inner)
-        if self.restarts < 1 or (self.length is not None and self.length < 1):
-            raise InputError(
-                f"restart got restarts={self.restarts}, length={self.length}; expected at least 1 of each."
-            )
+        whole(self.name, 1, restarts=self.restarts)
+        if self.length is not None:
+            whole(self.name, 1, length=self.length)
 
     def plan(self, steps: int) -> tuple[Optimizer, int]:
         """Each descent gets the race's steps unless a length is set."""

@@ -7,8 +7,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients, Layout, Sample
 
@@ -38,8 +38,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         positive(self.name, rate=self.rate)
-        if self.batch < 1 or self.batch != int(self.batch):
-            raise InputError(f"{self.name} got batch={self.batch!r}; expected a whole number of at least 1.")
+        whole(self.name, 1, batch=self.batch)
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Follow the negative gradient of a few examples."""

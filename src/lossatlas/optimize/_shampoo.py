@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas.optimize._optimizer import Optimizer, Walk, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._rows import matmul, symmetric_power
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients, Layout
@@ -45,7 +46,8 @@ class Shampoo(Optimizer):
     reference: ClassVar[str] = "gupta2018"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, epsilon=self.epsilon, largest=self.largest, shards=self.shards)
+        positive(self.name, rate=self.rate, epsilon=self.epsilon)
+        whole(self.name, 1, largest=self.largest, shards=self.shards)
 
     def becomes(self, layout: Layout) -> str | None:
         """On vectors it is full-matrix AdaGrad."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk, below_one, not_negative, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, At, Gradients, Layout, Products
 
@@ -59,7 +60,8 @@ class Sophia(Optimizer):
     reference: ClassVar[str] = "liu2023"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, gamma=self.gamma, epsilon=self.epsilon, every=self.every)
+        positive(self.name, rate=self.rate, gamma=self.gamma, epsilon=self.epsilon)
+        whole(self.name, 1, every=self.every)
         below_one(self.name, beta1=self.beta1, beta2=self.beta2)
         not_negative(self.name, decay=self.decay)
         if self.estimate not in ESTIMATES or self.probes not in PROBES:

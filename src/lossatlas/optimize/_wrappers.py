@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas.optimize._gd import GD
-from lossatlas.optimize._optimizer import Optimizer, Walk, not_negative, positive
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import not_negative, positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, At, Gradients, Layout, Values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -139,7 +140,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.queries is not None and (
-            isinstance(self.queries, bool) or self.queries != int(self.queries) or self.queries < 1
+            isinstance(self.queries, bool)
+            or not isinstance(self.queries, Real)
+            or not (self.queries >= 1 and self.queries % 1 == 0)
         ):
             raise InputError(f"got a budget of {self.queries} queries per run; expected a whole number of at least 1.")
 

@@ -16,7 +16,9 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer, Streams, resolve
+from lossatlas.optimize._ranges import whole
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values
+from lossatlas.race._inputs import check
 from lossatlas.race._statistics import wilson
 from lossatlas.race._table import Table
 from lossatlas.race._verdict import basins
@@ -167,14 +169,15 @@ def basin_map(
         >>> la.basin_map(la.landscapes.himmelblau(), "momentum", points=8, steps=50).ends.shape
         (8, 8)
     """
-    nx, ny = (points, points) if isinstance(points, int) else points
+    nx, ny = points if isinstance(points, tuple | list) and len(points) == 2 else (points, points)
+    check("basin_map", surface, seed, steps=steps)
+    for count in (nx, ny):
+        whole("basin_map", 2, points=count)
     if surface.dimension != 2 or surface.box is None or not surface.wells:
         raise InputError(
             f"got {surface.name} with {surface.dimension} parameters, {'no' if surface.box is None else 'a'} box and "
             f"{len(surface.wells)} known wells; a basin map needs two parameters, a box, and wells to end in."
         )
-    if min(nx, ny) < 2 or steps < 1:
-        raise InputError(f"got points={points}, steps={steps}; expected at least 2 points per axis and 1 step.")
     one, length = resolve(optimizer).plan(steps)
     (left, right), (bottom, top) = surface.box.tolist()
     x, y = torch.linspace(left, right, nx, dtype=torch.float64), torch.linspace(bottom, top, ny, dtype=torch.float64)

@@ -12,6 +12,7 @@ from lossatlas._errors import InputError
 from lossatlas.optimize import Annealing, GradientNoise, Momentum, Optimizer, Restart
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
+from lossatlas.race._inputs import check
 from lossatlas.race._race import Race
 from lossatlas.race._statistics import wilson
 from lossatlas.race._table import Table
@@ -143,6 +144,7 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) ->
     Raises:
         InputError: if the wells are not known, or the racer has no learning rate.
     """
+    check("counterfactual", given.surface, seed, runs=runs)
     track = given.tracks.get(racer)
     values = sorted(well.value for well in given.surface.wells)
     if track is None or not values or not hasattr(track.optimizer, "rate"):

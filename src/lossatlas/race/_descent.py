@@ -50,11 +50,13 @@ def hessians(probe: Probe, points: Tensor, scale: float) -> Tensor:
     around = (points[:, None] + offsets).reshape(-1, n)
     slopes = probe.ask(Gradients(around)).slopes.double().reshape(runs, 2, n, n)
     hessian = (slopes[:, 0] - slopes[:, 1]) / (2 * h)
-    return ((hessian + hessian.transpose(1, 2)) / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    hessian = (hessian + hessian.transpose(1, 2)) / 2
+    return torch.where(hessian.isfinite(), hessian, 0.0)
 
 
 def _far(theta: Tensor, slopes: Tensor, minima: Tensor, scale: float) -> Tensor:
-    return (slopes.norm(dim=1) > 1e-9) & (torch.cdist(theta, minima).amin(1) > NEAR * scale)
+    far: Tensor = (slopes.norm(dim=1) > 1e-9) & (torch.cdist(theta, minima).amin(1) > NEAR * scale)
+    return far
 
 
 def _steepest(probe: Probe, theta: Tensor, minima: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

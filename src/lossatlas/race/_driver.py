@@ -15,6 +15,7 @@ from lossatlas._errors import InputError, NotApplicableError, StartError
 from lossatlas.optimize import Optimizer, Streams, resolve
 from lossatlas.probe import Answer, Budget, Gradients, Meter, Probe, Products, Query, Request, Values, count
 from lossatlas.race._ends import kinds
+from lossatlas.race._inputs import check
 from lossatlas.race._memory import held
 from lossatlas.race._race import Race, Track
 from lossatlas.race._verdict import Verdict, basins
@@ -62,8 +63,7 @@ def race(
         >>> la.race(surface, ["gd"], steps=200).verdicts["gd"].wells
         ('global',)
     """
-    if steps < 1 or runs < 1:
-        raise InputError(f"got steps={steps} and runs={runs}; expected at least 1 of each.")
+    check("race", surface, seed, steps=steps, runs=runs)
     limit = budget if isinstance(budget, Budget) else Budget(budget)
     begin = _start(surface, start, runs)
     racers = [_Racer(label, one, surface, begin, steps, seed) for label, one in _labels(optimizers).items()]
@@ -85,6 +85,8 @@ def race(
 def _labels(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer]) -> dict[str, Optimizer]:
     if isinstance(optimizers, str | Optimizer):
         optimizers = [optimizers]
+    if not isinstance(optimizers, Iterable):
+        raise InputError(f"got optimizers={optimizers!r}; expected names or optimizers in a list, or labels to them.")
     if isinstance(optimizers, Mapping):
         found = {str(label): resolve(given) for label, given in optimizers.items()}
     else:
@@ -104,7 +106,12 @@ def _start(surface: Surface, start: Tensor | Iterable[float] | None, runs: int) 
     given: Any = surface.start if start is None else start
     if given is None:
         raise StartError(f"{surface.name} declares no start; give start=… with {surface.dimension} numbers.")
-    point = torch.as_tensor(given if isinstance(given, Tensor) else list(given))
+    try:
+        point = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(list(given), dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise StartError(
+            f"got start={given!r}; expected {surface.dimension} numbers, or a row of them per run."
+        ) from error
     point = point.detach().to(surface.device, surface.dtype)
     if point.shape not in ((surface.dimension,), (runs, surface.dimension)):
         raise StartError(

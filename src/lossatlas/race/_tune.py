@@ -15,6 +15,7 @@ from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer, catalog, resolve
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
+from lossatlas.race._inputs import check
 from lossatlas.race._table import Table
 from lossatlas.surface import Surface
 
@@ -105,8 +106,7 @@ def tune(
         >>> len(found.trials), found.meter.gradients
         (8, 400)
     """
-    if trials < 1:
-        raise InputError(f"got trials={trials}; expected at least 1.")
+    check("tune", surface, seed, trials=trials, steps=steps, runs=runs)
     given = resolve(optimizer)
     space = searched(given)
     if not space and trials > 1:
@@ -125,11 +125,11 @@ def tune(
         losses = torch.where(torch.tensor([why == "diverged" for why in track.stopped]), float("inf"), losses)
         scored.append((settings, float(losses.quantile(0.5, interpolation="higher"))))
     best = min(range(len(scored)), key=lambda k: scored[k][1])
-    whole = Meter(runs=runs)
+    bill = Meter(runs=runs)
     for meter in result.meter.values():
         for kind in ("calls", "values", "gradients", "products", "examples", "surface_seconds", "algorithm_seconds"):
-            setattr(whole, kind, getattr(whole, kind) + getattr(meter, kind))
-    return Tuning(list(contestants.values())[best], tuple(scored), whole, seed)
+            setattr(bill, kind, getattr(bill, kind) + getattr(meter, kind))
+    return Tuning(list(contestants.values())[best], tuple(scored), bill, seed)
 
 
 def searched(optimizer: Optimizer) -> list[str]:
