@@ -110,7 +110,7 @@ class Probe:
         seconds = (time.perf_counter() - begin) / max(1, points.shape[0])
         for (request, rows), place, size, answer, recalled in zip(members, places, sizes, parts, known, strict=True):
             answers[place] = _spread(request.query, rows, answer)
-            request.meter.bill(request.query, rows, self.surface.examples, recalled)
+            request.meter.bill(request.query, rows, self.surface.examples * self.surface.passes, recalled)
             request.meter.surface_seconds += seconds * size
 
     def _evaluate(
@@ -171,7 +171,7 @@ class Probe:
             begin = time.perf_counter()
             reading = self.engine.read(self.surface, piece)
             seconds = time.perf_counter() - begin
-            self.ledger.record(piece, reading, self.surface.examples, seconds)
+            self.ledger.record(piece, reading, self.surface.examples * self.surface.passes, seconds)
             wanted = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9))
             self._piece = max(torch.get_num_threads(), min(wanted, 4 * self._piece))
 

@@ -111,7 +111,7 @@ class NetworkSurface(Surface):
         own = self._statistics.own
         whole = self.theta if own is None else torch.cat([self.theta, own])
         self._copies = [(model, _model.bind(model, self._statistics.layout, whole))]
-        self.examples = self._size * (2 if self._statistics.recomputes else 1)
+        self.examples, self.passes = self._size, 2 if self._statistics.recomputes else 1
         self._open()
         self.loss_at_theta = self._check()
         sizes, before = [batch.size for batch in self._batches], None

@@ -34,7 +34,7 @@ class Slice(Surface):
         self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
         self.device = base.device
-        self.examples = base.examples
+        self.examples, self.passes = base.examples, base.passes
         self.notes = base.notes
         self._reader = self._base_reader(steady)
 

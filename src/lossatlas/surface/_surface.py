@@ -79,7 +79,8 @@ class Surface(abc.ABC):
         start: a declared starting point of shape (N,), or None.
         dtype: of θ; values come in float64 whatever it is.
         device: where θ is expected.
-        examples: examples read for one full value; 0 where there are no data behind the surface.
+        examples: examples behind one full value; 0 where there are no data behind the surface.
+        passes: how often they are read for it.
         gradients_known: whether the surface can answer `gradients`.
         rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
         notes: what a reader of its pictures must know, in sentences.
@@ -92,6 +93,7 @@ class Surface(abc.ABC):
     dtype: torch.dtype = torch.float64
     device: torch.device = torch.device("cpu")
     examples: int = 0
+    passes: int = 1
     gradients_known: ClassVar[bool] = True
     rows_alone: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
