@@ -1,5 +1,7 @@
 """Frames: coordinates to points and back, and directions that are none."""
 
+import sys
+
 import pytest
 import torch
 
@@ -57,3 +59,13 @@ def test_project_is_least_squares_and_says_how_far_off():
 def test_directions_that_span_nothing_are_refused(directions, words):
     with pytest.raises(PlaneError, match=words):
         Frame(torch.zeros(3), directions)
+
+
+def test_long_vectors_are_taken_a_piece_at_a_time(monkeypatch):
+    frame, theta = _frame(), torch.randn(3, 50, generator=torch.Generator().manual_seed(1)).double()
+    whole = frame.project(theta)
+    monkeypatch.setattr(sys.modules["lossatlas.surface._frame"], "CHUNK", 7)
+    for found, expected in zip(_frame().project(theta), whole, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-12)
+    with pytest.raises(PlaneError, match="parallel"):
+        Frame(frame.origin, torch.stack([frame.directions[0], -3 * frame.directions[0]]))
