@@ -6,7 +6,7 @@ Every search holds an `Asker`, which asks at the door, keeps the budget, and rem
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -23,8 +23,8 @@ from lossatlas.probe import Gradients
 ARMIJO = 1e-4
 HALVINGS = 10
 PATIENCE, PROGRESS = 5, 0.9
-AFTERWARDS = 30
 DAMPING, LEVEL = 1e-3, 1e-12
+LOW, RESTING = 1e-4, 0.99
 CUT = 1e-8
 INNER = 25
 REASONS = {
@@ -145,8 +145,7 @@ def search(asker: Asker, start: Tensor, method: str, rules: Rules) -> tuple[str,
         reason = how(asker, start.double(), rules, steps)
         if reason == "stuck" and method == "newton" and rules.dense:
             # Where Newton's steps fail the norm of the gradient is followed down, to tell what lies there.
-            reason = _gradient_norm(asker, asker.best, replace(rules, steps=AFTERWARDS), steps)
-            reason = "stuck" if reason == "steps" else reason
+            reason = _gradient_norm(asker, asker.best, rules, steps)
     except BudgetError:
         reason = "budget"
     except LossError:
@@ -216,6 +215,7 @@ def _damped(asker: Asker, theta: Tensor, rules: Rules, steps: list[int]) -> str:
     """Levenberg–Marquardt on g: p = −(H² + μI)⁻¹Hg, μ after the share of the promised decrease that came (Nielsen 1999)."""
     slope, moved = asker.gradient(theta), True
     damping, growth = DAMPING, 2.0
+    sizes: list[float] = []
     while True:
         if moved:
             values, basis = torch.linalg.eigh(asker.hessian(theta))
@@ -227,7 +227,11 @@ def _damped(asker: Asker, theta: Tensor, rules: Rules, steps: list[int]) -> str:
             return "steps"
         steps[0] += 1
         pull = values * parts
-        if float(pull.norm()) <= LEVEL * norm * float(slope.norm()):
+        flatness = float(pull.norm()) / max(norm * float(slope.norm()), 1e-300)
+        sizes += [float(slope.norm())] if moved else []
+        idle = len(sizes) > PATIENCE and sizes[-1] > RESTING * sizes[-1 - PATIENCE]
+        # In a valley of higher order the gradient goes on to shrink while Hg does; on gradient-flat ground it does not.
+        if flatness <= LEVEL or (flatness <= LOW and idle):
             return "stuck"
         step = -pull / (values**2 + damping * norm**2)
         length = float(step.norm())
