@@ -12,7 +12,7 @@ from scipy.stats import t as student
 Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-WIDENED = 1.25
+WIDENED = 1.6
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def certify(errors: Array, losses: Array, chances: Array, cells: int, span: floa
 def _interval(squares: Array) -> tuple[float, float]:
     """Interval of the root of a mean of skewed, positive numbers: Student's t on the logarithm of the mean, widened.
 
-    Errors of a chart are heavy-tailed: over 24 planes of a digits network the plain interval held the true error in
-    88 to 91 % of draws, one wider by a quarter in 93 to 96 %.
+    Errors of a chart are heavy-tailed, and a chart stops where few cells happened to look good: over 50 planes of a
+    digits network the plain interval held the true error on 78 %, one 1.6 times as wide on 98 %.
     """
     n, mean = len(squares), float(squares.mean())
     if mean == 0 or not math.isfinite(mean):
