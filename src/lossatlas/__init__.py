@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from lossatlas.surface import Surface as Surface
     from lossatlas.surface import landscapes as landscapes
     from lossatlas.surface import load_checkpoint as load_checkpoint
+    from lossatlas.train import Recorder as Recorder
+    from lossatlas.train import Recording as Recording
 
 _HOMES = {
     "RunCurvature": "curvature",
@@ -135,6 +137,8 @@ _HOMES = {
     "Plane": "chart",
     "Probe": "probe",
     "Race": "race",
+    "Recorder": "train",
+    "Recording": "train",
     "Surface": "surface",
     "chart": "chart",
     "policy": "chart",

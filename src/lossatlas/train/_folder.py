@@ -1,0 +1,201 @@
+"""What a recording is on disk: a manifest, a journal with a row per recorded step, and files of points and sketches.
+
+A row is appended when its files are in place, so that a row that can be read is true; the last line may be torn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import OutputError
+from lossatlas.surface import Block, Layout
+
+FORMAT, VERSION = "lossatlas recording", 1
+MANIFEST, JOURNAL, POINTS, SKETCHES = "recording.json", "steps.jsonl", "points", "sketches"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded step.
+
+    Attributes:
+        step: of the optimizer; 0 is before the first.
+        seconds: since this recorder's first step.
+        point: whether the whole point was written.
+        stride: every how many rows a point was kept by then.
+        notes: what the user's loop noted since the row before: by name, (step, value) pairs.
+    """
+
+    step: int
+    seconds: float
+    point: bool
+    stride: int = 1
+    notes: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def point_file(folder: Path, step: int) -> Path:
+    """Where the point of a step is."""
+    return folder / POINTS / f"step-{step:09d}.safetensors"
+
+
+def sketch_file(folder: Path, step: int) -> Path:
+    """Where the sketch of a step is."""
+    return folder / SKETCHES / f"step-{step:09d}.safetensors"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, all or nothing, without a copy in memory.
+
+    Raises:
+        OutputError: if it cannot be written; nothing is left then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        safetensors.torch.save_file(dict(tensors), temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        full = "os error 28" in str(error) or "No space left" in str(error)
+        reason = "the disk is full" if full else str(getattr(error, "strerror", None) or error)
+        raise OutputError(f"cannot write {str(path)!r}: {reason}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def append(folder: Path, row: Row | Mapping[str, Any]) -> None:
+    """Add a line to the journal.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    content = _plain(row) if isinstance(row, Row) else dict(row)
+    path = folder / JOURNAL
+    try:
+        with path.open("ab") as file:
+            file.write((json.dumps(content, allow_nan=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}.") from error
+
+
+def journal(folder: Path) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The rows of a recording in order of their steps, and what was said at each end of recording.
+
+    Raises:
+        OutputError: if a line other than the last is damaged.
+    """
+    try:
+        lines = (folder / JOURNAL).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise OutputError(f"cannot read {str(folder / JOURNAL)!r}: {error.strerror or error}.") from error
+    rows: dict[int, Row] = {}
+    ends = []
+    for k, line in enumerate(lines):
+        if k == len(lines) - 1:  # whole lines end in a newline: what follows the last one is nothing, or torn
+            break
+        try:
+            content = json.loads(line)
+            if "end" in content:
+                ends.append(content)
+                continue
+            notes = {
+                name: [(int(step), float(value)) for step, value in pairs] for name, pairs in content["notes"].items()
+            }
+            earlier = rows.get(int(content["step"]))
+            for name, pairs in earlier.notes.items() if earlier else ():  # a row written again to add its point
+                notes[name] = pairs + notes.get(name, [])
+            row = Row(int(content["step"]), float(content["seconds"]), bool(content["point"]), content["stride"], notes)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"line {k + 1} of {str(folder / JOURNAL)!r} is damaged ({error}); expected a row of a recording. Copy "
+                "the folder again from where it was recorded."
+            ) from None
+        rows[row.step] = row
+    return [rows[step] for step in sorted(rows)], ends
+
+
+def rewrite(folder: Path, rows: list[Row]) -> None:
+    """Make these the rows of the journal, and remove files that belong to none of them.
+
+    Raises:
+        OutputError: if that cannot be written.
+    """
+    archive.write_text(folder / JOURNAL, "".join(json.dumps(_plain(row)) + "\n" for row in rows))
+    known = {where(folder, row.step) for row in rows for where in (point_file, sketch_file)}
+    for room in (POINTS, SKETCHES):
+        for path in (folder / room).glob("*"):
+            if path not in known:
+                path.unlink(missing_ok=True)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """What was recorded, and how.
+
+    Raises:
+        OutputError: if the folder holds no recording, or one of another version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise OutputError(
+            f"{str(folder)!r} holds no recording: there is no {MANIFEST}. Give the folder that a Recorder, or "
+            "lossatlas record, wrote into."
+        )
+    content = archive.read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
+        raise OutputError(
+            f"{str(path)!r} is no manifest of a recording of version {VERSION}; it was written by another program or "
+            "another version of lossatlas. Load it with that version, or record again."
+        )
+    return content
+
+
+def layout(content: Mapping[str, Any]) -> Layout:
+    """The parameters that a manifest says were recorded."""
+    blocks = [
+        Block(b["name"], tuple(b["shape"]), b["kind"], b["offset"], tuple(b["aliases"]), b["groups"], b["parts"])
+        for b in content["blocks"]
+    ]
+    return Layout(tuple(blocks))
+
+
+def tensors(path: Path, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a file by name, all of them unless names are given, one in memory at a time.
+
+    Raises:
+        OutputError: if the file is missing, damaged, or lacks one.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys() if names is None else names:
+                yield name, file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{str(path)!r} cannot be read ({error}); expected a point that a Recorder wrote. Copy the folder again from "
+            "where it was recorded."
+        ) from error
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    # Strict JSON has no infinities: they are written as text, which float() reads back.
+    notes = {
+        name: [[step, value if math.isfinite(value) else str(value)] for step, value in pairs]
+        for name, pairs in row.notes.items()
+    }
+    return {"step": row.step, "seconds": row.seconds, "point": row.point, "stride": row.stride, "notes": notes}

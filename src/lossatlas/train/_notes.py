@@ -1,0 +1,43 @@
+"""Numbers that a training loop notes on its way, kept until the next row is written."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+
+from lossatlas._errors import InputError
+
+
+@final
+class Notes:
+    """Numbers by name and step. Tensors are not read until they are written: a loop on a GPU does not wait for them."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, list[tuple[int, float | Tensor]]] = {}
+
+    def add(self, step: int, name: str, value: float | Tensor) -> None:
+        """One number of a step.
+
+        Raises:
+            InputError: for a tensor of several numbers.
+        """
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise InputError(f"got {name} of shape {tuple(value.shape)}; expected one number. Give its mean, say.")
+        kept = value.detach().clone() if isinstance(value, Tensor) else float(value)
+        self._pairs.setdefault(name, []).append((step, kept))
+
+    def move(self, step: int) -> None:
+        """What was noted so far belongs to this step: it was noted before anything told which one it is."""
+        self._pairs = {name: [(step, value) for _, value in pairs] for name, pairs in self._pairs.items()}
+
+    def take(self) -> dict[str, list[tuple[int, float]]]:
+        """Everything, averaged step by step, and forget it."""
+        found = {}
+        for name, pairs in self._pairs.items():
+            sums: dict[int, list[float]] = {}
+            for step, value in pairs:
+                sums.setdefault(step, []).append(float(value))
+            found[name] = [(step, sum(values) / len(values)) for step, values in sums.items()]
+        self._pairs = {}
+        return found
