@@ -28,7 +28,9 @@ class Slice(Surface):
     def __init__(self, base: Surface, frame: Frame, *, steady: bool = False) -> None:
         self.base = base
         origin, directions = (part.to(base.device, base.dtype) for part in (frame.origin, frame.directions))
-        self.frame = Frame(origin, directions, frame.statistics)
+        # A frame that is made is checked, which takes a while on a large one: not twice.
+        fits = origin is frame.origin and directions is frame.directions
+        self.frame = frame if fits else Frame(origin, directions, frame.statistics)
         self._under, self._lifted = base.along(self.frame)
         self.layout = Layout.vector(frame.dimension)
         self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
