@@ -83,7 +83,7 @@ def test_sketches_and_known_eigenvectors_save_products(oracles, matrix_surface):
     for settings in ({"known": la.extremes(surface, 5)}, {"method": "hutch++"}):
         found = [la.trace(surface, relative=0.02, seed=seed, **settings) for seed in range(40)]
         assert all(one.products < plain.products / 4 and one.half <= 0.02 * abs(one.value) for one in found)
-        # Of 40 intervals that are right in 95 %, fewer than 33 are right once in 2,000 times.
+        # Of 40 intervals that are right in 95 %, fewer than 33 are right 7 times in 10,000.
         assert sum(holds(one, truth) for one in found) >= 33
         assert sum(holds(one.frobenius, square) for one in found) >= 33
     known, sketched = la.trace(surface, known=la.extremes(surface, 5)), found[0]

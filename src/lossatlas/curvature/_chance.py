@@ -139,7 +139,9 @@ def p_saddle(
         raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Ask for directions=1.")
     rng = np.random.default_rng(seed)
     hits, below = _count(values, counts, directions, draws, rng)
-    each = np.array([_count(v, c, directions, draws, rng)[0] / draws for v, c in single])
+    # What widens the interval need not be as sharp as what lies in its middle.
+    few = max(1, draws // 4)
+    each = np.array([_count(v, c, directions, few, rng)[0] / few for v, c in single])
     low, high = _clopper(hits, draws)
     interval = (float(min([low, *each])), float(max([high, *each])))
     size = math.sqrt((counts * values**2).sum())
@@ -176,30 +178,24 @@ def _forms(
 ) -> list[np.ndarray]:
     """Σ λ W with W Wishart of as many degrees of freedom as λ occurs: a, or (a, b, c) of [[a, b], [b, c]].
 
-    Single eigenvalues are drawn as z zᵀ, the others by Bartlett's decomposition. A node that stands for less than one
-    eigenvalue is there in that share of the draws.
+    What occurs once is drawn as z zᵀ, what occurs more often by Bartlett's decomposition. A node that stands for less
+    than one eigenvalue is there in that share of the draws.
     """
-    single = counts == 1
-    if single.any():
-        z = rng.standard_normal((directions, draws, int(single.sum())))
-        weights = values[single]
-        form = [(z[0] * z[0]) @ weights]
+    many = counts > 1
+    once, weights = values[~many], counts[~many]
+    z = rng.standard_normal((directions, draws, len(once)))
+    if (weights < 1).any():
+        z *= rng.random((draws, len(once))) < weights
+    form = [(z[i] * z[j]) @ once for i, j in ((0, 0), (0, 1), (1, 1))[: 1 if directions == 1 else 3]]
+    if many.any():
+        values, freedom, shape = values[many], counts[many], (draws, int(many.sum()))
+        first = rng.chisquare(freedom, shape)
+        form[0] += first @ values
         if directions == 2:
-            form += [(z[0] * z[1]) @ weights, (z[1] * z[1]) @ weights]
-        if single.all():
-            return form
-        rest = _forms(values[~single], counts[~single], directions, draws, rng)
-        return [a + b for a, b in zip(form, rest, strict=True)]
-    shape = (draws, len(values))
-    freedom = np.where(counts < 1, 1.0, counts)
-    there = np.where(counts < 1, rng.random(shape) < counts, True)
-    first = rng.chisquare(freedom, shape) * there
-    if directions == 1:
-        return [first @ values]
-    across = rng.standard_normal(shape) * there
-    more = freedom > 1
-    rest = rng.chisquare(freedom[more] - 1, (draws, int(more.sum()))) @ values[more]
-    return [first @ values, (np.sqrt(first) * across) @ values, across**2 @ values + rest]
+            across = rng.standard_normal(shape)
+            form[1] += (np.sqrt(first) * across) @ values
+            form[2] += (across**2 + rng.chisquare(freedom - 1, shape)) @ values
+    return form
 
 
 def _mended(
