@@ -10,19 +10,27 @@ from lossatlas import archive
 from lossatlas._errors import OutputError
 from lossatlas.chart import Chart, Comparison
 from lossatlas.connect import Path as ConnectingPath
+from lossatlas.curvature import BlockCurvature, Diagonal, Estimate, Extremes, Spectrum
 
-_KINDS: dict[str, Callable[[Any, Any], Chart | Comparison | ConnectingPath]] = {
+Curvature = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature
+
+_KINDS: dict[str, Callable[[Any, Any], Chart | Comparison | ConnectingPath | Curvature]] = {
     "chart": Chart.restore,
     "comparison": Comparison.restore,
     "path": ConnectingPath.restore,
+    "extremes": Extremes.restore,
+    "estimate": Estimate.restore,
+    "diagonal": Diagonal.restore,
+    "spectrum": Spectrum.restore,
+    "blocks": BlockCurvature.restore,
 }
 
 
-def load(folder: str | Path) -> Chart | Comparison | ConnectingPath:
-    """The result that was saved in a folder: a chart, a comparison of charts, or a path between two networks.
+def load(folder: str | Path) -> Chart | Comparison | ConnectingPath | Curvature:
+    """The result that was saved in a folder: a chart, a comparison of charts, a path, or a measure of curvature.
 
     Args:
-        folder: what `Chart.save`, `Comparison.save` or `Path.save` wrote.
+        folder: what the `save` of a result wrote.
 
     Raises:
         OutputError: if there is none, or it is damaged.
