@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from lossatlas import archive
 from lossatlas.chart import _card_whole as whole
 from lossatlas.chart._card import card
 from lossatlas.chart._card_frame import principal
-from lossatlas.chart._card_parts import Within, share, short
+from lossatlas.chart._card_parts import Within, plain, share, short
+from lossatlas.chart._card_picture import Markers
 from lossatlas.chart._card_result import Card
 from lossatlas.curvature import balance
 from lossatlas.curvature._chance import p_saddle
@@ -396,6 +398,13 @@ def test_a_card_comes_back_from_its_record(small, tmp_path):
     again = Card.restore(archive.read_json(tmp_path / "card.json"))
     assert again.record() == made.record() and again.sentences == made.sentences and again.chart is None
     assert isinstance(again.trace.trace, Within)
+
+
+def test_numbers_that_are_not_finite_come_back_from_strict_json():
+    part = Markers(((0.0, 1.0),), (math.inf,), (math.nan,), 0.5)
+    again = Markers.restore(json.loads(json.dumps(plain(asdict(part)), allow_nan=False)))
+    assert again.coords == part.coords and again.distances == (math.inf,) and math.isnan(again.heights[0])
+    assert "nan" in again.says()[0]
 
 
 def test_a_chart_keeps_its_card_and_takes_it_to_disk(small, tmp_path):

@@ -43,8 +43,8 @@ class Curvature(Part):
 
     @property
     def sharpest_share(self) -> float:
-        """κ₁ / λmax: how much of the sharpest curvature the plane shows; NaN where that is not known or not positive."""
-        return self.plane[0] / self.largest.value if self.largest and self.largest.value > 0 else math.nan
+        """κ₁ / λmax, 0 where the plane bends downward everywhere; NaN where λmax is not known or not positive."""
+        return max(0.0, self.plane[0] / self.largest.value) if self.largest and self.largest.value > 0 else math.nan
 
     @property
     def negative_share(self) -> float:

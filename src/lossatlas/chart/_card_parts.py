@@ -68,8 +68,17 @@ class Part(abc.ABC):
 
 
 def _back(kind: str, value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    if kind.startswith("Within"):
-        return Within(*value)
-    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+    """A field as it was: tuples from lists, and numbers that are not finite from their names."""
+    if isinstance(value, list):
+        parts = [_back(kind.removeprefix("Within"), one) for one in value]
+        return Within(*parts) if kind.startswith("Within") else tuple(parts)
+    return float(value) if isinstance(value, str) and not kind.startswith("str") else value
+
+
+def plain(value: Any) -> Any:
+    """Strict JSON values: tuples as lists, numbers that are not finite by name."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas.chart._card_curvature import Alignment, Center, Chance, Curvature, Trace
-from lossatlas.chart._card_parts import Part
+from lossatlas.chart._card_parts import Part, plain
 from lossatlas.chart._card_picture import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Card:
         return {
             "title": self.title,
             "status": self.status,
-            **{name: None if (part := getattr(self, name)) is None else _plain(asdict(part)) for name in self.KINDS},
+            **{name: None if (part := getattr(self, name)) is None else plain(asdict(part)) for name in self.KINDS},
             "missing": self.missing,
             "sentences": self.sentences,
             "warnings": self.warnings,
@@ -201,10 +201,3 @@ def _display(chart: Chart) -> Any:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if text[:1].isascii() else text
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,6 +75,16 @@ class Comparison:
                 raise UnknownNameError(kind, name, known)
         apart = self.roughness[measure][second] - self.roughness[measure][first]
         return Difference(first, second, measure, apart)
+
+    def judged(self, scale: Scale) -> Comparison:
+        """The same charts, their roughness taken of the loss or of its logarithm; nothing is asked.
+
+        Args:
+            scale: ``linear`` or ``log``.
+        """
+        settings = {**self.provenance["settings"], "scale": scale}
+        provenance = {**self.provenance, "settings": settings}
+        return replace(self, roughness=_judged(self.charts, scale), scale=scale, provenance=provenance)
 
     def table(self) -> Table:
         """Roughness with its spread over planes: median [lowest, highest]."""
@@ -356,11 +366,6 @@ def _laid(
 def _finish(
     named: dict[str, Surface], labels: list[str], charts: dict[str, list[Chart]], scale: str, settings: dict[str, Any]
 ) -> Comparison:
-    rough: dict[str, dict[str, Array]] = {measure: {} for measure in MEASURES}
-    for name, made in charts.items():
-        found = [_judge(one, scale) for one in made]
-        for measure in MEASURES:
-            rough[measure][name] = np.array([float(getattr(one, measure)) for one in found])
     every = [one.meter for made in charts.values() for one in made]
     meter = {key: sum(record[key] for record in every) for key in Meter().record()}
     first = next(iter(charts.values()))[0].provenance
@@ -371,7 +376,19 @@ def _finish(
         "versions": first["versions"],
     }
     made_of = {name: tuple(made) for name, made in charts.items()}
-    return Comparison(tuple(named), tuple(labels), made_of, rough, scale, meter, provenance)
+    return Comparison(tuple(named), tuple(labels), made_of, _judged(made_of, scale), scale, meter, provenance)
+
+
+def _judged(charts: Mapping[str, tuple[Chart, ...]], scale: str) -> dict[str, dict[str, Array]]:
+    """Measure to name to (planes,) numbers."""
+    if scale not in ("linear", "log"):
+        raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
+    rough: dict[str, dict[str, Array]] = {measure: {} for measure in MEASURES}
+    for name, made in charts.items():
+        found = [_judge(one, scale) for one in made]
+        for measure in MEASURES:
+            rough[measure][name] = np.array([float(getattr(one, measure)) for one in found])
+    return rough
 
 
 def _judge(one: Chart, scale: str) -> Roughness:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches: margins, gaps between panels, and the height of the row of numbers.
-LEFT, RIGHT, GAP, BELOW, ABOVE = 0.78, 0.85, 0.14, 0.48, 0.32
-DOTS, DOTS_ABOVE, DOTS_BELOW = 1.05, 0.55, 0.4
+LEFT, RIGHT, GAP, BELOW = 0.78, 0.85, 0.14, 0.48
+DOTS, DOTS_ABOVE, DOTS_GAP = 1.05, 0.3, 0.62
 
 
 @dataclass(eq=False)
@@ -58,6 +59,7 @@ class CompareDisplay(Display):
     zlabel: str = "loss"
     title: str | None = None
     note: str | None = None
+    _feet: list[str] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -95,9 +97,13 @@ class CompareDisplay(Display):
 
         columns = len(self.names)
         side = min(2.35, (WIDTH - LEFT - RIGHT - (columns - 1) * GAP) / columns)
-        head = ABOVE + (0.24 if self.title else 0.0)
+        heads = [_narrow(name, side, _surround.LABEL) for name in self.names]
+        head = 0.19 + 0.14 * max(text.count("\n") + 1 for text in heads) + (0.24 if self.title else 0.0)
         fields = len(self.z) * (side + GAP) - GAP
-        dots = DOTS_ABOVE + DOTS + DOTS_BELOW if self.numbers else 0.0
+        wide = (WIDTH - LEFT - 0.25 - (len(self.numbers) - 1) * DOTS_GAP) / max(len(self.numbers), 1)
+        self._feet = [_narrow(name, wide / columns, _surround.SMALL - 0.5) for name in self.names]
+        foot = 0.2 + 0.115 * max(text.count("\n") + 1 for text in self._feet)
+        dots = DOTS_ABOVE + DOTS + foot if self.numbers else 0.0
         height = head + fields + BELOW + dots + (0.22 if self.note else 0.0)
         figure = Figure(figsize=(WIDTH, height), facecolor="white")
         FigureCanvasAgg(figure)
@@ -111,18 +117,18 @@ class CompareDisplay(Display):
                     (left + i * (side + GAP)) / WIDTH, bottom / height, side / WIDTH, side / height
                 )  # fmt: skip
                 axes = figure.add_axes(box)
-                self._field(axes, z, i, j, scale, colored)
+                self._field(axes, z, i, j, scale, colored, heads[i])
                 if i == j == 0:
                     self.ax_, self.figure_ = axes, figure
         self._bar(figure, scale, colored, (left + columns * (side + GAP) - GAP + 0.1, BELOW + dots, fields), height)
         if self.title:
             figure.text(left / WIDTH, 1 - 0.16 / height, self.title, fontsize=_surround.TITLE, va="center")
-        self._numbers(figure, height)
+        self._numbers(figure, height, wide, foot)
         if self.note:
             figure.text(LEFT / WIDTH, 0.06 / height, self.note, fontsize=_surround.SMALL, color="0.3", va="bottom")
         return self
 
-    def _field(self, axes: Axes, z: Array, i: int, j: int, scale: Scale, colored: Colormap) -> None:
+    def _field(self, axes: Axes, z: Array, i: int, j: int, scale: Scale, colored: Colormap, name: str) -> None:
         from matplotlib.ticker import MaxNLocator
 
         x, y = self.x[i], self.y[i]
@@ -130,9 +136,11 @@ class CompareDisplay(Display):
         axes.tick_params(labelsize=_surround.TICK - 0.5, labelleft=i == 0, labelbottom=j == len(self.z) - 1)
         for axis in (axes.xaxis, axes.yaxis):
             # Labels at the rims would meet those of the next panel.
-            axis.set_major_locator(MaxNLocator(5, prune="both"))
+            axis.set_major_locator(
+                MaxNLocator(5 if axes.bbox.width > 1.8 * axes.figure.figure.dpi else 3, prune="both")
+            )
         if j == 0:
-            axes.set_title(self.names[i], fontsize=_surround.LABEL, loc="left")
+            axes.set_title(name, fontsize=_surround.LABEL, loc="left")
         if j == len(self.z) - 1:
             axes.set_xlabel(self.xlabel, fontsize=_surround.TICK)
         if i == 0:
@@ -178,15 +186,14 @@ class CompareDisplay(Display):
         bar.set_label(self.zlabel, fontsize=_surround.TICK)
         bar.outline.set_linewidth(0.6)
 
-    def _numbers(self, figure: Figure, height: float) -> None:
+    def _numbers(self, figure: Figure, height: float, width: float, foot: float) -> None:
         """One small axes per measure: a dot per picture and name, those that belong together joined."""
+        from matplotlib.ticker import MaxNLocator
+
         palette = colors(self.names)
-        count = len(self.numbers)
-        gap = 0.62
-        width = (WIDTH - LEFT - 0.25 - (count - 1) * gap) / max(count, 1)
-        base = DOTS_BELOW + (0.22 if self.note else 0.0)
+        base = foot + (0.22 if self.note else 0.0)
         for k, (measure, found) in enumerate(self.numbers.items()):
-            left = LEFT + k * (width + gap)
+            left = LEFT + k * (width + DOTS_GAP)
             axes = figure.add_axes((left / WIDTH, base / height, width / WIDTH, DOTS / height))
             values = np.array([found[name] for name in self.names], dtype=np.float64)
             at = np.arange(len(self.names))
@@ -206,10 +213,17 @@ class CompareDisplay(Display):
                 axes.plot([i - 0.16, i + 0.16], [np.median(values[i])] * 2, color=palette[name], lw=1.8, zorder=2)
             axes.set_title(_surround.wrap(measure, width, _surround.SMALL), fontsize=_surround.SMALL, loc="left")
             axes.set_xlim(-0.45, len(self.names) - 0.55)
-            axes.set_xticks(at, [_surround.wrap(n, 1.0, _surround.SMALL) for n in self.names], fontsize=_surround.SMALL)
+            axes.set_xticks(at, self._feet, fontsize=_surround.SMALL - (0.5 if len(at) < 4 else 1.2))
+            if np.all(values == np.round(values)):
+                axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.tick_params(axis="y", labelsize=_surround.SMALL - 0.5)
             low, high = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
             axes.set_ylim(min(0.0, low), high * 1.12 or 1.0)
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(True, axis="y", color="0.92", linewidth=0.5)
             axes.set_axisbelow(True)
+
+
+def _narrow(text: str, inches: float, size: float) -> str:
+    """A name in lines of a width, words kept whole."""
+    return textwrap.fill(text, max(6, int(inches * 72 / (0.56 * size))), break_long_words=False)

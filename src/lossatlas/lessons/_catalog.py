@@ -3,10 +3,58 @@
 from __future__ import annotations
 
 from lossatlas._errors import UnknownNameError
-from lossatlas.lessons import _a1, _a2, _a4, _b1, _b2, _b3, _b4, _b5, _b6, _b7, _c1, _c2, _c3, _c4, _c5, _c6, _c7, _f2
+from lossatlas.lessons import (
+    _a1,
+    _a2,
+    _a3,
+    _a4,
+    _a5,
+    _b1,
+    _b2,
+    _b3,
+    _b4,
+    _b5,
+    _b6,
+    _b7,
+    _c1,
+    _c2,
+    _c3,
+    _c4,
+    _c5,
+    _c6,
+    _c7,
+    _e1,
+    _e2,
+    _e5,
+    _f2,
+)
 from lossatlas.lessons._lesson import Lesson
 
-_FILES = (_a1, _a2, _a4, _b1, _b2, _b3, _b4, _b5, _b6, _b7, _c1, _c2, _c3, _c4, _c5, _c6, _c7, _f2)
+_FILES = (
+    _a1,
+    _a2,
+    _a3,
+    _a4,
+    _a5,
+    _b1,
+    _b2,
+    _b3,
+    _b4,
+    _b5,
+    _b6,
+    _b7,
+    _c1,
+    _c2,
+    _c3,
+    _c4,
+    _c5,
+    _c6,
+    _c7,
+    _e1,
+    _e2,
+    _e5,
+    _f2,
+)
 catalog: dict[str, Lesson] = {one.LESSON.id: one.LESSON for one in _FILES}
 
 
