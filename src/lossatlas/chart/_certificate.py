@@ -12,7 +12,8 @@ from scipy.stats import t as student
 Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-WIDENED = 1.6
+# How far the interval reaches below and above, in units of Student's plain one on the logarithm.
+BELOW, ABOVE = 1.1, 2.5
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,18 @@ def certify(errors: Array, losses: Array, chances: Array, cells: int, span: floa
 
 
 def _interval(squares: Array) -> tuple[float, float]:
-    """Interval of the root of a mean of skewed, positive numbers: Student's t on the logarithm of the mean, widened.
+    """Interval of the root of a mean of skewed, positive numbers: Student's t on the logarithm of the mean, stretched.
 
-    Errors of a chart are heavy-tailed, and a chart stops where few cells happened to look good: over 50 planes of a
-    digits network the plain interval held the true error on 78 %, one 1.6 times as wide on 98 %.
+    Errors of a chart are heavy-tailed, so few cells mostly show too little of them, and a chart stops where few cells
+    happened to look good. Over 50 planes of a digits MLP and 50 of a small transformer the true error lay, in units of the
+    plain half-width, between −0.9 and 2.5 about the estimate in 95 % of cases; that is what the interval reaches.
     """
     n, mean = len(squares), float(squares.mean())
     if mean == 0 or not math.isfinite(mean):
         return mean, mean
     spread = float(squares.std(ddof=1)) / mean / math.sqrt(n)
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * WIDENED * spread / 2
-    return math.sqrt(mean) * math.exp(-half), math.sqrt(mean) * math.exp(half)
+    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / 2
+    return math.sqrt(mean) * math.exp(-BELOW * half), math.sqrt(mean) * math.exp(ABOVE * half)
 
 
 def _median(values: Array, weights: Array) -> tuple[float, tuple[float, float]]:
