@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from lossatlas.chart import Comparison as Comparison
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
+    from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
+    from lossatlas.chart import trajectory as trajectory
     from lossatlas.connect import Alignment as Alignment
     from lossatlas.connect import Path as Path
     from lossatlas.connect import align as align
@@ -140,6 +142,8 @@ _HOMES = {
     "Recorder": "train",
     "Recording": "train",
     "Surface": "surface",
+    "Trajectory": "chart",
+    "trajectory": "chart",
     "chart": "chart",
     "policy": "chart",
     "read_li2018": "chart",

@@ -15,6 +15,9 @@ from lossatlas.chart._policy import Policy as Policy
 from lossatlas.chart._policy import policy as policy
 from lossatlas.chart._roughness import Roughness as Roughness
 from lossatlas.chart._roughness import roughness as roughness
+from lossatlas.chart._trajectory import Trajectory as Trajectory
+from lossatlas.chart._trajectory import Traveled as Traveled
+from lossatlas.chart._trajectory import trajectory as trajectory
 from lossatlas.chart.exchange import export as export
 from lossatlas.chart.exchange import export_path as export_path
 from lossatlas.chart.exchange import read_li2018 as read_li2018

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, PlaneError
+from lossatlas.chart._walked import Walked, walked
 from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
 
 
@@ -53,18 +54,28 @@ class Cut:
 
     name: ClassVar[str] = "cut"
 
-    def project(self, iterates: Tensor | Sequence[PointLike], *, surface: NetworkSurface | None = None) -> Projection:
+    def project(
+        self, iterates: Tensor | Sequence[PointLike] | Walked, *, surface: NetworkSurface | None = None
+    ) -> Projection:
         """Where points lie on the frame, one at a time, and how far off.
 
         Args:
-            iterates: shape (n, N), or a sequence of vectors, state dicts, modules or checkpoint files.
+            iterates: shape (n, N), a sequence of vectors, state dicts, modules or checkpoint files, or a `Recording`;
+                one with sketches is seen through them, with their error.
             surface: reads state dicts, modules and files; not needed for vectors.
 
         Raises:
             InputError: for points that need a surface where none is given.
         """
+        run = walked(iterates)
+        if run is not None:
+            if surface is not None:
+                run.check(surface)
+            if run.sketched:
+                return Projection(*run.seen_on(self.frame))
+            iterates = run.iterates
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for given in iterates:
+        for given in cast(Sequence[PointLike], iterates):
             if not isinstance(given, Tensor) and surface is None:
                 raise InputError(
                     f"got a point of type {type(given).__name__}; expected vectors, since only a surface knows the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, cast, final
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lossatlas._errors import CheckpointError, InputError, PlaneError
 from lossatlas.chart._directions import point_of
 from lossatlas.chart._policy import Ignore, rule
+from lossatlas.chart._walked import Walked, walked
 from lossatlas.surface import Block, Layout, NetworkSurface, PointLike, Surface
 
 Centering = Literal["final", "mean"]
@@ -28,7 +29,7 @@ FLAT = 1e-12
 
 def principal(
     surface: Surface,
-    iterates: Tensor | Sequence[PointLike],
+    iterates: Tensor | Sequence[PointLike] | Walked,
     *,
     centering: Centering = "final",
     ignore: Ignore | None = None,
@@ -44,7 +45,14 @@ def principal(
     """
     if centering not in LIMITS:
         raise InputError(f"got centering={centering!r}; expected 'final' or 'mean'.")
-    path = _Path(surface, iterates)
+    run = walked(iterates)
+    if run is not None:
+        run.check(surface)
+        if run.sketched:
+            return _of_sketches(surface, run, centering, ignore)
+        run.require(len(run.iterates))
+        iterates = run.iterates
+    path = _Path(surface, cast(Sequence[PointLike], iterates))
     last = point_of(surface, path.last)
     gram = torch.zeros(path.count, path.count, dtype=torch.float64, device=surface.device)
     for _, rows in path.blocks(centering, ignore):
@@ -76,6 +84,27 @@ def principal(
         f"gives {null[0]:.1%} and {null[1]:.1%}"
     )
     return last, rows_out, record, (note,)
+
+
+def _of_sketches(
+    surface: Surface, run: Walked, centering: Centering, ignore: Ignore | None
+) -> tuple[Tensor, Tensor, dict[str, Any], tuple[str, ...]]:
+    """The same of a run whose points were sketched: the nearest plane through the points that were kept."""
+    if ignore not in (None, "nothing"):
+        raise InputError(
+            f"got ignore={ignore!r} for a run of sketches; expected None: a sketch holds all parameters together. Record "
+            "whole points to leave some out."
+        )
+    origin, rows, record = run.directions(centering)
+    null = _null(len(run.steps), centering)
+    record["random_walk"] = {"shares": list(null), "limit": list(LIMITS[centering])}
+    first, two = record["shares"]
+    note = (
+        f"the two axes hold {first:.1%} and {two:.1%} of the path's squared length (estimated from sketches; its own "
+        f"components hold {record['best_shares'][0]:.1%} and {record['best_shares'][1]:.1%}); a random walk of "
+        f"{len(run.steps)} points in as many dimensions gives {null[0]:.1%} and {null[1]:.1%}"
+    )
+    return origin.to(surface.device), rows.to(surface.device, surface.dtype), record, (note,)
 
 
 def _null(count: int, centering: Centering) -> tuple[float, float]:

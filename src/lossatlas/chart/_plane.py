@@ -19,6 +19,7 @@ from lossatlas.chart._pca import Centering, principal
 from lossatlas.chart._policy import Ignore, moved, resolved, rules_of
 from lossatlas.chart._sharp import eigenvectors
 from lossatlas.chart._slopes import uphill, worst
+from lossatlas.chart._walked import Walked
 from lossatlas.surface import Frame, PointLike, Surface
 
 
@@ -117,7 +118,7 @@ class Plane(Cut):
     def pca(
         cls,
         surface: Surface,
-        iterates: Tensor | Sequence[PointLike],
+        iterates: Tensor | Sequence[PointLike] | Walked,
         *,
         centering: Centering = "final",
         ignore: Ignore | None = None,
@@ -131,7 +132,8 @@ class Plane(Cut):
         Args:
             surface: what the plane lies in.
             iterates: shape (n, N), or a sequence of vectors, state dicts, modules or checkpoint files, in order; at
-                least 3. Safetensors files are read a block at a time.
+                least 3. Safetensors files are read a block at a time. Or a `Recording`; of one with sketches, the plane
+                through its kept points that comes nearest to the components.
             centering: ``final`` takes components of θ_i − θ_n, as the paper defines it; ``mean`` of θ_i − mean, as its
                 reference implementation does.
             ignore: ``biasbn`` to leave vectors, scalars and norms out.

@@ -17,6 +17,7 @@ from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
+from lossatlas.draw._trajectory import TrajectoryDisplay
 
 __all__ = [
     "AlongDisplay",
@@ -35,5 +36,6 @@ __all__ = [
     "ReliefDisplay",
     "SpectrumDisplay",
     "SurrogateDisplay",
+    "TrajectoryDisplay",
     "colors",
 ]

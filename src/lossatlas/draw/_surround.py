@@ -119,3 +119,19 @@ def trim(figure: Figure) -> None:
     if np.isfinite(box.height) and box.height > 0:
         figure.set_size_inches(figure.get_figwidth(), box.height + 0.16)
         figure.draw_without_rendering()
+
+
+def reach(figure: Figure) -> float:
+    """How far down from the top what is drawn so far reaches, in inches."""
+    figure.draw_without_rendering()
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
+    return float(figure.get_figheight() - min(box.y0 for box in boxes) / figure.dpi)
+
+
+def resize(figure: Figure, height: float) -> None:
+    """Another height; what is there keeps its size and its place from the top."""
+    before = figure.get_figheight()
+    for axes in figure.axes:
+        x, y, wide, tall = axes.get_position().bounds
+        axes.set_position((x, (y * before + height - before) / height, wide, tall * before / height))
+    figure.set_figheight(height)

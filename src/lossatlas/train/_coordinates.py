@@ -94,12 +94,22 @@ def components(gram: Tensor) -> Components:
     return Components(mix, gram @ mix, squares[:2] / squares.sum())
 
 
-def from_sketches(sketches: Tensor, centering: Centering, origin: int = -1) -> tuple[Components, float, Tensor]:
+def from_sketches(
+    sketches: Tensor, centering: Centering, meeting: float, origin: int = -1
+) -> tuple[Components, float, Tensor]:
     """Components of n points from their sketches (n, m), and standard errors of coordinates and shares.
 
     Entries of a sketch are nearly independent terms of every inner product. They are left out in `GROUPS` groups in
-    turn, and the spread of what comes out is the jackknife's standard error (Efron and Stein 1981): on the high side
-    where few parameters share an entry.
+    turn, and the spread of what comes out is the jackknife's standard error (Efron and Stein 1981). It also sees that
+    entries hold different parameters, which is no error of their sum; where parameters are alike that is 1/c of the
+    variance with c parameters in an entry, and is taken out. Where few parameters make up the path it stays on the high
+    side.
+
+    Args:
+        sketches: (n, m).
+        centering: ``final`` or ``mean``.
+        meeting: 1 − 1/c, as a `Sketch` says it.
+        origin: the row that the others are taken from.
 
     Returns:
         The components, the standard error of the coordinates relative to their size, and that of the shares (2,).
@@ -115,5 +125,5 @@ def from_sketches(sketches: Tensor, centering: Centering, origin: int = -1) -> t
         turned = without.coords * torch.where((without.coords * whole.coords).sum(0) < 0, -1.0, 1.0)
         spread += float((turned - whole.coords).square().sum())
         shares += (without.shares - whole.shares).square()
-    error = (spread / scale) ** 0.5 / float(whole.coords.norm())
-    return whole, error, (shares / scale).sqrt()
+    error = (meeting * spread / scale) ** 0.5 / float(whole.coords.norm())
+    return whole, error, (meeting * shares / scale).sqrt()

@@ -182,11 +182,11 @@ class Recording:
             InputError: for fewer than three recorded points.
             PlaneError: if they lie on a line.
         """
-        self._enough(len(self.rows) if self.sketched else len(self.kept))
+        self.require(len(self.rows) if self.sketched else len(self.kept))
         error, bound, shares_error = 0.0, 0.0, torch.zeros(2, dtype=torch.float64)
         if self.sketched:
             rows = centered(self.sketches, centering)
-            found, error, shares_error = from_sketches(self.sketches, centering)
+            found, error, shares_error = from_sketches(self.sketches, centering, self._fold.meeting)
             lengths, steps, bound = rows.square().sum(1), self.steps, self._fold.error
         else:
             gram = self._gram(centering)
@@ -211,10 +211,10 @@ class Recording:
             InputError: for fewer than three whole points.
             PlaneError: if they lie on a line.
         """
-        self._enough(len(self.kept))
+        self.require(len(self.kept))
         origin = self.kept[-1]
         rows = centered(self.sketches, centering, origin)
-        found, error, shares_error = from_sketches(self.sketches, centering, origin)
+        found, error, shares_error = from_sketches(self.sketches, centering, self._fold.meeting, origin)
         anchors = centered(self.sketches[list(self.kept)], "final")[:-1]
         weights = torch.linalg.lstsq(anchors.T, rows.T @ found.mix).solution
         offsets = self._gram("final")[:-1, :-1]
@@ -257,6 +257,22 @@ class Recording:
         missing = (lengths - (coords * (coords @ gram)).sum(1)).clamp_min(0).sqrt()
         return coords, torch.where(lengths > 0, missing / lengths.clamp_min(1e-300).sqrt(), 0.0), missing
 
+    def require(self, count: int) -> None:
+        """Refuse to make a plane of fewer than three points.
+
+        Args:
+            count: points that there are.
+
+        Raises:
+            InputError: saying how many steps were recorded.
+        """
+        if count < 3:
+            steps = f"{len(self.rows)} recorded step{'s' * (len(self.rows) != 1)}"
+            raise InputError(
+                f"the recording in {str(self.folder)!r} holds {count} usable points of {steps}; expected at least 3, "
+                "since two points make a line and one none. Record a longer run, or more often (every=…)."
+            )
+
     @cached_property
     def sketches(self) -> Tensor:
         """Sketches of all recorded points, (n, m), float64.
@@ -290,14 +306,6 @@ class Recording:
     def _fold(self) -> Sketch:
         settings = self.manifest["sketch"]
         return Sketch(self.layout.dimension, settings["size"], settings["seed"])
-
-    def _enough(self, count: int) -> None:
-        if count < 3:
-            steps = f"{len(self.rows)} recorded step{'s' * (len(self.rows) != 1)}"
-            raise InputError(
-                f"the recording in {str(self.folder)!r} holds {count} usable points of {steps}; expected at least 3, "
-                "since two points make a line and one none. Record a longer run, or more often (every=…)."
-            )
 
     def _gram(self, centering: Centering) -> Tensor:
         """Inner products of the whole points, centered, (n, n); a slab of all of them is in memory at a time."""

@@ -34,7 +34,9 @@ class Sketch:
         seed: of signs and rotations.
 
     Attributes:
-        error: at most this is the standard error of a squared length, relative to it: 2/√m.
+        error: at most this is the standard error of a squared length, relative to it: 2/√m, and 0 where nothing meets
+            because N ≤ m.
+        meeting: 1 − 1/c where c parameters share an entry: 0 where none meets another.
 
     Raises:
         InputError: for a sketch of fewer than 64 entries.
@@ -51,9 +53,10 @@ class Sketch:
         if size < LEAST:
             raise InputError(f"got a sketch of {size} numbers; expected at least {LEAST}, whose error is 2/√{LEAST}.")
         self.dimension, self.size, self.seed = dimension, size, seed
-        self.error = 2 / math.sqrt(size)
         source = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, size))))
         chunks = -(-dimension // size)
+        self.meeting = 1 - 1 / chunks
+        self.error = 2 / math.sqrt(size) * math.sqrt(self.meeting)
         self._within = torch.from_numpy(2.0 * source.integers(0, 2, size) - 1)
         self._across = (2 * source.integers(0, 2, chunks) - 1).tolist()
         self._rotations = source.integers(0, size, chunks).tolist()

@@ -1,0 +1,273 @@
+"""Training runs seen on a plane: where they went, how far from the plane, and the loss they really had there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError
+from lossatlas.chart._chart import Chart
+from lossatlas.chart._make import chart
+from lossatlas.chart._plane import Plane
+from lossatlas.chart._walked import Walked, walked
+from lossatlas.probe import Probe, Values
+from lossatlas.surface import NetworkSurface, PointLike, Surface
+
+if TYPE_CHECKING:
+    from lossatlas.draw import TrajectoryDisplay
+
+Array = NDArray[np.float64]
+KIND = "trajectory"
+Path_ = Tensor | Sequence[PointLike] | Walked
+# Room around the paths in the picture, as a share of what they span.
+MARGIN = 0.18
+# Whole points that are in memory at once.
+AT_ONCE = 8
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Traveled:
+    """One run on a plane.
+
+    Attributes:
+        steps: (n,) of its points; their numbers where it does not count steps.
+        coords: (n, 2) nearest coordinates.
+        residuals: (n,) ‖θ − nearest point‖ / ‖θ − origin‖.
+        distances: (n,) ‖θ − nearest point‖.
+        loss: (n,) true losses at θ; NaN where the whole point was not kept.
+        shown: (n,) losses at the nearest points of the plane: what the picture shows there.
+        noted: (n,) losses noted while training, of mini-batches; NaN where there are none.
+    """
+
+    steps: Array
+    coords: Array
+    residuals: Array
+    distances: Array
+    loss: Array
+    shown: Array
+    noted: Array
+
+    @property
+    def gap(self) -> float:
+        """The largest |log of (true loss / loss on the plane)|, as a factor: 1 if the picture is right everywhere."""
+        known = np.isfinite(self.loss) & np.isfinite(self.shown) & (self.loss > 0) & (self.shown > 0)
+        if not known.any():
+            return float("nan")
+        return float(np.exp(np.abs(np.log(self.loss[known]) - np.log(self.shown[known])).max()))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Training runs on one plane.
+
+    Attributes:
+        runs: by name.
+        field: the loss over the plane around them, or None.
+        plane: its kind and how it was made, plain JSON values.
+        labels: of its axes.
+        notes: what a reader must know, in sentences.
+        title: the surface's name.
+        meter: what was asked for true losses and those on the plane.
+        status: ``complete``.
+    """
+
+    runs: dict[str, Traveled]
+    field: Chart | None
+    plane: dict[str, Any]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    title: str
+    meter: dict[str, Any]
+    status: str = "complete"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Plane and field."""
+        return {"plane": self.plane, "field": None if self.field is None else self.field.provenance}
+
+    def reading(self) -> list[str]:
+        """What the record says, in sentences."""
+        says = []
+        for name, run in self.runs.items():
+            start = f"at its start {run.residuals[0]:.0%} of its distance from the center lies outside of the plane"
+            known = int(np.isfinite(run.loss).sum())
+            says.append(
+                f"{name}: {len(run.steps)} points; {start}, at most {np.nanmax(run.residuals):.0%}. The plane's loss is off "
+                f"by a factor of at most {run.gap:.3g} where the true one is known ({known} points)."
+            )
+        return [*says, *self.notes]
+
+    def plot(self, ax: Any = None, *, scale: Any = "auto") -> TrajectoryDisplay:
+        """Paths over the field, true losses beside the plane's, and how much lies outside of it.
+
+        Args:
+            ax: matplotlib axes for the map alone, or None for a figure with all three.
+            scale: how the levels of the field are spaced, as in `Chart.plot`.
+        """
+        from lossatlas.draw import TrajectoryDisplay
+
+        def each(what: str) -> dict[str, Array]:
+            return {name: getattr(run, what) for name, run in self.runs.items()}
+
+        return TrajectoryDisplay(
+            None if self.field is None else self.field.display(),
+            each("coords"),
+            residuals=each("residuals"),
+            steps=each("steps"),
+            losses=each("loss"),
+            shown=each("shown"),
+            xlabel=self.labels[0],
+            ylabel=self.labels[1],
+            title=self.title,
+        ).plot(ax, levels=scale)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        runs = {
+            name: {"points": len(run.steps), "gap": run.gap, "largest_residual": float(np.nanmax(run.residuals))}
+            for name, run in self.runs.items()
+        }
+        return {
+            "title": self.title,
+            "labels": list(self.labels),
+            "runs": runs,
+            "reading": self.reading(),
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `trajectory.json` and `trajectory.safetensors`, atomically, and the field as a chart.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {f"{name}/{what}": array for name, run in self.runs.items() for what, array in vars(run).items()}
+        if self.field is not None:
+            self.field.save(folder)
+        return archive.save(folder, KIND, arrays, self.record())
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
+
+
+def trajectory(
+    surface: Surface,
+    plane: Plane,
+    runs: Path_ | Mapping[str, Path_],
+    *,
+    points: int | None = 31,
+    field: Chart | None = None,
+    progress: bool = True,
+) -> Trajectory:
+    """Lay training runs over a plane, with what the plane does not show of them.
+
+    Coordinates solve G c = D(θ − θ₀) with G = DDᵀ. True losses are asked at the points themselves, the plane's at their
+    nearest points on it, all through the door.
+
+    Args:
+        surface: what the runs walked on.
+        plane: any plane of it, of `Plane.pca` for one.
+        runs: a `Recording`, or points in order (vectors, state dicts, modules, checkpoint files); or several of them by
+            name.
+        points: cells per axis of the field below the paths; None for no field.
+        field: a chart on the same plane to lay them over instead.
+        progress: show a bar while charting.
+
+    Raises:
+        CheckpointError: if a run is of another model; the parameters that differ are named.
+        InputError: if there is no run, or a point does not fit.
+
+    Source:
+        Li et al. 2018, section 7; residuals beside the path, since a plane hides what leaves it.
+
+    Example:
+        >>> import torch, lossatlas as la
+        >>> surface = la.landscapes.quadratic(condition=5.0, dimension=4)
+        >>> path = la.race(surface, ["gd"], steps=20).trajectories["gd"][0]
+        >>> seen = la.trajectory(surface, la.Plane.pca(surface, path), path, points=None)
+        >>> bool(seen.runs["run"].residuals.max() < 1.0)
+        True
+    """
+    given: dict[str, Any] = dict(runs) if isinstance(runs, Mapping) else {"run": runs}
+    if not given:
+        raise InputError("got no runs; expected at least one recording or list of points.")
+    probe = Probe(surface)
+    on_plane = Probe(surface.on(plane))
+    traveled, notes = {}, list(plane.notes)
+    for name, run in given.items():
+        traveled[name] = _travel(surface, plane, run, probe, on_plane)
+        notes += _departed(surface, name, run)
+    if field is None and points is not None:
+        span = _around([run.coords for run in traveled.values()])
+        field = chart(surface, plane, span=span, points=points, progress=progress)
+    meter = {"true": probe.meter.record(), "plane": on_plane.meter.record()}
+    if field is not None:
+        meter["field"] = field.meter
+    made = {"kind": plane.kind, **plane.how}
+    return Trajectory(traveled, field, made, plane.labels, tuple(notes), surface.name, meter)
+
+
+def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Probe) -> Traveled:
+    network = surface if isinstance(surface, NetworkSurface) else None
+    seen = plane.project(run, surface=network)
+    recorded = walked(run)
+    count = len(seen.coords)
+    loss, noted = np.full(count, np.nan), np.full(count, np.nan)
+    steps, places, whole = np.arange(count), list(range(count)), run
+    if recorded is not None:
+        kept = list(recorded.kept)
+        places, whole = (kept, recorded.iterates) if recorded.sketched else (places, recorded.iterates)
+        rows = slice(None) if recorded.sketched else kept
+        steps, noted = recorded.steps[rows], recorded.losses[rows]
+    loss[places] = np.concatenate(
+        [_losses(probe, network, whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
+    )
+    shown = on_plane.ask(Values(seen.coords.to(surface.device))).values.cpu().numpy()
+    arrays = (seen.coords, seen.residuals, seen.distances)
+    coords, residuals, distances = (part.cpu().double().numpy() for part in arrays)
+    return Traveled(steps.astype(np.float64), coords, residuals, distances, loss, shown, noted)
+
+
+def _losses(probe: Probe, network: NetworkSurface | None, few: Any) -> Array:
+    vectors = [one if network is None else network.vector(one) for one in few]
+    found: Array = probe.ask(Values(torch.stack(vectors))).values.cpu().numpy()
+    return found
+
+
+def _departed(surface: Surface, name: str, run: Any) -> list[str]:
+    """Whether checkpoints hold other constants than the surface: their own loss is then another one."""
+    recorded = walked(run)
+    whole = recorded.iterates if recorded is not None else run
+    if not isinstance(surface, NetworkSurface) or isinstance(whole, Tensor) or not len(whole):
+        return []
+    differing = surface.departures(whole[0])
+    if not differing:
+        return []
+    return [
+        f"{name}: its points hold other values of {', '.join(differing[:3])}{' …' * (len(differing) > 3)} than the surface "
+        "(running statistics of batch norm, say); their true losses are taken with the surface's"
+    ]
+
+
+def _around(paths: list[Array]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A span per axis that holds all paths, with a margin, and no axis thinner than a tenth of the other."""
+    whole = np.concatenate(paths)
+    low, high = whole.min(0), whole.max(0)
+    width = np.maximum(high - low, 0.1 * float((high - low).max()))
+    middle, half = (low + high) / 2, (0.5 + MARGIN) * width
+    (a, b), (c, d) = zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
+    return (a, b), (c, d)

@@ -1,0 +1,61 @@
+"""What the charting room asks of a recorded run, wherever it was recorded: points in files, or sketches of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from torch import Tensor
+
+from lossatlas.surface import Frame
+
+
+class Walked(Protocol):
+    """A recorded run (`lossatlas.Recording`)."""
+
+    @property
+    def iterates(self) -> tuple[Path, ...]:
+        """Files of the whole points, in order."""
+        ...
+
+    @property
+    def steps(self) -> np.ndarray:
+        """All recorded steps, (n,)."""
+        ...
+
+    @property
+    def losses(self) -> np.ndarray:
+        """What was noted as their loss, (n,), NaN where nothing was."""
+        ...
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Rows whose whole point is there."""
+        ...
+
+    @property
+    def sketched(self) -> bool:
+        """Whether every row has a sketch."""
+        ...
+
+    def check(self, model: Any) -> None:
+        """Refuse a surface of another model."""
+        ...
+
+    def require(self, count: int) -> None:
+        """Refuse to make a plane of so few points."""
+        ...
+
+    def directions(self, centering: Any = "final") -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Origin, directions and record of the plane nearest to the components of sketched points."""
+        ...
+
+    def seen_on(self, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
+        """Coordinates, relative residuals and distances of all sketched points."""
+        ...
+
+
+def walked(given: object) -> Walked | None:
+    """A recorded run, or None for anything else."""
+    return cast(Walked, given) if hasattr(type(given), "seen_on") else None

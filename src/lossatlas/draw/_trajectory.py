@@ -1,0 +1,198 @@
+"""Training runs on a plane: the paths over the field, and below what the plane does not show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import field as attribute
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lossatlas._errors import InputError
+from lossatlas.draw import _surround
+from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._palette import Stroke, strokes
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lossatlas.draw._field import FieldDisplay
+    from lossatlas.draw._levels import Levels
+
+# Inches: margins, the field, and the two panels below it.
+LEFT, RIGHT, FIELD, PANEL, GAP = 0.72, 0.95, 3.6, 1.35, 0.85
+# A dot whose point lies wholly in the plane is this opaque, and one far outside this much.
+NEAR, FAR = 1.0, 0.12
+
+
+@dataclass(eq=False)
+class TrajectoryDisplay(Display):
+    """Paths on a plane with their out-of-plane residuals, and true losses beside those of the plane.
+
+    Args:
+        field: the loss on the plane, not drawn yet; None for bare axes.
+        paths: name to (T, 2) coordinates.
+        residuals: name to (T,) shares of each point's distance that lie outside of the plane, 0 to 1.
+        steps: name to (T,) steps.
+        losses: name to (T,) true losses; NaN where they are not known.
+        shown: name to (T,) losses of the nearest points on the plane.
+        xlabel: of the plane, where there is no field.
+        ylabel: of the plane, where there is no field.
+        title: a line above.
+        note: a sentence of small print.
+
+    Raises:
+        InputError: arrays of unequal lengths, or names that are not the same everywhere.
+    """
+
+    field: FieldDisplay | None
+    paths: Mapping[str, ArrayLike]
+    _: KW_ONLY
+    residuals: Mapping[str, ArrayLike]
+    steps: Mapping[str, ArrayLike]
+    losses: Mapping[str, ArrayLike]
+    shown: Mapping[str, ArrayLike]
+    xlabel: str = "α"
+    ylabel: str = "β"
+    title: str | None = None
+    note: str | None = None
+    runs: dict[str, tuple[Array, Array, Array, Array, Array]] = attribute(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.runs = {}
+        for name, path in self.paths.items():
+            found = array(f"path of {name!r}", path, 2)
+            parts = []
+            for what, given in (
+                ("residuals", self.residuals),
+                ("steps", self.steps),
+                ("losses", self.losses),
+                ("losses on the plane", self.shown),
+            ):
+                if given.keys() != self.paths.keys():
+                    raise InputError(f"{what} are given for {list(given)} and paths for {list(self.paths)}.")
+                parts.append(array(f"{what} of {name!r}", given[name], 1, (len(found),)))
+            self.runs[name] = (found, *parts)  # type: ignore[assignment]
+
+    def plot(self, ax: Axes | None = None, *, levels: Levels = "auto", palette: dict[str, str] | None = None) -> Self:
+        """Draw the field with the paths, and the two panels below it.
+
+        Args:
+            ax: for the field and the paths alone; a new figure with the panels when left out.
+            levels: those of the field.
+            palette: name to color; from ``colors`` when left out.
+
+        Returns:
+            This display, with ``ax_`` (the field's) and ``figure_`` set.
+        """
+        look = strokes(self.runs, palette)
+        if ax is not None:
+            self._open(ax, 0.0)
+            self._map(ax, look, levels)
+            return self
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        head = 0.36 if self.title else 0.1
+        height = head + FIELD + 2.0
+        figure = Figure(figsize=(WIDTH, height), facecolor="white")
+        FigureCanvasAgg(figure)
+        box = (LEFT / WIDTH, (height - head - FIELD) / height, (WIDTH - LEFT - RIGHT) / WIDTH, FIELD / height)
+        self.ax_, self.figure_ = figure.add_axes(box), figure
+        self._map(self.ax_, look, levels)
+        if self.title:
+            self.ax_.set_title(
+                _surround.wrap(self.title, WIDTH - LEFT - 0.2, _surround.TITLE), fontsize=_surround.TITLE, loc="left"
+            )
+        top = _surround.reach(figure) + 0.26
+        _surround.resize(figure, top + PANEL + 0.5)
+        self._panels(figure, look, top)
+        return self
+
+    def _map(self, axes: Axes, look: dict[str, Stroke], levels: Levels) -> None:
+        notes = [self.note or ""]
+        if self.field is not None:
+            notes.append(self.field.note or "")
+            replace(self.field, title=None, note=None, center=None).plot(axes, levels=levels, equal=False)
+        else:
+            _surround.dress(axes, self.xlabel, self.ylabel, None)
+        handles = [self._path(axes, name, stroke) for name, stroke in look.items()]
+        handles += self._marks(axes)
+        _surround.settle(axes)
+        legend = _surround.legend_below(axes, handles)
+        faded = "Dots fade with the share of their distance from the end that lies outside of this plane"
+        _surround.footnote(axes, [faded, *notes], under=legend)
+
+    def _path(self, axes: Axes, name: str, stroke: Stroke) -> Artist:
+        from matplotlib.colors import to_rgba
+        from matplotlib.lines import Line2D
+
+        path, residuals, *_ = self.runs[name]
+        axes.plot(*path.T, color="white", lw=2.6, alpha=0.8, zorder=3, solid_capstyle="round")
+        axes.plot(*path.T, color=stroke.color, lw=1.0, ls=stroke.dashes, zorder=4)
+        shade = NEAR + (FAR - NEAR) * np.clip(np.nan_to_num(residuals, nan=1.0), 0, 1)
+        faces = [to_rgba(stroke.color, alpha) for alpha in shade]
+        size = float(np.clip(260 / max(len(path), 1), 7, 26))
+        axes.scatter(path[:, 0], path[:, 1], s=size, c="white", lw=0, zorder=4.2)
+        axes.scatter(path[:, 0], path[:, 1], s=size, c=faces, edgecolors=stroke.color, lw=0.7, zorder=4.4)
+        return Line2D([], [], color=stroke.color, lw=1.0, ls=stroke.dashes, marker="o", ms=4, label=name)
+
+    def _marks(self, axes: Axes) -> list[Artist]:
+        from matplotlib.lines import Line2D
+
+        ends: dict[str, dict[str, object]] = {
+            "start": {"marker": "o", "mfc": "white", "mec": "black", "mew": 1.4, "ms": 6.5},
+            "end": {"marker": "*", "mfc": "white", "mec": "black", "mew": 1.0, "ms": 11},
+        }
+        handles: list[Artist] = []
+        for k, (what, style) in zip((0, -1), ends.items(), strict=True):
+            for path, *_ in self.runs.values():
+                axes.plot(*path[k], ls="none", zorder=6, **style)  # type: ignore[arg-type]
+            handles.append(Line2D([], [], ls="none", label=what, **style))  # type: ignore[arg-type]
+        return handles
+
+    def _panels(self, figure: Figure, look: dict[str, Stroke], top: float) -> None:
+        """Losses to the left, residuals to the right."""
+        from matplotlib.lines import Line2D
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        height = figure.get_figheight()
+        wide = (WIDTH - LEFT - 0.15 - GAP) / 2
+        boxes = [
+            (x / WIDTH, (height - top - PANEL) / height, wide / WIDTH, PANEL / height)
+            for x in (LEFT, LEFT + wide + GAP)
+        ]
+        left, right = (figure.add_axes(box) for box in boxes)
+        values = []
+        for name, stroke in look.items():
+            _, residuals, steps, losses, shown = self.runs[name]
+            known = np.isfinite(losses)
+            left.plot(steps[known], losses[known], color=stroke.color, lw=1.3, zorder=3)
+            left.plot(steps, shown, color=stroke.color, lw=1.1, ls=(0, (2.2, 1.4)), zorder=4)
+            right.plot(steps, residuals, color=stroke.color, lw=1.3)
+            values += [losses[known], shown[np.isfinite(shown)]]
+        found = np.concatenate(values)
+        if found.size and found.min() > 0 and found.max() > 30 * found.min():
+            left.set_yscale("log")
+            _surround.decades(left.yaxis)
+            left.yaxis.set_minor_formatter(NullFormatter())
+            if found.max() < 300 * found.min():
+                left.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        handles = [
+            Line2D([], [], color="0.25", lw=1.3, label="true"),
+            Line2D([], [], color="0.25", lw=1.1, ls=(0, (2.2, 1.4)), label="on the plane"),
+        ]
+        left.legend(handles=handles, fontsize=_surround.SMALL, frameon=False, loc="best", handlelength=2.0)
+        right.set_ylim(-0.03, 1.03)
+        for axes, what in ((left, "loss"), (right, "outside the plane")):
+            _surround.dress(axes, "step", what, None)
+            axes.grid(True, color="0.92", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.margins(x=0.02)
+            axes.yaxis.set_label_coords(-0.14, 0.5)
+            _surround.thousands(axes.xaxis)
