@@ -37,7 +37,7 @@ VECTORS, SEEDS = 40, 4
 # Below so many an interval would not hold what it promises.
 FEWEST = 32
 # Products for both ends of the spectrum at most; random vectors of a spectrum, and products with each.
-ENDS, RUNS, NODES = 100, 2, 20
+ENDS, FEW_ENDS, RUNS, NODES = 100, 24, 2, 20
 
 
 def card(
@@ -263,7 +263,8 @@ class _Maker:
             return (None, None, None) if matrix is None else whole.from_matrix(
                 matrix, self.scaling, gradient, self.frame.dimension
             )  # fmt: skip
-        ends = self._attempt("Whole Hessian", lambda: whole.ends_of(surface, point, probe=door, limit=ENDS, seed=seed))
+        limit = self._limit()
+        ends = self._attempt("Whole Hessian", lambda: whole.ends_of(surface, point, probe=door, limit=limit, seed=seed))
         vectors: dict[str, Any] = {"probe": door, "vectors": self.settings["probes"], "seed": seed}
         sums = self._attempt(
             "Typical direction", lambda: whole.sums_of(surface, point, self.scaling, gradient, **vectors)
@@ -274,6 +275,14 @@ class _Maker:
             lambda: whole.spectra_of(surface, point, self.scaling, k, sums, runs=RUNS, nodes=NODES, **vectors),
         )
         return ends, sums, spectra
+
+    def _limit(self) -> int:
+        """Products for both ends: fewer than `ENDS` where the budget has no more, but not below `FEW_ENDS`."""
+        budget = self.settings["budget"]
+        left = ENDS if budget is None else int((budget - self.spent) / Price(products=1).cost) - CHECKS
+        limit = min(ENDS, max(FEW_ENDS, left))
+        self.prices["Whole Hessian"] = Price(products=limit + CHECKS)
+        return limit
 
     def _others(self, here: Local) -> None:
         if self.normalization is None:

@@ -91,7 +91,9 @@ class Curvature(Part):
 
     def _compared(self) -> str:
         sharp, negative = self.sharpest_share, self.negative_share
-        shows = f"{share(sharp)} of the sharpest curvature" if math.isfinite(sharp) else "no sharpest curvature to show"
+        shows = f"{share(sharp) if sharp else 'none'} of the sharpest curvature"
+        if not math.isfinite(sharp):
+            shows = "no upward curvature, as there is none"
         if math.isfinite(negative):
             hides = "none of the negative curvature" if negative == 0 else f"{share(negative)} of the most negative one"
             return f"the picture shows {shows} and {hides}"
@@ -104,11 +106,12 @@ class Curvature(Part):
         return f"the picture shows {shows}; {none}"
 
     def warns(self) -> list[str]:
-        """Little of the sharpest, nothing of the negative curvature."""
+        """Little of the sharpest, nothing of the negative curvature, second differences that say something else."""
+        coarse = [] if self.agrees else self.says()[-1:]
         if self.whole or self.largest is None:
-            return []
+            return coarse
         hidden = self.sharpest_share < TELLING or self.negative_share < TELLING
-        return [self._compared()] if hidden else []
+        return [self._compared(), *coarse] if hidden else coarse
 
 
 def _end(number: Within, converged: bool) -> str:

@@ -206,13 +206,13 @@ class Invariance(Part):
     def says(self) -> list[str]:
         """The invariance, the gauge, batch norm, and what does not move."""
         kept = {
-            "none": "of no rescaling of layers or units",
-            "layer": "of whole layers, not of single units",
-            "neuron": "of layers and of single units",
-            "joint": "of all points that made it alike, not of one of them",
+            "none": "changes with any rescaling of layers or units",
+            "layer": "stays as it is when whole layers are rescaled, not when single units are",
+            "neuron": "stays as it is when layers or single units are rescaled",
+            "joint": "stays as it is when all points that made it are rescaled alike, not when one of them is",
         }[self.rescaling]
         named = f" ({self.normalization} normalization)" if self.normalization else ""
-        words = [f"invariant under function-preserving rescaling {kept}{named}"]
+        words = [f"where the function stays the same the picture {kept}{named}"]
         if self.gauge is not None:
             words.append(
                 "the gauge is fixed" if self.fixed else f"gauge not fixed: units off by up to {short(self.gauge)}"

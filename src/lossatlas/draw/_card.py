@@ -26,7 +26,7 @@ Row = tuple[str, str, State]
 
 # Inches: the width of the headings, the height of a line of text, and the air between two rows.
 HEAD, LINE, AIR = 1.42, 0.128, 0.055
-TOP, BELOW = 3.3, 0.62
+TOP, BELOW, LEFT = 3.3, 0.62, 0.82
 # Color and shape: a state can be told in gray print too.
 MARKS: dict[str, tuple[str, str]] = {"fine": ("o", "#0072B2"), "warns": ("^", "#D55E00"), "missing": ("o", "white")}
 MEANS = {"fine": "measured", "warns": "the picture hides or exaggerates", "missing": "not measured"}
@@ -89,16 +89,18 @@ class CardDisplay(Display):
         from matplotlib.figure import Figure
 
         width = WIDTH - 0.2
-        table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + 0.45
+        table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + (
+            0.6 if self.note else 0.45
+        )
         head = 0.34 if self.title else 0.08
         top = 0.0 if self.field is None else TOP + BELOW
         figure = Figure(figsize=(WIDTH, head + top + table), facecolor="white")
         FigureCanvasAgg(figure)
         if self.field is not None:
             self._picture(figure, head)
-            top = _reach(figure) - head + 0.1
+            top = _surround.reach(figure) - head + 0.1
         height = head + top + table
-        _resize(figure, height)
+        _surround.resize(figure, height)
         if self.title:
             figure.text(0.1 / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, weight="bold", va="center")
         own = figure.add_axes((0.1 / WIDTH, 0.03 / height, width / WIDTH, (table - 0.06) / height))
@@ -109,21 +111,28 @@ class CardDisplay(Display):
     def _picture(self, figure: Figure, head: float) -> None:
         """The field to the left, the bars to the right."""
         assert self.field is not None
-        bars = self.whole is not None or self.shown is not None
         from lossatlas.draw._field import FieldDisplay
 
-        height = figure.get_figheight()
-        side = TOP - 0.1
-        width = side if isinstance(self.field, FieldDisplay) else WIDTH - (2.35 if bars else 0.9)
-        bottom = height - head - side - 0.05
-        axes = figure.add_axes((0.72 / WIDTH, bottom / height, width / WIDTH, side / height))
+        total, bars = figure.get_figheight(), self.whole is not None
+        height = width = TOP - 0.1
+        if not isinstance(self.field, FieldDisplay):
+            width = WIDTH - (2.35 if bars else 0.9)
+        elif self.field.same_units():
+            ratio = self.field.spans[1] / self.field.spans[0]
+            height, width = min(height, width * ratio), min(width, height / ratio)
+        bottom = total - head - height - 0.05
+        axes = figure.add_axes((LEFT / WIDTH, bottom / total, width / WIDTH, height / total))
         self.field.title = None
         self.field.plot(axes)
+        # A label longer than its axis would leave the page.
+        axes.set_ylabel(*_fold(axes.get_ylabel(), height))
+        axes.set_xlabel(*_fold(axes.get_xlabel(), width + 0.8))
         for x, y, hollow in zip(*_columns(self.points), self.ghosts, strict=True):
             axes.plot(x, y, "o", ms=4.5, mfc="none" if hollow else "0.1", mec="0.1", mew=0.9, zorder=6)
         if bars:
-            left = (WIDTH - 1.02) / WIDTH
-            self._bars(figure.add_axes((left, bottom / height, 0.95 / WIDTH, (side - 0.22) / height)))
+            tall = max(height, 2.2) - 0.22
+            box = ((WIDTH - 1.02) / WIDTH, (total - head - 0.27 - tall) / total, 0.95 / WIDTH, tall / total)
+            self._bars(figure.add_axes(box))
 
     def _bars(self, axes: Axes) -> None:
         """From the lowest to the highest curvature, of everything, of the picture, of other pictures."""
@@ -191,15 +200,24 @@ class CardDisplay(Display):
             axes.text(x + 0.09, y, MEANS[state], fontsize=6.8, va="top", color="0.3")
             x += 0.3 + 0.062 * len(MEANS[state])
         if self.note:
-            axes.text(width, y, self.note, fontsize=6.8, va="top", ha="right", color="0.3")
+            axes.text(0.0, y + 0.15, self.note, fontsize=6.8, va="top", color="0.3")
 
 
-def _lines(text: str, inches: float) -> list[str]:
+def _fold(text: str, inches: float) -> tuple[str, dict[str, float]]:
+    """A label in at most two lines: without its unit, then in small type, where it would take more."""
+    for shorter, size in ((text, _surround.LABEL), (text.partition(" (")[0], _surround.LABEL)):
+        lines = _lines(shorter, inches, size)
+        if len(lines) <= 2:
+            return "\n".join(lines), {"fontsize": size}
+    return "\n".join(_lines(text.partition(" (")[0], inches, 7.0)[:2]), {"fontsize": 7.0}
+
+
+def _lines(text: str, inches: float, size: float = _surround.SMALL) -> list[str]:
     """Words put into lines by their measured width: these texts are full of wide and of narrow signs."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(size=_surround.SMALL)
+    font = FontProperties(size=size)
 
     def wide(words: str) -> float:
         return float(text_to_path.get_text_width_height_descent(words, font, False)[0]) / 72
@@ -214,22 +232,6 @@ def _lines(text: str, inches: float) -> list[str]:
         used += size + (space if lines[-1] else 0.0)
         lines[-1] += f" {word}" if lines[-1] else word
     return lines
-
-
-def _reach(figure: Figure) -> float:
-    """How far down from the top what is drawn so far reaches, in inches."""
-    figure.draw_without_rendering()
-    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
-    return float(figure.get_figheight() - min(box.y0 for box in boxes) / figure.dpi)
-
-
-def _resize(figure: Figure, height: float) -> None:
-    """Another height; what is there keeps its size and its place from the top."""
-    before = figure.get_figheight()
-    for axes in figure.axes:
-        x, y, wide, tall = axes.get_position().bounds
-        axes.set_position((x, (y * before + height - before) / height, wide, tall * before / height))
-    figure.set_figheight(height)
 
 
 def _columns(points: Array | None) -> tuple[Any, Any]:
