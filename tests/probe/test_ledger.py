@@ -460,7 +460,7 @@ def test_tensors_are_kept_under_their_digest(tmp_path):
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         name = ledger.keep(given)
         assert ledger.keep({k: v.clone() for k, v in given.items()}) == name
-        assert [p.name for p in (tmp_path / "blobs").iterdir()] == [name]
+        assert [p.name for p in (tmp_path / "blobs").iterdir()] == [name] == list(ledger.blobs)
         back = ledger.fetch(name)
         assert set(back) == set(given)
         assert all(torch.equal(back[k], v) and back[k].dtype == v.dtype for k, v in given.items())

@@ -166,6 +166,8 @@ class _Door:
         if ledger is not None:
             identity = {"surface": surface.fingerprint(), "plane": _identity(plane)}
             self.ledger = stack.enter_context(Ledger.open(ledger, identity))
+            if lost := _unrepeatable(plane):
+                self.ledger.keep(lost)
         self.probes: dict[str, Probe] = {}
         for name, field in fields.items():
             if self.ledger is None:
@@ -261,6 +263,19 @@ def _finish(
         cheaply=survey.cheaply,
         source=(surface, plane),
     )
+
+
+def _unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:
+    """What no seed makes again."""
+    frame, parts = plane.frame, {}
+    seeded = isinstance(plane, Plane | Line) and plane.kind == "random"
+    if not seeded or getattr(plane, "how", {}).get("origin") != "own":
+        parts["origin"] = frame.origin
+    if not seeded:
+        parts["directions"] = frame.directions
+    if frame.statistics is not None:
+        parts["statistics"] = frame.statistics
+    return parts
 
 
 def _identity(plane: Plane | Line | Frame) -> dict[str, Any]:

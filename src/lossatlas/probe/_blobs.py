@@ -55,7 +55,7 @@ def keep(folder: Path, tensors: Mapping[str, Tensor]) -> str:
     name = sha.hexdigest() + SUFFIX
     path = archive.prepare(folder) / name
     if not path.is_file():
-        temporary = path.with_name(f".{name}.{os.getpid()}.new")
+        temporary = path.with_name(f".{name}.new")
         try:
             with temporary.open("wb") as file:
                 file.writelines(_parts(tensors))

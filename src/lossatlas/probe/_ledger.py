@@ -164,6 +164,11 @@ class Ledger:
         """The tensors that were kept under a name."""
         return _blobs.fetch(self.folder / _BLOBS, name)
 
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Names of the tensors that were kept."""
+        return tuple(sorted(path.name for path in (self.folder / _BLOBS).glob("*.safetensors")))
+
     def __len__(self) -> int:
         """Points kept, of all channels."""
         return int(self._store.one("SELECT count(*) FROM points"))
@@ -198,6 +203,7 @@ class Ledger:
             "sessions": self.sessions,
             "journal": self.journal,
             "file_system": self.file_system,
+            "blobs": list(self.blobs),
             "notes": list(self.notes),
         }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sqlite3
 import sys
 import zlib
@@ -121,7 +120,8 @@ class Store:
         Raises:
             OutputError: if it cannot be written; nothing is left then.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+        # One name for all: whoever holds the folder's lock writes over what a killed run left.
+        temporary = path.with_name(f".{path.name}.new")
         try:
             temporary.unlink(missing_ok=True)
             with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
