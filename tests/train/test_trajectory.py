@@ -87,12 +87,9 @@ def test_it_is_drawn_and_saved(recorded, tmp_path):
     axes = Figure().add_subplot()
     assert seen.plot(axes).ax_ is axes
     seen.save(tmp_path / "out")
-    assert la.load(tmp_path / "out" / "chart.json").loss.shape == (5, 5)
-    from lossatlas import archive
-
-    _, arrays, record = archive.load(tmp_path / "out", "trajectory")
-    assert np.array_equal(arrays["run/coords"], seen.runs["run"].coords)
-    assert record["reading"] == seen.reading() and record["meter"]["true"]["values"] == 11
+    back = la.load(tmp_path / "out")
+    assert np.array_equal(back.runs["run"].coords, seen.runs["run"].coords) and back.record() == seen.record()
+    assert np.array_equal(back.field.loss, field.loss) and back.plot().render() == display.render()
 
 
 def test_a_sketched_run_is_seen_within_its_error(recorded):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.chart._chart import _ARRAYS as FIELD_ARRAYS
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._make import chart
 from lossatlas.chart._plane import Plane
@@ -140,7 +141,9 @@ class Trajectory:
         return {
             "title": self.title,
             "labels": list(self.labels),
+            "notes": list(self.notes),
             "runs": runs,
+            "field": None if self.field is None else self.field.record(),
             "reading": self.reading(),
             "meter": self.meter,
             "provenance": self.provenance,
@@ -148,15 +151,37 @@ class Trajectory:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `trajectory.json` and `trajectory.safetensors`, atomically, and the field as a chart.
+        """Write it into a folder: `trajectory.json` and `trajectory.safetensors`, atomically.
 
         Raises:
             OutputError: if the folder cannot be written; nothing is then half-written.
         """
-        arrays = {f"{name}/{what}": array for name, run in self.runs.items() for what, array in vars(run).items()}
-        if self.field is not None:
-            self.field.save(folder)
-        return archive.save(folder, KIND, arrays, self.record())
+        arrays = {f"run/{name}/{what}": array for name, run in self.runs.items() for what, array in vars(run).items()}
+        return archive.save(folder, KIND, {**arrays, **self._field_arrays()}, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Trajectory:
+        """The one that was saved."""
+        parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in record["runs"]}
+        for key, array in arrays.items():
+            if key.startswith("run/"):
+                name, _, what = key.removeprefix("run/").rpartition("/")
+                parts[name][what] = array
+        field = None
+        if record["field"] is not None:
+            below = {key.removeprefix("field/"): array for key, array in arrays.items() if key.startswith("field/")}
+            field = Chart.restore(below, record["field"])
+        runs = {name: Traveled(**part) for name, part in parts.items()}
+        labels, notes = tuple(record["labels"]), tuple(record["notes"])
+        plane = record["provenance"]["plane"]
+        return cls(runs, field, plane, labels, notes, record["title"], record["meter"], record["status"])
+
+    def _field_arrays(self) -> dict[str, np.ndarray]:
+        if self.field is None:
+            return {}
+        own = {name: getattr(self.field, name) for name in FIELD_ARRAYS}
+        extras = {f"extras/{name}": channel for name, channel in self.field.extras.items()}
+        return {f"field/{name}": array for name, array in {**own, **extras}.items()}
 
     def _repr_html_(self) -> str:
         import html

@@ -171,7 +171,9 @@ class TrajectoryDisplay(Display):
         for name, stroke in look.items():
             _, residuals, steps, losses, shown = self.runs[name]
             known = np.isfinite(losses)
-            left.plot(steps[known], losses[known], color=stroke.color, lw=1.3, zorder=3)
+            # Between few known losses a line would be a guess.
+            marks: dict[str, object] = {"lw": 1.3} if known.all() else {"ls": "none", "marker": "o", "ms": 3.5}
+            left.plot(steps[known], losses[known], color=stroke.color, zorder=3, **marks)  # type: ignore[arg-type]
             left.plot(steps, shown, color=stroke.color, lw=1.1, ls=(0, (2.2, 1.4)), zorder=4)
             right.plot(steps, residuals, color=stroke.color, lw=1.3)
             values += [losses[known], shown[np.isfinite(shown)]]

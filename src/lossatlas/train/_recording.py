@@ -68,6 +68,11 @@ class Recording:
             found.check(model)
         return found
 
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Whether a folder holds a recording."""
+        return (Path(folder) / _folder.MANIFEST).is_file()
+
     def check(self, model: nn.Module | Surface) -> None:
         """Refuse another model than the one that was recorded.
 
