@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer
 from lossatlas.optimize import citation as citation_of
-from lossatlas.race import Race
+from lossatlas.race import BasinMap, Race, Tuning
 
 
-def citation(result: Race) -> str:
-    """BibTeX of exactly the methods used.
+def citation(result: Race | BasinMap | Tuning | Optimizer) -> str:
+    """BibTeX of exactly the methods used, those inside wrappers included.
 
     Args:
-        result: a race.
+        result: a race, a basin map, a tuning, or an optimizer itself.
 
     Returns:
         Entries separated by blank lines.
+
+    Raises:
+        InputError: for anything else.
 
     Example:
         >>> import lossatlas as la
@@ -22,8 +26,24 @@ def citation(result: Race) -> str:
         >>> la.citation(race).splitlines()[0]
         '@inproceedings{kingma2015,'
     """
+    match result:
+        case Race():
+            outer = [track.optimizer for track in result.tracks.values()]
+        case BasinMap():
+            outer = [result.optimizer]
+        case Tuning():
+            outer = [result.best]
+        case Optimizer():
+            outer = [result]
+        case _:
+            raise InputError(
+                f"got a {type(result).__name__}; expected a race, a basin map, a tuning or an optimizer, whose methods are "
+                "then cited."
+            )
     used: list[Optimizer] = []
-    for track in result.tracks.values():
-        inner = getattr(track.optimizer, "inner", None)
-        used += [track.optimizer, *([inner] if isinstance(inner, Optimizer) else [])]
+    for one in outer:
+        layer: object = one
+        while isinstance(layer, Optimizer):
+            used.append(layer)
+            layer = getattr(layer, "inner", None)
     return citation_of(used)

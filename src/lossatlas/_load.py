@@ -4,40 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lossatlas import archive
-from lossatlas._errors import OutputError
-from lossatlas.chart import Chart, Comparison
+from lossatlas._errors import InputError, OutputError
+from lossatlas.chart import Chart, Comparison, Trajectory
 from lossatlas.connect import Path as ConnectingPath
 from lossatlas.curvature import BlockCurvature, Diagonal, Estimate, Extremes, Spectrum
+from lossatlas.race import BasinMap, Race
+from lossatlas.surface import Surface
+from lossatlas.train import Recording
 
 Curvature = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature
+Result = Chart | Comparison | Trajectory | Recording | ConnectingPath | Curvature | Race | BasinMap
 
-_KINDS: dict[str, Callable[[Any, Any], Chart | Comparison | ConnectingPath | Curvature]] = {
+_KINDS: dict[str, Callable[..., Result]] = {
     "chart": Chart.restore,
     "comparison": Comparison.restore,
+    "trajectory": Trajectory.restore,
     "path": ConnectingPath.restore,
     "extremes": Extremes.restore,
     "estimate": Estimate.restore,
     "diagonal": Diagonal.restore,
     "spectrum": Spectrum.restore,
     "blocks": BlockCurvature.restore,
+    "race": Race.restore,
+    "basins": BasinMap.restore,
 }
+# Results that hold the surface they were made on.
+_GROUNDED = ("race", "basins")
 
 
-def load(folder: str | Path) -> Chart | Comparison | ConnectingPath | Curvature:
-    """The result that was saved in a folder: a chart, a comparison of charts, a path, or a measure of curvature.
+def load(folder: str | Path, *, surface: Surface | None = None) -> Result:
+    """The result that was saved in a folder: a chart, a comparison, a path, a measure of curvature, a race, a basin map.
 
     Args:
         folder: what the `save` of a result wrote.
+        surface: for a race or a basin map, what it was made on. A landscape of ours is built again from the record; of
+            another surface only its name, box and wells are left if it is not given.
 
     Raises:
-        OutputError: if there is none, or it is damaged.
+        OutputError: if there is none, it is damaged, or another version wrote it.
+        InputError: if the surface is not the one that the result was made on, or the result is about none.
     """
+    if Recording.is_in(folder):
+        return Recording.load(folder, surface)
     kind, arrays, record = archive.load(folder)
     if kind not in _KINDS:
         raise OutputError(
             f"{str(folder)!r} holds a {kind}; expected one of {', '.join(_KINDS)}. Read its JSON for the record."
         )
-    return _KINDS[kind](arrays, record)
+    if surface is not None and kind not in _GROUNDED:
+        raise InputError(
+            f"{str(folder)!r} holds a {kind}, which needs no surface; expected surface=… for a race or a map."
+        )
+    try:
+        return _KINDS[kind](arrays, record, **({"surface": surface} if kind in _GROUNDED else {}))
+    except (KeyError, IndexError, TypeError) as error:
+        raise OutputError(
+            f"the {kind} in {str(folder)!r} lacks what this version needs ({error}); it was written by another version. "
+            "Load it with that one, or make it again."
+        ) from error

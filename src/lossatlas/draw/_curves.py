@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 YScale = Literal["auto", "linear", "log", "symlog"]
+XScale = Literal["auto", "linear", "log"]
+# Curves that end this many times sooner than the longest would be a streak at the edge of a linear axis.
+SHORT = 8
 
 
 @dataclass(eq=False)
@@ -32,6 +35,8 @@ class CurvesDisplay(Display):
         ylabel: with its unit.
         yscale: ``"auto"`` takes a logarithm when all values are positive and span more than a factor of 30, and
             ``"symlog"`` when they span as much but not all are positive. Values are never shifted.
+        xscale: ``"auto"`` takes a logarithm when some curve ends before an eighth of the longest, and all x are positive.
+        steps: whether a value holds until the next one.
         title: a line above.
         note: a sentence of small print.
 
@@ -44,6 +49,8 @@ class CurvesDisplay(Display):
     xlabel: str = "queries"
     ylabel: str = "loss"
     yscale: YScale = "auto"
+    xscale: XScale = "auto"
+    steps: bool = False
     title: str | None = None
     note: str | None = None
     arrays: dict[str, list[Array]] = field(init=False, repr=False)
@@ -51,6 +58,8 @@ class CurvesDisplay(Display):
     def __post_init__(self) -> None:
         if self.yscale not in ("auto", "linear", "log", "symlog"):
             raise InputError(f"yscale is {self.yscale!r}; give 'auto', 'linear', 'log' or 'symlog'.")
+        if self.xscale not in ("auto", "linear", "log"):
+            raise InputError(f"xscale is {self.xscale!r}; give 'auto', 'linear' or 'log'.")
         self.arrays = {}
         for name, parts in self.curves.items():
             if len(parts) not in (2, 4):
@@ -78,7 +87,10 @@ class CurvesDisplay(Display):
         axes = self._open(ax, 3.7)
         scale, threshold = self._scale()
         axes.set_yscale(scale, **({"linthresh": threshold} if scale == "symlog" else {}))
-        _surround.dress(axes, self.xlabel, self.ylabel, self.title)
+        logarithmic = self._far()
+        axes.set_xscale("log" if logarithmic else "linear")
+        xlabel = f"{self.xlabel} (log scale)" if logarithmic else self.xlabel
+        _surround.dress(axes, xlabel, self.ylabel, self.title)
         axes.grid(True, color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -89,7 +101,7 @@ class CurvesDisplay(Display):
             for name, stroke in strokes(self.arrays, palette).items()
         ]
         axes.margins(x=0.01)
-        _surround.thousands(axes.xaxis)
+        (_surround.decades if logarithmic else _surround.thousands)(axes.xaxis)
         (_surround.thousands if scale == "linear" else _surround.decades)(axes.yaxis)
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)
@@ -103,11 +115,20 @@ class CurvesDisplay(Display):
         (line,) = axes.plot(
             x, np.where(np.isfinite(middle), middle, np.nan),
             color=stroke.color, ls=stroke.dashes, lw=linewidth, label=name, zorder=3 + 0.01 * rank,
+            drawstyle="steps-post" if self.steps else "default", marker="o" if len(x) == 1 else None, ms=4.5,
         )  # fmt: skip
         finite = np.flatnonzero(np.isfinite(middle))
         if finite.size and finite[-1] < len(middle) - 1:
             axes.plot(x[finite[-1]], middle[finite[-1]], "x", color=stroke.color, ms=7, mew=1.8, zorder=4)
         return line
+
+    def _far(self) -> bool:
+        """Whether the x axis is logarithmic."""
+        ends = [float(x[-1]) for x, *_ in self.arrays.values() if len(x)]
+        positive = bool(ends) and all(len(x) == 0 or float(x.min()) > 0 for x, *_ in self.arrays.values())
+        if self.xscale == "auto":
+            return positive and max(ends) > SHORT * min(ends)
+        return self.xscale == "log" and positive
 
     def _scale(self) -> tuple[str, float]:
         """The scale of y, and below which value a symlog one is linear."""

@@ -22,14 +22,17 @@ class Table:
     rows: list[list[str]]
 
     def __rich__(self) -> Any:
+        from rich.console import Group
         from rich.table import Table as RichTable
+        from rich.text import Text
 
-        table = RichTable(title=self.title, title_justify="left")
+        table = RichTable()
         for k, column in enumerate(self.columns):
             table.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
-        return table
+        # A title of the table's own would be wrapped to the table's width.
+        return Group(Text(self.title, style="italic"), table)
 
     def __str__(self) -> str:
         widths = [max(len(row[k]) for row in [self.columns, *self.rows]) for k in range(len(self.columns))]

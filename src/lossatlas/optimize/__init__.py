@@ -11,6 +11,7 @@ from lossatlas.optimize._catalog import citation as citation
 from lossatlas.optimize._catalog import describe as describe
 from lossatlas.optimize._catalog import optimizer as optimizer
 from lossatlas.optimize._catalog import resolve as resolve
+from lossatlas.optimize._catalog import revived as revived
 from lossatlas.optimize._center import Center as Center
 from lossatlas.optimize._cma import CMAES as CMAES
 from lossatlas.optimize._de import DifferentialEvolution as DifferentialEvolution

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,6 +32,7 @@ from lossatlas.optimize._rmsprop import RMSprop
 from lossatlas.optimize._sgd import SGD
 from lossatlas.optimize._shampoo import Shampoo
 from lossatlas.optimize._sophia import Sophia
+from lossatlas.optimize._torch import TorchOptimizer, TorchRecord
 from lossatlas.optimize._wrappers import BestSoFar, FiniteDifferences, GradientNoise
 from lossatlas.probe import Layout
 
@@ -128,6 +129,21 @@ def resolve(given: str | Optimizer) -> Optimizer:
     raise InputError(
         f"got {given!r} ({type(given).__name__}) as an optimizer; expected a name such as 'adam' or what "
         "lossatlas.optimizer(name, …) returns."
+    )
+
+
+def revived(record: Mapping[str, Any]) -> Optimizer:
+    """An optimizer from its name and settings, as they are recorded with a result.
+
+    Raises:
+        InputError: if this version has no such optimizer, or no such setting of it.
+    """
+    settings = {key: value for key, value in record.items() if key != "name"}
+    if record.get("name") == TorchOptimizer.name:
+        return TorchRecord(settings)
+    return optimizer(
+        str(record.get("name")),
+        **{key: revived(value) if isinstance(value, Mapping) else value for key, value in settings.items()},
     )
 
 

@@ -96,3 +96,35 @@ class TorchOptimizer(Optimizer):
                 f"{self.cls.__name__} could not step: {error}. A class that needs a closure, or gradients of "
                 "gradients, cannot race; use lossatlas's own rule where there is one."
             ) from error
+
+
+@final
+@dataclass(frozen=True)
+class TorchRecord(Optimizer):
+    """What a saved race knows of a `TorchOptimizer`: its class's name and its settings. Nothing is imported for it.
+
+    Args:
+        record: class and settings, plain values.
+    """
+
+    record: dict[str, Any] = field(default_factory=dict)
+
+    name: ClassVar[str] = "torch"
+    title: ClassVar[str] = "a torch optimizer"
+    asks: ClassVar[str] = TorchOptimizer.asks
+    remembers: ClassVar[str] = TorchOptimizer.remembers
+    source: ClassVar[str] = TorchOptimizer.source
+    reference: ClassVar[str] = TorchOptimizer.reference
+    batched: ClassVar[bool] = False
+
+    def settings(self) -> dict[str, Any]:
+        """As they were recorded."""
+        return dict(self.record)
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Refused."""
+        raise InputError(
+            f"{self.record.get('class', 'the class')} was saved by its name only; expected the class itself to walk again: "
+            "TorchOptimizer(cls, …)."
+        )
+        yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +14,22 @@ import torch
 from torch import Tensor
 
 from lossatlas import archive
-from lossatlas._errors import InputError
-from lossatlas.optimize import Optimizer, Streams, resolve
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.optimize import Optimizer, Streams, resolve, revived
 from lossatlas.optimize._ranges import whole
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
 from lossatlas.race._inputs import check
+from lossatlas.race._keep import meter_of, surface_of
 from lossatlas.race._statistics import wilson
 from lossatlas.race._table import Table
 from lossatlas.race._verdict import basins
-from lossatlas.surface import Surface
+from lossatlas.surface import Surface, remember
 
 if TYPE_CHECKING:
     from lossatlas.draw import BasinsDisplay
 
 KIND = "basins"
+ARRAYS = ("x", "y", "ends", "final", "loss", "cost")
 # Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
 BLOCK = 4096
 
@@ -114,6 +116,7 @@ class BasinMap:
         """Everything but the arrays, as plain JSON values."""
         shares = {name: [self.share(name), *self.interval(name)] for name in self.names}
         return {
+            "surface": remember(self.surface),
             "provenance": {
                 "surface": self.surface.fingerprint(),
                 "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
@@ -129,13 +132,39 @@ class BasinMap:
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write `basins.json` and `basins.safetensors` into a folder, atomically."""
-        arrays = {name: getattr(self, name) for name in ("x", "y", "ends", "final", "loss", "cost")}
+        """Write `basins.json` and `basins.safetensors` into a folder, atomically. `lossatlas.load` reads them back."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], surface: Surface | None = None
+    ) -> BasinMap:
+        """The map that was saved; the surface as in `Race.restore`.
+
+        Args:
+            arrays: as they were saved.
+            record: as it was saved.
+            surface: what was walked on, or None.
+        """
+        told = record["provenance"]
+        return cls(
+            surface=surface_of(record, surface),
+            optimizer=revived(told["optimizer"]),
+            **{name: arrays[name] for name in ARRAYS},
+            names=tuple(record["names"]),
+            steps=told["steps"],
+            seed=told["seed"],
+            meter=meter_of(record["meter"]),
+            referee=meter_of(record["referee"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"BasinMap({self.optimizer!r} on {self.surface.name}: {len(self.x)} × {len(self.y)} starts)"
 
     def _index(self, well: str) -> int:
         if well not in self.names:
-            raise InputError(f"{self.surface.name} has no well named {well!r}; it has {', '.join(self.names)}.")
+            raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
         return self.names.index(well)
 
     def _repr_html_(self) -> str:
@@ -171,8 +200,8 @@ def basin_map(
     """
     nx, ny = points if isinstance(points, tuple | list) and len(points) == 2 else (points, points)
     check("basin_map", surface, seed, steps=steps)
-    for count in (nx, ny):
-        whole("basin_map", 2, points=count)
+    for each in (nx, ny):
+        whole("basin_map", 2, points=each)
     if surface.dimension != 2 or surface.box is None or not surface.wells:
         raise InputError(
             f"got {surface.name} with {surface.dimension} parameters, {'no' if surface.box is None else 'a'} box and "
@@ -195,7 +224,10 @@ def basin_map(
     final, loss, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     names, _ = basins(surface, final, referee)
     known = tuple(well.name for well in surface.wells)
-    ends = np.array([known.index(name) if name is not None else -1 for name in names]).reshape(ny, nx)
+    # What has left the numbers ended nowhere, wherever its descent would begin anew.
+    sound = (torch.isfinite(final).all(1) & torch.isfinite(loss)).tolist()
+    places = [known.index(name) if ok and name is not None else -1 for name, ok in zip(names, sound, strict=True)]
+    ends = np.array(places).reshape(ny, nx)
     return BasinMap(
         surface,
         one,
@@ -229,17 +261,19 @@ def _walk(
             (answer,) = probe.answer([Request(query, meter)])
             if answer is None:
                 break
-            asked.append(query.points.shape[1] if query.points.ndim == 3 else 1)
+            asked.append(count(query))
             where = query.at.theta if query.at is not None else query.points
             if not isinstance(query, Products):
-                best, lowest = _better(query, answer, best, lowest)
+                values, points = _lowest(query, answer)
+                if optimizer.wanders:
+                    best = torch.where((values < lowest)[:, None], points, best)
+                lowest = torch.fmin(lowest, values)
             lows.append(lowest.float())
             query = walk.send(answer)
         where = query.at.theta if query.at is not None else query.points
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
-    final = torch.where(torch.isfinite(final).all(1)[:, None], final, start)
     loss = lowest if optimizer.wanders else referee.ask(Values(final)).values
     history = torch.stack(lows, 1)
     goal = history[:, -1:] + 0.01 * (history[:, :1] - history[:, -1:])
@@ -248,13 +282,10 @@ def _walk(
     return final, loss, torch.where(history[:, 0] > history[:, -1], cost, float("nan"))
 
 
-def _better(query: Values | Gradients, answer: Answer, best: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
-    values = answer.values
-    points = query.points
+def _lowest(query: Values | Gradients, answer: Answer) -> tuple[Tensor, Tensor]:
+    """The lowest loss that each run heard of, and where."""
+    values, points = answer.values, query.points
     if values.ndim == 2:
         values, index = torch.where(values.isnan(), float("inf"), values).min(1)
-        points = points[torch.arange(len(points), device=points.device), index]
-    elif query.points.ndim == 3:
-        points = points[:, 0]
-    lower = values < lowest
-    return torch.where(lower[:, None], points, best), torch.where(lower, values, lowest)
+        return values, points[torch.arange(len(points), device=points.device), index]
+    return values, points if points.ndim == 2 else points[:, 0]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lossatlas.probe import Probe
 from lossatlas.race._descent import LARGEST, hessians
+from lossatlas.race._track import Track
 from lossatlas.surface import Surface
 
 KINDS = {
@@ -14,11 +15,12 @@ KINDS = {
     "saddle": "at rest at a saddle: the ground falls in some direction",
     "plateau": "on a plateau: the slope is too small to lead anywhere",
     "boundary": "at the edge of the box, the ground falling outward",
-    "step-size cycle": "cycling at the length of its own steps",
-    "decay offset": "held off the minimum, toward the origin, by its weight decay",
-    "on its way": "still on its way",
-    "off the grid": "where its steps can no longer improve it",
-    "divergence": "diverged",
+    "step-size cycle": "cycling at the length of a step",
+    "decay offset": "held off the minimum, toward the origin, by weight decay",
+    "on its way": "not yet settled",
+    "off the grid": "where no step of that length improves",
+    "one look": "at the one point it looked at",
+    "divergence": "beyond finite numbers",
     "not run": "nowhere: it did not run",
     "unknown": "at a point whose slope nobody knows",
 }
@@ -26,67 +28,58 @@ WINDOW = 40
 SMALL_STEP, SMALL_DISTANCE, CREEP = 1e-3, 1e-2, 0.05
 
 
-def kinds(
-    surface: Surface,
-    referee: Probe,
-    final: Tensor,
-    slopes: Tensor,
-    path: Tensor | None,
-    decay: float,
-    stopped: tuple[str, ...],
-) -> tuple[str, ...]:
-    """How each run ended.
+def kinds(surface: Surface, referee: Probe, track: Track, slopes: Tensor) -> tuple[str, ...]:
+    """How each run of a racer ended.
 
     At rest means that the mean step of the last `WINDOW` answers is below 1e-3 of the path's mean step. A cycle is
     motion that goes on (steps do not shrink) and leads nowhere (net displacement below a tenth of the path), both over
     the last quarter. A minimum has a positive Hessian and lies, by Newton's step, within 1 % of the
     landscape's length; a decay offset stands toward the origin from there and only creeps (steps below 5 %
     of the mean); a plateau has a slope that over that whole length would change the loss by less than 1 % of
-    the range of the record.
+    the range of the record. Where a method that wanders stood at the end is not looked at: its result is the best point
+    it asked about.
 
     Args:
         surface: what was walked on.
         referee: its door, billed to nobody else.
-        final: (runs, N) results.
-        slopes: (runs, N) gradients there.
-        path: (runs, T + 1, N) of a method that does not wander; None for one that does.
-        decay: its weight decay.
-        stopped: why each run stopped.
+        track: the racer's record.
+        slopes: (runs, N) gradients at its results.
     """
+    final, path = track.final, None if track.optimizer.wanders else track.positions
     runs, n = final.shape
     length = _length(surface, final)
-    newton, lowest = _newton(referee, final, slopes, length) if n <= LARGEST else (None, None)
-    size = slopes.norm(dim=1)
-    edge = _outward(surface, final, slopes)
-    cycle, rest = _motion(path) if path is not None else (torch.zeros(runs, dtype=torch.bool), None)
+    if n <= LARGEST:
+        newton, lowest = _newton(referee, final, slopes, length)
+        distances, least = newton.norm(dim=1).tolist(), lowest.tolist()
+    else:
+        newton, distances, least = None, [None] * runs, [None] * runs
+    still = torch.zeros(runs, dtype=torch.bool)
+    cycle, rest = _motion(path) if path is not None else (still, still)
+    sound, size = torch.isfinite(slopes).all(1).tolist(), slopes.norm(dim=1).tolist()
+    edge, cycles, rests = _outward(surface, final, slopes).tolist(), cycle.tolist(), rest.tolist()
+    decay = float(getattr(track.optimizer, "decay", 0.0))
     found = []
-    for b in range(runs):
-        why = stopped[b]
-        if why in ("diverged", "not applicable") or not bool(torch.isfinite(slopes[b]).all()):
+    for b, why in enumerate(track.stopped):
+        if why in ("diverged", "not applicable") or not sound[b]:
             found.append("not run" if why == "not applicable" else "divergence")
-        elif bool(edge[b]):
+        elif edge[b]:
             found.append("boundary")
         else:
-            distance = None if newton is None else float(newton[b].norm())
-            least = None if lowest is None else float(lowest[b])
-            found.append(
-                _kind(bool(cycle[b]), None if rest is None else bool(rest[b]), float(size[b]), distance, least, length)
-            )
-            held = found[-1] in ("on its way", "minimum") and decay > 0 and path is not None and newton is not None
+            kind = _kind(cycles[b], rests[b], size[b], distances[b], least[b], length)
+            held = kind in ("on its way", "minimum") and decay > 0 and path is not None and newton is not None
             if held and _held_off(path[b], final[b] + newton[b], 1e-9 * length):  # type: ignore[index]
-                found[-1] = "decay offset"
-            if found[-1] == "on its way" and why == "finished":
-                found[-1] = "off the grid"
+                kind = "decay offset"
+            if kind == "on its way" and why == "finished":
+                kind = "one look" if track.positions.shape[1] <= 2 else "off the grid"
+            found.append(kind)
     return tuple(found)
 
 
-def _kind(
-    cycle: bool, rest: bool | None, size: float, distance: float | None, least: float | None, length: float
-) -> str:
+def _kind(cycle: bool, rest: bool, size: float, distance: float | None, least: float | None, length: float) -> str:
     flat = least is not None and abs(least) * length**2 < 1e-2 and size * length < 1e-2
     if cycle:
         return "step-size cycle"
-    if flat and rest is not True:
+    if flat and not rest:
         return "plateau"
     if least is not None and least < 0 and size * length < 1e-3:
         return "saddle"

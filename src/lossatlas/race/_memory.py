@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ _PASSING = (Answer, At, Gradients, Products, Values, Layout, Optimizer, Streams,
 _DEPTH = 12
 
 
-def held(walk: Generator[Any, Any, Any], answer: Answer, start: torch.Tensor) -> int:
+def held(walk: Generator[Any, Any, Any], answer: Answer, given: Sequence[torch.Tensor]) -> int:
     """Bytes of all distinct tensors and arrays in the frames of a walk and of the walks inside it.
 
     Random numbers drawn ahead, the layout, the query and the answer do not count. Arrays that share memory count once.
@@ -25,12 +25,12 @@ def held(walk: Generator[Any, Any, Any], answer: Answer, start: torch.Tensor) ->
     Args:
         walk: the generator, between two queries.
         answer: what it heard last.
-        start: where it began; it was given that and need not keep it.
+        given: what it was handed at the start (where to begin, the box); it need not keep that.
     """
     stores: dict[int, int] = {}
     seen: set[int] = set()
     _frames(walk, stores, seen)
-    for heard in (answer.values, answer.gradients, answer.products, start):
+    for heard in (answer.values, answer.gradients, answer.products, *given):
         if heard is not None:
             stores.pop(heard.untyped_storage().data_ptr(), None)
     return sum(stores.values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +17,7 @@ from lossatlas.race._statistics import wilson
 from lossatlas.surface import Surface
 
 REASONS = {
-    "steps": "all its steps were done",
+    "steps": "all steps were done",
     "budget": "its next question would have overrun its budget",
     "finished": "it found nothing more to ask",
     "diverged": "it met a loss or gradient that was not finite",
@@ -40,7 +42,9 @@ class Verdict:
         known: whether the surface has known wells at all.
         lowest: the lowest known minimum, or None.
         ends: for each run the kind of its end: ``minimum``, ``saddle``, ``plateau``, ``boundary``, ``step-size cycle``,
-            ``decay offset``, ``on its way``, ``off the grid``, ``divergence`` or ``not run``.
+            ``decay offset``, ``on its way``, ``off the grid``, ``one look``, ``divergence``, ``not run``, or ``unknown``
+            where the surface has no slopes to judge by.
+        alike: whether there are several runs and all are the same, nothing being left to chance.
     """
 
     racer: str
@@ -53,46 +57,69 @@ class Verdict:
     known: bool
     lowest: float | None
     ends: tuple[str, ...]
+    alike: bool = False
 
     @property
     def sentence(self) -> str:
         """The verdict in words, from the record."""
         if set(self.stopped) == {"not applicable"}:
             return f"{self.racer} did not run: the surface cannot answer what it asks."
-        return self._single() if len(self.wells) == 1 else self._many()
+        if len(self.wells) == 1:
+            return f"{self.racer} ended {self._single()}"
+        if self.alike:
+            every = f"Nothing in {self.racer} was left to chance: all {len(self.wells):,} runs are the same."
+            return f"{every} It ended {self._single()}"
+        return self._many()
 
     def _single(self) -> str:
-        loss, slope = float(self.loss[0]), float(self.gradient_norm[0])
+        loss, slope, queries = float(self.loss[0]), float(self.gradient_norm[0]), int(self.queries[0])
+        above = loss - self.lowest if self.lowest is not None else math.nan
+        gap = f", {max(above, 0.0):.3g} above the global minimum" if math.isfinite(above) else ""
         if self.wells[0] is not None:
-            place = f"in the basin of {self.wells[0]}, {float(self.distance[0]):.2g} from its minimum"
+            text = f"in the basin of {named(self.wells[0])}, {float(self.distance[0]):.2g} from its minimum: loss {loss:.6g}"
         else:
-            place = "in no known well" if self.known else "at a point whose basin is not known"
-        text = f"{self.racer} ended {place}: loss {loss:.6g}, gradient norm {slope:.2g}, after "
-        text += f"{int(self.queries[0]):,} queries, because {REASONS[self.stopped[0]]}; it is {KINDS[self.ends[0]]}."
-        if self.wells[0] != "global" and self.lowest is not None and self.stopped[0] != "diverged":
-            text += f" The global minimum lies {loss - self.lowest:.3g} lower."
+            text = f"in no known well: loss {loss:.6g}" if self.known else f"at a loss of {loss:.6g}{gap}"
+        if math.isfinite(slope):
+            text += f", gradient norm {slope:.2g}"
+        text += f", after {queries:,} quer{'y' if queries == 1 else 'ies'}, because {REASONS[self.stopped[0]]}"
+        text += f"; it is {KINDS[self.ends[0]]}." if self.ends[0] != "unknown" else "."
+        if self.known and self.wells[0] != "global" and above > 1e-9 * (1 + abs(loss)):
+            text += f" The global minimum lies {above:.3g} lower."
         return text
 
     def _many(self) -> str:
         runs = len(self.wells)
-        ends = Counter(self.wells)
         if self.known:
             parts = []
-            for well, count in ends.most_common():
+            for well, count in Counter(self.wells).most_common():
                 low, high = wilson(count, runs)
-                where = f"in the basin of {well}" if well is not None else "in no known well"
-                parts.append(f"{count:,} {where} ({count / runs:.1%}, 95 % interval {low:.1%} to {high:.1%})")
+                where = f"in the basin of {named(well)}" if well is not None else "in no known well"
+                parts.append(f"{count:,} ended {where} ({count / runs:.1%}, 95 % interval {low:.1%} to {high:.1%})")
             text = f"Of {runs:,} runs of {self.racer}, " + ", ".join(parts)
         else:
+            heights = self.loss if self.lowest is None else self.loss - self.lowest
             low, middle, high = torch.nanquantile(
-                self.loss, torch.tensor([0.05, 0.5, 0.95], dtype=self.loss.dtype)
+                heights, torch.tensor([0.05, 0.5, 0.95], dtype=heights.dtype)
             ).tolist()
-            text = f"{runs:,} runs of {self.racer} ended at a median loss of {middle:.6g} (5 to 95 %: {low:.6g} to {high:.6g})"
-        reasons = Counter(self.stopped)
-        text += "; " + ", ".join(f"{count:,} stopped because {REASONS[why]}" for why, count in reasons.most_common())
-        kinds = Counter(self.ends)
-        text += "; " + ", ".join(f"{count:,} {KINDS[kind]}" for kind, count in kinds.most_common(4))
-        return text + "."
+            text = f"{runs:,} runs of {self.racer} ended at a median loss of {middle:.6g}"
+            text += f"{' above the global minimum' * (self.lowest is not None)} (5 to 95 %: {low:.6g} to {high:.6g})"
+        text += _shares("stopped because", REASONS, self.stopped)
+        return text + _shares("", KINDS, [kind for kind in self.ends if kind != "unknown"]) + "."
+
+
+def named(well: str) -> str:
+    """A well in the middle of a sentence."""
+    if well == "global":
+        return "the global well"
+    return well if len(well) == 1 else f"the well {well!r}"
+
+
+def _shares(verb: str, words: dict[str, str], found: Sequence[str]) -> str:
+    """How many runs each of these is true of; all of them, if it is one for all."""
+    counts = Counter(found).most_common(4)
+    who = ["all" if len(counts) == 1 else f"{count:,}" for _, count in counts]
+    each = [f"{n} {verb} {words[name]}".replace("  ", " ") for n, (name, _) in zip(who, counts, strict=True)]
+    return "; " + ", ".join(each) if each else ""
 
 
 def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tuple[tuple[str | None, ...], Tensor]:

@@ -14,6 +14,8 @@ from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._network import NetworkSurface as NetworkSurface
 from lossatlas.surface._points import PointLike as PointLike
+from lossatlas.surface._remembered import Remembered as Remembered
+from lossatlas.surface._remembered import remember as remember
 from lossatlas.surface._slice import Slice as Slice
 from lossatlas.surface._state import StateSurface as StateSurface
 from lossatlas.surface._surface import Reading as Reading

@@ -1,7 +1,7 @@
 """Analytic loss surfaces: known minima, closed-form gradients, one file per family."""
 
 from lossatlas.surface.landscapes._bbob import Bbob as Bbob
-from lossatlas.surface.landscapes._catalog import catalog, landscape
+from lossatlas.surface.landscapes._catalog import catalog, landscape, rebuilt
 from lossatlas.surface.landscapes._fields import FieldIndices, field_indices, random_field
 from lossatlas.surface.landscapes._gaussians import deep_wells, four_wells, plateau
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum
@@ -27,6 +27,7 @@ __all__ = [
     "quadratic",
     "random_field",
     "rastrigin",
+    "rebuilt",
     "regression",
     "rosenbrock",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lossatlas._errors import UnknownNameError
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.surface._surface import Surface
+from lossatlas.surface.landscapes._bbob import Bbob
 from lossatlas.surface.landscapes._fields import random_field
 from lossatlas.surface.landscapes._gaussians import deep_wells, four_wells, plateau
 from lossatlas.surface.landscapes._landscape import Landscape
@@ -50,3 +53,26 @@ def landscape(name: str, **settings: Any) -> Landscape:
     if factory is None:
         raise UnknownNameError("landscape", name, catalog)
     return factory(**settings)
+
+
+def rebuilt(fingerprint: Mapping[str, Any]) -> Surface | None:
+    """The surface that a record tells of, if it is one of these; None if it is another, or was made otherwise.
+
+    Args:
+        fingerprint: what the surface's own `fingerprint` gave, read back from a file.
+    """
+    name = str(fingerprint.get("surface"))
+    constants = dict(fingerprint.get("constants") or {})
+    spectrum = constants.get("eigenvalues")
+    told = {**constants, **fingerprint} | ({"condition": spectrum[-1] / spectrum[0]} if spectrum else {})
+    try:
+        if fingerprint.get("suite") == "bbob":
+            made: Surface = Bbob(told["function"], told["dimension"], told["instance"])
+        elif name in catalog:
+            known = inspect.signature(catalog[name]).parameters
+            made = catalog[name](**{key: value for key, value in told.items() if key in known})
+        else:
+            return None
+    except (InputError, KeyError, TypeError):
+        return None
+    return made if made.fingerprint() == fingerprint else None

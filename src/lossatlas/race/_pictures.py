@@ -1,0 +1,151 @@
+"""The pictures of a race: its arrays handed to displays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lossatlas._errors import InputError
+from lossatlas.optimize import Posterior
+from lossatlas.race._field import field_under
+from lossatlas.race._track import Track
+
+if TYPE_CHECKING:
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
+    from lossatlas.race._race import Race
+
+TARGETS, DEEPEST = 51, 1e-8
+
+
+def paths(race: Race, ax: Any, run: int, points: int) -> PathsDisplay:
+    """Every racer's path of one run over the field."""
+    from lossatlas.draw import PathsDisplay
+
+    _one_of(race, run)
+    ran = _ran(race)
+    whole = {label: track.positions[run].cpu().numpy() for label, track in ran.items()}
+    finals = {label: tuple(track.final[run].tolist()) for label, track in ran.items()}
+    pieces = {label: np.split(path, ran[label].optimizer.breaks(len(path) - 1)) for label, path in whole.items()}
+    return PathsDisplay(field_under(race.surface, whole, points), pieces, finals=finals).plot(ax)
+
+
+def losses(race: Race, ax: Any) -> CurvesDisplay:
+    """Loss against queries."""
+    from lossatlas.draw import CurvesDisplay
+
+    single = len(race.surface.wells) == 1 and getattr(race.surface, "wells_complete", True)
+    floor = race.surface.wells[0].value if single else 0.0
+    curves: dict[str, tuple[np.ndarray, ...]] = {}
+    for label, track in _ran(race).items():
+        heights, queries = track.losses.cpu().numpy(), track.asked
+        if track.optimizer.wanders:
+            heights = np.fmin.accumulate(track.seen.cpu().numpy(), axis=1)
+            queries = np.arange(1, heights.shape[1] + 1)
+        # A loss that is the minimum to rounding has no logarithm.
+        heights = np.maximum(heights - floor, np.finfo(float).tiny) if single else heights
+        if race.runs == 1 or track.alike:
+            curves[label] = (queries, heights[0])
+        else:
+            low, middle, high = np.nanquantile(heights, [0.05, 0.5, 0.95], axis=0)
+            curves[label] = (queries, middle, low, high)
+    what = "loss above the minimum" if single else "loss"
+    if race.runs > 1:
+        what += f", median and 5–95 % of {race.runs:,} runs"
+    return CurvesDisplay(curves, xlabel="queries", ylabel=what, title=race.surface.name).plot(ax)
+
+
+def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDisplay:
+    """Share of (run, target) pairs reached, against queries."""
+    from lossatlas.draw import CurvesDisplay
+
+    ran = _ran(race)
+    if targets is None:
+        targets = _targets(race)
+    curves: dict[str, tuple[np.ndarray, ...]] = {}
+    for label, track in ran.items():
+        costs = np.sort(np.concatenate([track.first_below(float(target)).cpu().numpy() for target in targets]))
+        spent = int(track.meter.per_run.max())
+        queries = np.unique(np.concatenate([np.arange(1, spent + 1)[:2], costs[np.isfinite(costs)], [spent]]))
+        curves[label] = (queries, np.searchsorted(costs, queries, side="right") / len(costs))
+    low, high = min(targets), max(targets)
+    return CurvesDisplay(
+        curves,
+        xlabel="queries",
+        ylabel=f"share of {len(targets)} targets × {race.runs:,} runs reached",
+        yscale="linear",
+        steps=True,
+        title=race.surface.name,
+        note=f"Targets: losses from {high:.4g} down to {low:.4g}",
+    ).plot(ax)
+
+
+def memory(race: Race, ax: Any) -> CurvesDisplay:
+    """Bytes held, against queries."""
+    from lossatlas.draw import CurvesDisplay
+
+    curves = {
+        label: tuple(np.array(track.memory, dtype=np.float64).T) for label, track in _ran(race).items() if track.memory
+    }
+    title = f"What each algorithm holds on {race.surface.name}"
+    return CurvesDisplay(curves, xlabel="queries", ylabel="bytes held per run", yscale="log", title=title).plot(ax)
+
+
+def surrogate(race: Race, track: Track, after: Sequence[int], run: int, points: int) -> SurrogateDisplay:
+    """Posterior mean and deviation after so many observations, beside the surface."""
+    from lossatlas.draw import SurrogateDisplay
+
+    _one_of(race, run)
+    count, box = track.positions.shape[1] - 1, race.surface.box
+    fits = [n for n in after if 2 <= n <= count]
+    if race.surface.dimension != 2 or box is None or track.optimizer.name != "bayes" or not fits:
+        raise InputError(
+            f"got a racer of the kind {track.optimizer.name} on {race.surface.name} with {count} observations; expected "
+            f"Bayesian optimization on two parameters in a box, with at least {min(after)} observations."
+        )
+    field = field_under(race.surface, {}, points)
+    mesh = np.stack(np.meshgrid(field.x, field.y), -1).reshape(-1, 2)
+    asked, values = track.positions[run].cpu().numpy(), track.losses[run].cpu().numpy()
+    stages = []
+    for n in fits:
+        posterior = Posterior(asked[:n], values[:n], box.cpu().numpy())
+        mean, deviation = posterior.predict(mesh)
+        stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), asked[:n]))
+    title = f"What {track.optimizer.title} believes of {race.surface.name}"
+    return SurrogateDisplay(field.x, field.y, field.z, stages, title=title).plot()
+
+
+def rates(race: Race, well: str, ax: Any) -> BarsDisplay:
+    """Share of runs that ended in a well."""
+    from lossatlas.draw import BarsDisplay
+    from lossatlas.race._verdict import named
+
+    labels = list(_ran(race))
+    shares = [race.rate(label, well) for label in labels]
+    low, high = zip(*(race.interval(label, well) for label in labels), strict=True)
+    xlabel = f"share of {race.runs:,} runs that ended in {named(well)}, 95 % interval"
+    return BarsDisplay(labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel).plot(ax)
+
+
+def _ran(race: Race) -> dict[str, Track]:
+    return {label: track for label, track in race.tracks.items() if track.stopped[0] != "not applicable"}
+
+
+def _one_of(race: Race, run: int) -> None:
+    if not 0 <= run < race.runs:
+        raise InputError(f"got run={run}; expected one of 0 to {race.runs - 1}, as the race has {race.runs:,} run(s).")
+
+
+def _targets(race: Race) -> list[float]:
+    lowest = min((well.value for well in race.surface.wells), default=np.nan)
+    firsts = [track.seen[:, 0] for track in _ran(race).values() if track.seen.shape[1]]
+    heights = np.concatenate([first.cpu().numpy() for first in firsts]) if firsts else np.empty(0)
+    heights = heights[np.isfinite(heights)] - lowest
+    if not heights.size or not float(np.median(heights)) > 0:
+        raise InputError(
+            f"the lowest loss of {race.surface.name} is not known, or every racer began there; expected targets=…, the "
+            "losses whose first reaching is counted."
+        )
+    above = float(np.median(heights)) * np.logspace(0, np.log10(DEEPEST), TARGETS)
+    return [float(lowest + height) for height in above]

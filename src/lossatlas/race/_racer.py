@@ -1,0 +1,256 @@
+"""One optimizer on its way through a race: its generator, what it asked, and what became of each of its runs."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from math import inf, nan
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, NotApplicableError
+from lossatlas.optimize import Optimizer, Streams
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count
+from lossatlas.race._memory import held
+from lossatlas.race._track import Track
+from lossatlas.surface import Surface
+
+# How often the memory of a racer is measured, and the largest record that is kept.
+MEMORY_SAMPLES = 16
+LARGEST_RECORD = 2**33
+
+
+@final
+class Racer:
+    """One optimizer on its way.
+
+    Args:
+        label: its name in the race; part of its random streams.
+        given: the optimizer.
+        surface: what is raced on; only its layout is handed to the walk.
+        start: (runs, N).
+        steps: answers per descent.
+        seed: of all randomness.
+
+    Attributes:
+        query: what it asks next.
+        meter: what it was billed.
+        answered: answers heard.
+        length: answers it will hear at most.
+        done: whether it has ended in all runs.
+    """
+
+    def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
+        self.label, self.runs = label, len(start)
+        self.optimizer, self.length = given.plan(steps)
+        self.meter = Meter(runs=self.runs)
+        self.positions: list[Tensor] = []
+        self.losses: list[Tensor] = []
+        self.seen: list[Tensor] = []
+        self.asked_for: list[int] = []
+        self.memory: list[tuple[int, float]] = []
+        self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
+        self.given = [start] if surface.box is None else [start, surface.box]
+        size = 8 * len(start) * self.length * (start.shape[1] + 2)
+        if size > LARGEST_RECORD:
+            raise InputError(
+                f"the record of {len(start):,} runs of {self.length:,} steps in {start.shape[1]:,} dimensions would take "
+                f"{size / 2**30:.0f} GiB; expected at most {LARGEST_RECORD / 2**30:.0f}. Take fewer runs or steps, or "
+                "basin_map, which keeps only where runs end."
+            )
+        self.answered = 0
+        self.done = False
+        self.alive: Tensor | None = None
+        self.asked: Tensor | None = None
+        self.ends = torch.full((len(start),), -1, dtype=torch.int64, device=start.device)
+        self.reasons = ["steps"] * len(start)
+        self.best = start
+        self.best_value = torch.full((len(start),), inf, dtype=torch.float64, device=start.device)
+        streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
+        self.walk = self.optimizer.walk(start, surface.layout, streams)
+        self.start = start
+        try:
+            self.query: Query = next(self.walk)
+        except NotApplicableError:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """End because the surface cannot answer what is asked."""
+        self.done = True
+        self.reasons = ["not applicable"] * self.runs
+        self.positions = self.positions or [self.start]
+
+    def ask(self) -> Query:
+        """The query of the runs that are still on their way."""
+        self.asked = self.query.active
+        if self.alive is None:
+            return self.query
+        self.asked = self.alive if self.query.active is None else self.alive & self.query.active
+        return _with_active(self.query, self.asked)
+
+    def hear(self, answer: Answer | None) -> None:
+        """Record an answer and let the algorithm move on; None if no run could be answered within the budget."""
+        self._stand()
+        if answer is None:
+            self.asked_for.append(0)
+            self.losses.append(self.query.at.values if self.query.at is not None else self._unknown())
+            answer = _nothing(self.query)
+        else:
+            self._note(answer)
+        self._stop_rows(answer)
+        self.answered += 1
+        if self.done:
+            return
+        begin = time.perf_counter()
+        try:
+            self.query = self.walk.send(answer)
+        except StopIteration:
+            self.done = True
+            if self.answered < self.length:
+                self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished")
+        self.meter.algorithm_seconds += time.perf_counter() - begin
+        if self.answered == self.measured_next and not self.done:
+            self.measured_next += min(self.answered, self.measured_every)
+            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.given) / self.runs))
+        if not self.done and self.answered >= self.length:
+            if self.query.active is not None:
+                self._freeze(~self.query.active, "finished")
+            self._stand()
+            self.losses.append(self._unknown())
+            self.done = True
+
+    def track(self, referee: Probe) -> Track:
+        """The record, each run held where it stopped.
+
+        Args:
+            referee: values the last points where the racer never learned their loss.
+        """
+        positions = torch.stack(self.positions, 1)
+        losses = torch.stack(self.losses, 1).double() if self.losses else positions.new_full(positions.shape[:2], nan)
+        stop = torch.where(self.ends >= 0, self.ends, positions.shape[1] - 1)
+        index = torch.minimum(torch.arange(positions.shape[1], device=stop.device)[None], stop[:, None])
+        positions = positions.gather(1, index[..., None].expand(-1, -1, positions.shape[2]))
+        losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
+        last = positions[:, -1]
+        if self.reasons[0] != "not applicable" and bool(losses[:, -1].isnan().any()):
+            values = referee.ask(Values(last)).values
+            losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)
+        wanders = self.optimizer.wanders and bool(torch.isfinite(self.best_value).any())
+        return Track(
+            optimizer=self.optimizer,
+            start=self.start,
+            positions=positions,
+            losses=losses,
+            last=last,
+            final=self.best if wanders else last,
+            loss=self.best_value if wanders else losses[:, -1],
+            meter=self.meter,
+            stopped=tuple(self.reasons),
+            asked=np.cumsum([*self.asked_for, 0], dtype=np.int64)[: positions.shape[1]],
+            seen=_columns(self.seen, self.runs),
+            memory=tuple(self.memory),
+        )
+
+    def _unknown(self) -> Tensor:
+        return torch.full((self.runs,), nan, dtype=torch.float64)
+
+    def _stand(self) -> None:
+        at = self.query.at
+        where = at.theta if at is not None else self.query.points
+        self.positions.append(where if where.ndim == 2 else where[:, 0])
+
+    def _note(self, answer: Answer) -> None:
+        query, runs = self.query, self.runs
+        self.asked_for.append(count(query))
+        self.seen.append(_billed(query, answer))
+        if isinstance(query, Products):
+            self.losses.append(query.at.values if query.at is not None else self._unknown())
+            return
+        if query.at is not None:
+            self.losses.append(query.at.values)
+        else:
+            self.losses.append(answer.values if answer.values.ndim == 1 else answer.values[:, 0])
+        if not self.optimizer.wanders:
+            return
+        flat = answer.values.reshape(runs, -1)
+        lowest, index = torch.where(flat.isnan(), inf, flat).min(1)
+        better = lowest < self.best_value
+        points = query.points.reshape(runs, -1, query.points.shape[-1])
+        chosen = points[torch.arange(runs, device=points.device), index]
+        self.best = torch.where(better[:, None], chosen, self.best)
+        self.best_value = torch.where(better, lowest, self.best_value)
+
+    def _stop_rows(self, answer: Answer) -> None:
+        """Freeze the runs that were not answered (budget) or were answered with something not finite (diverged).
+
+        A method that wanders takes such an answer as a bad neighbor and goes on.
+        """
+        if answer.answered is not None:
+            refused = ~answer.answered
+            if self.asked is not None:
+                refused &= self.asked
+            self._freeze(refused, "budget")
+        if self.optimizer.wanders or answer.sound:
+            return
+        finite = torch.isfinite(answer.values.reshape(self.runs, -1)).all(1)
+        if answer.gradients is not None:
+            finite = finite & torch.isfinite(answer.gradients).all(1)
+        met = answer.answered if answer.answered is not None else torch.ones_like(finite)
+        self._freeze(met & ~finite, "diverged")
+
+    def _freeze(self, rows: Tensor, reason: str) -> None:
+        alive = torch.ones(self.runs, dtype=torch.bool) if self.alive is None else self.alive
+        stopping = alive & rows.to(alive.device)
+        for b in torch.nonzero(stopping)[:, 0].tolist():
+            self.ends[b], self.reasons[b] = self.answered, reason
+        self.alive = alive & ~stopping
+        self.done = not bool(self.alive.any())
+
+
+def _billed(query: Query, answer: Answer) -> Tensor:
+    """What each billed query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where unbilled."""
+    if isinstance(query, Products):
+        values = query.points.new_full((len(query.points), count(query)), inf, dtype=torch.float64)
+    elif answer.sound:
+        values = answer.values
+    else:
+        values = torch.where(answer.values.isnan(), inf, answer.values)
+    if answer.answered is not None:
+        billed = answer.answered if values.ndim == 1 else answer.answered[:, None]
+        values = torch.where(billed, values, nan)
+    return values
+
+
+def _columns(seen: list[Tensor], runs: int) -> Tensor:
+    """Records of one or more columns each, side by side."""
+    if not seen:
+        return torch.empty(runs, 0, dtype=torch.float64)
+    if all(part.ndim == 1 for part in seen):
+        return torch.stack(seen, 1)
+    return torch.cat([part if part.ndim == 2 else part[:, None] for part in seen], 1)
+
+
+def _with_active(query: Query, active: Tensor) -> Query:
+    match query:
+        case Values():
+            return Values(query.points, query.at, active)
+        case Gradients():
+            return Gradients(query.points, query.sample, query.at, active)
+        case Products():
+            return Products(query.points, query.vectors, query.at, active)
+
+
+def _nothing(query: Query) -> Answer:
+    """The answer of a door that answers no run."""
+    values = torch.full(query.points.shape[:-1], nan, dtype=torch.float64, device=query.points.device)
+    answered = torch.zeros(len(query.points), dtype=torch.bool, device=query.points.device)
+    match query:
+        case Values():
+            return Answer(values, answered=answered)
+        case Gradients():
+            return Answer(values, torch.full_like(query.points, nan), answered=answered)
+        case Products():
+            return Answer(values[:0], products=torch.full_like(query.vectors, nan), answered=answered)

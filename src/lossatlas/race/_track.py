@@ -1,0 +1,77 @@
+"""The record of one racer: where it stood, what it heard, what it was billed, what it held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas.optimize import Optimizer
+from lossatlas.probe import Meter
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """What one racer left behind.
+
+    Attributes:
+        optimizer: as it ran.
+        start: (runs, N) what it was given to begin with.
+        positions: (runs, T + 1, N) where it stood before each answer and at the end.
+        losses: (runs, T + 1) there; NaN where it never learned the loss.
+        last: (runs, N) where it stood at the end.
+        final: (runs, N) its result: where it stood, or the best point asked about for methods that wander.
+        loss: (runs,) L at the final points.
+        meter: what it was billed.
+        stopped: why each run stopped.
+        asked: (T + 1,) queries per run by the time the loss at each position was known.
+        seen: (runs, Q) the loss that each billed query brought, in the order asked; infinity where there was none,
+            NaN where the run asked nothing.
+        memory: (queries per run, bytes per run) held between two queries, sampled along the way.
+    """
+
+    optimizer: Optimizer
+    start: Tensor
+    positions: Tensor
+    losses: Tensor
+    last: Tensor
+    final: Tensor
+    loss: Tensor
+    meter: Meter
+    stopped: tuple[str, ...]
+    asked: np.ndarray
+    seen: Tensor
+    memory: tuple[tuple[int, float], ...]
+
+    def first_below(self, target: float) -> Tensor:
+        """Queries that each run was billed until one brought a loss of at most `target`, (runs,); infinity if none did."""
+        billed = (~self.seen.isnan()).cumsum(1).double()
+        return (
+            torch.where(self.seen <= target, billed, float("inf")).amin(1)
+            if self.seen.shape[1]
+            else billed.new_full((len(self.seen),), float("inf"))
+        )
+
+    @property
+    def alike(self) -> bool:
+        """Whether there are several runs and all are one and the same: nothing in them was left to chance."""
+        return len(self.final) > 1 and bool((self.positions == self.positions[:1]).all())
+
+    @property
+    def growth(self) -> float:
+        """Bytes of memory per query and run over the second half of its queries, by least squares.
+
+        Through the most that was held until then: what comes and goes within a generation is no growth.
+        """
+        if not self.memory:
+            return 0.0
+        x, y = np.array(self.memory, dtype=np.float64).T
+        half = x >= x[-1] / 2
+        x, y = x[half], np.maximum.accumulate(y[half])
+        return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) and np.ptp(y) else 0.0
+
+    def __repr__(self) -> str:
+        runs, places, n = self.positions.shape
+        return f"Track({self.optimizer!r}, {runs:,} runs of {places - 1:,} steps in {n:,} dimensions)"
