@@ -15,6 +15,8 @@ _COMMANDS = {
     "race": "Race optimizers on a landscape, every query billed.",
     "chart": "Chart the loss surface around your own network.",
     "connect": "What lies between two trained networks: a line or a curve, and its barrier.",
+    "curvature": "How the loss surface bends around your network, with error bars.",
+    "record": "Run your own training script and record where it goes.",
     "dimension": "In how many dimensions a loss surface lives.",
     "lessons": "Put the claims of the textbook to the test.",
 }

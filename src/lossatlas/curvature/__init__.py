@@ -29,6 +29,7 @@ from lossatlas.curvature._saddle import SaddleDescent as SaddleDescent
 from lossatlas.curvature._saddle import Side as Side
 from lossatlas.curvature._saddle import descend_both_sides as descend_both_sides
 from lossatlas.curvature._saddle import saddle_directions as saddle_directions
+from lossatlas.curvature._sharpness import KINDS as KINDS
 from lossatlas.curvature._sharpness import Sharpness as Sharpness
 from lossatlas.curvature._sharpness import sharpness as sharpness
 from lossatlas.curvature._slq import spectrum as spectrum

@@ -1,0 +1,137 @@
+"""`lossatlas curvature` as its user types it."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lossatlas.cli import main
+
+MINE = """
+import torch
+from torch import nn
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+def make_data():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(20, 4, generator=generator, dtype=torch.float64), torch.arange(20) % 3
+
+def nan_gradient():
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+        def forward(self, x):
+            return x[:, :3] @ self.w.abs().sqrt()
+    return Root()
+
+def one_layer():
+    return nn.Linear(4, 3).double()
+
+def straight(output, target):
+    return output.mean()
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("curved.py").write_text(MINE)
+    return tmp_path
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return end.value.code
+
+
+NETWORK = ("curvature", "--model", "curved.py:make_model", "--data", "curved.py:make_data", "--quiet")
+
+
+def test_a_network_is_measured_told_written_and_billed(mine, capsys):
+    for step in (0, 1):
+        weights = {"0.weight": torch.full((5, 4), 0.1 * step).double(), "0.bias": torch.zeros(5).double()}
+        weights |= {"2.weight": torch.ones(3, 5).double(), "2.bias": torch.zeros(3).double()}
+        save_file(weights, f"w{step}.safetensors")
+    words = shlex.split("--checkpoint w1.safetensors --k 2 --probes 2 --steps 10 --out out --json c.json")
+    more = shlex.split(
+        "--search 1 --along w0.safetensors --along w1.safetensors --rate 0.5 --sharpness 'sam(0.1),keskar'"
+    )
+    assert run(*NETWORK, *words, *more) == 0
+    said = capsys.readouterr().out
+    for part in ("43 parameters, 20 examples", "no critical point: loss", "λmax =", "tr H =", "eigenvalues from",
+                 "sam (ρ = 0.1 in the 2-norm)", "keskar (ρ = 0.001", "1 searches", "2/η", "Hessian products,"):  # fmt: skip
+        assert part in said, part
+    record = json.loads(Path("c.json").read_text())
+    assert record["kind"] == "curvature" and record["extremes"]["largest"]["residuals"]
+    assert record["sharpness"][0]["definition"]["rho"] == 0.1 and record["along"]["checkpoints"] == 2
+    assert record["meter"]["products"] > 0 and record["point"]["label"] == "unfinished"
+    assert record["provenance"] if "provenance" in record else record["surface"]["loss"] == "cross_entropy"
+    written = {path.name for path in Path("out").iterdir()}
+    assert {
+        "curvature.json",
+        "extremes.png",
+        "spectrum.png",
+        "index.png",
+        "along.png",
+        "spectrum.safetensors",
+    } <= written
+    assert json.loads(Path("out/curvature.json").read_text()) == record
+
+
+def test_a_landscape_is_measured_at_its_start_or_where_asked(mine, capsys):
+    assert run("curvature", "himmelblau", "--at", "3,2", "--quiet", "--sharpness", "none", "--probes", 0) == 0
+    said = capsys.readouterr().out
+    assert "a critical point (minimum)" in said and "sharpness" not in said and "spectrum" not in said
+    assert run("curvature", "monkey-saddle", "--k", 1, "--quiet", "--at", "0,0") == 0
+    assert "degenerate" in capsys.readouterr().out
+
+
+def test_a_linear_loss_has_no_curvature_and_nothing_breaks(mine, capsys):
+    assert run(*NETWORK, "--loss", "curved.py:straight", "--model", "curved.py:one_layer", "--k", 1) == 0
+    said = capsys.readouterr().out
+    assert "tr H = 0, exact" in said and "gradient-flat" in said and "λmax = 0" in said
+
+
+BAD = {
+    "no surface": (("curvature",), "neither a LANDSCAPE"),
+    "both": (("curvature", "himmelblau", "--model", "curved.py:make_model"), "one or the other"),
+    "point of a network": ((*NETWORK, "--at", "1,2"), "with a LANDSCAPE"),
+    "point of another dimension": (("curvature", "himmelblau", "--at", "1,2,3"), "shape"),
+    "no such landscape": (("curvature", "himelblau"), "himmelblau"),
+    "k above N": (("curvature", "himmelblau", "--k", "3"), "1 to 2"),
+    "k of zero": ((*NETWORK, "--k", "0"), "k=0"),
+    "no such sharpness": ((*NETWORK, "--sharpness", "sharp"), "kind of sharpness"),
+    "a radius that is none": ((*NETWORK, "--sharpness", "sam(x)"), "sam(0.1)"),
+    "a negative radius": ((*NETWORK, "--probes", "0", "--k", "1", "--sharpness", "sam(-1)"), "rho"),
+    "no such checkpoint": ((*NETWORK, "--checkpoint", "none.safetensors"), "no checkpoint file"),
+    "no such function": (("curvature", "--model", "curved.py:nothing", "--data", "curved.py:make_data"), "no function"),
+    "a gradient that is NaN": (
+        ("curvature", "--model", "curved.py:nan_gradient", "--data", "curved.py:make_data", "--loss", "curved.py:straight", "--k", "1"),
+        "not finite",
+    ),
+    "a folder that is a file": ((*NETWORK, "--out", "curved.py"), "curved.py"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_paragraph_and_exit_code_two(mine, capsys, case):
+    words, part = BAD[case]
+    assert run(*words, "--json", "never.json") == 2
+    error = capsys.readouterr().err
+    assert part in error and len(error.strip().splitlines()) <= 4 and "Traceback" not in error
+    assert not Path("never.json").exists()
+
+
+def test_the_help_teaches(capsys):
+    assert run("curvature", "--help") == 0
+    said = capsys.readouterr().out
+    for part in ("is the point critical", "residuals", "no proof of a minimum", "curvature.json", "--checkpoint"):
+        assert part in said
