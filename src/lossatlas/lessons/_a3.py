@@ -46,6 +46,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     charts = [chart(network, plane, points=POINTS, exact=True, progress=False) for plane in planes[:2]]
     itself = chart(line, whole, points=POINTS, exact=True, progress=False)
     rim = [one.loss[0, 0] for one in charts]
+    slice_says, whole_says = _said(charts[0]), _said(itself)
     values = sum(one.meter["values"] for one in [*charts, itself])
     asked = bill(*meters)
     asked |= {
@@ -70,8 +71,8 @@ def experiment(runs: int, seed: int) -> Evidence:
         ),
         Check(
             "every picture of a slice says so, that of the surface itself does not",
-            f"“{_said(charts[0]) or 'nothing'}”; on the other nothing" if not _said(itself) else f"“{_said(itself)}”",
-            all(f"{n:,}" in _said(one) for one in charts) and not _said(itself),
+            f"“{slice_says}” on one, “{whole_says}” on the other",
+            f"{n:,}" in slice_says and not whole_says,
         ),
     )
     return Evidence(
