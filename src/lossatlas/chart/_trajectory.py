@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -78,7 +78,7 @@ class Trajectory:
         labels: of its axes.
         notes: what a reader must know, in sentences.
         title: the surface's name.
-        meter: what was asked for true losses and those on the plane.
+        meter: what was asked for true losses and those on the plane; the field has a meter of its own.
         status: ``complete``.
     """
 
@@ -95,6 +95,16 @@ class Trajectory:
     def provenance(self) -> dict[str, Any]:
         """Plane and field."""
         return {"plane": self.plane, "field": None if self.field is None else self.field.provenance}
+
+    @property
+    def span(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(low, high) per axis that holds all paths, with some room around them; no axis thinner than a tenth of the other."""
+        whole = np.concatenate([run.coords for run in self.runs.values()])
+        low, high = whole.min(0), whole.max(0)
+        width = np.maximum(high - low, 0.1 * float((high - low).max()))
+        middle, half = (low + high) / 2, (0.5 + MARGIN) * width
+        (a, b), (c, d) = zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
+        return (a, b), (c, d)
 
     def reading(self) -> list[str]:
         """What the record says, in sentences."""
@@ -236,14 +246,12 @@ def trajectory(
     for name, run in given.items():
         traveled[name] = _travel(surface, plane, run, probe, on_plane)
         notes += _departed(surface, name, run)
-    if field is None and points is not None:
-        span = _around([run.coords for run in traveled.values()])
-        field = chart(surface, plane, span=span, points=points, progress=progress)
     meter = {"true": probe.meter.record(), "plane": on_plane.meter.record()}
-    if field is not None:
-        meter["field"] = field.meter
     made = {"kind": plane.kind, **plane.how}
-    return Trajectory(traveled, field, made, plane.labels, tuple(notes), surface.name, meter)
+    seen = Trajectory(traveled, field, made, plane.labels, tuple(notes), surface.name, meter)
+    if field is None and points is not None:
+        return replace(seen, field=chart(surface, plane, span=seen.span, points=points, progress=progress))
+    return seen
 
 
 def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Probe) -> Traveled:
@@ -286,13 +294,3 @@ def _departed(surface: Surface, name: str, run: Any) -> list[str]:
         f"{name}: its points hold other values of {', '.join(differing[:3])}{' …' * (len(differing) > 3)} than the surface "
         "(running statistics of batch norm, say); their true losses are taken with the surface's"
     ]
-
-
-def _around(paths: list[Array]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """A span per axis that holds all paths, with a margin, and no axis thinner than a tenth of the other."""
-    whole = np.concatenate(paths)
-    low, high = whole.min(0), whole.max(0)
-    width = np.maximum(high - low, 0.1 * float((high - low).max()))
-    middle, half = (low + high) / 2, (0.5 + MARGIN) * width
-    (a, b), (c, d) = zip((middle - half).tolist(), (middle + half).tolist(), strict=True)
-    return (a, b), (c, d)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
 
@@ -51,7 +53,11 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--line", is_flag=True, help="One direction instead of two.")
 @click.option(
-    "--through", type=_FILE, multiple=True, help="A further checkpoint, for --plane between and pca; may be repeated."
+    "--through",
+    type=_FILE,
+    multiple=True,
+    help="A further checkpoint, for --plane between and pca; or, for pca, the folder of a recorded run. May be repeated: "
+    "further runs are laid on the plane of the first.",
 )
 @click.option(
     "--centering",
@@ -148,6 +154,7 @@ def command(
           --loss cross_entropy --checkpoint w.safetensors --points 51 --seed 0 --out DIR
       … --plane between --line --through other.safetensors --batchnorm interpolate
       … --plane pca --through step-000.safetensors --through step-100.safetensors …
+      … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto
 
     \b
@@ -156,20 +163,24 @@ def command(
       contour.png, relief.png         the loss over the plane (profile.png for a line)
       log.png, samples.png            with levels over decades; with the points that were asked
       accuracy.png                    where the loss is a classification loss
+      path.png, trajectory.*          with --through RUN: the runs, and what the plane hides of them
       card.png                        the honesty card: what the picture can and cannot show
       manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
 
     The picture is a slice: two directions of as many as the network has parameters.
     """
-    from lossatlas.chart import chart
+    from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
-    from lossatlas.cli._planes import made
+    from lossatlas.cli._planes import made, recorded
     from lossatlas.cli._user import call, function, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
     module = call(model, "--model")
+    runs = recorded(kind, through)
     if checkpoint is not None:
         load_checkpoint(module, checkpoint)
+    elif runs:
+        _at_the_end(module, next(iter(runs.values())))
     if evaluate:
         module.eval()
     chosen: Any = function(loss, "--loss") if ":" in loss else loss
@@ -179,10 +190,12 @@ def command(
         return
     prepare(out, json_file, *exports)
     plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering))
+    seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
+    unasked = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
     result = chart(
         surface,
         plane,
-        span=_span(span),
+        span=seen.span if seen is not None and unasked else _span(span),
         points=_points(points),
         exact=exact,
         tolerance=tolerance,
@@ -200,14 +213,28 @@ def command(
     _bill(result)
     if card or (card is None and out is not None and _affordable(result)):
         _print(result.card(progress=not quiet))
+    if seen is not None:
+        seen = replace(seen, field=result)
+        for sentence in seen.reading()[: len(seen.runs)]:
+            click.echo(f"- {sentence}")
     if out is not None:
         _write(result, out)
+        if seen is not None:
+            seen.save(out)
+            seen.plot().save(out / "path.png")
         click.echo(f"written: {out}")
     for path in exports:
         result.export(path)
         click.echo(f"written: {path}")
     if json_file is not None:
         _json(result, json_file)
+
+
+def _at_the_end(module: Any, run: Any) -> None:
+    """Give a model the weights and buffers of the last point of a recorded run."""
+    run.check(module)
+    run.require(len(run.kept))
+    module.load_state_dict(run.state(run.rows[run.kept[-1]].step), strict=False)
 
 
 def _print(shown: Any) -> None:

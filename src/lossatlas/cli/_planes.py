@@ -12,6 +12,7 @@ from lossatlas._errors import InputError
 if TYPE_CHECKING:
     from lossatlas.chart import Line, Plane
     from lossatlas.surface import NetworkSurface
+    from lossatlas.train import Recording
 
 KINDS = ("random", "between", "pca", "hessian", "gradient", "worst")
 NORMALIZATIONS = ("filter", "layer", "weight", "dfilter", "dlayer", "none", "li2018")
@@ -61,6 +62,9 @@ def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
         case "pca":
             if wanted.line:
                 raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
+            if runs := recorded(wanted.kind, wanted.through):
+                first = next(iter(runs.values()))
+                return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
             iterates = [*_needed(wanted, range(2, 10_000), "the path, oldest first"), surface.theta]
             return Plane.pca(surface, iterates, centering=wanted.centering)  # type: ignore[arg-type]
         case "hessian":
@@ -69,6 +73,24 @@ def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
             return _framed(frame.gradient(surface, **_seeded(wanted, chosen)))
         case _:
             return _framed(frame.worst(surface, **chosen, seed=wanted.seed))
+
+
+def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:
+    """The recordings among what was typed, by the name of their folder; none where checkpoints were.
+
+    Raises:
+        InputError: for recordings and checkpoints together.
+    """
+    from lossatlas.train import Recording
+
+    folders = [path for path in through if path.is_dir()] if kind == "pca" else []
+    if folders and len(folders) < len(through):
+        raise InputError(
+            f"got recordings and checkpoint files together for --through: {', '.join(map(str, through[:4]))}; expected "
+            "folders of recorded runs, or checkpoints of one run."
+        )
+    names = [path.name if [other.name for other in folders].count(path.name) == 1 else str(path) for path in folders]
+    return {name: Recording.load(path) for name, path in zip(names, folders, strict=True)}
 
 
 def _framed(found: Any) -> Plane | Line:

@@ -6,5 +6,6 @@ from lossatlas.train._digits import digits_cnn as digits_cnn
 from lossatlas.train._digits import digits_mlp as digits_mlp
 from lossatlas.train._fit import accuracy as accuracy
 from lossatlas.train._fit import fit as fit
+from lossatlas.train._listener import Listener as Listener
 from lossatlas.train._recorder import Recorder as Recorder
 from lossatlas.train._recording import Recording as Recording

@@ -1,0 +1,195 @@
+"""`lossatlas record`: a script that knows nothing of it runs as it would, and is recorded; and what is made of that."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+
+import pytest
+import torch
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
+import lossatlas as la
+from lossatlas.cli import main
+
+SCRIPT = """
+import sys
+import torch
+from neighbor import data, make
+torch.manual_seed(int(sys.argv[1]))
+model = make()
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+x, y = data()
+for step in range(35):
+    rows = torch.randint(len(y), (32,))
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+    optimizer.step()
+torch.save((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()), sys.argv[3])
+print(__name__, *sys.argv[1:])
+"""
+NEIGHBOR = """
+from lossatlas.train import digits, digits_mlp
+def data():
+    return digits("test")
+def make():
+    return digits_mlp((12,))
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "neighbor.py").write_text(NEIGHBOR)
+    yield
+    torch.set_num_threads(before)
+    sys.modules.pop("neighbor", None)
+
+
+def call(*args: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(args))
+    return int(ended.value.code or 0)
+
+
+def plain(*args: str) -> None:
+    """The script as Python runs it."""
+    before = sys.argv, sys.path[:]
+    sys.argv, sys.path[0:0] = ["train.py", *args], ["."]
+    try:
+        runpy.run_path("train.py", run_name="__main__")
+    finally:
+        sys.argv, sys.path[:] = before
+
+
+def bits(path: str) -> list[torch.Tensor]:
+    weights, state, random = torch.load(path)
+    moments = [v for part in state["state"].values() for v in part.values()]
+    return [*weights.values(), *moments, random]
+
+
+def test_an_unchanged_script_runs_as_it_would_and_is_recorded(tmp_path, capsys):
+    plain("5", "--lr", "plain.pt")
+    capsys.readouterr()
+    assert call("record", "--out", "run", "--every", "5", "train.py", "5", "--lr", "recorded.pt") == 0
+    out, said = capsys.readouterr()
+    assert out.strip() == "__main__ 5 --lr recorded.pt"
+    assert "recording Sequential as Adam steps it" in said and "recorded 8 points on the way to step 35" in said
+    ours, theirs = bits("recorded.pt"), bits("plain.pt")
+    assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    found = la.load("run")
+    assert isinstance(found, la.Recording) and found.steps.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert torch.equal(found.state(35)["0.weight"], torch.load("recorded.pt")[0]["0.weight"])
+    assert not _global_optimizer_pre_hooks
+
+
+def test_a_run_is_charted_with_its_path(tmp_path, capsys):
+    for name, seed in (("one", "1"), ("two", "2")):
+        assert call("record", "--out", name, "--every", "5", "--quiet", "train.py", seed, "x", "x.pt") == 0
+    assert capsys.readouterr().err == ""
+    command = ["chart", "--model", "neighbor.py:make", "--data", "neighbor.py:data", "--plane", "pca", "--points", "7"]
+    command += ["--through", "one", "--through", "two", "--exact", "--quiet", "--no-card"]
+    assert call(*command, "--out", "out", "--json", "chart.json") == 0
+    said = capsys.readouterr().out
+    assert "- one: 8 points" in said and "- two: 8 points" in said and "random walk of 8 points" in said
+    made = json.loads((tmp_path / "chart.json").read_text())
+    seen = la.load("out/trajectory.json")
+    assert made["provenance"]["plane"]["kind"] == "pca"
+    assert (
+        made["alpha"][0] < seen.runs["one"].coords[:, 0].min() < seen.runs["one"].coords[:, 0].max() < made["alpha"][-1]
+    )
+    # Without --checkpoint, the plane goes through the last point of the first run.
+    assert seen.runs["one"].coords[-1] == pytest.approx([0, 0], abs=1e-6)
+    assert (tmp_path / "out" / "path.png").stat().st_size > 10_000
+    mean = [*command, "--centering", "mean", "--span", "2"]
+    assert call(*mean, "--json", "mean.json") == 0
+    assert json.loads((tmp_path / "mean.json").read_text())["alpha"][0] == -2
+    capsys.readouterr()
+    assert call(*command, "--through", "x.pt") == 2
+    assert "got recordings and checkpoint files together" in capsys.readouterr().err
+
+
+def test_a_script_that_fails_fails_as_it_would(tmp_path, capsys):
+    (tmp_path / "bad.py").write_text(SCRIPT.replace("torch.save", "raise KeyError('mine')\ntorch.save"))
+    assert call("record", "--out", "run", "bad.py", "1", "2", "3") == 1
+    said = capsys.readouterr().err
+    assert said.rstrip().endswith("KeyError: 'mine'") and "runpy" not in said and "bad.py" in said
+    assert la.load("run").status == "ended by KeyError"
+    (tmp_path / "leaves.py").write_text(SCRIPT.replace("torch.save", "sys.exit(3)\ntorch.save"))
+    assert call("record", "--out", "other", "leaves.py", "1", "2", "3") == 3
+    assert la.load("other").status == "ended by SystemExit"
+    assert not _global_optimizer_pre_hooks
+
+
+def test_what_cannot_be_recorded_is_said(tmp_path, capsys):
+    assert call("record", "none.py") == 2
+    assert "there is no script 'none.py'" in capsys.readouterr().err
+    (tmp_path / "idle.py").write_text("print('ran')")
+    assert call("record", "--out", "idle", "idle.py") == 2
+    out, said = capsys.readouterr()
+    assert out == "ran\n" and "no torch optimizer stepped while idle.py ran" in said
+    (tmp_path / "loose.py").write_text(
+        "import torch\nw = torch.zeros(3, requires_grad=True)\no = torch.optim.SGD([w], lr=1.0)\n"
+        "w.sum().backward()\no.step()\nprint(w.tolist())"
+    )
+    assert call("record", "--out", "loose", "loose.py") == 2
+    out, said = capsys.readouterr()
+    assert out == "[-1.0, -1.0, -1.0]\n" and "are not all parameters of one torch.nn.Module" in said
+    assert call("record", "--out", "run", "--every", "50", "--quiet", "train.py", "1", "2", "x.pt") == 0
+    capsys.readouterr()
+    assert call("record", "--out", "run", "train.py", "1", "2", "x.pt") == 2
+    assert "holds a recording already" in capsys.readouterr().err
+
+
+TWO = """
+import torch
+from neighbor import data, make
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = make(), torch.nn.Linear(10, 10)
+    def forward(self, x):
+        return self.head(self.body(x))
+net, other = torch.compile(Net(), backend="eager"), make()
+first, second = torch.optim.SGD(net.body.parameters(), lr=0.1), torch.optim.SGD(net.head.parameters(), lr=0.1)
+x, y = data()
+for step in range(4):
+    net._orig_mod(x).square().mean().backward()
+    first.step(), second.step()
+"""
+
+
+def test_the_model_is_found_behind_a_wrapper_and_a_second_optimizer_is_told_of(tmp_path, capsys):
+    (tmp_path / "two.py").write_text(TWO)
+    assert call("record", "--out", "run", "--every", "2", "two.py") == 0
+    said = capsys.readouterr().err
+    assert "recording Net as SGD steps it" in said or "recording OptimizedModule as SGD steps it" in said
+    assert said.count("a second optimizer (SGD) is not counted") == 1
+    found = la.load("run")
+    assert found.steps.tolist() == [0, 2, 4] and [b.name for b in found.layout.blocks][-1] == "head.bias"
+
+
+def test_a_sketched_recording(tmp_path):
+    call(
+        "record",
+        "--out",
+        "run",
+        "--every",
+        "1",
+        "--sketch",
+        "128",
+        "--keep",
+        "4",
+        "--quiet",
+        "train.py",
+        "1",
+        "2",
+        "x.pt",
+    )
+    found = la.load("run")
+    assert len(found.rows) == 36 and found.sketches.shape == (36, 128) and len(found.kept) <= 5
+    assert found.coordinates().error > 0
