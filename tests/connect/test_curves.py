@@ -134,6 +134,16 @@ def test_a_curve_through_networks_has_its_ends_exactly_and_no_barrier(mlps):
     assert any("times the straight line" in says for says in path.reading())
 
 
+def test_a_curve_is_read_once_more_on_other_data(mlps):
+    (one, two), surface, test = mlps
+    path = la.connect(surface, one, two, kind="bezier", test=test, steps=30, points=7, resamples=0, progress=False)
+    again = la.connect(test, one, two, kind=path.curve, points=7, resamples=0, progress=False)
+    assert torch.equal(again.curve.controls, path.curve.controls) and again.meter["gradients"] == 0
+    assert again.loss[[0, -1]] == pytest.approx(path.test.loss[[0, -1]]) and again.kind == "bezier"
+    with pytest.raises(la.InputError, match="does not lead from a to b"):
+        la.connect(surface, two, one, kind=path.curve, progress=False)
+
+
 @pytest.mark.parametrize("kind", ["bezier", "band"])
 def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     (one, two), surface, _ = mlps

@@ -25,6 +25,10 @@ FAST = {
 SLOW = {
     "A4": None,
     "A5": 20,
+    "D4": 2,
+    "D5": 2,
+    "D6": 2,
+    "E4": 2,
     "E2": 2,
     "E5": None,
     "B1": None,
@@ -39,6 +43,10 @@ SLOW = {
 
 # Experiments on networks that take minutes are run on smaller ones: whether they run is tested here, not what comes out.
 SMALLER = {
+    "D4": {"WIDTHS": (16,), "STEPS": 60, "CNN_STEPS": 20},
+    "D5": {"WIDTHS": (16, 64), "PLANTED": 3},
+    "D6": {"WIDTHS": (16, 64)},
+    "E4": {"WIDTHS": (16,)},
     "A5": {"HIDDEN": 4, "EPOCHS": (0, 1)},
     "E2": {"EPOCHS": 1, "DEEP": 2, "POINTS": 5, "EXAMPLES": 60},
     "E5": {"EPOCHS": 2, "EXAMPLES": 60, "POINTS": 5},

@@ -110,9 +110,9 @@ def command(
       profile.png                   the loss along the path
       error.png                     where the loss is a classification loss
       plane.png                     a curve over the plane through A, B and its farthest control point
-      permuted.safetensors          with --align: B, the same function with its units in A's order;
-      alignment.*, naive/path.*     with --align: how, and the straight line without it
-      merge.json, merged.safetensors  with --align: the average of A and B in every way, and the best one
+      alignment/                    with --align: how, and B with its units in A's order (permuted.safetensors)
+      naive/                        with --align: the straight line without it
+      merge/                        with --align: averages of A and B in every way, and the best one's weights
     """
     from lossatlas import archive
     from lossatlas.cli._user import call, function, prepare
@@ -171,8 +171,8 @@ def command(
         also = None if naive is None else {"without alignment": naive}
         path.plot(label=None if naive is None else f"aligned, {kind}", also=also).save(out / "profile.png")
         if moved is not None and merged is not None and naive is not None:
-            moved.save(out)
-            merged.save(out)
+            moved.save(out / "alignment")
+            merged.save(out / "merge")
             naive.save(out / "naive")
         if path.error is not None:
             path.plot(quantity="error").save(out / "error.png")

@@ -10,6 +10,7 @@ from lossatlas.connect._merge import Merge as Merge
 from lossatlas.connect._merge import merge as merge
 from lossatlas.connect._pairs import Barriers as Barriers
 from lossatlas.connect._pairs import barriers as barriers
+from lossatlas.connect._pairs import ladder as ladder
 from lossatlas.connect._path import Path as Path
 from lossatlas.connect._path import Side as Side
 from lossatlas.connect._specification import Specification as Specification

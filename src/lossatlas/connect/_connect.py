@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path as FolderPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.chart import Line
-from lossatlas.connect._band import Band
 from lossatlas.connect._barrier import DEFINITIONS, check
-from lossatlas.connect._bend import Bend, Recipe, Rule, Trainer
+from lossatlas.connect._bend import Recipe, Rule
 from lossatlas.connect._curve import Curve, Kind, straight
 from lossatlas.connect._ends import End, Names, PointLike, two_ends
-from lossatlas.connect._measure import Asking, measure
+from lossatlas.connect._measure import Asking, Measured, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._progress import Show, counted
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics, bill
-from lossatlas.connect._train import train
+from lossatlas.connect._shape import Shape, identity, trained
 from lossatlas.probe import Exchange, Probe
-from lossatlas.surface import NetworkSurface, Surface
+from lossatlas.surface import Surface
 
 KINDS = ("line", "bezier", "chain", "band")
 # A third of the 61 points that papers draw; a cubic through them is nearer to the truth than 61 joined by straight lines.
 POINTS = {"line": 20, "bezier": 61, "chain": 61, "band": 61}
 BENDS = {"line": 0, "bezier": 1, "chain": 1, "band": 7}
-# A band begins with so many pivots.
-PIVOTS = 3
 
 
 def connect(
@@ -41,7 +36,7 @@ def connect(
     a: PointLike,
     b: PointLike,
     *,
-    kind: Kind = "line",
+    kind: Kind | Curve = "line",
     test: Surface | None = None,
     definition: str = "entezari",
     points: int | None = None,
@@ -68,7 +63,8 @@ def connect(
         a: where the path starts: a vector, state dict, module or checkpoint file.
         b: where it ends.
         kind: ``line``; ``bezier``, a curve of degree bends + 1 trained on its mean loss (Garipov et al. 2018);
-            ``chain``, straight pieces trained alike; ``band``, a nudged elastic band (Draxler et al. 2018).
+            ``chain``, straight pieces trained alike; ``band``, a nudged elastic band (Draxler et al. 2018). Or the
+            ``curve`` of an earlier path, to read it once more: on other data, or with other statistics.
         test: a surface of the same model on test data, to read the path there too.
         definition: of the barrier that is reported first: ``entezari``, ``ainsworth`` or ``frankle`` (`DEFINITIONS`).
         points: the most values of t to read; 20 on a line, 61 on a curve.
@@ -115,56 +111,35 @@ def connect(
         >>> round(la.connect(surface, one, two, progress=False).barrier, 1)
         71.1
     """
-    if kind not in KINDS:
-        raise UnknownNameError("kind of path", kind, KINDS)
-    points = POINTS[kind] if points is None else points
-    bends = BENDS[kind] if bends is None else bends
-    _check_numbers(kind, points, tolerance, bends)
+    given = kind if isinstance(kind, Curve) else None
+    name: Kind = kind.kind if isinstance(kind, Curve) else kind
+    if name not in KINDS:
+        raise UnknownNameError("kind of path", name, KINDS)
+    points = POINTS[name] if points is None else points
+    bends = given.degree - 1 if given is not None else BENDS[name] if bends is None else bends
+    _check_numbers(name, points, tolerance, bends)
     check(definition)
     ends = two_ends(surface, a, b, names)
-    if statistics == "repair" and kind != "line":
-        raise InputError(f"got statistics='repair' for a {kind}; expected a line: only there hidden units have goals.")
+    if statistics == "repair" and name != "line":
+        raise InputError(f"got statistics='repair' for a {name}; expected a line: only there hidden units have goals.")
     readout = Readout(surface, test, ends, statistics)
     if definition == "frankle" and not readout.tells_error:
         raise InputError(
             f"definition='frankle' needs an error, and the loss of {surface.name!r} is no known classification loss on "
             "class numbers. Use 'entezari' or 'ainsworth'."
         )
-    curve = straight("line", ends[0].theta, ends[1].theta)
-    slope_probe = _slopes(surface, curve, kind, readout, slopes, exchange or Exchange())
-    trained, meters = None, []
-    recipe = Recipe(steps, min(batch, surface.examples), rate, decay, rule, seed)
-    if kind != "line":
-        recipe.check()
-        if not surface.gradients_known:
-            raise NotApplicableError(
-                f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'."
-            )
-        # In training each mini-batch is normalized by itself: statistics that fit φ(t) are not known yet.
-        trains_on = surface.with_batchnorm("batch") if readout.norm and isinstance(surface, NetworkSurface) else surface
-        probe = Probe(trains_on)
-        trained = train(
-            _trainer(kind, ends, bends, recipe),
-            probe,
-            recipe.steps,
-            folder=folder,
-            identity=_identity(surface, ends, kind, bends, recipe),
-            progress=progress,
-        )
-        curve, meters = trained.curve, [probe.meter]
+    shape = Shape(straight("line", ends[0].theta, ends[1].theta) if given is None else _fitting(given, ends))
+    slope_probe = _slopes(surface, shape.curve, name, readout, slopes, exchange or Exchange())
+    recipe = None
+    if name != "line" and given is None:
+        recipe = Recipe(steps, min(batch, surface.examples), rate, decay, rule, seed)
+        shape = trained(surface, ends, name, bends, recipe, folder=folder, progress=progress)
     asking = Asking(int(points), tolerance, resamples, seed)
-    with counted(f"reading the {kind}", asking.points, progress) as note:
-        read = measure(curve, readout, asking, slope_probe, note)
-    meters += [*readout.meters, *([] if slope_probe is None else [slope_probe.meter])]
-    lost = np.flatnonzero(~np.isfinite(read.train.loss))
-    states = [] if trained is None or trained.status == "complete" else [trained.status]
-    if len(lost):
-        first = float(read.profile.t[lost[0]])
-        states.append(
-            f"the loss is not finite at {len(lost)} of {len(read.profile.t)} points, first at t = {first:.3g}"
-        )
+    with counted(f"reading the {name}", asking.points, progress) as note:
+        read = measure(shape.curve, readout, asking, slope_probe, note)
+    troubles = [status for status in (shape.status, _lost(read)) if status != "complete"]
     return Path(
-        curve,
+        shape.curve,
         read.profile.t,
         read.train,
         read.test,
@@ -172,12 +147,12 @@ def connect(
         read.profile.slopes,
         float(read.profile.errors().max()),
         surface.name,
-        (*_notes(definition, readout, asking), *states),
-        {} if trained is None else trained.history,
-        "; ".join(states) or "complete",
-        bill(meters),
+        (*_notes(definition, readout, asking), *troubles),
+        shape.history,
+        "; ".join(troubles) or "complete",
+        bill([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])]),
         {
-            **_identity(surface, ends, kind, bends, recipe if trained is not None else None),
+            **identity(surface, ends, name, bends, recipe),
             "test": None if test is None else test.fingerprint(),
             "statistics": readout.statistics if readout.changes else None,
             "asking": {"points": asking.points, "tolerance": asking.tolerance, "resamples": asking.resamples},
@@ -219,23 +194,29 @@ def _slopes(
     return Probe(surface.on(Line.between(surface, curve.controls[0], curve.controls[1])))
 
 
-def _trainer(kind: Kind, ends: tuple[End, End], bends: int, recipe: Recipe) -> Trainer:
-    if kind == "band":
-        return Band(straight(kind, ends[0].theta, ends[1].theta, min(bends, PIVOTS)), recipe, bends)
-    return Bend(straight(kind, ends[0].theta, ends[1].theta, bends), recipe)
+def _fitting(curve: Curve, ends: tuple[End, End]) -> Curve:
+    """A curve that was given, on the device of its ends, which must be its own.
+
+    Raises:
+        InputError: if it does not lead from a to b.
+    """
+    controls = curve.controls.to(ends[0].theta)
+    if controls.shape[1] != len(ends[0].theta) or not all(
+        torch.equal(control, end.theta) for control, end in zip((controls[0], controls[-1]), ends, strict=True)
+    ):
+        raise InputError(
+            "the curve that was given does not lead from a to b; expected its ends to be these two points."
+        )
+    return Curve(curve.kind, controls)
 
 
-def _identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, recipe: Recipe | None) -> dict[str, Any]:
-    """What a path is of: two runs that share it go the same way."""
-    # How many points go into one forward pass is measured anew in every process and changes no path.
-    surface_print = {k: v for k, v in surface.fingerprint().items() if k != "many_points_per_forward"}
-    return {
-        "surface": surface_print,
-        "kind": kind,
-        "bends": bends,
-        "ends": [_digest(point.state) for point in ends],
-        "training": None if recipe is None else recipe.record(),
-    }
+def _lost(read: Measured) -> str:
+    """What is to be said of losses that are not finite."""
+    lost = np.flatnonzero(~np.isfinite(read.train.loss))
+    if not len(lost):
+        return "complete"
+    first = float(read.profile.t[lost[0]])
+    return f"the loss is not finite at {len(lost)} of {len(read.profile.t)} points, first at t = {first:.3g}"
 
 
 def _notes(definition: str, readout: Readout, asking: Asking) -> list[str]:
@@ -250,7 +231,3 @@ def _notes(definition: str, readout: Readout, asking: Asking) -> list[str]:
             "say nothing of other seeds"
         )
     return notes
-
-
-def _digest(point: Tensor) -> str:
-    return hashlib.sha256(point.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]

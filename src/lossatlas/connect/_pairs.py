@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from lossatlas._errors import InputError
-from lossatlas.connect._barrier import Interval, check
+from lossatlas.connect._barrier import DEFINITIONS, Interval, check
 from lossatlas.connect._path import Path
+
+if TYPE_CHECKING:
+    from lossatlas.draw import LadderDisplay
 
 Array = NDArray[np.float64]
 
@@ -102,6 +105,49 @@ def barriers(
         places = np.array([[names.index(str(end)) for end in pair] for pair in pairs])
         interval, method = over_networks(values, places, len(names)), "jackknife over networks"
     return Barriers(values, definition, data, float(values.mean()), interval, method, len(names))
+
+
+def ladder(rungs: Mapping[str, Mapping[float, Barriers]], ax: Any = None, *, note: str | None = None) -> LadderDisplay:
+    """Draw barriers against a size.
+
+    Args:
+        rungs: name of a way to connect, to size (such as the width of layers), to the barriers of the same pairs.
+        ax: matplotlib axes, or None for a new figure.
+        note: a sentence of small print.
+
+    Raises:
+        InputError: if the ways have other sizes, or the barriers are by several definitions.
+    """
+    from lossatlas.draw import LadderDisplay
+
+    sizes = sorted({size for found in rungs.values() for size in found})
+    every = [one for found in rungs.values() for one in found.values()]
+    kinds = {(one.definition, one.data) for one in every}
+    if not every or any(len(found) != len(sizes) for found in rungs.values()) or len(kinds) > 1:
+        raise InputError(
+            "the rungs do not fit together; expected barriers of one definition, for every way at every size."
+        )
+    ((definition, data),) = kinds
+    most = max(len(one.values) for one in every)
+    padded = {
+        name: np.array(
+            [np.pad(found[s].values, (0, most - len(found[s].values)), constant_values=np.nan) for s in sizes]
+        )
+        for name, found in rungs.items()
+    }
+    low, high = (
+        {name: np.array([found[s].interval[end] for s in sizes]) for name, found in rungs.items()} for end in (0, 1)
+    )
+    says = f"dots: pairs of networks; bars: 95 % interval of their mean ({every[0].method}); {DEFINITIONS[definition]}"
+    return LadderDisplay(
+        np.array(sizes, dtype=np.float64),
+        padded,
+        low,
+        high,
+        ylabel=f"barrier ({data})",
+        title="Barrier against width",
+        note=" · ".join([*([note] if note else []), says]),
+    ).plot(ax)
 
 
 def mean_interval(values: Array, confidence: float = 0.95) -> Interval:
