@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
@@ -76,6 +76,15 @@ class Completion:
         """θ (N,) completed by the model's own statistics."""
         own = self._statistics.own
         return theta if own is None or self._free else torch.cat([theta, own])
+
+    def named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """θ by name completed by the model's own statistics; the tensors that came in are passed on themselves."""
+        own = self._statistics.own
+        if own is None or self._free:
+            return self._statistics.nonnegative(dict(tensors)) if self._free else dict(tensors)
+        blocks = self._statistics.layout.blocks[len(self._layout.blocks) :]
+        parts = own.split_with_sizes([block.size for block in blocks])
+        return {**tensors, **{b.name: part.reshape(b.shape) for b, part in zip(blocks, parts, strict=True)}}
 
     def one(self, theta: Tensor) -> Tensor:
         """θ (N,) completed, (N + S,), differentiable in θ."""

@@ -75,7 +75,9 @@ class Layout:
     def split(self, points: Tensor) -> dict[str, Tensor]:
         """View points (…, N) as one tensor per block, each (…, *shape); aliases are not repeated."""
         lead = points.shape[:-1]
-        return {block.name: points[..., block.span].reshape((*lead, *block.shape)) for block in self.blocks}
+        # One split, since its derivative is one concatenation; that of a slice is a vector of N numbers per block.
+        parts = points.split_with_sizes([block.size for block in self.blocks], dim=-1)
+        return {block.name: part.reshape((*lead, *block.shape)) for block, part in zip(self.blocks, parts, strict=True)}
 
     def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Flatten one tensor per block into θ, shape (N,).

@@ -420,13 +420,14 @@ class NetworkSurface(Surface):
         return batch.keywords
 
     def _one_loss(self, whole: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        tensors = self._completion.split(whole)
+        return self._loss_at(self._completion.split(whole), batch)
+
+    def _loss_at(self, tensors: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         with self._precision():
             return self._measure(functional_call(self._model, tensors, batch.inputs, self._keywords(batch)), batch)
 
     def _named_loss(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        whole = self._completion.constant(torch.cat([part.reshape(-1) for part in tensors.values()]))
-        return self._one_loss(whole, batch)[0]
+        return self._loss_at(self._completion.named(tensors), batch)[0]
 
     def _settled_loss(self, tensors: Mapping[str, Tensor], _: Batch) -> Tensor:
         whole = self._completion.one(torch.cat([part.reshape(-1) for part in tensors.values()]))
