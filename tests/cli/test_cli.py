@@ -99,6 +99,18 @@ def test_a_checkpoint_is_what_is_charted(mine, capsys):
     assert centers[0] == centers[1] == pytest.approx(torch.tensor(3.0).log().item(), rel=1e-6)
 
 
+def test_other_checkpoints_are_drawn_beside_it(mine, capsys):
+    weights = {"0.weight": torch.ones(5, 4), "0.bias": torch.ones(5), "2.weight": torch.ones(3, 5), "2.bias": torch.ones(3)}  # fmt: skip
+    save_file(weights, "flat.safetensors")
+    assert run(*CHART, "--no-card", "--compare", "flat.safetensors", "--seeds", "2", "--out", "both") == 0
+    said = capsys.readouterr().out
+    assert "Roughness of the loss" in said and "flat less model" in said and "of 2 planes" in said
+    assert {"compare.png", "comparison.json", "comparison.safetensors"} <= {p.name for p in Path("both").iterdir()}
+    center = strict("both/comparison.json")["record"]["charts"]["flat"][0]["center"]
+    assert center == pytest.approx(torch.tensor(3.0).log().item(), rel=1e-6)
+    assert run(*CHART, "--compare", "flat.safetensors", "--compare", "flat.safetensors") != 0
+
+
 BAD = {
     "dropout": (*CHART[:2], "my.py:dropping", *CHART[3:]),
     "batch norm": (*CHART[:2], "my.py:counted", *CHART[3:]),

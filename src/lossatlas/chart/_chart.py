@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -123,7 +123,7 @@ class Chart:
                 )
             self.kept["card"] = card(*self.source, self, **settings)
         found: Card = self.kept["card"]
-        return found
+        return found if found.chart is not None else replace(found, chart=self)
 
     def plot(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
 
 _FILE = click.Path(path_type=Path)
@@ -104,6 +105,15 @@ _FILE = click.Path(path_type=Path)
     "--subset", metavar="N | none", help="Examples of the cheap field; an eighth of the data unless given, or none."
 )
 @click.option("--card/--no-card", default=None, help="The honesty card; by default where it is affordable.")
+@click.option(
+    "--compare",
+    "others",
+    type=_FILE,
+    multiple=True,
+    help="A further checkpoint to draw beside this one: random planes of the same seeds, one color scale, and how rough "
+    "each is (21 cells per axis, all asked, unless --points says otherwise). May be repeated.",
+)
+@click.option("--seeds", type=int, default=5, show_default=True, help="Planes for --compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random directions and held-out cells.")
 @click.option(
     "--out",
@@ -137,6 +147,8 @@ def command(
     probes: int,
     subset: str | None,
     card: bool | None,
+    others: tuple[Path, ...],
+    seeds: int,
     seed: int,
     out: Path | None,
     exports: tuple[Path, ...],
@@ -156,6 +168,7 @@ def command(
       … --plane pca --through step-000.safetensors --through step-100.safetensors …
       … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto
+      … --compare early.safetensors --compare other.safetensors --seeds 5
 
     \b
     DIR then holds
@@ -165,6 +178,7 @@ def command(
       accuracy.png                    where the loss is a classification loss
       path.png, trajectory.*          with --through RUN: the runs, and what the plane hides of them
       card.png                        the honesty card: what the picture can and cannot show
+      compare.png, comparison.*       with --compare: all networks on planes of the same seeds
       manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
 
     The picture is a slice: two directions of as many as the network has parameters.
@@ -184,7 +198,8 @@ def command(
     if evaluate:
         module.eval()
     chosen: Any = function(loss, "--loss") if ":" in loss else loss
-    surface = NetworkSurface(module, chosen, call(data, "--data"), batchnorm=batchnorm)
+    examples = call(data, "--data")
+    surface = NetworkSurface(module, chosen, examples, batchnorm=batchnorm)
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
@@ -217,8 +232,29 @@ def command(
         seen = replace(seen, field=result)
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
+    beside = None
+    if others:
+
+        def other(path: Path) -> NetworkSurface:
+            load_checkpoint(module, path)
+            return NetworkSurface(module, chosen, examples, batchnorm=batchnorm)
+
+        given = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
+        beside = compared(
+            surface,
+            other,
+            others,
+            seeds=range(seed, seed + seeds),
+            normalization=normalization or "filter",
+            span=_spans(result),
+            points=_points(points) if given else POINTS,
+            progress=not quiet,
+        )
     if out is not None:
         _write(result, out)
+        if beside is not None:
+            beside.save(out)
+            beside.plot(planes=min(2, seeds)).save(out / "compare.png")
         if seen is not None:
             seen.save(out)
             seen.plot().save(out / "path.png")
@@ -253,10 +289,16 @@ def _bill(result: Any) -> None:
 
 
 def _affordable(result: Any) -> bool:
-    """Whether about a hundred Hessian products, each about six losses, would take no more than half a minute."""
+    """Whether a card, worth about as much as 2,200 losses, would take no more than half a minute."""
     exact = result.meter["fields"]["exact"]
     asked = exact["values"]
-    return bool(asked) and 600 * exact["surface_seconds"] / asked < 30
+    return bool(asked) and 2200 * exact["surface_seconds"] / asked < 30
+
+
+def _spans(result: Any) -> list[tuple[float, float]]:
+    """How far a chart goes along each axis, for pictures beside it."""
+    axes = [result.alpha, result.alpha if result.is_line else result.beta]
+    return [(float(axis[0]), float(axis[-1])) for axis in axes]
 
 
 def _write(result: Any, out: Path) -> None:
