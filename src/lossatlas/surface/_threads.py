@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import SimpleQueue
+from threading import Event, Lock
 from typing import TypeVar
 
 import torch
@@ -48,25 +48,34 @@ def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], 
         threads: how many workers there are; they are numbered from 0.
     """
     threads = max(1, min(threads, len(shares)))
-    free: SimpleQueue[int] = SimpleQueue()
-    for number in range(threads):
-        free.put(number)
+    rest, lock, halt = iter(range(len(shares))), Lock(), Event()
+    results: dict[int, Result] = {}
 
-    def work(share: Share) -> Result:
-        number = free.get()
-        try:
-            with torch.no_grad():
-                return evaluate(number, share)
-        finally:
-            free.put(number)
+    def work(number: int) -> None:
+        with torch.no_grad():
+            while not halt.is_set():
+                with lock:
+                    share = next(rest, None)
+                if share is None:
+                    return
+                try:
+                    results[share] = evaluate(number, shares[share])
+                except BaseException:
+                    halt.set()
+                    raise
 
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, shares))
+            try:
+                for begun in [pool.submit(work, number) for number in range(threads)]:
+                    begun.result()
+            finally:
+                halt.set()
     finally:
         # For kernels it counts per thread, but threads that are born later take the number that was set last.
         torch.set_num_threads(before)
+    return [results[share] for share in range(len(shares))]
 
 
 @contextmanager
