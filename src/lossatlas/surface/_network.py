@@ -16,6 +16,7 @@ from lossatlas.surface import _batchnorm, _chain, _data, _determinism, _fold, _l
 from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
+from lossatlas.surface._minibatch import Minibatches, draw
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._products import HessianProducts
 from lossatlas.surface._subset import subset
@@ -126,6 +127,7 @@ class NetworkSurface(Surface):
         self._value_tile = Tile(self._loop_values, self._vmap_values)
         self._gradient_tile = Tile(self._loop_gradients, self._vmap_gradients)
         self._products = HessianProducts(self._named_loss, self.layout, self._batches)
+        self._minibatches = Minibatches(self._one_loss, self._batches, self._model)
         if self._statistics.recomputes:
             # Every loss depends on all data through the statistics: one graph over all of them.
             everything = Batch((), {}, None, self._size)
@@ -239,6 +241,10 @@ class NetworkSurface(Surface):
         Row b of a sample draws ``sample.size`` examples without replacement from the seed b.
         """
         points = self._points(points)
+        if sample is not None and len(points) > 1 and self._minibatches.possible and not self._statistics.recomputes:
+            found = self._side_by_side(points, sample)
+            if found is not None:
+                return found
         with _data.untouched_randomness(self.device):
             if sample is not None:
                 rows = [
@@ -501,10 +507,24 @@ class NetworkSurface(Surface):
         gradients = self._completion.back_many(points, slopes)
         return values / self._size, (gradients / self._size).to(self.dtype)
 
-    def _draw(self, size: int, seed: int) -> tuple[Batch, ...]:
+    def _side_by_side(self, points: Tensor, sample: Sample) -> tuple[Tensor, Tensor] | None:
+        """Rows on their own mini-batches in one pass, or None where that is not possible."""
+        chosen = self._chosen(sample.size, sample.seeds)
+        with torch.no_grad():
+            wholes = self._completion.many(points)
+        found = self._minibatches(wholes, chosen)
+        if found is None:
+            return None
+        losses, slopes = found
+        return losses.double(), self._completion.back_many(points, slopes.detach()).to(self.dtype)
+
+    def _chosen(self, size: int, seeds: Tensor) -> Tensor:
         if not 1 <= size <= self._size:
             raise InputError(f"got a mini-batch of {size} of {self._size} examples; expected 1 to {self._size}.")
-        chosen = torch.randperm(self._size, generator=torch.Generator().manual_seed(seed))[:size].sort().values
+        return draw(size, seeds, self._size)
+
+    def _draw(self, size: int, seed: int) -> tuple[Batch, ...]:
+        chosen = self._chosen(size, torch.tensor([seed]))[0]
         parts, begin = [], 0
         for batch in self._batches:
             inside = chosen[(chosen >= begin) & (chosen < begin + batch.size)] - begin

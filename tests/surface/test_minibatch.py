@@ -1,0 +1,194 @@
+"""Rows on mini-batches of their own, side by side: the same numbers as one after another, whatever the model."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lossatlas as la
+from lossatlas._errors import InputError
+from lossatlas.surface import Sample
+from lossatlas.train import digits, digits_cnn, digits_mlp
+
+ROWS, SIZE = 5, 12
+
+
+class Attention(nn.Module):
+    """Tokens with fused attention, layer norm and an embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(8, 16)
+        self.place = nn.Embedding(8, 16)
+        self.norm = nn.LayerNorm(16)
+        self.qkv, self.out, self.head = nn.Linear(16, 48), nn.Linear(16, 16), nn.Linear(16, 10)
+        self.register_buffer("numbers", torch.arange(8))
+
+    def forward(self, x):
+        h = self.embed(x.reshape(-1, 8, 8)) + self.place(self.numbers)
+        q, k, v = self.qkv(self.norm(h)).reshape(-1, 8, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        h = h + self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.head(h.mean(1))
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.EmbeddingBag(7, 5), nn.Linear(5, 3)
+
+    def forward(self, words, scale):
+        return self.head(self.embed(words)) * scale[:, None]
+
+
+class Stubborn(nn.Module):
+    """Looks at its numbers: cannot be vectorized."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        out = self.head(x)
+        return out if out.sum().item() > 0 else 2 * out
+
+
+def _words():
+    generator = torch.Generator().manual_seed(0)
+    words, scale = torch.randint(7, (40, 4), generator=generator), torch.rand(40, generator=generator)
+    return {"words": words, "scale": scale.double(), "labels": torch.randint(3, (40,), generator=generator)}
+
+
+def _surface(kind: str) -> la.NetworkSurface:
+    torch.manual_seed(0)
+    x, y = digits("test")
+    x = x.double()
+    match kind:
+        case "mlp":
+            return la.NetworkSurface(digits_mlp((12,)).double(), "cross_entropy", (x, y))
+        case "several batches":
+            loader = DataLoader(TensorDataset(x, y), batch_size=100)
+            return la.NetworkSurface(digits_mlp((12,)).double(), "cross_entropy", loader)
+        case "attention":
+            return la.NetworkSurface(Attention().double(), "cross_entropy", (x, y))
+        case "words":
+            return la.NetworkSurface(Words().double(), "cross_entropy", _words())
+        case "norm":
+            model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10)).double().eval()
+            return la.NetworkSurface(model, "cross_entropy", (x, y))
+        case "norm by batch":
+            model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10)).double().eval()
+            return la.NetworkSurface(model, "cross_entropy", (x, y), batchnorm="batch")
+        case "cnn":
+            return la.NetworkSurface(digits_cnn().double(), "cross_entropy", (x.reshape(-1, 1, 8, 8), y))
+        case _:
+            return la.NetworkSurface(Stubborn().double(), "cross_entropy", (x, y))
+
+
+KINDS = ("mlp", "several batches", "attention", "words", "norm", "norm by batch", "cnn", "stubborn")
+TOGETHER = KINDS[:6]
+
+
+def _rows(surface, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(ROWS, surface.dimension, generator=generator, dtype=surface.dtype)
+    return surface.theta + 0.1 * noise, torch.randint(2**40, (ROWS,), generator=generator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_side_by_side_are_the_rows_alone(kind):
+    """Six calls: the operations are recorded on the way, and nothing changes by it."""
+    surface = _surface(kind)
+    points, seeds = _rows(surface)
+    first = surface.gradients(points, Sample(SIZE, seeds))
+    assert surface._minibatches.possible == (kind in TOGETHER)
+    for _ in range(5):
+        again = surface.gradients(points, Sample(SIZE, seeds))
+        assert torch.equal(again[0], first[0]) and torch.equal(again[1], first[1])
+    assert bool(surface._minibatches._traced.get((ROWS, SIZE))) == (kind in TOGETHER)
+    for b in range(ROWS):
+        value, slope = surface.gradients(points[b : b + 1], Sample(SIZE, seeds[b : b + 1]))
+        assert torch.allclose(first[0][b], value[0], rtol=1e-12) and torch.allclose(first[1][b], slope[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "several batches"])
+def test_a_row_is_the_gradient_of_a_plain_model_on_the_examples_drawn(kind):
+    surface = _surface(kind)
+    points, seeds = _rows(surface)
+    values, slopes = surface.gradients(points, Sample(SIZE, seeds))
+    x, y = digits("test")
+    model = digits_mlp((12,)).double()
+    for b in range(ROWS):
+        rows = torch.randperm(len(y), generator=torch.Generator().manual_seed(int(seeds[b])))[:SIZE]
+        nn.utils.vector_to_parameters(points[b], model.parameters())
+        model.zero_grad()
+        loss = nn.functional.cross_entropy(model(x[rows].double()), y[rows])
+        loss.backward()
+        assert values[b] == pytest.approx(float(loss.detach()), rel=1e-12)
+        slope = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
+        assert torch.allclose(slopes[b], slope, atol=1e-13)
+
+
+def test_new_points_are_evaluated_and_not_the_recorded_ones():
+    surface = _surface("attention")
+    points, seeds = _rows(surface)
+    for _ in range(5):
+        surface.gradients(points, Sample(SIZE, seeds))
+    fresh = _surface("attention")
+    others, more = _rows(surface, seed=1)
+    ours, theirs = (s.gradients(others, Sample(SIZE, more)) for s in (surface, fresh))
+    assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+    assert not torch.allclose(ours[1], surface.gradients(points, Sample(SIZE, seeds))[1])
+
+
+def test_the_mean_over_seeds_is_the_gradient_over_all_data():
+    """2,000 mini-batches; each coordinate's mean within 5 standard errors (one false alarm in 1,000 for all of them)."""
+    surface = _surface("mlp")
+    points = surface.theta.expand(2000, -1)
+    _, slopes = surface.gradients(points, Sample(SIZE, torch.arange(2000)))
+    _, whole = surface.gradients(surface.theta[None])
+    error = slopes.std(0) / 2000**0.5
+    assert ((slopes.mean(0) - whole[0]).abs() <= 5 * error + 1e-15).all()
+
+
+def test_nothing_is_left_behind():
+    surface = _surface("mlp")
+    points, seeds = _rows(surface)
+    torch.manual_seed(5)
+    state, theta = torch.get_rng_state(), surface.theta.clone()
+    for _ in range(5):
+        surface.gradients(points, Sample(SIZE, seeds))
+    assert torch.equal(torch.get_rng_state(), state) and torch.equal(surface.theta, theta)
+    _, slopes = surface.gradients(points, Sample(SIZE, seeds))
+    slopes += 1  # the caller's own
+    assert not torch.equal(surface.gradients(points, Sample(SIZE, seeds))[1], slopes)
+
+
+def test_copies_and_pickles_answer_alike():
+    surface = _surface("mlp")
+    points, seeds = _rows(surface)
+    for _ in range(5):
+        expected = surface.gradients(points, Sample(SIZE, seeds))[1]
+    for twin in (copy.deepcopy(surface), pickle.loads(pickle.dumps(surface))):
+        assert torch.equal(twin.gradients(points, Sample(SIZE, seeds))[1], expected)
+
+
+def test_many_rows_go_in_parts(monkeypatch):
+    surface = _surface("mlp")
+    points, seeds = _rows(surface)
+    expected = surface.gradients(points, Sample(SIZE, seeds))
+    monkeypatch.setattr("lossatlas.surface._minibatch.LARGEST", 2 * SIZE * surface._minibatches.width)
+    found = surface.gradients(points, Sample(SIZE, seeds))
+    assert torch.allclose(found[1], expected[1], atol=1e-14) and len(found[0]) == ROWS
+
+
+def test_bad_sizes():
+    surface = _surface("mlp")
+    points, seeds = _rows(surface)
+    for size in (0, 361):
+        with pytest.raises(InputError, match=f"a mini-batch of {size} of 360 examples"):
+            surface.gradients(points, Sample(size, seeds))
