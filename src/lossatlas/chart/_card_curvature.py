@@ -328,7 +328,7 @@ class Center(Part):
         if self.critical:
             return [words, "critical but for a millionth of its loss"]
         seen = "" if self.visible else ", though by less than the picture can show"
-        return [words, f"no critical point{seen}{', gradient-flat' if self.flat else ''}"]
+        return [words, f"not a critical point{seen}{', gradient-flat' if self.flat else ''}"]
 
     def warns(self) -> list[str]:
         """A center that is on a slope that can be seen, or where the gradient is flat."""

@@ -311,7 +311,7 @@ def compare(
     charts: dict[str, list[Chart]] = {name: [] for name in named}
     counts = (points, points) if isinstance(points, int) else tuple(points)
     cells = math.prod(counts)
-    bar = Progress(len(named) * len(labels) * cells, progress)
+    bar = Progress(len(named) * len(labels) * cells, progress, "comparing")
     with bar:
         for k in range(len(labels)):
             for name, surface in named.items():

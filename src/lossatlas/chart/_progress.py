@@ -14,10 +14,11 @@ class Progress:
     Args:
         total: how much there is.
         show: True for a bar where the error stream is a terminal, False for nothing, or a function of (done, total).
+        word: what is being done.
     """
 
-    def __init__(self, total: int, show: bool | Callable[[int, int], None]) -> None:
-        self.total, self.done = total, 0
+    def __init__(self, total: int, show: bool | Callable[[int, int], None], word: str = "charting") -> None:
+        self.total, self.done, self.word = total, 0, word
         self._call = show if callable(show) else None
         self._bar: Any = None
         self._task: Any = None
@@ -25,7 +26,7 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("charting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=Console(stderr=True))
         self._talks = show is True
 
@@ -52,7 +53,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task("charting", total=self.total)
+            self._task = self._bar.add_task(self.word, total=self.total)
         return self
 
     def __exit__(self, *failure: object) -> None:
