@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lossatlas as la
 from lossatlas._errors import InputError
+from lossatlas.optimize import Streams
+from lossatlas.probe import Answer, Probe, Products
 from lossatlas.surface import Sample
 from lossatlas.train import digits, digits_cnn, digits_mlp
 
@@ -192,3 +194,59 @@ def test_bad_sizes():
     for size in (0, 361):
         with pytest.raises(InputError, match=f"a mini-batch of {size} of 360 examples"):
             surface.gradients(points, Sample(size, seeds))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "several batches", "attention"])
+def test_products_of_a_mini_batch_are_differences_of_its_gradients(kind):
+    """And the door bills the examples of the mini-batch, run by run."""
+    surface = _surface(kind)
+    points, seeds = _rows(surface)
+    vectors = torch.randn(ROWS, 2, surface.dimension, generator=torch.Generator().manual_seed(3)).double()
+    probe = Probe(surface)
+    found = probe.ask(Products(points, vectors, sample=Sample(SIZE, seeds))).products
+    assert probe.meter.products == 2 * ROWS and probe.meter.examples == 2 * ROWS * SIZE
+    h = 1e-6
+    for b in range(ROWS):
+        for k in range(2):
+            both = points[b] + h * torch.stack([vectors[b, k], -vectors[b, k]])
+            _, slopes = surface.gradients(both, Sample(SIZE, seeds[b].expand(2)))
+            expected = (slopes[0] - slopes[1]) / (2 * h)
+            assert torch.allclose(found[b, k], expected, atol=1e-6 * float(expected.abs().max()) + 1e-9)
+    only = torch.tensor([True, False, True, False, False])
+    part = probe.ask(Products(points, vectors, active=only, sample=Sample(SIZE, seeds)))
+    assert torch.equal(part.products[only], found[only]) and bool(part.products[~only].isnan().all())
+    plane = surface.on(la.Plane.random(surface, seed=0))
+    at = torch.tensor([0.1, -0.2]).double()
+    small = plane.sampled_products(at, torch.eye(2).double(), Sample(SIZE, seeds[:1]))
+    full = surface.sampled_products(plane.frame.points(at[None])[0], plane.frame.directions, Sample(SIZE, seeds[:1]))
+    assert torch.allclose(small, full @ plane.frame.directions.T, atol=1e-8)
+
+
+def test_products_without_data_are_those_of_the_whole():
+    surface = la.landscapes.himmelblau()
+    point, eye = torch.tensor([1.0, 2.0]).double(), torch.eye(2).double()
+    assert torch.equal(surface.sampled_products(point, eye, Sample(3, torch.tensor([1]))), surface.products(point, eye))
+
+
+def test_any_rule_goes_on_mini_batches():
+    """Adam by hand on the batches that the wrapper drew; two rules with the same streams see the same ones."""
+    surface = _surface("mlp")
+    inner = la.optimizer("adam", rate=0.01)
+    walks = [
+        la.optimizer("mini-batches", inner=one, size=SIZE).walk(surface.theta[None], surface.layout, Streams(3, 1))
+        for one in (inner, la.optimizer("sophia"))
+    ]
+    queries = [next(walk) for walk in walks]
+    assert torch.equal(queries[0].sample.seeds, queries[1].sample.seeds)
+    theta, mean, square = surface.theta.clone(), 0.0, 0.0
+    query, seen = queries[0], set()
+    for t in range(1, 6):
+        assert torch.allclose(query.points[0], theta, atol=1e-12)
+        seen.add(int(query.sample.seeds[0]))
+        value, slope = surface.gradients(query.points, query.sample)
+        mean, square = 0.9 * mean + 0.1 * slope[0], 0.999 * square + 0.001 * slope[0] ** 2
+        theta = theta - 0.01 * (mean / (1 - 0.9**t)) / ((square / (1 - 0.999**t)).sqrt() + 1e-8)
+        query = walks[0].send(Answer(value, slope))
+    assert len(seen) == 5
+    second = walks[1].send(Answer(*surface.gradients(queries[1].points, queries[1].sample)))
+    assert isinstance(second, Products) and second.sample.size == SIZE

@@ -21,6 +21,7 @@ from lossatlas.optimize._genetic import Genetic as Genetic
 from lossatlas.optimize._hillclimbing import HillClimbing as HillClimbing
 from lossatlas.optimize._lbfgs import LBFGS as LBFGS
 from lossatlas.optimize._lion import Lion as Lion
+from lossatlas.optimize._minibatches import MiniBatches as MiniBatches
 from lossatlas.optimize._momentum import Momentum as Momentum
 from lossatlas.optimize._muon import Muon as Muon
 from lossatlas.optimize._nesterov import Nesterov as Nesterov

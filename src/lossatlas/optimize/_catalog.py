@@ -22,6 +22,7 @@ from lossatlas.optimize._genetic import Genetic
 from lossatlas.optimize._hillclimbing import HillClimbing
 from lossatlas.optimize._lbfgs import LBFGS
 from lossatlas.optimize._lion import Lion
+from lossatlas.optimize._minibatches import MiniBatches
 from lossatlas.optimize._momentum import Momentum
 from lossatlas.optimize._muon import Muon
 from lossatlas.optimize._nesterov import Nesterov
@@ -39,7 +40,7 @@ from lossatlas.probe import Layout
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
 _LOCAL = (HillClimbing, Annealing, Beam)
 _GLOBAL = (Genetic, Evolution, DifferentialEvolution, CMAES, Bayes, RandomSearch, Center)
-_WRAPPERS = (Restart, BestSoFar, GradientNoise, FiniteDifferences)
+_WRAPPERS = (Restart, BestSoFar, GradientNoise, MiniBatches, FiniteDifferences)
 
 catalog: dict[str, type[Optimizer]] = {kind.name: kind for kind in (*_GRADIENT, *_LOCAL, *_GLOBAL, *_WRAPPERS)}
 

@@ -20,8 +20,8 @@ class Engine(Protocol):
         """Losses (B,) and gradients (B, N)."""
         ...
 
-    def products(self, surface: Surface, point: Tensor, vectors: Tensor) -> Tensor:
-        """Hessian at a point (N,) times vectors (K, N)."""
+    def products(self, surface: Surface, point: Tensor, vectors: Tensor, sample: Sample | None = None) -> Tensor:
+        """Hessian at a point (N,) times vectors (K, N), of all data or of one mini-batch."""
         ...
 
 
@@ -37,6 +37,6 @@ class Inline:
         """Losses (B,) and gradients (B, N)."""
         return surface.gradients(points, sample)
 
-    def products(self, surface: Surface, point: Tensor, vectors: Tensor) -> Tensor:
-        """Hessian at a point (N,) times vectors (K, N)."""
-        return surface.products(point, vectors)
+    def products(self, surface: Surface, point: Tensor, vectors: Tensor, sample: Sample | None = None) -> Tensor:
+        """Hessian at a point (N,) times vectors (K, N), of all data or of one mini-batch."""
+        return surface.products(point, vectors) if sample is None else surface.sampled_products(point, vectors, sample)

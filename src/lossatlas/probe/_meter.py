@@ -108,7 +108,15 @@ class Meter:
                 examples = query.sample.size if query.sample is not None and examples else examples
             case Products():
                 self.products += points
+                examples = query.sample.size if query.sample is not None and examples else examples
         self.examples += points * examples
+
+    def add(self, other: Meter) -> None:
+        """Put another bill on this one; which run it was for is not kept."""
+        for name in ("calls", "values", "gradients", "products", "examples", "recalled"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.surface_seconds += other.surface_seconds
+        self.algorithm_seconds += other.algorithm_seconds
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""

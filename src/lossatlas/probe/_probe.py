@@ -141,8 +141,9 @@ class Probe:
                 return found, none
             case Products():
                 vectors = query.vectors if rows is None else query.vectors[rows]
+                samples = _one_each(query.sample, rows, len(points))
                 products = torch.stack(
-                    [self.engine.products(self.surface, p, v) for p, v in zip(points, vectors, strict=True)]
+                    [self.engine.products(self.surface, *one) for one in zip(points, vectors, samples, strict=True)]
                 )
                 return [Answer(points.new_empty(0), products=products, sound=_finite(products))], none
 
@@ -174,6 +175,14 @@ class Probe:
             self.ledger.record(piece, reading, self.surface.examples * self.surface.passes, seconds)
             wanted = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9))
             self._piece = max(torch.get_num_threads(), min(wanted, 4 * self._piece))
+
+
+def _one_each(sample: Sample | None, rows: Tensor | None, count: int) -> list[Sample | None]:
+    """The mini-batch of each row that asks."""
+    if sample is None:
+        return [None] * count
+    seeds = sample.seeds if rows is None else sample.seeds[rows]
+    return [Sample(sample.size, seed) for seed in torch.split(seeds, 1)]
 
 
 def _finite(numbers: Tensor) -> bool:

@@ -64,12 +64,14 @@ class Products:
         vectors: shape (B, K, N).
         at: where the asker stands, if not at the points.
         active: shape (B,), the runs that ask at all. None for all.
+        sample: a mini-batch, or None for all data.
     """
 
     points: Tensor
     vectors: Tensor
     at: At | None = None
     active: Tensor | None = None
+    sample: Sample | None = None
 
 
 Query: TypeAlias = Values | Gradients | Products

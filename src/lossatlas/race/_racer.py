@@ -240,7 +240,7 @@ def _with_active(query: Query, active: Tensor) -> Query:
         case Gradients():
             return Gradients(query.points, query.sample, query.at, active)
         case Products():
-            return Products(query.points, query.vectors, query.at, active)
+            return Products(query.points, query.vectors, query.at, active, query.sample)
 
 
 def _nothing(query: Query) -> Answer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from lossatlas._errors import DataError, InputError, LossError
+from lossatlas._errors import DataError, InputError, LossError, NotApplicableError
 from lossatlas.surface import _batchnorm, _chain, _data, _determinism, _fold, _loss, _model, _points
 from lossatlas.surface._completion import Completion
 from lossatlas.surface._data import Batch
@@ -273,6 +273,19 @@ class NetworkSurface(Surface):
             )
         with _data.untouched_randomness(self.device):
             return self._products(theta, vectors)
+
+    def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
+        """Hessian products by double backward over the examples of one mini-batch, as `gradients` draws them."""
+        theta, vectors = self._points(point[None])[0], self._points(vectors)
+        if self._statistics.recomputes:
+            raise NotApplicableError(
+                "products over a mini-batch are not there with batchnorm='recompute', where every example's loss depends on "
+                "all data; take another mode."
+            )
+        with _data.untouched_randomness(self.device):
+            return HessianProducts(self._named_loss, self.layout, self._draw(sample.size, int(sample.seeds[0])))(
+                theta, vectors
+            )
 
     def vector(self, given: PointLike) -> Tensor:
         """A point of this surface from what describes one.

@@ -64,6 +64,12 @@ class Slice(Surface):
         full = self._under.products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
         return inner(full, directions)
 
+    def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
+        """D H Dᵀ of a mini-batch's Hessian times each of K vectors (K, k)."""
+        directions = self._lifted.directions
+        lifted, full = self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions
+        return inner(self._under.sampled_products(lifted, full, sample), directions)
+
     def _check(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:
             raise InputError(

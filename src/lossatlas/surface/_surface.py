@@ -120,6 +120,16 @@ class Surface(abc.ABC):
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian at one point (N,) times each of K vectors (K, N), shape (K, N)."""
 
+    def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
+        """The same with the Hessian of one mini-batch, shape (K, N); of all there is where no data stand behind the surface.
+
+        Args:
+            point: (N,).
+            vectors: (K, N).
+            sample: with one seed.
+        """
+        return self.products(point, vectors)
+
     def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
         """How to read this surface at coordinates (B, k) on a frame; a surface may know a faster way than `read`.
 
