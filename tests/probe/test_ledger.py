@@ -69,7 +69,8 @@ def test_signs_of_zero_and_nan_are_one_in_keys_and_answers(tmp_path):
     negative = torch.tensor([-0.0, -math.nan], dtype=torch.float64)
     assert bits(negative).tolist() != bits(torch.tensor([0.0, math.nan], dtype=torch.float64)).tolist()
     surface = la.landscapes.himmelblau()
-    surface.read = lambda points: Reading(negative.clone(), {"more": negative.clone()})
+    rows = lambda points: negative[(points[:, 0] != 0).long()]  # noqa: E731
+    surface.read = lambda points: Reading(rows(points), {"more": rows(points)})
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(surface, ledger=ledger.channel("exact"))
         new = probe.ask(Values(torch.tensor([[-0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)))
