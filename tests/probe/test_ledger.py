@@ -6,6 +6,7 @@ import math
 import os
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -13,7 +14,7 @@ import torch
 
 import lossatlas as la
 from lossatlas._errors import InputError, OutputError
-from lossatlas.probe import Ledger, Probe, Values, _ledger, _store, digest
+from lossatlas.probe import Ledger, Probe, Values, _manifest, _store, digest
 from lossatlas.surface import Reading
 
 IDENTITY = {"surface": {"model": "abc", "loss": "mse", "shape": (3, 4)}, "plane": {"seed": 0, "origin": "123"}}
@@ -425,7 +426,7 @@ TABLE = """22 27 0:21 / / rw - ext4 /dev/vda rw
     ],
 )
 def test_the_file_system_is_the_one_mounted_nearest_above(folder, kind):
-    assert _store._mounted(_ledger.Path(folder), TABLE) == kind
+    assert _store._mounted(Path(folder), TABLE) == kind
 
 
 def test_off_local_disks_there_is_a_rollback_journal_and_the_same_answers(tmp_path, monkeypatch):
@@ -442,7 +443,7 @@ def test_off_local_disks_there_is_a_rollback_journal_and_the_same_answers(tmp_pa
 def test_answers_from_different_environments_are_noted(tmp_path, monkeypatch):
     fill(tmp_path, 10)
     other = {"torch": "9.9", "instructions": "AVX512", "precision": "highest"}
-    monkeypatch.setattr(_ledger, "_environment", lambda: other)
+    monkeypatch.setattr(_manifest, "environment", lambda: other)
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         assert ledger.notes == ()  # nothing was answered here yet
         Probe(SURFACE, ledger=ledger.channel("exact")).ask(Values(coords(12)))

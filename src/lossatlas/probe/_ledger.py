@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import platform
 import sqlite3
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, final
@@ -20,12 +18,11 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, OutputError
-from lossatlas.probe import _blobs, _store
+from lossatlas.probe import _blobs, _manifest, _store
 from lossatlas.probe._store import Row, Store
 from lossatlas.surface import Reading
 
-FORMAT = "lossatlas ledger"
-_MANIFEST, _POINTS, _LOCK, _BLOBS = "manifest.json", "ledger.sqlite", "ledger.lock", "blobs"
+_POINTS, _LOCK, _BLOBS = "ledger.sqlite", "ledger.lock", "blobs"
 
 
 class Memory(Protocol):
@@ -149,7 +146,7 @@ class Ledger:
                         (datetime.now(UTC).isoformat(), self._session, name, detail),
                     )
             else:
-                _refuse_other(self.folder, archive.parse(text.encode()), wanted, f"the field {name!r} of ")
+                _manifest.refuse_other(self.folder, archive.parse(text.encode()), wanted, f"the field {name!r} of ")
         return Channel(self._store, name, self._session)
 
     def keep(self, tensors: Mapping[str, Tensor]) -> str:
@@ -225,13 +222,13 @@ class Ledger:
             raise OutputError(f"there is no ledger {str(path)!r}; expected a damaged one. Check the folder.")
         with contextlib.closing(_locked(folder)):
             rows, text = _store.readable(path)
-            beside = folder / _MANIFEST
+            beside = folder / _manifest.NAME
             candidates = [text] if text is not None else []
             with contextlib.suppress(OSError, ValueError):
                 candidates.append(beside.read_text())
             for manifest in candidates:
                 with contextlib.suppress(OutputError):
-                    _read_manifest(beside, manifest.encode())
+                    _manifest.parse(beside, manifest.encode())
                     break
             else:
                 raise OutputError(
@@ -269,7 +266,7 @@ class Ledger:
             "machine": platform.node(),
             "threads": torch.get_num_threads(),
             "journal": f"{self.journal} on {self.file_system}",
-            "with": _environment(),
+            "with": _manifest.environment(),
             "settings": archive.parse(archive.dump(dict(settings or {}))),
         }
         try:
@@ -332,15 +329,6 @@ def _keys(points: Tensor) -> Iterator[tuple[int, int]]:
     return ((row[0], row[1] if len(row) == 2 else 0) for row in bits)
 
 
-def _environment() -> dict[str, str]:
-    """What decides the last bits of an answer besides the identity."""
-    return {
-        "torch": str(torch.__version__),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "precision": torch.get_float32_matmul_precision(),
-    }
-
-
 def _locked(folder: Path) -> sqlite3.Connection:
     """The lock of a folder. It goes with the process that holds it, however that ends."""
     connection = sqlite3.connect(folder / _LOCK, timeout=0.0, isolation_level=None, check_same_thread=False)
@@ -369,23 +357,15 @@ def _holder(folder: Path) -> str:
 
 def _opened(folder: Path, identity: Mapping[str, Any]) -> Store:
     """The points of a run, new or old, after everything that speaks against it."""
-    path, manifest = folder / _POINTS, folder / _MANIFEST
+    path, manifest = folder / _POINTS, folder / _manifest.NAME
     if not path.exists():
         if manifest.exists():
-            _read_manifest(manifest, manifest.read_bytes())
+            _manifest.parse(manifest, manifest.read_bytes())
             raise OutputError(
                 f"the folder {str(folder)!r} has the manifest of a ledger, but {_POINTS} is missing. Put back a copy of "
                 "it, or remove manifest.json to begin anew."
             )
-        content = {
-            "format": FORMAT,
-            "version": _store.VERSION,
-            "identity": identity,
-            "begun": datetime.now(UTC).isoformat(timespec="seconds"),
-            "lossatlas": version("lossatlas"),
-            **_environment(),
-        }
-        text = archive.dump(content).decode()
+        text = _manifest.new(identity)
         Store.create(path, text)
         try:
             archive.write_text(manifest, text)
@@ -399,64 +379,14 @@ def _opened(folder: Path, identity: Mapping[str, Any]) -> Store:
             # Killed between the two, or removed: the ledger has its own copy.
             archive.write_text(manifest, own)
         given = manifest.read_bytes()
-        _read_manifest(manifest, given)
+        _manifest.parse(manifest, given)
         if given != own.encode():
             raise OutputError(
                 f"{str(manifest)!r} is not the manifest that the ledger beside it was begun with. Remove it, and it is "
                 "written again from the ledger's own copy; or choose another folder. Nothing was changed."
             )
-        _refuse_other(folder, _read_manifest(path, own.encode())["identity"], identity, "")
+        _manifest.refuse_other(folder, _manifest.parse(path, own.encode())["identity"], identity, "")
     except BaseException:
         store.close()
         raise
     return store
-
-
-def _read_manifest(path: Path, text: bytes) -> dict[str, Any]:
-    try:
-        content = archive.parse(text)
-    except ValueError as error:
-        raise OutputError(
-            f"{str(path)!r} is damaged: it is no strict JSON ({error}). If {_POINTS} is beside it, remove the manifest: "
-            "it is written again from the ledger's own copy, and no point is lost."
-        ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "identity" not in content:
-        raise OutputError(f"{str(path)!r} is JSON, but no manifest of a ledger. Choose another folder.")
-    if content.get("version") != _store.VERSION:
-        raise _store.other_version(path, content.get("version"))
-    return content
-
-
-def _refuse_other(folder: Path, was: Any, now: Any, what: str) -> None:
-    differences = list(_differences(was, now, ""))
-    if differences:
-        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise OutputError(
-            f"{what}the ledger in {str(folder)!r} is of something else: {shown}. Expected what it was begun with. "
-            "Choose another folder, or give the same model, data and plane again. Nothing was changed."
-        )
-
-
-def _differences(was: Any, now: Any, where: str) -> Iterator[str]:
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*was, *now]):
-            inner = f"{where}.{name}" if where else name
-            if name not in was or name not in now:
-                there, here = (_short(side[name]) if name in side else "absent" for side in (was, now))
-                yield f"{inner} was {there}, now {here}"
-            else:
-                yield from _differences(was[name], now[name], inner)
-    elif was != now and not _measured_alike(was, now):
-        yield f"{where} was {_short(was)}, now {_short(now)}"
-
-
-def _measured_alike(was: Any, now: Any) -> bool:
-    """Lists of numbers, one by one: a float is measured, and comes out a little different on another machine."""
-    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        return all(a == b or _measured_alike(a, b) for a, b in zip(was, now, strict=True))
-    return isinstance(was, float) and isinstance(now, float) and math.isclose(was, now, rel_tol=1e-4, abs_tol=1e-9)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
