@@ -10,7 +10,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
-from lossatlas.curvature import curvature_along
+from lossatlas.curvature import RunCurvature, curvature_along
 from lossatlas.draw import AlongDisplay
 from lossatlas.train import digits
 
@@ -94,6 +94,8 @@ def test_a_run_is_saved_drawn_and_told(found, tmp_path):
     _, arrays, record = archive.load(found.save(tmp_path))
     assert np.array_equal(arrays["largest"], found.largest) and record["checkpoints"] == 4
     assert record["reading"] == found.reading() and len(found.reading()) == 3
+    again = RunCurvature.restore(arrays, record)
+    assert again.record() == found.record() and np.array_equal(again.share, found.share)
     axes = found.plot().ax_
     lines = {line.get_label(): line for line in axes.lines}
     assert np.array_equal(lines["λmax"].get_ydata(), found.largest[:, 0])

@@ -11,7 +11,15 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
-from lossatlas.curvature import critical_point, critical_points, descend_both_sides, saddle_directions
+from lossatlas.curvature import (
+    CriticalPoints,
+    SaddleDescent,
+    critical_point,
+    critical_points,
+    descend_both_sides,
+    saddle_directions,
+)
+from lossatlas.draw import IndexDisplay
 from lossatlas.surface import Layout, Reading, Surface
 
 # Published to six decimals: the minima with the function, the others in any text on it.
@@ -144,6 +152,7 @@ def test_the_numbers_of_a_label_are_those_of_the_dense_hessian():
     assert one.gradient_norm == pytest.approx(float(g.norm()), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_many_dimensions_are_searched_with_products_and_the_index_is_a_lower_bound():
     signs = [-3.0, -2.0, -1.5, *np.linspace(0.5, 4.0, 247).tolist()]
     surface, center = planted(signs)
@@ -225,6 +234,9 @@ def test_a_catch_is_saved_drawn_and_told(tmp_path):
     kind, arrays, record = archive.load(found.save(tmp_path))
     assert kind == "critical-points" and arrays["points"].shape == (12, 3) and arrays["eigenvalues"].shape == (12, 3)
     assert record["counts"] == counts and record["points"][0]["label"] == found[0].label
+    again = CriticalPoints.restore(arrays, record)
+    assert again.record() == found.record() and torch.equal(again[3].point, found[3].point)
+    assert np.array_equal(again[3].eigenvalues, found[3].eigenvalues) and torch.equal(again.starts, found.starts)
     json.dumps(found[0].record(), allow_nan=False)
     assert found[0].sentence in found._repr_html_().replace("&gt;", ">")
     display = found.plot()
@@ -236,6 +248,18 @@ def test_a_catch_is_saved_drawn_and_told(tmp_path):
     assert sum(len(part.get_offsets()) for part in everything.ax_.collections) == 12
     with pytest.raises(la.InputError, match="gradient-flat"):
         found.plot(labels=("flat",))
+
+
+def test_a_picture_of_nothing_says_so_and_arrays_that_do_not_fit_are_refused():
+    empty = IndexDisplay([1.0, 2.0], [0.5, math.nan], ["unfinished", "true"]).plot()
+    texts = " ".join(t.get_text() for t in empty.ax_.texts)
+    assert "nothing to draw" in texts and "1 unfinished, 1 without a known index" in texts
+    theory = IndexDisplay([1.0], [0.5], ["true"], curve=(np.array([0.0, 1.0]), np.array([-1.0, 1.0]))).plot()
+    assert theory.ax_.lines[0].get_label() == "theory"
+    with pytest.raises(la.InputError, match="one for each"):
+        IndexDisplay([1.0], [0.5], [])
+    with pytest.raises(la.InputError, match="from 0 to 1"):
+        IndexDisplay([1.0], [5.0], ["true"])
 
 
 def test_an_interrupted_search_keeps_what_it_has():
@@ -327,6 +351,9 @@ def test_a_descent_is_saved_drawn_and_refused_where_it_makes_no_sense(tmp_path):
     down = descend_both_sides(surface, point=point, direction=torch.tensor([1.0, 0.0]))
     assert math.isnan(down.curvature) and "different ends" in down.sentence
     _, arrays, record = archive.load(down.save(tmp_path))
+    again = SaddleDescent.restore(arrays, record)
+    assert again.record()["sides"] == down.record()["sides"] and np.array_equal(again.sides[1].loss, down.sides[1].loss)
+    assert again.sentence in down._repr_html_().replace("&lt;", "<")
     assert arrays["ahead/loss"][0] == down.saddle.loss and record["same_end"] is False
     line = down.plot().ax_.lines[0]
     assert line.get_xdata()[0] < 0 < line.get_xdata()[-1]

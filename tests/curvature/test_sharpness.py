@@ -10,7 +10,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
-from lossatlas.curvature import rescale, sharpness, sharpness_invariance, spread
+from lossatlas.curvature import Invariance, Sharpness, rescale, sharpness, sharpness_invariance, spread
 from lossatlas.surface import Sample
 from lossatlas.train import digits, digits_mlp, fit
 
@@ -170,7 +170,7 @@ def test_the_table_of_rescalings_comes_out_as_published(net):
         truth = float(surface.theta.numpy() ** 2 @ np.diag(h))
         assert found.values[3, k] == pytest.approx(truth, rel=0.4)  # its interval is ±20 % at 95 %: false alarm 1e-4
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    record = json.loads(json.dumps(found.record()["measures"][0]["definition"], allow_nan=False))
+    record = json.loads(json.dumps(found.record()["measures"][0]["original"]["definition"], allow_nan=False))
     assert record["formula"] == "λmax of D H D" and "Cohen" in record["source"]
     assert "neuron-wise" in found._repr_html_() and found.table().row_count == len(measures)
 
@@ -180,6 +180,8 @@ def test_the_self_test_is_saved_and_refuses_what_makes_no_sense(net, tmp_path):
     found = sharpness_invariance(model, "cross_entropy", data, measures=[{"kind": "sam"}])
     _, arrays, record = archive.load(found.save(tmp_path))
     assert arrays["values"].shape == (1, 3) and record["measures"][0]["invariant_to"] == "none"
+    again = Invariance.restore(arrays, record)
+    assert again.record() == found.record() and np.array_equal(again.values, found.values)
     for settings in ({"factor": 1.0}, {"ratio": 0.5}, {"tolerance": 0.0}):
         with pytest.raises(la.InputError, match="expected"):
             sharpness_invariance(model, "cross_entropy", data, **settings)
@@ -214,6 +216,8 @@ def test_a_measure_keeps_its_whole_definition(surface, tmp_path):
     assert expected.items() <= d.items() and "max" in d["formula"]
     _, arrays, record = archive.load(found.save(tmp_path))
     assert record["definition"] == d and len(arrays["draws"]) == 4 and record["provenance"]["seed"] == 9
+    again = Sharpness.restore(arrays, record)
+    assert again.record() == found.record() and np.array_equal(again.draws, found.draws)
     assert found.meter["gradients"] == 12 and found.meter["examples"] > 0
     assert "m = 50 in 4 sub-batches" in found._repr_html_()
 

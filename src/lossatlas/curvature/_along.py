@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lossatlas.draw import AlongDisplay, CurvesDisplay
 
 KIND = "run-curvature"
+ARRAYS = ("t", "loss", "gradient_norm", "largest", "residuals", "smallest", "trace", "trace_interval", "share", "edge")
 Checkpoint = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
 
 
@@ -137,19 +138,14 @@ class RunCurvature:
         Raises:
             OutputError: if the folder cannot be written; nothing is then half-written.
         """
-        names = (
-            "t",
-            "loss",
-            "gradient_norm",
-            "largest",
-            "residuals",
-            "smallest",
-            "trace",
-            "trace_interval",
-            "share",
-            "edge",
-        )
-        return archive.save(folder, KIND, {name: getattr(self, name) for name in names}, self.record())
+        return archive.save(folder, KIND, {name: getattr(self, name) for name in ARRAYS}, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> RunCurvature:
+        """The measurement that was saved."""
+        fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        fields |= {name: record[name] for name in ("dimension", "meter", "provenance", "status")}
+        return cls(**fields)
 
     def _edge_name(self) -> str:
         momentum = self.provenance["momentum"]

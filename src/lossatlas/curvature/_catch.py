@@ -109,6 +109,14 @@ class CriticalPoint:
                  "epsilon", "kind", "start", "steps", "status", "queries", "certificate")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
+    @classmethod
+    def restore(cls, record: dict[str, Any], point: np.ndarray, eigenvalues: np.ndarray | None) -> CriticalPoint:
+        """The point that was recorded."""
+        if eigenvalues is not None and np.isnan(eigenvalues).any():
+            eigenvalues = None
+        rest = {name: value for name, value in record.items() if name != "kind"}
+        return cls(torch.from_numpy(point), eigenvalues=eigenvalues, **rest)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -209,13 +217,21 @@ class CriticalPoints(Sequence[CriticalPoint]):
 
     def save(self, folder: str | Path) -> Path:
         """Write it into a folder: `critical-points.json` and `critical-points.safetensors`, atomically."""
+        n = self.starts.shape[1]
+        blank = np.full(n, np.nan)
         arrays = {
             "starts": self.starts.cpu().numpy(),
-            "points": torch.stack([p.point for p in self]).numpy() if self.points else np.empty((0, 0)),
+            "points": np.array([p.point.cpu().numpy() for p in self]).reshape(len(self), n),
+            "eigenvalues": np.array([blank if p.eigenvalues is None else p.eigenvalues for p in self]).reshape(-1, n),
         }
-        if self.points and all(p.eigenvalues is not None for p in self):
-            arrays["eigenvalues"] = np.stack([p.eigenvalues for p in self if p.eigenvalues is not None])
         return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> CriticalPoints:
+        """The catch that was saved."""
+        rows = zip(record["points"], arrays["points"], arrays["eigenvalues"], strict=True)
+        points = tuple(CriticalPoint.restore(*row) for row in rows)
+        return cls(points, torch.from_numpy(arrays["starts"]), record["meter"], record["provenance"], record["status"])
 
     def _repr_html_(self) -> str:
         import html

@@ -89,9 +89,8 @@ class Invariance:
     def record(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         rows = [
-            {"measure": name, **dict(zip(COPIES, row, strict=True)), "invariant_to": self.invariant_to[name],
-             "definition": of[0].definition, "intervals": [list(one.interval) for one in of]}
-            for name, row, of in zip(self.names, self.values.tolist(), self.measures, strict=True)
+            {"measure": name, "invariant_to": self.invariant_to[name]} | {c: one.record() for c, one in zip(COPIES, of, strict=True)}
+            for name, of in zip(self.names, self.measures, strict=True)
         ]  # fmt: skip
         return {
             "measures": rows,
@@ -104,7 +103,22 @@ class Invariance:
 
     def save(self, folder: str | Path) -> Path:
         """Write it into a folder: `sharpness-invariance.json` and `sharpness-invariance.safetensors`, atomically."""
-        return archive.save(folder, KIND, {"values": self.values, "gaps": self.gaps}, self.record())
+        arrays = {"values": self.values, "gaps": self.gaps}
+        for i, row in enumerate(self.measures):
+            arrays |= {f"draws/{i}/{name}": one.draws for name, one in zip(COPIES, row, strict=True)}
+        return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Invariance:
+        """The self-test that was saved."""
+        rows = record["measures"]
+        measures = tuple(
+            tuple(Sharpness.restore({"draws": arrays[f"draws/{i}/{name}"]}, row[name]) for name in COPIES)
+            for i, row in enumerate(rows)
+        )
+        names = tuple(row["measure"] for row in rows)
+        rest = (record["meter"], record["provenance"], record["status"])
+        return cls(names, arrays["values"], record["tolerance"], arrays["gaps"], measures, *rest)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in ("measure", *COPIES, "invariant to"))

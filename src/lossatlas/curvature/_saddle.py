@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lossatlas.draw import ProfileDisplay
 
 KIND = "saddle-descent"
+ENDS = ("ahead", "back")
 PUSH, STRIDE = 1e-3, 0.01
 
 
@@ -85,7 +87,7 @@ class SaddleDescent:
     @property
     def sentence(self) -> str:
         """Both ways in words."""
-        ways = "; ".join(f"{name} {side.sentence}" for name, side in zip(("ahead", "back"), self.sides, strict=True))
+        ways = "; ".join(f"{name} {side.sentence}" for name, side in zip(ENDS, self.sides, strict=True))
         return f"from loss {self.saddle.loss:.6g}: {ways}; {'the same end' if self.same_end else 'two different ends'}"
 
     def plot(self, ax: Any = None) -> ProfileDisplay:
@@ -118,14 +120,33 @@ class SaddleDescent:
 
     def save(self, folder: str | Path) -> Path:
         """Write it into a folder: `saddle-descent.json` and `saddle-descent.safetensors`, atomically."""
-        arrays = {"saddle": self.saddle.point.numpy()}
-        for name, side in zip(("ahead", "back"), self.sides, strict=True):
-            arrays |= {
-                f"{name}/distance": side.distance,
-                f"{name}/loss": side.loss,
-                f"{name}/end": side.end.point.numpy(),
-            }
+        arrays = {}
+        for name, one in (("saddle", self.saddle), *zip(ENDS, (side.end for side in self.sides), strict=True)):
+            arrays[f"{name}/point"] = one.point.cpu().numpy()
+            arrays[f"{name}/eigenvalues"] = np.array([np.nan]) if one.eigenvalues is None else one.eigenvalues
+        for name, side in zip(ENDS, self.sides, strict=True):
+            arrays |= {f"{name}/distance": side.distance, f"{name}/loss": side.loss}
         return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> SaddleDescent:
+        """The descent that was saved."""
+
+        def point(name: str, of: dict[str, Any]) -> CriticalPoint:
+            return CriticalPoint.restore(of, arrays[f"{name}/point"], arrays[f"{name}/eigenvalues"])
+
+        sides = [
+            Side(
+                arrays[f"{name}/distance"], arrays[f"{name}/loss"], point(name, one["end"]), one["well"], one["status"]
+            )
+            for name, one in zip(ENDS, record["sides"], strict=True)
+        ]
+        saddle = point("saddle", record["saddle"])
+        rest = (record["meter"], record["provenance"], record["status"])
+        return cls(saddle, record["curvature"], (sides[0], sides[1]), *rest)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def saddle_directions(

@@ -114,6 +114,14 @@ class Sharpness:
         """
         return archive.save(folder, KIND, {"draws": self.draws}, self.record())
 
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Sharpness:
+        """The measure that was saved."""
+        low, high = record["interval"]
+        names = ("loss", "meter", "provenance", "status")
+        rest = [record[name] for name in names]
+        return cls(record["kind"], record["value"], (low, high), record["definition"], arrays["draws"], *rest)
+
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.sentence)}</p>"
 
