@@ -69,14 +69,16 @@ class BlockCurvature:
 
         if of == "trace":
             values, (low, high) = self.traces, self.intervals.T
-            label = f"trace of the block, {self.provenance['confidence']:.0%} interval"
+            label = "trace of the block with its interval"
         elif of in ("largest", "smallest"):
             values = self.largest if of == "largest" else self.smallest
             off = self.residuals[:, 0 if of == "largest" else 1]
             low, high, label = values - off, values + off, f"{of} eigenvalue of the block ± residual"
         else:
             raise InputError(f"got of={of!r}; expected 'trace', 'largest' or 'smallest'.")
-        return BarsDisplay(list(self.names), values, low, high, xlabel=label, note=self.status).plot(ax)
+        note = f"{self.status}. Intervals at {self.provenance['confidence']:.0%}, from {self.samples:,} random vectors"
+        note = note if of == "trace" else self.status
+        return BarsDisplay(list(self.names), values, low, high, xlabel=label, note=note[:1].upper() + note[1:]).plot(ax)
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON values."""
@@ -171,7 +173,7 @@ def per_block(
     draws = _draws(operator, rows, seed, relative, confidence, limit, progress)
     means = np.array([interval(row, confidence) for row in draws])
     traces, half = means[:, 0], means[:, 2]
-    short = [] if (half <= relative * np.abs(traces).max()).all() else [f"traces: the limit of {limit} came first"]
+    short = [] if (half <= relative * np.abs(traces).max()).all() else [f"traces within {limit} products"]
     pairs, offs, fine = np.full((len(names), 2), np.nan), np.full((len(names), 2), np.nan), 0
     for b, name in enumerate(names if eigenvalues else ()):
         found = extremes(
@@ -183,7 +185,7 @@ def per_block(
         fine += bool(found.largest.converged[0] and found.smallest.converged[0])
     if eigenvalues and fine < len(names):
         short.append(f"eigenvalues of {len(names) - fine} blocks within {limit} products each")
-    status = "converged" if not short else f"not converged: {'; '.join(short)}"
+    status = "converged" if not short else f"not converged: {' and '.join(short)}"
     settings = {"relative": relative, "confidence": confidence, "limit": limit, "tolerance": tolerance, "seed": seed}
     return BlockCurvature(
         names,

@@ -222,4 +222,4 @@ def _clopper(hits: int, draws: int) -> tuple[float, float]:
 
 
 def _share(value: float) -> str:
-    return f"{value:.1%}" if value >= 0.001 or value == 0 else f"{value:.1e}"
+    return f"{100 * value:.3g} %"

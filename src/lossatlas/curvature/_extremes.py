@@ -101,7 +101,13 @@ class Extremes:
         values = np.r_[self.largest.values, self.smallest.values[::-1]]
         residuals = np.r_[self.largest.residuals, self.smallest.residuals[::-1]]
         return BarsDisplay(
-            labels, values, values - residuals, values + residuals, xlabel="eigenvalue ± residual", note=self.status
+            labels,
+            values,
+            values - residuals,
+            values + residuals,
+            xlabel="eigenvalue ± residual (units of the loss)",
+            title=f"Both ends of {self.provenance['dimension']:,} eigenvalues",
+            note=self.status[:1].upper() + self.status[1:],
         ).plot(ax)
 
     def record(self) -> dict[str, Any]:
