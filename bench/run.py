@@ -24,6 +24,9 @@ MEASURES = {
     "race_seven": "race_seven.measure",
     "basins": "basins.measure",
     "annealing": "basins.annealing",
+    "curvature_mlp": "curvature.mlp",
+    "curvature_resnet": "curvature.network",
+    "products": "curvature.products",
 }
 
 
