@@ -103,7 +103,11 @@ class IndexDisplay(Display):
                 0.5, 0.5, "nothing to draw", ha="center", va="center", transform=axes.transAxes,
                 fontsize=_surround.LABEL, color="0.4",
             )  # fmt: skip
-        axes.set_xlim(-2, 102)
+        drawn = 100 * self.share[finite & np.isin(names, list(self.shown))]
+        axes.set_xlim(
+            -2,
+            102 if drawn.max(initial=0.0) > 60 or self.curve is not None else max(10.0, 1.2 * drawn.max(initial=0.0)),
+        )
         axes.margins(y=0.08)
         _surround.thousands(axes.yaxis)
         _surround.settle(axes)
