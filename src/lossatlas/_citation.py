@@ -5,14 +5,14 @@ from __future__ import annotations
 from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer
 from lossatlas.optimize import citation as citation_of
-from lossatlas.race import BasinMap, Race, Tuning
+from lossatlas.race import BasinMap, Race, Sweep, Tuning
 
 
-def citation(result: Race | BasinMap | Tuning | Optimizer) -> str:
+def citation(result: Race | BasinMap | Sweep | Tuning | Optimizer) -> str:
     """BibTeX of exactly the methods used, those inside wrappers included.
 
     Args:
-        result: a race, a basin map, a tuning, or an optimizer itself.
+        result: a race, a basin map, a sweep, a tuning, or an optimizer itself.
 
     Returns:
         Entries separated by blank lines.
@@ -29,7 +29,7 @@ def citation(result: Race | BasinMap | Tuning | Optimizer) -> str:
     match result:
         case Race():
             outer = [track.optimizer for track in result.tracks.values()]
-        case BasinMap():
+        case BasinMap() | Sweep():
             outer = [result.optimizer]
         case Tuning():
             outer = [result.best]
@@ -37,8 +37,8 @@ def citation(result: Race | BasinMap | Tuning | Optimizer) -> str:
             outer = [result]
         case _:
             raise InputError(
-                f"got a {type(result).__name__}; expected a race, a basin map, a tuning or an optimizer, whose methods are "
-                "then cited."
+                f"got a {type(result).__name__}; expected a race, a basin map, a sweep, a tuning or an optimizer, whose "
+                "methods are then cited."
             )
     used: list[Optimizer] = []
     for one in outer:

@@ -9,13 +9,27 @@ from lossatlas import archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.chart import Chart, Comparison, Trajectory
 from lossatlas.connect import Path as ConnectingPath
-from lossatlas.curvature import BlockCurvature, Diagonal, Estimate, Extremes, Spectrum
-from lossatlas.race import BasinMap, Race
+from lossatlas.curvature import (
+    BlockCurvature,
+    CriticalPoints,
+    Diagonal,
+    Estimate,
+    Extremes,
+    Invariance,
+    RunCurvature,
+    SaddleDescent,
+    Sharpness,
+    Spectrum,
+)
+from lossatlas.race import BasinMap, NetworkRace, Race, Sweep
 from lossatlas.surface import Surface
 from lossatlas.train import Recording
 
-Curvature = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature
-Result = Chart | Comparison | Trajectory | Recording | ConnectingPath | Curvature | Race | BasinMap
+Measured = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature | Sharpness | Invariance
+Curvature = Measured | CriticalPoints | SaddleDescent | RunCurvature
+Result = (
+    Chart | Comparison | Trajectory | Recording | ConnectingPath | Curvature | Race | NetworkRace | BasinMap | Sweep
+)
 
 _KINDS: dict[str, Callable[..., Result]] = {
     "chart": Chart.restore,
@@ -27,19 +41,26 @@ _KINDS: dict[str, Callable[..., Result]] = {
     "diagonal": Diagonal.restore,
     "spectrum": Spectrum.restore,
     "blocks": BlockCurvature.restore,
+    "sharpness": Sharpness.restore,
+    "sharpness-invariance": Invariance.restore,
+    "critical-points": CriticalPoints.restore,
+    "saddle-descent": SaddleDescent.restore,
+    "run-curvature": RunCurvature.restore,
     "race": Race.restore,
+    "network-race": NetworkRace.restore,
     "basins": BasinMap.restore,
+    "sweep": Sweep.restore,
 }
 # Results that hold the surface they were made on.
-_GROUNDED = ("race", "basins")
+_GROUNDED = ("race", "basins", "sweep")
 
 
 def load(folder: str | Path, *, surface: Surface | None = None) -> Result:
-    """The result that was saved in a folder: a chart, a comparison, a path, a measure of curvature, a race, a basin map.
+    """The result that was saved in a folder: a chart, a comparison, a path, a measure of curvature, a race, a sweep, a basin map.
 
     Args:
         folder: what the `save` of a result wrote.
-        surface: for a race or a basin map, what it was made on. A landscape of ours is built again from the record; of
+        surface: for a race, a sweep or a basin map, what it was made on. A landscape of ours is built again from the record; of
             another surface only its name, box and wells are left if it is not given.
 
     Raises:
@@ -55,7 +76,7 @@ def load(folder: str | Path, *, surface: Surface | None = None) -> Result:
         )
     if surface is not None and kind not in _GROUNDED:
         raise InputError(
-            f"{str(folder)!r} holds a {kind}, which needs no surface; expected surface=… for a race or a map."
+            f"{str(folder)!r} holds a {kind}, which needs no surface; expected surface=… for a race, a sweep or a map."
         )
     try:
         return _KINDS[kind](arrays, record, **({"surface": surface} if kind in _GROUNDED else {}))

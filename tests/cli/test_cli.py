@@ -145,12 +145,35 @@ BAD = {
     "no steps": ("race", "four-wells", "--steps", "0"),
     "no runs": ("race", "four-wells", "--runs", "0"),
     "no budget": ("race", "four-wells", "--budget", "0"),
+    "negative seed": ("race", "four-wells", "--seed", "-1"),
+    "population of one": ("race", "four-wells", "--optimizers", "genetic(population=1)"),
+    "half an individual": ("race", "four-wells", "--optimizers", "genetic(population=2.5)"),
+    "no temperature": ("race", "four-wells", "--optimizers", "annealing(temperature=0)"),
+    "beta of one": ("race", "four-wells", "--optimizers", "adam(beta1=1)"),
+    "half a pair": ("race", "four-wells", "--optimizers", "de(dither=0.5)"),
+    "truth in words": ("race", "four-wells", "--optimizers", "sophia(correct=perhaps)"),
+    "no landscape": ("race",),
+    "landscape and suite": ("race", "four-wells", "--bbob", "f8"),
+    "function 25": ("race", "--bbob", "f25"),
+    "function x": ("race", "--bbob", "x"),
+    "no trials": ("race", "four-wells", "--tune", "0"),
+    "map of one point": ("race", "four-wells", "--map", "1", "--out", "new"),
+    "map without wells": ("race", "monkey-saddle", "--map", "5", "--out", "new"),
+    "map of a suite": ("race", "--bbob", "f1", "--map", "5", "--out", "new"),
+    "why without wells": ("race", "monkey-saddle", "--why", "--out", "new"),
+    "sweep backward": ("race", "four-wells", "--sweep", "1:0.1:5", "--out", "new"),
+    "sweep of one": ("race", "four-wells", "--sweep", "0.1", "--out", "new"),
+    "budget before the folder": ("race", "four-wells", "--budget", "-1", "--out", "new"),
     "race into a file": ("race", "four-wells", "--out", "file"),
     "race json into nowhere": ("race", "four-wells", "--json", "file/r.json"),
     "unknown model": ("dimension", "resnet51"),
     "unknown lesson": ("lessons", "Z9"),
     "no lesson runs": ("lessons", "A2", "--runs", "0"),
+    "negative lesson seed": ("lessons", "A2", "--seed", "-1", "--out", "new"),
     "tour into a file": ("tour", "--out", "file"),
+    "tour of one point": ("tour", "--points", "1", "--out", "new"),
+    "tour of no runs": ("tour", "--runs", "0", "--out", "new"),
+    "tour of seed -1": ("tour", "--seed", "-1", "--out", "new"),
 }
 
 
@@ -201,6 +224,44 @@ def test_race_writes_all_of_it(mine, capsys):
     assert 0 <= low < high <= 1
     assert {p.name for p in Path("atlas").iterdir()} >= {"race.json", "race.safetensors", "paths.png", "losses.png"}
     assert "gd" in capsys.readouterr().out
+
+
+def test_race_takes_all_of_it(mine, capsys):
+    extras = ("--tune", "3", "--sweep", "0.01:0.1:3", "--map", "6", "--why")
+    racers = "gd,annealing,de(dither=0.4:0.9),sophia(estimate=exact, correct=true)"
+    words = ("race", "four-wells", "--optimizers", racers, "--steps", "15", "--runs", "3", *extras)
+    assert run(*words, "--json", "race.json", "--out", "atlas") == 0
+    said = capsys.readouterr().out
+    written = strict("race.json")
+    assert written["racers"]["sophia"]["settings"]["correct"] is True
+    assert written["racers"]["de"]["settings"]["dither"] == [0.4, 0.9]
+    assert set(written["maps"]) == {"gd", "annealing", "de", "sophia"} and set(written["sweeps"]) == {"gd", "sophia"}
+    assert "gd" in written["why"] and written["tuning"]["gd"]["meter"]["gradients"] == 45
+    assert "no sweep of de" in said and "What would have got gd out" in said
+    made = {p.name for p in Path("atlas").iterdir()}
+    assert made >= {"paths.png", "losses.png", "ecdf.png", "memory.png", "rates.png", "basins-gd.png", "sweep-gd.png"}
+    import lossatlas as la
+
+    assert la.load("atlas").runs == 3 and la.load("atlas/basins-gd").ends.shape == (6, 6)
+    assert len(la.load("atlas/sweep-gd").values) == 3
+
+
+def test_race_on_the_suite_of_others(mine, capsys):
+    words = ("race", "--bbob", "f8", "--dim", "5", "--optimizers", "cma,adam,restart(inner=lbfgs)", "--budget", "60")
+    assert run(*words, "--steps", "60", "--json", "race.json", "--out", "atlas") == 0
+    said = capsys.readouterr().out
+    written = strict("race.json")["racers"]
+    assert all(racer["meter"]["values"] <= 60 and not racer["meter"]["gradients"] for racer in written.values())
+    assert "above the global minimum" in said and "nan" not in said
+    assert {p.name for p in Path("atlas").iterdir()} >= {"losses.png", "ecdf.png"}
+
+
+def test_the_catalog_lists_every_optimizer_with_its_settings(capsys):
+    from lossatlas.optimize import catalog
+
+    assert run("race", "--catalog") == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in catalog) and "temperature=4.0" in said and "dither=0.5:1" in said
 
 
 def test_dimension(mine, capsys):

@@ -228,8 +228,10 @@ def test_the_smallest_fix_is_the_first_of_its_ladder_that_gets_out():
         )
     assert "momentum" in why.sentence and "queries" in str(why.table())
     json.dumps(why.record(), allow_nan=False)
-    with pytest.raises(la.InputError, match="learning rate"):
-        la.counterfactual(la.race(WELLS, ["annealing"], steps=5), "annealing")
+    with pytest.raises(la.InputError, match="no racer"):
+        la.counterfactual(race, "adam")
+    with pytest.raises(la.InputError, match="known wells"):
+        la.counterfactual(la.race(la.landscapes.monkey_saddle(), ["gd"], steps=5), "gd")
 
 
 def test_the_surrogate_is_drawn_beside_the_surface(tmp_path):

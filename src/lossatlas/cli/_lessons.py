@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -27,12 +28,13 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
     from rich.console import Console
 
     from lossatlas import archive
-    from lossatlas._errors import InputError
     from lossatlas.cli._user import prepare
     from lossatlas.lessons import catalog, lesson
+    from lossatlas.optimize._ranges import seeded, whole
 
-    if runs is not None and runs < 1:
-        raise InputError(f"got --runs {runs}; expected at least 1.")
+    if runs is not None:
+        whole("lessons", 1, runs=runs)
+    seeded("lessons", seed)
     if not ids:
         for one in catalog.values():
             click.echo(f"{one.id}  {one.claim}")
@@ -41,7 +43,9 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
     prepare(out, json_file)
     console = Console(width=None if Console().is_terminal else 140)
     records = []
-    for one in chosen:
+    for k, one in enumerate(chosen, start=1):
+        if sys.stderr.isatty():
+            click.echo(f"lesson {one.id}, {k} of {len(chosen)} …", err=True)
         evidence = one.run(runs=runs, seed=seed)
         console.print(evidence)
         records.append(evidence.record())

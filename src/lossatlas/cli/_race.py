@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lossatlas.optimize import Optimizer
-    from lossatlas.race import BasinMap, Race
+    from lossatlas.race import BasinMap, Race, Sweep
     from lossatlas.surface import Surface
 
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Names separated by commas; settings as name(rate=0.01).",
 )
+@click.option("--catalog", is_flag=True, help="List all optimizers with their settings and defaults, and stop.")
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
 @click.option("--steps", type=int, default=300, show_default=True, help="Answers per descent and run.")
 @click.option("--budget", type=int, help="Queries per run, never exceeded.")
@@ -30,11 +32,15 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
 @click.option("--tune", "trials", type=int, help="Tune every racer blindly first: this many billed trials each.")
 @click.option(
-    "--map", "map_points", type=int, metavar="POINTS", help="Also map the basins: where each of POINTS² starts ends."
+    "--sweep",
+    "swept",
+    metavar="[SETTING=]LOW:HIGH:COUNT",
+    help="Also race every racer at so many values of a setting (rate by default), in even ratios.",
 )
 @click.option(
-    "--why", is_flag=True, help="For every racer with a rate that is stuck: the smallest fix that gets it out."
+    "--map", "map_points", type=int, metavar="POINTS", help="Also map the basins: where each of POINTS² starts ends."
 )
+@click.option("--why", is_flag=True, help="For every racer that is stuck: the smallest fix that gets it out.")
 @click.option(
     "--bbob", metavar="fK", help="A BBOB function, f1 to f24, in place of LANDSCAPE (extra: lossatlas[bbob])."
 )
@@ -47,12 +53,14 @@ if TYPE_CHECKING:
 def command(
     landscape: str | None,
     optimizers: str,
+    catalog: bool,
     start: str | None,
     steps: int,
     budget: int | None,
     runs: int,
     seed: int,
     trials: int | None,
+    swept: str | None,
     map_points: int | None,
     why: bool,
     bbob: str | None,
@@ -64,17 +72,18 @@ def command(
     """Race optimizers on a LANDSCAPE, side by side, every query billed.
 
     Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
-    monkey-saddle, plateau; or --bbob f1 … f24.
+    monkey-saddle, plateau, random-field; or --bbob f1 … f24.
 
     Optimizers: gd, sgd, momentum, nesterov, rmsprop, adam, adamw, lion, sophia, shampoo, muon, lbfgs, hill-climbing,
     annealing, beam, genetic, evolution, de, cma, bayes, random, center; around another one: restart, best-so-far,
-    gradient-noise, finite-differences, as in restart(inner=adam).
+    gradient-noise, finite-differences, as in restart(inner=adam). Their settings: lossatlas race --catalog.
 
     \b
       lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \\
           --steps 300 --runs 1000 --seed 0 --json race.json --out DIR
       lossatlas race himmelblau --optimizers 'adam(rate=0.1),gd(rate=0.01)' --tune 25
-      lossatlas race four-wells --optimizers adam --map 200 --why --out DIR
+      lossatlas race deep-wells --optimizers gd,adam --sweep 0.01:0.1:15 --why
+      lossatlas race four-wells --optimizers adam --map 200 --out DIR
       lossatlas race --bbob f8 --dim 5 --optimizers cma,de,adam --budget 5000 --steps 5000
 
     The verdict names the well in whose basin a run ended, and how: at rest in a minimum, cycling at its own step
@@ -84,82 +93,115 @@ def command(
 
     \b
     DIR then holds
-      race.json, race.safetensors   records and trajectories (lossatlas.load)
-      paths.png, losses.png         and with --map basins-NAME.png, with bayes surrogate.png
+      race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
+      paths.png, losses.png, ecdf.png, memory.png; with --runs rates.png, with bayes surrogate.png
+      basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
     """
     from rich.console import Console
 
     from lossatlas import archive
-    from lossatlas._errors import InputError
+    from lossatlas.cli import _optimizers
+    from lossatlas.cli._progress import progress
     from lossatlas.cli._user import numbers, prepare
-    from lossatlas.race import race, tune
-    from lossatlas.surface import landscapes
+    from lossatlas.probe import Budget
+    from lossatlas.race import race
+    from lossatlas.race._inputs import check, starts
 
-    if (landscape is None) == (bbob is None):
-        raise InputError(
-            f"got LANDSCAPE {landscape!r} and --bbob {bbob!r}; expected exactly one of them, for example four-wells."
-        )
-    surface: Surface = landscapes.landscape(landscape) if landscape is not None else _bbob(str(bbob), dim, instance)
-    chosen = {}
-    for spec in _split(optimizers):
-        one = _optimizer(spec)
-        label, k = one.name, 2
-        while label in chosen:
-            label, k = f"{one.name}-{k}", k + 1
-        chosen[label] = one if surface.gradients_known else _valued(one)
-    point = numbers(start, "--start") if start is not None else None
-    prepare(out, json_file)
     console = Console(width=None if Console().is_terminal else 170)
+    if catalog:
+        console.print(_optimizers.table())
+        return
+    surface = _surface(landscape, bbob, dim, instance)
+    chosen = {
+        label: one if surface.gradients_known else _valued(one)
+        for label, one in _optimizers.optimizers(optimizers).items()
+    }
+    point = numbers(start, "--start") if start is not None else None
+    # All that can be refused is refused before anything runs or is written.
+    check("race", surface, seed, steps=steps, runs=runs)
+    starts(surface, point, runs)
+    Budget(budget)
+    over = _range(swept) if swept is not None else None
+    _check_extras(surface, trials, map_points, why, over)
+    prepare(out, json_file)
     record: dict[str, Any] = {}
     if trials is not None:
-        for label, one in chosen.items():
-            if not _searched(one):
-                continue
-            found = tune(one, surface, trials=trials, steps=steps, start=point, seed=seed)
-            chosen[label] = found.best
-            console.print(found.table())
-            record.setdefault("tuning", {})[label] = {"best": found.best.settings(), "meter": found.meter.record()}
-    result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed)
+        record["tuning"] = _tune(chosen, surface, trials, steps, point, seed, console)
+    with progress("racing") as report:
+        result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed, progress=report)
     console.print(result.table())
     console.print(result.accounting())
     for verdict in result.verdicts.values():
         click.echo(f"- {verdict.sentence}")
     if why:
         record["why"] = _why(result, console, seed)
-    maps = {}
-    for label, one in chosen.items():
-        if map_points is None:
-            break
-        if not one.batched:
-            click.echo(f"- no map of {label}: it thinks run by run, and {map_points**2:,} starts would take hours")
-            continue
-        maps[label] = _map(surface, one, map_points, steps, seed, console)
-    if maps:
-        record["maps"] = {label: made.record() for label, made in maps.items()}
+    sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, runs, seed, console)
+    maps = {} if map_points is None else _maps(chosen, surface, map_points, steps, seed, console)
+    record |= {"sweeps": {label: one.record() for label, one in sweeps.items()}} if sweeps else {}
+    record |= {"maps": {label: one.record() for label, one in maps.items()}} if maps else {}
     if out is not None:
-        result.save(out)
-        if surface.dimension == 2:
-            result.plot().save(out / "paths.png")
-            for label, track in result.tracks.items():
-                if track.optimizer.name == "bayes" and track.positions.shape[1] > 5:
-                    result.plot_surrogate(label).save(out / "surrogate.png")
-        result.plot_losses().save(out / "losses.png")
-        for label, made in maps.items():
-            made.save(out / f"basins-{label}")
-            made.plot().save(out / f"basins-{label}.png")
+        _write(result, sweeps, maps, out)
         click.echo(f"written: {out}")
     if json_file is not None:
         archive.write_json(json_file, {**result.record(), **record})
 
 
-def _bbob(name: str, dim: int, instance: int) -> Surface:
+def _surface(landscape: str | None, bbob: str | None, dim: int, instance: int) -> Surface:
     from lossatlas._errors import InputError
     from lossatlas.surface import landscapes
 
-    number = name.lower().removeprefix("f")
+    if landscape is not None and bbob is None:
+        return landscapes.landscape(landscape)
+    if bbob is None or landscape is not None:
+        given = "no landscape" if bbob is None else f"the landscape {landscape!r} and --bbob {bbob}"
+        raise InputError(
+            f"got {given}; expected one to race on: a landscape such as four-wells ({', '.join(landscapes.catalog)}), "
+            "or --bbob f1 to f24."
+        )
+    number = bbob.lower().removeprefix("f")
     if not number.isdigit():
-        raise InputError(f"got --bbob {name!r}; expected f1 to f24, for example --bbob f8 --dim 5.")
+        raise InputError(f"got --bbob {bbob!r}; expected f1 to f24, for example --bbob f8 --dim 5.")
     return landscapes.Bbob(int(number), dim, instance)
+
+
+def _check_extras(
+    surface: Surface, trials: int | None, map_points: int | None, why: bool, over: tuple[str, list[float]] | None
+) -> None:
+    from lossatlas._errors import InputError
+    from lossatlas.optimize._ranges import whole
+
+    if trials is not None:
+        whole("--tune", 1, trials=trials)
+    if map_points is not None:
+        whole("--map", 2, points=map_points)
+    wanted = [name for name, asked in (("--why", why), ("--map", map_points), ("--sweep", over)) if asked]
+    if wanted and not (surface.wells and surface.gradients_known):
+        raise InputError(
+            f"got {' and '.join(wanted)} on {surface.name}, whose basins are not known; expected a landscape with known "
+            "wells and gradients, for example four-wells, deep-wells or himmelblau."
+        )
+    if map_points is not None and (surface.dimension != 2 or surface.box is None):
+        raise InputError(f"got --map on {surface.name}; expected a landscape of two parameters in a box.")
+
+
+def _range(text: str) -> tuple[str, list[float]]:
+    """The setting and its values."""
+    import numpy as np
+
+    from lossatlas._errors import InputError
+
+    setting, equals, numbers = text.rpartition("=")
+    parts = numbers.split(":")
+    try:
+        low, high, count = float(parts[0]), float(parts[1]), int(parts[2])
+        if len(parts) != 3 or not 0 < low < high or count < 2:
+            raise ValueError
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"got --sweep {text!r}; expected LOW:HIGH:COUNT with 0 < LOW < HIGH and a COUNT of at least 2, for example "
+            "0.01:0.1:15 or temperature=0.1:10:9."
+        ) from error
+    return (setting.strip() if equals else "rate"), np.geomspace(low, high, count).tolist()
 
 
 def _valued(one: Optimizer) -> Optimizer:
@@ -171,10 +213,28 @@ def _valued(one: Optimizer) -> Optimizer:
     return FiniteDifferences(one)
 
 
-def _searched(one: Optimizer) -> bool:
-    from lossatlas.race import searched
+def _tune(
+    chosen: dict[str, Optimizer],
+    surface: Surface,
+    trials: int,
+    steps: int,
+    point: list[float] | None,
+    seed: int,
+    console: Console,
+) -> dict[str, Any]:
+    """Put the best of its trials in the place of every racer that has settings to search."""
+    from lossatlas.race import searched, tune
 
-    return bool(searched(one))
+    record = {}
+    for label, one in chosen.items():
+        if not searched(one):
+            click.echo(f"- {label} is not tuned: it has no setting that is searched")
+            continue
+        found = tune(one, surface, trials=trials, steps=steps, start=point, seed=seed)
+        chosen[label] = found.best
+        console.print(found.table())
+        record[label] = {"best": found.best.settings(), "meter": found.meter.record()}
+    return record
 
 
 def _why(result: Race, console: Console, seed: int) -> dict[str, Any]:
@@ -182,59 +242,73 @@ def _why(result: Race, console: Console, seed: int) -> dict[str, Any]:
 
     found = {}
     for label, track in result.tracks.items():
-        if hasattr(track.optimizer, "rate") and result.verdicts[label].wells[0] != "global" and result.surface.wells:
-            answer = counterfactual(result, label, seed=seed)
-            console.print(answer.table())
-            click.echo(f"- {answer.sentence}")
-            found[label] = answer.record()
+        if track.stopped[0] == "not applicable" or result.rate(label, "global") >= 0.5:
+            continue
+        answer = counterfactual(result, label, seed=seed)
+        console.print(answer.table())
+        click.echo(f"- {answer.sentence}")
+        found[label] = answer.record()
+    if not found:
+        click.echo("- nobody is stuck: at least half of every racer's runs ended in the basin of the global well")
     return found
 
 
-def _map(surface: Surface, one: Optimizer, points: int, steps: int, seed: int, console: Console) -> BasinMap:
-    from lossatlas.race import basin_map
+def _sweeps(
+    chosen: Mapping[str, Optimizer],
+    surface: Surface,
+    setting: str,
+    values: list[float],
+    point: list[float] | None,
+    steps: int,
+    runs: int,
+    seed: int,
+    console: Console,
+) -> dict[str, Sweep]:
+    from lossatlas.race import sweep
 
-    made = basin_map(surface, one, points=points, steps=steps, seed=seed)
-    console.print(made.table())
+    made = {}
+    for label, one in chosen.items():
+        if not hasattr(one, setting):
+            click.echo(f"- no sweep of {label}: it has no {setting}")
+            continue
+        made[label] = sweep(surface, one, values, setting=setting, start=point, steps=steps, runs=runs, seed=seed)
+        console.print(made[label].table())
     return made
 
 
-def _split(text: str) -> list[str]:
-    """Names at the top level of parentheses."""
-    parts, depth, current = [], 0, ""
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append(current.strip())
-            current = ""
-        else:
-            current += letter
-    return [part for part in [*parts, current.strip()] if part]
+def _maps(
+    chosen: Mapping[str, Optimizer], surface: Surface, points: int, steps: int, seed: int, console: Console
+) -> dict[str, BasinMap]:
+    from lossatlas.cli._progress import progress
+    from lossatlas.race import basin_map
 
-
-def _optimizer(spec: str) -> Optimizer:
-    from dataclasses import fields
-
-    from lossatlas._errors import InputError
-    from lossatlas.optimize import catalog, optimizer
-
-    name, bracket, rest = spec.partition("(")
-    if bracket and not rest.endswith(")"):
-        raise InputError(f"got the optimizer {spec!r}; expected name or name(setting=number, …).")
-    settings: dict[str, Any] = {}
-    for item in _split(rest.removesuffix(")")):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise InputError(f"got the setting {item!r} in {spec!r}; expected setting=number.")
-        if key == "inner":
-            settings[key] = _optimizer(value)
+    made = {}
+    for label, one in chosen.items():
+        if not one.batched:
+            click.echo(f"- no map of {label}: it thinks run by run, and {points**2:,} starts would take hours")
             continue
-        known = {f.name: f.default for f in fields(catalog[name.strip()])} if name.strip() in catalog else {}
-        if isinstance(known.get(key), str):
-            settings[key] = value
-            continue
-        try:
-            number = float(value)
-        except ValueError as error:
-            raise InputError(f"got the setting {item!r} in {spec!r}; expected setting=number.") from error
-        settings[key] = int(number) if value.lstrip("-").isdigit() else number
-    return optimizer(name.strip(), **settings)
+        with progress(f"mapping {label}") as report:
+            made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed, progress=report)
+        console.print(made[label].table())
+    return made
+
+
+def _write(result: Race, sweeps: Mapping[str, Sweep], maps: Mapping[str, BasinMap], out: Path) -> None:
+    result.save(out)
+    if result.surface.dimension == 2:
+        result.plot().save(out / "paths.png")
+        for label, track in result.tracks.items():
+            if track.optimizer.name == "bayes" and track.positions.shape[1] > 5:
+                result.plot_surrogate(label).save(out / "surrogate.png")
+    result.plot_losses().save(out / "losses.png")
+    result.plot_memory().save(out / "memory.png")
+    if result.surface.wells:
+        result.plot_ecdf().save(out / "ecdf.png")
+    if result.runs > 1 and result.surface.gradients_known and result.surface.wells:
+        result.plot_rates("global").save(out / "rates.png")
+    for label, swept in sweeps.items():
+        swept.save(out / f"sweep-{label}")
+        swept.plot().save(out / f"sweep-{label}.png")
+    for label, made in maps.items():
+        made.save(out / f"basins-{label}")
+        made.plot().save(out / f"basins-{label}.png")

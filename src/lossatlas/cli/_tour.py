@@ -32,8 +32,9 @@ def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None
     """
     from lossatlas import archive
     from lossatlas.cli._user import prepare
-    from lossatlas.report import tour
+    from lossatlas.report import check, tour
 
+    check(points, runs, seed)
     prepare(out, json_file)
     record = tour(out, points=points, runs=runs, seed=seed, say=click.echo)
     click.echo(f"\nopen {out / 'index.html'}")

@@ -8,10 +8,11 @@ from lossatlas.draw._card import CardDisplay
 from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
+from lossatlas.draw._ends import EndsDisplay
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
-from lossatlas.draw._palette import colors
+from lossatlas.draw._palette import colors, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
@@ -28,6 +29,7 @@ __all__ = [
     "CompareDisplay",
     "CurvesDisplay",
     "Display",
+    "EndsDisplay",
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",
@@ -38,4 +40,5 @@ __all__ = [
     "SurrogateDisplay",
     "TrajectoryDisplay",
     "colors",
+    "well_colors",
 ]

@@ -12,12 +12,11 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._palette import well_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of Okabe and Ito (2008), without black and the lightest: light and dark are left to tell the cost.
-_HUES = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
 _NOWHERE = "#9a9a9a"
 
 
@@ -74,7 +73,7 @@ class BasinsDisplay(Display):
         from matplotlib.patches import Patch
 
         own = self._open(ax, 7.4)
-        chosen = [(palette or {}).get(name, _HUES[k % len(_HUES)]) for k, name in enumerate(self.names)]
+        chosen = [{**well_colors(self.names), **(palette or {})}[name] for name in self.names]
         hues = np.array([to_rgb(color) for color in [*chosen, _NOWHERE]])
         image = hues[self.places]
         pale, notes = self._pale()
@@ -98,6 +97,8 @@ class BasinsDisplay(Display):
         _surround.settle(own)
         legend = _surround.legend_below(own, handles)
         _surround.footnote(own, [*notes, self.note or ""], under=legend)
+        if ax is None:
+            _surround.trim(self.figure_)
         return self
 
     def _pale(self) -> tuple[Array, list[str]]:

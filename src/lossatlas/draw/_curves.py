@@ -37,6 +37,7 @@ class CurvesDisplay(Display):
             ``"symlog"`` when they span as much but not all are positive. Values are never shifted.
         xscale: ``"auto"`` takes a logarithm when some curve ends before an eighth of the longest, and all x are positive.
         steps: whether a value holds until the next one.
+        points: whether every (x, y) is marked, for curves of few of them.
         title: a line above.
         note: a sentence of small print.
 
@@ -51,6 +52,7 @@ class CurvesDisplay(Display):
     yscale: YScale = "auto"
     xscale: XScale = "auto"
     steps: bool = False
+    points: bool = False
     title: str | None = None
     note: str | None = None
     arrays: dict[str, list[Array]] = field(init=False, repr=False)
@@ -115,7 +117,7 @@ class CurvesDisplay(Display):
         (line,) = axes.plot(
             x, np.where(np.isfinite(middle), middle, np.nan),
             color=stroke.color, ls=stroke.dashes, lw=linewidth, label=name, zorder=3 + 0.01 * rank,
-            drawstyle="steps-post" if self.steps else "default", marker="o" if len(x) == 1 else None, ms=4.5,
+            drawstyle="steps-post" if self.steps else "default", marker="o" if self.points or len(x) == 1 else None, ms=3.6,
         )  # fmt: skip
         finite = np.flatnonzero(np.isfinite(middle))
         if finite.size and finite[-1] < len(middle) - 1:

@@ -69,6 +69,15 @@ def colors(names: Iterable[str]) -> dict[str, str]:
     return {name: stroke.color for name, stroke in strokes(names).items()}
 
 
+# Of the above, without black and the lightest: on a map of basins light and dark are left to tell the cost.
+WELLS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00", "#56B4E9")
+
+
+def well_colors(names: Iterable[str]) -> dict[str, str]:
+    """A color for every well, the same in all pictures of one landscape: by its place among the wells."""
+    return {name: WELLS[k % len(WELLS)] for k, name in enumerate(names)}
+
+
 def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     """The color map of a field, mixed with white so that ink on it can be read.
 

@@ -28,7 +28,8 @@ class PathsDisplay(Display):
 
     Args:
         field: the map below.
-        paths: name to a (T, 2) array of (x, y), or to a list of such arrays; rows that are not finite break the line.
+        paths: name to a (T, 2) array of (x, y), or to a list of such arrays; rows that are not finite break the line. An
+            array of one point is drawn as a dot: no line leads there.
         finals: name to the point that run reports, where this is not the last of its path (the best one seen, say).
         title: a line above; that of the field when left out.
         note: a sentence of small print, before that of the field.
@@ -121,14 +122,29 @@ class PathsDisplay(Display):
 
         low = np.array([self.field.x[0], self.field.y[0]])
         reach = 1e6 * np.array(self.field.spans)  # far enough away to be off the picture, near enough to be drawn
+        dots = [piece for piece in self._finite(name)[1:] if len(piece) == 1]
+        if dots:
+            dot: dict[str, Any] = {
+                "marker": "o",
+                "ms": 4.2,
+                "mfc": stroke.color,
+                "mec": "white",
+                "mew": 0.6,
+                "ls": "none",
+            }
+            places = np.concatenate(dots)
+            self.ax_.plot(*places[self.field.inside(places)].T, zorder=4 + 0.01 * rank, clip_on=False, **dot)
         for piece in self.pieces[name]:
+            if len(piece) < 2:
+                continue
             seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
             self.ax_.plot(*seen, color="white", lw=linewidth + 1.6, alpha=0.85, zorder=3, solid_capstyle="round")
             self.ax_.plot(*seen, color=stroke.color, lw=linewidth, ls=stroke.dashes, zorder=4 + 0.01 * rank)
         marker: dict[str, Any] = {"marker": stroke.marker, "mfc": stroke.color, "mec": "white", "mew": 0.9, "ms": 7.5}
         for end in self._ends(name):
             self.ax_.plot(*end, ls="none", zorder=5.5, **marker)
-        return Line2D([], [], color=stroke.color, lw=linewidth, ls=stroke.dashes, label=name, **marker)
+        lines: Any = stroke.dashes if any(len(piece) > 1 for piece in self.pieces[name]) else "none"
+        return Line2D([], [], color=stroke.color, lw=linewidth, ls=lines, label=name, **marker)
 
     def _ends(self, name: str) -> list[Array]:
         if name in (self.finals or {}):
@@ -140,7 +156,12 @@ class PathsDisplay(Display):
     def _starts(self) -> list[Artist]:
         from matplotlib.lines import Line2D
 
-        first = [piece[0] for name in self.pieces for piece in self._finite(name) if len(piece)]
+        first = [
+            piece[0]
+            for name in self.pieces
+            for k, piece in enumerate(self._finite(name))
+            if len(piece) > (1 if k else 0)
+        ]
         places = np.unique(np.array(first).reshape(-1, 2), axis=0)
         places = places[self.field.inside(places)]
         if not len(places):

@@ -82,7 +82,8 @@ class SurrogateDisplay(Display):
                 )
             maps["std"] = grid[r][2].contourf(self.x, self.y, deviation, levels=spread, cmap=ground("magma_r", 0.15))
             for axes in grid[r]:
-                axes.plot(*points.T, "o", ms=2.8, mfc="white", mec="black", mew=0.6)
+                axes.plot(*points.T, "o", ms=2.8, mfc="white", mec="black", mew=0.6, clip_on=False, zorder=5)
+                axes.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
                 axes.set_aspect("equal")
                 axes.tick_params(labelsize=_surround.TICK)
             grid[r][0].set_ylabel(f"{n} observations\nθ₂", fontsize=_surround.LABEL)

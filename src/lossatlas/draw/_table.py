@@ -28,7 +28,9 @@ class Table:
 
         table = RichTable()
         for k, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if k == 0 else "right", overflow="fold")
+            cells = [row[k] for row in self.rows if row[k]]
+            figures = k > 0 and bool(cells) and all(cell[0] in "0123456789-+–<>." for cell in cells)
+            table.add_column(column, justify="right" if figures else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         # A title of the table's own would be wrapped to the table's width.

@@ -39,7 +39,8 @@ def side_by_side(minds: Sequence[Mind], start: Tensor, *, stands_at_best: bool) 
         points = fresh
         if not bool(live.any()):
             return
-        at = At(best, lowest) if stands_at_best and sent is not None else None
+        known_there = lowest if sent is not None else torch.full_like(lowest, float("nan"))
+        at = At(best, known_there) if stands_at_best else None
         values = known((yield Values(points, at=at, active=live)).values)
         better = live & (values < lowest)
         best, lowest = torch.where(better[:, None], points, best), torch.where(better, values, lowest)

@@ -27,6 +27,10 @@ class RandomSearch(Optimizer):
     reference: ClassVar[str] = "brooks1958"
     wanders: ClassVar[bool] = True
 
+    def breaks(self, answered: int) -> list[int]:
+        """No way leads from one random point to the next."""
+        return list(range(1, answered + 1))
+
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look anywhere."""
         if layout.box is None:

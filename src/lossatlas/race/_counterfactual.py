@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
-from lossatlas._errors import InputError
-from lossatlas.optimize import Annealing, GradientNoise, Momentum, Optimizer, Restart
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.optimize import Annealing, FiniteDifferences, GradientNoise, Momentum, Optimizer, Restart
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
 from lossatlas.race._race import Race
 from lossatlas.race._statistics import wilson
 from lossatlas.race._table import Table
+from lossatlas.race._verdict import named
 
 # Ladders from the smallest change to the largest, the same on every surface.
 MOMENTA = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -25,19 +27,22 @@ NOISES = (0.3, 1.0, 3.0, 10.0, 30.0)
 LARGER = (2.0, 4.0, 8.0, 16.0, 32.0)
 HALF = 0.5
 
+Ladder = list[tuple[float, Optimizer]]
+
 
 @dataclass(frozen=True)
 class Fix:
     """One kind of fix.
 
     Attributes:
-        kind: ``momentum``, ``temperature``, ``restarts``, ``gradient noise`` or ``larger rate``.
+        kind: ``momentum``, ``temperature``, ``restarts``, ``gradient noise``, or ``larger rate`` (``larger step``).
         setting: the smallest that gets out in at least half of the runs, or None if none of the ladder does.
         tried: (setting, share of runs that got out) from the smallest on.
         share: of runs that got out at that setting, with its 95 % interval; of the best one where none suffices.
         interval: of that share.
         price: queries per success at that setting (expected running time); infinity without one.
         runs: seeds behind the share; 1 where nothing is left to chance.
+        optimizer: what gets out, or None.
     """
 
     kind: str
@@ -47,12 +52,13 @@ class Fix:
     interval: tuple[float, float]
     price: float
     runs: int
+    optimizer: Optimizer | None
 
     @property
     def odds(self) -> str:
         """The share in words, with its interval."""
         if self.runs == 1:
-            return "always (no chance in it)" if self.share else "never (no chance in it)"
+            return "always, without chance" if self.share else "never, without chance"
         return f"{self.share:.0%} of {self.runs} runs, 95 % interval {self.interval[0]:.0%} to {self.interval[1]:.0%}"
 
 
@@ -62,7 +68,7 @@ class Counterfactual:
 
     Attributes:
         racer: its label.
-        well: where it ended.
+        well: where most of its runs ended, or None.
         knew: what it had asked, in words.
         fixes: one per kind, the cheapest first.
         target: the loss that counts as out.
@@ -81,13 +87,15 @@ class Counterfactual:
     @property
     def sentence(self) -> str:
         """In words, from the record."""
-        where = f"in the basin of {self.well}" if self.well else "in no known well"
+        where = f"in the basin of {named(self.well)}" if self.well else "in no known well"
         text = f"{self.racer} ended {where}, knowing {self.knew}."
         sound = [fix for fix in self.fixes if fix.setting is not None]
         if not sound:
             return text + " No fix that was tried gets out in half of the runs."
         best = sound[0]
-        text += f" The cheapest fix that gets out: {best.kind} {best.setting:g}, {best.price:,.0f} queries per success"
+        text += (
+            f" The cheapest fix that gets out: {best.kind} {best.setting:g}, for {best.price:,.0f} queries per success"
+        )
         text += f" ({best.odds})."
         failed = [fix.kind for fix in self.fixes if fix.setting is None]
         if failed:
@@ -131,76 +139,103 @@ class Counterfactual:
 def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) -> Counterfactual:
     """Run the fixes that a stuck racer did not have, each from the same start, from its smallest setting upward.
 
-    Out means a loss below all other wells' minima: nothing but the deepest well has such points. Fixes are momentum,
-    temperature (annealing in its place), restarts, gradient noise and a larger rate; the ladders of settings are the
-    same everywhere. The first setting of a ladder that gets out in at least half of the runs is its answer.
+    Out means a loss below all other wells' minima: nothing but the deepest well has such points. The fixes are
+
+    * momentum: more of the racer's own, else the heavy ball in its place, for racers that ask for gradients;
+    * temperature: annealing in its place, a hotter one for annealing itself;
+    * restarts: the racer again from random places, where there is a box;
+    * gradient noise: added to the gradients that the racer asks for;
+    * a larger rate, or step, where it has one.
+
+    The ladders of settings are the same everywhere; the first setting of a ladder that gets out in at least half of the
+    runs is its answer.
 
     Args:
         given: a race on a surface with known wells.
-        racer: the label of one that asks for gradients.
-        runs: seeds per setting.
+        racer: its label.
+        runs: seeds per setting, where anything is left to chance.
         seed: of all randomness.
 
     Raises:
-        InputError: if the wells are not known, or the racer has no learning rate.
+        UnknownNameError: if there is no such racer.
+        InputError: if the wells are not known.
     """
     check("counterfactual", given.surface, seed, runs=runs)
-    track = given.tracks.get(racer)
-    values = sorted(well.value for well in given.surface.wells)
-    if track is None or not values or not hasattr(track.optimizer, "rate"):
+    if racer not in given.tracks:
+        raise UnknownNameError("racer in this race", racer, given.tracks)
+    track, values = given.tracks[racer], sorted(well.value for well in given.surface.wells)
+    if not values:
         raise InputError(
-            f"got racer {racer!r} on {given.surface.name} with {len(values)} known wells; expected one of "
-            f"{', '.join(given.tracks)} that has a learning rate, on a surface with known wells."
+            f"got {given.surface.name}, whose wells are not known; expected a surface with known wells, as without them "
+            "nobody can say what is stuck and what is out."
         )
-    one: Any = track.optimizer
-    rate = float(one.rate)
     target = values[1] - 1e-9 * abs(values[1]) if len(values) > 1 else values[0] + 1e-6 * (1 + abs(values[0]))
-    ladders: dict[str, list[tuple[float, Optimizer]]] = {
-        "momentum": [(m, Momentum(rate=rate, momentum=m)) for m in MOMENTA],
-        "temperature": [(t, Annealing(temperature=t)) for t in TEMPERATURES],
-        "restarts": [(float(k), Restart(one, restarts=k)) for k in RESTARTS],
-        "gradient noise": [(s, GradientNoise(one, scale=s)) for s in NOISES],
-        "larger rate": [(f, replace(one, rate=f * rate)) for f in LARGER],
-    }
-    if "momentum" in {f.name for f in fields(one)}:
-        ladders["momentum"] = [(m, replace(one, momentum=m)) for m in MOMENTA if m > float(one.momentum)]
-    if given.surface.box is None:
-        ladders.pop("restarts")
-    start = track.positions[:, 0][0]
     meter = Meter()
     fixes = [
-        _climb(given, kind, ladder, start, target, runs, seed, meter) for kind, ladder in ladders.items() if ladder
+        _climb(given, kind, ladder, track.start[0], target, runs, seed, meter)
+        for kind, ladder in _ladders(track.optimizer, given.surface.box is not None).items()
+        if ladder
     ]
     fixes.sort(key=lambda fix: (fix.setting is None, fix.price))
-    spent = track.meter
-    knew = f"{spent.queries // len(track.final):,} answers along one path"
-    return Counterfactual(racer, given.verdicts[racer].wells[0], knew, tuple(fixes), target, meter, runs)
+    knew = f"{track.meter.queries // len(track.final):,} answers"
+    well = Counter(given.verdicts[racer].wells).most_common(1)[0][0]
+    return Counterfactual(racer, well, knew, tuple(fixes), target, meter, runs)
+
+
+def _ladders(one: Any, box: bool) -> dict[str, Ladder]:
+    """The fixes that this racer lacks, each from its smallest setting upward."""
+    own = {f.name for f in fields(one)}
+    ladders: dict[str, Ladder] = {}
+    if "gradient" in one.asks and not isinstance(one, FiniteDifferences):
+        keeps = "momentum" if "momentum" in own else "beta1" if "beta1" in own else None
+        if keeps is not None:
+            more = [m for m in MOMENTA if m > getattr(one, keeps)]
+            ladders["momentum"] = [(m, replace(one, **{keeps: m})) for m in more]
+        elif "rate" in own:
+            ladders["momentum"] = [(m, Momentum(rate=one.rate, momentum=m)) for m in MOMENTA]
+        ladders["gradient noise"] = [(s, GradientNoise(one, scale=s)) for s in NOISES]
+    if isinstance(one, Annealing):
+        ladders["temperature"] = [(t, replace(one, temperature=t)) for t in TEMPERATURES if t > one.temperature]
+    else:
+        ladders["temperature"] = [(t, Annealing(temperature=t)) for t in TEMPERATURES]
+    if box and isinstance(one, Restart):
+        inner = replace(one, length=None)
+        ladders["restarts"] = [(float(k), replace(inner, restarts=k)) for k in RESTARTS if k > one.restarts]
+    elif box:
+        ladders["restarts"] = [(float(k), Restart(one, restarts=k)) for k in RESTARTS]
+    for name in ("rate", "step"):
+        if name in own and not isinstance(one, FiniteDifferences):
+            ladders[f"larger {name}"] = [(f, replace(one, **{name: f * getattr(one, name)})) for f in LARGER]
+    return ladders
 
 
 def _climb(
-    given: Race,
-    kind: str,
-    ladder: list[tuple[float, Optimizer]],
-    start: torch.Tensor,
-    target: float,
-    runs: int,
-    seed: int,
-    meter: Meter,
+    given: Race, kind: str, ladder: Ladder, start: torch.Tensor, target: float, runs: int, seed: int, meter: Meter
 ) -> Fix:
     tried: list[tuple[float, float]] = []
-    best = (-1.0, (0.0, 1.0), math.inf)
+    best = (-1.0, (0.0, 1.0), 1)
     for setting, optimizer in ladder:
-        # Without chance every run is the same: one tells.
-        chance = kind in ("temperature", "restarts", "gradient noise")
-        many = runs if chance else 1
-        result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=many, seed=seed)
-        out = int((result.tracks[kind].loss <= target).sum())
-        for name in ("calls", "values", "gradients", "products", "examples"):
-            setattr(meter, name, getattr(meter, name) + getattr(result.meter[kind], name))
+        # Two runs tell whether anything is left to chance: where nothing is, one speaks for all.
+        result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=min(2, runs), seed=seed)
+        meter.add(result.meter[kind])
+        if result.runs < runs and not result.tracks[kind].alike:
+            result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=runs, seed=seed)
+            meter.add(result.meter[kind])
+        many = 1 if result.tracks[kind].alike else result.runs
+        out = int((result.tracks[kind].loss <= target)[:many].sum())
         share = out / many
         tried.append((setting, share))
         if share > best[0]:
-            best = (share, wilson(out, many), result.ert(kind, target))
+            best = (share, wilson(out, many), many)
         if share >= HALF:
-            return Fix(kind, setting, tuple(tried), share, wilson(out, many), result.ert(kind, target), many)
-    return Fix(kind, None, tuple(tried), max(best[0], 0.0), best[1], math.inf, many)
+            return Fix(
+                kind,
+                setting,
+                tuple(tried),
+                share,
+                best[1],
+                result.ert(kind, target),
+                many,
+                result.tracks[kind].optimizer,
+            )
+    return Fix(kind, None, tuple(tried), best[0], best[1], math.inf, best[2], None)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, NotApplicableError, StartError
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Budget, Probe, Request, Values
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import check, starts
 from lossatlas.race._judge import judge
 from lossatlas.race._race import Race
 from lossatlas.race._racer import Racer
@@ -64,7 +61,7 @@ def race(
     """
     check("race", surface, seed, steps=steps, runs=runs)
     limit = budget if isinstance(budget, Budget) else Budget(budget)
-    begin = _start(surface, start, runs)
+    begin = starts(surface, start, runs)
     racers = [Racer(label, one, surface, begin, steps, seed) for label, one in _labels(optimizers).items()]
     probe, live = Probe(surface), [racer for racer in racers if not racer.done]
     said = time.perf_counter()
@@ -104,37 +101,6 @@ def _labels(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
     if not found:
         raise InputError("got no optimizers; expected at least one name or optimizer to race.")
     return found
-
-
-def _start(surface: Surface, start: Tensor | Iterable[float] | None, runs: int) -> Tensor:
-    given: Any = surface.start if start is None else start
-    if given is None:
-        raise StartError(f"{surface.name} declares no start; give start=… with {surface.dimension} numbers.")
-    try:
-        point = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(list(given), dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise StartError(
-            f"got start={given!r}; expected {surface.dimension} numbers, or a row of them per run."
-        ) from error
-    point = point.detach().to(surface.device, surface.dtype)
-    if point.shape not in ((surface.dimension,), (runs, surface.dimension)):
-        raise StartError(
-            f"got a start of shape {tuple(point.shape)}; expected ({surface.dimension},) for {surface.name}, or "
-            f"({runs}, {surface.dimension}) for a start per run."
-        )
-    if not bool(torch.isfinite(point).all()):
-        raise StartError(f"got a start that is not finite: {_shown(point)}; expected finite coordinates.")
-    if surface.box is not None:
-        low, high = surface.box[:, 0], surface.box[:, 1]
-        if not bool(((point >= low) & (point <= high)).all()):
-            box = " × ".join(f"[{a:g}, {b:g}]" for a, b in surface.box.tolist()[:4])
-            raise StartError(f"got a start outside the box: {_shown(point)}; expected a point of {box}.")
-    return point.expand(runs, -1).clone() if point.ndim == 1 else point.clone()
-
-
-def _shown(point: Tensor) -> str:
-    numbers = point.reshape(-1).tolist()
-    return ", ".join(f"{x:g}" for x in numbers[:6]) + (", …" if len(numbers) > 6 else "")
 
 
 def _drop_unanswerable(live: list[Racer]) -> list[Racer]:

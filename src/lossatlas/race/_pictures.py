@@ -11,6 +11,7 @@ from lossatlas._errors import InputError
 from lossatlas.optimize import Posterior
 from lossatlas.race._field import field_under
 from lossatlas.race._track import Track
+from lossatlas.surface.landscapes import Bbob
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
@@ -51,9 +52,8 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
             low, middle, high = np.nanquantile(heights, [0.05, 0.5, 0.95], axis=0)
             curves[label] = (queries, middle, low, high)
     what = "loss above the minimum" if single else "loss"
-    if race.runs > 1:
-        what += f", median and 5–95 % of {race.runs:,} runs"
-    return CurvesDisplay(curves, xlabel="queries", ylabel=what, title=race.surface.name).plot(ax)
+    note = f"Lines: median of {race.runs:,} runs; bands: from 5 to 95 % of them" if race.runs > 1 else None
+    return CurvesDisplay(curves, xlabel="queries", ylabel=what, title=race.surface.name, note=note).plot(ax)
 
 
 def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDisplay:
@@ -62,22 +62,27 @@ def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDis
 
     ran = _ran(race)
     if targets is None:
-        targets = _targets(race)
+        lowest, heights = _heights(race)
+        targets = [lowest + height for height in heights]
+        said = f"even in logarithm, from {heights[0]:.3g} down to {heights[-1]:.3g} above the minimum"
+    else:
+        targets = [float(target) for target in targets]
+        said = f"losses from {max(targets):.4g} down to {min(targets):.4g}"
     curves: dict[str, tuple[np.ndarray, ...]] = {}
     for label, track in ran.items():
-        costs = np.sort(np.concatenate([track.first_below(float(target)).cpu().numpy() for target in targets]))
+        costs = np.sort(np.concatenate([track.first_below(target).cpu().numpy() for target in targets]))
         spent = int(track.meter.per_run.max())
         queries = np.unique(np.concatenate([np.arange(1, spent + 1)[:2], costs[np.isfinite(costs)], [spent]]))
         curves[label] = (queries, np.searchsorted(costs, queries, side="right") / len(costs))
-    low, high = min(targets), max(targets)
     return CurvesDisplay(
         curves,
         xlabel="queries",
-        ylabel=f"share of {len(targets)} targets × {race.runs:,} runs reached",
+        ylabel="share of targets reached",
         yscale="linear",
+        xscale="log",
         steps=True,
         title=race.surface.name,
-        note=f"Targets: losses from {high:.4g} down to {low:.4g}",
+        note=f"{len(targets)} targets for each of {race.runs:,} run{'s' * (race.runs > 1)}, {said}",
     ).plot(ax)
 
 
@@ -137,15 +142,17 @@ def _one_of(race: Race, run: int) -> None:
         raise InputError(f"got run={run}; expected one of 0 to {race.runs - 1}, as the race has {race.runs:,} run(s).")
 
 
-def _targets(race: Race) -> list[float]:
+def _heights(race: Race) -> tuple[float, list[float]]:
+    """The lowest known minimum, and target heights above it: COCO's own on BBOB, else from the median start downward."""
     lowest = min((well.value for well in race.surface.wells), default=np.nan)
-    firsts = [track.seen[:, 0] for track in _ran(race).values() if track.seen.shape[1]]
-    heights = np.concatenate([first.cpu().numpy() for first in firsts]) if firsts else np.empty(0)
-    heights = heights[np.isfinite(heights)] - lowest
+    if isinstance(race.surface, Bbob):
+        return lowest, list(np.logspace(2, -8, TARGETS))
+    firsts = [track.seen[:, 0].cpu().numpy() for track in _ran(race).values() if track.seen.shape[1]]
+    heights = np.concatenate([*firsts, np.empty(0)]) - lowest
+    heights = heights[np.isfinite(heights)]
     if not heights.size or not float(np.median(heights)) > 0:
         raise InputError(
-            f"the lowest loss of {race.surface.name} is not known, or every racer began there; expected targets=…, the "
+            f"the lowest loss of {race.surface.name} is not known, or the racers began there; expected targets=…, the "
             "losses whose first reaching is counted."
         )
-    above = float(np.median(heights)) * np.logspace(0, np.log10(DEEPEST), TARGETS)
-    return [float(lowest + height) for height in above]
+    return lowest, list(float(np.median(heights)) * np.logspace(0, np.log10(DEEPEST), TARGETS))

@@ -201,8 +201,8 @@ class Race:
         """Share of (run, target) pairs that were reached within so many queries: COCO's run-time distribution.
 
         Args:
-            targets: losses; by default 51 heights above the lowest known minimum, even in logarithm from the median height of
-                the starts down to 1e-8 of it.
+            targets: losses; by default 51 heights above the lowest known minimum, even in logarithm: from the median height
+                of the first answers down to 1e-8 of it, and on BBOB COCO's own, from 1e2 to 1e-8.
             ax: matplotlib axes, or None for a new figure.
 
         Raises:

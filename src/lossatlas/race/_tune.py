@@ -127,8 +127,7 @@ def tune(
     best = min(range(len(scored)), key=lambda k: scored[k][1])
     bill = Meter(runs=runs)
     for meter in result.meter.values():
-        for kind in ("calls", "values", "gradients", "products", "examples", "surface_seconds", "algorithm_seconds"):
-            setattr(bill, kind, getattr(bill, kind) + getattr(meter, kind))
+        bill.add(meter)
     return Tuning(list(contestants.values())[best], tuple(scored), bill, seed)
 
 

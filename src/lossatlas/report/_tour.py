@@ -7,15 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from lossatlas import archive
 from lossatlas.chart import Chart, Plane, chart
-from lossatlas.race import Race, race
+from lossatlas.draw._table import Table
+from lossatlas.optimize._ranges import seeded, whole
+from lossatlas.race import BasinMap, Race, basin_map, race
+from lossatlas.race._verdict import basins, named
 from lossatlas.report._page import Page
 from lossatlas.surface import NetworkSurface, count, landscapes, standard_dimension
 from lossatlas.train import accuracy, digits, digits_cnn, fit
 
 EPOCHS = 15
 STEPS = 300
+STARTS = 120
 
 
 def tour(
@@ -32,7 +39,11 @@ def tour(
 
     Returns:
         Everything that the page says, as plain JSON values.
+
+    Raises:
+        InputError: for fewer than 2 points, no runs, or what is no seed; nothing is then written.
     """
+    check(points, runs, seed)
     begin = time.perf_counter()
     out = archive.prepare(out)
     page = Page("An atlas of two loss surfaces")
@@ -46,13 +57,25 @@ def tour(
     seconds = time.perf_counter() - begin
     page.heading("How this page was made")
     page.text(
-        f"lossatlas tour, seed {seed}, in {seconds:.0f} seconds. The numbers behind the pictures lie beside this page: "
-        "chart/ and races/ hold arrays as safetensors and records as JSON."
+        f"lossatlas tour --seed {seed} --points {points} --runs {runs}, in {seconds:.0f} seconds. The numbers behind the "
+        "pictures lie beside this page: chart/, races/ and basins/ hold arrays as safetensors and records as JSON, and "
+        "lossatlas.load reads each of them back."
     )
     page.write(out / "index.html")
     record = {"kind": "tour", "seconds": seconds, "seed": seed, "network": network, "wells": wells}
     archive.write_json(out / "tour.json", record)
     return record
+
+
+def check(points: int, runs: int, seed: int) -> None:
+    """Refuse what no tour can be made with.
+
+    Raises:
+        InputError: for fewer than 2 points, no runs, or what is no seed.
+    """
+    whole("tour", 2, points=points)
+    whole("tour", 1, runs=runs)
+    seeded("tour", seed)
 
 
 def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -93,16 +116,18 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
 
 
 def _bill(made: Chart) -> tuple[list[str], list[list[str]], str]:
-    meter = made.meter
-    row = [
-        f"{meter['values']:,}",
-        f"{meter['gradients']:,}",
-        f"{meter['examples']:,}",
-        f"{meter['forecast_seconds']:.2f}",
-        f"{meter['surface_seconds']:.2f}",
+    meter, cells = made.meter, made.loss.size
+    fields = {
+        "exact": "exact, on all examples",
+        "cheap": "cheap, on some of them: they give the shape, never the height",
+    }
+    parts = [(fields.get(kind, kind), part) for kind, part in meter.get("fields", {}).items()]
+    rows = [
+        [name, f"{part['values']:,}", f"{part['examples']:,}", f"{part['surface_seconds']:.2f}"]
+        for name, part in [*parts, ("together", meter)]
     ]
-    columns = ["losses", "gradients", "examples read", "seconds forecast", "seconds taken"]
-    return columns, [row], "What was asked of this surface"
+    title = f"What was asked of this surface for {cells:,} cells (forecast: {meter['forecast_seconds']:.1f} s)"
+    return ["losses", "how many", "examples read", "seconds"], rows, title
 
 
 def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -116,6 +141,10 @@ def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], Non
     one.plot().save(out / "paths.png")
     one.plot_losses().save(out / "losses.png")
     many.plot_rates("global").save(out / "rates.png")
+    plain, heavy = (basin_map(surface, name, points=STARTS, steps=STEPS, seed=seed) for name in ("gd", "momentum"))
+    for made, name in ((plain, "gd"), (heavy, "momentum")):
+        made.save(out / "basins" / name)
+        made.plot().save(out / f"basins-{name}.png")
     for verdict in [*one.verdicts.values(), *many.verdicts.values()]:
         say(f"- {verdict.sentence}")
 
@@ -127,18 +156,49 @@ def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], Non
     page.pictures(("paths.png", f"One run each, {STEPS} steps per descent, seed {seed}."))
     page.text("What to see, from the record of these runs:")
     page.items([verdict.sentence for verdict in one.verdicts.values()])
-    page.table(*_table(one))
+    page.text(
+        "A basin is where the negative gradient leads to one well. The global minimum is known here, and no algorithm was "
+        "told. A method that wanders is judged by the best point it asked about, the others by where they stood."
+    )
+    page.table(*_parts(one.table()))
+    page.table(*_parts(one.accounting()))
     page.pictures(
         ("losses.png", "Loss against queries; for methods that wander, the best so far."),
         ("rates.png", f"Share of {runs:,} runs that found the global well, with 95 % intervals."),
     )
     page.items([verdict.sentence for verdict in many.verdicts.values()])
-    page.table(*_table(many))
-    return {"one": one.record(), "many": _short(many)}
+    page.table(*_parts(many.table()))
+    page.text(
+        f"And from other starts? Each cell of these maps is one of {plain.ends.size:,} starts, its color the well where the "
+        f"descent from there ends. {_stays(plain)} of gradient descent's starts end in the basin that they lie in, and "
+        f"{_stays(heavy)} of momentum's."
+    )
+    page.pictures(
+        ("basins-gd.png", "Where gradient descent ends, start by start."),
+        ("basins-momentum.png", "Where momentum ends, from the same starts."),
+    )
+    page.table(*_shares(plain, heavy))
+    return {"one": one.record(), "many": _short(many), "basins": {"gd": plain.record(), "momentum": heavy.record()}}
 
 
-def _table(result: Race) -> tuple[list[str], list[list[str]], str]:
-    table = result.table()
+def _stays(made: BasinMap) -> str:
+    """Share of starts that end in the basin that they lie in."""
+    starts = torch.tensor(np.stack(np.meshgrid(made.x, made.y), -1).reshape(-1, 2))
+    own, _ = basins(made.surface, starts)
+    ended = [made.names[k] if k >= 0 else None for k in made.ends.reshape(-1)]
+    return f"{sum(a == b for a, b in zip(own, ended, strict=True)) / len(own):.1%}"
+
+
+def _shares(*maps: BasinMap) -> tuple[list[str], list[list[str]], str]:
+    rows = [
+        [made.optimizer.name, *(f"{made.share(well):.1%}" for well in made.names), f"{made.boundary:.1f}"]
+        for made in maps
+    ]
+    heads = ["racer", *(f"ends in {named(well)}" for well in maps[0].names), "length of the boundaries"]
+    return heads, rows, f"Shares of {maps[0].ends.size:,} starts"
+
+
+def _parts(table: Table) -> tuple[list[str], list[list[str]], str]:
     return table.columns, table.rows, table.title
 
 

@@ -1,0 +1,103 @@
+"""Optimizers as they are written on the command line: name, or name(setting=value, …)."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from lossatlas._errors import InputError
+
+if TYPE_CHECKING:
+    from lossatlas.draw._table import Table
+    from lossatlas.optimize import Optimizer
+
+_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def optimizers(text: str) -> dict[str, Optimizer]:
+    """The optimizers of a list, by label; one that comes again gets a number.
+
+    Raises:
+        InputError: for what cannot be read, or an optimizer or setting that there is not.
+    """
+    found: dict[str, Optimizer] = {}
+    for spec in split(text):
+        one = parse(spec)
+        label, k = one.name, 2
+        while label in found:
+            label, k = f"{one.name}-{k}", k + 1
+        found[label] = one
+    return found
+
+
+def split(text: str) -> list[str]:
+    """Parts between commas, but not those within parentheses."""
+    parts, depth, current = [], 0, ""
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append(current.strip())
+            current = ""
+        else:
+            current += letter
+    return [part for part in [*parts, current.strip()] if part]
+
+
+def parse(spec: str) -> Optimizer:
+    """One optimizer: ``adam``, ``adam(rate=0.1)``, ``restart(inner=adam(rate=0.1), restarts=9)``, ``de(dither=0.5:1)``."""
+    from lossatlas.optimize import catalog, optimizer
+
+    name, bracket, rest = spec.partition("(")
+    name = name.strip()
+    if bracket and not rest.endswith(")"):
+        raise InputError(f"got the optimizer {spec!r}; expected name or name(setting=value, …).")
+    known: dict[str, Any] = {f.name: f.default for f in fields(catalog[name])} if name in catalog else {}
+    settings: dict[str, Any] = {}
+    for item in split(rest.removesuffix(")")):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise InputError(f"got the setting {item!r} in {spec!r}; expected setting=value.")
+        settings[key] = _value(key, value, known.get(key), item, spec)
+    return optimizer(name, **settings)
+
+
+def _value(key: str, text: str, default: Any, item: str, spec: str) -> Any:
+    if key == "inner":
+        return parse(text)
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool) and text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    try:
+        numbers = [_number(part) for part in text.split(":")]
+    except ValueError as error:
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise InputError(f"got the setting {item!r} in {spec!r}; expected {kind} after the =.") from error
+    if isinstance(default, bool) and numbers in ([0], [1]):
+        return bool(numbers[0])
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _number(text: str) -> float | int:
+    number = float(text)
+    return int(number) if text.strip().lstrip("+-").isdigit() else number
+
+
+def table() -> Table:
+    """Every optimizer of the catalog: what it asks, what it remembers, its settings with their defaults, its source."""
+    from lossatlas.draw._table import Table
+    from lossatlas.optimize import catalog, describe
+
+    rows = []
+    for name in catalog:
+        entry = describe(name)
+        settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
+        rows.append([name, entry.asks, entry.remembers, settings, entry.source, entry.becomes or ""])
+    heads = ["name", "asks at each step", "remembers", "settings", "source", "becomes, on two coordinates"]
+    return Table("Optimizers: what they ask is billed, whatever they say", heads, rows)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value["name"])
+    return ":".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"

@@ -1,0 +1,251 @@
+"""A setting over a range: where an optimizer ends at each value, and at how many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.optimize import Optimizer, resolve, revived
+from lossatlas.probe import Meter
+from lossatlas.race._driver import race
+from lossatlas.race._inputs import check
+from lossatlas.race._keep import meter_of, surface_of
+from lossatlas.race._statistics import wilson
+from lossatlas.race._table import Table
+from lossatlas.surface import Surface, remember
+
+if TYPE_CHECKING:
+    from lossatlas.draw import CurvesDisplay
+
+KIND = "sweep"
+ARRAYS = ("values", "ends", "loss", "queries", "alike")
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Where an optimizer ends over a range of one of its settings.
+
+    Attributes:
+        surface: what was walked on.
+        optimizer: with its other settings.
+        setting: the one that was swept.
+        values: (V,) of it.
+        ends: (V, runs) index into `names` of the well whose basin holds each result; −1 for none of them.
+        names: of the wells.
+        loss: (V, runs) of each result.
+        queries: (V, runs) billed.
+        alike: (V,) whether all runs were one and the same, nothing being left to chance.
+        steps: answers per descent.
+        seed: of all randomness.
+        meter: what all of it asked.
+    """
+
+    surface: Surface
+    optimizer: Optimizer
+    setting: str
+    values: np.ndarray
+    ends: np.ndarray
+    names: tuple[str, ...]
+    loss: np.ndarray
+    queries: np.ndarray
+    alike: np.ndarray
+    steps: int
+    seed: int
+    meter: Meter
+
+    @property
+    def runs(self) -> int:
+        """Per value."""
+        return int(self.ends.shape[1])
+
+    def shares(self, well: str) -> np.ndarray:
+        """Share of runs that ended in a well, at each value, (V,)."""
+        return np.asarray((self.ends == self._index(well)).mean(1))
+
+    def intervals(self, well: str, confidence: float = 0.95) -> np.ndarray:
+        """Wilson's interval of each share, (V, 2); the share itself where nothing was left to chance."""
+        counts = (self.ends == self._index(well)).sum(1)
+        found = [
+            (share, share) if same else wilson(int(count), self.runs, confidence)
+            for count, share, same in zip(counts, self.shares(well), self.alike, strict=True)
+        ]
+        return np.array(found)
+
+    def count(self, well: str) -> int:
+        """At how many of the values more than half of the runs ended in a well."""
+        return int((self.shares(well) > 0.5).sum())
+
+    def table(self) -> Table:
+        """One row per value: the share of every well, the median loss."""
+        rows = []
+        for k, value in enumerate(self.values):
+            shares = [f"{self.shares(name)[k]:.0%}" for name in self.names]
+            rows.append(
+                [f"{value:.4g}", *shares, f"{(self.ends[k] < 0).mean():.0%}", f"{np.nanmedian(self.loss[k]):.4g}"]
+            )
+        of = f"{self.runs:,} runs" if self.runs > 1 else "one run"
+        title = f"{self.optimizer.title} on {self.surface.name}: {of} at each of {len(self.values)} values of {self.setting}"
+        return Table(title, [self.setting, *self.names, "none of them", "loss"], rows)
+
+    def plot(self, ax: Any = None) -> CurvesDisplay:
+        """Share of runs that ended in each well against the setting, with 95 % bands where there is chance."""
+        from lossatlas.draw import CurvesDisplay, well_colors
+
+        curves: dict[str, tuple[np.ndarray, ...]] = {}
+        for name in self.names:
+            band = self.intervals(name).T
+            shares = self.shares(name)
+            if shares.any():
+                curves[name] = (
+                    (self.values, shares) if self.alike.all() or self.runs == 1 else (self.values, shares, *band)
+                )
+        lost = (self.ends < 0).mean(1)
+        if lost.any():
+            curves["no well"] = (self.values, lost)
+        even = bool((self.values > 0).all()) and self.values.max() > 5 * self.values.min()
+        return CurvesDisplay(
+            curves,
+            xlabel=self.setting,
+            ylabel="share of runs that end there",
+            xscale="log" if even else "linear",
+            yscale="linear",
+            points=True,
+            title=f"{self.optimizer.title} on {self.surface.name}",
+            note=f"{self.runs:,} run{'s' * (self.runs > 1)} of {self.steps:,} steps at each of {len(self.values)} values",
+        ).plot(ax, palette={**well_colors(self.names), "no well": "#9a9a9a"})
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, and what they come to, as plain JSON values."""
+        return {
+            "surface": remember(self.surface),
+            "provenance": {
+                "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+                "setting": self.setting,
+                "steps": self.steps,
+                "runs": self.runs,
+                "seed": self.seed,
+            },
+            "names": list(self.names),
+            "values": self.values.tolist(),
+            "shares": {name: self.shares(name).tolist() for name in self.names},
+            "intervals": {name: self.intervals(name).tolist() for name in self.names},
+            "meter": self.meter.record(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `sweep.json` and `sweep.safetensors` into a folder, atomically. `lossatlas.load` reads them back."""
+        return archive.save(folder, KIND, {name: getattr(self, name) for name in ARRAYS}, self.record())
+
+    @classmethod
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], surface: Surface | None = None
+    ) -> Sweep:
+        """The sweep that was saved; the surface as in `Race.restore`.
+
+        Args:
+            arrays: as they were saved.
+            record: as it was saved.
+            surface: what was walked on, or None.
+        """
+        told = record["provenance"]
+        return cls(
+            surface=surface_of(record, surface),
+            optimizer=revived(told["optimizer"]),
+            setting=told["setting"],
+            **{name: arrays[name] for name in ARRAYS},
+            names=tuple(record["names"]),
+            steps=told["steps"],
+            seed=told["seed"],
+            meter=meter_of(record["meter"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.setting} of {self.optimizer!r} on {self.surface.name}: {len(self.values)} values)"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def _index(self, well: str) -> int:
+        if well not in self.names:
+            raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
+        return self.names.index(well)
+
+
+def sweep(
+    surface: Surface,
+    optimizer: str | Optimizer,
+    values: Iterable[float],
+    *,
+    setting: str = "rate",
+    start: Tensor | Iterable[float] | None = None,
+    steps: int = 300,
+    runs: int = 1,
+    seed: int = 0,
+) -> Sweep:
+    """Race an optimizer at every value of one of its settings, all at once.
+
+    A claim about a deterministic method is a claim about a range of its rate, not about one: this says at how many of the
+    values it holds.
+
+    Args:
+        surface: with known wells.
+        optimizer: a name or an optimizer, whose other settings are kept.
+        values: of the setting.
+        setting: its name.
+        start: as in `race`.
+        steps: answers per descent and run.
+        runs: per value.
+        seed: of all randomness.
+
+    Raises:
+        InputError: if the surface has no known wells, the optimizer no such setting, or a value is out of its range.
+
+    Example:
+        >>> import lossatlas as la
+        >>> swept = la.sweep(la.landscapes.four_wells(), "gd", [0.01, 0.03, 0.1])
+        >>> swept.count("A"), swept.count("global")
+        (3, 0)
+    """
+    check("sweep", surface, seed, steps=steps, runs=runs)
+    one: Any = resolve(optimizer)
+    given = np.array(list(values), dtype=np.float64)
+    known = [f.name for f in fields(one)]
+    if not surface.wells or setting not in known or not given.size:
+        raise InputError(
+            f"got {given.size} values of {setting!r} for {one.name} on {surface.name} with {len(surface.wells)} known wells; "
+            f"expected at least one value of {', '.join(known) or 'a setting'}, on a surface whose wells are known."
+        )
+    racers = {f"{one.name} {k}": replace(one, **{setting: _number(value)}) for k, value in enumerate(given.tolist())}
+    result = race(surface, racers, start=start, steps=steps, runs=runs, seed=seed)
+    names = tuple(well.name for well in surface.wells)
+    place = {name: k for k, name in enumerate(names)}
+    meter = Meter(runs=runs)
+    for other in result.meter.values():
+        meter.add(other)
+    verdicts = result.verdicts.values()
+    return Sweep(
+        surface=surface,
+        optimizer=one,
+        setting=setting,
+        values=given,
+        ends=np.array([[place.get(well or "", -1) for well in verdict.wells] for verdict in verdicts]),
+        names=names,
+        loss=np.stack([verdict.loss.cpu().numpy() for verdict in verdicts]),
+        queries=np.stack([verdict.queries.cpu().numpy() for verdict in verdicts]),
+        alike=np.array([track.alike for track in result.tracks.values()]),
+        steps=steps,
+        seed=seed,
+        meter=meter,
+    )
+
+
+def _number(value: float) -> float | int:
+    """Whole numbers as such: some settings are counts."""
+    return int(value) if value == int(value) and abs(value) > 1 else value
