@@ -37,11 +37,14 @@ $(VENV)/.docs: $(VENV)/.installed
 demo: $(VENV)/.installed
 	@$(BIN)/lossatlas tour --out atlas
 
+# One worker per core with kernels of one thread: a test takes as long as it takes alone.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

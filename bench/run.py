@@ -1,7 +1,7 @@
 """Speed ratios against other programs: both sides in one process, in turn, medians of several rounds.
 
-    python bench/run.py                   every measurement (long: a ResNet-20 is charted several times)
-    python bench/run.py chart_mlp race    only those whose name begins so; the other rows stay as they were measured
+python bench/run.py                   every measurement (long: a ResNet-20 is charted several times)
+python bench/run.py chart_mlp race    only those whose name begins so; the other rows stay as they were measured
 """
 
 from __future__ import annotations

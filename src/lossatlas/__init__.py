@@ -70,9 +70,11 @@ if TYPE_CHECKING:
     from lossatlas.probe import Meter as Meter
     from lossatlas.probe import Probe as Probe
     from lossatlas.race import BasinMap as BasinMap
+    from lossatlas.race import NetworkRace as NetworkRace
     from lossatlas.race import Race as Race
     from lossatlas.race import basin_map as basin_map
     from lossatlas.race import counterfactual as counterfactual
+    from lossatlas.race import network_race as network_race
     from lossatlas.race import race as race
     from lossatlas.race import sweep as sweep
     from lossatlas.race import tune as tune
@@ -140,6 +142,7 @@ _HOMES = {
     "random_copy": "connect",
     "Plane": "chart",
     "Probe": "probe",
+    "NetworkRace": "race",
     "Race": "race",
     "Recorder": "train",
     "Recording": "train",
@@ -159,6 +162,7 @@ _HOMES = {
     "load": "_load",
     "load_checkpoint": "surface",
     "optimizer": "optimize",
+    "network_race": "race",
     "race": "race",
     "trace": "curvature",
 }

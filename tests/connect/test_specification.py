@@ -56,7 +56,7 @@ class Gated(nn.Module):
 
 
 class Joined(nn.Module):
-    """Two branches that are joined end to end: nothing of them can be permuted, the layer behind them can."""
+    """Two branches that are joined end to end: each can be permuted by itself, and the layer behind them."""
 
     def __init__(self):
         super().__init__()
@@ -67,11 +67,42 @@ class Joined(nn.Module):
         return self.head(torch.tanh(self.mix(torch.cat([self.one(x), self.two(x)], 1))))
 
 
+class Padded(nn.Module):
+    """A shortcut that subsamples and pads its channels with zeros (He et al. 2016, option A)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.one, self.two = nn.Conv2d(4, 3, 3, stride=2, padding=1), nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 10))
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        short = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+        return self.head(torch.relu(self.two(torch.relu(self.one(x))) + short).mean((2, 3)))
+
+
+class Dense(nn.Module):
+    """Every layer reads all before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(1, 4, 3, padding=1)
+        self.two, self.three = nn.Conv2d(4, 3, 3, padding=1), nn.Conv2d(7, 3, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(10), nn.Linear(10 * 16, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.one(x))
+        x = torch.cat([x, torch.relu(self.two(x))], 1)
+        x = torch.cat([x, torch.relu(self.three(x))], 1)
+        return self.head(nn.functional.avg_pool2d(torch.relu(self.norm(x)), 2).flatten(1))
+
+
 CASES = {
     "mlp": (lambda: digits_mlp((12, 9)), False, [12, 9]),
     "cnn": (digits_cnn, True, [16, 32]),
     "residual": (lambda: example("residual_cnn").make_model(), True, [12, 12, 12, 24, 24, 24]),
-    "transformer": (lambda: example("transformer").make_model(), True, [24, 3, 8, 48, 3, 8, 48]),
+    "transformer": (lambda: example("transformer").make_model(), True, [24, 3, 8, 8, 48, 3, 8, 8, 48]),
     "torch's encoder": (
         lambda: nn.Sequential(
             nn.Flatten(0, 1),
@@ -83,7 +114,9 @@ CASES = {
         [2, 4, 12],
     ),
     "gated": (Gated, True, [2, 3, 7]),  # six channels are two groups of three for the grouped convolution
-    "joined": (Joined, False, [6]),
+    "joined": (Joined, False, [5, 4, 6]),
+    "padded shortcuts": (Padded, True, [4, 2, 2, 3, 5]),
+    "dense": (Dense, True, [4, 3, 3]),
 }
 
 
@@ -144,11 +177,11 @@ def test_probing_unit_by_unit_finds_the_same_as_watching():
 
 def test_axes_within_axes_are_permuted_as_blocks():
     tensor = torch.arange(24).reshape(2, 12)
-    axis = Axis("w", 1, 2, 3, 2)
+    axis = Axis.block("w", 1, 2, 3, 2)
     order = torch.tensor([2, 0, 1])
     expected = tensor.reshape(2, 2, 3, 2)[:, :, order].reshape(2, 12)
     assert torch.equal(axis.permuted(tensor, order), expected)
-    assert torch.equal(axis.rows(tensor), tensor.reshape(2, 2, 3, 2).permute(2, 0, 1, 3).reshape(3, -1))
+    assert torch.equal(axis.rows(tensor), tensor.reshape(2, 2, 3, 2).permute(2, 1, 3, 0).reshape(3, -1))
     back = torch.argsort(order)
     assert torch.equal(axis.permuted(axis.permuted(tensor, order), back), tensor)
 
@@ -164,6 +197,15 @@ def test_labels_are_split_joined_and_fixed():
     labels.unite(six, labels.new(4))
     assert all("lengths" in labels.fixed(label) for label, _ in labels.resolve(six))
     assert labels.new(1) == () and [labels.size(d) for d in labels.cut(labels.new(8), [2, 1, 4])] == [2, 1, 4]
+    seven = labels.joined([labels.new(3), labels.new(4)], [3, 4])
+    first, rest = labels.pieces(seven, [2, 5])  # cut across what it was joined of
+    assert [labels.size(d) for d in (first, rest)] == [2, 5]
+    assert [p.ravel().tolist() for _, p in labels.places(seven)] == [[0, 1], [3, 4, 5, 6]]  # one alone is no label
+    other = labels.joined([labels.new(5), labels.new(2)], [5, 2])
+    labels.unite(seven, other)
+    assert labels.places(seven)[1][0] == labels.places(other)[1][0] and len(labels.places(other)) == 3
+    spread = (*labels.new(2), *labels.joined([labels.new(2), labels.new(3)], [2, 3]), *labels.new(2))
+    assert [p.tolist() for _, p in labels.places(spread)][1] == [[0, 1, 10, 11], [2, 3, 12, 13]]
     signed = Labels(signed=True)
     own = signed.new(5)
     signed.unite(own, own, inverse=True)
@@ -203,7 +245,7 @@ def test_a_specification_by_hand(mlps):
     assert given.objective == pytest.approx(found.objective) and given.specification.source == "given"
     flat = la.NetworkSurface(digits_cnn(), "cross_entropy", tuple(p[:20] for p in digits("test", images=True)))
     blocks = Specification.given(StateSurface(flat), {"p": [("3.weight", 0), ("8.weight", 1)]})
-    assert [(a.outer, a.units, a.inner) for a in blocks.groups[0].axes] == [(1, 32, 1), (1, 32, 16)]
+    assert [a.places.shape for a in blocks.groups[0].axes] == [(32, 1), (32, 16)]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +276,7 @@ def test_copies_are_counted_exactly():
     assert len(many.record()["total"]) == math.floor(many.log10) + 1  # more digits than Python prints by itself
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "residual", "transformer"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "residual", "transformer", "padded shortcuts", "dense", "joined"])
 def test_random_copies_have_the_same_loss_to_rounding(name):
     surface = surface_of(name)
     seen = set()
@@ -243,7 +285,11 @@ def test_random_copies_have_the_same_loss_to_rounding(name):
         assert copy.loss == pytest.approx(copy.original, rel=2e-6) and copy.check.holds
         assert copy.distance > 0.1 and copy.permuted and copy.rescaled
         again = surface.values(surface.vector(copy.state)[None])
-        if name in ("mlp", "transformer"):  # no running statistics: the parameters alone are the same function
+        if name in (
+            "mlp",
+            "transformer",
+            "joined",
+        ):  # no running statistics: the parameters alone are the same function
             assert float(again[0]) == pytest.approx(copy.original, rel=2e-6)
         seen.add(round(copy.distance, 6))
     assert len(seen) == 3

@@ -212,6 +212,7 @@ def test_chances_that_are_known_in_closed_form():
     assert la.p_saddle(-np.linspace(0.1, 1, 50)).negative == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift,expected", [(0.0, 0.5**0.5), (0.035, None)])
 def test_the_gaussian_formula_where_no_eigenvalue_dominates(shift, expected):
     values = np.linalg.eigvalsh(wigner(1000, shift=shift).numpy())
@@ -235,6 +236,7 @@ def test_multiplicities_stand_for_many_eigenvalues(matrix_surface):
     assert la.p_saddle(found).value == pytest.approx(exact.value, abs=4 * (0.5 / 10000) ** 0.5)
 
 
+@pytest.mark.slow
 def test_a_trace_mends_the_chance_from_a_few_probes(matrix_surface):
     surface = matrix_surface(wigner(300, outliers=(3.0, 2.5, -2.0), shift=0.05))
     truth = la.p_saddle(la.spectrum(surface, dense=True))

@@ -76,6 +76,7 @@ def test_small_hessians_are_exact():
     assert "exact" in found.sentence and found.more(0.01) == 0
 
 
+@pytest.mark.slow
 def test_sketches_and_known_eigenvectors_save_products(oracles, matrix_surface):
     matrix = oracles("CNN with batch norm").matrix
     surface, truth = matrix_surface(matrix), float(matrix.trace())
@@ -97,6 +98,7 @@ def test_sketches_and_known_eigenvectors_save_products(oracles, matrix_surface):
         la.trace(surface, known=la.extremes(surface, 5), method="hutch++")
 
 
+@pytest.mark.slow
 def test_both_estimators_are_unbiased_on_an_indefinite_matrix(matrix_surface):
     """Means of 100 estimates lie within 4 of their standard errors of the truth (6e-5 each)."""
     basis = torch.linalg.qr(torch.randn(90, 90, generator=torch.Generator().manual_seed(2), dtype=torch.float64))[0]

@@ -155,7 +155,12 @@ def test_where_there_are_no_gradients_those_that_ask_for_them_say_so_and_the_oth
             raise AssertionError("asked for a product that is not there")
 
     race = la.race(Mute(), {"one": la.optimizer(name), "other": "random"}, steps=8)
-    wants = "gradient" in la.optimizer(name).asks or name in ("restart", "best-so-far", "gradient-noise", "mini-batches")
+    wants = "gradient" in la.optimizer(name).asks or name in (
+        "restart",
+        "best-so-far",
+        "gradient-noise",
+        "mini-batches",
+    )
     wants = wants and name != "finite-differences"
     assert (race.status["one"] == ("not applicable",)) == wants
     assert race.status["other"] == ("steps",)

@@ -33,4 +33,6 @@ def full_grid(grid: Grid, chunk: Callable[[str], int]) -> Asker:
     loss = channels.pop("loss")
     everywhere = np.ones(grid.shape, dtype=bool)
     none = np.zeros((0, grid.dimension))
-    return Survey(loss, channels, everywhere, np.zeros(grid.shape), Certificate(range=breadth(loss)), coords, none, "full grid")
+    return Survey(
+        loss, channels, everywhere, np.zeros(grid.shape), Certificate(range=breadth(loss)), coords, none, "full grid"
+    )

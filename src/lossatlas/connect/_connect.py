@@ -12,7 +12,7 @@ import torch
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.chart import Line
-from lossatlas.connect._barrier import DEFINITIONS, check
+from lossatlas.connect._barrier import check
 from lossatlas.connect._bend import Recipe, Rule
 from lossatlas.connect._curve import Curve, Kind, straight
 from lossatlas.connect._ends import End, Names, PointLike, two_ends
@@ -147,7 +147,7 @@ def connect(
         read.profile.slopes,
         float(read.profile.errors().max()),
         surface.name,
-        (*_notes(definition, readout, asking), *troubles),
+        (*_notes(readout, asking), *troubles),
         shape.history,
         "; ".join(troubles) or "complete",
         bill([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])]),
@@ -219,8 +219,8 @@ def _lost(read: Measured) -> str:
     return f"the loss is not finite at {len(lost)} of {len(read.profile.t)} points, first at t = {first:.3g}"
 
 
-def _notes(definition: str, readout: Readout, asking: Asking) -> list[str]:
-    notes = [f"barrier: {DEFINITIONS[definition]}"]
+def _notes(readout: Readout, asking: Asking) -> list[str]:
+    notes = []
     if readout.changes:
         notes.append(STATISTICS[readout.statistics])
     if readout.why_not is not None:

@@ -1,21 +1,27 @@
 """Names for the axes of tensors, which turn out to be the same axis as one watches a network run.
 
 Every axis of a tensor is a product of labels (a flattened image is channels × height × width). Labels are found to be
-one (adding two tensors), to consist of others (splitting heads), or to be fixed (the axis of an input, which nobody may
-permute). For rescaling a label also has a sign: weights that read a unit are divided by what its producers are
-multiplied with.
+one (adding two tensors), to be a product of others (splitting heads) or others end to end (joining tensors, padding
+with zeros), or to be fixed (the axis of an input, which nobody may permute). For rescaling a label also has a sign:
+weights that read a unit are divided by what its producers are multiplied with.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
 
 Term: TypeAlias = tuple[int, int]
 """A label and its sign: 1, or −1 for the inverse scale."""
 
 Dim: TypeAlias = tuple[Term, ...]
 """An axis: the product of its labels, the slowest first; empty for an axis of length 1."""
+
+Places: TypeAlias = NDArray[np.int64]
 
 
 @final
@@ -32,6 +38,7 @@ class Labels:
         self._sign: list[int] = []
         self._size: list[int] = []
         self._parts: list[Dim | None] = []
+        self._pieces: list[tuple[Dim, ...] | None] = []
         self._fixed: list[str | None] = []
 
     def new(self, size: int, fixed: str | None = None) -> Dim:
@@ -42,16 +49,17 @@ class Labels:
         self._sign.append(1)
         self._size.append(size)
         self._parts.append(None)
+        self._pieces.append(None)
         self._fixed.append(fixed)
         return ((len(self._parent) - 1, 1),)
 
     def resolve(self, dim: Dim) -> Dim:
-        """The axis in terms of the labels that stand for their classes and consist of no others."""
+        """The axis in terms of the labels that stand for their classes and are no products of others."""
         found: list[Term] = []
         for term in dim:
             root, sign = self._root(term)
             parts = self._parts[root]
-            found += [(root, sign)] if parts is None else self.resolve(tuple((p, s * sign) for p, s in parts))
+            found += [(root, sign)] if parts is None else self.resolve(_signed(parts, sign))
         return tuple(found)
 
     def size(self, dim: Dim) -> int:
@@ -66,6 +74,12 @@ class Labels:
         """Nobody may permute or rescale along this axis any more."""
         for root, _ in self.resolve(dim):
             self._fixed[root] = self._fixed[root] or reason
+            for piece in self._pieces[root] or ():
+                self.fix(piece, reason)
+
+    def places(self, dim: Dim) -> list[tuple[Term, Places]]:
+        """The labels of which an axis finally consists, each with the positions (units, …) of its units along it."""
+        return self._places(self.resolve(dim), np.arange(self.size(dim)).reshape(-1, 1))
 
     def unite(self, one: Dim, two: Dim, *, inverse: bool = False) -> None:
         """Both axes are the same one; of inverse scale where they are contracted with each other.
@@ -77,23 +91,18 @@ class Labels:
             (x, sx), (y, sy) = a[0], b[0]
             p, q = self._size[x], self._size[y]
             if p == q:
-                self._join(x, y, sx * sy * (-1 if inverse else 1))
+                if not self._join(x, y, sx * sy * (-1 if inverse else 1)):
+                    break
                 a, b = a[1:], b[1:]
-            elif p % q == 0:
-                self._split(x, q, p // q)
-            elif q % p == 0:
-                self._split(y, p, q // p)
-            else:
-                for dim in (one, two):
-                    self.fix(dim, f"axes of lengths {self.size(one)} and {self.size(two)} are laid out differently")
-                return
+            elif not (p % q == 0 and self._split(x, q, p // q)) and not (q % p == 0 and self._split(y, p, q // p)):
+                break
             a, b = list(self.resolve(tuple(a))), list(self.resolve(tuple(b)))
         if a or b:
             for dim in (one, two):
-                self.fix(dim, f"axes of lengths {self.size(one)} and {self.size(two)} meet")
+                self.fix(dim, f"axes of lengths {self.size(one)} and {self.size(two)} are laid out differently")
 
     def cut(self, dim: Dim, sizes: list[int]) -> list[Dim]:
-        """An axis as several of these lengths, the slowest first; fixed where its labels do not fall into them."""
+        """An axis as a product of several of these lengths, the slowest first; fixed where its labels do not fit."""
         rest, found = list(self.resolve(dim)), list[Dim]()
         for place, size in enumerate(sizes):
             mine: list[Term] = []
@@ -103,8 +112,7 @@ class Labels:
                 if wanted % own == 0:
                     mine.append((label, sign))
                     rest = rest[1:]
-                elif own % wanted == 0:
-                    self._split(label, wanted, own // wanted)
+                elif own % wanted == 0 and self._split(label, wanted, own // wanted):
                     rest = list(self.resolve(tuple(rest)))
                 else:
                     break
@@ -115,6 +123,33 @@ class Labels:
             found.append(tuple(mine))
         return found
 
+    def pieces(self, dim: Dim, sizes: list[int]) -> list[Dim]:
+        """An axis as pieces of these lengths end to end; fixed where its labels do not fall into them."""
+        terms = self.resolve(dim)
+        if len(sizes) == 1 or not terms:
+            return [dim] * len(sizes)
+        inner = self.size(terms[1:])
+        if all(size % inner == 0 for size in sizes):
+            segments = self._segments(terms[0], [size // inner for size in sizes])
+            if segments is not None:
+                return [(*segment, *terms[1:]) for segment in segments]
+        reason = f"an axis of length {self.size(dim)} is taken apart across its structure"
+        self.fix(dim, reason)
+        return [self.new(size, reason) for size in sizes]
+
+    def joined(self, dims: list[Dim], sizes: list[int]) -> Dim:
+        """Several axes end to end, as one axis.
+
+        Args:
+            dims: the axes.
+            sizes: their lengths; an axis of length 1 is made a label of its own, which is then the only unit there.
+        """
+        whole = self.new(sum(sizes))
+        if len(dims) == 1 or not whole:
+            return dims[0] if dims else ()
+        self._pieces[whole[0][0]] = tuple(dims)
+        return whole
+
     def _root(self, term: Term) -> Term:
         label, sign = term
         while self._parent[label] != label:
@@ -122,14 +157,94 @@ class Labels:
             label = self._parent[label]
         return label, sign
 
-    def _join(self, one: int, two: int, sign: int) -> None:
+    def _places(self, terms: Dim, within: Places) -> list[tuple[Term, Places]]:
+        """Positions (length of the axis, …) shared out among the labels of a product."""
+        found: list[tuple[Term, Places]] = []
+        sizes = [self._size[label] for label, _ in terms]
+        block = within.reshape(*sizes, -1)
+        for k, (label, sign) in enumerate(terms):
+            own = np.moveaxis(block, k, 0).reshape(sizes[k], -1)
+            pieces = self._pieces[label]
+            if pieces is None:
+                found.append(((label, sign), own))
+                continue
+            begin = 0
+            for piece in pieces:
+                size = self.size(piece)
+                found += self._places(self.resolve(_signed(piece, sign)), own[begin : begin + size])
+                begin += size
+        return found
+
+    def _join(self, one: int, two: int, sign: int) -> bool:
+        """Two labels of equal size are one; False where they are taken apart differently."""
         if one == two:
             if sign < 0 and self.signed:
-                self._fixed[one] = self._fixed[one] or "its scale would meet its own inverse"
-            return
+                self.fix(((one, 1),), "its scale would meet its own inverse")
+            return True
+        if self._pieces[two] is not None and self._pieces[one] is None:
+            one, two = two, one
+        mine, theirs = self._pieces[one], self._pieces[two]
+        reason = self._fixed[one] or self._fixed[two]
+        if mine is not None and theirs is not None:
+            lengths = _common([self.size(p) for p in mine], [self.size(p) for p in theirs])
+            left, right = self._segments((one, 1), lengths), self._segments((two, sign), lengths)
+            if left is None or right is None:
+                return False
+            for a, b in zip(left, right, strict=True):
+                self.unite(a, b)
         self._parent[two], self._sign[two] = one, sign
-        self._fixed[one] = self._fixed[one] or self._fixed[two]
+        if reason is not None:
+            self.fix(((one, 1),), reason)
+        return True
 
-    def _split(self, label: int, slow: int, fast: int) -> None:
+    def _split(self, label: int, slow: int, fast: int) -> bool:
+        """A label is a product; False for one that is made of pieces."""
+        if self._pieces[label] is not None:
+            return False
         reason = self._fixed[label]
         self._parts[label] = (*self.new(slow, reason), *self.new(fast, reason))
+        return True
+
+    def _segments(self, term: Term, sizes: list[int]) -> list[Dim] | None:
+        """A label as pieces of these lengths, cut where it has to be; None where it cannot."""
+        label, sign = term
+        reason = self._fixed[label]
+        if self._pieces[label] is None:
+            self._pieces[label] = tuple(self.new(size, reason) for size in sizes)
+            return [_signed(piece, sign) for piece in self._pieces[label] or ()]
+        finer: list[Dim] = []
+        own = list(self._pieces[label] or ())
+        lengths = _common([self.size(piece) for piece in own], sizes)
+        for piece in own:
+            inside: list[int] = []
+            while sum(inside) < self.size(piece):
+                inside.append(lengths.pop(0))
+            terms = self.resolve(piece)
+            inner = self.size(terms[1:])
+            if len(inside) == 1:
+                finer.append(piece)
+            elif any(size % inner for size in inside):
+                return None
+            else:
+                cut = self._segments(terms[0], [size // inner for size in inside])
+                if cut is None:
+                    return None
+                finer += [(*part, *terms[1:]) for part in cut]
+        self._pieces[label] = tuple(finer)
+        found: list[Dim] = []
+        for size in sizes:
+            group: list[Dim] = []
+            while sum(self.size(piece) for piece in group) < size:
+                group.append(_signed(finer.pop(0), sign))
+            found.append(self.joined(group, [self.size(piece) for piece in group]))
+        return found
+
+
+def _signed(dim: Dim, sign: int) -> Dim:
+    return tuple((label, own * sign) for label, own in dim)
+
+
+def _common(one: list[int], two: list[int]) -> list[int]:
+    """The lengths between the cuts of both."""
+    cuts = sorted({0, *np.cumsum(one).tolist(), *np.cumsum(two).tolist()})
+    return [b - a for a, b in itertools.pairwise(cuts)]

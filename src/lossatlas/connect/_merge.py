@@ -120,14 +120,16 @@ class Merge:
 
         quantity = quantity if self.rows[0].error else "loss"
         data = data or list(self.rows[0].loss)[-1]
-        values = [getattr(row, quantity)[data] for row in self.rows]
-        ends = [row.intervals.get((quantity, data), (v, v)) for row, v in zip(self.rows, values, strict=True)]
+        scale, unit = (100, " in percent") if quantity == "error" else (1, "")
+        values = [scale * getattr(row, quantity)[data] for row in self.rows]
+        found = [row.intervals.get((quantity, data)) for row in self.rows]
+        ends = [(scale * e[0], scale * e[1]) if e else (v, v) for e, v in zip(found, values, strict=True)]
         return BarsDisplay(
             [row.name for row in self.rows],
             np.array(values),
             np.array([min(low, v) for (low, _), v in zip(ends, values, strict=True)]),
             np.array([max(high, v) for (_, high), v in zip(ends, values, strict=True)]),
-            xlabel=f"{data} {quantity}, with 95 % interval over examples",
+            xlabel=f"{data} {quantity}{unit}, with the interval over examples (level 0.95)",
             title=f"{self.title}: two networks and their averages",
             note=" · ".join(self.notes),
         ).plot(ax)

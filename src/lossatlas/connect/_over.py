@@ -75,8 +75,8 @@ def over_plane(path: Path, surface: Surface, *, points: int, margin: float) -> P
     )
     return PathsDisplay(
         field,
-        {"straight line": straight.cpu().numpy(), path.kind: coords.cpu().numpy()},
-        title=f"{path.title}: the plane of the {path.kind}",
+        {"straight line": straight.cpu().numpy(), path.name: coords.cpu().numpy()},
+        title=f"{path.title}: the plane of the {path.name}",
         note=f"One plane of {surface.dimension:,} dimensions; {lies}",
     )
 

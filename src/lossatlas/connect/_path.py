@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 KIND = "path"
 
+NAMES = {"line": "straight line", "bezier": "Bézier curve", "chain": "chain", "band": "elastic band"}
 CRITIQUE = (
     "a straight line from the start can hide what training met: losses may stay high until close to the end (Frankle "
     "2020), monotone lines can be broken on purpose (Lucas et al. 2021), and their shape says little about test error "
@@ -96,6 +97,11 @@ class Path:
     def kind(self) -> str:
         """``line``, ``bezier``, ``chain`` or ``band``."""
         return self.curve.kind
+
+    @property
+    def name(self) -> str:
+        """The kind in words, for pictures."""
+        return NAMES[self.kind]
 
     @property
     def loss(self) -> Array:
@@ -182,7 +188,7 @@ class Path:
         else:
             straight = Curve("line", self.curve.controls[[0, -1]]).length
             says.append(f"length {self.length:.4g}, {self.length / straight:.3f} times the straight line")
-        return [*says, *self.notes]
+        return [*says, f"barrier: {DEFINITIONS[self.definition]}", *self.notes]
 
     def caption(self) -> str:
         """The sentences for under a picture of the line from a start to its end, with what is held against it."""
@@ -205,19 +211,19 @@ class Path:
             ax: matplotlib axes, or None for a new figure.
             quantity: ``loss`` or ``error``.
             also: further paths between the same ends, by name, in the same picture.
-            label: of this path; its kind by default.
+            label: of this path; its `name` by default.
             arc: draw over the share of the path's length instead of t.
             note: a sentence of small print.
         """
         from lossatlas.draw import BarrierDisplay
 
         profiles = {}
-        for name, path in {label or self.kind: self, **(also or {})}.items():
+        for name, path in {label or self.name: self, **(also or {})}.items():
             for data, side in path._sides().items():
                 profiles[f"{name}, {data}"] = path._drawn(side, quantity, arc)
         rows = self.train.barriers["frankle" if quantity == "error" else self.definition]
         short = DEFINITIONS[rows.definition].rsplit("(", 1)[1].rstrip(")")
-        first = f"{label or self.kind}, train"
+        first = f"{label or self.name}, train"
         t = float(self.curve.arc(np.array([rows.t]))[0] / self.length) if arc else rows.t
         return BarrierDisplay(
             profiles,
@@ -226,7 +232,7 @@ class Path:
             xlabel="share of the path's length from a to b" if arc else "t, from a (0) to b (1)",
             ylabel=quantity,
             title=self.title,
-            note=" · ".join([*([note] if note else []), *self.notes]),
+            note=" · ".join([*([note] if note else []), f"barrier: {DEFINITIONS[rows.definition]}", *self.notes]),
         ).plot(ax)
 
     def plane(self, surface: Surface) -> Plane:

@@ -118,8 +118,7 @@ def sites(states: StateSurface, specification: Specification) -> list[Site]:
         for tap in group.taps:
             name, units = tap.axis.name, (group.units,)
             gain, shift = f"{name}.weight", f"{name}.bias"
-            plain = tap.axis.outer == tap.axis.inner == 1
-            if not plain or shapes.get(shift) != units or shapes.get(gain, ())[:1] != units:
+            if not tap.axis.plain or shapes.get(shift) != units or shapes.get(gain, ())[:1] != units:
                 continue
             norm = f"{name}.running_mean" in shapes
             if norm or len(shapes[gain]) > 1:

@@ -310,20 +310,20 @@ class Rules:
     def _on_slice(
         self, out: Tensor, x: Tensor, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1
     ) -> Dims:
-        dims, size = list(self.dims(x)), out.shape[axis]
-        if size != x.shape[axis]:
-            dims[axis] = self._piece(dims[axis], x.shape[axis], size, step == 1 and (start or 0) % max(size, 1) == 0)
+        dims, size, whole = list(self.dims(x)), out.shape[axis], x.shape[axis]
+        if size != whole and (step != 1 or not size):
+            self.labels.fix(dims[axis], "some of its entries are picked out")
+            dims[axis] = self._fixed(size, "entries that were picked out")
+        elif size != whole:
+            begin = min(whole, start % whole if start and start < 0 else start or 0)
+            sizes = [n for n in (begin, size, whole - begin - size) if n]
+            dims[axis] = self.labels.pieces(dims[axis], sizes)[1 if begin else 0]
         return tuple(dims)
 
     def _on_split(self, out: Any, x: Tensor, size: Any, axis: int = 0) -> Any:
-        dims, sizes = list(self.dims(x)), {t.shape[axis] for t in out}
-        even = len(sizes) == 1
-        parts = []
-        for piece in out:
-            own = list(dims)
-            own[axis] = self._piece(dims[axis], x.shape[axis], piece.shape[axis], even)
-            parts.append(tuple(own))
-        return parts
+        dims = list(self.dims(x))
+        cut = self.labels.pieces(dims[axis], [piece.shape[axis] for piece in out])
+        return [tuple(piece if k == axis % x.ndim else dim for k, dim in enumerate(dims)) for piece in cut]
 
     _on_split_with_sizes = _on_chunk = _on_split
 
@@ -334,24 +334,36 @@ class Rules:
 
     def _on_glu(self, out: Tensor, x: Tensor, axis: int = -1) -> Dims:
         dims = list(self.dims(x))
-        dims[axis] = self._piece(dims[axis], x.shape[axis], x.shape[axis] // 2, True)
+        one, two = self.labels.pieces(dims[axis], [x.shape[axis] // 2] * 2)
+        self.labels.unite(one, two)
+        dims[axis] = one
         if self.labels.signed:
-            self.labels.fix(dims[axis], self._why())
+            self.labels.fix(one, self._why())
         return tuple(dims)
 
     def _on_cat(self, out: Tensor, parts: Sequence[Tensor], axis: int = 0) -> Dims:
-        rows = [self.dims(part) for part in parts if part.numel()]
-        axis %= out.ndim
-        found: list[Dim] = []
-        for k, dim in enumerate(rows[0]):
+        parts = [part for part in parts if part.numel()]
+        rows, axis = [self.dims(part) for part in parts], axis % out.ndim
+        found = list(rows[0])
+        for k in range(out.ndim):
             for row in rows[1:] if k != axis else []:
-                self.labels.unite(dim, row[k])
-            found.append(dim)
-        if len(rows) > 1:
-            for row in rows:
-                self.labels.fix(row[axis], "axes are joined end to end")
-            found[axis] = self._fixed(out.shape[axis], "axes are joined end to end")
+                self.labels.unite(found[k], row[k])
+        found[axis] = self.labels.joined([row[axis] for row in rows], [part.shape[axis] for part in parts])
         return tuple(found)
+
+    def _on_constant_pad_nd(self, out: Tensor, x: Tensor, pad: list[int], value: float = 0.0) -> Dims:
+        dims = list(self.dims(x))
+        for k, (low, high) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+            axis = x.ndim - 1 - k
+            if low < 0 or high < 0 or (self.labels.signed and value and (low or high)):
+                self.labels.fix(dims[axis], self._why())
+                dims[axis] = self._fixed(out.shape[axis])
+            elif low or high:
+                # What is padded is the same everywhere: it may be permuted as it likes.
+                sizes = [n for n in (low, x.shape[axis], high) if n]
+                ends = [dims[axis] if k == (1 if low else 0) else self.labels.new(n) for k, n in enumerate(sizes)]
+                dims[axis] = self.labels.joined(ends, sizes)
+        return tuple(dims)
 
     def _on_stack(self, out: Tensor, parts: Sequence[Tensor], axis: int = 0) -> Dims:
         rows = [self.dims(part) for part in parts]
@@ -361,15 +373,6 @@ class Rules:
         dims = list(rows[0])
         dims.insert(axis % out.ndim, self._fixed(len(parts)))
         return tuple(dims)
-
-    def _piece(self, dim: Dim, whole: int, size: int, even: bool) -> Dim:
-        """An axis of which an even piece is taken is pieces × entries; an uneven piece fixes it."""
-        if size and even and whole % size == 0:
-            pieces, entries = self.labels.cut(dim, [whole // size, size])
-            self.labels.fix(pieces, "it is taken apart")
-            return entries
-        self.labels.fix(dim, "a part of it is taken")
-        return self._fixed(size, "a part of an axis")
 
     @staticmethod
     def _first(out: Any, dims: Dims) -> Any:

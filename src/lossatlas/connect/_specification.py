@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, ModelError
+from lossatlas.connect._labels import Dim, Places
 from lossatlas.connect._trace import Trace, trace
 from lossatlas.surface import StateSurface
 
@@ -18,45 +20,61 @@ Permutations = dict[str, Tensor]
 Given = Mapping[str, Sequence[tuple[Any, ...]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Axis:
-    """An axis of a tensor along which units lie: position ``(o · units + u) · inner + i`` belongs to unit u.
+    """An axis of a tensor along which units lie.
 
     Attributes:
         name: of the parameter or running statistic, or of the module whose output it is.
         axis: which axis of it.
-        outer: slower positions.
-        units: how many units there are.
-        inner: faster positions; for channels that were flattened, the pixels of each.
+        places: (units, k) the positions along it that belong to each unit: one, or more where channels were flattened,
+            split into heads, padded or joined with others.
+        length: of the axis.
         sign: for rescaling: 1 where the unit is made, −1 where it is read.
     """
 
     name: str
     axis: int
-    outer: int
-    units: int
-    inner: int
+    places: Places
+    length: int
     sign: int = 1
 
-    def parted(self, tensor: Tensor) -> Tensor:
-        """The tensor with that axis as three: outer, units, inner."""
-        shape = tensor.shape
-        return tensor.reshape(*shape[: self.axis], self.outer, self.units, self.inner, *shape[self.axis + 1 :])
+    @classmethod
+    def block(cls, name: str, axis: int, outer: int, units: int, inner: int) -> Axis:
+        """Position (o · units + u) · inner + i belongs to unit u."""
+        whole = np.arange(outer * units * inner).reshape(outer, units, inner)
+        return cls(name, axis, np.moveaxis(whole, 1, 0).reshape(units, -1), outer * units * inner)
+
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return len(self.places)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the axis is nothing but the units."""
+        return self.length == self.units and bool((self.places[:, 0] == np.arange(self.units)).all())
 
     def rows(self, tensor: Tensor) -> Tensor:
         """One row per unit, (units, everything else)."""
-        return self.parted(tensor).movedim(self.axis + 1, 0).reshape(self.units, -1)
+        first = tensor.movedim(self.axis, 0)
+        if not self.plain:
+            first = first[torch.from_numpy(self.places.ravel()).to(tensor.device)]
+        return first.reshape(self.units, -1)
 
     def permuted(self, tensor: Tensor, order: Tensor) -> Tensor:
         """Unit i of the result is unit order[i] of the tensor."""
-        return self.parted(tensor).index_select(self.axis + 1, order.to(tensor.device)).reshape(tensor.shape)
+        index = np.arange(self.length)
+        index[self.places] = self.places[order.cpu().numpy()]
+        return tensor.index_select(self.axis, torch.from_numpy(index).to(tensor.device))
 
     def scaled(self, tensor: Tensor, scales: Tensor) -> Tensor:
         """Every unit times its scale, or divided by it where the unit is read."""
-        shape = [1] * (tensor.ndim + 2)
-        shape[self.axis + 1] = self.units
-        factors = (scales if self.sign > 0 else 1 / scales).to(tensor).reshape(shape)
-        return (self.parted(tensor) * factors).reshape(tensor.shape)
+        factors = torch.ones(self.length, dtype=torch.float64)
+        factors[torch.from_numpy(self.places)] = (scales if self.sign > 0 else 1 / scales).double().cpu()[:, None]
+        shape = [1] * tensor.ndim
+        shape[self.axis] = self.length
+        return tensor * factors.reshape(shape).to(tensor)
 
 
 @dataclass(frozen=True)
@@ -123,8 +141,9 @@ class Specification:
                         found.setdefault(label, []).append(axis)
                     else:
                         fixed.append((name, k, reason))
+        taken: set[str] = set()
         groups = tuple(
-            Group(_name(axes), axes[0].units, tuple(axes), _taps(seen, label)) for label, axes in found.items()
+            Group(_name(axes, taken), axes[0].units, tuple(axes), _taps(seen, label)) for label, axes in found.items()
         )
         return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
 
@@ -151,7 +170,7 @@ class Specification:
                         f"{length} long; expected a multiple of {units}, or (parameter, axis, outer, inner) with outer · "
                         f"{units} · inner = {length}. Check the specification."
                     )
-                axes.append(Axis(entry[0], entry[1] % len(shapes[entry[0]]), outer, units, inner))
+                axes.append(Axis.block(entry[0], entry[1] % len(shapes[entry[0]]), outer, units, inner))
             groups.append(Group(name, units, tuple(axes)))
         return cls(tuple(groups), (), "given")
 
@@ -202,34 +221,32 @@ class Specification:
         )
 
 
-def _axes(seen: Trace, name: str, axis: int, dim: Any) -> list[tuple[int, Axis]]:
+def _axes(seen: Trace, name: str, axis: int, dim: Dim) -> list[tuple[int, Axis]]:
     """The labels of one axis with their places in it."""
-    terms = seen.labels.resolve(dim)
-    sizes = [seen.labels.size((term,)) for term in terms]
-    found, outer, whole = [], 1, seen.labels.size(terms)
-    for (label, sign), units in zip(terms, sizes, strict=True):
-        found.append((label, Axis(name, axis, outer, units, whole // (outer * units), sign)))
-        outer *= units
-    return found
+    length = seen.labels.size(dim)
+    return [(label, Axis(name, axis, places, length, sign)) for (label, sign), places in seen.labels.places(dim)]
 
 
-def _name(axes: list[Axis]) -> str:
-    makes = [axis for axis in axes if axis.axis == 0] or axes
-    first = makes[0]
-    inner = "" if first.outer == 1 and first.inner == 1 else f" ({first.outer}×{first.units}×{first.inner})"
-    return f"{first.name.removesuffix('.weight')}{'' if first.axis == 0 else f'[{first.axis}]'}{inner}"
+def _name(axes: list[Axis], taken: set[str]) -> str:
+    """That of the first weight that makes the units; told apart where it makes several kinds of them."""
+    first = next((axis for axis in axes if axis.axis == 0), axes[0])
+    name = first.name.removesuffix(".weight") + ("" if first.axis == 0 else f"[{first.axis}]")
+    if not first.plain:
+        name += f" ({first.units} units of {first.places.shape[1]} from {first.places.min()})"
+    while name in taken:
+        name += "′"
+    taken.add(name)
+    return name
 
 
 def _taps(seen: Trace, label: int) -> tuple[Tap, ...]:
     """Module outputs in which a unit is seen, and nothing else that may be permuted."""
     found = []
     for name, dims in seen.taps:
-        terms = [(own, k) for k, dim in enumerate(dims) for own, _ in seen.labels.resolve(dim)]
-        free = [(own, k) for own, k in terms if not seen.labels.fixed(own)]
-        if [own for own, _ in free] == [label]:
-            place = free[0][1]
-            size = math.prod(seen.labels.size(dim) for dim in dims[1:])
-            found += [Tap(axis, size) for own, axis in _axes(seen, name, place, dims[place]) if own == label]
+        own = [(one, axis) for k, dim in enumerate(dims) for one, axis in _axes(seen, name, k, dim)]
+        free = [(one, axis) for one, axis in own if not seen.labels.fixed(one)]
+        if [one for one, _ in free] == [label]:
+            found.append(Tap(free[0][1], math.prod(seen.labels.size(dim) for dim in dims[1:])))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from lossatlas.draw._card import CardDisplay
 from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
+from lossatlas.draw._ends import EndsDisplay
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
@@ -28,6 +29,7 @@ __all__ = [
     "CompareDisplay",
     "CurvesDisplay",
     "Display",
+    "EndsDisplay",
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",

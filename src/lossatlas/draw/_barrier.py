@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+# An arrow shorter than this share of the axes is not drawn.
+_LEAST = 0.12
+
 
 @dataclass(eq=False)
 class BarrierDisplay(Display):
@@ -93,13 +96,12 @@ class BarrierDisplay(Display):
         colors = strokes([self._stem(name) for name in self.arrays], palette)
         handles = [self._profile(axes, name, colors[self._stem(name)].color) for name in self.arrays]
         axes.margins(x=0.02, y=0.08)
-        if self.barrier is not None:
-            self._arrow(axes, colors[self._stem(self.barrier[0])].color)
         _surround.thousands(axes.xaxis)
         (_surround.thousands if yscale == "linear" else _surround.decades)(axes.yaxis)
         _surround.settle(axes)
+        said = self._arrow(axes, colors[self._stem(self.barrier[0])].color) if self.barrier is not None else ""
         legend = _surround.legend_below(axes, handles)
-        _surround.footnote(axes, [*self._gaps(), self.note or ""], under=legend)
+        _surround.footnote(axes, [*self._gaps(), said, self.note or ""], under=legend)
         return self
 
     def _profile(self, axes: Axes, name: str, color: str) -> Artist:
@@ -116,7 +118,8 @@ class BarrierDisplay(Display):
             axes.plot(parts["asked"], parts["read"], ls="none", zorder=3.5, **dots)
         return Line2D([], [], label=name, **style, **(dots if "asked" in parts else {}))
 
-    def _arrow(self, axes: Axes, color: str) -> None:
+    def _arrow(self, axes: Axes, color: str) -> str:
+        """Mark the height; where there is no room for an arrow it is said in the small print, which is returned."""
         assert self.barrier is not None
         name, t, height, text = self.barrier
         parts = self.arrays[name]
@@ -125,18 +128,39 @@ class BarrierDisplay(Display):
         ends = [first, last] if self.chord else [(first + last) / 2] * 2
         axes.plot([x[0], x[-1]], ends, color=color, lw=0.9, ls=(0, (1.5, 2)), zorder=2.5)
         base = float(np.interp(t, [x[0], x[-1]], ends))
-        if not np.isfinite(height) or height <= 0:
-            return
+        low, high = (float(axes.transData.transform((t, level))[1]) for level in (base, base + max(height, 0)))
+        if not np.isfinite(height) or high - low < _LEAST * axes.get_window_extent().height:
+            return text.replace("\n", " ") + f" at t = {t:.2g}"
         axes.annotate(
             "", (t, base + height), (t, base), zorder=4,
             arrowprops={"arrowstyle": "<|-|>", "color": "0.25", "lw": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8},
         )  # fmt: skip
-        left = t > 0.5 * (x[0] + x[-1])
-        axes.annotate(
-            text, (t, base + 0.3 * height), (-6 if left else 6, 0), textcoords="offset points", va="center",
-            ha="right" if left else "left", fontsize=_surround.TICK, color="0.15", zorder=6,
-            bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85},
-        )  # fmt: skip
+        self._label(axes, text, t, base, height)
+        return ""
+
+    def _label(self, axes: Axes, text: str, t: float, base: float, height: float) -> None:
+        """Write beside the arrow, where the fewest lines run."""
+        drawn = [axes.transData.transform(np.stack([p["t"], p["y"]], 1)) for p in self.arrays.values()]
+        lines = np.concatenate([d[np.isfinite(d).all(1)] for d in drawn])
+        best, least = None, np.inf
+        for share in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8):
+            for offset, side in ((6, "left"), (-6, "right")):
+                note = axes.annotate(
+                    text, (t, base + share * height), (offset, 0), textcoords="offset points", va="center", ha=side,
+                    fontsize=_surround.TICK, color="0.15", zorder=6, annotation_clip=False,
+                )  # fmt: skip
+                box = note.get_window_extent().padded(4)
+                inside = axes.get_window_extent()
+                out = box.x0 < inside.x0 or box.x1 > inside.x1
+                crossed = int(box.count_contains(lines)) + 10**6 * out
+                if crossed < least:
+                    if best is not None:
+                        best.remove()
+                    best, least = note, crossed
+                else:
+                    note.remove()
+        if best is not None and least:
+            best.set_bbox({"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.6})
 
     def _gaps(self) -> list[str]:
         missing = {

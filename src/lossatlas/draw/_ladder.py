@@ -125,16 +125,18 @@ class LadderDisplay(Display):
         from matplotlib.lines import Line2D
 
         values, low, high = self.arrays[name]
-        # Series stand side by side on a rung, so that their intervals can be told apart.
-        x = self.sizes * 2 ** (0.09 * shift)
+        # Series stand side by side on a rung, and runs beside their mean, so that all of them can be seen.
+        x = self.sizes * 2 ** (0.16 * shift)
+        beside = np.repeat(x[:, None] * 2**0.07, values.shape[1], axis=1)
         means = np.array([row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in values])
-        spread = np.repeat(x[:, None], values.shape[1], axis=1)
         axes.plot(
-            spread.ravel(), values.ravel(), ls="none", marker=".", ms=4, color=color, alpha=0.45, mew=0, zorder=2.6
-        )
-        axes.plot(x, means, color=color, lw=1.3, zorder=3)
+            beside.ravel(), values.ravel(), ls="none", marker="o", ms=3.2, mfc="none", mec=color, mew=0.7, alpha=0.8,
+            zorder=2.6,
+        )  # fmt: skip
+        axes.plot(x, means, color=color, lw=1.1, alpha=0.7, zorder=3)
         if low is not None and high is not None:
-            axes.vlines(x, np.maximum(low, floor), high, color=color, lw=2.2, alpha=0.5, zorder=2.8)
+            ends = np.abs(np.stack([means - np.maximum(low, floor), high - means]))
+            axes.errorbar(x, means, ends, ls="none", ecolor=color, elinewidth=1.4, capsize=3, capthick=1.2, zorder=3.2)
         style = {"marker": marker, "mfc": color, "mec": "white", "mew": 0.8, "ms": 6.5}
         axes.plot(x, means, ls="none", zorder=3.5, **style)  # type: ignore[arg-type]
         return Line2D([], [], color=color, lw=1.3, label=name, **style)  # type: ignore[arg-type]

@@ -141,7 +141,9 @@ class Surface(abc.ABC):
                 read along with it, nor on the number of cores, nor on what was found to be faster.
         """
         if steady and not self.rows_alone:
-            return lambda coords: joined(steadily(lambda _, one: self.read(frame.points(one)), torch.split(coords, 1), 1))
+            return lambda coords: joined(
+                steadily(lambda _, one: self.read(frame.points(one)), torch.split(coords, 1), 1)
+            )
         limit = max(1, THETA_BYTES // max(1, frame.origin.numel() * frame.origin.element_size()))
         return lambda coords: joined([self.read(frame.points(part)) for part in torch.split(coords, limit)])
 

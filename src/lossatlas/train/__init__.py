@@ -9,3 +9,4 @@ from lossatlas.train._fit import fit as fit
 from lossatlas.train._listener import Listener as Listener
 from lossatlas.train._recorder import Recorder as Recorder
 from lossatlas.train._recording import Recording as Recording
+from lossatlas.train._transformer import digits_transformer as digits_transformer

@@ -1,0 +1,297 @@
+"""Races on real networks: optimizers train on mini-batches, several seeds in one batch, each on the same bill."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, StartError
+from lossatlas.optimize import MiniBatches, Optimizer, Streams, Walk
+from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
+from lossatlas.race._driver import _labels
+from lossatlas.race._inputs import check
+from lossatlas.race._network_ends import ends_of
+from lossatlas.race._network_result import NetworkRace, Runner
+from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning
+from lossatlas.surface import Layout, NetworkSurface
+
+# Blind tuning searches the rate of what Muon leaves to AdamW as well.
+SPACE = {**LOGARITHMIC, "rate_others": (1e-4, 1e-1)}
+# Run numbers of tuning, far from those of the race: no mini-batch of one is seen in the other.
+TUNING_RUNS = 10**6
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a race is run on.
+
+    Attributes:
+        surface: the training loss.
+        test: the test loss over the same parameters, or None.
+        layout: the blocks as the optimizers are told of them.
+        starts: (runs, N).
+        batch: examples of a mini-batch, or None for all data.
+        steps: the bill in gradients.
+        allowance: what one run may be billed: gradients of so many examples, in units of one value of one example.
+    """
+
+    surface: NetworkSurface
+    test: NetworkSurface | None
+    layout: Layout
+    starts: Tensor
+    batch: int | None
+    steps: int
+    allowance: float
+
+
+def network_race(
+    surface: NetworkSurface,
+    optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer],
+    *,
+    test: NetworkSurface | None = None,
+    batch: int | None = 64,
+    steps: int = 300,
+    runs: int | Sequence[int] = 4,
+    starts: Tensor | None = None,
+    trials: int = 0,
+    heads: Sequence[str] | None = None,
+    checks: int = 12,
+    ends: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> NetworkRace:
+    """Let optimizers train a network, all of them for the same bill.
+
+    Every run is billed its queries times the examples they read, a gradient as three values and a Hessian product as
+    six; it ends when the next query would exceed the bill of ``steps`` gradients of a mini-batch. Run b sees the same
+    mini-batches whatever the optimizer is, and all runs of an optimizer are evaluated in one pass. Mini-batches are drawn
+    independently of each other, not in epochs. What is measured on the way (loss over all data, test error) is the
+    referee's bill.
+
+    Muon steps the hidden matrices and leaves the head, embeddings, norms and biases to AdamW without decay; Shampoo
+    preconditions every tensor, as their papers have it.
+
+    Args:
+        surface: the network's training loss.
+        optimizers: names, optimizers, or a mapping of labels to either; those that ask for gradients.
+        test: the same network over test data, for the test error.
+        batch: examples of a mini-batch, or None for all data at every step.
+        steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
+        runs: how many runs each, or which run numbers: run b is the same run whatever runs beside it.
+        starts: (N,), or (runs, N) for a start per run; the network's own point by default.
+        trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a
+            race of two runs on the bill of the race itself, scored by the loss over the training data at its end.
+        heads: names of the weights that Muon leaves to AdamW as the network's head; the last linear one by default.
+        checks: how often loss and test error are measured, the start and the end besides.
+        ends: runs of each optimizer whose ends are compared: sharpness, and the barriers between all of them; 0 for none.
+        seed: of mini-batches, tuning and everything else random.
+        progress: print a line per optimizer on the error stream.
+
+    Returns:
+        The `NetworkRace`.
+
+    Raises:
+        InputError: for an optimizer that asks for no gradients, or settings that do not fit.
+        StartError: for starts of another shape.
+
+    Source:
+        Common mini-batches and equal bills: Schmidt, Schneider and Hennig, Descending through a crowded valley, ICML 2021,
+        tune all contestants alike.
+
+    Example:
+        >>> import lossatlas as la
+        >>> from lossatlas.train import digits, digits_mlp
+        >>> surface = la.NetworkSurface(digits_mlp((8,)), "cross_entropy", digits("test"))
+        >>> race = la.network_race(surface, ["adam"], steps=5, runs=2, ends=0, progress=False)
+        >>> race.runners["adam"].meter.gradients
+        10
+    """
+    numbers = list(range(runs)) if isinstance(runs, int) else [int(number) for number in runs]
+    check("network_race", surface, seed, steps=steps, runs=len(numbers), checks=checks)
+    size = surface.examples if batch is None else batch
+    _fits(surface, test, size, trials, ends, len(numbers))
+    first = _starts(surface, starts, len(numbers))
+    layout = with_heads(surface.layout, heads)
+    ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
+    referee, on_test = Probe(surface), None if test is None else Probe(test)
+    runners = {}
+    for label, one in _labels(optimizers).items():
+        begin = time.perf_counter()
+        found = None if trials == 0 else _tuned(one, ground, trials, seed)
+        chosen = one if found is None else found.best
+        runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
+        if progress:
+            print(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)", file=sys.stderr)
+    settings = {
+        "batch": batch, "steps": steps, "runs": numbers, "trials": trials, "seed": seed, "allowance": ground.allowance,
+        "heads": [block.name for block in layout.blocks if block.kind == "head"],
+        "surface": surface.fingerprint(), "test": None if test is None else test.fingerprint(),
+    }  # fmt: skip
+    compared = ends_of(surface, referee, runners, min(ends, len(numbers)), seed) if ends else None
+    bill = referee.meter.record() | {"test_values": 0 if on_test is None else on_test.meter.values}
+    return NetworkRace(surface.name, runners, compared, bill, settings)
+
+
+def with_heads(layout: Layout, heads: Sequence[str] | None = None) -> Layout:
+    """The layout in which weights of a network's head are of the kind ``head``, which no rule takes for a hidden matrix.
+
+    Args:
+        layout: of the network.
+        heads: their names; the last linear weight by default.
+
+    Raises:
+        InputError: for a name that is none of its blocks.
+    """
+    names = [block.name for block in layout.blocks]
+    if heads is None:
+        heads = [block.name for block in layout.blocks if block.kind == "linear"][-1:]
+    unknown = [name for name in heads if name not in names]
+    if unknown:
+        raise InputError(
+            f"got heads {unknown}; expected names of parameters of the network, as {', '.join(names[-4:])}."
+        )
+    blocks = tuple(replace(block, kind="head") if block.name in heads else block for block in layout.blocks)
+    return replace(layout, blocks=blocks)
+
+
+def _run(
+    one: Optimizer,
+    ground: Ground,
+    numbers: Sequence[int],
+    seed: int,
+    checks: int,
+    referee: Probe,
+    on_test: Probe | None,
+    tuning: Tuning | None,
+) -> Runner:
+    """All runs of one optimizer, with what is measured on the way."""
+    probe, meter, surface = Probe(ground.surface), Meter(runs=len(numbers)), ground.surface
+    walk = _walk(one, ground, numbers, seed)
+    marks = list(np.linspace(0, ground.allowance, checks + 1))
+    noisy: list[Tensor] = []
+    rows: list[tuple[float, ...]] = []
+    losses: list[Tensor] = []
+    tested: list[tuple[Tensor, Tensor]] = []
+    query: Query = next(walk)
+    if not isinstance(query, Gradients):
+        raise InputError(
+            f"{one.name} asks for no gradients first; expected a rule that does. Race it with lossatlas.race."
+        )
+    spent = 0.0
+    while True:
+        price = _price(query, surface.examples)
+        over = spent + price > ground.allowance * (1 + 1e-12)
+        stands = query.at.theta if query.at is not None else query.points
+        while marks and (spent >= marks[0] or over):
+            marks.pop(0)
+            if rows and rows[-1][0] == len(noisy):
+                continue
+            rows.append((len(noisy), meter.queries / len(numbers), meter.examples / len(numbers), meter.seconds))
+            losses.append(referee.ask(Values(stands)).values)
+            if on_test is not None:
+                reading = on_test.ask(Values(stands))
+                tested.append(
+                    (reading.values, 1 - reading.extras.get("accuracy", torch.full_like(reading.values, torch.nan)))
+                )
+        if over:
+            break
+        (answer,) = probe.answer([Request(query, meter, Budget())])
+        assert answer is not None
+        spent += price
+        if isinstance(query, Gradients):
+            noisy.append(answer.values)
+        begin = time.perf_counter()
+        query = walk.send(answer)
+        meter.algorithm_seconds += time.perf_counter() - begin
+    columns = np.array(rows, dtype=np.float64).T
+    met = torch.stack(noisy, 1) if noisy else torch.empty(len(numbers), 0, dtype=torch.float64)
+    nothing = np.empty((len(numbers), 0))
+    return Runner(
+        optimizer=one,
+        steps=columns[0],
+        queries=columns[1],
+        examples=columns[2],
+        seconds=columns[3],
+        loss=torch.stack(losses, 1).cpu().numpy(),
+        test_loss=torch.stack([a for a, _ in tested], 1).cpu().numpy() if tested else nothing,
+        test_error=torch.stack([b for _, b in tested], 1).cpu().numpy() if tested else nothing,
+        noisy=met.cpu().numpy(),
+        final=stands.detach().clone(),
+        meter=meter,
+        tuning=tuning,
+    )
+
+
+def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
+    planned, _ = one.plan(ground.steps)
+    whole = planned if ground.batch is None else MiniBatches(planned, ground.batch)
+    # The same streams for every optimizer: all of them see the same mini-batches.
+    return whole.walk(ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
+
+
+def _price(query: Query, examples: int) -> float:
+    """Of one run's query: values, gradients and products of examples in units of one value of one example."""
+    rates = Exchange()
+    sample = None if isinstance(query, Values) else query.sample
+    weight = {Values: rates.value, Gradients: rates.gradient, Products: rates.product}[type(query)]
+    return weight * count(query) * (examples if sample is None else sample.size)
+
+
+def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
+    """Settings drawn at random, each on the bill of the race, scored by the training loss alone."""
+    names = [f.name for f in fields(one) if f.name in SPACE or f.name in KEPT]
+    generator = np.random.default_rng((seed, 7))
+    drawn = [{name: float(getattr(one, name)) for name in names}]
+    drawn += [{name: _draw(name, generator) for name in names} for _ in range(trials - 1)]
+    numbers = [TUNING_RUNS, TUNING_RUNS + 1]
+    small = replace(ground, test=None, starts=ground.starts[[0, -1]])
+    bill, scored, made = Meter(runs=len(numbers)), [], []
+    for settings in drawn:
+        made.append(replace(one, **settings))
+        scorer = Probe(ground.surface)
+        runner = _run(made[-1], small, numbers, seed, 1, scorer, None, None)
+        worst = np.where(np.isfinite(runner.loss[:, -1]), runner.loss[:, -1], np.inf)
+        scored.append((settings, float(np.quantile(worst, 0.5, method="higher"))))
+        bill.add(runner.meter)
+        bill.add(scorer.meter)
+    best = min(range(trials), key=lambda k: scored[k][1])
+    return Tuning(made[best], tuple(scored), bill, seed)
+
+
+def _draw(name: str, generator: np.random.Generator) -> float:
+    low, high = SPACE.get(name) or KEPT[name]
+    value = float(np.exp(generator.uniform(np.log(low), np.log(high))))
+    return value if name in SPACE else 1 - value
+
+
+def _starts(surface: NetworkSurface, starts: Tensor | None, runs: int) -> Tensor:
+    given = surface.theta if starts is None else starts.detach().to(surface.device, surface.dtype)
+    if given.shape not in ((surface.dimension,), (runs, surface.dimension)):
+        raise StartError(
+            f"got starts of shape {tuple(given.shape)}; expected ({surface.dimension},), or ({runs}, {surface.dimension}) for "
+            "a start per run."
+        )
+    return given.expand(runs, -1).clone()
+
+
+def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int, runs: int) -> None:
+    if not isinstance(surface, NetworkSurface):
+        raise InputError(
+            f"network_race got a surface of type {type(surface).__name__}; expected a NetworkSurface. Race on landscapes and "
+            "planes with lossatlas.race."
+        )
+    if not 1 <= size <= surface.examples:
+        raise InputError(f"got batch={size}; expected 1 to {surface.examples}, or None for all data.")
+    if trials < 0 or ends < 0:
+        raise InputError(f"got trials={trials} and ends={ends}; expected at least 0 of each.")
+    if test is not None and (differs := surface.layout.difference(test.layout)):
+        raise InputError(
+            f"the test surface is of another network; the parameters (training first) differ: {differs}. Make it of the same "
+            "model over other data."
+        )

@@ -1,0 +1,110 @@
+"""Where training runs ended: how sharp it is there, how far apart the ends are, and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas.curvature import extremes
+from lossatlas.probe import Probe, Values
+from lossatlas.surface import NetworkSurface
+
+if TYPE_CHECKING:
+    from lossatlas.race._network_result import Runner
+
+Array = NDArray[np.float64]
+# Points between two ends, and Hessian products per end at most.
+BETWEEN, PRODUCTS = 9, 30
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Ends of runs compared.
+
+    Attributes:
+        names: the optimizer of each end.
+        runs: which of its runs.
+        loss: (n,) over the training data.
+        sharpness: (n,) largest eigenvalue of the Hessian there, a lower bound up to its residual.
+        residuals: (n,) of these.
+        distances: (n, n) Euclidean.
+        barriers: (n, n) max over t of L(between) − ((1 − t) L(a) + t L(b)); 0 where nothing is above the chord.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[int, ...]
+    loss: Array
+    sharpness: Array
+    residuals: Array
+    distances: Array
+    barriers: Array
+
+    @property
+    def places(self) -> tuple[Array, float]:
+        """(n, 2) a map on which distances are as true as they can be (classical scaling), and the share of them it holds."""
+        n = len(self.names)
+        if n < 3:
+            return np.stack([np.concatenate([[0.0], self.distances[0, 1:]]), np.zeros(n)], 1), 1.0
+        center = np.eye(n) - 1 / n
+        gram = -center @ (self.distances**2) @ center / 2
+        values, vectors = np.linalg.eigh(gram)
+        values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
+        return vectors[:, :2] * np.sqrt(values[:2]), float(values[:2].sum() / values.sum())
+
+
+def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runner], each: int, seed: int) -> Ends:
+    """Compare the first ends of every optimizer that are finite.
+
+    Args:
+        surface: the training loss.
+        referee: is billed for it.
+        runners: by name.
+        each: ends per optimizer.
+        seed: of the starting vectors for eigenvalues.
+    """
+    names, runs, points = [], [], []
+    for name, runner in runners.items():
+        sound = [k for k in range(len(runner.final)) if bool(torch.isfinite(runner.final[k]).all())]
+        sound = [k for k in sound if np.isfinite(runner.loss[k, -1])][:each]
+        names += [name] * len(sound)
+        runs += sound
+        points += [runner.final[k] for k in sound]
+    if not points:
+        empty = np.empty(0)
+        return Ends((), (), empty, empty, empty, np.empty((0, 0)), np.empty((0, 0)))
+    finals = torch.stack(points)
+    sharp = [
+        extremes(
+            surface, 1, point=point, seed=seed, tolerance=1e-2, limit=PRODUCTS, ends="largest", probe=referee
+        ).largest
+        for point in finals
+    ]
+    return Ends(
+        tuple(names),
+        tuple(runs),
+        referee.ask(Values(finals)).values.cpu().numpy(),
+        np.array([float(one.values[0]) for one in sharp]),
+        np.array([float(one.residuals[0]) for one in sharp]),
+        torch.cdist(finals.double(), finals.double()).cpu().numpy(),
+        barriers(referee, finals),
+    )
+
+
+def barriers(referee: Probe, ends: Tensor) -> Array:
+    """The barrier on the straight line between every two points (n, N), (n, n)."""
+    n = len(ends)
+    t = torch.linspace(0, 1, BETWEEN + 2, dtype=ends.dtype, device=ends.device)[1:-1, None]
+    values = referee.ask(Values(ends)).values.cpu()
+    found, weights = np.zeros((n, n)), t[:, 0].double().cpu()
+    for a in range(n):
+        for b in range(a + 1, n):
+            line = referee.ask(Values((1 - t) * ends[a] + t * ends[b])).values.cpu()
+            above = line - ((1 - weights) * values[a] + weights * values[b])
+            found[a, b] = found[b, a] = max(0.0, float(above.max()))
+    return found

@@ -1,0 +1,284 @@
+"""The result of a race on a network: curves, ends, bills, and the tables and pictures made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas import archive
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.optimize import Optimizer, revived
+from lossatlas.probe import Meter
+from lossatlas.race._keep import meter_of
+from lossatlas.race._network_ends import Ends
+from lossatlas.race._table import Table
+from lossatlas.race._tune import Tuning
+
+if TYPE_CHECKING:
+    from lossatlas.draw import CurvesDisplay, EndsDisplay
+
+Array = NDArray[np.float64]
+Axis = Literal["queries", "examples", "seconds", "steps"]
+Curve = Literal["loss", "test_loss", "test_error"]
+KIND = "network-race"
+_ARRAYS = ("steps", "queries", "examples", "seconds", "loss", "test_loss", "test_error", "noisy")
+_ENDS = ("loss", "sharpness", "residuals", "distances", "barriers")
+_WHAT = {"loss": "training loss", "test_loss": "test loss", "test_error": "test error"}
+_PER = {
+    "queries": "queries per run",
+    "examples": "examples per run",
+    "seconds": "seconds, all runs together",
+    "steps": "updates",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """All runs of one optimizer.
+
+    Attributes:
+        optimizer: as it ran, tuned if it was.
+        steps: (K,) updates made when loss and test error were measured.
+        queries: (K,) per run by then.
+        examples: (K,) read per run by then.
+        seconds: (K,) spent by then, by all runs together, the referee's not counted.
+        loss: (runs, K) over all training data.
+        test_loss: (runs, K), or (runs, 0) without test data.
+        test_error: (runs, K) share of test examples that are classified wrong; (runs, 0) without test data.
+        noisy: (runs, T) loss of each update's mini-batch.
+        final: (runs, N) where each run ended.
+        meter: what was billed.
+        tuning: what blind tuning found and what it was billed, or None.
+    """
+
+    optimizer: Optimizer
+    steps: Array
+    queries: Array
+    examples: Array
+    seconds: Array
+    loss: Array
+    test_loss: Array
+    test_error: Array
+    noisy: Array
+    final: Tensor
+    meter: Meter
+    tuning: Tuning | None = None
+
+    @property
+    def diverged(self) -> NDArray[np.bool_]:
+        """(runs,) which of them ended where the loss is not finite."""
+        return ~np.isfinite(self.loss[:, -1])
+
+    @property
+    def sentence(self) -> str:
+        """Where it ended."""
+        low, middle, high = _spread(self.loss[:, -1])
+        said = f"training loss {middle:.4g} ({low:.4g} to {high:.4g})"
+        if self.test_error.shape[1]:
+            low, middle, high = _spread(self.test_error[:, -1])
+            said += f", test error {middle:.2%} ({low:.2%} to {high:.2%})"
+        gone = int(self.diverged.sum())
+        return (
+            said + f" after {int(self.steps[-1])} updates" + (f"; {gone} of {len(self.loss)} diverged" if gone else "")
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRace:
+    """Optimizers that trained one network for the same bill.
+
+    Attributes:
+        title: of the surface.
+        runners: by name.
+        ends: sharpness and barriers at the ends, or None.
+        referee: what was asked to measure all this, billed to no racer.
+        provenance: surfaces and settings, plain JSON values.
+        status: ``complete``.
+    """
+
+    title: str
+    runners: dict[str, Runner]
+    ends: Ends | None
+    referee: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str = "complete"
+
+    @property
+    def runs(self) -> int:
+        """Runs per optimizer."""
+        return len(next(iter(self.runners.values())).loss)
+
+    @property
+    def meter(self) -> dict[str, Meter]:
+        """What each optimizer was billed for the race itself."""
+        return {name: runner.meter for name, runner in self.runners.items()}
+
+    def final(self, racer: str) -> Tensor:
+        """Where an optimizer's runs ended, (runs, N).
+
+        Args:
+            racer: its name.
+        """
+        return self._runner(racer).final
+
+    def table(self) -> Table:
+        """One row per optimizer: where it ended and what it was billed, medians over runs with the range."""
+        columns = ["optimizer", "training loss"]
+        tested = any(runner.test_error.shape[1] for runner in self.runners.values())
+        columns += ["test error"] if tested else []
+        columns += ["λmax"] if self.ends is not None else []
+        columns += ["updates", "gradients", "products", "examples", "seconds"]
+        rows = [self._row(name, columns) for name in self.runners]
+        batch, trials = self.provenance["batch"], self.provenance["trials"]
+        size = "all data" if batch is None else f"mini-batches of {batch}"
+        tuned = f", tuned blindly over {trials} settings each on the same bill" if trials else ""
+        title = f"{self.title}: {self.runs} runs each on {size}{tuned}; median (lowest to highest)"
+        return Table(title, columns, rows)
+
+    def plot(self, ax: Any = None, *, what: Curve = "loss", against: Axis = "examples") -> CurvesDisplay:
+        """Curves on the way: the median over runs, with the band from the lowest to the highest.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            what: ``loss`` over the training data, ``test_loss`` or ``test_error``.
+            against: ``queries``, ``examples``, ``seconds`` or ``steps``.
+
+        Raises:
+            UnknownNameError: for another curve or axis.
+            InputError: for a test curve of a race without test data.
+        """
+        from lossatlas.draw import CurvesDisplay
+
+        if what not in _WHAT:
+            raise UnknownNameError("curve", what, _WHAT)
+        if against not in _PER:
+            raise UnknownNameError("axis", against, _PER)
+        curves: dict[str, tuple[Any, ...]] = {}
+        for name, runner in self.runners.items():
+            found = getattr(runner, what)
+            if not found.shape[1]:
+                raise InputError(f"this race has no {_WHAT[what]}: no test data were given. Give test=….")
+            low, middle, high = (np.array(part) for part in zip(*map(_spread, found.T), strict=True))
+            curves[name] = (getattr(runner, against), middle, low, high)
+        label = f"{_WHAT[what]}, median and range of {self.runs} runs"
+        return CurvesDisplay(curves, xlabel=_PER[against], ylabel=label, title=self.title).plot(ax)
+
+    def plot_ends(self, ax: Any = None) -> EndsDisplay:
+        """A map of where runs ended, and the barriers between the ends.
+
+        Args:
+            ax: matplotlib axes for the map alone, or None for a figure with both.
+
+        Raises:
+            InputError: if the ends were not compared.
+        """
+        from lossatlas.draw import EndsDisplay
+
+        if self.ends is None or not self.ends.names:
+            raise InputError("this race has no ends to draw: it was run with ends=0, or all runs diverged.")
+        places, share = self.ends.places
+        return EndsDisplay(
+            self.ends.names,
+            places,
+            barriers=self.ends.barriers,
+            sizes=self.ends.sharpness,
+            size_label="λmax",
+            share=share,
+            title=f"{self.title}: where training ended",
+        ).plot(ax)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        runners = {
+            name: {
+                "optimizer": {"name": runner.optimizer.name, **runner.optimizer.settings()},
+                "sentence": runner.sentence,
+                "diverged": runner.diverged.tolist(),
+                "meter": runner.meter.record(),
+                "tuning": None
+                if runner.tuning is None
+                else {
+                    "trials": [[settings, score] for settings, score in runner.tuning.trials],
+                    "meter": runner.tuning.meter.record(),
+                    "seed": runner.tuning.seed,
+                },
+            }
+            for name, runner in self.runners.items()
+        }
+        ends = None if self.ends is None else {"names": list(self.ends.names), "runs": list(self.ends.runs)}
+        return {
+            "title": self.title, "runners": runners, "ends": ends, "referee": self.referee,
+            "provenance": self.provenance, "status": self.status,
+        }  # fmt: skip
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `network-race.json` and `network-race.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {f"{n}/{what}": getattr(r, what) for n, r in self.runners.items() for what in _ARRAYS}
+        arrays |= {f"{n}/final": r.final.cpu().numpy() for n, r in self.runners.items()}
+        if self.ends is not None:
+            arrays |= {f"ends/{what}": getattr(self.ends, what) for what in _ENDS}
+        return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], record: dict[str, Any]) -> NetworkRace:
+        """The race that was saved."""
+        runners = {}
+        for name, told in record["runners"].items():
+            one, tuning = revived(told["optimizer"]), told["tuning"]
+            found = None
+            if tuning is not None:
+                trials = tuple((settings, float(score)) for settings, score in tuning["trials"])
+                found = Tuning(one, trials, meter_of(tuning["meter"]), tuning["seed"])
+            parts = {what: arrays[f"{name}/{what}"] for what in _ARRAYS}
+            final = torch.from_numpy(arrays[f"{name}/final"])
+            runners[name] = Runner(optimizer=one, **parts, final=final, meter=meter_of(told["meter"]), tuning=found)
+        ends = record["ends"]
+        if ends is not None:
+            ends = Ends(tuple(ends["names"]), tuple(ends["runs"]), *(arrays[f"ends/{what}"] for what in _ENDS))
+        return cls(record["title"], runners, ends, record["referee"], record["provenance"], record["status"])
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def _runner(self, racer: str) -> Runner:
+        if racer not in self.runners:
+            raise UnknownNameError("optimizer in this race", racer, self.runners)
+        return self.runners[racer]
+
+    def _row(self, name: str, columns: list[str]) -> list[str]:
+        runner = self.runners[name]
+        low, middle, high = _spread(runner.loss[:, -1])
+        cells = {"optimizer": name, "training loss": f"{middle:.4g} ({low:.4g} to {high:.4g})"}
+        if "test error" in columns:
+            low, middle, high = _spread(runner.test_error[:, -1])
+            cells["test error"] = f"{middle:.2%} ({low:.2%} to {high:.2%})"
+        if self.ends is not None:
+            found = [value for one, value in zip(self.ends.names, self.ends.sharpness, strict=True) if one == name]
+            cells["λmax"] = ", ".join(f"{value:.4g}" for value in found) or "–"
+        meter = runner.meter
+        cells |= {
+            "updates": f"{int(runner.steps[-1]):,}",
+            "gradients": f"{meter.gradients:,}",
+            "products": f"{meter.products:,}",
+            "examples": f"{meter.examples:,}",
+            "seconds": f"{meter.seconds:.2f}",
+        }
+        return [cells[column] for column in columns]
+
+
+def _spread(numbers: Array) -> tuple[float, float, float]:
+    """Lowest, median and highest; what is not finite counts as infinite."""
+    whole = np.where(np.isfinite(numbers), numbers, np.inf)
+    low, middle, high = np.quantile(whole, [0, 0.5, 1], method="higher")
+    return float(low), float(middle), float(high)
