@@ -129,7 +129,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         {kind: sum(meter[kind] for meter in meters) for kind in ("values", "gradients", "products", "examples")},
         caveats=(
             f"of {total} searches on networks only {sum(found.counts['true'] for found in nets)} ended at a critical point; the "
-            f"{len(others)} others, which are none, have a rank correlation of index and loss of {_range(rise_of_others, plain=True)} too",
+            f"{len(others)} others, which are none, have a rank correlation of index and loss of {_range(rise_of_others, plain=True)}",
             "a search finds some critical points more easily than others: shares found are not those of all there are "
             "(for fields the formula says those: "
             + ", ".join(f"{n}-D {data['fields'][str(n)]['saddles_by_kac_and_rice']:.1%} saddles" for n in DIMENSIONS)
