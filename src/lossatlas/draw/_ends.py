@@ -81,7 +81,7 @@ class EndsDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        head = 0.4 if self.title else 0.15
+        head = 0.55 if self.title else 0.3
         figure = Figure(figsize=(WIDTH, head + HIGH + 1.6), facecolor="white")
         FigureCanvasAgg(figure)
         height, wide = figure.get_figheight(), (WIDTH - LEFT - GAP - 0.65) / 2
