@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +47,14 @@ if TYPE_CHECKING:
 )
 @click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
 @click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
+@click.option("--model", metavar="FILE.py:FUNCTION", help="Race on a network in place of LANDSCAPE: what returns it.")
+@click.option("--data", metavar="FILE.py:FUNCTION", help="Of the network: its training data.")
+@click.option("--test", metavar="FILE.py:FUNCTION", help="Of the network: test data, for the test error.")
+@click.option("--loss", default="cross_entropy", show_default=True, help="Of the network, as in lossatlas chart.")
+@click.option(
+    "--batch", default="64", show_default=True, metavar="SIZE | all", help="Of the network: examples per gradient."
+)
+@click.option("--eval", "evaluate", is_flag=True, help="Of the network: put it into evaluation mode.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for arrays, record and pictures.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
@@ -66,10 +75,16 @@ def command(
     bbob: str | None,
     dim: int,
     instance: int,
+    model: str | None,
+    data: str | None,
+    test: str | None,
+    loss: str,
+    batch: str,
+    evaluate: bool,
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Race optimizers on a LANDSCAPE, side by side, every query billed.
+    """Race optimizers on a LANDSCAPE, or on your own network, every query billed.
 
     Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
     monkey-saddle, plateau, random-field; or --bbob f1 … f24.
@@ -85,6 +100,11 @@ def command(
       lossatlas race deep-wells --optimizers gd,adam --sweep 0.01:0.1:15 --why
       lossatlas race four-wells --optimizers adam --map 200 --out DIR
       lossatlas race --bbob f8 --dim 5 --optimizers cma,de,adam --budget 5000 --steps 5000
+      lossatlas race --model my.py:make_model --data my.py:make_data --test my.py:make_test \\
+          --optimizers momentum,adam,muon --tune 10 --runs 8 --steps 300 --out DIR
+
+    On a network every optimizer trains on the same mini-batches until it is billed --steps gradients of one; run b
+    starts from what --model returns after torch.manual_seed(seed + b).
 
     The verdict names the well in whose basin a run ended, and how: at rest in a minimum, cycling at its own step
     length, on a plateau … For methods that wander that is the best point they asked about, for the others the last. A
@@ -96,12 +116,14 @@ def command(
       race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
       paths.png, losses.png, ecdf.png, memory.png; with --runs rates.png, with bayes surrogate.png
       basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
+      on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """
     from rich.console import Console
 
     from lossatlas import archive
     from lossatlas.cli import _optimizers
     from lossatlas.cli._progress import progress
+    from lossatlas.cli._race_network import OPTIMIZERS, race_network
     from lossatlas.cli._user import numbers, prepare
     from lossatlas.probe import Budget
     from lossatlas.race import race
@@ -110,6 +132,25 @@ def command(
     console = Console(width=None if Console().is_terminal else 170)
     if catalog:
         console.print(_optimizers.table())
+        return
+    if model is not None or data is not None:
+        given = click.get_current_context().get_parameter_source
+        race_network(
+            model=model,
+            data=data,
+            test=test,
+            loss=loss,
+            batch=batch,
+            evaluate=evaluate,
+            optimizers=OPTIMIZERS if given("optimizers") is ParameterSource.DEFAULT else optimizers,
+            steps=steps,
+            runs=runs,
+            seed=seed,
+            trials=trials,
+            out=out,
+            json_file=json_file,
+            unused=_unused(landscape, bbob, start, budget, swept, map_points, why),
+        )
         return
     surface = _surface(landscape, bbob, dim, instance)
     chosen = {
@@ -144,6 +185,21 @@ def command(
         click.echo(f"written: {out}")
     if json_file is not None:
         archive.write_json(json_file, {**result.record(), **record})
+
+
+def _unused(
+    landscape: str | None,
+    bbob: str | None,
+    start: str | None,
+    budget: int | None,
+    swept: str | None,
+    map_points: int | None,
+    why: bool,
+) -> list[str]:
+    """What was given that a race on a network has no use for."""
+    given = {"LANDSCAPE": landscape, "--bbob": bbob, "--start": start, "--budget": budget, "--sweep": swept}
+    given |= {"--map": map_points, "--why": why or None}
+    return [name for name, value in given.items() if value is not None]
 
 
 def _surface(landscape: str | None, bbob: str | None, dim: int, instance: int) -> Surface:

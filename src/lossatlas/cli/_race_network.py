@@ -1,0 +1,123 @@
+"""`lossatlas race --model … --data …`: optimizers that train the user's own network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+# What is raced where no optimizers are named.
+OPTIMIZERS = "momentum,adam,adamw,lion,sophia,shampoo,muon"
+
+
+def race_network(
+    *,
+    model: str | None,
+    data: str | None,
+    test: str | None,
+    loss: str,
+    batch: str,
+    evaluate: bool,
+    optimizers: str,
+    steps: int,
+    runs: int,
+    seed: int,
+    trials: int | None,
+    out: Path | None,
+    json_file: Path | None,
+    unused: list[str],
+) -> None:
+    """Race on a network, print what came out, and write it.
+
+    Args:
+        model: FILE.py:FUNCTION of the model; called once per run, each time after a seed of its own.
+        data: of the training data.
+        test: of test data, or None.
+        loss: a name, or FILE.py:FUNCTION.
+        batch: examples of a mini-batch, or ``all``.
+        evaluate: whether to put the model into evaluation mode.
+        optimizers: as typed.
+        steps: the bill in gradients.
+        runs: of each optimizer.
+        seed: of everything random.
+        trials: of blind tuning, or None.
+        out: folder for results, or None.
+        json_file: for a program, or None.
+        unused: options that were given and have no meaning here.
+
+    Raises:
+        InputError: for what does not fit.
+    """
+    import torch
+    from rich.console import Console
+
+    from lossatlas import archive
+    from lossatlas._errors import InputError
+    from lossatlas.cli import _optimizers
+    from lossatlas.cli._user import call, function, prepare
+    from lossatlas.race import network_race
+    from lossatlas.surface import NetworkSurface
+
+    if model is None or data is None:
+        raise InputError(f"got --model {model!r} and --data {data!r}; expected both, to race on a network.")
+    if unused:
+        raise InputError(
+            f"got {', '.join(unused)} with --model; expected none of these: they are about landscapes. Leave them out."
+        )
+    chosen = _optimizers.optimizers(optimizers)
+    make: Any = function(model, "--model")
+    criterion: Any = function(loss, "--loss") if ":" in loss else loss
+    given, held_out = call(data, "--data"), None if test is None else call(test, "--test")
+
+    def built(run: int) -> Any:
+        torch.manual_seed(seed + run)
+        made = make()
+        return made.eval() if evaluate else made
+
+    first = built(0)
+    surface = NetworkSurface(first, criterion, given)
+    on_test = None if held_out is None else NetworkSurface(first, criterion, held_out)
+    starts = torch.stack([surface.theta, *(surface.vector(built(run)) for run in range(1, runs))])
+    prepare(out, json_file)
+    result = network_race(
+        surface,
+        chosen,
+        test=on_test,
+        batch=_size(batch),
+        steps=steps,
+        runs=runs,
+        starts=starts,
+        trials=trials or 0,
+        seed=seed,
+    )
+    console = Console(width=None if Console().is_terminal else 170)
+    console.print(result.table())
+    if bool((starts == starts[0]).all()) and runs > 1:
+        click.echo("- all runs began at the same point: --model gives the same weights whatever torch's seed is")
+    if out is not None:
+        result.save(out)
+        for what in ("loss", *(("test_error",) if _tested(result) else ())):
+            for against in ("queries", "examples", "seconds"):
+                result.plot(what=what, against=against).save(out / f"{what.replace('_', '-')}-{against}.png")
+        if result.ends is not None and result.ends.names:
+            result.plot_ends().save(out / "ends.png")
+        click.echo(f"written: {out}")
+    if json_file is not None:
+        archive.write_json(json_file, result.record())
+
+
+def _tested(result: Any) -> bool:
+    import numpy as np
+
+    return all(one.test_error.shape[1] and np.isfinite(one.test_error).any() for one in result.runners.values())
+
+
+def _size(text: str) -> int | None:
+    from lossatlas._errors import InputError
+
+    if text == "all":
+        return None
+    if not text.isdigit():
+        raise InputError(f"got --batch {text!r}; expected a number of examples, or all.")
+    return int(text)

@@ -1,0 +1,80 @@
+"""`lossatlas race --model … --data …`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+
+import lossatlas as la
+from lossatlas.cli import main
+
+MINE = """
+import torch
+from lossatlas.train import digits, digits_mlp
+def data():
+    return digits("train")
+def test():
+    return digits("test")
+def make():
+    return torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 10))
+def fixed():
+    return digits_mlp((8,))
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    yield
+    torch.set_num_threads(before)
+    sys.modules.pop("mine", None)
+
+
+def call(*args: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["race", *args])
+    return int(ended.value.code or 0)
+
+
+BASE = ("--model", "mine.py:make", "--data", "mine.py:data", "--eval", "--steps", "15")
+
+
+def test_a_network_is_raced_on(tmp_path, capsys):
+    more = ("--test", "mine.py:test", "--optimizers", "adam(rate=0.01),muon", "--runs", "2", "--tune", "2")
+    assert call(*BASE, *more, "--batch", "32", "--out", "out", "--json", "race.json") == 0
+    said = capsys.readouterr().out
+    assert "2 runs each on mini-batches of 32, tuned blindly over 2 settings each" in said and "written: out" in said
+    record = json.loads((tmp_path / "race.json").read_text())
+    assert record["runners"]["adam"]["meter"]["gradients"] == 30 and record["provenance"]["trials"] == 2
+    race = la.load("out")
+    assert isinstance(race, la.NetworkRace) and race.final("muon").shape == (2, 610)
+    pictures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    axes = ("queries", "examples", "seconds")
+    assert pictures == {"ends.png", *(f"{what}-{axis}.png" for what in ("loss", "test-error") for axis in axes)}
+    # Every run begins at the weights that its own seed gives.
+    assert not torch.equal(torch.tensor(race.runners["muon"].loss[0, 0]), torch.tensor(race.runners["muon"].loss[1, 0]))
+
+
+def test_a_model_that_is_always_the_same_is_told_of(capsys):
+    assert call("--model", "mine.py:fixed", *BASE[2:], "--optimizers", "adam", "--runs", "2", "--batch", "all") == 0
+    out = capsys.readouterr().out
+    assert "all runs began at the same point" in out and "on all data" in out
+
+
+def test_bad_input(capsys):
+    for args, said in (
+        (("--model", "mine.py:make"), "expected both"),
+        ((*BASE, "--batch", "many"), "got --batch 'many'"),
+        (("four-wells", *BASE), "got LANDSCAPE with --model"),
+        ((*BASE, "--start", "1,2", "--why"), "got --start, --why with --model"),
+        ((*BASE, "--optimizers", "annealing"), "annealing asks for no gradients first"),
+        ((*BASE[:4], "--steps", "3"), "training mode"),
+    ):
+        assert call(*args) == 2
+        assert said in capsys.readouterr().err
