@@ -216,6 +216,7 @@ def test_a_measure_keeps_its_whole_definition(surface, tmp_path):
     assert expected.items() <= d.items() and "max" in d["formula"]
     _, arrays, record = archive.load(found.save(tmp_path))
     assert record["definition"] == d and len(arrays["draws"]) == 4 and record["provenance"]["seed"] == 9
+    assert la.load(tmp_path).record() == found.record()
     again = Sharpness.restore(arrays, record)
     assert again.record() == found.record() and np.array_equal(again.draws, found.draws)
     assert found.meter["gradients"] == 12 and found.meter["examples"] > 0
