@@ -38,12 +38,23 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-def symmetric_power(matrices: Tensor, power: float, floor: float = 0.0) -> Tensor:
-    """M^power of symmetric positive matrices (…, d, d) by their eigenvectors, in float64.
+def power(values: Tensor, exponent: float) -> Tensor:
+    """Entries to a power, each row (…, d) with the same bits wherever it stands in a batch.
+
+    Vectorized kernels compute what is left over at the end of a tensor in another way than the rest: rows are filled up
+    to whole vectors first.
+    """
+    width = values.shape[-1]
+    filled = torch.nn.functional.pad(values, (0, -width % SHORT), value=1.0)
+    return filled.pow(exponent)[..., :width]
+
+
+def symmetric_power(matrices: Tensor, exponent: float, floor: float = 0.0) -> Tensor:
+    """M^exponent of symmetric positive matrices (…, d, d) by their eigenvectors, in float64.
 
     Args:
         matrices: symmetric.
-        power: of the eigenvalues.
+        exponent: of the eigenvalues.
         floor: eigenvalues below are raised to it.
     """
     whole = matrices.double()
@@ -51,6 +62,6 @@ def symmetric_power(matrices: Tensor, power: float, floor: float = 0.0) -> Tenso
     # A run that has left the numbers must not take the others with it: LAPACK refuses the whole batch.
     eye = torch.eye(whole.shape[-1], dtype=torch.float64, device=whole.device)
     values, vectors = torch.linalg.eigh(torch.where(finite, whole, eye))
-    scaled = vectors * values.clamp_min(floor).pow(power)[..., None, :]
+    scaled = vectors * power(values.clamp_min(floor), exponent)[..., None, :]
     powered = matmul(scaled, vectors.transpose(-1, -2))
     return torch.where(finite, powered, float("nan")).to(matrices.dtype)

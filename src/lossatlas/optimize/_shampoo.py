@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
-from lossatlas.optimize._rows import matmul, symmetric_power
+from lossatlas.optimize._rows import matmul, power, symmetric_power
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients, Layout
 
@@ -86,16 +86,16 @@ class _Block:
 
     def step(self, gradient: Tensor) -> Tensor:
         """The gradient (runs, *shape) with every axis preconditioned."""
-        power = -1 / (2 * len(self.shape))
+        exponent = -1 / (2 * len(self.shape))
         step = gradient
         for axis, full in enumerate(self.full, start=1):
             unfolded = gradient.movedim(axis, 1).flatten(2) if gradient.ndim > 2 else gradient[:, :, None]
             if full:
                 history = self.history[axis - 1] + matmul(unfolded, unfolded.transpose(1, 2))
-                root = symmetric_power(history, power, self.settings.epsilon)
+                root = symmetric_power(history, exponent, self.settings.epsilon)
             else:
                 history = self.history[axis - 1] + (unfolded * unfolded).sum(2)
-                root = history.pow(power)
+                root = power(history, exponent)
             self.history[axis - 1] = history
             turned = step.movedim(axis, 1)
             flat = turned.flatten(2) if turned.ndim > 2 else turned[:, :, None]
