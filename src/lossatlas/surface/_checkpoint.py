@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: Exception) -> str:
+    """What is wrong with the file, without torch's advice to unpickle it all the same."""
+    held = re.search(r"GLOBAL (\S+)", str(error))
+    if held:
+        return f"it holds {held.group(1)}."
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds something other than tensors."
     lines = str(error).strip().splitlines()
     return lines[0] if lines else f"the file ends early ({type(error).__name__})."
 
