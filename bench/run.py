@@ -21,6 +21,7 @@ MEASURES = {
     "chart_few": "chart_few.mlp",
     "chart_401": "chart_few.resolution",
     "chart_resnet": "chart_few.network",
+    "connect": "connect.measure",
     "race_seven": "race_seven.measure",
     "basins": "basins.measure",
     "annealing": "basins.annealing",

@@ -238,6 +238,9 @@ def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
     directions = plane.frame.directions.double()
     assert directions.norm(dim=1)[0] == pytest.approx(float(directions.norm(dim=1)[1]), rel=1e-4)
     assert abs(float(directions[0] @ directions[1])) < 1e-3 * float(directions[0] @ directions[0])
+    made = path.chart(surface, points=9)
+    assert made.loss.shape == (9, 9) and made.provenance["plane"]["kind"] == "between"
+    assert len(str(made.card(budget=120)).splitlines()) > 5  # the card of a curve's plane
     assert path.plot_plane(surface, points=9).save(tmp_path / "plane.png").stat().st_size > 20_000
     line = la.connect(surface, one, two, points=3, resamples=0, progress=False)
     with pytest.raises(la.InputError, match="spans no plane"):

@@ -19,7 +19,7 @@ from lossatlas.connect._curve import Curve
 from lossatlas.connect._profile import Profile
 
 if TYPE_CHECKING:
-    from lossatlas.chart import Plane
+    from lossatlas.chart import Chart, Plane
     from lossatlas.draw import BarrierDisplay, PathsDisplay
     from lossatlas.surface import Surface
 
@@ -249,6 +249,20 @@ class Path:
         from lossatlas.connect._over import plane_of
 
         return plane_of(self.curve, surface)
+
+    def chart(self, surface: Surface, *, points: int = 31, margin: float = 0.25) -> Chart:
+        """The `plane` of the path charted, large enough to hold it; ``.card()`` says what it can and cannot show.
+
+        Where the path was read with re-estimated batch-norm statistics, so is the chart.
+
+        Args:
+            surface: what the path lies on.
+            points: cells per axis.
+            margin: how far to go beyond the path, as a share of its extent.
+        """
+        from lossatlas.connect._over import chart_over
+
+        return chart_over(self, surface, points=points, margin=margin)[1]
 
     def plot_plane(self, surface: Surface, ax: Any = None, *, points: int = 31, margin: float = 0.25) -> PathsDisplay:
         """The path over its `plane`, which is charted for it; with the residual of what does not lie in it.
