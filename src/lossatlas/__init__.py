@@ -86,6 +86,8 @@ if TYPE_CHECKING:
     from lossatlas.surface import load_checkpoint as load_checkpoint
     from lossatlas.train import Recorder as Recorder
     from lossatlas.train import Recording as Recording
+    from lossatlas.train import hf_recorder as hf_recorder
+    from lossatlas.train import lightning_recorder as lightning_recorder
 
 _HOMES = {
     "RunCurvature": "curvature",
@@ -146,6 +148,8 @@ _HOMES = {
     "Race": "race",
     "Recorder": "train",
     "Recording": "train",
+    "hf_recorder": "train",
+    "lightning_recorder": "train",
     "Surface": "surface",
     "Trajectory": "chart",
     "trajectory": "chart",

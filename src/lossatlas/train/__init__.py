@@ -1,5 +1,7 @@
 """Training: recording a run of the user's own loop; the embedded digits data, small models, and a plain loop."""
 
+from lossatlas.train._adapters import hf_recorder as hf_recorder
+from lossatlas.train._adapters import lightning_recorder as lightning_recorder
 from lossatlas.train._coordinates import Coordinates as Coordinates
 from lossatlas.train._digits import digits as digits
 from lossatlas.train._digits import digits_cnn as digits_cnn

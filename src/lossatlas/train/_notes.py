@@ -31,13 +31,23 @@ class Notes:
         """What was noted so far belongs to this step: it was noted before anything told which one it is."""
         self._pairs = {name: [(step, value) for _, value in pairs] for name, pairs in self._pairs.items()}
 
-    def take(self) -> dict[str, list[tuple[int, float]]]:
-        """Everything, averaged step by step, and forget it."""
-        found = {}
+    def __bool__(self) -> bool:
+        return any(self._pairs.values())
+
+    def take(self, before: int | None = None) -> dict[str, list[tuple[int, float]]]:
+        """What was noted, averaged step by step, and forget it.
+
+        Args:
+            before: leave what was noted of this step and later ones, since more may come; None for everything.
+        """
+        found, left = {}, {}
         for name, pairs in self._pairs.items():
             sums: dict[int, list[float]] = {}
             for step, value in pairs:
-                sums.setdefault(step, []).append(float(value))
-            found[name] = [(step, sum(values) / len(values)) for step, values in sums.items()]
-        self._pairs = {}
+                if before is None or step < before:
+                    sums.setdefault(step, []).append(float(value))
+            left[name] = [pair for pair in pairs if before is not None and pair[0] >= before]
+            if sums:
+                found[name] = [(step, sum(values) / len(values)) for step, values in sums.items()]
+        self._pairs = left
         return found

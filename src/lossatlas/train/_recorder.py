@@ -309,7 +309,9 @@ class Recorder:
         folded = self._sketch(parameters.values()) if self._sketch and not again else None
         point, dropped = self._thinning.take(self._rows - again, self.step, last=whole)
         staged = self._staged(parameters) if point else None
-        row = Row(self.step, self._elapsed(), point, self._thinning.stride, self._notes.take())
+        row = Row(
+            self.step, self._elapsed(), point, self._thinning.stride, self._notes.take(None if whole else self.step)
+        )
         self._writer.run(lambda: _write(self.folder, row, staged, folded, dropped))
         self._rows += not again
         self._recorded = self.step
@@ -340,7 +342,7 @@ class Recorder:
             return
         if self.status == "waiting":
             self._guarded(self._begin)
-        if self.status == "recording" and self._whole != self.step:
+        if self.status == "recording" and (self._whole != self.step or self._notes):
             self._guarded(lambda: self._record(whole=True))
         self._writer.wait()
         if self.status == "recording" and self._writer.failure:
