@@ -35,17 +35,20 @@ def planted(surface, seed):
     return found.permuted(states.split(states.start), found.random(torch.Generator().manual_seed(seed)))
 
 
-@pytest.mark.parametrize("method", ["weights", "activations", "both"])
-def test_planted_permutations_of_mlps_are_recovered(method):
-    """At least 95 of 100 (an MLP of ours loses none of them; a method that is right 95 % of the time passes half the time)."""
+@pytest.mark.parametrize(
+    "method, trials",
+    [("weights", 20), ("activations", 20), ("both", 8), pytest.param("weights", 100, marks=pytest.mark.slow)],
+)
+def test_planted_permutations_of_mlps_are_recovered(method, trials):
+    """At least 95 % of them; in fact none is lost."""
     data = tuple(part[:200] for part in digits("test"))
     recovered = 0
-    for seed in range(100 if method == "weights" else 30):
+    for seed in range(trials):
         widths = [(12, 12), (32, 16), (24,), (16, 16, 16)][seed % 4]
         surface = la.NetworkSurface(digits_mlp(widths, seed=seed), "cross_entropy", data)
         found = la.align(surface, surface.theta, planted(surface, seed), method=method, restarts=1, seed=seed)
         recovered += torch.equal(surface.vector(found.permuted), surface.theta)
-    assert recovered >= (95 if method == "weights" else 29)
+    assert recovered >= 0.95 * trials
 
 
 @pytest.mark.slow

@@ -235,6 +235,8 @@ def test_other_names_are_taken_when_they_are_mapped(mlps):
     }
     by_hand = la.connect(surface, one, Renamed(two), names=pairs, points=5, progress=False)
     assert np.array_equal(plain.loss, by_order.loss) and np.array_equal(plain.loss, by_hand.loss)
+    both = la.connect(surface, Renamed(one), Renamed(two), names="guess", points=5, progress=False)
+    assert np.array_equal(plain.loss, both.loss)
     with pytest.raises(la.InputError, match="no entry 'elsewhere'"):
         la.connect(surface, one, two, names={"0.weight": "elsewhere"}, progress=False)
 

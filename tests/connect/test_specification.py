@@ -243,6 +243,8 @@ def test_a_specification_by_hand(mlps):
     }
     found, given = la.align(surface, one, two), la.align(surface, one, two, spec=by_hand)
     assert given.objective == pytest.approx(found.objective) and given.specification.source == "given"
+    with pytest.raises(la.InputError, match="given by hand do not say where"):
+        la.align(surface, one, two, spec=by_hand, method="activations")
     flat = la.NetworkSurface(digits_cnn(), "cross_entropy", tuple(p[:20] for p in digits("test", images=True)))
     blocks = Specification.given(StateSurface(flat), {"p": [("3.weight", 0), ("8.weight", 1)]})
     assert [a.places.shape for a in blocks.groups[0].axes] == [(32, 1), (32, 16)]

@@ -130,7 +130,7 @@ def command(
     settings: dict[str, Any] = {
         "test": other, "definition": definition, "points": points, "seed": seed, "progress": not quiet
     }  # fmt: skip
-    moved = align(surface, a, b, method=method, names=names, seed=seed) if aligned else None
+    moved = align(surface, a, b, method=method, names=names, seed=seed, progress=not quiet) if aligned else None
     naive = (
         connect(surface, a, b, names=names, statistics="reset" if statistics == "repair" else statistics, **settings)
         if moved

@@ -14,6 +14,7 @@ from lossatlas import archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
 from lossatlas.connect._ends import Names, PointLike, end
 from lossatlas.connect._match import Match, Weights, by_activations, by_weights, correlations
+from lossatlas.connect._progress import Show, counted
 from lossatlas.connect._readout import bill
 from lossatlas.connect._same import Check, compare, verify
 from lossatlas.connect._specification import Given, Permutations, Specification
@@ -131,6 +132,7 @@ def align(
     examples: int = 1024,
     names: Names = None,
     seed: int = 0,
+    progress: Show = True,
 ) -> Alignment:
     """Put the hidden units of b in the order of those of a, without changing b's function.
 
@@ -151,6 +153,8 @@ def align(
         examples: at most so many are used for checks and activations.
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
         seed: of restarts, orders and checks.
+        progress: True for a bar over the starts on the error stream of a terminal, False for silence, or a function of
+            (done, total).
 
     Returns:
         The `Alignment`; ``.permuted`` is a state dict.
@@ -170,10 +174,15 @@ def align(
         raise UnknownNameError("method of alignment", method, METHODS)
     if restarts < 1 or examples < 1:
         raise InputError(f"got restarts={restarts} and examples={examples}; expected at least 1 of each.")
-    first, second = end(surface, a, "a"), end(surface, b, "b", names)
+    first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     states = StateSurface(surface)
     specification = specified(states, spec)
     specification.require_groups("permuted", surface.name)
+    if method != "weights" and not any(group.taps for group in specification.groups):
+        raise InputError(
+            f"got method={method!r} with permutations that show in no module's output, as those given by hand do not say "
+            "where; expected method='weights'."
+        )
     outputs = Probe(StateSurface(surface, outputs=True, limit=examples))
     tested = verify(states, outputs, second.state, specification, seed)
     one, two = states.split(first.state), states.split(second.state)
@@ -191,8 +200,10 @@ def align(
     if method == "both":
         matches = [by_weights(weights, begin, generator)]
     if method != "activations":
-        for k in range(len(matches), restarts):
-            matches.append(by_weights(weights, None if k == 0 else specification.random(generator), generator))
+        with counted("matching: starts", restarts, progress) as note:
+            for k in range(len(matches), restarts):
+                matches.append(by_weights(weights, None if k == 0 else specification.random(generator), generator))
+                note(k + 1)
     best = max(matches, key=lambda match: match.objective)
     permuted = specification.permuted(two, best.permutations)
     check = compare(outputs, second.state, states.join(permuted))

@@ -44,7 +44,7 @@ def end(surface: Surface, given: PointLike, who: str, names: Names = None) -> En
         given: the point.
         who: ``a`` or ``b``, for messages.
         names: how the entries of a state dict are called, as the model's name to theirs; ``guess`` pairs them
-            by a common prefix or by their order.
+            by a common prefix or by their order. Used on a only if it needs to be.
 
     Raises:
         InputError: for another architecture, other names, or numbers that are not finite.
@@ -74,7 +74,7 @@ def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) 
     Raises:
         InputError: as `end`; or if both are the same point.
     """
-    first, second = end(surface, a, "a"), end(surface, b, "b", names)
+    first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     if torch.equal(first.state, second.state):
         raise InputError(
             "a and b are the same point: nothing lies between them. Expected two different networks; check that the "
@@ -89,7 +89,7 @@ def _named(states: StateSurface, given: Mapping[str, Tensor], who: str, names: N
     known = {n for block in states.layout.blocks for n in (block.name, *block.aliases)}
     needed = {block.name: (block.shape, block.aliases) for block in states.layout.blocks if block.kind != "statistic"}
     missing = [n for n, (_, aliases) in needed.items() if n not in given and not any(x in given for x in aliases)]
-    if names is not None:
+    if names is not None and (missing or who == "b"):
         pairs = _pairing(own, given) if names == "guess" else dict(names)
         lost = [theirs for theirs in (pairs or {}).values() if theirs not in given]
         if pairs is None or lost:

@@ -15,6 +15,7 @@ from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.connect._align import Alignment, Method, align, untied
 from lossatlas.connect._barrier import Interval, bootstrap, percentiles
 from lossatlas.connect._ends import End, Names, PointLike, end
+from lossatlas.connect._progress import Show
 from lossatlas.connect._readout import Readout, Rows, bill
 from lossatlas.connect._repair import Repair
 from lossatlas.connect._specification import Given
@@ -186,6 +187,7 @@ def merge(
     restarts: int = 3,
     names: Names = None,
     seed: int = 0,
+    progress: Show = True,
 ) -> Merge:
     """Average two networks in every way, and hold the results side by side.
 
@@ -205,6 +207,7 @@ def merge(
         restarts: of the matching.
         names: of b's tensors.
         seed: of the matching and of the intervals.
+        progress: of the matching.
 
     Returns:
         The `Merge`, a table that renders itself; ``.states[name]`` is a state dict to go on with.
@@ -215,10 +218,12 @@ def merge(
     if not 0 <= t <= 1:
         raise InputError(f"got t={t}; expected the share of b, from 0 to 1.")
     if alignment is None:
-        alignment = align(surface, a, b, method=method, spec=spec, restarts=restarts, names=names, seed=seed)
+        alignment = align(
+            surface, a, b, method=method, spec=spec, restarts=restarts, names=names, seed=seed, progress=progress
+        )
     assert isinstance(surface, NetworkSurface)
     states = StateSurface(surface)
-    first, second = end(surface, a, "a"), end(surface, b, "b", names)
+    first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     moved = states.join(alignment.permuted)
     permuted = End(moved[: states.parameters], moved[states.parameters :])
     readout = Readout(surface, test, (first, permuted), "stale")

@@ -141,9 +141,10 @@ class Specification:
                         found.setdefault(label, []).append(axis)
                     else:
                         fixed.append((name, k, reason))
-        taken: set[str] = set()
+        taken, taps = set[str](), _taps(seen)
         groups = tuple(
-            Group(_name(axes, taken), axes[0].units, tuple(axes), _taps(seen, label)) for label, axes in found.items()
+            Group(_name(axes, taken), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
+            for label, axes in found.items()
         )
         return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
 
@@ -239,15 +240,16 @@ def _name(axes: list[Axis], taken: set[str]) -> str:
     return name
 
 
-def _taps(seen: Trace, label: int) -> tuple[Tap, ...]:
-    """Module outputs in which a unit is seen, and nothing else that may be permuted."""
-    found = []
+def _taps(seen: Trace) -> dict[int, list[Tap]]:
+    """By label, the module outputs in which its units are seen, and nothing else that may be permuted."""
+    found: dict[int, list[Tap]] = {}
     for name, dims in seen.taps:
-        own = [(one, axis) for k, dim in enumerate(dims) for one, axis in _axes(seen, name, k, dim)]
-        free = [(one, axis) for one, axis in own if not seen.labels.fixed(one)]
-        if [one for one, _ in free] == [label]:
-            found.append(Tap(free[0][1], math.prod(seen.labels.size(dim) for dim in dims[1:])))
-    return tuple(found)
+        own = [(label, axis) for k, dim in enumerate(dims) for label, axis in _axes(seen, name, k, dim)]
+        free = [(label, axis) for label, axis in own if not seen.labels.fixed(label)]
+        if len(free) == 1:
+            size = math.prod(seen.labels.size(dim) for dim in dims[1:])
+            found.setdefault(free[0][0], []).append(Tap(free[0][1], size))
+    return found
 
 
 def _length(shapes: Mapping[str, tuple[int, ...]], name: str, entry: Sequence[Any]) -> int:
