@@ -67,7 +67,7 @@ def connect(
             ``curve`` of an earlier path, to read it once more: on other data, or with other statistics.
         test: a surface of the same model on test data, to read the path there too.
         definition: of the barrier that is reported first: ``entezari``, ``ainsworth`` or ``frankle`` (`DEFINITIONS`).
-        points: the most values of t to read; 20 on a line, 61 on a curve.
+        points: the most values of t to read, bends of a chain apart, which always are; 20 on a line, 61 on a curve.
         tolerance: of the filled-in profile, as a share of its range: intervals are halved until the error, measured by
             leaving points out, is below it. None reads at equal distances.
         slopes: ask for dL/dt too and fill in by Hermite's cubics. At equal error that pays if a gradient costs less

@@ -217,17 +217,21 @@ class Path:
         """
         from lossatlas.draw import BarrierDisplay
 
+        if quantity not in ("loss", "error"):
+            raise InputError(f"got quantity={quantity!r}; expected 'loss' or 'error'.")
         profiles = {}
         for name, path in {label or self.name: self, **(also or {})}.items():
             for data, side in path._sides().items():
                 profiles[f"{name}, {data}"] = path._drawn(side, quantity, arc)
-        rows = self.train.barriers["frankle" if quantity == "error" else self.definition]
+        # An error has its own definition, and a loss none of the error.
+        own = self.definition if self.definition != "frankle" else "entezari"
+        rows = self.train.barriers["frankle" if quantity == "error" else own]
         short = DEFINITIONS[rows.definition].rsplit("(", 1)[1].rstrip(")")
-        first = f"{label or self.name}, train"
-        t = float(self.curve.arc(np.array([rows.t]))[0] / self.length) if arc else rows.t
+        mark = (f"{label or self.name}, train", rows.t, rows.value, f"barrier {rows.value:.3g}\n({short})")
         return BarrierDisplay(
             profiles,
-            barrier=(first, t, rows.value, f"barrier {rows.value:.3g}\n({short})"),
+            # Over the length of a curve the ends' chord is no straight line: the height is then not drawn.
+            barrier=None if arc and self.kind != "line" else mark,
             chord=rows.definition == "entezari",
             xlabel="share of the path's length from a to b" if arc else "t, from a (0) to b (1)",
             ylabel=quantity,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas._errors import NotApplicableError
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.connect._band import Band
 from lossatlas.connect._bend import Bend, Recipe, Trainer
 from lossatlas.connect._curve import Array, Curve, Kind, straight
@@ -63,6 +63,10 @@ def trained(
     if not surface.gradients_known:
         raise NotApplicableError(f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'.")
     normed = len(ends[0].statistics) > 0 and isinstance(surface, NetworkSurface)
+    if normed and recipe.batch == 1:
+        raise InputError(
+            "got batch=1 for a network with batch norm, which cannot normalize one example by itself; give more."
+        )
     probe = Probe(surface.with_batchnorm("batch") if normed and isinstance(surface, NetworkSurface) else surface)
     a, b = (end.theta for end in ends)
     begin = straight(kind, a, b, min(bends, PIVOTS) if kind == "band" else bends)
