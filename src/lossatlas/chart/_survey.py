@@ -126,9 +126,17 @@ class Surveyor:
         return float(exact + self.price * cheap)
 
     def _ask(self, layer: Layer, found: list[tuple[int, NDArray[np.int64]]]) -> Generator[Ask, Answer, None]:
+        if not found:
+            return
+        # All levels in one query: starting one costs more than many cheap points.
+        channels = yield from self._values(
+            layer.to, np.concatenate([self.grid.place(nodes / 2**level) for level, nodes in found])
+        )
+        begin = 0
         for level, nodes in found:
-            channels = yield from self._values(layer.to, self.grid.place(nodes / 2**level))
-            layer.tell(level, nodes, channels)
+            end = begin + len(nodes)
+            layer.tell(level, nodes, {name: values[begin:end] for name, values in channels.items()})
+            begin = end
 
     def _values(self, to: str, coords: Array) -> Generator[Ask, Answer, dict[str, Array]]:
         parts: dict[str, list[Array]] = {}

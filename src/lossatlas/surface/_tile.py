@@ -44,10 +44,16 @@ class Tile:
         width = min(self._width or 1, limit)
         while done < len(points) or not parts:
             chunk = points[done : done + width] if width > 1 else points[done:]
-            parts.append(self._together(chunk) if width > 1 and len(chunk) else self._loop(chunk))
+            parts.append(self._at_once(chunk) if width > 1 and len(chunk) else self._loop(chunk))
             done += len(chunk)
         first, second = zip(*parts, strict=True)
         return torch.cat(first), torch.cat(second)
+
+    def _at_once(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        # A kernel without a batched form warns and is looped inside; the clock tells, the user need not be.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            return self._together(points)
 
     def _measure(self, points: Tensor, limit: int) -> tuple[int, list[tuple[Tensor, Tensor]]]:
         parts, done = [], 0
@@ -60,13 +66,10 @@ class Tile:
             if width > limit:
                 break
             try:
-                # A kernel without a batched form warns and is looped inside; the clock tells, the user need not be.
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                    self._together(points[:WARM])
-                    begin = time.perf_counter()
-                    answer = self._together(points[done : done + width])
-                    seconds = _seconds(begin, points) / width
+                self._at_once(points[:WARM])
+                begin = time.perf_counter()
+                answer = self._at_once(points[done : done + width])
+                seconds = _seconds(begin, points) / width
             except (RuntimeError, ValueError, NotImplementedError):
                 break
             parts.append(answer)
