@@ -201,8 +201,8 @@ def test_slopes_and_products_are_those_of_the_values_in_every_mode(mode):
     torch.testing.assert_close(product[1], -2 * product[0])
     points = theta + 0.01 * torch.arange(4.0)[:, None]
     for loop, together in (
-        (surface._loop_values, surface._vmap_values),
-        (surface._loop_gradients, surface._vmap_gradients),
+        (surface._evaluation.loop_values, surface._evaluation.vmap_values),
+        (surface._evaluation.loop_gradients, surface._evaluation.vmap_gradients),
     ):
         for one, other in zip(loop(points), together(points), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

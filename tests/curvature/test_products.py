@@ -95,11 +95,11 @@ def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
     one, many = (la.NetworkSurface(mlp(), "cross_entropy", (X, Y), batch_size=size) for size in (None, 10))
     expected = torch.cat([many.products(many.theta, v[None]) for v in vectors])
     assert torch.allclose(one.products(one.theta, vectors), expected, atol=1e-6)
-    assert one._products.choice in (1, 8, 32)
+    assert one._evaluation.products.choice in (1, 8, 32)
     for width in (1, 8, 32):
-        monkeypatch.setattr(one._products, "_width", width)
+        monkeypatch.setattr(one._evaluation.products, "_width", width)
         assert torch.allclose(one.products(one.theta, vectors), expected, atol=1e-6)
-    assert one._products._held is not None and many._products._held is None
+    assert one._evaluation.products._held is not None and many._evaluation.products._held is None
     moved = one.theta + 0.1
     fresh = la.NetworkSurface(mlp(), "cross_entropy", (X, Y))
     assert torch.allclose(one.products(moved, vectors), fresh.products(moved, vectors), atol=1e-6), "a stale graph"
@@ -116,7 +116,7 @@ def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
     wrong = lambda self, v, layout: whole(self, v, layout) * (1.0 + 0.1 * (len(v) > 1))  # noqa: E731
     monkeypatch.setattr(_products._Slope, "turn", wrong)
     found = surface.products(surface.theta, vectors)
-    assert surface._products.choice == 1
+    assert surface._evaluation.products.choice == 1
     monkeypatch.undo()
     assert torch.allclose(found, surface.products(surface.theta, vectors), atol=1e-6)
 

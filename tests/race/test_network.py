@@ -346,7 +346,7 @@ def test_convolutions_and_attention_are_raced_too(make):
         assert (runner.loss[:, -1] < 0.95 * runner.loss[:, 0]).all(), name
     assert len(race.ends.names) == 3 and (race.ends.sharpness > 0).all()
     if make is digits_transformer:
-        assert race.provenance["heads"] == ["head.weight"] and ground._minibatches.possible
+        assert race.provenance["heads"] == ["head.weight"] and ground._evaluation.minibatches.possible
 
 
 def test_the_transformer_is_what_it_says():

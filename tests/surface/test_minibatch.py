@@ -107,11 +107,11 @@ def test_rows_side_by_side_are_the_rows_alone(kind):
     surface = _surface(kind)
     points, seeds = _rows(surface)
     first = surface.gradients(points, Sample(SIZE, seeds))
-    assert surface._minibatches.possible == (kind in TOGETHER)
+    assert surface._evaluation.minibatches.possible == (kind in TOGETHER)
     for _ in range(5):
         again = surface.gradients(points, Sample(SIZE, seeds))
         assert torch.equal(again[0], first[0]) and torch.equal(again[1], first[1])
-    assert bool(surface._minibatches._traced.get((ROWS, SIZE))) == (kind in TOGETHER)
+    assert bool(surface._evaluation.minibatches._traced.get((ROWS, SIZE))) == (kind in TOGETHER)
     for b in range(ROWS):
         value, slope = surface.gradients(points[b : b + 1], Sample(SIZE, seeds[b : b + 1]))
         assert torch.allclose(first[0][b], value[0], rtol=1e-12) and torch.allclose(first[1][b], slope[0], atol=1e-13)
@@ -183,7 +183,7 @@ def test_many_rows_go_in_parts(monkeypatch):
     surface = _surface("mlp")
     points, seeds = _rows(surface)
     expected = surface.gradients(points, Sample(SIZE, seeds))
-    monkeypatch.setattr("lossatlas.surface._minibatch.LARGEST", 2 * SIZE * surface._minibatches.width)
+    monkeypatch.setattr("lossatlas.surface._minibatch.LARGEST", 2 * SIZE * surface._evaluation.minibatches.width)
     found = surface.gradients(points, Sample(SIZE, seeds))
     assert torch.allclose(found[1], expected[1], atol=1e-14) and len(found[0]) == ROWS
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
+from lossatlas._progress import Progress
 from lossatlas.chart import _card_cells as cells
 from lossatlas.chart import _card_lines as lines
 from lossatlas.chart import _card_whole as whole
@@ -24,7 +25,6 @@ from lossatlas.chart._card_spread import price_of, spread
 from lossatlas.chart._card_whole import CHECKS
 from lossatlas.chart._line import Line
 from lossatlas.chart._plane import Plane
-from lossatlas.chart._progress import Progress
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import Frame, NetworkSurface, Surface
 

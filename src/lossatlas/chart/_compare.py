@@ -15,12 +15,12 @@ from scipy.stats import binomtest
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Progress
 from lossatlas.chart._chart import _ARRAYS as ARRAYS
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._grid import Span
 from lossatlas.chart._make import TOLERANCE, chart
 from lossatlas.chart._plane import Plane
-from lossatlas.chart._progress import Progress
 from lossatlas.chart._roughness import MEASURES, Roughness, roughness
 from lossatlas.draw._table import Table
 from lossatlas.probe import Meter

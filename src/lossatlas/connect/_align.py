@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.connect._ends import Names, PointLike, end
 from lossatlas.connect._match import Match, Weights, by_activations, by_weights, correlations
-from lossatlas.connect._progress import Show, counted
 from lossatlas.connect._readout import bill
 from lossatlas.connect._same import Check, compare, verify
 from lossatlas.connect._specification import Given, Permutations, Specification

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.chart import Line
 from lossatlas.connect._barrier import check
 from lossatlas.connect._bend import Recipe, Rule
@@ -19,7 +20,6 @@ from lossatlas.connect._ends import End, Names, PointLike, two_ends
 from lossatlas.connect._measure import Asking, Measured, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
-from lossatlas.connect._progress import Show, counted
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics, bill
 from lossatlas.connect._shape import Shape, identity, trained
 from lossatlas.probe import Exchange, Probe

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._progress import Show
 from lossatlas.connect._align import Alignment, Method, align, untied
 from lossatlas.connect._barrier import Interval, bootstrap, percentiles
 from lossatlas.connect._ends import End, Names, PointLike, end
-from lossatlas.connect._progress import Show
 from lossatlas.connect._readout import Readout, Rows, bill
 from lossatlas.connect._repair import Repair
 from lossatlas.connect._specification import Given

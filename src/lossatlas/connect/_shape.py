@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._progress import Show
 from lossatlas.connect._band import Band
 from lossatlas.connect._bend import Bend, Recipe, Trainer
 from lossatlas.connect._curve import Array, Curve, Kind, straight
 from lossatlas.connect._ends import End
-from lossatlas.connect._progress import Show
 from lossatlas.connect._train import train
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import NetworkSurface, Surface

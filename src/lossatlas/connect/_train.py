@@ -12,9 +12,9 @@ import torch
 
 from lossatlas import archive
 from lossatlas._errors import OutputError
+from lossatlas._progress import Show, counted
 from lossatlas.connect._bend import Trainer
 from lossatlas.connect._curve import Array, Curve
-from lossatlas.connect._progress import Show, counted
 from lossatlas.probe import Probe
 
 KIND = "training"

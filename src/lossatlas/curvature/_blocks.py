@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._progress import Show, products
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
 from lossatlas.probe import Probe
 from lossatlas.surface import Surface
@@ -207,7 +207,7 @@ def _draws(
 ) -> np.ndarray:
     """v_b·(Hv)_b of every block (b, draws), until the intervals of all are narrow enough."""
     signs, draws = Signs(operator, seed), np.empty((len(rows), 0))
-    with products(limit, progress) as report:
+    with counted("Hessian products", limit, progress) as report:
         while True:
             vectors = signs.draw(min(ROWS if draws.size else FLOOR, limit - draws.shape[1]))
             entries = vectors * operator.apply(vectors)

@@ -14,8 +14,8 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from lossatlas import archive
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._progress import Show, products
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
 from lossatlas.probe import Probe
 from lossatlas.surface import Surface
@@ -161,7 +161,7 @@ def diagonal(
     operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     settings = {"relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     n = operator.dimension
-    with products(min(n, limit), progress) as report:
+    with counted("Hessian products", min(n, limit), progress) as report:
         if n <= limit:
             values = _exact(operator, report)
             errors, count, status = np.zeros(n), 0, "exact"

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
 from lossatlas.curvature._lanczos import Krylov
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._progress import Show, products
 from lossatlas.probe import Probe
 from lossatlas.surface import Surface
 
@@ -226,7 +226,7 @@ def extremes(
         )
     krylov = Krylov(_start(operator, start, seed), _rows(n, k, limit), seed)
     needed = {"both": [True, True], "largest": [True, False], "smallest": [False, True]}[ends]
-    with products(limit, progress) as report:
+    with counted("Hessian products", limit, progress) as report:
         settings["products"] = _grow(krylov, operator, k, limit, tolerance, needed, report)
     settings["method"] = "Lanczos, re-orthogonalized" + (", restarted" if settings["products"] > krylov.size else "")
     values, inner, residuals = krylov.ritz()

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import LIMIT
 from lossatlas.curvature._dense import dense as matrix_of
 from lossatlas.curvature._lanczos import Krylov
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._progress import Show, products
 from lossatlas.curvature._spectrum import Spectrum
 from lossatlas.curvature._trace import Signs
 from lossatlas.probe import Probe
@@ -89,7 +89,7 @@ def spectrum(
     signs = Signs(operator, seed)
     together = max(1, BASIS_BYTES // (8 * n * steps))
     chains: list[Krylov] = []
-    with products(probes * steps, progress) as report:
+    with counted("Hessian products", probes * steps, progress) as report:
         while len(chains) < probes:
             group = [Krylov(v, steps, seed) for v in signs.draw(min(together, probes - len(chains)))]
             _run(group, operator, report)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
 from lossatlas.curvature._estimate import Estimate, interval
 from lossatlas.curvature._extremes import Extremes
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._progress import Show, products
 from lossatlas.probe import Probe
 from lossatlas.surface import Surface
 
@@ -98,7 +98,7 @@ def trace(
     elif method == "hutch++":
         basis, trace_in, square_in = _sketched(operator, signs, sketch, settings)
     forms, squares = np.empty(0), np.empty(0)
-    with products(limit, progress) as report:
+    with counted("Hessian products", limit, progress) as report:
         while True:
             # The last block is cut so that the limit holds to the product.
             vectors = signs.draw(min(ROWS if len(forms) else FLOOR, limit - operator.applied))
@@ -205,7 +205,7 @@ def compare_traces(
     sides = [Operator(s, p, scaling=d) for s, p, d in zip((a, b), points, scalings, strict=True)]
     signs = Signs(sides[0], seed)
     draws = np.empty((2, 0))
-    with products(limit, progress) as report:
+    with counted("Hessian products", limit, progress) as report:
         while True:
             vectors = signs.draw(min(ROWS if draws.size else FLOOR, limit - draws.shape[1]))
             found = [side.apply(vectors).to(vectors.device) for side in sides]

@@ -85,6 +85,11 @@ class Statistics:
         """Whether s is measured at every point."""
         return self.moves and self.mode == "recompute"
 
+    @property
+    def by_batch(self) -> bool:
+        """Whether each batch is normalized by its own statistics."""
+        return self.mode == "batch" and bool(self.layers)
+
     def of(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """The vector s (S,) in a state dict, or None where it lacks one of the statistics."""
         if not all(block.name in tensors for block in self._blocks):

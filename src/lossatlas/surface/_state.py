@@ -91,7 +91,7 @@ class StateSurface(Surface):
     @property
     def tells_accuracy(self) -> bool:
         """Whether readings have an ``accuracy``: the loss is a classification loss on class numbers."""
-        return self.base._accurate
+        return self.base._objective.accurate
 
     def join(self, state: Mapping[str, Tensor]) -> Tensor:
         """A point from a state dict; running statistics that are not in it are the base's own."""
@@ -115,7 +115,7 @@ class StateSurface(Surface):
         """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
         (first, *_) = _first(self._batches, examples)
         inputs, keywords = (
-            _data._to_device(part, torch.device("cpu")) for part in (first.inputs, self.base._keywords(first))
+            _data._to_device(part, torch.device("cpu")) for part in (first.inputs, self.base._objective.keywords(first))
         )
         return copy.deepcopy(self._model).cpu(), inputs, keywords
 
@@ -165,8 +165,8 @@ class StateSurface(Surface):
             for batch in self._batches:
                 # A batch of one has no variance; it is left out of the estimate where there are others.
                 self._estimate(self._measure and (batch.size > 1 or len(self._batches) == 1), batch.size, done)
-                output = self._model(*batch.inputs, **self.base._keywords(batch))
-                loss, hits = self.base._measure(output, batch)
+                output = self._model(*batch.inputs, **self.base._objective.keywords(batch))
+                loss, hits = self.base._objective.measure(output, batch)
                 totals += torch.stack([loss.double(), hits.double()]) * batch.size
                 done += batch.size
                 for name, rows in self._details(output, batch, loss).items():
@@ -176,7 +176,7 @@ class StateSurface(Surface):
             for hook in hooks:
                 hook.remove()
         told = {"loss": totals[0] / self.examples}
-        if self.base._accurate:
+        if self.base._objective.accurate:
             told["accuracy"] = totals[1] / self.examples
         if self._measure:
             told["statistics"] = torch.cat([v.reshape(-1) for v in (*self._statistics.values(), self._flat[:0])])
@@ -202,7 +202,7 @@ class StateSurface(Surface):
             told["outputs"] = self._rows(compared, batch)
         if self._examples:
             told["losses"] = self._each(compared, batch, loss)
-            if self.base._accurate and isinstance(compared, Tensor) and compared.ndim == 2:
+            if self.base._objective.accurate and isinstance(compared, Tensor) and compared.ndim == 2:
                 told["right"] = (compared.argmax(1) == batch.target).double()
         return told
 
@@ -217,11 +217,11 @@ class StateSurface(Surface):
     def _each(self, output: Any, batch: Batch, loss: Tensor) -> Tensor:
         """The loss of each example; refused unless their mean is the loss of the batch."""
         self._rows(output, batch)
-        each = _by_example(self.base._loss, output, batch.target)
+        each = _by_example(self.base._objective.loss, output, batch.target)
         off = abs(float(each.mean()) - float(loss)) if each is not None else float("inf")
         if each is None or off > 1e-4 * (1 + abs(float(loss))):
             raise NotApplicableError(
-                f"the loss {self.base._loss.name!r} is not the plain mean of a loss per example; expected one, as an "
+                f"the loss {self.base._objective.loss.name!r} is not the plain mean of a loss per example; expected one, as an "
                 "interval over examples needs it. Use a loss without weights over the batch."
             )
         return each.double()

@@ -7,8 +7,9 @@ with the same instructions, however many cores it has; `steadily` relies on that
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from threading import Event, Lock
 from typing import TypeVar
@@ -38,7 +39,7 @@ def side_by_side(evaluate: Callable[[int, Share], Result], shares: Sequence[Shar
 def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], threads: int) -> list[Result]:
     """Evaluate each share in an environment that is the same whatever the caller's thread is like.
 
-    Every share runs on a fresh thread with kernels of one thread and grad mode off, so that its bits depend neither
+    Every share runs on a thread of ours with kernels of one thread and grad mode off, so that its bits depend neither
     on the number of cores nor on modes that the caller has set for its own thread. An interrupt waits for the shares
     that have begun, and for no others.
 
@@ -52,6 +53,7 @@ def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], 
     results: dict[int, Result] = {}
 
     def work(number: int) -> None:
+        torch.set_num_threads(1)
         with torch.no_grad():
             while not halt.is_set():
                 with lock:
@@ -64,18 +66,32 @@ def steadily(evaluate: Callable[[int, Share], Result], shares: Sequence[Share], 
                     halt.set()
                     raise
 
-    before = torch.get_num_threads()
+    before, hands = torch.get_num_threads(), [_borrow() for _ in range(threads)]
+    begun: list[Future[None]] = []
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for begun in [pool.submit(work, number) for number in range(threads)]:
-                    begun.result()
-            finally:
-                halt.set()
+        begun = [hand.submit(work, number) for number, hand in enumerate(hands)]
+        for one in begun:
+            one.result()
     finally:
-        # For kernels it counts per thread, but threads that are born later take the number that was set last.
+        halt.set()
+        wait(begun)
+        _idle.extend(hands)
+        # Some kernels take the number that this thread has, others the one that any thread set last.
         torch.set_num_threads(before)
     return [results[share] for share in range(len(shares))]
+
+
+# Threads that wait for work: starting one costs more than reading a small network at many points.
+_idle: list[ThreadPoolExecutor] = []
+os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _borrow() -> ThreadPoolExecutor:
+    """A thread that waits, or a new one where none does: workers may use workers."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return ThreadPoolExecutor(1, thread_name_prefix="lossatlas")
 
 
 @contextmanager
