@@ -12,7 +12,11 @@ import click
 @click.argument("ids", nargs=-1)
 @click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the evidence as JSON, one file a lesson.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the evidence as JSON, one file a lesson, and for pictures.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence into this file.")
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
@@ -50,6 +54,6 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
         console.print(evidence)
         records.append(evidence.record())
         if out is not None:
-            archive.write_json(out / f"lesson-{one.id}.json", evidence.record())
+            evidence.save(out)
     if json_file is not None:
         archive.write_json(json_file, {"kind": "lessons", "lessons": records})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lossatlas.lessons._b5_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.lessons._part import joined
 from lossatlas.optimize import TorchOptimizer, optimizer
 from lossatlas.probe import Probe, Products
 from lossatlas.race import race
@@ -15,7 +17,11 @@ STEPS, RATE, DECAY, CONDITION = 6000, 0.003, 0.1, 1000.0
 
 
 def experiment(runs: int, seed: int) -> Evidence:
-    """A badly scaled bowl away from the origin: the penalty's minimizer is known in closed form."""
+    """A badly scaled bowl, where the penalty's minimizer is known in closed form; then a digits network."""
+    return joined(_bowl(seed), network(runs, seed), runs)
+
+
+def _bowl(seed: int) -> Evidence:
     surface = landscapes.quadratic(condition=CONDITION, shift=(2.0, 2.0))
     coupled = TorchOptimizer(torch.optim.Adam, lr=RATE, weight_decay=DECAY)
     racers = {"adam": optimizer("adam", rate=RATE), "adam + L2": coupled}
@@ -62,4 +68,4 @@ def experiment(runs: int, seed: int) -> Evidence:
     )
 
 
-LESSON = Lesson("B5", CLAIM, experiment)
+LESSON = Lesson("B5", CLAIM, experiment, runs=8)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lossatlas.lessons._b6_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.lessons._part import joined
 from lossatlas.optimize import optimizer
 from lossatlas.race import race
 from lossatlas.surface import landscapes
@@ -14,7 +16,11 @@ DIMENSION, STEPS, RATE = 1000, 60, 0.01
 
 
 def experiment(runs: int, seed: int) -> Evidence:
-    """Bytes in reach of both frames beyond θ itself, and the lengths of Lion's steps."""
+    """Bytes in reach of both frames beyond θ itself, and the lengths of Lion's steps; on a bowl, then on networks."""
+    return joined(_bowl(seed), network(runs, seed), runs)
+
+
+def _bowl(seed: int) -> Evidence:
     surface = landscapes.quadratic(condition=100.0, dimension=DIMENSION)
     racers = {"lion": optimizer("lion", rate=RATE), "adam": optimizer("adam", rate=RATE)}
     result = race(surface, racers, steps=STEPS, seed=seed)
@@ -49,4 +55,4 @@ def experiment(runs: int, seed: int) -> Evidence:
     )
 
 
-LESSON = Lesson("B6", CLAIM, experiment)
+LESSON = Lesson("B6", CLAIM, experiment, runs=5)

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.lessons._b7_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.lessons._part import joined
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Gradients, Probe
 from lossatlas.race import race
@@ -22,6 +24,11 @@ EPSILON, RATE = 1e-4, 0.02
 
 def experiment(runs: int, seed: int) -> Evidence:
     """Hold steps on real weight matrices against eigenvalue and singular value decompositions of their own."""
+    return joined(_first(seed), network(runs, seed), runs)
+
+
+def _first(seed: int) -> Evidence:
+    """A few full-batch steps on one weight, and what becomes of the rules on a vector."""
     x, y = digits("train")
     model = digits_mlp((16,), seed=seed).double()
     surface = NetworkSurface(model, "cross_entropy", (x.double(), y))
@@ -96,4 +103,4 @@ def _power(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(vectors * np.maximum(values, EPSILON) ** -0.25 @ vectors.T)
 
 
-LESSON = Lesson("B7", CLAIM, experiment)
+LESSON = Lesson("B7", CLAIM, experiment, runs=4)

@@ -6,7 +6,9 @@ import math
 
 import torch
 
+from lossatlas.lessons._c6_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.lessons._part import joined
 from lossatlas.probe import Probe, Products
 from lossatlas.race import race, tune, wilson
 from lossatlas.surface import Surface, landscapes
@@ -16,10 +18,16 @@ METHODS = ("gd", "momentum", "rmsprop", "adam")
 CONDITIONS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 RADII = (0.4, 1.5, 2.5, 4.5)
 TRIALS, STEPS, SHARE = 15, 2000, 1e-4
+# A run on a landscape costs next to nothing, one on a network does not.
+RUNS_PER_NETWORK = 30
 
 
 def experiment(runs: int, seed: int) -> Evidence:
-    """Steps until the flattest direction is done too, over condition numbers; success over the number of basins."""
+    """Steps until the flattest direction is done too, over condition numbers; success over the number of basins; then networks."""
+    return joined(_landscapes(runs, seed), network(max(2, runs // RUNS_PER_NETWORK), seed), runs)
+
+
+def _landscapes(runs: int, seed: int) -> Evidence:
     meters = []
     steps: dict[str, list[float]] = {method: [] for method in METHODS}
     for condition in CONDITIONS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from lossatlas.lessons._c7_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.lessons._part import joined
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.race import race, wilson
 from lossatlas.surface import landscapes
@@ -13,10 +15,16 @@ NOISES = (0.0, 1.0, 3.0, 10.0, 30.0)
 TEMPERATURES = (1e-9, 0.3, 1.0, 4.0, 10.0)
 RESTARTS = (1, 2, 3, 5, 9)
 PEOPLE = (2, 5, 10, 20, 40)
+# A run on a landscape costs next to nothing, one on a network does not.
+RUNS_PER_NETWORK = 25
 
 
 def experiment(runs: int, seed: int) -> Evidence:
-    """Success against the level of each kind of noise; the lowest level is off."""
+    """Success against the level of each kind of noise; the lowest level is off; then a network."""
+    return joined(_landscapes(runs, seed), network(max(2, runs // RUNS_PER_NETWORK), seed), runs)
+
+
+def _landscapes(runs: int, seed: int) -> Evidence:
     surface = landscapes.four_wells()
     ladders: dict[str, dict[str, Optimizer]] = {
         "noise in the gradient": {f"ν = {v:g}": optimizer("gradient-noise", scale=v) for v in NOISES},

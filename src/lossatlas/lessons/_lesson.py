@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from lossatlas import archive
 from lossatlas.probe import Meter
 
 Outcome = Literal["supported", "not supported here", "depends"]
@@ -42,6 +44,7 @@ class Evidence:
         runs: seeds used, or None where nothing is left to chance.
         seconds: it took.
         data: further numbers, plain JSON values.
+        pictures: displays by name; in no record.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Evidence:
     runs: int | None = None
     seconds: float = 0.0
     data: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def outcome(self) -> Outcome:
@@ -78,6 +82,21 @@ class Evidence:
             "seconds": self.seconds,
             "data": self.data,
         }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``lesson-ID.json`` and every picture as ``lesson-ID-NAME.png`` into a folder.
+
+        Args:
+            folder: made if needed.
+
+        Returns:
+            The folder.
+        """
+        place = Path(folder)
+        archive.write_json(place / f"lesson-{self.id}.json", self.record())
+        for name, picture in self.pictures.items():
+            picture.save(place / f"lesson-{self.id}-{name}.png")
+        return place
 
     def __rich__(self) -> Any:
         from rich.console import Group
