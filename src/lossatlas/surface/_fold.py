@@ -25,6 +25,8 @@ def folded(model: nn.Module) -> nn.Module | None:
     Args:
         model: left as it is.
     """
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return None
     mine = copy.deepcopy(model)
     pairs = _pairs(mine)
     for conv, norm in pairs:
@@ -37,8 +39,6 @@ def folded(model: nn.Module) -> nn.Module | None:
 
 
 def _pairs(model: nn.Module) -> list[tuple[Any, Any]]:
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        return []
     try:
         nodes = list(fx.Tracer().trace(model).nodes)
     except Exception:  # whatever a user's forward raises on symbols

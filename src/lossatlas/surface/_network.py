@@ -192,7 +192,7 @@ class NetworkSurface(Surface):
             fast = chain.on(frame.origin, frame.directions)
             return lambda coords: Reading(*fast(coords))
         # What is computed once for all points has to be steady as well.
-        (sure,) = steadily(lambda _, links: links.on(frame.origin, frame.directions), [chain], 1)
+        (sure,) = steadily(lambda _, links: links.on(frame.origin, frame.directions, steady=True), [chain], 1)
 
         def read(coords: Tensor) -> Reading:
             threads = self._evaluation.abreast(len(coords))
@@ -340,7 +340,9 @@ class NetworkSurface(Surface):
                 ) from error
             again = lambda: self._objective.forward(first[0], self._model)[0]  # noqa: E731
             _determinism.check(self._model, loss, again, self.name)
-            total = self._own_loss()
+            # The first batch's loss is all there is to know where nothing else goes into it.
+            alone = len(self._batches) == 1 and not self._statistics.moves
+            total = float(loss.double()) if alone else self._own_loss()
         if total != total:
             raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
         return total
