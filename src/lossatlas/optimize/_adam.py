@@ -48,8 +48,7 @@ class Adam(Optimizer):
         theta, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
         for t in itertools.count(1):
             slopes = (yield Gradients(theta)).slopes
-            mean = self.beta1 * mean + (1 - self.beta1) * slopes
-            square = self.beta2 * square + (1 - self.beta2) * slopes * slopes
-            theta = theta - self.rate / (1 - self.beta1**t) * mean / (
-                (square / (1 - self.beta2**t)).sqrt() + self.epsilon
-            )
+            mean.mul_(self.beta1).add_((1 - self.beta1) * slopes)
+            square.mul_(self.beta2).add_(((1 - self.beta2) * slopes).mul_(slopes))
+            scale = (square / (1 - self.beta2**t)).sqrt_().add_(self.epsilon)
+            theta = theta - (self.rate / (1 - self.beta1**t) * mean).div_(scale)

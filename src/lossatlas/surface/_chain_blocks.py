@@ -52,7 +52,7 @@ class Blocks:
 
     def read(self, coords: Tensor) -> list[Score]:
         """Loss and accuracy over all data at points (B, k)."""
-        return [pair for block in coords.split(self.size) for pair in self._block(block)]
+        return [pair for block in torch.split(coords, self.size) for pair in self._block(block)]
 
     def _block(self, coords: Tensor) -> list[Score]:
         count, examples = len(coords), self.chain.examples

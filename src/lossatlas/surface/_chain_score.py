@@ -20,7 +20,8 @@ def places(loss: Loss, batch: Batch) -> Tensor | None:
     """Where each example's own class stands in flattened outputs; None where the loss does not ask for it."""
     if loss.name != "cross_entropy":
         return None
-    return batch.target * padded(batch.size) + torch.arange(batch.size)
+    own: Tensor = batch.target * padded(batch.size) + torch.arange(batch.size)
+    return own
 
 
 def score(outputs: Tensor, loss: Loss, batch: Batch, own: Tensor | None) -> list[Score]:

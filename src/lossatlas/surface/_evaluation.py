@@ -87,18 +87,16 @@ class Evaluation:
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> Pair:
         """Losses (B,) and gradients (B, N), over all data or over one mini-batch per row."""
-        if sample is None:
-            return self._gradient_tile(points, self._limit(points))
-        together = len(points) > 1 and self.minibatches.possible and not self.objective.statistics.recomputes
-        found = self._rows(points, sample) if together else None
-        if found is not None:
+        if sample is not None and self.minibatches.recorded(len(points), sample.size):
+            # What was recorded draws no random numbers: saving their states would take as long as a small network.
+            found = self._rows(points, sample)
+            assert found is not None
             return found
-        rows = [
-            self.loop_gradients(p[None], self.drawn(sample.size, int(s)))
-            for p, s in zip(points, sample.seeds, strict=True)
-        ]
-        values, gradients = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        return values, gradients
+        with _data.untouched_randomness(self._device):
+            if sample is None:
+                return self._gradient_tile(points, self._limit(points))
+            together = len(points) > 1 and self.minibatches.possible and not self.objective.statistics.recomputes
+            return (self._rows(points, sample) if together else None) or self._one_by_one(points, sample)
 
     def sampled_products(self, theta: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
         """Hessian products (K, N) over the examples of one mini-batch."""
@@ -177,6 +175,14 @@ class Evaluation:
             return None
         losses, slopes = found
         return losses.double(), self._completion.back_many(points, slopes.detach()).to(points.dtype)
+
+    def _one_by_one(self, points: Tensor, sample: Sample) -> Pair:
+        rows = [
+            self.loop_gradients(p[None], self.drawn(sample.size, int(s)))
+            for p, s in zip(points, sample.seeds, strict=True)
+        ]
+        values, gradients = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        return values, gradients
 
     def _worker_values(self, worker: int, points: Tensor) -> Tensor:
         rows = self._zeros(2, len(points))

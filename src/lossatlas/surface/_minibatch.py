@@ -62,6 +62,13 @@ class Minibatches:
         """Numbers in the examples of one row and one example."""
         return sum(leaf[:1].numel() for leaf in self._leaves[0])
 
+    def recorded(self, rows: int, size: int) -> bool:
+        """Whether the operations for so many rows and examples are recorded: all of them in one pass then."""
+        return self._traced.get((rows, size)) is not None and rows <= self._most(size)
+
+    def _most(self, size: int) -> int:
+        return max(1, LARGEST // max(1, self.width * size))
+
     def __reduce__(self) -> tuple[Any, ...]:
         # What was recorded holds on to the model that it was recorded of, and is soon recorded again.
         return Minibatches, (self._loss, self._batches, self._model)
@@ -73,7 +80,7 @@ class Minibatches:
             wholes: (B, …) points with whatever the model needs beside θ.
             chosen: (B, size) numbers of examples.
         """
-        most = max(1, LARGEST // max(1, self.width * chosen.shape[1]))
+        most = self._most(chosen.shape[1])
         parts = []
         for begin in range(0, len(wholes), most):
             found = self._rows(wholes[begin : begin + most], chosen[begin : begin + most])

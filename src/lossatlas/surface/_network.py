@@ -215,8 +215,7 @@ class NetworkSurface(Surface):
         Row b of a sample draws ``sample.size`` examples without replacement from the seed b.
         """
         points = self._points(points)
-        with _data.untouched_randomness(self.device):
-            return self._evaluation.gradients(points, sample)
+        return self._evaluation.gradients(points, sample)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian products by double backward, over all data, sums in float64: `HessianProducts`.

@@ -7,6 +7,7 @@ They are the same ones on the same numbers: results are the same bits.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Function = Callable[..., tuple[Tensor, ...]]
+# Calls after which torch's interpreter has made of a function what it will stay.
+LOOKS = 4
 
 _aten = torch.ops.aten
 # Give back their argument where the shape stays.
@@ -46,12 +49,30 @@ def traced(function: Function, arguments: Sequence[Tensor]) -> Function | None:
             return None  # it writes into something: what may be dropped is not so plain then
         _lean(module.graph)
         module.recompile()
-        with torch.no_grad():
-            found = module(*arguments)
     except Exception:  # whatever the tracer cannot follow is run as it is
         return None
-    same = all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, expected, strict=True))
-    return cast(Function, module) if same else None
+    faithful = [made for made in (_scripted(module, arguments), module) if made and _same(made, arguments, expected)]
+    return cast(Function, faithful[0]) if faithful else None
+
+
+def _scripted(module: fx.GraphModule, arguments: Sequence[Tensor]) -> Function | None:
+    """The same list of operations for torch's own interpreter, which takes a third of the time for small ones."""
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return cast(Function, torch.jit.trace(module, tuple(arguments), check_trace=False))  # type: ignore[no-untyped-call]
+    except Exception:  # it is going out of use: without it the operations are called from Python
+        return None
+
+
+def _same(function: Function, arguments: Sequence[Tensor], expected: tuple[Tensor, ...]) -> bool:
+    """Whether a function gives the same bits, also once an interpreter has looked at it."""
+    with torch.no_grad():
+        return all(
+            torch.equal(a.nan_to_num(), b.nan_to_num())
+            for _ in range(LOOKS)
+            for a, b in zip(function(*arguments), expected, strict=True)
+        )
 
 
 def _lean(graph: fx.Graph) -> None:
