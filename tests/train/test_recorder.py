@@ -164,7 +164,7 @@ def test_it_says_what_it_cost(run, tmp_path, capsys):
     assert (
         "recorded 5 points on the way to step 20" in said and "of the training time" in said and said.count("\n") == 1
     )
-    assert held == sum(4 * p.numel() for p in one.model.parameters())
+    assert 0 < held - sum(4 * p.numel() for p in one.model.parameters()) < 1024  # the header of the file
     assert 0 < recorder.overhead < 10
     assert la.Recording.load(tmp_path).ends[-1]["overhead"] > 0
 
@@ -210,7 +210,7 @@ def test_a_disk_that_fails_stops_the_recorder_too(run, tmp_path, monkeypatch):
     recorder = la.Recorder(one.model, one.optimizer, tmp_path, every=1, quiet=True)
     one.steps(3)
     recorder._writer.wait()
-    monkeypatch.setattr("safetensors.torch.save_file", save)
+    monkeypatch.setattr("pathlib.Path.replace", save)
     one.steps(5)
     assert recorder.status == "stopped" and "the disk is full" in recorder.sentence
     monkeypatch.undo()

@@ -5,6 +5,7 @@ from lossatlas.archive._archive import load as load
 from lossatlas.archive._archive import read_json as read_json
 from lossatlas.archive._archive import save as save
 from lossatlas.archive._archive import write_json as write_json
+from lossatlas.archive._files import commit as commit
 from lossatlas.archive._files import prepare as prepare
 from lossatlas.archive._files import prepare_file as prepare_file
 from lossatlas.archive._files import write_bytes as write_bytes

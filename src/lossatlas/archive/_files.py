@@ -13,6 +13,8 @@ from pathlib import Path
 from lossatlas._errors import OutputError
 
 Location = str | os.PathLike[str]
+# Bytes of a file that is not worth keeping in memory once it is on disk.
+LARGE = 2**22
 
 _REASONS = {
     errno.EACCES: "there is no permission to write there",
@@ -92,7 +94,7 @@ def write_bytes(path: Location, content: bytes) -> Path:
     return path
 
 
-def commit(files: Sequence[tuple[Path, bytes]]) -> None:
+def commit(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
     """Put files of one folder in place together, the last of them last; on any failure none of them.
 
     Raises:
@@ -109,6 +111,9 @@ def commit(files: Sequence[tuple[Path, bytes]]) -> None:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
+                    if len(content) > LARGE and hasattr(os, "posix_fadvise"):
+                        # Nobody reads it soon: without this, a long recording takes the memory that others cache in.
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 staged.append((temporary, path))
             with contextlib.ExitStack() as undo:
                 for temporary, path in staged[:-1]:

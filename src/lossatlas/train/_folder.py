@@ -5,7 +5,6 @@ A row is appended when its files are in place, so that a row that can be read is
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -14,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import OutputError
 from lossatlas.surface import Block, Layout
+from lossatlas.train._image import Image
 
 FORMAT, VERSION = "lossatlas recording", 1
 MANIFEST, JOURNAL, POINTS, SKETCHES = "recording.json", "steps.jsonl", "points", "sketches"
@@ -55,25 +54,13 @@ def sketch_file(folder: Path, step: int) -> Path:
     return folder / SKETCHES / f"step-{step:09d}.safetensors"
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, all or nothing, without a copy in memory.
+def write_image(path: Path, image: Image) -> None:
+    """Write a safetensors file, all or nothing.
 
     Raises:
         OutputError: if it cannot be written; nothing is left then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        safetensors.torch.save_file(dict(tensors), temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        full = "os error 28" in str(error) or "No space left" in str(error)
-        reason = "the disk is full" if full else str(getattr(error, "strerror", None) or error)
-        raise OutputError(f"cannot write {str(path)!r}: {reason}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    archive.commit([(path, image.content)])
 
 
 def append(folder: Path, row: Row | Mapping[str, Any]) -> None:

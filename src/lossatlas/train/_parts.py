@@ -132,10 +132,9 @@ class Watched:
         return {block.name: now[block.name].detach() for block in self.layout.blocks}
 
     def buffers(self) -> dict[str, Tensor]:
-        """Copies on the CPU of the buffers that a checkpoint would hold."""
+        """The buffers that a checkpoint would hold, as they are now."""
         now = dict(self._model.named_buffers())
-        found = {name: now[name] for name in self._buffers if name in now}
-        return {name: buffer.detach().to("cpu", copy=True).contiguous() for name, buffer in found.items()}
+        return {name: now[name].detach() for name in self._buffers if name in now}
 
     def _wrong(self, block: Block, parameter: Tensor | None) -> str:
         if parameter is None:

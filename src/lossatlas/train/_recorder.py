@@ -19,6 +19,7 @@ from lossatlas import archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError
 from lossatlas.train import _folder
 from lossatlas.train._folder import Row
+from lossatlas.train._image import Image
 from lossatlas.train._notes import Notes
 from lossatlas.train._parts import (
     Watched,
@@ -120,7 +121,7 @@ class Recorder:
         self._watched = Watched(bare)
         self._sketch = None if sketch is None else Sketch(self._watched.layout.dimension, sketch, seed)
         self._start, self._resume, self._quiet, self._process = start, resume, quiet, os.getpid()
-        self._stage: dict[str, Tensor] = {}
+        self._image: Image | None = None
         self._notes, self._rows, self._thinning = Notes(), 0, Thinning(self._keep)
         self._recorded: int | None = None
         self._whole: int | None = None
@@ -142,7 +143,7 @@ class Recorder:
     @property
     def memory(self) -> int:
         """Bytes held now, beyond the model's own."""
-        staged = sum(tensor.numel() * tensor.element_size() for tensor in self._stage.values())
+        staged = len(self._image.content) if self._image else 0
         return staged + (self._sketch.bytes + 8 * self._sketch.size if self._sketch else 0)
 
     @property
@@ -317,15 +318,13 @@ class Recorder:
         self._recorded = self.step
         self._whole = self.step if point else self._whole
 
-    def _staged(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _staged(self, parameters: dict[str, Tensor]) -> Image:
         """The point copied to the CPU, into what held the one before."""
-        for name, tensor in parameters.items():
-            if name in self._stage:
-                self._stage[name].copy_(tensor)
-            else:
-                self._stage[name] = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
-        self._stage |= self._watched.buffers()
-        return dict(self._stage)
+        tensors = {**parameters, **self._watched.buffers()}
+        if self._image is None or not self._image.fits(tensors):
+            self._image = Image(tensors)
+        self._image.fill(tensors)
+        return self._image
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._begun if self._begun else 0.0
@@ -385,13 +384,13 @@ def _close(recorder: Recorder | None) -> None:
         recorder.close()
 
 
-def _write(
-    folder: Path, row: Row, staged: dict[str, Tensor] | None, folded: Tensor | None, dropped: Sequence[int]
-) -> None:
+def _write(folder: Path, row: Row, staged: Image | None, folded: Tensor | None, dropped: Sequence[int]) -> None:
     if staged is not None:
-        _folder.write_tensors(_folder.point_file(folder, row.step), staged)
+        _folder.write_image(_folder.point_file(folder, row.step), staged)
     if folded is not None:
-        _folder.write_tensors(_folder.sketch_file(folder, row.step), {"sketch": folded})
+        sketch = Image({"sketch": folded})
+        sketch.fill({"sketch": folded})
+        _folder.write_image(_folder.sketch_file(folder, row.step), sketch)
     _folder.append(folder, row)
     for step in dropped:
         _folder.point_file(folder, step).unlink(missing_ok=True)
