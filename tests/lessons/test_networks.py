@@ -24,7 +24,7 @@ from lossatlas.lessons import (
 )
 from lossatlas.lessons._lesson import Check, Evidence
 from lossatlas.optimize import optimizer
-from lossatlas.probe import Meter, Probe, Values
+from lossatlas.probe import Gradients, Meter, Probe, Values
 from lossatlas.surface import Block
 from lossatlas.train import digits, digits_mlp
 
@@ -84,15 +84,15 @@ def test_lion_stands_still_only_where_there_is_no_gradient():
     assert found.moved[0] > 0.5
 
 
-def test_singular_values_in_the_band_are_counted(monkeypatch):
-    """Steps with known singular values: two of three inside."""
+def test_singular_values_of_steps_are_over_the_rate(monkeypatch):
+    """Steps with known singular values come back over the rate."""
     monkeypatch.setitem(_b7_network.RATES, "muon", 0.5)
     block = Block("w", (3, 4), "linear", 0)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     r, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     step = 0.5 * q @ torch.diag(torch.tensor([0.4, 0.9, 1.2], dtype=torch.float64)) @ r[:3]
-    inside, low, high = _b7_network._singular(step.reshape(1, 1, -1), [block])
-    assert inside == pytest.approx([2 / 3]) and low == pytest.approx(0.4) and high == pytest.approx(1.2)
+    found = _b7_network._singular(step.reshape(1, 1, -1), [block])
+    assert found[0].tolist() == pytest.approx([1.2, 0.9, 0.4])
 
 
 def test_shampoo_on_a_kernel_with_another_root_is_another_rule(monkeypatch):
@@ -123,6 +123,17 @@ def test_settling_goes_down_and_full_batches_stay(small):
     assert np.allclose(twice.loss[:, 0], once.loss[:, -1])
 
 
+def test_a_dead_unit_has_no_gradient(small):
+    """Units whose bias is far below zero, found by what they answer and by what the loss's gradient says of them."""
+    points = _basins.initial(small, 4, range(3))
+    points[:, 4 * 64 : 4 * 64 + 4] = 10.0
+    points[1, 4 * 64 + 2] = -1e3
+    points[2, 4 * 64 : 4 * 64 + 3] = -1e3
+    assert _basins.dead(points, 4) == [0, 1, 3]
+    slopes = Probe(small).ask(Gradients(points)).slopes[:, : 4 * 64].reshape(3, 4, 64).norm(dim=2)
+    assert (slopes == 0).sum(1).tolist() == [0, 1, 3]
+
+
 def test_the_noise_of_mini_batches_has_its_known_size(small):
     """Of means without replacement: s² (1/b − 1/n), from the gradients of all examples. False alarm below 1e-6."""
     points = _basins.initial(small, 4, range(2))
@@ -143,7 +154,7 @@ def test_the_noise_of_mini_batches_has_its_known_size(small):
 
 
 def test_who_left_is_counted_by_the_barrier():
-    stays = _d7.Outcome([0.0] * 16, [1.0] * 16, [1.0] * 16, [0.1] * 16)
+    stays = _d7.Outcome([0.0] * 16, [1.0] * 16, [1.0] * 16, [0.1] * 16, [0] * 16)
     leaves = replace(stays, barriers=[1.0] * 12 + [0.0] * 4, loss=[0.5] * 15 + [1.0])
     assert (stays.out, leaves.out) == (0, 12)
     assert all(c.holds for c in _d7._checks("n", {"mini-batch": leaves, "full batch": stays, "more": stays}))
@@ -217,6 +228,21 @@ def test_the_first_step_at_the_target_is_counted():
         progress=False,
     )
     assert _c6_network._first(replace(made.runners["gd"], noisy=noisy)).tolist() == [2.0, _c6_network.STEPS]
+
+
+def test_each_method_counts_at_its_soonest_rate(monkeypatch):
+    """Among rates of which one hardly moves; and no rate that was tried is sooner."""
+    monkeypatch.setattr(_c6_network, "RATES", {"gd": (1e-4, 1.0), "adam": (1e-5, 0.1)})
+    monkeypatch.setattr(_c6_network, "STEPS", 40)
+    cost = dict.fromkeys(_part.KINDS, 0)
+    found = _c6_network._steps(1.0, 2, 0, cost)
+    assert {name: rate for name, (rate, _) in found.items()} == {"gd": 1.0, "adam": 0.1}
+    assert all((counts < 40).all() for _, counts in found.values())
+    assert cost["gradients"] == 4 * 2 * 40
+
+
+def test_how_many_must_get_out_to_be_told_from_none():
+    assert _c7_network._needed(12) == 6 and _c7_network._needed(2) is None
 
 
 def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):

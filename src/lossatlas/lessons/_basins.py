@@ -71,6 +71,15 @@ def settled(surface: NetworkSurface, points: Tensor, steps: int | None = None) -
     return trained(surface, points, optimizer("gd", rate=RATE), steps=steps or SETTLING)
 
 
+def dead(points: Tensor, width: int) -> list[int]:
+    """How many hidden units of each network (runs, N) answer to no example: no gradient reaches their weights."""
+    x, _ = digits("train")
+    weights = points[:, : 64 * width].reshape(-1, width, 64)
+    biases = points[:, 64 * width : 65 * width]
+    alive = (torch.einsum("nx,rhx->rnh", x[:EXAMPLES].to(points), weights) + biases[:, None] > 0).any(1)
+    return [int(row.sum()) for row in ~alive]
+
+
 def heights(surface: NetworkSurface, ones: Tensor, others: Tensor) -> tuple[Array, Meter]:
     """The barrier on the straight line between each pair of points (runs, N), (runs,), and the bill.
 

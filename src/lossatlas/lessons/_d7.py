@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.lessons import _basins
-from lossatlas.lessons._basins import LEFT, RATE, ground, heights, initial, settled, trained
+from lossatlas.lessons._basins import LEFT, RATE, dead, ground, heights, initial, settled, trained
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._part import KINDS, interval, spent
@@ -45,12 +45,14 @@ class Outcome:
         loss: (runs,) at the bottom that the end leads to.
         before: (runs,) at the bottom of the start.
         distance: (runs,) between the two.
+        dead: (runs,) hidden units that answer to no example, at the bottom that the end leads to.
     """
 
     barriers: list[float]
     loss: list[float]
     before: list[float]
     distance: list[float]
+    dead: list[int]
 
     @property
     def out(self) -> int:
@@ -88,7 +90,11 @@ def experiment(runs: int, seed: int, networks: dict[str, int] | None = None) -> 
         start, control = found["mini-batch"].before, found["isotropic"]
         noted.append(
             f"{name}: isotropic Gaussian noise of the same expected length (σ = {noise:.2g} per coordinate, as measured at the "
-            f"starts) left {control.sentence}, its bottoms are {_lower(control)} lower; the starts' own losses are {interval(start)}"
+            f"starts) left {control.sentence}, its bottoms lie lower by {_lower(control)}; the starts' own losses are {interval(start)}; "
+            f"hidden units that answer to no example, of {runs * width}: "
+            + ", ".join(
+                f"{sum(found[arm].dead)} after {ARMS[arm]}" for arm in ("full batch", "mini-batch", "isotropic")
+            )
         )
         data[name] = {arm: vars(outcome) | {"out": outcome.out} for arm, outcome in found.items()} | {"noise": noise}
     return Evidence(
@@ -105,7 +111,8 @@ def experiment(runs: int, seed: int, networks: dict[str, int] | None = None) -> 
             *noted,
             "a barrier on the straight line is not one on every path (D4): left means that descent leads elsewhere, not that no "
             "low path leads back",
-            "one rate and one size of mini-batches; more noise leaves more often, and may end higher",
+            "where nothing left its basin, lower is further down the same one, where more updates lead without noise too",
+            "one rate and one size of mini-batches: with others more or fewer may leave",
         ),
         seed=seed,
         runs=runs,
@@ -145,7 +152,7 @@ def _on(
         barriers, asked = heights(surface, home, points)
         meters.append(asked)
         away = (points - home).norm(dim=1)
-        found[name] = Outcome(barriers.tolist(), loss.tolist(), before.tolist(), away.tolist())
+        found[name] = Outcome(barriers.tolist(), loss.tolist(), before.tolist(), away.tolist(), dead(points, width))
     for kind, count in spent(*meters).items():
         cost[kind] += count
     return found, size
@@ -164,6 +171,7 @@ def _noise(surface: NetworkSurface, points: Tensor, seed: int) -> tuple[float, M
 def _checks(name: str, found: dict[str, Outcome]) -> list[Check]:
     mini, full, more = found["mini-batch"], found["full batch"], found["more"]
     gained = [a - b for a, b in zip(full.loss, mini.loss, strict=True)]
+    later = [a - b for a, b in zip(more.loss, mini.loss, strict=True)]
     return [
         Check(
             f"{name}: mini-batches leave the basin more often than full batches on the same bill (95 % intervals apart)",
@@ -177,7 +185,8 @@ def _checks(name: str, found: dict[str, Outcome]) -> list[Check]:
         ),
         Check(
             f"{name}: where they lead is lower than where full batches do (mean difference of the bottoms, interval above 0)",
-            f"{interval(gained, '+.3g')}, of {interval(full.loss)}",
+            f"{interval(gained, '+.3g')}, of {interval(full.loss)}, lower in {sum(g > 0 for g in gained)} of {len(gained)}; than as "
+            f"many full-batch updates {interval(later, '+.3g')}",
             mean(gained)[1] > 0,
         ),
     ]
