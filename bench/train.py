@@ -17,7 +17,7 @@ from lossatlas.surface._minibatch import draw
 from lossatlas.train import digits, digits_cnn, digits_mlp
 
 SEEDS, STEPS, SIZE, RATE, ROUNDS = 8, 300, 64, 1e-3, 9
-EVERY, STRETCH, STRETCHES = 10, 40, 12
+EVERY, STRETCH, STRETCHES = 10, 200, 11
 
 
 def measure() -> list[str]:
@@ -66,7 +66,7 @@ def recording_cnn() -> list[str]:
 def recording_mlp() -> list[str]:
     """What it costs the training of a perceptron of ten million parameters."""
     x, y = digits("train")
-    return _overhead("an MLP of 10 million parameters", lambda: digits_mlp((3100, 3100)), x, y, stretch=20, stretches=8)
+    return _overhead("an MLP of 10 million parameters", lambda: digits_mlp((3100, 3100)), x, y, stretch=40, stretches=9)
 
 
 def _overhead(

@@ -149,7 +149,7 @@ def test_between_has_the_models_where_it_says(surface):
 
 
 @pytest.mark.parametrize("centering", ["final", "mean"])
-def test_pca_is_the_singular_vectors_of_the_centered_path(surface, centering, tmp_path):
+def test_pca_is_the_singular_vectors_of_the_centered_path(surface, centering, tmp_path, monkeypatch):
     points = path()
     rows = points.numpy() - (points[-1] if centering == "final" else points.mean(0)).numpy()
     _, sizes, vectors = np.linalg.svd(rows)
@@ -160,7 +160,8 @@ def test_pca_is_the_singular_vectors_of_the_centered_path(surface, centering, tm
     assert torch.equal(plane.frame.origin, points[-1])
     coords = plane.project(points).coords
     assert float(coords[0, 0]) > 0 and torch.allclose(coords[-1], torch.zeros(2, dtype=torch.float64))
-    # The same from checkpoint files, read a block at a time, state dicts and modules.
+    # The same from checkpoint files, state dicts and modules, a few parameters of each at a time.
+    monkeypatch.setattr("lossatlas.chart._pca.AT_ONCE", 7 * len(points))
     mixed = []
     for k, theta in enumerate(points):
         model = net()

@@ -1,4 +1,4 @@
-"""The plane in which a path moves most: principal components of iterates, by the Gram trick, a block at a time."""
+"""The plane in which a path moves most: principal components of iterates, by the Gram trick, some parameters at a time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ LIMITS = {
     "mean": tuple(6 / (np.pi**2 * k**2) for k in (1, 2)),
 }
 EXACT_NULL = 1000
+# Numbers of all iterates together that are read at once.
+AT_ONCE = 2**24
 FLAT = 1e-12
 
 
@@ -37,7 +39,7 @@ def principal(
     """The two leading components of a path's iterates.
 
     With M the rows θ_i − θ_n (``final``; Li et al. 2018, section 7) or θ_i − mean (``mean``), K = M Mᵀ = U Σ² Uᵀ gives
-    V = Mᵀ U Σ⁻¹. K is n×n and summed in float64 over the blocks; no more than one block of all iterates is held.
+    V = Mᵀ U Σ⁻¹. K is n×n and summed in float64 over slabs of `AT_ONCE` numbers of all iterates; no more than one is held.
 
     Returns:
         The last iterate, directions (2, N) of unit length at right angles, for the record how much they explain beside
@@ -55,7 +57,7 @@ def principal(
     path = _Path(surface, cast(Sequence[PointLike], iterates))
     last = point_of(surface, path.last)
     gram = torch.zeros(path.count, path.count, dtype=torch.float64, device=surface.device)
-    for _, rows in path.blocks(centering, ignore):
+    for _, rows in path.slabs(centering, ignore):
         gram += rows @ rows.T
     squares, inside = torch.linalg.eigh(gram)
     squares, inside = squares.flip(0).clamp_min(0), inside.flip(1)
@@ -67,8 +69,8 @@ def principal(
     mix = inside[:, :2] / squares[:2].sqrt()
     mix = mix * torch.where(mix[0] < 0, -1.0, 1.0)  # the path begins on the positive side of both axes
     rows_out = torch.zeros(2, surface.dimension, dtype=surface.dtype, device=surface.device)
-    for block, rows in path.blocks(centering, ignore):
-        rows_out[:, block.span] = (mix.T @ rows).to(surface.dtype)
+    for span, rows in path.slabs(centering, ignore):
+        rows_out[:, span] = (mix.T @ rows).to(surface.dtype)
     shares = (squares[:2] / squares.sum()).tolist()
     null = _null(path.count, centering)
     record = {
@@ -122,7 +124,7 @@ def _null(count: int, centering: Centering) -> tuple[float, float]:
 
 @final
 class _Path:
-    """Iterates of any form, read a block at a time."""
+    """Iterates of any form, read some parameters at a time."""
 
     def __init__(self, surface: Surface, iterates: Tensor | Sequence[PointLike]) -> None:
         items = list(iterates)
@@ -132,20 +134,25 @@ class _Path:
         self.items = [_tensors(surface, item, k) for k, item in enumerate(items)]
         self.last: Any = items[-1]
 
-    def blocks(self, centering: Centering, ignore: Ignore | None) -> Iterator[tuple[Block, Tensor]]:
-        """Each block that counts, with its centered rows (n, size) in float64."""
+    def slabs(self, centering: Centering, ignore: Ignore | None) -> Iterator[tuple[slice, Tensor]]:
+        """Where in θ each slab of a block that counts is, with its centered rows (n, size) in float64."""
+        size = max(1, AT_ONCE // self.count)
         for block in self.layout.blocks:
             if ignore == "biasbn" and rule(block, "filter", ignore).action == "held":
                 continue
-            rows = torch.stack([_part(item, block) for item in self.items]).to(self.surface.device)
-            yield block, rows - (rows[-1] if centering == "final" else rows.mean(0))
+            for begin in range(0, block.size, size):
+                end = min(begin + size, block.size)
+                parts = [_part(item, block)[begin:end].to(self.surface.device).double() for item in self.items]
+                rows = torch.stack(parts)
+                span = slice(block.offset + begin, block.offset + end)
+                yield span, rows - (rows[-1] if centering == "final" else rows.mean(0))
 
 
 def _part(item: Tensor | Mapping[str, Tensor], block: Block) -> Tensor:
     if isinstance(item, Tensor):
-        return item[block.span].double()
+        return item[block.span]
     name = next(name for name in (block.name, *block.aliases) if name in item)
-    return item[name].detach().reshape(-1).double()
+    return item[name].detach().reshape(-1)
 
 
 def _tensors(surface: Surface, item: PointLike, place: int) -> Tensor | Mapping[str, Tensor]:
