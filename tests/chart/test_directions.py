@@ -12,6 +12,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import CheckpointError, OutputError, PlaneError
+from lossatlas.chart import _pca
 from lossatlas.chart._policy import NORMALIZATIONS
 
 X = torch.randn(11, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -161,7 +162,7 @@ def test_pca_is_the_singular_vectors_of_the_centered_path(surface, centering, tm
     coords = plane.project(points).coords
     assert float(coords[0, 0]) > 0 and torch.allclose(coords[-1], torch.zeros(2, dtype=torch.float64))
     # The same from checkpoint files, state dicts and modules, a few parameters of each at a time.
-    monkeypatch.setattr("lossatlas.chart._pca.AT_ONCE", 7 * len(points))
+    monkeypatch.setattr(_pca, "AT_ONCE", 7 * len(points))
     mixed = []
     for k, theta in enumerate(points):
         model = net()
