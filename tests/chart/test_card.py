@@ -13,12 +13,12 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
-from lossatlas.chart import _card_whole as whole
-from lossatlas.chart._card import card
-from lossatlas.chart._card_frame import principal
-from lossatlas.chart._card_parts import Within, plain, share, short
-from lossatlas.chart._card_picture import Markers
-from lossatlas.chart._card_result import Card
+from lossatlas.chart.honesty import _whole as whole
+from lossatlas.chart.honesty._card import card
+from lossatlas.chart.honesty._frame import principal
+from lossatlas.chart.honesty._parts import Within, plain, share, short
+from lossatlas.chart.honesty._picture import Markers
+from lossatlas.chart.honesty._result import Card
 from lossatlas.curvature import balance
 from lossatlas.curvature._chance import p_saddle
 from lossatlas.probe import Probe

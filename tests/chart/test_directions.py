@@ -12,8 +12,8 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import CheckpointError, OutputError, PlaneError
-from lossatlas.chart import _pca
-from lossatlas.chart._policy import NORMALIZATIONS
+from lossatlas.chart.planes import _pca
+from lossatlas.chart.planes._policy import NORMALIZATIONS
 
 X = torch.randn(11, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randint(3, (11,), generator=torch.Generator().manual_seed(1))

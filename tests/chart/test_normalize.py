@@ -12,7 +12,7 @@ from torch import nn
 import lossatlas as la
 from lossatlas._errors import ModelError, UnknownNameError
 from lossatlas.chart import normalize
-from lossatlas.chart._policy import LI, NORMALIZATIONS, OWN
+from lossatlas.chart.planes._policy import LI, NORMALIZATIONS, OWN
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.tensor([0, 1, 0, 1, 1, 0])
@@ -345,6 +345,6 @@ def test_complex_weights_are_refused():
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_large_blocks_are_scaled_some_rows_at_a_time(zoo, normalization, monkeypatch):
     whole = la.Plane.random(zoo, normalization=normalization).frame.directions
-    monkeypatch.setattr(sys.modules["lossatlas.chart._normalize"], "CHUNK", 5)
+    monkeypatch.setattr(sys.modules["lossatlas.chart.planes._normalize"], "CHUNK", 5)
     parts = la.Plane.random(zoo, normalization=normalization).frame.directions
     torch.testing.assert_close(parts, whole, rtol=1e-13, atol=0)

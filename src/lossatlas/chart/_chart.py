@@ -14,7 +14,7 @@ from lossatlas.chart._certificate import Certificate
 from lossatlas.chart._reading import reading
 
 if TYPE_CHECKING:
-    from lossatlas.chart._card_result import Card
+    from lossatlas.chart.honesty._result import Card
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
@@ -108,12 +108,12 @@ class Chart:
         It is made once and kept with the chart; a loaded chart has the card it was saved with.
 
         Args:
-            settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
+            settings: of `lossatlas.chart.honesty`, for example ``budget`` or ``progress``.
 
         Raises:
             InputError: if the chart was loaded without a card: its surface is not there to be asked.
         """
-        from lossatlas.chart._card import card
+        from lossatlas.chart.honesty._card import card
 
         if "card" not in self.kept or settings:
             if self.source is None:
@@ -259,7 +259,7 @@ class Chart:
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
         """The chart that was saved."""
-        from lossatlas.chart._card_result import Card
+        from lossatlas.chart.honesty._result import Card
 
         certificate: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value

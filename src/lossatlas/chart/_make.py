@@ -18,12 +18,12 @@ from lossatlas._progress import Progress
 from lossatlas.chart._asks import Ask, Survey
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._grid import Grid, Span, grid
-from lossatlas.chart._line import Line
 from lossatlas.chart._pace import Pace
-from lossatlas.chart._plane import Plane
 from lossatlas.chart._range import GROWTH, auto_range
 from lossatlas.chart._sampler import full_grid
 from lossatlas.chart._survey import Surveyor
+from lossatlas.chart.planes._line import Line
+from lossatlas.chart.planes._plane import Plane
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, digest
 from lossatlas.surface import Frame, Surface
 

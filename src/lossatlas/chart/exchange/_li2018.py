@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lossatlas._errors import InputError, OutputError
 from lossatlas.chart._certificate import Certificate, breadth
 from lossatlas.chart._chart import Chart
-from lossatlas.chart._normalize import UNITS
+from lossatlas.chart.planes._normalize import UNITS
 from lossatlas.probe import Meter
 
 Array = NDArray[np.float64]

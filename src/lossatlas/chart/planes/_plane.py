@@ -9,17 +9,17 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas.chart import _directions as directions
-from lossatlas.chart._between import through
-from lossatlas.chart._cut import Cut, measures
-from lossatlas.chart._directions import Direction
-from lossatlas.chart._labels import EUCLIDEAN, axes, given_record, length_of
-from lossatlas.chart._normalize import normalize, unit_of
-from lossatlas.chart._pca import Centering, principal
-from lossatlas.chart._policy import Ignore, moved, resolved, rules_of
-from lossatlas.chart._sharp import eigenvectors
-from lossatlas.chart._slopes import uphill, worst
-from lossatlas.chart._walked import Walked
+from lossatlas.chart.planes import _directions as directions
+from lossatlas.chart.planes._between import through
+from lossatlas.chart.planes._cut import Cut, measures
+from lossatlas.chart.planes._directions import Direction
+from lossatlas.chart.planes._labels import EUCLIDEAN, axes, given_record, length_of
+from lossatlas.chart.planes._normalize import normalize, unit_of
+from lossatlas.chart.planes._pca import Centering, principal
+from lossatlas.chart.planes._policy import Ignore, moved, resolved, rules_of
+from lossatlas.chart.planes._sharp import eigenvectors
+from lossatlas.chart.planes._slopes import uphill, worst
+from lossatlas.chart.planes._walked import Walked
 from lossatlas.surface import Frame, PointLike, Surface
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lossatlas.chart._card_parts import TELLING, Part, Within, between, share, short
+from lossatlas.chart.honesty._parts import TELLING, Part, Within, between, share, short
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lossatlas.chart._card_curvature import Alignment, Center, Chance, Curvature, Trace
-from lossatlas.chart._card_frame import Local
-from lossatlas.chart._card_picture import Variance
-from lossatlas.chart._card_whole import Ends, Spectra, Sums
+from lossatlas.chart.honesty._curvature import Alignment, Center, Chance, Curvature, Trace
+from lossatlas.chart.honesty._frame import Local
+from lossatlas.chart.honesty._picture import Variance
+from lossatlas.chart.honesty._whole import Ends, Spectra, Sums
 from lossatlas.surface import Frame, inner
 
 # Relative to ‖H‖: what is nearer to zero has no sign that could be trusted.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart._directions import along, drawn
-from lossatlas.chart._policy import Ignore
+from lossatlas.chart.planes._directions import along, drawn
+from lossatlas.chart.planes._policy import Ignore
 from lossatlas.probe import Gradients, Probe
 from lossatlas.surface import Surface, inner
 

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
 from lossatlas._progress import Progress
-from lossatlas.chart import _card_cells as cells
-from lossatlas.chart import _card_lines as lines
-from lossatlas.chart import _card_whole as whole
-from lossatlas.chart._card_frame import Local, local
-from lossatlas.chart._card_price import Price, Quote
-from lossatlas.chart._card_rescaling import drawn_with, invariance, scaling_of
-from lossatlas.chart._card_result import Card
-from lossatlas.chart._card_spread import price_of, spread
-from lossatlas.chart._card_whole import CHECKS
-from lossatlas.chart._line import Line
-from lossatlas.chart._plane import Plane
+from lossatlas.chart.honesty import _cells as cells
+from lossatlas.chart.honesty import _lines as lines
+from lossatlas.chart.honesty import _whole as whole
+from lossatlas.chart.honesty._frame import Local, local
+from lossatlas.chart.honesty._price import Price, Quote
+from lossatlas.chart.honesty._rescaling import drawn_with, invariance, scaling_of
+from lossatlas.chart.honesty._result import Card
+from lossatlas.chart.honesty._spread import price_of, spread
+from lossatlas.chart.honesty._whole import CHECKS
+from lossatlas.chart.planes._line import Line
+from lossatlas.chart.planes._plane import Plane
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import Frame, NetworkSurface, Surface
 

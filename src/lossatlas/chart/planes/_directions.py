@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart._normalize import normalize, scale
-from lossatlas.chart._policy import LI, Ignore, resolved, rule
+from lossatlas.chart.planes._normalize import normalize, scale
+from lossatlas.chart.planes._policy import LI, Ignore, resolved, rule
 from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
 
 Direction = Tensor | Sequence[float] | Mapping[str, Tensor]

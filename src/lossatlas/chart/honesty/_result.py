@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from lossatlas.chart._card_curvature import Alignment, Center, Chance, Curvature, Trace
-from lossatlas.chart._card_parts import Part, plain
-from lossatlas.chart._card_picture import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
+from lossatlas.chart.honesty._curvature import Alignment, Center, Chance, Curvature, Trace
+from lossatlas.chart.honesty._parts import Part, plain
+from lossatlas.chart.honesty._picture import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lossatlas.chart._card_frame import Local, curvatures_of
-from lossatlas.chart._card_picture import Spread
-from lossatlas.chart._card_price import Price
 from lossatlas.chart._grid import grid
 from lossatlas.chart._roughness import roughness
+from lossatlas.chart.honesty._frame import Local, curvatures_of
+from lossatlas.chart.honesty._picture import Spread
+from lossatlas.chart.honesty._price import Price
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import Surface
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.chart._policy import LI, Ignore, Rule, rule
+from lossatlas.chart.planes._policy import LI, Ignore, Rule, rule
 from lossatlas.surface import Layout
 
 Array = NDArray[np.float64]

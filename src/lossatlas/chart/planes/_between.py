@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.chart._directions import point_of
+from lossatlas.chart.planes._directions import point_of
 from lossatlas.surface import Frame, NetworkSurface, PointLike, Surface, inner
 
 

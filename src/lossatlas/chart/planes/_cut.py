@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart._walked import Walked, walked
+from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
 
 

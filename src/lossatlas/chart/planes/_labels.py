@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lossatlas.chart._cut import measures
-from lossatlas.chart._directions import place
-from lossatlas.chart._normalize import unit_of
-from lossatlas.chart._policy import Ignore, resolved
+from lossatlas.chart.planes._cut import measures
+from lossatlas.chart.planes._directions import place
+from lossatlas.chart.planes._normalize import unit_of
+from lossatlas.chart.planes._policy import Ignore, resolved
 from lossatlas.surface import Frame, Surface
 
 EUCLIDEAN = "Euclidean distance"

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lossatlas._errors import CheckpointError, InputError, PlaneError
-from lossatlas.chart._directions import point_of
-from lossatlas.chart._policy import Ignore, rule
-from lossatlas.chart._walked import Walked, walked
+from lossatlas.chart.planes._directions import point_of
+from lossatlas.chart.planes._policy import Ignore, rule
+from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.surface import Block, Layout, NetworkSurface, PointLike, Surface
 
 Centering = Literal["final", "mean"]

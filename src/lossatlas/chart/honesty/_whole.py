@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.chart._card_parts import Within
+from lossatlas.chart.honesty._parts import Within
 from lossatlas.curvature import Estimate, Operator, extremes, hessian, trace
 from lossatlas.curvature._chance import Chance, p_saddle
 from lossatlas.curvature._estimate import interval

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lossatlas.chart._card_parts import TELLING, Part, Within, between, share, short
+from lossatlas.chart.honesty._parts import TELLING, Part, Within, between, share, short
 
 # Second differences agree with the Hessian where they are off by less than this share of the larger curvature.
 AGREE = 0.1

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.chart._card_curvature import Curvature
-from lossatlas.chart._card_frame import Local
-from lossatlas.chart._card_picture import Markers, Noise, Range, Resolution
+from lossatlas.chart.honesty._curvature import Curvature
+from lossatlas.chart.honesty._frame import Local
+from lossatlas.chart.honesty._picture import Markers, Noise, Range, Resolution
 from lossatlas.draw._levels import scale_of
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import Frame, NetworkSurface, Slice, StateSurface, Surface

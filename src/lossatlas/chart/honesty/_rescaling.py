@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
-from lossatlas.chart._card_parts import Within
-from lossatlas.chart._card_picture import Invariance
-from lossatlas.chart._normalize import normalize
+from lossatlas.chart.honesty._parts import Within
+from lossatlas.chart.honesty._picture import Invariance
+from lossatlas.chart.planes._normalize import normalize
 from lossatlas.curvature import joints
 from lossatlas.surface import NetworkSurface, Surface
 

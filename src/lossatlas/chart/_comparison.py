@@ -1,0 +1,305 @@
+"""Several models in one picture, one color scale, and how rough each of them is: the result, and how it is judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from lossatlas import archive
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.chart._chart import _ARRAYS as ARRAYS
+from lossatlas.chart._chart import Chart
+from lossatlas.chart._roughness import MEASURES, Roughness, roughness
+from lossatlas.draw._table import Table
+
+if TYPE_CHECKING:
+    from lossatlas.draw import CompareDisplay
+
+Array = NDArray[np.float64]
+KIND = "comparison"
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Charts of several surfaces on planes that belong together, and their roughness.
+
+    Attributes:
+        names: of the surfaces.
+        planes: what each plane is, the same number for every surface: ``seed 3``, or ``plane 1``.
+        charts: by name, one per plane.
+        roughness: measure to name to (planes,) numbers; see `roughness`.
+        scale: whether it was taken of the loss or of its logarithm.
+        meter: what was asked for all charts together.
+        provenance: surfaces, settings, versions.
+        status: ``complete``.
+    """
+
+    names: tuple[str, ...]
+    planes: tuple[str, ...]
+    charts: dict[str, tuple[Chart, ...]]
+    roughness: dict[str, dict[str, Array]]
+    scale: str
+    meter: dict[str, Any]
+    provenance: dict[str, Any]
+    status: str = "complete"
+
+    def difference(self, first: str, second: str, measure: str = "nonconvex") -> Difference:
+        """How much rougher the second surface is than the first, plane by plane.
+
+        Args:
+            first: a name.
+            second: another.
+            measure: ``nonconvex``, ``bend`` or ``minima``.
+
+        Raises:
+            UnknownNameError: for a name or measure that is not there.
+        """
+        for kind, name, known in (("surface", first, self.names), ("surface", second, self.names),
+                                  ("measure of roughness", measure, self.roughness)):  # fmt: skip
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        apart = self.roughness[measure][second] - self.roughness[measure][first]
+        return Difference(first, second, measure, apart)
+
+    def judged(self, scale: Scale) -> Comparison:
+        """The same charts, their roughness taken of the loss or of its logarithm; nothing is asked.
+
+        Args:
+            scale: ``linear`` or ``log``.
+        """
+        settings = {**self.provenance["settings"], "scale": scale}
+        provenance = {**self.provenance, "settings": settings}
+        return replace(self, roughness=judged(self.charts, scale), scale=scale, provenance=provenance)
+
+    def table(self) -> Table:
+        """Roughness with its spread over planes: median [lowest, highest]."""
+        columns = ["surface", *(MEASURES[measure][0] for measure in self.roughness)]
+        rows = [
+            [name, *(_spread(self.roughness[measure][name], measure) for measure in self.roughness)]
+            for name in self.names
+        ]
+        loss = "the loss" if self.scale == "linear" else "the logarithm of the loss"
+        title = f"Roughness of {loss}, median [lowest, highest] over {len(self.planes)} planes"
+        return Table(title, columns, rows)
+
+    @property
+    def definitions(self) -> list[str]:
+        """What the measures of roughness are."""
+        return [f"{short}: {definition}" for short, definition in (MEASURES[measure] for measure in self.roughness)]
+
+    def reading(self) -> list[str]:
+        """What the record says, in sentences."""
+        says = []
+        for second in self.names[1:]:
+            says += [self.difference(self.names[0], second, measure).sentence for measure in self.roughness]
+        inexact = sum(not one.certificate.exact for charts in self.charts.values() for one in charts)
+        if inexact:
+            says.append(
+                f"{inexact} of {len(self.names) * len(self.planes)} charts are reconstructed: roughness finer than their "
+                "nodes is not in them"
+            )
+        holes = {name: sum(one.holes for one in charts) for name, charts in self.charts.items()}
+        says += [
+            f"{name}: {count:,} cells are not finite and were not judged" for name, count in holes.items() if count
+        ]
+        return says
+
+    def plot(self, ax: Any = None, *, planes: int | Sequence[int] = 1, levels: Any = "auto") -> CompareDisplay:
+        """Small multiples: surfaces side by side, planes below each other, one color scale; roughness of all planes below.
+
+        Args:
+            ax: not taken, since there are many axes.
+            planes: how many of the planes to draw, from the first; or which, by number from 0.
+            levels: as in ``FieldDisplay.plot``, for all fields together.
+
+        Raises:
+            InputError: for axes, or a plane that is not there.
+        """
+        from lossatlas.draw import CompareDisplay
+
+        chosen = list(range(planes)) if isinstance(planes, int) else list(planes)
+        if not chosen or min(chosen) < 0 or max(chosen) >= len(self.planes):
+            raise InputError(f"got planes={planes}; expected some of the {len(self.planes)} there are, counted from 0.")
+        first = [self.charts[name][chosen[0]] for name in self.names]
+        numbers = {MEASURES[measure][0]: found for measure, found in self.roughness.items()}
+        return CompareDisplay(
+            self.names,
+            [one.alpha for one in first],
+            [one.beta for one in first],
+            [[self.charts[name][k].loss for name in self.names] for k in chosen],
+            rows=[self.planes[k] for k in chosen],
+            numbers=numbers,
+            note=f"roughness over {len(self.planes)} planes; lines join the planes that belong together"
+            + (", of the logarithm of the loss" if self.scale == "log" else ""),
+        ).plot(ax, levels=levels)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain JSON values."""
+        return {
+            "names": list(self.names),
+            "planes": list(self.planes),
+            "scale": self.scale,
+            "roughness": {
+                measure: {name: _finite(values) for name, values in found.items()}
+                for measure, found in self.roughness.items()
+            },
+            "reading": self.reading(),
+            "meter": self.meter,
+            "provenance": self.provenance,
+            "status": self.status,
+            "charts": {name: [one.record() for one in charts] for name, charts in self.charts.items()},
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it into a folder: `comparison.json` and `comparison.safetensors`, atomically.
+
+        Raises:
+            OutputError: if the folder cannot be written; nothing is then half-written.
+        """
+        arrays = {
+            f"{i}/{k}/{name}": values
+            for i, label in enumerate(self.names)
+            for k, one in enumerate(self.charts[label])
+            for name, values in _arrays(one).items()
+        }
+        return archive.save(folder, KIND, arrays, self.record())
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Comparison:
+        """The comparison that was saved."""
+        charts = {}
+        for i, name in enumerate(record["names"]):
+            found = []
+            for k, one in enumerate(record["charts"][name]):
+                lead = f"{i}/{k}/"
+                found.append(Chart.restore({n[len(lead) :]: v for n, v in arrays.items() if n.startswith(lead)}, one))
+            charts[name] = tuple(found)
+        rough = {
+            measure: {name: np.array([math.nan if v is None else v for v in values]) for name, values in found.items()}
+            for measure, found in record["roughness"].items()
+        }
+        return cls(
+            tuple(record["names"]), tuple(record["planes"]), charts, rough, record["scale"], record["meter"],
+            record["provenance"], record["status"],
+        )  # fmt: skip
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        notes = [Text(words, "dim") for words in self.definitions]
+        return Group(self.table().__rich__(), *notes, *(Text(f"- {sentence}") for sentence in self.reading()))
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.table()), *self.definitions, *self.reading()])
+
+    def _repr_html_(self) -> str:
+        import html
+
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in [*self.definitions, *self.reading()])
+        return f"{self.table()._repr_html_()}<ul>{items}</ul>"
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """One measure of two surfaces over planes that belong together.
+
+    Attributes:
+        first: a name.
+        second: another.
+        measure: ``nonconvex``, ``bend`` or ``minima``.
+        apart: (planes,) the second's less the first's.
+    """
+
+    first: str
+    second: str
+    measure: str
+    apart: Array
+
+    @property
+    def rougher(self) -> int:
+        """On how many planes the second is rougher."""
+        return int((self.apart > 0).sum())
+
+    @property
+    def chance(self) -> float:
+        """Of at least so one-sided an outcome if neither were rougher: the two-sided sign test, ties left out."""
+        n = int(((self.apart > 0) | (self.apart < 0)).sum())
+        return float(binomtest(self.rougher, n).pvalue) if n else 1.0
+
+    @property
+    def sentence(self) -> str:
+        """The difference in words."""
+        n = int(np.isfinite(self.apart).sum())
+        if n == 0:
+            return f"{MEASURES[self.measure][0]}: no plane on which both can be judged"
+        sound = self.apart[np.isfinite(self.apart)]
+        middle, low, high = float(np.median(sound)), float(sound.min()), float(sound.max())
+        write: Callable[[float], str] = (lambda v: f"{v:+.0f}") if self.measure == "minima" else (lambda v: f"{v:+.3f}")
+        return (
+            f"{MEASURES[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], rougher on "
+            f"{self.rougher} of {n} planes (sign test p = {self.chance:.2g})"
+        )
+
+
+def judged(charts: Mapping[str, tuple[Chart, ...]], scale: str) -> dict[str, dict[str, Array]]:
+    """Measure to name to (planes,) numbers."""
+    if scale not in ("linear", "log"):
+        raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
+    rough: dict[str, dict[str, Array]] = {measure: {} for measure in MEASURES}
+    for name, made in charts.items():
+        found = [_judge(one, scale) for one in made]
+        for measure in MEASURES:
+            rough[measure][name] = np.array([float(getattr(one, measure)) for one in found])
+    return rough
+
+
+def _judge(one: Chart, scale: str) -> Roughness:
+    """The roughness of a chart; rounding and a reconstruction's rms error count as noise."""
+    noise = 0.0 if one.certificate.exact else one.certificate.rms
+    finite = one.loss[np.isfinite(one.loss)]
+    rounding = float(torch.finfo(_dtype(one)).eps) * float(np.abs(finite).max(initial=0.0))
+    noise = max(noise, rounding)
+    if scale == "linear":
+        return roughness(one.loss, noise=noise)
+    if finite.size and finite.min() <= 0:
+        raise InputError(
+            f"got scale='log' and a loss of {finite.min():.3g} on {one.title}; expected positive losses. Use 'linear'."
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithm = np.log(one.loss)
+    return roughness(logarithm, noise=noise / float(np.median(finite)) if finite.size else 0.0)
+
+
+def _dtype(one: Chart) -> torch.dtype:
+    found = getattr(torch, str(one.provenance["surface"].get("dtype", "")).removeprefix("torch."), None)
+    return found if isinstance(found, torch.dtype) else torch.float64
+
+
+def _arrays(one: Chart) -> dict[str, np.ndarray]:
+    return {name: getattr(one, name) for name in ARRAYS} | {f"extras/{k}": v for k, v in one.extras.items()}
+
+
+def _spread(values: Array, measure: str) -> str:
+    sound = values[np.isfinite(values)]
+    if not sound.size:
+        return "–"
+    write: Callable[[float], str] = {
+        "nonconvex": lambda v: f"{100 * v:.0f} %",
+        "bend": lambda v: f"{v:.3f}",
+        "minima": lambda v: f"{v:.0f}",
+    }[measure]
+    return f"{write(float(np.median(sound)))} [{write(float(sound.min()))}, {write(float(sound.max()))}]"
+
+
+def _finite(values: Array) -> list[float | None]:
+    return [float(v) if math.isfinite(v) else None for v in values]

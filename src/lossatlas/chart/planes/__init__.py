@@ -1,0 +1,1 @@
+"""Planes and lines: how their directions are made, normalized, and written down."""
