@@ -50,5 +50,7 @@ class Adam(Optimizer):
             slopes = (yield Gradients(theta)).slopes
             mean.mul_(self.beta1).add_((1 - self.beta1) * slopes)
             square.mul_(self.beta2).add_(((1 - self.beta2) * slopes).mul_(slopes))
-            scale = (square / (1 - self.beta2**t)).sqrt_().add_(self.epsilon)
-            theta = theta - (self.rate / (1 - self.beta1**t) * mean).div_(scale)
+            # No name for the divisor: it would be held until the next step, a third number per parameter.
+            theta = theta - (self.rate / (1 - self.beta1**t) * mean).div_(
+                (square / (1 - self.beta2**t)).sqrt_().add_(self.epsilon)
+            )
