@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import DataError, InputError, LossError, NotApplicableError
-from lossatlas.surface import _batchnorm, _chain, _data, _determinism, _fold, _loss, _model, _points
+from lossatlas.surface import _batchnorm, _data, _determinism, _fold, _loss, _model, _points
 from lossatlas.surface._evaluation import Evaluation
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._objective import Objective
@@ -19,6 +19,7 @@ from lossatlas.surface._points import PointLike
 from lossatlas.surface._subset import subset
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
+from lossatlas.surface.chain import find, sliced
 
 # A cheap field reads one of so many examples, but not fewer than so many in all.
 CHEAP, CHEAP_LEAST = 8, 32
@@ -185,14 +186,14 @@ class NetworkSurface(Surface):
         no more is held than the model, the data, the frame, and a θ for each point read side by side: one per core, but
         no more than `ABREAST_BYTES`.
         """
-        chain = _chain.find(self._model, self._loss, self._batches, self.layout)
+        chain = find(self._model, self._loss, self._batches, self.layout)
         if chain is None:
             return self._steady_reader(frame) if steady else super().reader(frame)
         if not steady:
-            fast = chain.on(frame.origin, frame.directions)
+            fast = sliced(chain, frame.origin, frame.directions)
             return lambda coords: Reading(*fast(coords))
         # What is computed once for all points has to be steady as well.
-        (sure,) = steadily(lambda _, links: links.on(frame.origin, frame.directions, steady=True), [chain], 1)
+        (sure,) = steadily(lambda _, links: sliced(links, frame.origin, frame.directions, steady=True), [chain], 1)
 
         def read(coords: Tensor) -> Reading:
             threads = self._evaluation.abreast(len(coords))

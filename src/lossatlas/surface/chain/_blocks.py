@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lossatlas.surface._chain_score import Score, places, score
-
-if TYPE_CHECKING:
-    from lossatlas.surface._chain import Chain
+from lossatlas.surface.chain._chain import Chain
+from lossatlas.surface.chain._score import Score, places, score
 
 # Bytes of one layer of all points together, and points at most: more would not be held by the caches.
 LAYER_BYTES, MOST = 2**22, 16

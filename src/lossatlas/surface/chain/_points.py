@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lossatlas.surface._chain_score import Score, padded, places, score
-
-if TYPE_CHECKING:
-    from lossatlas.surface._chain import Chain
+from lossatlas.surface.chain._chain import Chain
+from lossatlas.surface.chain._score import Score, padded, places, score
 
 # Points whose outputs are scored in one go: enough to spread the cost of calls, few enough to stay in the cache.
 BLOCK = 8
