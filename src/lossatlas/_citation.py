@@ -5,14 +5,14 @@ from __future__ import annotations
 from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer
 from lossatlas.optimize import citation as citation_of
-from lossatlas.race import BasinMap, Race, Sweep, Tuning
+from lossatlas.race import BasinMap, NetworkRace, Race, Sweep, Tuning
 
 
-def citation(result: Race | BasinMap | Sweep | Tuning | Optimizer) -> str:
+def citation(result: Race | NetworkRace | BasinMap | Sweep | Tuning | Optimizer) -> str:
     """BibTeX of exactly the methods used, those inside wrappers included.
 
     Args:
-        result: a race, a basin map, a sweep, a tuning, or an optimizer itself.
+        result: a race on a landscape or a network, a basin map, a sweep, a tuning, or an optimizer itself.
 
     Returns:
         Entries separated by blank lines.
@@ -29,6 +29,8 @@ def citation(result: Race | BasinMap | Sweep | Tuning | Optimizer) -> str:
     match result:
         case Race():
             outer = [track.optimizer for track in result.tracks.values()]
+        case NetworkRace():
+            outer = [runner.optimizer for runner in result.runners.values()]
         case BasinMap() | Sweep():
             outer = [result.optimizer]
         case Tuning():

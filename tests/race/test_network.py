@@ -357,3 +357,8 @@ def test_the_transformer_is_what_it_says():
     assert torch.equal(digits_transformer(seed=1).head.weight, other.head.weight)
     kinds = {block.kind for block in la.NetworkSurface(model, "cross_entropy", digits("test")).layout.blocks}
     assert kinds == {"linear", "bias", "norm", "token"}
+
+
+def test_a_race_on_a_network_says_whom_to_cite():
+    race = raced("muon", steps=2, ends=0)
+    assert "jordan2024" in la.citation(race) and "kingma" not in la.citation(race)
