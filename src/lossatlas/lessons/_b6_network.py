@@ -76,7 +76,7 @@ def network(runs: int, seed: int) -> Part:
         checks,
         bill(*(meter for one in found.values() for meter in one.meters)),
         caveats=(
-            f"parameters and gradient counted too, Lion's training holds {min(whole):.2f} to {max(whole):.2f} of what Adam's does: "
+            f"parameters and gradient counted too, Lion's training holds {max(whole):.2f} of what Adam's does, or less: "
             "a quarter less, not a quarter; activations come on top",
         ),
         data={name: {"numbers": one.numbers, "torch": one.theirs, "moved": one.moved} for name, one in found.items()},
