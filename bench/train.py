@@ -17,7 +17,7 @@ from lossatlas.surface._minibatch import draw
 from lossatlas.train import digits, digits_cnn, digits_mlp
 
 SEEDS, STEPS, SIZE, RATE, ROUNDS = 8, 300, 64, 1e-3, 9
-EVERY, STRETCH, STRETCHES = 10, 200, 11
+EVERY, STRETCH, STRETCHES = 10, 200, 31
 
 
 def measure() -> list[str]:

@@ -532,3 +532,17 @@ def test_memory_is_as_stated(script):
     said, grown = map(int, script(MEMORY, MALLOC_MMAP_THRESHOLD_="1000000").stdout.split())
     assert said == pytest.approx(80e6, rel=0.01)
     assert grown < 1.1 * said
+
+
+def test_a_point_that_a_loss_of_power_cut_short_is_none(run, tmp_path):
+    one = run()
+    with la.Recorder(one.model, one.optimizer, tmp_path, every=2, quiet=True):
+        one.steps(8)
+    files = la.Recording.load(tmp_path).iterates
+    assert len(files) == 5
+    files[1].write_bytes(b"")
+    files[2].write_bytes(files[2].read_bytes()[:-1])
+    files[3].write_bytes((2**60).to_bytes(8, "little"))
+    found = la.Recording.load(tmp_path)
+    assert found.kept == (0, 4) and len(found.rows) == 5
+    assert torch.equal(found.vector(8), one.points[8])

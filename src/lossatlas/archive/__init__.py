@@ -8,6 +8,7 @@ from lossatlas.archive._archive import write_json as write_json
 from lossatlas.archive._files import commit as commit
 from lossatlas.archive._files import prepare as prepare
 from lossatlas.archive._files import prepare_file as prepare_file
+from lossatlas.archive._files import settle as settle
 from lossatlas.archive._files import write_bytes as write_bytes
 from lossatlas.archive._files import write_text as write_text
 from lossatlas.archive._plain import dump as dump

@@ -13,8 +13,8 @@ from pathlib import Path
 from lossatlas._errors import OutputError
 
 Location = str | os.PathLike[str]
-# Bytes of a file that is not worth keeping in memory once it is on disk.
-LARGE = 2**22
+# Bytes of a file that is not worth keeping in memory once it is on disk, of a block of any disk, and of one write.
+LARGE, BLOCK, AT_ONCE = 2**22, 2**12, 2**23
 
 _REASONS = {
     errno.EACCES: "there is no permission to write there",
@@ -94,8 +94,12 @@ def write_bytes(path: Location, content: bytes) -> Path:
     return path
 
 
-def commit(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
+def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = True) -> None:
     """Put files of one folder in place together, the last of them last; on any failure none of them.
+
+    Args:
+        files: paths and contents.
+        settled: whether to wait until they are on the disk itself, where they outlive a loss of power.
 
     Raises:
         OutputError: if one cannot be written; earlier files of these names are then still there.
@@ -107,13 +111,10 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
             for path, content in files:
                 temporary = path.with_name(f".{path.name}.{mark}.new")
                 always.callback(_remove, temporary)
-                with temporary.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    if len(content) > LARGE and hasattr(os, "posix_fadvise"):
-                        # Nobody reads it soon: without this, a long recording takes the memory that others cache in.
-                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                with temporary.open("xb", buffering=0) as file:
+                    _fill(file.fileno(), content)
+                    if settled:
+                        os.fsync(file.fileno())
                 staged.append((temporary, path))
             with contextlib.ExitStack() as undo:
                 for temporary, path in staged[:-1]:
@@ -131,6 +132,37 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]]) -> None:
                 _remove(path.with_name(f".{path.name}.{mark}.old"))
         except (OSError, ValueError) as error:
             raise _refusal(path, error) from error
+
+
+def settle(path: Path) -> None:
+    """Wait until a file is on the disk itself; nothing where there is no such file.
+
+    Raises:
+        OutputError: if the disk fails.
+    """
+    try:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _fill(file: int, content: bytes | memoryview) -> None:
+    """Write all of it; large contents past the page cache, which others need more, where they lie and fit so."""
+    view, done = memoryview(content), 0
+    if len(view) > LARGE and hasattr(os, "O_DIRECT"):
+        import fcntl
+
+        flags, blocks = fcntl.fcntl(file, fcntl.F_GETFL), len(view) // BLOCK * BLOCK
+        with contextlib.suppress(OSError):  # not on this file system, or not from this place in memory
+            fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
+            while done < blocks:
+                done += os.write(file, view[done : min(done + AT_ONCE, blocks)])
+        fcntl.fcntl(file, fcntl.F_SETFL, flags)
+    while done < len(view):
+        done += os.write(file, view[done:])
 
 
 def read(path: Path) -> bytes:

@@ -19,9 +19,9 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import OutputError
 from lossatlas.surface import Block, Layout
-from lossatlas.train._image import Image
 
 FORMAT, VERSION = "lossatlas recording", 1
+LONGEST_HEADER = 10**8  # as safetensors has it
 MANIFEST, JOURNAL, POINTS, SKETCHES = "recording.json", "steps.jsonl", "points", "sketches"
 
 
@@ -49,22 +49,26 @@ def point_file(folder: Path, step: int) -> Path:
     return folder / POINTS / f"step-{step:09d}.safetensors"
 
 
+def has_point(folder: Path, step: int) -> bool:
+    """Whether the point of a step is there, as long as its header says that it is."""
+    try:
+        with point_file(folder, step).open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > LONGEST_HEADER:
+                return False
+            spans = [entry["data_offsets"] for name, entry in json.loads(file.read(size)).items() if name[:2] != "__"]
+            return file.seek(0, os.SEEK_END) == 8 + size + max((end for _, end in spans), default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def sketch_file(folder: Path, step: int) -> Path:
     """Where the sketch of a step is."""
     return folder / SKETCHES / f"step-{step:09d}.safetensors"
 
 
-def write_image(path: Path, image: Image) -> None:
-    """Write a safetensors file, all or nothing.
-
-    Raises:
-        OutputError: if it cannot be written; nothing is left then.
-    """
-    archive.commit([(path, image.content)])
-
-
-def append(folder: Path, row: Row | Mapping[str, Any]) -> None:
-    """Add a line to the journal.
+def append(folder: Path, row: Row | Mapping[str, Any], *, settled: bool = True) -> None:
+    """Add a line to the journal; waits until it is on the disk itself where it is to be settled.
 
     Raises:
         OutputError: if it cannot be written.
@@ -75,7 +79,8 @@ def append(folder: Path, row: Row | Mapping[str, Any]) -> None:
         with path.open("ab") as file:
             file.write((json.dumps(content, allow_nan=False) + "\n").encode())
             file.flush()
-            os.fsync(file.fileno())
+            if settled:
+                os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}.") from error
 

@@ -18,6 +18,7 @@ from lossatlas._errors import ModelError
 
 # Where the numbers begin is a multiple of this, so that every type of number lies aligned.
 ALIGNED = 64
+PAGE = 4096
 _NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -58,7 +59,7 @@ class Image:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(len(text) + 8) % ALIGNED)
         front = len(text).to_bytes(8, "little") + text
-        self._bytes = torch.empty(len(front) + end, dtype=torch.uint8)
+        self._bytes = _aligned(len(front) + end)
         self._bytes[: len(front)] = torch.frombuffer(bytearray(front), dtype=torch.uint8)
         self.tensors = {
             name: self._bytes[len(front) + begin : len(front) + end].view(like[name].dtype).view(like[name].shape)
@@ -78,6 +79,13 @@ class Image:
         """Copy tensors into place."""
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)
+
+
+def _aligned(size: int) -> Tensor:
+    """So many bytes from the beginning of a page: a file can be written from there without another copy."""
+    room = torch.empty(size + PAGE, dtype=torch.uint8)
+    begin = -room.data_ptr() % PAGE
+    return room[begin : begin + size]
 
 
 def _specs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:

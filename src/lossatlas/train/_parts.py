@@ -124,17 +124,17 @@ class Watched:
         Raises:
             ModelError: if one is gone, or is of another shape or type than it was.
         """
-        now = dict(self._model.named_parameters())
+        now = {block.name: _held(self._model, block.name, "_parameters") for block in self.layout.blocks}
         for block in self.layout.blocks:
-            wrong = self._wrong(block, now.get(block.name))
+            wrong = self._wrong(block, now[block.name])
             if wrong:
                 raise ModelError(f"the parameter {block.name!r} {wrong}")
-        return {block.name: now[block.name].detach() for block in self.layout.blocks}
+        return {name: parameter.detach() for name, parameter in now.items() if parameter is not None}
 
     def buffers(self) -> dict[str, Tensor]:
         """The buffers that a checkpoint would hold, as they are now."""
-        now = dict(self._model.named_buffers())
-        return {name: now[name].detach() for name in self._buffers if name in now}
+        now = {name: _held(self._model, name, "_buffers") for name in self._buffers}
+        return {name: buffer.detach() for name, buffer in now.items() if buffer is not None}
 
     def _wrong(self, block: Block, parameter: Tensor | None) -> str:
         if parameter is None:
@@ -144,6 +144,18 @@ class Watched:
         if parameter.dtype != self.dtypes[block.name]:
             return f"has changed its type from {self.dtypes[block.name]} to {parameter.dtype}"
         return "has no numbers any more (it is on the meta device)" if parameter.device.type == "meta" else ""
+
+
+def _held(model: nn.Module, name: str, kind: str) -> Tensor | None:
+    """A parameter or buffer by its name as it is now; looking one up takes a tenth of the time of listing all."""
+    *path, last = name.split(".")
+    owner: Any = model
+    for part in path:
+        owner = owner._modules.get(part)
+        if owner is None:
+            return None
+    found: Tensor | None = getattr(owner, kind).get(last)
+    return found
 
 
 def rank() -> int:

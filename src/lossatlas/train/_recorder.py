@@ -31,6 +31,7 @@ from lossatlas.train._parts import (
     was_skipped,
 )
 from lossatlas.train._sketch import Sketch
+from lossatlas.train._store import Store
 from lossatlas.train._thinning import Thinning
 from lossatlas.train._writer import Writer
 
@@ -126,7 +127,7 @@ class Recorder:
         self._recorded: int | None = None
         self._whole: int | None = None
         self._begun, self._cost = 0.0, 0.0
-        self._writer = Writer()
+        self._writer, self._store = Writer(), Store(self.folder)
         self._hooks: list[Any] = []
         if rank() != 0:
             self.status = "passive"
@@ -279,7 +280,7 @@ class Recorder:
         rows = [row for row in rows if row.step <= self.step]
         _folder.rewrite(self.folder, rows)
         self._rows = len(rows)
-        kept = [(k, r.step) for k, r in enumerate(rows) if _folder.point_file(self.folder, r.step).is_file()]
+        kept = [(k, r.step) for k, r in enumerate(rows) if _folder.has_point(self.folder, r.step)]
         self._thinning = Thinning(self._keep, rows[-1].stride if rows else 1, kept)
         self.status = "recording"
         self._recorded = rows[-1].step if rows else None
@@ -292,7 +293,9 @@ class Recorder:
         now = {name: tensor.cpu() for name, tensor in self._watched.parameters().items()}
         for row in reversed(rows):
             path = _folder.point_file(self.folder, row.step)
-            if path.is_file() and all(torch.equal(value, now[name]) for name, value in _folder.tensors(path, now)):
+            if _folder.has_point(self.folder, row.step) and all(
+                torch.equal(value, now[name]) for name, value in _folder.tensors(path, now)
+            ):
                 return row.step
         raise InputError(
             f"the folder {str(self.folder)!r} holds a run up to step {rows[-1].step}, and nothing tells at which step this "
@@ -313,7 +316,10 @@ class Recorder:
         row = Row(
             self.step, self._elapsed(), point, self._thinning.stride, self._notes.take(None if whole else self.step)
         )
-        self._writer.run(lambda: _write(self.folder, row, staged, folded, dropped))
+        if self._store.quick(staged):
+            self._store.write(row, staged, folded, dropped)
+        else:
+            self._writer.run(lambda: self._store.write(row, staged, folded, dropped))
         self._rows += not again
         self._recorded = self.step
         self._whole = self.step if point else self._whole
@@ -364,7 +370,7 @@ class Recorder:
             "seconds": self._elapsed(),
         }
         try:
-            _folder.append(self.folder, line)
+            self._store.end(line)
         except OutputError as error:
             self.reason = self.reason or str(error)
 
@@ -382,18 +388,6 @@ class Recorder:
 def _close(recorder: Recorder | None) -> None:
     if recorder is not None:
         recorder.close()
-
-
-def _write(folder: Path, row: Row, staged: Image | None, folded: Tensor | None, dropped: Sequence[int]) -> None:
-    if staged is not None:
-        _folder.write_image(_folder.point_file(folder, row.step), staged)
-    if folded is not None:
-        sketch = Image({"sketch": folded})
-        sketch.fill({"sketch": folded})
-        _folder.write_image(_folder.sketch_file(folder, row.step), sketch)
-    _folder.append(folder, row)
-    for step in dropped:
-        _folder.point_file(folder, step).unlink(missing_ok=True)
 
 
 def _steps(every: int | Iterable[int]) -> int | frozenset[int]:

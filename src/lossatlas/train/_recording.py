@@ -124,8 +124,8 @@ class Recording:
 
     @cached_property
     def kept(self) -> tuple[int, ...]:
-        """Rows whose whole point is there."""
-        return tuple(k for k, row in enumerate(self.rows) if _folder.point_file(self.folder, row.step).is_file())
+        """Rows whose whole point is there; a file that a loss of power cut short is none."""
+        return tuple(k for k, row in enumerate(self.rows) if _folder.has_point(self.folder, row.step))
 
     @property
     def iterates(self) -> tuple[Path, ...]:
