@@ -12,7 +12,7 @@ from lossatlas.surface.chain._chain import Chain
 from lossatlas.surface.chain._score import Score, places, score
 
 # Bytes of one layer of all points together, and points at most: more would not be held by the caches.
-LAYER_BYTES, MOST = 2**22, 16
+LAYER_BYTES, MOST = 2**21, 16
 # Bytes of all points' θ together.
 THETA_BYTES = 2**23
 

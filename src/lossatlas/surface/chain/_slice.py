@@ -20,7 +20,9 @@ from lossatlas.surface.chain._points import Points
 from lossatlas.surface.chain._score import Score, padded
 
 # Weights times examples times points, below which a query stays on its thread: some milliseconds of arithmetic.
-HANDED_OVER = 2**27
+HANDED_OVER = 2**29
+# Fewer points at a time than this are not worth it where each core has its own.
+FEW = 8
 
 SliceRead = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 
@@ -41,16 +43,17 @@ def sliced(chain: Chain, origin: Tensor, directions: Tensor, *, steady: bool = F
     ]
     first = [torch.stack([_affine(chain.steps[0], block, batch) for block in blocks]) for batch in chain.batches]
     size = 1 if steady else together(chain, origin.element_size())
-    kept: list[Points | Blocks] = []
-
-    def made() -> Points | Blocks:
-        return Blocks(chain, origin, directions, first, size) if size > 1 else Points(chain, corners, first)
+    kept: dict[bool, list[Points | Blocks]] = {}
 
     def read(coords: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         threads = _threads(chain, len(coords), origin)
+        # Points of some size that share the cores are taken one by one: the caches do not hold more.
+        several = size >= (FEW if threads > 1 else 2)
         # Steady readings come from several threads at a time: nothing is kept for them.
-        hands = [] if steady else kept
-        hands += [made() for _ in range(threads - len(hands))]
+        hands = [] if steady else kept.setdefault(several, [])
+        while len(hands) < threads:
+            made = Blocks(chain, origin, directions, first, size) if several else Points(chain, corners, first)
+            hands.append(made)
 
         def part(worker: int, some: Tensor) -> list[Score]:
             with torch.inference_mode():
