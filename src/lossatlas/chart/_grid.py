@@ -57,12 +57,14 @@ class Grid:
         """A field with the first coordinate first, as rows of the second coordinate."""
         return np.ascontiguousarray(field.T) if self.dimension == 2 else field.reshape(1, -1)
 
-    def coords(self) -> Array:
-        """Coordinates of all cells, (cells, k), the first axis running fastest."""
-        if self.dimension == 1:
-            return self.axes[0][:, None]
-        x, y = np.meshgrid(*self.axes)
-        return np.stack([x.ravel(), y.ravel()], 1)
+    def coords(self, cells: NDArray[np.int64] | None = None) -> Array:
+        """Coordinates of cells by their flat numbers, of all cells by default, (n, k); the first axis runs fastest."""
+        numbers = np.arange(self.cells) if cells is None else cells
+        columns = []
+        for axis in self.axes:
+            columns.append(axis[numbers % len(axis)])
+            numbers = numbers // len(axis)
+        return np.stack(columns, 1)
 
     def place(self, units: Array) -> Array:
         """Coordinates of points given in units of the spans; the middle of a symmetric span is exactly 0."""

@@ -154,7 +154,7 @@ class Surveyor:
         taken = self.grid.hit(*[layer.tree.nodes()[0] for layer in self._layers()])
         cells = self.held.draw(look.expected, taken)
         distinct, back = np.unique(cells, return_inverse=True)
-        found = yield from self._values("exact", self.grid.coords()[distinct])
+        found = yield from self._values("exact", self.grid.coords(distinct))
         self.held.tell(cells, {name: values[back] for name, values in found.items()})
 
     def _doubtful(self, look: Look, certificate: Certificate) -> bool:
@@ -224,13 +224,15 @@ class Surveyor:
             for level, leaves in layer.tree.leaves.items():
                 if level not in surpluses or not leaves.any():
                     continue
-                expected = _cells(np.abs(surpluses[level])) / DECAY
-                index = np.ix_(*(np.minimum((unit * 2**level).astype(int), 2**level - 1) for unit in self.grid.units))
-                spread = np.where(leaves[index], expected[index], spread)
-            total += self.grid.oriented(np.where(np.isfinite(spread), spread, 0.0))
+                here = _cells(np.abs(surpluses[level])) / DECAY
+                for axis, unit in enumerate(self.grid.units):
+                    index = np.minimum((unit * 2**level).astype(int), 2**level - 1)
+                    here, leaves = here.take(index, axis), leaves.take(index, axis)
+                spread = here if leaves.all() else np.where(leaves, here, spread)
+            total += self.grid.oriented(_sound(spread))
         if scale is LOG:
             total *= np.abs(loss)
-        return np.where(np.isfinite(total), total, 0.0)
+        return _sound(total)
 
     def _refine(self, look: Look, certificate: Certificate) -> list[Wanted]:
         """Split cells of the layer that is expected to be off most, until what is left is within half the target."""
@@ -369,6 +371,12 @@ def _flat(wanted: list[Wanted]) -> Iterator[tuple[Layer, NDArray[np.int64]]]:
     for layer, found in wanted:
         for _, nodes in found:
             yield layer, nodes
+
+
+def _sound(field: Array) -> Array:
+    """A field with 0 where it is not finite."""
+    finite = np.isfinite(field)
+    return field if finite.all() else np.where(finite, field, 0.0)
 
 
 def _cells(surplus: Array) -> Array:
