@@ -17,6 +17,7 @@ def test_every_public_name_is_there_and_documented():
         _ = la.nothing
 
 
+@pytest.mark.slow
 def test_chart_and_race_are_functions_though_rooms_have_their_names():
     code = (
         "import lossatlas.race, lossatlas.chart, lossatlas as la\n"

@@ -80,6 +80,7 @@ def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     assert la.load("o").certificate.rms == found["certificate"]["rms"]
 
 
+@pytest.mark.slow
 def test_the_same_command_asks_nothing_again_and_another_is_refused(mine, capsys):
     assert run("--points", "21", "--exact", "--no-card", "--out", "o") == 0
     first = written()
@@ -97,6 +98,7 @@ def test_the_policy_is_printed(mine, capsys):
     assert "0.weight" in said and "2.bias" in said and not Path("c.json").exists()
 
 
+@pytest.mark.slow
 def test_the_card_comes_with_the_pictures(mine, capsys):
     assert run("--points", "5", "--out", "o", "--card") == 0
     assert Path("o/card.png").stat().st_size > 10_000

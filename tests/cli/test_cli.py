@@ -99,6 +99,7 @@ def test_a_checkpoint_is_what_is_charted(mine, capsys):
     assert centers[0] == centers[1] == pytest.approx(torch.tensor(3.0).log().item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_other_checkpoints_are_drawn_beside_it(mine, capsys):
     weights = {"0.weight": torch.ones(5, 4), "0.bias": torch.ones(5), "2.weight": torch.ones(3, 5), "2.bias": torch.ones(3)}  # fmt: skip
     save_file(weights, "flat.safetensors")
@@ -226,6 +227,7 @@ def test_race_writes_all_of_it(mine, capsys):
     assert "gd" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_race_takes_all_of_it(mine, capsys):
     extras = ("--tune", "3", "--sweep", "0.01:0.1:3", "--map", "6", "--why")
     racers = "gd,annealing,de(dither=0.4:0.9),sophia(estimate=exact, correct=true)"

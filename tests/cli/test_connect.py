@@ -74,6 +74,7 @@ def test_a_line_from_two_files(mine, capsys):
     assert record["barriers"]["test"].keys() == {"entezari", "ainsworth", "frankle"}
 
 
+@pytest.mark.slow
 def test_a_curve_from_two_files_with_its_plane(mine, capsys):
     curve = ("--kind", "bezier", "--steps", "40", "--rate", "1e-2", "--points", "5", "--resume", "keep", "--out", "out")
     assert run("connect", *FILES, *MODEL, *curve) == 0

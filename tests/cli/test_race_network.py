@@ -45,6 +45,7 @@ def call(*args: str) -> int:
 BASE = ("--model", "mine.py:make", "--data", "mine.py:data", "--eval", "--steps", "15")
 
 
+@pytest.mark.slow
 def test_a_network_is_raced_on(tmp_path, capsys):
     more = ("--test", "mine.py:test", "--optimizers", "adam(rate=0.01),muon", "--runs", "2", "--tune", "2")
     assert call(*BASE, *more, "--batch", "32", "--out", "out", "--json", "race.json") == 0

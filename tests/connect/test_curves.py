@@ -234,6 +234,7 @@ def test_the_plane_of_a_curve_has_its_card(mlps):
     assert len(str(card).splitlines()) > 5 and card.record()
 
 
+@pytest.mark.slow
 def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
     (one, two), surface, _ = mlps
     path = la.connect(surface, one, two, kind="bezier", steps=60, rate=1e-2, points=5, resamples=0, progress=False)

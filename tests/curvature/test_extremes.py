@@ -27,6 +27,7 @@ def true_residuals(matrix, pairs):
     return (vectors @ matrix - torch.from_numpy(pairs.values)[:, None] * vectors).norm(dim=1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_extremes_of_networks_lie_within_their_residuals_of_the_truth(oracles, name):
     oracle = oracles(name)

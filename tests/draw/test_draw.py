@@ -91,6 +91,7 @@ def footnote(display):
     return " ".join(note.get_text().replace("\n", " ") for note in by_gid(display, "footnote"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("display", everything(), ids=lambda d: type(d).__name__)
 def test_a_display_draws_itself_and_leaves_no_figure_open(display, tmp_path):
     assert display.plot() is display
@@ -134,6 +135,7 @@ def test_no_text_is_cut_at_the_edge_or_lies_on_another(display):
     assert not any(a.overlaps(b) for i, a in enumerate(listed) for b in listed[:i])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("levels", ["auto", "linear", "log", "quantile", [0.5, 1.0, 3.0]], ids=str)
 def test_any_field_can_be_drawn(name, levels):

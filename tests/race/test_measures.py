@@ -209,6 +209,7 @@ def test_tuning_is_blind_bills_its_trials_and_gives_everyone_as_many():
         la.tune("gd", WELLS, trials=0)
 
 
+@pytest.mark.slow
 def test_the_smallest_fix_is_the_first_of_its_ladder_that_gets_out():
     race = la.race(WELLS, ["gd"], steps=300)
     why = la.counterfactual(race, "gd", runs=20)

@@ -70,6 +70,7 @@ def batches(ground, run, steps, seed=0):
     return [draw(SIZE, streams.seeds(), ground.examples)[0] for _ in range(steps)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_row_of_a_batch_is_that_run_alone(rule):
     """Vectorized rows against one run by itself, on the same mini-batches, after 200 steps."""
