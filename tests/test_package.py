@@ -1,7 +1,9 @@
 """The public face."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,14 @@ def test_citation_is_bibtex_of_what_ran():
     race = la.race(la.landscapes.regression(), ["adam", "gd"], steps=3)
     text = la.citation(race)
     assert text.count("@") == 2 and "kingma2015" in text
+
+
+def test_the_reference_lists_every_public_name_and_nothing_else():
+    pages = Path(__file__).parents[1] / "docs" / "reference.md"
+    listed = [line[4:] for line in pages.read_text().splitlines() if line.startswith("::: ")]
+    for path in listed:
+        room, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(room), name), path
+    told = {path.rpartition(".")[2] for path in listed}
+    assert {name for name in la.__all__ if hasattr(getattr(la, name), "__module__")} <= told
+    assert len(listed) == len(set(listed))

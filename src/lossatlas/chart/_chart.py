@@ -108,7 +108,7 @@ class Chart:
         It is made once and kept with the chart; a loaded chart has the card it was saved with.
 
         Args:
-            settings: of `lossatlas.chart.honesty`, for example ``budget`` or ``progress``.
+            settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
 
         Raises:
             InputError: if the chart was loaded without a card: its surface is not there to be asked.
