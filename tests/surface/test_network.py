@@ -2,6 +2,7 @@
 
 import copy
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -365,3 +366,16 @@ def test_a_model_that_keeps_state_is_refused():
 
     with pytest.raises(ModelError, match="calls"):
         la.NetworkSurface(Counting(), "cross_entropy", (X, Y))
+
+
+def test_a_slice_of_a_chain_may_be_read_from_several_threads():
+    torch.manual_seed(0)
+    data = (torch.randn(40, 5), torch.randint(0, 3, (40,)))
+    surface = la.NetworkSurface(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), "cross_entropy", data)
+    plane = surface.on(la.Plane.random(surface, seed=0))
+    coords = [torch.rand(50, 2, dtype=torch.float64) for _ in range(8)]
+    expected = [plane.values(part) for part in coords]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(plane.values, coords * 20))
+    for values, true in zip(found, expected * 20, strict=True):
+        assert torch.equal(values, true)

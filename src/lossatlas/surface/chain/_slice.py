@@ -8,6 +8,8 @@ are reused: several small points at a time, or one, so that every intermediate s
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -44,22 +46,31 @@ def sliced(chain: Chain, origin: Tensor, directions: Tensor, *, steady: bool = F
     first = [torch.stack([_affine(chain.steps[0], block, batch) for block in blocks]) for batch in chain.batches]
     size = 1 if steady else together(chain, origin.element_size())
     kept: dict[bool, list[Points | Blocks]] = {}
+    one_at_a_time = Lock()
 
-    def read(coords: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def hands(several: bool, threads: int) -> list[Points | Blocks]:
+        """Something to read with for each thread."""
+        # Steady readings come from several threads at a time: nothing is kept for them.
+        found = [] if steady else kept.setdefault(several, [])
+        while len(found) < threads:
+            made = Blocks(chain, origin, directions, first, size) if several else Points(chain, corners, first)
+            found.append(made)
+        return found
+
+    def scores(coords: Tensor) -> list[Score]:
         threads = _threads(chain, len(coords), origin)
         # Points of some size that share the cores are taken one by one: the caches do not hold more.
-        several = size >= (FEW if threads > 1 else 2)
-        # Steady readings come from several threads at a time: nothing is kept for them.
-        hands = [] if steady else kept.setdefault(several, [])
-        while len(hands) < threads:
-            made = Blocks(chain, origin, directions, first, size) if several else Points(chain, corners, first)
-            hands.append(made)
+        ready = hands(size >= (FEW if threads > 1 else 2), threads)
 
         def part(worker: int, some: Tensor) -> list[Score]:
             with torch.inference_mode():
-                return hands[worker].read(some)
+                return ready[worker].read(some)
 
-        found = [pair for pairs in side_by_side(part, coords.tensor_split(threads)) for pair in pairs]
+        return [pair for pairs in side_by_side(part, coords.tensor_split(threads)) for pair in pairs]
+
+    def read(coords: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with nullcontext() if steady else one_at_a_time:
+            found = scores(coords)
         table = torch.tensor(found, dtype=torch.float64).reshape(-1, 2)
         return table[:, 0], ({"accuracy": table[:, 1]} if chain.loss.classification else {})
 
