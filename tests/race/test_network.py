@@ -363,3 +363,10 @@ def test_the_transformer_is_what_it_says():
 def test_a_race_on_a_network_says_whom_to_cite():
     race = raced("muon", steps=2, ends=0)
     assert "jordan2024" in la.citation(race) and "kingma" not in la.citation(race)
+
+
+def test_sgd_is_gradient_descent_on_the_mini_batches_of_the_race():
+    sgd, gd = (raced(la.optimizer(name, rate=0.1), steps=12, batch=48) for name in ("sgd", "gd"))
+    assert torch.equal(sgd.final("it"), gd.final("it"))
+    assert sgd.runners["it"].meter.examples == gd.runners["it"].meter.examples == 12 * 48 * RUNS
+    assert sgd.runners["it"].optimizer.batch == 48

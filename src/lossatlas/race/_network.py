@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, StartError
-from lossatlas.optimize import MiniBatches, Optimizer, Streams, Walk
+from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk
 from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
 from lossatlas.race._driver import _labels
 from lossatlas.race._inputs import check
@@ -75,7 +75,7 @@ def network_race(
     referee's bill.
 
     Muon steps the hidden matrices and leaves the head, embeddings, norms and biases to AdamW without decay; Shampoo
-    preconditions every tensor, as their papers have it.
+    preconditions every tensor, as their papers have it. SGD takes the mini-batches of the race like all others.
 
     Args:
         surface: the network's training loss.
@@ -122,6 +122,7 @@ def network_race(
     referee, on_test = Probe(surface), None if test is None else Probe(test)
     runners = {}
     for label, one in _labels(optimizers).items():
+        one = replace(one, batch=batch) if isinstance(one, SGD) and batch is not None else one
         begin = time.perf_counter()
         found = None if trials == 0 else _tuned(one, ground, trials, seed)
         chosen = one if found is None else found.best
@@ -229,7 +230,8 @@ def _run(
 
 
 def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
-    planned, _ = one.plan(ground.steps)
+    # SGD is gradient descent on mini-batches: on those of the race.
+    planned, _ = (GD(one.rate) if isinstance(one, SGD) and ground.batch is not None else one).plan(ground.steps)
     whole = planned if ground.batch is None else MiniBatches(planned, ground.batch)
     # The same streams for every optimizer: all of them see the same mini-batches.
     return whole.walk(ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
