@@ -60,7 +60,7 @@ def main() -> None:
         print(reached[-1], flush=True)
     made = la.compare(surfaces, seeds=SEEDS, points=POINTS, span=SPAN)
     here = Path(__file__).parent
-    made.plot(planes=2).save(here / "shortcuts.png")
+    made.plot(planes=2, levels="log").save(here / "shortcuts.png")
     text = (
         "# ResNet-20 with and without shortcuts\n\n"
         f"Written by `python bench/shortcuts.py`. {EPOCHS} epochs of SGD on 4,000 CIFAR-10 images from the same initial weights; "
