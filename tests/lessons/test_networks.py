@@ -168,7 +168,8 @@ def test_shares_on_the_plane_are_those_of_a_decomposition(monkeypatch):
     monkeypatch.setattr(_e3, "EPOCHS", 2)
     monkeypatch.setattr(_e3, "WIDTHS", (8,))
     kept = []
-    step = torch.optim.SGD.step
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    step = torch.optim.SGD.step  # by now with torch's hooks around it, which must not be put around it twice
 
     def noted(self, *args, **kwargs):
         def point():
@@ -179,6 +180,7 @@ def test_shares_on_the_plane_are_those_of_a_decomposition(monkeypatch):
         kept.append(point())
         return done
 
+    noted.hooked = True
     monkeypatch.setattr(torch.optim.SGD, "step", noted)
     made = _e3._recorded("SGD", 0, None)
     found = _e3._seen(made)
