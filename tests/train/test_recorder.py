@@ -546,3 +546,27 @@ def test_a_point_that_a_loss_of_power_cut_short_is_none(run, tmp_path):
     found = la.Recording.load(tmp_path)
     assert found.kept == (0, 4) and len(found.rows) == 5
     assert torch.equal(found.vector(8), one.points[8])
+
+
+class Clamped(torch.optim.SGD):
+    """Its step calls its parent's, and torch puts hooks around both."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.clamp_(-0.05, 0.05)
+        return loss
+
+
+def test_a_step_inside_a_step_is_no_step_of_its_own(run, tmp_path):
+    run(torch.optim.SGD)  # from now on the parent's step has hooks
+    one = run(Clamped)
+    with la.Recorder(one.model, one.optimizer, tmp_path, every=1, quiet=True) as recorder:
+        one.steps(4)
+    assert recorder.step == 4
+    found = la.Recording.load(tmp_path)
+    assert found.steps.tolist() == [0, 1, 2, 3, 4]
+    for step in range(1, 5):
+        assert torch.equal(found.vector(step), one.points[step]) and float(found.vector(step).abs().max()) < 0.0501

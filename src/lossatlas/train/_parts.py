@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, final
 
@@ -13,6 +14,8 @@ from lossatlas._errors import InputError, ModelError
 from lossatlas.surface import Block, Layout
 from lossatlas.surface._layout import listed
 from lossatlas.surface._model import layout_of
+
+_HOOKS = Optimizer.profile_hook_step.__code__.co_filename
 
 
 def bare_model(model: nn.Module) -> nn.Module:
@@ -91,6 +94,20 @@ def steps_made(optimizers: Iterable[Optimizer]) -> int | None:
             if isinstance(step, int | float) or (isinstance(step, Tensor) and step.numel() == 1):
                 counts.append(int(step))
     return max(counts, default=0) or None
+
+
+def is_inner(optimizer: Optimizer) -> bool:
+    """Whether a hook runs for a step inside another one of the same optimizer.
+
+    Torch puts its hooks around every class's ``step``: one that overrides its parent's and calls it makes them run twice.
+    """
+    frame, found = sys._getframe(), 0
+    while frame is not None and found < 2:
+        code = frame.f_code
+        if code.co_filename == _HOOKS and code.co_name == "wrapper" and frame.f_locals.get("self") is optimizer:
+            found += 1
+        frame = frame.f_back  # type: ignore[assignment]
+    return found > 1
 
 
 def was_skipped(optimizer: Optimizer) -> bool:

@@ -26,6 +26,7 @@ from lossatlas.train._parts import (
     bare_model,
     bare_optimizers,
     check_membership,
+    is_inner,
     rank,
     steps_made,
     was_skipped,
@@ -212,7 +213,7 @@ class Recorder:
 
     def _after(self, optimizer: Optimizer, *_: object) -> None:
         """After a step."""
-        if self.status != "recording" or os.getpid() != self._process or was_skipped(optimizer):
+        if self.status != "recording" or os.getpid() != self._process or was_skipped(optimizer) or is_inner(optimizer):
             return
         begin = time.perf_counter()
         self.step += 1
