@@ -368,14 +368,29 @@ def test_a_model_that_keeps_state_is_refused():
         la.NetworkSurface(Counting(), "cross_entropy", (X, Y))
 
 
-def test_a_slice_of_a_chain_may_be_read_from_several_threads():
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Softsign()], ids=["chain", "no chain"])
+def test_a_slice_may_be_read_from_several_threads(activation):
     torch.manual_seed(0)
     data = (torch.randn(40, 5), torch.randint(0, 3, (40,)))
-    surface = la.NetworkSurface(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), "cross_entropy", data)
+    surface = la.NetworkSurface(nn.Sequential(nn.Linear(5, 7), activation, nn.Linear(7, 3)), "cross_entropy", data)
     plane = surface.on(la.Plane.random(surface, seed=0))
-    coords = [torch.rand(50, 2, dtype=torch.float64) for _ in range(8)]
+    coords = [torch.rand(12, 2, dtype=torch.float64) for _ in range(8)]
     expected = [plane.values(part) for part in coords]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(plane.values, coords * 20))
-    for values, true in zip(found, expected * 20, strict=True):
+        found = list(pool.map(plane.values, coords * 10))
+    for values, true in zip(found, expected * 10, strict=True):
         assert torch.equal(values, true)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "interpolate", "recompute", "batch"])
+def test_a_copy_of_a_surface_moves_with_its_own_parameters(mode):
+    torch.manual_seed(0)
+    data = (torch.randn(40, 5), torch.randint(0, 3, (40,)))
+    model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 3)).eval()
+    surface = la.NetworkSurface(model, "cross_entropy", data, batchnorm=mode)
+    points = surface.theta + 0.1 * torch.randn(3, surface.dimension)
+    expected, slopes = surface.values(points), surface.gradients(points)[1]
+    again = copy.deepcopy(surface)
+    assert torch.equal(again.values(points), expected) and torch.equal(again.gradients(points)[1], slopes)
+    assert torch.equal(again.values(surface.theta[None]), surface.values(surface.theta[None]))
+    assert torch.equal(surface.values(points), expected)

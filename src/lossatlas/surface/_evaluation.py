@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import final
+from threading import RLock
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +36,15 @@ class Evaluation:
     Args:
         objective: the loss over one batch.
         bound: the objective's model, bound to a vector; more copies are made for threads, and kept in this list.
+        alone: of another evaluation that uses the same bound models.
+
+    Attributes:
+        alone: to be held while it is used: the bound models are moved from point to point.
     """
 
-    def __init__(self, objective: Objective, bound: list[Bound]) -> None:
+    def __init__(self, objective: Objective, bound: list[Bound], alone: Any = None) -> None:
         self.objective, self.bound, self._batches = objective, bound, objective.batches
+        self.alone = alone or RLock()
         self._examples, self._dimension = objective.examples, objective.layout.dimension
         self._device = bound[0][1].device
         self._completion = objective.completion()
@@ -51,6 +57,16 @@ class Evaluation:
             self.products = HessianProducts(self._settled, objective.layout, (everything,))
         else:
             self.products = HessianProducts(self._named, objective.layout, self._batches)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "alone"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, alone=RLock())
+        # A copied parameter is no view any more.
+        self._completion = self.objective.completion()
+        for model, flat in self.bound:
+            _model.attach(model, self.objective.statistics.layout, flat)
 
     @property
     def choice(self) -> int:

@@ -157,7 +157,7 @@ class NetworkSurface(Surface):
             twin._model, bound = model, [(model, _model.bind(model, self.layout, self.theta))]
         cast = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
         twin._objective = replace(self._objective, model=twin._model, batches=twin._batches, cast=cast)
-        twin._evaluation = Evaluation(twin._objective, bound)
+        twin._evaluation = Evaluation(twin._objective, bound, self._evaluation.alone)
         return twin
 
     def along(self, frame: Frame) -> tuple[NetworkSurface, Frame]:
@@ -170,13 +170,13 @@ class NetworkSurface(Surface):
         twin.layout = self._statistics.layout
         twin.theta = twin.start = torch.cat([self.theta, rows[0]])
         twin._objective = replace(self._objective, layout=twin.layout, free=True)
-        twin._evaluation = Evaluation(twin._objective, self._evaluation.bound)
+        twin._evaluation = Evaluation(twin._objective, self._evaluation.bound, self._evaluation.alone)
         return twin, Frame(torch.cat([frame.origin, rows[0]]), torch.cat([frame.directions, rows[1:]], 1))
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N), and ``accuracy`` where the loss is a classification loss."""
         points = self._points(points)
-        with _data.untouched_randomness(self.device), torch.no_grad():
+        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.no_grad():
             return self._reading(self._evaluation.values(points))
 
     def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
@@ -205,7 +205,7 @@ class NetworkSurface(Surface):
         values = self._evaluation.steady(frame)
 
         def read(coords: Tensor) -> Reading:
-            with _data.untouched_randomness(self.device):
+            with self._evaluation.alone, _data.untouched_randomness(self.device):
                 return self._reading(values(coords))
 
         return read
@@ -216,7 +216,8 @@ class NetworkSurface(Surface):
         Row b of a sample draws ``sample.size`` examples without replacement from the seed b.
         """
         points = self._points(points)
-        return self._evaluation.gradients(points, sample)
+        with self._evaluation.alone:
+            return self._evaluation.gradients(points, sample)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian products by double backward, over all data, sums in float64: `HessianProducts`.
@@ -233,7 +234,7 @@ class NetworkSurface(Surface):
             raise InputError(
                 f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
             )
-        with _data.untouched_randomness(self.device):
+        with self._evaluation.alone, _data.untouched_randomness(self.device):
             return self._evaluation.products(theta, vectors)
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
@@ -244,7 +245,7 @@ class NetworkSurface(Surface):
                 "products over a mini-batch are not there with batchnorm='recompute', where every example's loss depends on "
                 "all data; take another mode."
             )
-        with _data.untouched_randomness(self.device):
+        with self._evaluation.alone, _data.untouched_randomness(self.device):
             return self._evaluation.sampled_products(theta, vectors, sample)
 
     def vector(self, given: PointLike) -> Tensor:
