@@ -169,13 +169,15 @@ class TrajectoryDisplay(Display):
         left, right = (figure.add_axes(box) for box in boxes)
         values = []
         for name, stroke in look.items():
-            _, residuals, steps, losses, shown = self.runs[name]
+            path, residuals, steps, losses, shown = self.runs[name]
             known = np.isfinite(losses)
             # Between few known losses a line would be a guess.
             marks: dict[str, object] = {"lw": 1.3} if known.all() else {"ls": "none", "marker": "o", "ms": 3.5}
             left.plot(steps[known], losses[known], color=stroke.color, zorder=3, **marks)  # type: ignore[arg-type]
             left.plot(steps, shown, color=stroke.color, lw=1.1, ls=(0, (2.2, 1.4)), zorder=4)
-            right.plot(steps, residuals, color=stroke.color, lw=1.3)
+            # The plane's own center has no distance of which a share could lie outside.
+            center = (np.abs(path).max(1) == 0) & (residuals == 0)
+            right.plot(steps, np.where(center, np.nan, residuals), color=stroke.color, lw=1.3)
             values += [losses[known], shown[np.isfinite(shown)]]
         found = np.concatenate(values)
         if found.size and found.min() > 0 and found.max() > 30 * found.min():
