@@ -43,6 +43,7 @@ class FieldDisplay(GridDisplay):
         cmap: str | Colormap | None = None,
         equal: bool | None = None,
         numbers: bool = True,
+        avoid: Array | None = None,
     ) -> Self:
         """Draw the map.
 
@@ -52,6 +53,7 @@ class FieldDisplay(GridDisplay):
             cmap: a matplotlib color map; left out, a light viridis on which ink can be read.
             equal: whether both axes get the same scale; decided from units and spans when left out.
             numbers: whether the lines carry their level.
+            avoid: (K, 2) places that the numbers keep away from, since something will be laid over them.
 
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
@@ -62,7 +64,8 @@ class FieldDisplay(GridDisplay):
         scale = scale_of(self.z, levels)
         lines = self._ground(ax, scale, ground(cmap, 0.25), equal)
         marks = self._marks()
-        self._finish(ax is None, scale, lines if numbers else None, marks, [], [])
+        kept_off = marks if avoid is None else np.concatenate([marks, avoid])
+        self._finish(ax is None, scale, lines if numbers else None, kept_off, [], [])
         return self
 
     def _ground(self, ax: Axes | None, scale: Scale, cmap: Colormap, equal: bool | None) -> QuadContourSet | None:

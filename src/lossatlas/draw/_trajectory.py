@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEFT, RIGHT, FIELD, PANEL, GAP = 0.72, 0.95, 3.6, 1.35, 0.85
 # A dot whose point lies wholly in the plane is this opaque, and one far outside this much.
 NEAR, FAR = 1.0, 0.12
+# Along a path, that the numbers on contour lines keep away from.
+PLACES = 400
 
 
 @dataclass(eq=False)
@@ -117,7 +119,9 @@ class TrajectoryDisplay(Display):
         notes = [self.note or ""]
         if self.field is not None:
             notes.append(self.field.note or "")
-            replace(self.field, title=None, note=None, center=None).plot(axes, levels=levels, equal=False)
+            plain = replace(self.field, title=None, note=None, center=None)
+            walked = np.concatenate([_along(path) for path, *_ in self.runs.values()])
+            plain.plot(axes, levels=levels, equal=False, avoid=walked)
         else:
             _surround.dress(axes, self.xlabel, self.ylabel, None)
         handles = [self._path(axes, name, stroke) for name, stroke in look.items()]
@@ -200,3 +204,12 @@ class TrajectoryDisplay(Display):
             axes.margins(x=0.02)
             axes.yaxis.set_label_coords(-0.14, 0.5)
             _surround.thousands(axes.xaxis)
+
+
+def _along(path: Array) -> Array:
+    """Places along a path, between its points as well, (K, 2)."""
+    finite = path[np.isfinite(path).all(1)]
+    if len(finite) < 2:
+        return finite
+    places = np.linspace(0, len(finite) - 1, PLACES)
+    return np.stack([np.interp(places, np.arange(len(finite)), column) for column in finite.T], 1)
