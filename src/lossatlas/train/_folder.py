@@ -158,6 +158,41 @@ def manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+def claim(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
+    """Write the manifest of a recording that begins, or see that the one there is of the same model.
+
+    Args:
+        folder: where to.
+        record: the manifest.
+        resume: whether a recording may be there.
+
+    Raises:
+        OutputError: if there is one and none may be, or it is of another model or sketch.
+    """
+    if not (folder / MANIFEST).is_file():
+        (folder / POINTS).mkdir(exist_ok=True)
+        (folder / SKETCHES).mkdir(exist_ok=True)
+        archive.write_json(folder / MANIFEST, record)
+        return
+    found = manifest(folder)
+    if not resume:
+        raise OutputError(
+            f"the folder {str(folder)!r} holds a recording already; expected an empty one. Give resume=True to "
+            "go on with that run, or another folder."
+        )
+    differs = layout(found).difference(layout(record))
+    if differs:
+        what = f"its parameters (first) and the model's (second) differ: {differs}"
+    elif found["sketch"] != record["sketch"]:
+        what = f"it has the sketch {found['sketch']}, and {record['sketch']} is asked for"
+    else:
+        return
+    raise OutputError(
+        f"the recording in {str(folder)!r} cannot be gone on with: {what}. Expected the same model and "
+        "sketch. Give another folder."
+    )
+
+
 def layout(content: Mapping[str, Any]) -> Layout:
     """The parameters that a manifest says were recorded."""
     blocks = [

@@ -134,7 +134,7 @@ class Recorder:
             self.status = "passive"
             return
         archive.prepare(self.folder)
-        self._claim(bare)
+        _folder.claim(self.folder, self._manifest(bare), resume=resume)
         for one in self._optimizers:
             self._hooks.append(one.register_step_pre_hook(self._before))
         self._hooks.append(self._optimizers[-1].register_step_post_hook(self._after))
@@ -230,13 +230,13 @@ class Recorder:
         except Exception as error:  # whatever it is, the run must not end by it
             self._stop(str(error) if isinstance(error, LossAtlasError) else f"{type(error).__name__}: {error}")
 
-    def _claim(self, model: nn.Module) -> None:
-        """Write the manifest, or see that the one there is of this model."""
+    def _manifest(self, model: nn.Module) -> dict[str, Any]:
+        """What is recorded and how."""
         blocks = [
             {**vars(block), "dtype": str(self._watched.dtypes[block.name]).removeprefix("torch.")}
             for block in self._watched.layout.blocks
         ]
-        record = {
+        return {
             "format": _folder.FORMAT,
             "version": _folder.VERSION,
             "model": type(model).__name__,
@@ -247,28 +247,6 @@ class Recorder:
             "sketch": None if self._sketch is None else {"size": self._sketch.size, "seed": self._sketch.seed},
             "torch": torch.__version__,
         }
-        if not (self.folder / _folder.MANIFEST).is_file():
-            (self.folder / _folder.POINTS).mkdir(exist_ok=True)
-            (self.folder / _folder.SKETCHES).mkdir(exist_ok=True)
-            archive.write_json(self.folder / _folder.MANIFEST, record)
-            return
-        found = _folder.manifest(self.folder)
-        if not self._resume:
-            raise OutputError(
-                f"the folder {str(self.folder)!r} holds a recording already; expected an empty one. Give resume=True to "
-                "go on with that run, or another folder."
-            )
-        differs = _folder.layout(found).difference(self._watched.layout)
-        if differs or found["sketch"] != record["sketch"]:
-            what = (
-                f"its parameters (first) and the model's (second) differ: {differs}"
-                if differs
-                else (f"it has the sketch {found['sketch']}, and {record['sketch']} is asked for")
-            )
-            raise OutputError(
-                f"the recording in {str(self.folder)!r} cannot be gone on with: {what}. Expected the same model and "
-                "sketch. Give another folder."
-            )
 
     def _begin(self) -> None:
         """Find the step that the run is at, drop what was recorded beyond it, and record the point."""
