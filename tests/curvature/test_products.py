@@ -130,7 +130,7 @@ def test_central_differences_stand_in_and_say_so(dtype):
     found = differences.apply(vectors)
     error = (found - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.max()) < {torch.float64: 1e-7, torch.float32: 1e-2}[dtype], "and whatever the length of v"
-    assert differences.bill()["products"] == 0 and differences.bill()["gradients"] == 2 * (3 + 3)
+    assert differences.bill()["products"] == 0 and differences.bill()["gradients"] == 2 * (3 + 6 + 3)
     assert differences.provenance()["products"] == "central differences of gradients"
     assert exact.provenance()["products"] == "second derivatives"
     assert "central differences" in la.extremes(surface, 2, how="differences").status
@@ -209,8 +209,15 @@ def test_fused_attention_runs_on_the_math_kernel(oracles):
 
 def test_a_loss_without_derivatives_is_refused():
     surface = la.NetworkSurface(mlp(), lambda out, y: (out.argmax(1) != y).float().mean(), (X, Y))
-    with pytest.raises(LossError, match="argmax"):
-        la.extremes(surface)
+    for ask in (
+        lambda: la.extremes(surface),
+        lambda: la.extremes(surface, 1, how="differences"),
+        lambda: la.critical_points(surface, starts=1),
+        lambda: surface.gradients(surface.theta[None]),
+        lambda: la.race(surface, ["gd"], steps=2),
+    ):
+        with pytest.raises(LossError, match="argmax"):
+            ask()
 
 
 def test_a_linear_loss_has_no_curvature_and_nothing_divides_by_zero():
@@ -233,6 +240,23 @@ def test_half_precision_is_refused(dtype):
     surface = la.NetworkSurface(mlp(dtype), "cross_entropy", (X.to(dtype), Y))
     with pytest.raises(ModelError, match=r"model\.float\(\)"):
         la.trace(surface)
+    with pytest.raises(ModelError, match=r"model\.float\(\)"):
+        la.extremes(surface, 2, how="differences")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dense", [True, False])
+def test_eigenvalues_by_differences_lie_within_what_they_state(dtype, dense):
+    """Against the dense Hessian in float64: bending (the step's own error) and rounding are both in the error."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(3, 6 if dense else 14), nn.Tanh(), nn.Linear(6 if dense else 14, 2)).double()
+    x, y = 3 * torch.randn(20, 3).double(), torch.randint(0, 2, (20,))
+    surface = la.NetworkSurface(copy.deepcopy(model).to(dtype), "cross_entropy", (x.to(dtype), y))
+    truth = torch.linalg.eigvalsh(la.hessian(la.NetworkSurface(model, "cross_entropy", (x, y)))).numpy()
+    found = la.extremes(surface, 3, how="differences")
+    for pairs in (found.largest, found.smallest):
+        for value, residual in zip(pairs.values, pairs.residuals, strict=True):
+            assert np.abs(truth - value).min() <= residual < 0.05 * truth[-1]
 
 
 def test_a_gradient_that_is_not_a_number_is_an_error_that_says_which():

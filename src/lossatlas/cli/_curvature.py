@@ -170,11 +170,18 @@ def command(
     if measured:
         tell("sharpness", *(one.sentence for one in measured))
     if search is not None:
-        caught = critical_points(surface, starts=search, seed=seed, probe=probe)
-        tell("critical points", caught.sentence, *(one.sentence for one in caught.distinct()[:12]))
+        caught = critical_points(surface, starts=search, seed=seed, probe=probe, progress=show)
+        tell(
+            "critical points",
+            caught.sentence,
+            *([caught.status] if caught.status != "complete" else []),
+            *(one.sentence for one in caught.distinct()[:12]),
+        )
         done["search"] = caught
     if along:
-        run = curvature_along(surface, [str(file) for file in along], rate=rate, k=k, seed=seed, probe=probe)
+        run = curvature_along(
+            surface, [str(file) for file in along], rate=rate, k=k, seed=seed, probe=probe, progress=show
+        )
         tell("along the run", *run.reading())
         done["along"] = run
     records = {name: one.record() for name, one in done.items()}

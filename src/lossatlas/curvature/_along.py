@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lossatlas import archive
 from lossatlas._errors import InputError, StartError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
@@ -89,6 +90,7 @@ class RunCurvature:
             f"{middle:.1%} of the squared gradient lies in the space of the {k} largest eigenvalues (median; a random "
             f"direction has {k / self.dimension:.1%})"
         )
+        says += [self.status] if self.status != "complete" else []
         return says
 
     def plot(self, ax: Any = None) -> AlongDisplay:
@@ -168,7 +170,7 @@ def curvature_along(
     tolerance: float = 1e-3,
     seed: int = 0,
     probe: Probe | None = None,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: Show = False,
 ) -> RunCurvature:
     """The largest eigenvalues, the trace, and the gradient's share in the top space at the checkpoints of a run.
 
@@ -188,7 +190,7 @@ def curvature_along(
         tolerance: of the eigenvalues.
         seed: of all random vectors; the same ones at every checkpoint.
         probe: the door to ask at; a new one by default.
-        progress: a function of (checkpoints done, checkpoints), or False.
+        progress: True for a bar where the error stream is a terminal, False, or a function of (checkpoints done, all).
 
     Returns:
         The `RunCurvature`. If it is interrupted with Ctrl-C, of the checkpoints that were done.
@@ -229,27 +231,28 @@ def curvature_along(
     tops, residuals, ends, poor = [], [], [], 0
     status = "complete"
     try:
-        for done, point in enumerate(points, start=1):
-            answer = probe.ask(Gradients(point[None]))
-            slope = answer.slopes[0].double().cpu().numpy()
-            found = extremes(surface, k, point=point, seed=seed, tolerance=tolerance, probe=probe)
-            top = found.largest
-            poor += not bool(np.all(top.converged))
-            size = float(np.linalg.norm(slope))
-            inside = float(np.linalg.norm(top.vectors @ slope))
-            value, low, high = math.nan, math.nan, math.nan
-            if with_trace:
-                guess = trace(surface, point=point, relative=relative, seed=seed, probe=probe)
-                value, (low, high) = guess.value, guess.interval
-            rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
-            ends.append([float(found.smallest.values[0]), low, high])
-            tops.append(_padded(top.values, k))
-            residuals.append(_padded(top.residuals, k))
-            if callable(progress):
-                progress(done, len(points))
+        with counted("checkpoints", len(points), progress) as report:
+            for done, point in enumerate(points, start=1):
+                answer = probe.ask(Gradients(point[None]))
+                slope = answer.slopes[0].double().cpu().numpy()
+                found = extremes(surface, k, point=point, seed=seed, tolerance=tolerance, probe=probe)
+                top = found.largest
+                poor += not bool(np.all(top.converged))
+                size = float(np.linalg.norm(slope))
+                inside = float(np.linalg.norm(top.vectors @ slope))
+                value, low, high = math.nan, math.nan, math.nan
+                if with_trace:
+                    guess = trace(surface, point=point, relative=relative, seed=seed, probe=probe)
+                    value, (low, high) = guess.value, guess.interval
+                rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
+                ends.append([float(found.smallest.values[0]), low, high])
+                tops.append(_padded(top.values, k))
+                residuals.append(_padded(top.residuals, k))
+                report(done)
     except KeyboardInterrupt:
         status = "interrupted"
     status += f"; {gone} checkpoints that are not finite were left out" if gone else ""
+    status = operator.remark(status)
     status += f"; at {poor} of {len(points)} checkpoints not all eigenvalues converged" if poor else ""
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
     settings = {"rate": rate if rate is None or isinstance(rate, int | float) else list(map(float, rate)), "k": k,

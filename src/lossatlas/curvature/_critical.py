@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
 from lossatlas.curvature._dense import dense
 from lossatlas.curvature._extremes import extremes
@@ -76,7 +76,7 @@ def critical_points(
     tolerance: float | None = None,
     exact: bool | None = None,
     probe: Probe | None = None,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: Show = False,
 ) -> CriticalPoints:
     """Search for critical points of any index, and label every catch.
 
@@ -109,7 +109,7 @@ def critical_points(
         tolerance: of the gradient: 1e-10 in float64, 1e-5 in float32.
         exact: whether to form the dense Hessian for the label; by default for up to 1,000 parameters.
         probe: the door to ask at; a new one by default.
-        progress: a function of (searches done, starts), or False.
+        progress: True for a bar where the error stream is a terminal, False, or a function of (searches done, starts).
 
     Returns:
         The `CriticalPoints`. If it is interrupted with Ctrl-C, those that were done.
@@ -145,17 +145,18 @@ def critical_points(
     caught: list[CriticalPoint] = []
     status = "complete"
     try:
-        for b, start in enumerate(points):
-            before = probe.meter.queries
-            asker = Asker(operator, budget)
-            reason, taken = search(asker, start, method, rules)
-            spent = probe.meter.queries - before
-            one = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
-            caught.append(replace(one, start=b, steps=taken, status=REASONS[reason], queries=spent))
-            if callable(progress):
-                progress(b + 1, len(points))
+        with counted("searches", len(points), progress) as report:
+            for b, start in enumerate(points):
+                before = probe.meter.queries
+                asker = Asker(operator, budget)
+                reason, taken = search(asker, start, method, rules)
+                spent = probe.meter.queries - before
+                one = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+                caught.append(replace(one, start=b, steps=taken, status=REASONS[reason], queries=spent))
+                report(b + 1)
     except KeyboardInterrupt:
         status = "interrupted"
+    status = operator.remark(status)
     settings = {
         "method": method, "budget": budget, "steps": steps, "seed": seed, "spread": spread,
         "tolerance": judge.tolerance, "flat": FLAT, "epsilon": epsilon, "searched_with": "dense Hessian" if rules.dense else
@@ -229,7 +230,7 @@ class Judge:
         )
 
     def _products(self, operator: Operator, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
-        k = 1 if self.epsilon is None else min(10, self.surface.dimension // 4)
+        k = 1 if self.epsilon is None else max(1, min(10, self.surface.dimension // 4))
         ends = extremes(self.surface, k, point=operator.point, seed=self.seed, tolerance=1e-3, probe=operator.probe)
         low, high = ends.smallest.values, ends.largest.values
         norm = max((abs(float(v)) for v in (*low, *high)), default=0.0)

@@ -234,8 +234,9 @@ def extremes(
     residuals = np.hypot(residuals, operator.rounding * np.abs(values).max())
     pairs = []
     for rows in (np.arange(len(values))[::-1][:k], np.arange(k)):
-        vectors = operator.lift(krylov.vectors(inner[:, rows])).cpu().numpy()
-        pairs.append(Eigenpairs(values[rows], vectors, residuals[rows], done[rows]))
+        vectors = krylov.vectors(inner[:, rows])
+        off = np.hypot(residuals[rows], operator.doubt(vectors).numpy())
+        pairs.append(Eigenpairs(values[rows], operator.lift(vectors).cpu().numpy(), off, done[rows]))
     status = _status(pairs, needed, settings["products"])
     return Extremes(pairs[0], pairs[1], operator.bill(), operator.provenance(**settings), operator.remark(status))
 
@@ -305,11 +306,12 @@ def _rows(n: int, k: int, limit: int) -> int:
 def _from_dense(operator: Operator, k: int, settings: dict[str, Any]) -> Extremes:
     matrix = dense(operator)
     values, basis = torch.linalg.eigh(matrix)
-    residuals = (matrix @ basis - basis * values).norm(dim=0)
-    vectors = operator.lift(basis.T.to(operator.surface.device)).cpu()
-    pairs = [
-        Eigenpairs(values[r].numpy(), vectors[r].numpy(), residuals[r].numpy(), np.ones(k, dtype=bool))
-        for r in (torch.arange(len(values)).flip(0)[:k], torch.arange(k))
-    ]
+    residuals = torch.hypot((matrix @ basis - basis * values).norm(dim=0), operator.rounding * values.abs().max())
+    vectors = basis.T.to(operator.surface.device)
+    pairs = []
+    for r in (torch.arange(len(values)).flip(0)[:k], torch.arange(k)):
+        off = torch.hypot(residuals[r], operator.doubt(vectors[r]))
+        found = operator.lift(vectors[r]).cpu().numpy()
+        pairs.append(Eigenpairs(values[r].numpy(), found, off.numpy(), np.ones(k, dtype=bool)))
     record = operator.provenance(**settings, method="dense")
     return Extremes(pairs[0], pairs[1], operator.bill(), record, operator.remark(_status(pairs, [True, True], 0)))

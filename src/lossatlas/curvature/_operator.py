@@ -17,6 +17,7 @@ from torch import Tensor
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
 from lossatlas.probe import Gradients, Probe, Products
 from lossatlas.surface import Layout, NetworkSurface, Surface
+from lossatlas.surface._products import refuse_half
 
 How = Literal["auto", "exact", "differences"]
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -77,7 +78,7 @@ class Operator:
         self.dimension = surface.dimension if self._kept is None else len(self._kept)
         self.applied = 0
         self.reason = self.warning = ""
-        self._differences = how == "differences"
+        self._differences, self._gap = how == "differences", 0.0
         self._settle(how)
         self.applied = 0
 
@@ -107,6 +108,15 @@ class Operator:
         if not math.isfinite(answer.sum()):
             self._explain()
         return self._lower(answer)
+
+    def doubt(self, vectors: Tensor) -> Tensor:
+        """How far each product with vectors (K, n) is off by the way it is taken, (K,), by estimate; 0 where exact."""
+        if not self._differences:
+            return torch.zeros(len(vectors), dtype=torch.float64)
+        # Twice the step has four times the error of bending and half that of rounding: the two differ by either.
+        near, far = (self._lower(self._differ(self._lift(vectors), stretch)) for stretch in (1.0, 2.0))
+        off: Tensor = (far - near).norm(dim=1).cpu()
+        return off
 
     def lift(self, vectors: Tensor) -> Tensor:
         """Vectors (K, n) of the blocks as directions of θ, (K, N), zero elsewhere; the scaling is not applied."""
@@ -138,9 +148,9 @@ class Operator:
 
     @property
     def rounding(self) -> float:
-        """How far a product may be off, relative to ‖H‖: the unit of rounding, or u^(2/3) for differences."""
+        """How far a product may be off, relative to ‖H‖: the unit of rounding; for differences as measured, or u^(2/3)."""
         unit = torch.finfo(self.surface.dtype).eps
-        return unit ** (2 / 3) if self._differences else unit
+        return max(unit ** (2 / 3), self._gap) if self._differences else unit
 
     @property
     def noise(self) -> float:
@@ -195,11 +205,11 @@ class Operator:
         assert answer.products is not None
         return answer.products[0].double()
 
-    def _differ(self, whole: Tensor) -> Tensor:
+    def _differ(self, whole: Tensor, stretch: float = 1.0) -> Tensor:
         point = self.point.double()
         lengths = whole.norm(dim=1, keepdim=True)
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
-        step = self._step()
+        step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
         slopes = self.probe.ask(Gradients(ends)).slopes.double()
         ahead, behind = slopes.chunk(2)
@@ -211,6 +221,7 @@ class Operator:
         return float(torch.finfo(self.surface.dtype).eps ** (1 / 3)) * (1 + float(self.point.double().norm()))
 
     def _settle(self, how: How) -> None:
+        refuse_half(self.surface.dtype)
         if how == "differences":
             self.reason = "asked for"
         if not self.surface.gradients_known:
@@ -234,6 +245,9 @@ class Operator:
                 "answer to rounding. Call model.eval(), and remove random parts and backward passes of your own; or "
                 'give how="differences", which needs gradients only.'
             )
+        if self._differences:
+            size = self._differ(self._lift(pair)).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+            self._gap = float((self.doubt(pair) / size.cpu()).max())
 
     def _fault(self, pair: Tensor) -> str:
         """What keeps this from being a fixed symmetric operator, found by three products; empty if nothing."""

@@ -17,7 +17,7 @@ from lossatlas.surface._data import Batch
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._minibatch import Minibatches, draw
 from lossatlas.surface._objective import Objective
-from lossatlas.surface._products import HessianProducts
+from lossatlas.surface._products import HessianProducts, refuse_constant
 from lossatlas.surface._surface import THETA_BYTES, Sample
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
 from lossatlas.surface._tile import Tile
@@ -161,6 +161,7 @@ class Evaluation:
             slope = self._zeros(*whole.shape)
             for batch in batches:
                 loss = self._whole(whole, batch)[0]
+                refuse_constant(loss)
                 (gradient,) = torch.autograd.grad(loss, whole)
                 values[b] += loss.detach().double() * batch.size
                 slope += gradient.double() * batch.size

@@ -25,6 +25,33 @@ _DEAD_ENDS = ("torch::autograd::Error", "torch::autograd::NotImplemented")
 _ONCE = re.compile(r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward", re.I)
 
 
+def refuse_half(dtype: torch.dtype) -> None:
+    """Refuse numbers that leave too few digits of a second derivative.
+
+    Raises:
+        ModelError: for half precision.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ModelError(
+            f"got a model in {str(dtype).removeprefix('torch.')}; expected float32 or float64, since half "
+            "precision leaves one or two digits of a second derivative. Make the surface of model.float()."
+        )
+
+
+def refuse_constant(loss: Tensor) -> None:
+    """Refuse a loss that nothing can be differentiated by.
+
+    Raises:
+        LossError: if it has no gradient.
+    """
+    if not loss.requires_grad:
+        raise LossError(
+            "the loss has no gradient: it does not depend on the parameters through differentiable steps (an "
+            "argmax, a comparison, or .item() on the way?); expected a loss that can be differentiated. "
+            "Use a smooth loss such as cross_entropy."
+        )
+
+
 @final
 class HessianProducts:
     """H v = (1/n) Σ_b n_b ∇(∇L_b · v) for blocks of vectors, batches weighted by size, sums in float64.
@@ -67,11 +94,7 @@ class HessianProducts:
             LossError: if the loss has no gradient.
             NotApplicableError: if some part of the model cannot be differentiated twice.
         """
-        if theta.dtype not in (torch.float32, torch.float64):
-            raise ModelError(
-                f"got a model in {str(theta.dtype).removeprefix('torch.')}; expected float32 or float64, since half "
-                "precision leaves one or two digits of a second derivative. Make the surface of model.float()."
-            )
+        refuse_half(theta.dtype)
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=theta.device)
         vectors = vectors.to(theta.dtype)
         try:
@@ -157,12 +180,7 @@ class _Slope:
     """∇L of one batch, with the graph to differentiate it once more."""
 
     def __init__(self, loss: Tensor, leaves: Mapping[str, Tensor]) -> None:
-        if not loss.requires_grad:
-            raise LossError(
-                "the loss has no gradient: it does not depend on the parameters through differentiable steps (an "
-                "argmax, a comparison, or .item() on the way?); expected a loss that can be differentiated twice. "
-                "Use a smooth loss such as cross_entropy for curvature."
-            )
+        refuse_constant(loss)
         self._leaves = list(leaves.values())
         slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, allow_unused=True)
         # A parameter that is not used, or enters linearly and alone, has a slope without a graph: H is zero there.
