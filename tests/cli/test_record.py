@@ -175,22 +175,8 @@ def test_the_model_is_found_behind_a_wrapper_and_a_second_optimizer_is_told_of(t
 
 
 def test_a_sketched_recording(tmp_path):
-    call(
-        "record",
-        "--out",
-        "run",
-        "--every",
-        "1",
-        "--sketch",
-        "128",
-        "--keep",
-        "4",
-        "--quiet",
-        "train.py",
-        "1",
-        "2",
-        "x.pt",
-    )
+    settings = ("--out", "run", "--every", "1", "--sketch", "128", "--keep", "4", "--quiet")
+    assert call("record", *settings, "train.py", "1", "2", "x.pt") == 0
     found = la.load("run")
     assert len(found.rows) == 36 and found.sketches.shape == (36, 128) and len(found.kept) <= 5
-    assert found.coordinates().error > 0
+    assert 0 < found.coordinates().error < 0.5

@@ -66,6 +66,7 @@ def command(
 
     if not script.is_file():
         raise InputError(f"there is no script {str(script)!r}; expected a Python file, with its arguments after it.")
+    out = out.absolute()
     prepare(out)
     if Recording.is_in(out) and not resume:
         raise InputError(

@@ -50,9 +50,19 @@ def point_file(folder: Path, step: int) -> Path:
 
 
 def has_point(folder: Path, step: int) -> bool:
-    """Whether the point of a step is there, as long as its header says that it is."""
+    """Whether the whole point of a step is there."""
+    return _is_whole(point_file(folder, step))
+
+
+def sound(folder: Path, rows: list[Row], *, sketched: bool) -> list[Row]:
+    """Rows without those whose sketch a loss of power cut short."""
+    return [row for row in rows if _is_whole(sketch_file(folder, row.step))] if sketched else rows
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is there, as long as its header says that it is."""
     try:
-        with point_file(folder, step).open("rb") as file:
+        with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if size > LONGEST_HEADER:
                 return False
@@ -170,8 +180,8 @@ def claim(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
         OutputError: if there is one and none may be, or it is of another model or sketch.
     """
     if not (folder / MANIFEST).is_file():
-        (folder / POINTS).mkdir(exist_ok=True)
-        (folder / SKETCHES).mkdir(exist_ok=True)
+        archive.prepare(folder / POINTS)
+        archive.prepare(folder / SKETCHES)
         archive.write_json(folder / MANIFEST, record)
         return
     found = manifest(folder)

@@ -60,9 +60,9 @@ class Listener:
                 model = model_of(optimizer)
                 self.recorder = Recorder(model, optimizer, self._folder, **self._settings)
                 self._say(f"recording {type(model).__name__} as {type(optimizer).__name__} steps it")
-            except LossAtlasError as found:
-                self.problem = str(found)
-                self._say(f"recording nothing, the program goes on: {found}")
+            except Exception as found:  # whatever it is, the program must not end by it
+                self.problem = str(found) if isinstance(found, LossAtlasError) else f"{type(found).__name__}: {found}"
+                self._say(f"recording nothing, the program goes on: {self.problem}")
         elif self.recorder is not None and id(optimizer) not in self._seen:
             self._seen.add(id(optimizer))
             self._say(

@@ -133,14 +133,22 @@ class Watched:
         kept = model.state_dict(keep_vars=True)
         self._buffers = [name for name, _ in model.named_buffers() if name in kept]
         parameters = dict(model.named_parameters())
+        self._still = [name for name, parameter in parameters.items() if not parameter.requires_grad]
         self.dtypes = {block.name: parameters[block.name].dtype for block in self.layout.blocks}
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters as they are now, in the order of the layout.
 
         Raises:
-            ModelError: if one is gone, or is of another shape or type than it was.
+            ModelError: if one is gone, is of another shape or type than it was, or one that was frozen is trained now.
         """
+        for name in self._still:
+            held = _held(self._model, name, "_parameters")
+            if held is not None and held.requires_grad:
+                raise ModelError(
+                    f"the parameter {name!r} was frozen when recording began and is trained now; expected the same ones all "
+                    "along. Record the run from here on into another folder."
+                )
         now = {block.name: _held(self._model, block.name, "_parameters") for block in self.layout.blocks}
         for block in self.layout.blocks:
             wrong = self._wrong(block, now[block.name])

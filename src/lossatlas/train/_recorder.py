@@ -112,7 +112,8 @@ class Recorder:
     ) -> None:
         self.step, self.status = 0, "waiting"
         self.reason: str | None = None
-        self.folder = Path(folder)
+        # A training script may change its directory.
+        self.folder = Path(folder).absolute()
         self._every = _steps(every)
         self._keep = ANCHORS if keep is None and sketch is not None else keep
         if self._keep is not None and self._keep < 3:
@@ -128,6 +129,7 @@ class Recorder:
         self._recorded: int | None = None
         self._whole: int | None = None
         self._begun, self._cost = 0.0, 0.0
+        self._ended: float | None = None
         self._writer, self._store = Writer(), Store(self.folder)
         self._hooks: list[Any] = []
         if rank() != 0:
@@ -151,7 +153,7 @@ class Recorder:
     @property
     def overhead(self) -> float:
         """Share of the training time that the recorder took out of the loop, waiting for the disk included."""
-        whole = time.perf_counter() - self._begun - self._cost if self._begun else 0.0
+        whole = self._elapsed() - self._cost
         return self._cost / whole if whole > 0 else 0.0
 
     @property
@@ -186,12 +188,18 @@ class Recorder:
                 self._notes.add(self.step, name, value)
 
     def state_dict(self) -> dict[str, Any]:
-        """The step counter, for the user's own checkpoint where the optimizer's state counts no steps."""
-        return {"step": self.step}
+        """The step counter, for the user's own checkpoint where the optimizer's state counts no steps.
+
+        Empty once the recorder has stopped listening before the run ended: its count is not the run's any more.
+        """
+        if self.status == "waiting":
+            return {} if self._start is None else {"step": self._start}
+        return {"step": self.step} if self.status in ("recording", "closed") else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the step counter from a checkpoint; before the first step."""
-        self._start = int(state["step"])
+        if "step" in state:
+            self._start = int(state["step"])
 
     def close(self) -> None:
         """Record where the run ended, wait until all is written, and stop listening. Closing twice does nothing."""
@@ -251,6 +259,7 @@ class Recorder:
     def _begin(self) -> None:
         """Find the step that the run is at, drop what was recorded beyond it, and record the point."""
         rows, _ = _folder.journal(self.folder) if self._resume else ([], [])
+        rows = _folder.sound(self.folder, rows, sketched=self._sketch is not None)
         counted = self._start if self._start is not None else steps_made(self._optimizers)
         if counted is None and rows:
             counted = self._recognized(rows)
@@ -312,7 +321,8 @@ class Recorder:
         return self._image
 
     def _elapsed(self) -> float:
-        return time.perf_counter() - self._begun if self._begun else 0.0
+        until = time.perf_counter() if self._ended is None else self._ended
+        return until - self._begun if self._begun else 0.0
 
     def _stop(self, reason: str) -> None:
         """Give up, without disturbing the run."""
@@ -341,6 +351,7 @@ class Recorder:
     def _end(self, how: str) -> None:
         """The last line, where there is room for one."""
         self._writer.wait()
+        self._ended = time.perf_counter()
         line = {
             "end": how,
             "step": self.step,

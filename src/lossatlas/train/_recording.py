@@ -63,6 +63,7 @@ class Recording:
         place = Path(folder)
         content = _folder.manifest(place)
         rows, ends = _folder.journal(place)
+        rows = _folder.sound(place, rows, sketched=content["sketch"] is not None)
         found = cls(place, _folder.layout(content), content, tuple(rows), tuple(ends))
         if model is not None:
             found.check(model)

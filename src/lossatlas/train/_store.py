@@ -33,7 +33,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._settled = time.monotonic()
-        self._unsettled: Path | None = None
+        self._unsettled: list[Path] = []
 
     def write(self, row: Row, point: Image | None, sketch: Tensor | None, dropped: Sequence[int]) -> None:
         """Write what a recorded step consists of, its row last.
@@ -47,7 +47,7 @@ class Store:
         Raises:
             OutputError: if something cannot be written.
         """
-        settled = self._due
+        settled, self._unsettled = self._due, []
         if point is not None:
             self._put(_folder.point_file(self._folder, row.step), point, settled)
         if sketch is not None:
@@ -74,10 +74,11 @@ class Store:
         Raises:
             OutputError: if it cannot be written.
         """
-        if self._unsettled is not None:
-            archive.settle(self._unsettled)
+        for path in self._unsettled:
+            archive.settle(path)
         _folder.append(self._folder, line)
 
     def _put(self, path: Path, image: Image, settled: bool) -> None:
         archive.commit([(path, image.content)], settled=settled)
-        self._unsettled = None if settled else path
+        if not settled:
+            self._unsettled.append(path)
