@@ -340,7 +340,7 @@ def test_heads_are_told_in_the_layout():
 @pytest.mark.parametrize("make", [digits_cnn, digits_transformer])
 def test_convolutions_and_attention_are_raced_too(make):
     images = make is digits_cnn
-    ground, test = (la.NetworkSurface(make(), "cross_entropy", digits(s, images=images)) for s in ("test", "test"))
+    ground, test = (la.NetworkSurface(make(), "cross_entropy", digits(s, images=images)) for s in ("test", "train"))
     rules = [la.optimizer("adam", rate=0.003), la.optimizer("muon"), la.optimizer("sophia", rate=0.003)]
     race = la.network_race(ground, rules, test=test, steps=15, batch=32, runs=2, checks=1, progress=False)
     for name, runner in race.runners.items():

@@ -184,8 +184,10 @@ def test_many_rows_go_in_parts(monkeypatch):
     points, seeds = _rows(surface)
     expected = surface.gradients(points, Sample(SIZE, seeds))
     monkeypatch.setattr("lossatlas.surface._minibatch.LARGEST", 2 * SIZE * surface._evaluation.minibatches.width)
+    surface._evaluation.minibatches._calls.clear()
     found = surface.gradients(points, Sample(SIZE, seeds))
     assert torch.allclose(found[1], expected[1], atol=1e-14) and len(found[0]) == ROWS
+    assert {rows for rows, _ in surface._evaluation.minibatches._calls} == {2, ROWS % 2} - {0}
 
 
 def test_bad_sizes():

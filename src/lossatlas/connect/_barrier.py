@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from lossatlas._errors import UnknownNameError
 
 Array = NDArray[np.float64]
-Definition = Literal["entezari", "ainsworth", "frankle"]
 Interval = tuple[float, float]
 
 DEFINITIONS: dict[str, str] = {

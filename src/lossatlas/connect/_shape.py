@@ -84,10 +84,8 @@ def trained(
 
 def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, recipe: Recipe | None) -> dict[str, Any]:
     """What a path is of: two runs that share it go the same way."""
-    # How many points go into one forward pass is measured anew in every process and changes no path.
-    fingerprint = {k: v for k, v in surface.fingerprint().items() if k != "many_points_per_forward"}
     return {
-        "surface": fingerprint,
+        "surface": surface.fingerprint(),
         "kind": kind,
         "bends": bends,
         "ends": [_digest(point.state) for point in ends],

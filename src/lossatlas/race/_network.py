@@ -115,7 +115,7 @@ def network_race(
     numbers = list(range(runs)) if isinstance(runs, int) else [int(number) for number in runs]
     check("network_race", surface, seed, steps=steps, runs=len(numbers), checks=checks)
     size = surface.examples if batch is None else batch
-    _fits(surface, test, size, trials, ends, len(numbers))
+    _fits(surface, test, size, trials, ends)
     first = _starts(surface, starts, len(numbers))
     layout = with_heads(surface.layout, heads)
     ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
@@ -282,7 +282,7 @@ def _starts(surface: NetworkSurface, starts: Tensor | None, runs: int) -> Tensor
     return given.expand(runs, -1).clone()
 
 
-def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int, runs: int) -> None:
+def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int) -> None:
     if not isinstance(surface, NetworkSurface):
         raise InputError(
             f"network_race got a surface of type {type(surface).__name__}; expected a NetworkSurface. Race on landscapes and "

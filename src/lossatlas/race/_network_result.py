@@ -280,5 +280,4 @@ class NetworkRace:
 def _spread(numbers: Array) -> tuple[float, float, float]:
     """Lowest, median and highest; what is not finite counts as infinite."""
     whole = np.where(np.isfinite(numbers), numbers, np.inf)
-    low, middle, high = np.quantile(whole, [0, 0.5, 1], method="higher")
-    return float(low), float(middle), float(high)
+    return float(whole.min()), float(np.median(whole)), float(whole.max())
