@@ -127,3 +127,13 @@ def test_what_does_not_fit_is_one_paragraph(mine, words, capsys):
     assert run(*words) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said and said.startswith("lossatlas: ") and len(said.strip().splitlines()) == 1
+
+
+def test_options_are_taken_or_refused_but_not_left_aside(mine, capsys):
+    assert run(*PLANES["pca"], "--ignore", "biasbn", "--points", 3) == 0
+    assert written()["provenance"]["plane"]["ignore"] == "biasbn"
+    capsys.readouterr()
+    for words in (("--through", "1.safetensors"), ("--plane", "hessian", "--ignore", "biasbn"), ("--seed", -1)):
+        assert run(*words, "--points", 3) == 2
+        said = capsys.readouterr().err
+        assert words[-2] in said and "Traceback" not in said

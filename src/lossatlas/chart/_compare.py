@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from lossatlas._errors import InputError, UnknownNameError
@@ -29,6 +30,7 @@ def compare(
     scale: Scale = "linear",
     exact: bool = True,
     tolerance: float = TOLERANCE,
+    ledger: str | Path | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Comparison:
     """Chart several surfaces on planes that belong together, in one color scale, with a number for their roughness.
@@ -45,6 +47,7 @@ def compare(
         scale: ``log`` to judge the roughness of the logarithm of the loss, for losses that span decades.
         exact: ask every cell. False lets `chart` reconstruct; what is finer than its nodes is then not judged.
         tolerance: of the reconstruction.
+        ledger: a folder that remembers every answer, with one of its own for each chart, as in `chart`.
         progress: True for a bar, False for silence, or a function of (cells done, cells in all).
 
     Returns:
@@ -75,7 +78,7 @@ def compare(
     bar = Progress(len(named) * len(labels) * cells, progress, "comparing")
     with bar:
         for k in range(len(labels)):
-            for name, surface in named.items():
+            for i, (name, surface) in enumerate(named.items()):
                 charts[name].append(
                     chart(
                         surface,
@@ -84,6 +87,7 @@ def compare(
                         points=points,
                         exact=exact,
                         tolerance=tolerance,
+                        ledger=None if ledger is None else Path(ledger) / f"{i}-{k}",
                         progress=False,
                     )
                 )

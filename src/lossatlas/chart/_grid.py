@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,11 +119,16 @@ def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
 def _pairs(span: Span) -> list[tuple[float, float]]:
     if isinstance(span, int | float):
         return [(-float(span), float(span))] * 2
-    first, second = span
-    if isinstance(first, int | float) and isinstance(second, int | float):
-        return [(float(first), float(second))] * 2
-    one, two = (tuple(map(float, pair)) for pair in (first, second))  # type: ignore[arg-type]
-    return [(one[0], one[1]), (two[0], two[1])]
+    try:
+        ends: list[Any] = list(span)
+        if len(ends) == 2 and all(isinstance(end, int | float) for end in ends):
+            ends = [ends]
+        pairs = [(float(low), float(high)) for low, high in (ends * 2 if len(ends) == 1 else ends)]
+    except (TypeError, ValueError):
+        pairs = []
+    if len(pairs) != 2:
+        raise InputError(f"got span={span!r}; expected a number, (low, high), such a pair per axis, or 'auto'.")
+    return pairs
 
 
 def _axis(low: float, high: float, n: int) -> Array:

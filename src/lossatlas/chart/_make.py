@@ -90,7 +90,9 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
-    _check(tolerance, probes)
+    _check(tolerance, probes, seed)
+    if subset not in (None, "auto"):
+        _check_subset(subset, surface.examples)
     frame = plane.frame
     cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
     cheap = None if exact or subset is None else surface.cheaper(None if subset == "auto" else subset)
@@ -207,7 +209,9 @@ class _Door:
         return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
 
 
-def _check(tolerance: float, probes: int) -> None:
+def _check(tolerance: float, probes: int, seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"got seed={seed!r}; expected a whole number of at least 0.")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise InputError(
             f"got tolerance={tolerance}; expected a share above 0, such as 0.01 for one percent. For a chart without "
@@ -215,6 +219,13 @@ def _check(tolerance: float, probes: int) -> None:
         )
     if isinstance(probes, bool) or probes != int(probes) or probes < FEWEST:
         raise InputError(f"got probes={probes}; expected a whole number of held-out cells, at least {FEWEST}.")
+
+
+def _check_subset(subset: Any, examples: int) -> None:
+    if isinstance(subset, bool) or not isinstance(subset, int) or not 1 <= subset <= examples:
+        raise InputError(
+            f"got a subset of {subset!r} of {examples} examples; expected 1 to {examples}, 'auto' or None."
+        )
 
 
 def _plain(cells: Grid) -> list[list[float]]:

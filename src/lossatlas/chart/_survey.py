@@ -110,10 +110,12 @@ class Surveyor:
             look = self._look()
 
     def _refuse_nothing(self) -> None:
-        values = self.exact.tree.nodes()[1]
-        if not np.isfinite(values).any():
+        units, values = self.exact.tree.nodes()
+        # The center is the surface's own point, whose loss is known to be finite.
+        away = (self.grid.place(units) != 0).any(1)
+        if not np.isfinite(values[away]).any():
             raise LossError(
-                f"none of the first {len(values)} losses on the plane is finite; expected some that are. The network is "
+                f"none of the first {away.sum()} losses on the plane, the center aside, is finite; expected some that are. The network is "
                 "driven out of the range of its numbers: take a smaller span, or chart it exactly to see where."
             )
 

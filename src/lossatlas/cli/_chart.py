@@ -113,8 +113,14 @@ _FILE = click.Path(path_type=Path)
     help="A further checkpoint to draw beside this one: random planes of the same seeds, one color scale, and how rough "
     "each is (21 cells per axis, all asked, unless --points says otherwise). May be repeated.",
 )
-@click.option("--seeds", type=int, default=5, show_default=True, help="Planes for --compare.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random directions and held-out cells.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Planes for --compare.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of random directions and held-out cells.",
+)
 @click.option(
     "--out",
     type=_FILE,
@@ -232,6 +238,8 @@ def command(
         seen = replace(seen, field=result)
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
+    if out is not None:
+        _write(result, out)
     beside = None
     if others:
 
@@ -248,10 +256,10 @@ def command(
             normalization=normalization or "filter",
             span=_spans(result),
             points=_points(points) if given else POINTS,
+            ledger=None if out is None else out / "planes",
             progress=not quiet,
         )
     if out is not None:
-        _write(result, out)
         if beside is not None:
             beside.save(out)
             beside.plot(planes=min(2, seeds)).save(out / "compare.png")

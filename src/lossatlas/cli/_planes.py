@@ -52,6 +52,7 @@ def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
     chosen: dict[str, Any] = {"ignore": wanted.ignore}
     if wanted.normalization is not None:
         chosen["normalization"] = wanted.normalization
+    _refuse_unused(wanted)
     frame: Any = Line if wanted.line else Plane
     match wanted.kind:
         case "random":
@@ -66,13 +67,26 @@ def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
                 first = next(iter(runs.values()))
                 return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
             iterates = [*_needed(wanted, range(2, 10_000), "the path, oldest first"), surface.theta]
-            return Plane.pca(surface, iterates, centering=wanted.centering)  # type: ignore[arg-type]
+            return Plane.pca(surface, iterates, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
         case "hessian":
             return _framed(frame.hessian(surface, seed=wanted.seed))
         case "gradient":
             return _framed(frame.gradient(surface, **_seeded(wanted, chosen)))
         case _:
             return _framed(frame.worst(surface, **chosen, seed=wanted.seed))
+
+
+def _refuse_unused(wanted: Wanted) -> None:
+    """Refuse options that this kind of plane would leave aside."""
+    for option, given, kinds in (
+        ("--through", wanted.through, ("between", "pca")),
+        ("--ignore", wanted.ignore, ("random", "gradient", "worst", "pca")),
+    ):
+        if given and wanted.kind not in kinds:
+            raise InputError(
+                f"got {option} with --plane {wanted.kind}, on which it has no effect; expected it with --plane "
+                f"{', '.join(kinds)} only. Leave it out."
+            )
 
 
 def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:

@@ -97,7 +97,10 @@ class Store:
 
     def __init__(self, path: Path, journal: str) -> None:
         self.path = path
-        self.connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        try:
+            self.connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise refusal(path, error, "") from error
         try:
             self._refuse_others()
             self.connection.execute(f"PRAGMA journal_mode = {journal}")
