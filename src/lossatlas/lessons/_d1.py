@@ -134,6 +134,8 @@ def experiment(runs: int, seed: int) -> Evidence:
             "(for fields the formula says those: "
             + ", ".join(f"{n}-D {data['fields'][str(n)]['saddles_by_kac_and_rice']:.1%} saddles" for n in DIMENSIONS)
             + ")",
+            "shares are over all points found: those of one field or network are not independent, so their intervals are narrower "
+            "than ones over fields or networks would be",
             "27 parameters with weight decay are no deep network",
         ),
         seed=seed,
