@@ -15,7 +15,7 @@ from resnet import cifar, resnet
 from torch import nn
 
 import lossatlas as la
-from lossatlas.train import digits, digits_mlp, fit
+from lossatlas.demo import digits, digits_mlp, fit
 
 POINTS, EXAMPLES = 51, 1000
 PART, CHECKED = 7, 100

@@ -12,7 +12,7 @@ from pairs import pairs
 from torch import nn
 
 import lossatlas as la
-from lossatlas.train import digits, digits_mlp, fit
+from lossatlas.demo import digits, digits_mlp, fit
 
 POINTS, ROUNDS, CHECKED = 51, 9, 60
 

@@ -10,7 +10,7 @@ import torch
 from resnet import resnet
 
 import lossatlas as la
-from lossatlas.train import digits, digits_mlp, fit
+from lossatlas.demo import digits, digits_mlp, fit
 
 WIDTH, ROUNDS, PAIRS = 512, 3, 3
 GRID, FINE = 61, 1201

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lossatlas as la
 from lossatlas.curvature import Operator
-from lossatlas.train import digits, digits_mlp, fit
+from lossatlas.demo import digits, digits_mlp, fit
 
 # What both are asked for: every one of five eigenvalues, and the half width of the trace's 95 % interval.
 EIGENVALUE, TRACE = 0.01, 0.05

@@ -19,7 +19,7 @@ from resnet import cifar, resnet
 from torch import Tensor, nn
 
 import lossatlas as la
-from lossatlas.train import accuracy
+from lossatlas.demo import accuracy
 
 # Fixed before the first run; the lesson on digits has the same rules.
 DEPTH, EPOCHS, BATCH, RATE = 20, 8, 128, 0.1

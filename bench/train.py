@@ -12,9 +12,9 @@ from pairs import pairs
 from torch import Tensor, nn
 
 import lossatlas as la
+from lossatlas.demo import digits, digits_cnn, digits_mlp
 from lossatlas.optimize import Streams
-from lossatlas.surface._minibatch import draw
-from lossatlas.train import digits, digits_cnn, digits_mlp
+from lossatlas.surface.network._minibatch import draw
 
 SEEDS, STEPS, SIZE, RATE, ROUNDS = 8, 300, 64, 1e-3, 9
 EVERY, STRETCH, STRETCHES = 10, 200, 31

@@ -78,16 +78,16 @@ if TYPE_CHECKING:
     from lossatlas.race import race as race
     from lossatlas.race import sweep as sweep
     from lossatlas.race import tune as tune
+    from lossatlas.record import Recorder as Recorder
+    from lossatlas.record import Recording as Recording
+    from lossatlas.record import hf_recorder as hf_recorder
+    from lossatlas.record import lightning_recorder as lightning_recorder
     from lossatlas.surface import Frame as Frame
     from lossatlas.surface import Layout as Layout
     from lossatlas.surface import NetworkSurface as NetworkSurface
     from lossatlas.surface import Surface as Surface
     from lossatlas.surface import landscapes as landscapes
     from lossatlas.surface import load_checkpoint as load_checkpoint
-    from lossatlas.train import Recorder as Recorder
-    from lossatlas.train import Recording as Recording
-    from lossatlas.train import hf_recorder as hf_recorder
-    from lossatlas.train import lightning_recorder as lightning_recorder
 
 _HOMES = {
     "RunCurvature": "curvature",
@@ -146,10 +146,10 @@ _HOMES = {
     "Probe": "probe",
     "NetworkRace": "race",
     "Race": "race",
-    "Recorder": "train",
-    "Recording": "train",
-    "hf_recorder": "train",
-    "lightning_recorder": "train",
+    "Recorder": "record",
+    "Recording": "record",
+    "hf_recorder": "record",
+    "lightning_recorder": "record",
     "Surface": "surface",
     "Trajectory": "chart",
     "trajectory": "chart",

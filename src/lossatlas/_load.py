@@ -22,8 +22,8 @@ from lossatlas.curvature import (
     Spectrum,
 )
 from lossatlas.race import BasinMap, NetworkRace, Race, Sweep
+from lossatlas.record import Recording
 from lossatlas.surface import Surface
-from lossatlas.train import Recording
 
 Measured = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature | Sharpness | Invariance
 Curvature = Measured | CriticalPoints | SaddleDescent | RunCurvature

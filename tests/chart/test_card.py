@@ -13,17 +13,17 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
-from lossatlas.chart.honesty import _whole as whole
-from lossatlas.chart.honesty._card import card
-from lossatlas.chart.honesty._frame import principal
-from lossatlas.chart.honesty._parts import Within, plain, share, short
-from lossatlas.chart.honesty._picture import Markers
-from lossatlas.chart.honesty._result import Card
+from lossatlas.chart.card import _hessian as whole
+from lossatlas.chart.card._card import Card
+from lossatlas.chart.card._entry import Within, plain, share, short
+from lossatlas.chart.card._local import principal
+from lossatlas.chart.card._maker import card
+from lossatlas.chart.card._picture_entries import Markers
 from lossatlas.curvature import balance
 from lossatlas.curvature._chance import p_saddle
+from lossatlas.demo import digits, fit
 from lossatlas.probe import Probe
 from lossatlas.surface import Frame, Layout, Reading, Surface
-from lossatlas.train import digits, fit
 
 F64 = torch.float64
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas.chart import compare, roughness
-from lossatlas.train import digits
+from lossatlas.demo import digits
 
 GRID = np.meshgrid(np.linspace(-1, 1, 13), np.linspace(-1, 1, 9))
 

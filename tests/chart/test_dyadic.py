@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lossatlas.chart._dyadic import Dyadic, spline
+from lossatlas.chart.sampling._dyadic import Dyadic, spline
 
 
 def told(tree, found, function):

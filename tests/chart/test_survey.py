@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import lossatlas as la
-from lossatlas.chart._certificate import certify
+from lossatlas.chart.sampling._certificate import certify
+from lossatlas.demo import digits, digits_cnn, digits_mlp, fit
 from lossatlas.surface import Frame, Reading, Surface
-from lossatlas.train import digits, digits_cnn, digits_mlp, fit
 
 
 class Formula(Surface):

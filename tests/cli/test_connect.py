@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 import lossatlas as la
 from lossatlas.cli import main
-from lossatlas.train import digits, digits_mlp, fit
+from lossatlas.demo import digits, digits_mlp, fit
 
 USER = """
-from lossatlas.train import digits, digits_mlp
+from lossatlas.demo import digits, digits_mlp
 
 def make_model():
     return digits_mlp((16, 16))

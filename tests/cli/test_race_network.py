@@ -13,7 +13,7 @@ from lossatlas.cli import main
 
 MINE = """
 import torch
-from lossatlas.train import digits, digits_mlp
+from lossatlas.demo import digits, digits_mlp
 def data():
     return digits("train")
 def test():

@@ -30,7 +30,7 @@ torch.save((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()), 
 print(__name__, *sys.argv[1:])
 """
 NEIGHBOR = """
-from lossatlas.train import digits, digits_mlp
+from lossatlas.demo import digits, digits_mlp
 def data():
     return digits("test")
 def make():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import lossatlas as la
+from lossatlas.demo import digits, digits_cnn, digits_mlp, fit
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum
-from lossatlas.train import digits, digits_cnn, digits_mlp, fit
 
 
 @dataclass(frozen=True)

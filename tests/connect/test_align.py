@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import lossatlas as la
-from lossatlas.connect._match import Weights, by_weights
 from lossatlas.connect._pairs import mean_interval, over_networks
-from lossatlas.connect._repair import Repair, sites
-from lossatlas.connect._specification import Specification
+from lossatlas.connect.symmetry._match import Weights, by_weights
+from lossatlas.connect.symmetry._repair import Repair, sites
+from lossatlas.connect.symmetry._specification import Specification
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.surface import StateSurface
-from lossatlas.train import digits, digits_mlp, fit
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -13,7 +13,7 @@ from lossatlas.connect import Curve
 from lossatlas.connect._band import Band, spread
 from lossatlas.connect._bend import Bend, Recipe
 from lossatlas.connect._curve import straight
-from lossatlas.train import digits
+from lossatlas.demo import digits
 
 
 def ends(surface):

@@ -12,8 +12,8 @@ import lossatlas as la
 from lossatlas.connect import DEFINITIONS
 from lossatlas.connect._barrier import above, bootstrap, monotone_rise, percentiles
 from lossatlas.connect._profile import BREAK_EVEN, Profile, adaptive
+from lossatlas.demo import digits
 from lossatlas.probe import Exchange
-from lossatlas.train import digits
 
 
 def ends(surface):
@@ -206,7 +206,7 @@ class Renamed(nn.Module):
 )
 def test_ends_that_do_not_fit_are_refused(mlps, b, message, tmp_path):
     (one, two), surface, _ = mlps
-    from lossatlas.train import digits_mlp
+    from lossatlas.demo import digits_mlp
 
     broken = copy.deepcopy(two)
     with torch.no_grad():

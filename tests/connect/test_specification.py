@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import lossatlas as la
-from lossatlas.connect._labels import Labels
-from lossatlas.connect._specification import Axis, Specification
+from lossatlas.connect.symmetry._labels import Labels
+from lossatlas.connect.symmetry._specification import Axis, Specification
+from lossatlas.demo import digits, digits_cnn, digits_mlp
 from lossatlas.surface import StateSurface
-from lossatlas.train import digits, digits_cnn, digits_mlp
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

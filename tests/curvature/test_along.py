@@ -11,8 +11,8 @@ from torch import nn
 import lossatlas as la
 from lossatlas import archive
 from lossatlas.curvature import RunCurvature, curvature_along
+from lossatlas.demo import digits
 from lossatlas.draw import AlongDisplay
-from lossatlas.train import digits
 
 STEPS, RATE = 60, 0.4
 

@@ -110,7 +110,7 @@ def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
 def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
     surface = la.NetworkSurface(mlp(), "cross_entropy", (X, Y))
     vectors = torch.randn(64, surface.dimension)
-    from lossatlas.surface import _products
+    from lossatlas.surface.network import _products
 
     whole = _products._Slope.turn
     wrong = lambda self, v, layout: whole(self, v, layout) * (1.0 + 0.1 * (len(v) > 1))  # noqa: E731

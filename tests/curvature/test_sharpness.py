@@ -11,8 +11,8 @@ from torch import nn
 import lossatlas as la
 from lossatlas import archive
 from lossatlas.curvature import Invariance, Sharpness, rescale, sharpness, sharpness_invariance, spread
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.surface import Sample
-from lossatlas.train import digits, digits_mlp, fit
 
 EIGENVALUES = torch.tensor([1.0, 10.0 ** (2 / 3), 10.0 ** (4 / 3), 100.0], dtype=torch.float64)
 THETA = torch.tensor([0.5, -1.0, 0.2, 0.05], dtype=torch.float64)

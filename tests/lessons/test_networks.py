@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import lossatlas as la
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons import (
     _b5_network,
     _b6_network,
@@ -26,7 +27,6 @@ from lossatlas.lessons._lesson import Check, Evidence
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Gradients, Meter, Probe, Values
 from lossatlas.surface import Block
-from lossatlas.train import digits, digits_mlp
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from scipy import linalg
 
 import lossatlas as la
 from lossatlas.optimize import Posterior, Streams, TorchOptimizer
-from lossatlas.optimize._muon import newton_schulz, scalar_map
-from lossatlas.optimize._surrogate import log_h
+from lossatlas.optimize.gradient._muon import newton_schulz, scalar_map
+from lossatlas.optimize.search._surrogate import log_h
 from lossatlas.probe import Answer, Block, Gradients, Layout, Products
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries held against

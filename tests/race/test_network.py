@@ -12,11 +12,11 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import InputError, StartError, UnknownNameError
+from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer
 from lossatlas.probe import Probe, Products
 from lossatlas.race import with_heads
 from lossatlas.race._network_ends import Ends
-from lossatlas.surface._minibatch import draw
-from lossatlas.train import digits, digits_cnn, digits_mlp, digits_transformer
+from lossatlas.surface.network._minibatch import draw
 
 STEPS, RUNS, SIZE = 200, 3, 64
 # After 200 steps in float64: what is added in another order differs in the last bits, and grows on the way.

@@ -10,11 +10,11 @@ import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError
-from lossatlas.chart._certificate import Certificate
 from lossatlas.chart._reading import reading
+from lossatlas.chart.sampling._certificate import Certificate
 
 if TYPE_CHECKING:
-    from lossatlas.chart.honesty._result import Card
+    from lossatlas.chart.card._card import Card
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
@@ -113,7 +113,7 @@ class Chart:
         Raises:
             InputError: if the chart was loaded without a card: its surface is not there to be asked.
         """
-        from lossatlas.chart.honesty._card import card
+        from lossatlas.chart.card._maker import card
 
         if "card" not in self.kept or settings:
             if self.source is None:
@@ -259,7 +259,7 @@ class Chart:
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
         """The chart that was saved."""
-        from lossatlas.chart.honesty._result import Card
+        from lossatlas.chart.card._card import Card
 
         certificate: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value

@@ -11,10 +11,10 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._comparison import Comparison, Scale, judged
-from lossatlas.chart._grid import Span
-from lossatlas.chart._make import TOLERANCE, chart
+from lossatlas.chart._make_chart import TOLERANCE, chart
 from lossatlas.chart._roughness import MEASURES
 from lossatlas.chart.planes._plane import Plane
+from lossatlas.chart.sampling._grid import Span
 from lossatlas.probe import Meter
 from lossatlas.surface import Frame, Surface
 

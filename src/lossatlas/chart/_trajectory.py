@@ -16,7 +16,7 @@ from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.chart._chart import _ARRAYS as FIELD_ARRAYS
 from lossatlas.chart._chart import Chart
-from lossatlas.chart._make import chart
+from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.probe import Probe, Values

@@ -11,8 +11,8 @@ from lossatlas._errors import InputError
 
 if TYPE_CHECKING:
     from lossatlas.chart import Line, Plane
+    from lossatlas.record import Recording
     from lossatlas.surface import NetworkSurface
-    from lossatlas.train import Recording
 
 KINDS = ("random", "between", "pca", "hessian", "gradient", "worst")
 NORMALIZATIONS = ("filter", "layer", "weight", "dfilter", "dlayer", "none", "li2018")
@@ -95,7 +95,7 @@ def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:
     Raises:
         InputError: for recordings and checkpoints together.
     """
-    from lossatlas.train import Recording
+    from lossatlas.record import Recording
 
     folders = [path for path in through if path.is_dir()] if kind == "pca" else []
     if folders and len(folders) < len(through):

@@ -62,7 +62,7 @@ def command(
 
     from lossatlas._errors import InputError
     from lossatlas.cli._user import prepare
-    from lossatlas.train import Listener, Recording
+    from lossatlas.record import Listener, Recording
 
     if not script.is_file():
         raise InputError(f"there is no script {str(script)!r}; expected a Python file, with its arguments after it.")

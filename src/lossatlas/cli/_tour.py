@@ -32,7 +32,7 @@ def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None
     """
     from lossatlas import archive
     from lossatlas.cli._user import prepare
-    from lossatlas.report import check, tour
+    from lossatlas.page import check, tour
 
     check(points, runs, seed)
     prepare(out, json_file)

@@ -1,19 +1,19 @@
 """From one minimum to another: lines, curves, alignment, and how high the way between two networks is."""
 
-from lossatlas.connect._align import Alignment as Alignment
-from lossatlas.connect._align import align as align
 from lossatlas.connect._barrier import DEFINITIONS as DEFINITIONS
 from lossatlas.connect._barrier import Barrier as Barrier
 from lossatlas.connect._connect import connect as connect
 from lossatlas.connect._curve import Curve as Curve
-from lossatlas.connect._merge import Merge as Merge
-from lossatlas.connect._merge import merge as merge
 from lossatlas.connect._pairs import Barriers as Barriers
 from lossatlas.connect._pairs import barriers as barriers
 from lossatlas.connect._pairs import ladder as ladder
 from lossatlas.connect._path import Path as Path
 from lossatlas.connect._path import Side as Side
-from lossatlas.connect._specification import Specification as Specification
-from lossatlas.connect._symmetry import Copies as Copies
-from lossatlas.connect._symmetry import copies as copies
-from lossatlas.connect._symmetry import random_copy as random_copy
+from lossatlas.connect.symmetry._align import Alignment as Alignment
+from lossatlas.connect.symmetry._align import align as align
+from lossatlas.connect.symmetry._merge import Merge as Merge
+from lossatlas.connect.symmetry._merge import merge as merge
+from lossatlas.connect.symmetry._specification import Specification as Specification
+from lossatlas.connect.symmetry._symmetry import Copies as Copies
+from lossatlas.connect.symmetry._symmetry import copies as copies
+from lossatlas.connect.symmetry._symmetry import random_copy as random_copy

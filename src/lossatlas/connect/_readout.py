@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.connect._ends import End
-from lossatlas.connect._repair import Repair
-from lossatlas.connect._specification import Specification
+from lossatlas.connect.symmetry._repair import Repair
+from lossatlas.connect.symmetry._specification import Specification
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, StateSurface, Surface
 

@@ -19,8 +19,8 @@ from lossatlas._errors import InputError, ModelError
 from lossatlas.curvature._gauge import rescale, spread
 from lossatlas.curvature._sharpness import Sharpness, sharpness
 from lossatlas.surface import NetworkSurface
-from lossatlas.surface._data import load
-from lossatlas.surface._loss import LossFunction
+from lossatlas.surface.network._data import load
+from lossatlas.surface.network._loss import LossFunction
 
 KIND = "sharpness-invariance"
 COPIES = ("original", "layer-wise", "neuron-wise")

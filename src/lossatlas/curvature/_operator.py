@@ -17,7 +17,7 @@ from torch import Tensor
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
 from lossatlas.probe import Gradients, Probe, Products
 from lossatlas.surface import Layout, NetworkSurface, Surface
-from lossatlas.surface._products import refuse_half
+from lossatlas.surface.network._products import refuse_half
 
 How = Literal["auto", "exact", "differences"]
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from lossatlas.demo import digits, digits_cnn, digits_mlp
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_cnn, digits_mlp
 
 CLAIM = "L(θ) = (1/n) Σ ℓ(f_θ(xᵢ), yᵢ) is fixed once model, loss and data are: every θ already has its loss."
 POINTS = 20

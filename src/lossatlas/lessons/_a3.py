@@ -7,10 +7,10 @@ import math
 import torch
 
 from lossatlas.chart import Chart, Plane, chart
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import Frame, NetworkSurface, Surface, landscapes
-from lossatlas.train import digits, digits_mlp, fit
 
 CLAIM = "With two parameters the surface itself is drawn; with more, every picture is a slice, and says so."
 POINTS, PLACES = 15, 200

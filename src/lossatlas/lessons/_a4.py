@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 
 from lossatlas.chart import Plane, chart
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.probe import Forecast
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp
 
 CLAIM = "A surface is not generated: a picture of it samples a grid, which is expensive, and the expense is known beforehand."
 SIZES = (31, 41, 61)

@@ -11,11 +11,11 @@ from torch import nn
 from lossatlas.chart import Plane, card, chart
 from lossatlas.curvature import hessian
 from lossatlas.curvature._chance import p_saddle
+from lossatlas.demo import digits, fit
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.probe import Probe
 from lossatlas.surface import NetworkSurface
 from lossatlas.surface.landscapes import field_indices
-from lossatlas.train import digits, fit
 
 CLAIM = "Saddles outnumber minima in high dimension, and random slices do not show it."
 DIMENSIONS = (2, 5, 10, 20)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.optimize import optimizer
 from lossatlas.race import race
 from lossatlas.surface import NetworkSurface, landscapes
-from lossatlas.train import digits, digits_mlp
 
 CLAIM = "Gradient descent and mini-batch SGD ask for one value and one gradient at each step, and for nothing else."
 STEPS, BATCH = 40, 64

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._correlation import mean, spearman
 from lossatlas.lessons._lesson import Check
 from lossatlas.lessons._part import Part, interval, spent
@@ -14,7 +15,6 @@ from lossatlas.optimize import TorchOptimizer, optimizer
 from lossatlas.probe import Gradients, Probe
 from lossatlas.race import NetworkRace, network_race
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp
 
 # Fixed before the first run.
 WIDTHS, STEPS, BATCH, RATE, DECAY = (32,), 1000, 64, 0.003, 0.01

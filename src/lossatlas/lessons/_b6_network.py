@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer
 from lossatlas.lessons._lesson import Check, bill
 from lossatlas.lessons._part import Part, interval
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Meter
 from lossatlas.race import race
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_cnn, digits_mlp, digits_transformer
 
 # Fixed before the first run.
 STEPS, RATE, ROUNDING = 6, 0.01, 1e-12

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._b7_network import network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.lessons._part import joined
@@ -13,7 +14,6 @@ from lossatlas.optimize import optimizer
 from lossatlas.probe import Gradients, Probe
 from lossatlas.race import race
 from lossatlas.surface import NetworkSurface, landscapes
-from lossatlas.train import digits, digits_mlp
 
 CLAIM = (
     "Sophia clips a momentum step by an estimate of the Hessian's diagonal; Shampoo preconditions with Kronecker factors; "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas.demo import digits, digits_cnn, digits_mlp
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check, bill
 from lossatlas.lessons._part import Part, interval
@@ -15,7 +16,6 @@ from lossatlas.optimize import MiniBatches, optimizer
 from lossatlas.probe import Gradients, Probe, Values
 from lossatlas.race import Race, race
 from lossatlas.surface import Block, NetworkSurface
-from lossatlas.train import digits, digits_cnn, digits_mlp
 
 # Fixed before the first run. γ = 0.01 is the paper's for Hutchinson's estimate.
 STEPS, BATCH = 200, 64

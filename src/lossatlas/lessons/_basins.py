@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.connect._barrier import barrier
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.race import Runner, network_race
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp
 
 # Fixed before the first run; the rate is that of D3. A hundredth of the loss of guessing is a barrier; smaller ones may be a
 # valley's bend.

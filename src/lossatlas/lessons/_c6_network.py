@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lossatlas.demo import digits
 from lossatlas.lessons._basins import LEFT, ground, heights, initial, settled
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check
@@ -18,7 +19,6 @@ from lossatlas.lessons._part import KINDS, Part, interval, spent
 from lossatlas.optimize import optimizer
 from lossatlas.race import Runner, network_race
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits
 
 # Fixed before the first run, but for the rates: the first version tuned them blindly with six draws each, which left gradient
 # descent far from its best one. FEATURES whitened components of the digits, their variances then spread over a factor of SPREADS.

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossatlas.curvature import CriticalPoint, CriticalPoints, critical_points
+from lossatlas.demo import digits
 from lossatlas.lessons._correlation import mean, spearman
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.race import wilson
 from lossatlas.surface import NetworkSurface, landscapes
-from lossatlas.train import digits
 
 CLAIM = (
     "Among critical points saddles dominate and local minima are rare, the more so the more dimensions, and the higher a "

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossatlas.demo import digits
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.race import race, wilson
 from lossatlas.surface import NetworkSurface, Surface, landscapes
-from lossatlas.train import digits
 
 CLAIM = (
     "On flat regions the gradient is so small that plain gradient descent crawls; adaptive methods, which divide by its size, "

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossatlas.curvature import rescale, sharpness, spread
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._correlation import mean, spearman
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp
 
 CLAIM = (
     "Flat minima generalize better than sharp ones: small batches end in flatter minima, make fewer test errors, and over all "

@@ -10,9 +10,9 @@ from torch import nn
 
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.curvature import rescale, spread
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp, fit
 
 CLAIM = (
     "A picture of a real network: two random directions, each filter of them as long as the filter it moves, and the loss on a "

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas.chart import Comparison, compare
+from lossatlas.demo import accuracy, digits, fit
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import accuracy, digits, fit
 
 CLAIM = "Skip connections flatten the picture: without them a deep network looks chaotic, with them smooth."
 # Fixed before the first run. Blocks of two convolutions in each of three stages: 7 convolutions, and 25.

@@ -14,11 +14,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from lossatlas.chart import Plane, Trajectory, trajectory
+from lossatlas.demo import digits, digits_mlp
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._part import KINDS, interval
+from lossatlas.record import Recorder, Recording
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import Recorder, Recording, digits, digits_mlp
 
 CLAIM = (
     "The plane of the two leading principal components of a training trajectory shows how training moves: it holds most of the "

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas.chart import Card, Line, Plane, card, chart
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons._e2 import SHALLOW, network
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp, fit
 
 CLAIM = "Random planes, planes of a trajectory and lines between solutions are slices, never the full picture."
 EPOCHS, EVERY, EXAMPLES, POINTS = 8, 4, 200, 11

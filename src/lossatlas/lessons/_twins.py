@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.surface import NetworkSurface
-from lossatlas.train import digits, digits_mlp, fit
 
 # Stated once, for all of these lessons: enough for every width to fit its training data, or nearly.
 EPOCHS, BATCH, RATE, DEPTH = 30, 64, 3e-3, 2

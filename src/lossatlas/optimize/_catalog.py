@@ -7,34 +7,34 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.optimize._adam import Adam
-from lossatlas.optimize._adamw import AdamW
-from lossatlas.optimize._annealing import Annealing
-from lossatlas.optimize._bayes import Bayes
-from lossatlas.optimize._beam import Beam
 from lossatlas.optimize._bibliography import bibliography
-from lossatlas.optimize._center import Center
-from lossatlas.optimize._cma import CMAES
-from lossatlas.optimize._de import DifferentialEvolution
-from lossatlas.optimize._evolution import Evolution
-from lossatlas.optimize._gd import GD
-from lossatlas.optimize._genetic import Genetic
-from lossatlas.optimize._hillclimbing import HillClimbing
-from lossatlas.optimize._lbfgs import LBFGS
-from lossatlas.optimize._lion import Lion
-from lossatlas.optimize._minibatches import MiniBatches
-from lossatlas.optimize._momentum import Momentum
-from lossatlas.optimize._muon import Muon
-from lossatlas.optimize._nesterov import Nesterov
 from lossatlas.optimize._optimizer import Optimizer
-from lossatlas.optimize._random import RandomSearch
-from lossatlas.optimize._restart import Restart
-from lossatlas.optimize._rmsprop import RMSprop
-from lossatlas.optimize._sgd import SGD
-from lossatlas.optimize._shampoo import Shampoo
-from lossatlas.optimize._sophia import Sophia
-from lossatlas.optimize._torch import TorchOptimizer, TorchRecord
-from lossatlas.optimize._wrappers import BestSoFar, FiniteDifferences, GradientNoise
+from lossatlas.optimize.gradient._adam import Adam
+from lossatlas.optimize.gradient._adamw import AdamW
+from lossatlas.optimize.gradient._gd import GD
+from lossatlas.optimize.gradient._lbfgs import LBFGS
+from lossatlas.optimize.gradient._lion import Lion
+from lossatlas.optimize.gradient._momentum import Momentum
+from lossatlas.optimize.gradient._muon import Muon
+from lossatlas.optimize.gradient._nesterov import Nesterov
+from lossatlas.optimize.gradient._rmsprop import RMSprop
+from lossatlas.optimize.gradient._sgd import SGD
+from lossatlas.optimize.gradient._shampoo import Shampoo
+from lossatlas.optimize.gradient._sophia import Sophia
+from lossatlas.optimize.gradient._torch import TorchOptimizer, TorchRecord
+from lossatlas.optimize.search._annealing import Annealing
+from lossatlas.optimize.search._bayes import Bayes
+from lossatlas.optimize.search._beam import Beam
+from lossatlas.optimize.search._center import Center
+from lossatlas.optimize.search._cma import CMAES
+from lossatlas.optimize.search._de import DifferentialEvolution
+from lossatlas.optimize.search._evolution import Evolution
+from lossatlas.optimize.search._genetic import Genetic
+from lossatlas.optimize.search._hillclimbing import HillClimbing
+from lossatlas.optimize.search._random import RandomSearch
+from lossatlas.optimize.wrappers._minibatches import MiniBatches
+from lossatlas.optimize.wrappers._restart import Restart
+from lossatlas.optimize.wrappers._wrappers import BestSoFar, FiniteDifferences, GradientNoise
 from lossatlas.probe import Layout
 
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)

@@ -106,7 +106,7 @@ def network_race(
 
     Example:
         >>> import lossatlas as la
-        >>> from lossatlas.train import digits, digits_mlp
+        >>> from lossatlas.demo import digits, digits_mlp
         >>> surface = la.NetworkSurface(digits_mlp((8,)), "cross_entropy", digits("test"))
         >>> race = la.network_race(surface, ["adam"], steps=5, runs=2, ends=0, progress=False)
         >>> race.runners["adam"].meter.gradients

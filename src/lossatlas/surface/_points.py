@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import CheckpointError, InputError
-from lossatlas.surface._checkpoint import read_checkpoint
 from lossatlas.surface._layout import Layout
+from lossatlas.surface.network._checkpoint import read_checkpoint
 
 PointLike: TypeAlias = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.surface._data import Batch
+from lossatlas.surface.network._data import Batch
 
 
 def subset(batches: tuple[Batch, ...], size: int, seed: int) -> tuple[Batch, ...]:

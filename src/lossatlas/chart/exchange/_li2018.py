@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas._errors import InputError, OutputError
-from lossatlas.chart._certificate import Certificate, breadth
 from lossatlas.chart._chart import Chart
 from lossatlas.chart.planes._normalize import UNITS
+from lossatlas.chart.sampling._certificate import Certificate, breadth
 from lossatlas.probe import Meter
 
 Array = NDArray[np.float64]

@@ -1,0 +1,299 @@
+"""The life of one chart: a surface, a plane, a sampler that asks, the door that answers."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeVar, final
+
+import numpy as np
+import torch
+
+from lossatlas._errors import InputError
+from lossatlas._progress import Progress
+from lossatlas.chart._chart import Chart
+from lossatlas.chart.planes._line import Line
+from lossatlas.chart.planes._plane import Plane
+from lossatlas.chart.sampling._asks import Ask, Survey
+from lossatlas.chart.sampling._full import full_grid
+from lossatlas.chart.sampling._grid import Grid, Span, grid
+from lossatlas.chart.sampling._pace import Pace
+from lossatlas.chart.sampling._range import GROWTH, auto_range
+from lossatlas.chart.sampling._survey import Surveyor
+from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, digest
+from lossatlas.surface import Frame, Surface
+
+Result = TypeVar("Result")
+TOLERANCE, PROBES, FEWEST = 0.01, 32, 8
+
+
+def chart(
+    surface: Surface,
+    plane: Plane | Line | Frame,
+    *,
+    span: Span | Literal["auto"] = 1.0,
+    points: int | tuple[int, int] = 51,
+    exact: bool = False,
+    tolerance: float = TOLERANCE,
+    probes: int = PROBES,
+    subset: int | Literal["auto"] | None = "auto",
+    growth: float = GROWTH,
+    ledger: str | Path | None = None,
+    seed: int = 0,
+    progress: bool | Callable[[int, int], None] = True,
+    on_forecast: Callable[[Forecast], None] | None = None,
+) -> Chart:
+    """Chart a surface over a plane or line: loss[j, i] = L(origin + alpha[i]·d₁ + beta[j]·d₂).
+
+    By default a few cells are asked, a smooth field is put through them, and it is held against cells that it never
+    saw; cells are split where it is off until the tolerance is reached. The `certificate` says what the error came out
+    to be. Where that would take more than half of the full grid, the full grid is asked instead. Odd counts over a
+    symmetric span include the origin, where the loss is always the surface's own.
+
+    Args:
+        surface: any surface.
+        plane: a `Plane`, a `Line`, or a bare `Frame`.
+        span: how far to go to both sides in units of the directions; (low, high) for both axes, or one such pair per
+            axis; ``"auto"`` to find where the loss has grown by ``growth``.
+        points: cells per axis, at least 2; or (nx, ny).
+        exact: ask every cell and take no shortcut.
+        tolerance: of the median relative error; the rms error is held to half of it, as a share of the loss's range.
+        probes: cells held out to measure the error, at least 8.
+        subset: examples of the cheap field that resolves the shape while few exact values fix its height; an eighth of
+            the data by default, None for no cheap field.
+        growth: factor for ``span="auto"``.
+        ledger: a folder that remembers every answer: the same call resumes there after a crash, asks only for what is
+            missing, and ends bit for bit as if nothing had happened.
+        seed: of the held-out cells.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total).
+        on_forecast: called once with the forecast, after the first few cells; by default it is printed above the bar.
+
+    Returns:
+        The `Chart`. Non-finite losses are kept as they are, counted and drawn as holes. If it is interrupted with
+        Ctrl-C, KeyboardInterrupt passes through, and what was answered is in the ledger if there is one.
+
+    Raises:
+        InputError: for fewer than two points, a span without width, a tolerance that is not above 0, or a subset larger
+            than the data.
+        LossError: if no loss that was asked is finite.
+        OutputError: if the ledger belongs to another surface or plane, or cannot be read or written.
+
+    Example:
+        >>> import lossatlas as la
+        >>> surface = la.landscapes.himmelblau()
+        >>> plane = la.Plane.random(surface, seed=0)
+        >>> made = la.chart(surface, plane, points=(7, 5), exact=True, progress=False)
+        >>> made.loss.shape
+        (5, 7)
+    """
+    _check(tolerance, probes, seed)
+    if subset not in (None, "auto"):
+        _check_subset(subset, surface.examples)
+    frame = plane.frame
+    cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
+    cheap = None if exact or subset is None else surface.cheaper(None if subset == "auto" else subset)
+    bar = Progress(cells.cells if cells else 0, progress)
+    pace = Pace(
+        surface.examples,
+        cheap.examples if cheap else 0,
+        on_forecast or (lambda expected: bar.say(expected.sentence)),
+        open_ended=not exact,
+    )
+    with ExitStack() as stack:
+        door = _Door(surface, cheap, plane, ledger, stack, pace, bar)
+        stack.enter_context(bar)
+        if cells is None:
+            if span != "auto":
+                raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
+            cells = grid(door.drive(auto_range(frame.dimension, growth)), points, frame.dimension)
+        if exact:
+            door.plan(cells.cells, 0)
+            survey = door.drive(full_grid(cells, pace.size))
+        else:
+            price = cheap.examples / surface.examples if cheap and surface.examples else None
+            noise = 8 * torch.finfo(surface.dtype).eps
+            asker = Surveyor(
+                cells,
+                tolerance=tolerance,
+                probes=probes,
+                price=price,
+                chunk=pace.size,
+                planned=door.plan,
+                seed=seed,
+                noise=noise,
+            )
+            survey = door.drive(asker.walk())
+        meter = door.record()
+    settings: dict[str, Any] = {
+        "span": span if isinstance(span, str) else _plain(cells),
+        "points": list(reversed(cells.shape)),
+    }
+    if not exact:
+        settings |= {"tolerance": tolerance, "probes": probes, "seed": seed}
+    return _finish(surface, cheap, plane, cells, survey, meter, settings)
+
+
+@final
+class _Door:
+    """Leads an asker's queries to the surface or to the cheap field, and counts.
+
+    Args:
+        surface: the exact field.
+        cheap: the cheap field, or None.
+        plane: what both are sliced on.
+        ledger: folder, or None.
+        stack: closes the ledger.
+        pace: told what each answer took.
+        bar: told how many there were.
+    """
+
+    def __init__(
+        self,
+        surface: Surface,
+        cheap: Surface | None,
+        plane: Plane | Line | Frame,
+        ledger: str | Path | None,
+        stack: ExitStack,
+        pace: Pace,
+        bar: Progress,
+    ) -> None:
+        fields = {"exact": surface} | ({"cheap": cheap} if cheap is not None else {})
+        # Sliced first: a plane that does not fit leaves no ledger behind.
+        slices = {name: field.on(plane, steady=True) if ledger else field.on(plane) for name, field in fields.items()}
+        self.ledger: Ledger | None = None
+        if ledger is not None:
+            identity = {"surface": surface.fingerprint(), "plane": _identity(plane)}
+            self.ledger = stack.enter_context(Ledger.open(ledger, identity))
+            if lost := _unrepeatable(plane):
+                self.ledger.keep(lost)
+        self.probes: dict[str, Probe] = {}
+        for name, field in fields.items():
+            if self.ledger is None:
+                self.probes[name] = Probe(slices[name])
+            else:
+                channel = name if name == "exact" else f"{name} {field.fingerprint()['data']}"
+                self.probes[name] = Probe(slices[name], ledger=self.ledger.channel(channel))
+        self.pace, self.bar = pace, bar
+
+    def plan(self, exact: int, cheap: int) -> None:
+        """So many values will be asked, as far as is known."""
+        self.pace.plan(exact, cheap)
+        self.bar.grow(exact + cheap)
+
+    def drive(self, asker: Generator[Ask, Answer, Result]) -> Result:
+        """Run an asker to its end."""
+        try:
+            ask = next(asker)
+            while True:
+                probe = self.probes[ask.to]
+                before, known = probe.meter.surface_seconds, probe.meter.recalled
+                answer = probe.ask(ask.query)
+                known = probe.meter.recalled - known
+                self.pace.note(ask.to, len(ask.query.points) - known, probe.meter.surface_seconds - before, known)
+                self.bar.advance(len(ask.query.points))
+                ask = asker.send(answer)
+        except StopIteration as finished:
+            result: Result = finished.value
+            return result
+
+    def record(self) -> dict[str, Any]:
+        """The bill of both fields together, and of each."""
+        each = {name: probe.meter.record() for name, probe in self.probes.items()}
+        total = {key: sum(record[key] for record in each.values()) for key in Meter().record()}
+        seconds = self.pace.forecast.seconds if self.pace.forecast else None
+        ledger = self.ledger.record() if self.ledger is not None else None
+        return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
+
+
+def _check(tolerance: float, probes: int, seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"got seed={seed!r}; expected a whole number of at least 0.")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise InputError(
+            f"got tolerance={tolerance}; expected a share above 0, such as 0.01 for one percent. For a chart without "
+            "any error say exact=True."
+        )
+    if isinstance(probes, bool) or probes != int(probes) or probes < FEWEST:
+        raise InputError(f"got probes={probes}; expected a whole number of held-out cells, at least {FEWEST}.")
+
+
+def _check_subset(subset: Any, examples: int) -> None:
+    if isinstance(subset, bool) or not isinstance(subset, int) or not 1 <= subset <= examples:
+        raise InputError(
+            f"got a subset of {subset!r} of {examples} examples; expected 1 to {examples}, 'auto' or None."
+        )
+
+
+def _plain(cells: Grid) -> list[list[float]]:
+    return [[float(axis[0]), float(axis[-1])] for axis in cells.axes]
+
+
+def _finish(
+    surface: Surface,
+    cheap: Surface | None,
+    plane: Plane | Line | Frame,
+    cells: Grid,
+    survey: Survey,
+    meter: dict[str, Any],
+    settings: dict[str, Any],
+) -> Chart:
+    labels = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")[: cells.dimension]
+    made = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
+    provenance = {
+        "surface": surface.fingerprint(),
+        "cheap": cheap.fingerprint() if cheap is not None and len(survey.cheaply) else None,
+        "plane": made,
+        "sampler": survey.sampler,
+        "settings": settings,
+        "notes": [*surface.notes, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
+        "versions": {
+            "lossatlas": version("lossatlas"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "threads": torch.get_num_threads(),
+    }
+    return Chart(
+        cells.axes[0],
+        cells.axes[1] if cells.dimension == 2 else np.zeros(1),
+        survey.loss,
+        survey.extras,
+        tuple(labels),
+        surface.name,
+        survey.certificate,
+        meter,
+        provenance,
+        exactly=survey.exactly,
+        error=survey.error,
+        samples=survey.samples,
+        cheaply=survey.cheaply,
+        source=(surface, plane),
+    )
+
+
+def _unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:
+    """What no seed makes again."""
+    frame, parts = plane.frame, {}
+    seeded = isinstance(plane, Plane | Line) and plane.kind == "random"
+    if not seeded or getattr(plane, "how", {}).get("origin") != "own":
+        parts["origin"] = frame.origin
+    if not seeded:
+        parts["directions"] = frame.directions
+    if frame.statistics is not None:
+        parts["statistics"] = frame.statistics
+    return parts
+
+
+def _identity(plane: Plane | Line | Frame) -> dict[str, Any]:
+    """What makes a plane this one: how it was made, and digests of what came out."""
+    how = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
+    frame = plane.frame
+    parts = {"origin": frame.origin, **{f"direction {k + 1}": row for k, row in enumerate(frame.directions)}}
+    if frame.statistics is not None:
+        parts["statistics"] = frame.statistics
+    return how | {name: digest(part) for name, part in parts.items()}

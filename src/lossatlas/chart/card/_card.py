@@ -1,0 +1,203 @@
+"""A card as a result: its lines, in words, as plain data, and drawn with the picture that they are about."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from lossatlas.chart.card._entry import Part, plain
+from lossatlas.chart.card._hessian_entries import Alignment, Center, Chance, Curvature, Trace
+from lossatlas.chart.card._picture_entries import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
+
+if TYPE_CHECKING:
+    from lossatlas.chart._chart import Chart
+    from lossatlas.draw import CardDisplay
+
+State = Literal["fine", "warns", "missing"]
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """What a picture shows of its surface, line by line; a line that was not measured says so and why.
+
+    Attributes:
+        title: the surface's name.
+        curvature: curvatures in the plane against those of the whole Hessian.
+        trace: the typical direction, and how much of all curvature the plane holds.
+        chance: how likely a random picture shows a way down.
+        alignment: how much of the gradient and of the extreme eigenvectors lies in the plane.
+        center: whether the center is critical.
+        resolution: grid step against the width of valleys.
+        noise: what the examples, the reconstruction and rounding leave of the contour lines.
+        range: how far curvatures describe the picture.
+        variance: of principal components, beside a random walk.
+        invariance: rescalings, gauge, batch norm, and what does not move.
+        spread: what other seeds would have shown.
+        markers: points that do not lie on the plane.
+        missing: why a line has no numbers, by its heading.
+        meter: what was asked for it.
+        forecast: what was expected at most: queries, cost in losses, seconds.
+        provenance: surface, plane, settings, versions.
+        status: ``complete``, or how many lines were not measured.
+        chart: the picture that it is about, if it is at hand.
+    """
+
+    title: str
+    curvature: Curvature | None
+    trace: Trace | None
+    chance: Chance | None
+    alignment: Alignment | None
+    center: Center | None
+    resolution: Resolution | None
+    noise: Noise | None
+    range: Range | None
+    variance: Variance | None
+    invariance: Invariance | None
+    spread: Spread | None
+    markers: Markers | None
+    missing: dict[str, str]
+    meter: dict[str, Any]
+    forecast: dict[str, Any]
+    provenance: dict[str, Any]
+    chart: Chart | None = field(default=None, repr=False)
+
+    KINDS: ClassVar[dict[str, type[Part]]] = {
+        "curvature": Curvature,
+        "trace": Trace,
+        "chance": Chance,
+        "alignment": Alignment,
+        "center": Center,
+        "resolution": Resolution,
+        "noise": Noise,
+        "range": Range,
+        "variance": Variance,
+        "invariance": Invariance,
+        "spread": Spread,
+        "markers": Markers,
+    }
+
+    @property
+    def status(self) -> str:
+        """How much of it was measured."""
+        return "complete" if not self.missing else f"{len(self.missing)} lines not measured"
+
+    @property
+    def parts(self) -> Iterator[Part]:
+        """The lines that were measured, in order."""
+        return (part for name in self.KINDS if (part := getattr(self, name)) is not None)
+
+    @property
+    def rows(self) -> list[tuple[str, str, State]]:
+        """(heading, text, state) for each line, with a state of ``fine``, ``warns`` or ``missing``."""
+        found: list[tuple[str, str, State]] = []
+        for part in self.parts:
+            found.append((part.heading, _sentence("; ".join(part.says())), "warns" if part.warns() else "fine"))
+        for heading, why in self.missing.items():
+            found.append((heading, f"Not measured: {why}", "missing"))
+        return found
+
+    @property
+    def sentences(self) -> list[str]:
+        """The card in words, one sentence a line."""
+        return [f"{heading}: {text}" for heading, text, _ in self.rows]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the picture should not miss."""
+        return [_sentence(words) for part in self.parts for words in part.warns()]
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; `restore` takes them back."""
+        return {
+            "title": self.title,
+            "status": self.status,
+            **{name: None if (part := getattr(self, name)) is None else plain(asdict(part)) for name in self.KINDS},
+            "missing": self.missing,
+            "sentences": self.sentences,
+            "warnings": self.warnings,
+            "meter": self.meter,
+            "forecast": self.forecast,
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def restore(cls, record: dict[str, Any], chart: Chart | None = None) -> Card:
+        """The card that was recorded.
+
+        Args:
+            record: what `record` gave.
+            chart: the picture that it is about, to draw it beside the card.
+        """
+        parts: dict[str, Any] = {
+            name: None if record[name] is None else kind.restore(record[name]) for name, kind in cls.KINDS.items()
+        }
+        kept = {name: record[name] for name in ("title", "missing", "meter", "forecast", "provenance")}
+        return cls(**kept, **parts, chart=chart)
+
+    def plot(self, ax: Any = None) -> CardDisplay:
+        """The picture with its card below, good to print; on axes of yours only the card.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+        """
+        from lossatlas.draw import CardDisplay
+
+        picture: dict[str, Any] = {}
+        if self.chart is not None and ax is None:
+            picture["field"] = _display(self.chart)
+            if self.markers is not None and not self.chart.is_line:
+                picture |= {"points": np.array(self.markers.coords), "ghosts": self.markers.ghosts}
+        if self.curvature is not None:
+            picture["shown"] = (self.curvature.plane[-1], self.curvature.plane[0])
+            if self.curvature.largest is not None and self.curvature.smallest is not None:
+                mean = self.trace.trace.value / self.trace.dimension if self.trace is not None else float("nan")
+                picture["whole"] = (self.curvature.smallest.value, mean, self.curvature.largest.value)
+        if self.spread is not None:
+            picture["others"] = (min(self.spread.smallest), max(self.spread.largest))
+        return CardDisplay(self.rows, title=self.title, note=self._cost(), **picture).plot(ax)
+
+    def _cost(self) -> str:
+        asked = ", ".join(f"{self.meter[kind]:,} {kind}" for kind in ("products", "gradients", "values"))
+        return f"card: {asked}, worth {self.meter['cost']:,.0f} losses"
+
+    def __str__(self) -> str:
+        return "\n".join([self.title, *self.sentences, self._cost()])
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title, title_justify="left", caption=self._cost(), caption_justify="left")
+        table.add_column("card")
+        table.add_column("of this picture", overflow="fold")
+        styles = {"fine": "", "warns": "bold", "missing": "dim"}
+        marks = {"fine": " ", "warns": "!", "missing": "–"}
+        for heading, text, state in self.rows:
+            table.add_row(Text(f"{marks[state]} {heading}", styles[state]), Text(text, styles[state]))
+        return table
+
+    def _repr_html_(self) -> str:
+        marks = {"fine": "", "warns": "▲ ", "missing": "○ "}
+        body = "".join(
+            f"<tr><th style='text-align:left'>{marks[state]}{html.escape(heading)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for heading, text, state in self.rows
+        )
+        title, cost = html.escape(self.title), html.escape(self._cost())
+        return f"<table><caption>{title}</caption><tbody>{body}</tbody></table><p>{cost}</p>"
+
+
+def _display(chart: Chart) -> Any:
+    if not chart.is_line:
+        return chart.display()
+    from lossatlas.draw import ProfileDisplay
+
+    return ProfileDisplay(chart.alpha, chart.loss[0], xlabel=chart.labels[0], ylabel="loss")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text

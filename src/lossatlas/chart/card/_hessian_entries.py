@@ -1,0 +1,335 @@
+"""The lines of a card that hold the plane against the Hessian of the whole surface."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lossatlas.chart.card._entry import TELLING, Part, Within, between, share, short
+
+# Second differences agree with the Hessian where they are off by less than this share of the larger curvature.
+AGREE = 0.1
+# A center is critical where one ideal step gains no more than this share of its loss.
+CRITICAL = 1e-6
+
+
+@dataclass(frozen=True)
+class Curvature(Part):
+    """What bends in the plane, against what bends at all.
+
+    Principal curvatures are the eigenvalues of G⁻¹P with G = DDᵀ and P = DHDᵀ, per unit of length in θ whatever the
+    directions' lengths and angle.
+
+    Attributes:
+        plane: the principal curvatures, descending; one on a line.
+        fitted: the same from second differences over one grid step, or None.
+        largest: λmax of the whole Hessian, and its residual to both sides; None where it was not measured.
+        smallest: λmin.
+        converged: whether these two have converged.
+        dimension: N.
+        exact: whether those of the plane come from Hessian products; else from second differences, as the surface answers
+            values only.
+    """
+
+    heading: ClassVar[str] = "Curvature"
+    plane: tuple[float, ...]
+    fitted: tuple[float, ...] | None
+    largest: Within | None
+    smallest: Within | None
+    converged: tuple[bool, bool]
+    dimension: int
+    exact: bool
+
+    @property
+    def sharpest_share(self) -> float:
+        """κ₁ / λmax, 0 where the plane bends downward everywhere; NaN where λmax is not known or not positive."""
+        return max(0.0, self.plane[0] / self.largest.value) if self.largest and self.largest.value > 0 else math.nan
+
+    @property
+    def negative_share(self) -> float:
+        """The lowest κ over λmin, 0 where the plane bends upward everywhere; NaN where λmin is not below 0."""
+        if self.smallest is None or self.smallest.high >= 0:
+            return math.nan
+        return max(0.0, self.plane[-1] / self.smallest.value)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the second differences are those of the Hessian, to a tenth of the larger curvature."""
+        if self.fitted is None:
+            return True
+        size = max(abs(one) for one in self.plane)
+        return max(abs(a - b) for a, b in zip(self.plane, self.fitted, strict=True)) <= AGREE * size
+
+    @property
+    def whole(self) -> bool:
+        """Whether the plane is the whole surface."""
+        return len(self.plane) == self.dimension
+
+    def says(self) -> list[str]:
+        """Plane against whole, then the check by second differences."""
+        names = "κ₁, κ₂" if len(self.plane) == 2 else "κ"
+        words = [f"{names} = {', '.join(map(short, self.plane))} in the {'plane' if len(self.plane) == 2 else 'line'}"]
+        if self.whole:
+            words = [f"λmax, λmin = {', '.join(map(short, self.plane))}: the picture is the whole surface"]
+        elif self.largest is not None and self.smallest is not None:
+            words[0] += (
+                f"; λmax = {_end(self.largest, self.converged[0])}, λmin = {_end(self.smallest, self.converged[1])} "
+                f"among all {self.dimension:,} directions"
+            )
+            words.append(self._compared())
+        if not self.exact:
+            words[0] += " by second differences over one grid step"
+        if self.fitted is not None:
+            found = ", ".join(map(short, self.fitted))
+            words.append(
+                f"second differences over one grid step agree ({found})"
+                if self.agrees
+                else f"second differences over one grid step say {found}: the step is outside the quadratic range"
+            )
+        return words
+
+    def _compared(self) -> str:
+        sharp, negative = self.sharpest_share, self.negative_share
+        shows = f"{share(sharp) if sharp else 'none'} of the sharpest curvature"
+        if not math.isfinite(sharp):
+            shows = "no upward curvature, as there is none"
+        if math.isfinite(negative):
+            hides = "none of the negative curvature" if negative == 0 else f"{share(negative)} of the most negative one"
+            return f"the picture shows {shows} and {hides}"
+        assert self.smallest is not None
+        none = (
+            "no negative curvature was found"
+            if self.smallest.value < 0 or not self.converged[1]
+            else "there is no negative curvature"
+        )
+        return f"the picture shows {shows}; {none}"
+
+    def warns(self) -> list[str]:
+        """Little of the sharpest, nothing of the negative curvature, second differences that say something else."""
+        coarse = [] if self.agrees else self.says()[-1:]
+        if self.whole or self.largest is None:
+            return coarse
+        hidden = self.sharpest_share < TELLING or self.negative_share < TELLING
+        return [self._compared(), *coarse] if hidden else coarse
+
+
+def _end(number: Within, converged: bool) -> str:
+    error = (number.high - number.low) / 2
+    return f"{short(number.value)} ± {error:.0e}".replace("e-0", "e−") + ("" if converged else " (not converged)")
+
+
+@dataclass(frozen=True)
+class Trace(Part):
+    """What a typical direction bends like, and how much of it the plane holds.
+
+    Attributes:
+        trace: tr H with its interval.
+        frobenius: ‖H‖_F.
+        plane: the sum of the principal curvatures.
+        shown: how many directions the plane has.
+        dimension: N.
+        below: share of eigenvalues below −ε, with its spread over random vectors; None where not measured.
+        epsilon: ε.
+        own: tr(DHD), the curvature that a random direction normalized like this one has per unit of its axis; or None.
+    """
+
+    heading: ClassVar[str] = "Typical direction"
+    trace: Within
+    frobenius: float
+    plane: float
+    shown: int
+    dimension: int
+    below: Within | None
+    epsilon: float
+    own: Within | None
+
+    @property
+    def ratio(self) -> float:
+        """The ratio t = tr H / ‖H‖_F; beyond about 3 random planes show no saddle (Fort and Scherlis 2019)."""
+        return self.trace.value / self.frobenius if self.frobenius > 0 else 0.0
+
+    @property
+    def held(self) -> Within:
+        """Share of the trace that the plane holds; NaN where the trace is not known to differ from 0."""
+        low, high = self.trace.low, self.trace.high
+        if low <= 0 <= high:
+            return Within(math.nan, math.nan, math.nan)
+        ends = sorted((self.plane / low, self.plane / high))
+        return Within(self.plane / self.trace.value, *ends)
+
+    def says(self) -> list[str]:
+        """The mean curvature, the share of the trace, the share of negative eigenvalues."""
+        mean = Within(*(end / self.dimension for end in self.trace))
+        held = self.held
+        holds = (
+            f"the picture holds {share(held.value)} of the trace (a random one {share(self.shown / self.dimension)})"
+            if math.isfinite(held.value)
+            else "the trace is zero within its interval"
+        )
+        words = [f"mean curvature tr H / N = {between(mean)}, tr H / ‖H‖ = {short(self.ratio)}", holds]
+        if self.own is not None:
+            words.append(f"a direction normalized like these bends by {between(self.own)} per unit of its axis")
+        if self.below is not None:
+            low, high = share(self.below.low), share(self.below.high)
+            told = self.below.high - self.below.low <= 0.5
+            words.append(
+                f"{between(self.below, share)} of the eigenvalues lie below −{short(self.epsilon)}"
+                if told
+                else f"between {low} and {high} of the eigenvalues lie below −{short(self.epsilon)}, not told closer"
+            )
+        return words
+
+
+@dataclass(frozen=True)
+class Chance(Part):
+    """How likely a random picture would show that the center is no minimum.
+
+    A plane shows it where P = DHDᵀ has a negative eigenvalue. Signs do not depend on lengths and angles
+    (Sylvester), so that for isotropic directions the chance follows from the spectrum alone.
+
+    Attributes:
+        isotropic: of a saddle, one principal curvature above zero and one below (of a negative one on a line), for
+            directions drawn evenly, with its interval; None where not measured.
+        own: for directions drawn and normalized as this plane's; None where they were not drawn, or not measured.
+        draws: random planes behind each.
+        normalization: the name of the latter.
+        gaussian: exp(−t²/4)/√2, the label for spectra without outliers (Φ(−t/√2) on a line), t = tr H / ‖H‖_F.
+        below: of any negative curvature at all, both principal ones included, for directions drawn evenly; None where
+            not measured.
+        negative: whether there is negative curvature to be shown; None where that is not known.
+        shown: whether this plane shows any.
+        directions: 2, or 1 on a line.
+    """
+
+    heading: ClassVar[str] = "Chance of a saddle"
+    isotropic: Within | None
+    own: Within | None
+    draws: int
+    normalization: str | None
+    gaussian: float
+    below: float | None
+    negative: bool | None
+    shown: bool
+    directions: int
+
+    def says(self) -> list[str]:
+        """The chances, and what this picture shows."""
+        what, sign = ("plane", "a saddle") if self.directions == 2 else ("line", "negative curvature")
+        words = []
+        if self.isotropic is not None:
+            words.append(f"a random {what} shows {sign} with chance {self._chance(self.isotropic)}")
+            if self.below is not None and self.below > self.isotropic.high + TELLING:
+                words.append(f"some negative curvature with {share(self.below)}")
+        if self.own is not None:
+            lead = "one" if words else f"a random {what}"
+            shows = "" if words else f" shows {sign}"
+            words.append(f"{lead} with {self.normalization} normalization{shows} with chance {self._chance(self.own)}")
+        if self.negative is None:
+            words.append("whether there is negative curvature is not known")
+        elif self.shown:
+            words.append("this one shows negative curvature")
+        else:
+            words.append("this one shows none" + ("" if not self.negative else ", though there is negative curvature"))
+        return ["; ".join(words)]
+
+    def _chance(self, chance: Within) -> str:
+        if chance.value == 0:
+            return f"0 of {self.draws:,} (below {share(chance.high)})"
+        return between(chance, share)
+
+    def warns(self) -> list[str]:
+        """Negative curvature that a picture like this one hardly ever shows."""
+        known = self.own or self.isotropic
+        rare = known is not None and known.high < 0.5
+        return self.says() if self.negative and not self.shown and rare else []
+
+
+@dataclass(frozen=True)
+class Alignment(Part):
+    """Whether the plane holds the directions that matter.
+
+    Attributes:
+        gradient: |Qᵀg| / |g|, Q an orthonormal basis of the plane; None where g = 0.
+        sharpest: |Qᵀv|² for the eigenvector of λmax; None where not measured.
+        negative: the same for that of λmin.
+        random: what a random plane holds of any vector, k/N of its squared length.
+    """
+
+    heading: ClassVar[str] = "Alignment"
+    gradient: float | None
+    sharpest: float | None
+    negative: float | None
+    random: float
+
+    def says(self) -> list[str]:
+        """Shares of the gradient and of both eigenvectors beside the random one."""
+        slope = (
+            f"{share(self.gradient)} of the gradient's length (random: {share(math.sqrt(self.random))})"
+            if self.gradient is not None
+            else "there is no gradient"
+        )
+        words = f"in the picture lie {slope}"
+        if self.sharpest is not None and self.negative is not None:
+            words += (
+                f", {share(self.sharpest)} of the sharpest eigenvector and {share(self.negative)} of the lowest "
+                f"(random: {share(self.random)}, squared)"
+            )
+        return [words]
+
+
+@dataclass(frozen=True)
+class Center(Part):
+    """Is the center critical at all?
+
+    Attributes:
+        slope: |g|.
+        gain: |g|² / 2λmax, what one ideal step down the gradient gains at least, by the quadratic model; None where
+            λmax is not known or not positive.
+        flatness: r = |Hg| / (‖H‖ |g|); near 0 with a gradient that is not small the center is gradient-flat. None
+            where not measured.
+        loss: at the center.
+        gap: the narrowest gap between contour lines, what a loss must change by to be seen.
+    """
+
+    heading: ClassVar[str] = "Center"
+    slope: float
+    gain: float | None
+    flatness: float | None
+    loss: float
+    gap: float
+
+    @property
+    def critical(self) -> bool | None:
+        """Whether a step down the gradient would gain no more than a millionth of the loss; None if not known."""
+        if self.slope == 0:
+            return True
+        return None if self.gain is None else self.gain <= CRITICAL * abs(self.loss)
+
+    @property
+    def visible(self) -> bool:
+        """Whether that gain is a tenth of what can be seen in the picture, or more."""
+        return self.gain is not None and self.gain >= TELLING * self.gap
+
+    @property
+    def flat(self) -> bool:
+        """Whether the gradient lies almost in the kernel of H (Frye et al. 2021)."""
+        return self.critical is False and self.flatness is not None and self.flatness < 1e-3
+
+    def says(self) -> list[str]:
+        """The gradient, what it is worth, and whether it is flat."""
+        words = f"|∇L| = {short(self.slope)}"
+        if self.gain is not None:
+            words += f"; a step down it would gain {short(self.gain)} of {short(self.loss)}"
+        if self.flatness is not None:
+            words += f"; r = |Hg| / ‖H‖|g| = {short(self.flatness)}"
+        if self.critical is None:
+            return [words, "whether the center is critical is not known"]
+        if self.critical:
+            return [words, "critical but for a millionth of its loss"]
+        seen = "" if self.visible else ", though by less than the picture can show"
+        return [words, f"not a critical point{seen}{', gradient-flat' if self.flat else ''}"]
+
+    def warns(self) -> list[str]:
+        """A center that is on a slope that can be seen, or where the gradient is flat."""
+        return self.says()[1:] if self.critical is False and (self.visible or self.flat) else []

@@ -1,0 +1,52 @@
+"""What samplers of charts hand out and bring back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossatlas.chart.sampling._certificate import Certificate
+from lossatlas.probe import Answer, Values
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Ask(NamedTuple):
+    """A query and the field it goes to: ``exact`` or ``cheap``."""
+
+    to: str
+    query: Values
+
+
+@final
+@dataclass(eq=False)
+class Survey:
+    """What a sampler brought back.
+
+    Attributes:
+        loss: (ny, nx), or (1, nx) on a line.
+        extras: further channels of that shape.
+        exactly: (ny, nx), which cells hold the surface's own answer.
+        error: (ny, nx), the size of error to expect of each cell; 0 where it is the surface's own.
+        certificate: how far the others may be off.
+        samples: (n, k) coordinates asked of the exact field.
+        cheaply: (n, k) coordinates asked of the cheap field.
+        sampler: what was done, in words.
+    """
+
+    loss: Array
+    extras: dict[str, Array]
+    exactly: Mask
+    error: Array
+    certificate: Certificate
+    samples: Array
+    cheaply: Array
+    sampler: str
+
+
+Asker = Generator[Ask, Answer, Survey]

@@ -1,0 +1,38 @@
+"""The sampler that asks every cell: what `exact=True` means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lossatlas.chart.sampling._asks import Ask, Asker, Survey
+from lossatlas.chart.sampling._certificate import Certificate, breadth
+from lossatlas.chart.sampling._grid import Grid
+from lossatlas.probe import Values
+
+
+def full_grid(grid: Grid, chunk: Callable[[str], int]) -> Asker:
+    """Ask for every cell, row by row.
+
+    Args:
+        grid: the cells.
+        chunk: how many points to ask for next.
+    """
+    coords = grid.coords()
+    parts: dict[str, list[np.ndarray]] = {}
+    done = 0
+    while done < len(coords):
+        query = Values(torch.from_numpy(coords[done : done + chunk("exact")]))
+        answer = yield Ask("exact", query)
+        done += len(query.points)
+        for name, channel in {"loss": answer.values, **answer.extras}.items():
+            parts.setdefault(name, []).append(channel.cpu().numpy())
+    channels = {name: np.concatenate(found).reshape(grid.shape) for name, found in parts.items()}
+    loss = channels.pop("loss")
+    everywhere = np.ones(grid.shape, dtype=bool)
+    none = np.zeros((0, grid.dimension))
+    return Survey(
+        loss, channels, everywhere, np.zeros(grid.shape), Certificate(range=breadth(loss)), coords, none, "full grid"
+    )

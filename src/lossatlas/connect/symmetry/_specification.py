@@ -1,0 +1,266 @@
+"""Which axes of which weights carry which permutation, and how one is applied to all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, ModelError
+from lossatlas.connect.symmetry._labels import Dim, Places
+from lossatlas.connect.symmetry._trace import Trace, trace
+from lossatlas.surface import StateSurface
+
+Permutations = dict[str, Tensor]
+Given = Mapping[str, Sequence[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """An axis of a tensor along which units lie.
+
+    Attributes:
+        name: of the parameter or running statistic, or of the module whose output it is.
+        axis: which axis of it.
+        places: (units, k) the positions along it that belong to each unit: one, or more where channels were flattened,
+            split into heads, padded or joined with others.
+        length: of the axis.
+        sign: for rescaling: 1 where the unit is made, −1 where it is read.
+    """
+
+    name: str
+    axis: int
+    places: Places
+    length: int
+    sign: int = 1
+
+    @classmethod
+    def block(cls, name: str, axis: int, outer: int, units: int, inner: int) -> Axis:
+        """Position (o · units + u) · inner + i belongs to unit u."""
+        whole = np.arange(outer * units * inner).reshape(outer, units, inner)
+        return cls(name, axis, np.moveaxis(whole, 1, 0).reshape(units, -1), outer * units * inner)
+
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return len(self.places)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the axis is nothing but the units."""
+        return self.length == self.units and bool((self.places[:, 0] == np.arange(self.units)).all())
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """One row per unit, (units, everything else)."""
+        first = tensor.movedim(self.axis, 0)
+        if not self.plain:
+            first = first[torch.from_numpy(self.places.ravel()).to(tensor.device)]
+        return first.reshape(self.units, -1)
+
+    def permuted(self, tensor: Tensor, order: Tensor) -> Tensor:
+        """Unit i of the result is unit order[i] of the tensor."""
+        index = np.arange(self.length)
+        index[self.places] = self.places[order.cpu().numpy()]
+        return tensor.index_select(self.axis, torch.from_numpy(index).to(tensor.device))
+
+    def scaled(self, tensor: Tensor, scales: Tensor) -> Tensor:
+        """Every unit times its scale, or divided by it where the unit is read."""
+        factors = torch.ones(self.length, dtype=torch.float64)
+        factors[torch.from_numpy(self.places)] = (scales if self.sign > 0 else 1 / scales).double().cpu()[:, None]
+        shape = [1] * tensor.ndim
+        shape[self.axis] = self.length
+        return tensor * factors.reshape(shape).to(tensor)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A module's output in which units can be seen.
+
+    Attributes:
+        axis: where they lie in it.
+        size: numbers per example.
+    """
+
+    axis: Axis
+    size: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that are permuted together.
+
+    Attributes:
+        name: that of the first weight that makes them.
+        units: how many.
+        axes: of parameters and running statistics that carry the permutation.
+        taps: outputs of modules in which each unit can be seen, with nothing else permuted.
+    """
+
+    name: str
+    units: int
+    axes: tuple[Axis, ...]
+    taps: tuple[Tap, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Specification:
+    """All permutations (or rescalings) that leave a network's function as it is, as far as they were found.
+
+    Attributes:
+        groups: of units that may be permuted, each by itself.
+        fixed: axes that may not be, as (parameter, axis, reason).
+        source: ``traced`` or ``given``.
+    """
+
+    groups: tuple[Group, ...]
+    fixed: tuple[tuple[str, int, str], ...]
+    source: str
+
+    @classmethod
+    def traced(cls, states: StateSurface, *, scaling: bool = False) -> Specification:
+        """Found by watching the network run.
+
+        Args:
+            states: the network.
+            scaling: which units may be rescaled, instead of permuted.
+        """
+        seen = trace(states, scaling=scaling)
+        found: dict[int, list[Axis]] = {}
+        fixed = []
+        for name, dims in seen.axes.items():
+            for k, dim in enumerate(dims):
+                for label, axis in _axes(seen, name, k, dim):
+                    reason = seen.labels.fixed(label)
+                    if reason is None:
+                        found.setdefault(label, []).append(axis)
+                    else:
+                        fixed.append((name, k, reason))
+        taken, taps = set[str](), _taps(seen)
+        groups = tuple(
+            Group(_name(axes, taken), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
+            for label, axes in found.items()
+        )
+        return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
+
+    @classmethod
+    def given(cls, states: StateSurface, spec: Given) -> Specification:
+        """As the user writes it: names of permutations to (parameter, axis) or (parameter, axis, outer, inner).
+
+        Raises:
+            InputError: where it does not fit the network's parameters.
+        """
+        shapes = {block.name: block.shape for block in states.layout.blocks}
+        groups = []
+        for name, entries in spec.items():
+            units = min((_length(shapes, name, entry) for entry in entries), default=0)
+            if units < 1:
+                raise InputError(f"the permutation {name!r} acts on no axis; expected a list of (parameter, axis).")
+            axes = []
+            for entry in entries:
+                length = _length(shapes, name, entry)
+                outer, inner = (entry[2], entry[3]) if len(entry) == 4 else (1, length // units)
+                if outer * units * inner != length:
+                    raise InputError(
+                        f"the permutation {name!r} of {units} units does not fit axis {entry[1]} of {entry[0]!r}, which is "
+                        f"{length} long; expected a multiple of {units}, or (parameter, axis, outer, inner) with outer · "
+                        f"{units} · inner = {length}. Check the specification."
+                    )
+                axes.append(Axis.block(entry[0], entry[1] % len(shapes[entry[0]]), outer, units, inner))
+            groups.append(Group(name, units, tuple(axes)))
+        return cls(tuple(groups), (), "given")
+
+    def permuted(self, tensors: Mapping[str, Tensor], orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors with the permutations applied; unit i of the result is unit order[i]."""
+        found = dict(tensors)
+        for group in self.groups:
+            if group.name in orders:
+                for axis in (axis for axis in group.axes if axis.name in found):
+                    found[axis.name] = axis.permuted(found[axis.name], orders[group.name])
+        return found
+
+    def scaled(self, tensors: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All tensors with units rescaled: made times s, read divided by s."""
+        found = dict(tensors)
+        for group in self.groups:
+            if group.name in scales:
+                for axis in group.axes:
+                    found[axis.name] = axis.scaled(found[axis.name], scales[group.name])
+        return found
+
+    def random(self, generator: torch.Generator) -> Permutations:
+        """A uniform permutation of every group."""
+        return {group.name: torch.randperm(group.units, generator=generator) for group in self.groups}
+
+    def identity(self) -> Permutations:
+        """No permutation."""
+        return {group.name: torch.arange(group.units) for group in self.groups}
+
+    def require_groups(self, what: str, name: str) -> None:
+        """Refuse a network in which nothing can be permuted, and say why.
+
+        Raises:
+            ModelError: with the reasons that were found.
+        """
+        if self.groups:
+            return
+        reasons: dict[str, list[str]] = {}
+        for parameter, axis, reason in self.fixed:
+            reasons.setdefault(reason, []).append(f"{parameter} axis {axis}")
+        listed = "; ".join(
+            f"{', '.join(where[:2])}{f' and {len(where) - 2} more' if len(where) > 2 else ''}: {reason}"
+            for reason, where in reasons.items()
+        )
+        raise ModelError(
+            f"no units of {name!r} can be {what} without changing its function ({listed}). Expected hidden units: axes that "
+            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}."
+        )
+
+
+def _axes(seen: Trace, name: str, axis: int, dim: Dim) -> list[tuple[int, Axis]]:
+    """The labels of one axis with their places in it."""
+    length = seen.labels.size(dim)
+    return [(label, Axis(name, axis, places, length, sign)) for (label, sign), places in seen.labels.places(dim)]
+
+
+def _name(axes: list[Axis], taken: set[str]) -> str:
+    """That of the first weight that makes the units; told apart where it makes several kinds of them."""
+    first = next((axis for axis in axes if axis.axis == 0), axes[0])
+    name = first.name.removesuffix(".weight") + ("" if first.axis == 0 else f"[{first.axis}]")
+    if not first.plain:
+        name += f" ({first.units} units of {first.places.shape[1]} from {first.places.min()})"
+    while name in taken:
+        name += "′"
+    taken.add(name)
+    return name
+
+
+def _taps(seen: Trace) -> dict[int, list[Tap]]:
+    """By label, the module outputs in which its units are seen, and nothing else that may be permuted."""
+    found: dict[int, list[Tap]] = {}
+    for name, dims in seen.taps:
+        own = [(label, axis) for k, dim in enumerate(dims) for label, axis in _axes(seen, name, k, dim)]
+        free = [(label, axis) for label, axis in own if not seen.labels.fixed(label)]
+        if len(free) == 1:
+            size = math.prod(seen.labels.size(dim) for dim in dims[1:])
+            found.setdefault(free[0][0], []).append(Tap(free[0][1], size))
+    return found
+
+
+def _length(shapes: Mapping[str, tuple[int, ...]], name: str, entry: Sequence[Any]) -> int:
+    if (
+        len(entry) not in (2, 4)
+        or entry[0] not in shapes
+        or not -len(shapes[entry[0]]) <= entry[1] < len(shapes[entry[0]])
+    ):
+        known = ", ".join(list(shapes)[:4])
+        raise InputError(
+            f"the entry {tuple(entry)!r} of the permutation {name!r} is no axis of the network; expected (parameter, axis) or "
+            f"(parameter, axis, outer, inner) with parameters such as {known}. Check the specification."
+        )
+    return int(shapes[entry[0]][entry[1]])

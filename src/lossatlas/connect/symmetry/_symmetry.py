@@ -1,0 +1,208 @@
+"""Copies of a network that are the same function: how many there are, and any number of them drawn at random."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import InputError, ModelError, NotApplicableError
+from lossatlas.connect._ends import PointLike, end
+from lossatlas.connect._readout import bill
+from lossatlas.connect.symmetry._align import specified
+from lossatlas.connect.symmetry._same import Check, compare
+from lossatlas.connect.symmetry._specification import Given, Specification
+from lossatlas.probe import Probe, Values
+from lossatlas.surface import NetworkSurface, StateSurface, Surface
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How many permuted copies of a network have the same loss.
+
+    Attributes:
+        groups: name to number of units h of every group that is permuted together.
+        factors: name to h!.
+        total: their product, exact.
+        log10: of the total.
+    """
+
+    groups: dict[str, int]
+    factors: dict[str, int]
+    total: int
+    log10: float
+
+    @property
+    def sentence(self) -> str:
+        """The count in words."""
+        parts = " · ".join(f"{units}!" for units in self.groups.values())
+        exact = f" = {self.total:,}" if self.log10 < 15 else ""
+        return (
+            f"at least {parts}{exact} ≈ 10^{self.log10:.1f} points of parameter space are this same network, "
+            f"as long as no two of its units are equal"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values; the total as text, as it is larger than numbers in files may be."""
+        return {"groups": self.groups, "log10": self.log10, "total": _digits(self.total), "sentence": self.sentence}
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """Another point of parameter space that is the same function.
+
+    Attributes:
+        state: its state dict, running statistics included.
+        theta: its parameters (N,).
+        distance: |θ′ − θ|.
+        loss: at the copy.
+        original: loss at the network it was made of.
+        check: outputs of both on the data.
+        permuted: names of the groups that were permuted.
+        rescaled: names of the groups that were rescaled.
+        why_not: why nothing was rescaled, or None.
+        meter: what was asked for it, as plain numbers.
+    """
+
+    state: dict[str, Tensor]
+    theta: Tensor
+    distance: float
+    loss: float
+    original: float
+    check: Check
+    permuted: tuple[str, ...]
+    rescaled: tuple[str, ...]
+    why_not: str | None
+    meter: dict[str, Any]
+
+
+def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
+    """Count the permuted copies of a network: h! for each group of h hidden units that are permuted together.
+
+    Args:
+        surface: of the network.
+        spec: permutations by hand; by default they are found, see `align`.
+
+    Returns:
+        The count. It is a lower bound: attention heads may have finer permutations than those that are looked for, and
+        rescaling adds a continuum of copies (`random_copy`).
+
+    Raises:
+        ModelError: if no units can be permuted.
+        NotApplicableError: for a surface that is not a network's.
+
+    Source:
+        Hecht-Nielsen: On the algebraic structure of feedforward network weight spaces, 1990.
+
+    Example:
+        >>> import lossatlas as la
+        >>> from lossatlas.demo import digits, digits_mlp
+        >>> surface = la.NetworkSurface(digits_mlp((4, 3)), "cross_entropy", digits("test"))
+        >>> la.copies(surface).total
+        144
+    """
+    states = _states(surface)
+    specification = specified(states, spec)
+    specification.require_groups("permuted", surface.name)
+    groups = {group.name: group.units for group in specification.groups}
+    factors = {name: math.factorial(units) for name, units in groups.items()}
+    log10 = sum(math.lgamma(units + 1) for units in groups.values()) / math.log(10)
+    return Copies(groups, factors, math.prod(factors.values()), log10)
+
+
+def random_copy(
+    surface: Surface,
+    point: PointLike | None = None,
+    *,
+    permute: bool = True,
+    rescale: bool = True,
+    spread: float = 0.5,
+    spec: Given | None = None,
+    examples: int = 1024,
+    seed: int = 0,
+) -> Copy:
+    """A random copy of a network: units permuted, and rescaled where that leaves the function as it is.
+
+    A hidden unit that only passes through positively homogeneous functions (ReLU, max pooling, …) can be made s times
+    larger if all that reads it divides by s.
+
+    Args:
+        surface: of the network.
+        point: the network; the model's own parameters by default.
+        permute: put the units of every group in a random order.
+        rescale: multiply every unit by exp(spread · z), z normal, where that is possible.
+        spread: of the logarithms of the scales.
+        spec: permutations by hand.
+        examples: at most so many are looked at to check that the function is the same.
+        seed: of both.
+
+    Raises:
+        ModelError: if nothing can be permuted or rescaled, or the copy turns out not to be the same function.
+        NotApplicableError: for a surface that is not a network's.
+        InputError: if neither is wanted.
+
+    Source:
+        Dinh, Pascanu, Bengio and Bengio: Sharp minima can generalize for deep nets, ICML 2017, section 3 (rescaling).
+    """
+    if not (permute or rescale):
+        raise InputError("got permute=False and rescale=False; expected at least one of them to make another copy.")
+    states = _states(surface)
+    assert isinstance(surface, NetworkSurface)
+    given = end(surface, surface.theta if point is None else point, "the network")
+    tensors, generator = states.split(given.state), torch.Generator().manual_seed(seed)
+    permuted: tuple[str, ...] = ()
+    rescaled: tuple[str, ...] = ()
+    why_not: str | None = None
+    if permute:
+        specification = specified(states, spec)
+        specification.require_groups("permuted", surface.name)
+        tensors = specification.permuted(tensors, specification.random(generator))
+        permuted = tuple(group.name for group in specification.groups)
+    if rescale:
+        scaling = Specification.traced(states, scaling=True)
+        if not scaling.groups:
+            try:
+                scaling.require_groups("rescaled", surface.name)
+            except ModelError as reason:
+                why_not = str(reason)
+                if not permute:
+                    raise
+        scales = {
+            g.name: torch.exp(spread * torch.randn(g.units, generator=generator, dtype=torch.float64))
+            for g in scaling.groups
+        }
+        tensors = scaling.scaled(tensors, scales)
+        rescaled = tuple(group.name for group in scaling.groups)
+    state = states.join(tensors)
+    outputs, losses = Probe(StateSurface(surface, outputs=True, limit=examples)), Probe(states)
+    check = compare(outputs, given.state, state)
+    if not check.holds:
+        raise ModelError(
+            f"the copy is not the same function: outputs differ by up to {check.gap:.3g} where rounding explains "
+            f"{check.tolerance:.1g}. Expected equal outputs; give the permutations with spec=…, or a smaller spread."
+        )
+    original, loss = losses.ask(Values(torch.stack([given.state, state]))).values.tolist()
+    theta = state[: states.parameters]
+    distance = float((theta.double() - given.theta.double()).norm())
+    return Copy(
+        states.split(state), theta, distance, loss, original, check, permuted, rescaled, why_not,
+        bill([outputs.meter, losses.meter]),
+    )  # fmt: skip
+
+
+def _states(surface: Surface) -> StateSurface:
+    if not isinstance(surface, NetworkSurface):
+        raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface.")
+    return StateSurface(surface)
+
+
+def _digits(number: int) -> str:
+    """Decimal digits of any number; Python writes only the shorter ones."""
+    if number < 10**4000:
+        return str(number)
+    places = int(number.bit_length() * math.log10(2)) // 2
+    high, low = divmod(number, 10**places)
+    return _digits(high) + _digits(low).rjust(places, "0")

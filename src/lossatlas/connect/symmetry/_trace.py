@@ -1,0 +1,119 @@
+"""Watching a network run once, to learn which axes of its weights belong together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lossatlas.connect.symmetry._labels import Labels
+from lossatlas.connect.symmetry._rules import Dims, Rules
+from lossatlas.surface import StateSurface
+
+EXAMPLES = 2
+
+
+@final
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Hands every operation that is executed to the rules."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._rules = rules
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._rules.follow(func, args, kwargs or {}, out)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What was seen.
+
+    Attributes:
+        labels: of all axes.
+        axes: parameters and running statistics, by name, to the labels of their axes.
+        taps: outputs of modules without children, in the order they came, with the labels of their axes.
+    """
+
+    labels: Labels
+    axes: dict[str, Dims]
+    taps: tuple[tuple[str, Dims], ...]
+
+
+def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
+    """Run a copy of the network on a few examples and watch.
+
+    Args:
+        states: the network.
+        scaling: ask which units can be rescaled, instead of permuted.
+    """
+    model, inputs, keywords = states.specimen(EXAMPLES)
+    labels = Labels(signed=scaling)
+    known: dict[int, tuple[Tensor, Dims]] = {}
+    rules = Rules(labels, known)
+    moving = {block.name for block in states.layout.blocks}
+    axes: dict[str, Dims] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        fixed = None if name in moving else f"{name} is held constant"
+        dims = tuple(labels.new(n, fixed) for n in tensor.shape)
+        rules.learn(tensor, dims)
+        if name in moving:
+            axes[name] = dims
+    for tensor in _leaves([inputs, keywords]):
+        rules.learn(tensor, tuple(labels.new(n, "an axis of the input") for n in tensor.shape))
+    taps: list[tuple[str, Dims]] = []
+
+    def tap(name: str) -> Any:
+        def seen(_: nn.Module, __: Any, output: Any) -> None:
+            found = output[0] if isinstance(output, tuple) else output
+            if isinstance(found, Tensor) and id(found) in known:
+                taps.append((name, rules.dims(found)))
+
+        return seen
+
+    leaves = [(n, m) for n, m in model.named_modules() if not any(True for _ in m.children())]
+    hooks = [module.register_forward_hook(tap(name)) for name, module in leaves]
+    try:
+        with _plain_attention(), torch.no_grad(), _Watch(rules):
+            output = model(*inputs, **keywords)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for tensor in _leaves(output):
+        for dim in rules.dims(tensor):
+            labels.fix(dim, "an axis of the output")
+    # A module that ran several times shows different things each time; it is no place to look at units.
+    times = Counter(name for name, _ in taps)
+    return Trace(labels, axes, tuple((name, dims) for name, dims in taps if times[name] == 1))
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Fused encoder layers do all in one operation, which tells nothing."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _leaves(given: Any) -> Iterator[Tensor]:
+    if isinstance(given, Tensor):
+        yield given
+    elif isinstance(given, dict):
+        for value in given.values():
+            yield from _leaves(value)
+    elif isinstance(given, list | tuple):
+        for value in given:
+            yield from _leaves(value)
+    elif hasattr(given, "__dict__"):
+        yield from _leaves(vars(given))

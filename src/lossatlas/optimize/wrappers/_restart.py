@@ -1,0 +1,76 @@
+"""Random restart: the same descent again from random places, the best of them kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from lossatlas._errors import InputError, NotApplicableError
+from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._ranges import whole
+from lossatlas.optimize._streams import Streams
+from lossatlas.optimize.gradient._gd import GD
+from lossatlas.optimize.wrappers._wrappers import wrapped
+from lossatlas.probe import Layout
+
+
+@final
+@dataclass(frozen=True)
+class Restart(Optimizer):
+    """Run another optimizer from the start, then again from points uniform in the box; the best point met counts.
+
+    A descent that stops by itself gives its place to the next once it has stopped in every run of the batch.
+
+    Args:
+        inner: what is restarted.
+        restarts: descents in all, the first of them from the given start.
+        length: answers per descent; None for as many steps as the race has, so that k descents cost k times one.
+    """
+
+    inner: Optimizer = field(default_factory=GD)
+    restarts: int = 5
+    length: int | None = None
+
+    name: ClassVar[str] = "restart"
+    title: ClassVar[str] = "random restart"
+    asks: ClassVar[str] = "what the restarted method asks"
+    remembers: ClassVar[str] = "what the restarted method remembers, and the best point"
+    source: ClassVar[str] = "Russell & Norvig 2020, section 4.1.1"
+    reference: ClassVar[str] = "russell2020"
+    wanders: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        wrapped(self.name, self.inner)
+        whole(self.name, 1, restarts=self.restarts)
+        if self.length is not None:
+            whole(self.name, 1, length=self.length)
+
+    def plan(self, steps: int) -> tuple[Optimizer, int]:
+        """Each descent gets the race's steps unless a length is set."""
+        inner, length = self.inner.plan(self.length or steps)
+        return replace(self, inner=inner, length=length), self.restarts * length
+
+    def breaks(self, answered: int) -> list[int]:
+        """Every descent but the first begins elsewhere."""
+        return list(range(self.length or answered, answered, self.length or answered))
+
+    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+        """Descend, begin elsewhere, descend again."""
+        if layout.box is None and self.restarts > 1:
+            raise NotApplicableError("random restart needs a box to draw starting points from; this surface has none.")
+        if self.length is None:
+            raise InputError("restart was started without a length; give length=… or let a race plan it.")
+        for k in range(self.restarts):
+            theta = start
+            if k > 0 and layout.box is not None:
+                low, high = layout.box[:, 0], layout.box[:, 1]
+                theta = low + (high - low) * rng.uniform(start.shape[1]).to(start)
+            descent = self.inner.walk(theta, layout, rng.part(k))
+            try:
+                query = next(descent)
+                for _ in range(self.length):
+                    query = descent.send((yield query))
+            except StopIteration:
+                continue

@@ -1,0 +1,222 @@
+"""The tour: a network trained, charted, algorithms raced, and one page that shows what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lossatlas import archive
+from lossatlas.chart import Chart, Plane, chart
+from lossatlas.demo import accuracy, digits, digits_cnn, fit
+from lossatlas.draw._table import Table
+from lossatlas.optimize._ranges import seeded, whole
+from lossatlas.page._page import Page
+from lossatlas.race import BasinMap, Race, basin_map, race
+from lossatlas.race._verdict import basins, named
+from lossatlas.surface import NetworkSurface, count, landscapes, standard_dimension
+
+EPOCHS = 15
+STEPS = 300
+STARTS = 120
+
+
+def tour(
+    out: Path, *, points: int = 51, runs: int = 1000, seed: int = 0, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Train, chart, race, and write a folder with ``index.html``.
+
+    Args:
+        out: the folder.
+        points: cells per axis of the chart.
+        runs: seeds for annealing and restarts.
+        seed: of all randomness.
+        say: takes a line of progress.
+
+    Returns:
+        Everything that the page says, as plain JSON values.
+
+    Raises:
+        InputError: for fewer than 2 points, no runs, or what is no seed; nothing is then written.
+    """
+    check(points, runs, seed)
+    begin = time.perf_counter()
+    out = archive.prepare(out)
+    page = Page("An atlas of two loss surfaces")
+    page.text(
+        "A loss surface is the graph of L(θ). It is fixed as soon as model, loss and data are; nothing builds it. "
+        "Everything below was found by asking it for values and gradients at points, and every question was billed."
+    )
+    network = _network(page, out, points, seed, say)
+    wells = _wells(page, out, runs, seed, say)
+    _dimensions(page)
+    seconds = time.perf_counter() - begin
+    page.heading("How this page was made")
+    page.text(
+        f"lossatlas tour --seed {seed} --points {points} --runs {runs}, in {seconds:.0f} seconds. The numbers behind the "
+        "pictures lie beside this page: chart/, races/ and basins/ hold arrays as safetensors and records as JSON, and "
+        "lossatlas.load reads each of them back."
+    )
+    page.write(out / "index.html")
+    record = {"kind": "tour", "seconds": seconds, "seed": seed, "network": network, "wells": wells}
+    archive.write_json(out / "tour.json", record)
+    return record
+
+
+def check(points: int, runs: int, seed: int) -> None:
+    """Refuse what no tour can be made with.
+
+    Raises:
+        InputError: for fewer than 2 points, no runs, or what is no seed.
+    """
+    whole("tour", 2, points=points)
+    whole("tour", 1, runs=runs)
+    seeded("tour", seed)
+
+
+def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    train, test = digits("train", images=True), digits("test", images=True)
+    model = digits_cnn(seed=seed)
+    say(f"training a small CNN on {len(train[1]):,} digits, {EPOCHS} epochs …")
+    fit(model, train, epochs=EPOCHS, seed=seed)
+    seen, unseen = accuracy(model, train), accuracy(model, test)
+    say(f"accuracy: {seen:.1%} on training digits, {unseen:.1%} on {len(test[1])} unseen ones")
+    surface = NetworkSurface(model, "cross_entropy", train, name="digits CNN, training loss")
+    made = chart(surface, Plane.random(surface, seed=seed), points=points)
+    for sentence in made.reading():
+        say(f"- {sentence}")
+    made.save(out / "chart")
+    made.plot().save(out / "chart.png")
+    made.plot_relief().save(out / "chart-relief.png")
+    made.plot(channel="accuracy").save(out / "chart-accuracy.png")
+
+    page.heading("A real network: its loss on a plane")
+    page.text(
+        f"A convolutional network with {surface.dimension:,} parameters was trained on scikit-learn's digits: "
+        f"{seen:.1%} of the training digits and {unseen:.1%} of {len(test[1])} unseen ones are read right. Its loss "
+        f"surface lives in {surface.dimension + 1:,} dimensions. The pictures show it on one plane: two random "
+        "directions, each scaled filter by filter to the network's weights (Li et al. 2018)."
+    )
+    page.pictures(
+        (
+            "chart.png",
+            "Loss on the plane; the cross is the trained network. One unit moves every filter by its own norm.",
+        ),
+        ("chart-relief.png", "The same field as a relief."),
+    )
+    page.pictures(("chart-accuracy.png", "Share of training digits read right, over the same plane."))
+    page.text("What to see:")
+    page.items(made.reading())
+    page.table(*_bill(made))
+    return {"train_accuracy": seen, "test_accuracy": unseen, "chart": made.record()}
+
+
+def _bill(made: Chart) -> tuple[list[str], list[list[str]], str]:
+    meter, cells = made.meter, made.loss.size
+    fields = {
+        "exact": "exact, on all examples",
+        "cheap": "cheap, on some of them: they give the shape, never the height",
+    }
+    parts = [(fields.get(kind, kind), part) for kind, part in meter.get("fields", {}).items()]
+    rows = [
+        [name, f"{part['values']:,}", f"{part['examples']:,}", f"{part['surface_seconds']:.2f}"]
+        for name, part in [*parts, ("together", meter)]
+    ]
+    title = f"What was asked of this surface for {cells:,} cells (forecast: {meter['forecast_seconds']:.1f} s)"
+    return ["losses", "how many", "examples read", "seconds"], rows, title
+
+
+def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    surface = landscapes.four_wells()
+    racers = ["gd", "momentum", "annealing", "restart"]
+    say(f"racing {', '.join(racers)} on the four wells …")
+    one = race(surface, racers, steps=STEPS, seed=seed)
+    many = race(surface, ["annealing", "restart"], steps=STEPS, runs=runs, seed=seed)
+    for result, name in ((one, "one"), (many, "many")):
+        result.save(out / "races" / name)
+    one.plot().save(out / "paths.png")
+    one.plot_losses().save(out / "losses.png")
+    many.plot_rates("global").save(out / "rates.png")
+    plain, heavy = (basin_map(surface, name, points=STARTS, steps=STEPS, seed=seed) for name in ("gd", "momentum"))
+    for made, name in ((plain, "gd"), (heavy, "momentum")):
+        made.save(out / "basins" / name)
+        made.plot().save(out / f"basins-{name}.png")
+    for verdict in [*one.verdicts.values(), *many.verdicts.values()]:
+        say(f"- {verdict.sentence}")
+
+    page.heading("A surface with known truth: four wells")
+    page.text(
+        "Two parameters, so this picture is the surface itself. All racers start in the south-west, beside the trap A; "
+        "the deepest well is global. Each sees only what it asks for."
+    )
+    page.pictures(("paths.png", f"One run each, {STEPS} steps per descent, seed {seed}."))
+    page.text("What to see, from the record of these runs:")
+    page.items([verdict.sentence for verdict in one.verdicts.values()])
+    page.text(
+        "A basin is where the negative gradient leads to one well. The global minimum is known here, and no algorithm was "
+        "told. A method that wanders is judged by the best point it asked about, the others by where they stood."
+    )
+    page.table(*_parts(one.table()))
+    page.table(*_parts(one.accounting()))
+    page.pictures(
+        ("losses.png", "Loss against queries; for methods that wander, the best so far."),
+        ("rates.png", f"Share of {runs:,} runs that found the global well, with 95 % intervals."),
+    )
+    page.items([verdict.sentence for verdict in many.verdicts.values()])
+    page.table(*_parts(many.table()))
+    page.text(
+        f"And from other starts? Each cell of these maps is one of {plain.ends.size:,} starts, its color the well where the "
+        f"descent from there ends. {_stays(plain)} of gradient descent's starts end in the basin that they lie in, and "
+        f"{_stays(heavy)} of momentum's."
+    )
+    page.pictures(
+        ("basins-gd.png", "Where gradient descent ends, start by start."),
+        ("basins-momentum.png", "Where momentum ends, from the same starts."),
+    )
+    page.table(*_shares(plain, heavy))
+    return {"one": one.record(), "many": _short(many), "basins": {"gd": plain.record(), "momentum": heavy.record()}}
+
+
+def _stays(made: BasinMap) -> str:
+    """Share of starts that end in the basin that they lie in."""
+    starts = torch.tensor(np.stack(np.meshgrid(made.x, made.y), -1).reshape(-1, 2))
+    own, _ = basins(made.surface, starts)
+    ended = [made.names[k] if k >= 0 else None for k in made.ends.reshape(-1)]
+    return f"{sum(a == b for a, b in zip(own, ended, strict=True)) / len(own):.1%}"
+
+
+def _shares(*maps: BasinMap) -> tuple[list[str], list[list[str]], str]:
+    rows = [
+        [made.optimizer.name, *(f"{made.share(well):.1%}" for well in made.names), f"{made.boundary:.1f}"]
+        for made in maps
+    ]
+    heads = ["racer", *(f"ends in {named(well)}" for well in maps[0].names), "length of the boundaries"]
+    return heads, rows, f"Shares of {maps[0].ends.size:,} starts"
+
+
+def _parts(table: Table) -> tuple[list[str], list[list[str]], str]:
+    return table.columns, table.rows, table.title
+
+
+def _short(result: Race) -> dict[str, Any]:
+    return {
+        label: {
+            "rate": result.rate(label, "global"),
+            "interval": result.interval(label, "global"),
+            "sentence": verdict.sentence,
+        }
+        for label, verdict in result.verdicts.items()
+    }
+
+
+def _dimensions(page: Page) -> None:
+    page.heading("Why the first picture is only a slice")
+    page.text("A surface over N parameters lives in N + 1 dimensions. Only the four wells can be drawn whole.")
+    found = [count(digits_cnn()), *(standard_dimension(name) for name in ("regression", "mlp-100", "resnet50", "gpt3"))]
+    rows = [[d.name, f"{d.parameters:,}", f"{d.surface:,}", d.note] for d in found]
+    rows[0][0] = "the digits CNN above"
+    page.table(["model", "parameters N", "dimensions N + 1", "note"], rows, "Where the graph of the loss lives")
