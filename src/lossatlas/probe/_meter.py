@@ -37,6 +37,7 @@ class Meter:
         gradients: points whose gradient was asked for.
         products: Hessian-vector products.
         examples: examples read for all of these; 0 on a surface without data.
+        proof_examples: examples read by the surface to prove that its shortcuts equal it; not among the others.
         recalled: points whose loss a ledger knew already; they are not among the values.
         surface_seconds: spent answering; shared in proportion where one answer served several askers.
         algorithm_seconds: spent by the asker itself.
@@ -49,6 +50,7 @@ class Meter:
     gradients: int = 0
     products: int = 0
     examples: int = 0
+    proof_examples: int = 0
     recalled: int = 0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
@@ -113,7 +115,7 @@ class Meter:
 
     def add(self, other: Meter) -> None:
         """Put another bill on this one; which run it was for is not kept."""
-        for name in ("calls", "values", "gradients", "products", "examples", "recalled"):
+        for name in ("calls", "values", "gradients", "products", "examples", "proof_examples", "recalled"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.surface_seconds += other.surface_seconds
         self.algorithm_seconds += other.algorithm_seconds
@@ -126,6 +128,7 @@ class Meter:
             "gradients": self.gradients,
             "products": self.products,
             "examples": self.examples,
+            "proof_examples": self.proof_examples,
             "recalled": self.recalled,
             "cost": self.cost(),
             "surface_seconds": self.surface_seconds,

@@ -105,9 +105,10 @@ class Probe:
             flat.append(points if points.ndim == 2 else points.reshape(-1, points.shape[-1]))
         points = flat[0] if len(flat) == 1 else torch.cat(flat)
         sizes = [part.shape[0] for part in flat]
-        begin = time.perf_counter()
+        begin, proofs = time.perf_counter(), self.surface.proof_examples
         parts, known = self._evaluate(members[0][0].query, members[0][1], points, sizes)
         seconds = (time.perf_counter() - begin) / max(1, points.shape[0])
+        members[0][0].meter.proof_examples += self.surface.proof_examples - proofs
         for (request, rows), place, size, answer, recalled in zip(members, places, sizes, parts, known, strict=True):
             answers[place] = _spread(request.query, rows, answer)
             request.meter.bill(request.query, rows, self.surface.examples * self.surface.passes, recalled)

@@ -37,8 +37,17 @@ class Slice(Surface):
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
         self.device = base.device
         self.examples, self.passes = base.examples, base.passes
-        self.notes = base.notes
         self._reader = self._base_reader(steady)
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of what is evaluated."""
+        return self._under.notes
+
+    @property
+    def proof_examples(self) -> int:  # type: ignore[override]
+        """Those of what is evaluated."""
+        return self._under.proof_examples
 
     def read(self, points: Tensor) -> Reading:
         """Losses and channels of the base surface at coordinates (B, k)."""
@@ -62,6 +71,12 @@ class Slice(Surface):
         """D H Dᵀ times each of K vectors (K, k)."""
         directions = self._lifted.directions
         full = self._under.products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
+        return inner(full, directions)
+
+    def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """The same by second derivatives of the base surface alone."""
+        directions = self._lifted.directions
+        full = self._under.exact_products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
         return inner(full, directions)
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:

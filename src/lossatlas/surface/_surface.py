@@ -84,6 +84,7 @@ class Surface(abc.ABC):
         gradients_known: whether the surface can answer `gradients`.
         rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
         notes: what a reader of its pictures must know, in sentences.
+        proof_examples: examples read so far to prove that shortcuts equal the surface.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Surface(abc.ABC):
     gradients_known: ClassVar[bool] = True
     rows_alone: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
+    proof_examples: int = 0
 
     @property
     def dimension(self) -> int:
@@ -119,6 +121,14 @@ class Surface(abc.ABC):
     @abc.abstractmethod
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian at one point (N,) times each of K vectors (K, N), shape (K, N)."""
+
+    def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """The same by second derivatives alone; `products` may fall back on differences of gradients.
+
+        Raises:
+            NotApplicableError: where there are no second derivatives.
+        """
+        return self.products(point, vectors)
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
         """The same with the Hessian of one mini-batch, shape (K, N); of all there is where no data stand behind the surface.

@@ -326,7 +326,6 @@ REFUSALS = {
     "a class": (lambda: (Residual, "cross_entropy", (X, Y)), ModelError, "instance"),
     "no parameters": (lambda: (nn.Flatten(), "mse", (X, X)), ModelError, "no trainable parameters"),
     "vector loss": (lambda: (mlp(), lambda o, t: F.cross_entropy(o, t, reduction="none"), (X, Y)), LossError, "one number"),
-    "reduction sum": (lambda: (mlp(), nn.CrossEntropyLoss(reduction="sum"), (X, Y)), LossError, "reduction"),
     "NaN loss": (lambda: (mlp(), lambda o, t: o.sum() * float("nan"), (X, Y)), LossError, "finite"),
     "NaN data": (lambda: (mlp(), "cross_entropy", (X * float("nan"), Y)), LossError, "nan"),
     "unknown loss": (lambda: (mlp(), "cross_entrpy", (X, Y)), la.InputError, "cross_entropy"),

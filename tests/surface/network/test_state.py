@@ -96,10 +96,10 @@ def test_measured_statistics_are_those_of_every_mode(surface):
 
 
 def test_the_users_model_and_the_base_are_left_alone(surface):
-    before = copy.deepcopy(surface._model.state_dict())
+    before = copy.deepcopy(surface.model.state_dict())
     random = torch.get_rng_state()
     StateSurface(surface, measure=True, taps=["0"]).read(torch.randn(2, StateSurface(surface).dimension).abs())
-    assert all(torch.equal(v, before[n]) for n, v in surface._model.state_dict().items())
+    assert all(torch.equal(v, before[n]) for n, v in surface.model.state_dict().items())
     torch.set_rng_state(random)
     StateSurface(surface).read(StateSurface(surface).start[None])
     assert torch.equal(torch.get_rng_state(), random)

@@ -94,13 +94,13 @@ def invariance(
 def _gauge(surface: NetworkSurface, origin: Tensor) -> tuple[float | None, str]:
     """The largest ratio of a hidden unit's incoming to its outgoing norm, or its inverse; or why there is none."""
     try:
-        found = joints(surface._model)
+        found = joints(surface.model)
     except ModelError as error:
         return None, str(error)
     named = surface.layout.split(origin.detach().double().cpu())
     worst = 1.0
     for joint in found:
-        inward, outward = (_weight(named, name, surface._model) for name in (joint.before, joint.after))
+        inward, outward = (_weight(named, name, surface.model) for name in (joint.before, joint.after))
         into = inward.reshape(joint.units, -1).norm(dim=1)
         out = outward.reshape(outward.shape[0], joint.units, -1).norm(dim=(0, 2))
         ratios = torch.where((into > 0) & (out > 0), into / out, 1.0)

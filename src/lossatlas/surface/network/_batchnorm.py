@@ -8,7 +8,8 @@ weights between models (``interpolate``), measured anew at every point (``recomp
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, final
 
@@ -29,7 +30,7 @@ class Statistics:
     """The running statistics of a model as a vector s of S entries, in the layout of a point (θ, s).
 
     Args:
-        model: a private copy; in every mode but ``frozen`` its batch norms are changed to fit.
+        model: the user's, left as it is; a private copy is changed to fit by `apply`.
         mode: one of `MODES`.
         layout: of θ.
 
@@ -61,11 +62,7 @@ class Statistics:
         }
         blocks = list(layout.blocks)
         for name, module in found.items():
-            module.eval()
-            if mode == "batch":
-                forget(module)
-            elif mode != "frozen":
-                module.forward = MethodType(_explicit, module)  # type: ignore[method-assign]
+            if mode not in ("frozen", "batch"):
                 for kind in _KINDS:
                     tensor: Tensor = getattr(module, kind)
                     _same_type(name, tensor, next(model.parameters()))
@@ -96,6 +93,26 @@ class Statistics:
             return None
         parts = [tensors[block.name].detach().reshape(-1) for block in self._blocks]
         return torch.cat(parts) if parts else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the entries of s, in order."""
+        return tuple(block.name for block in self._blocks)
+
+    def fit(self, constants: Mapping[str, Tensor]) -> None:
+        """Take the statistics of a model as it was, whatever it holds by now."""
+        self._stored = {name: constants[name].clone() for name in self._stored}
+        self.own = self.of(constants)
+
+    def apply(self, model: nn.Module) -> None:
+        """Let a private copy's batch norms take their statistics from where the mode says."""
+        for name in self.layers:
+            module: Any = model.get_submodule(name)
+            module.eval()
+            if self.mode == "batch":
+                forget(module)
+            elif self.mode != "frozen":
+                module.forward = MethodType(_explicit, module)
 
     def restore(self, model: nn.Module) -> None:
         """Give a changed copy of the model its statistics back, and torch's own way to use them."""
@@ -189,16 +206,16 @@ class Collector:
             forget(module)
             module.forward = MethodType(self._measuring(name), module)
 
-    def measure(self, run: Callable[[nn.Module], Any]) -> Tensor:
+    def measure(self, run: Callable[[], Any]) -> Tensor:
         """The statistics (S,) of one batch: means, and unbiased variances as running statistics hold them.
 
         A layer that is passed several times gives the mean of what it saw, one that is not passed keeps its own.
 
         Args:
-            run: runs the model on the batch.
+            run: runs the collector's model on the batch.
         """
         self._seen = {name: [] for name in self._layers}
-        run(self.model)
+        run()
         assert self._own is not None
         parts, begin = [], 0
         for name in self._layers:
@@ -219,6 +236,63 @@ class Collector:
             return _normalized(module, x, mean, variance)
 
         return forward
+
+
+def batchwise(model: nn.Module, momentum: float = 0.0) -> list[Any]:
+    """Let a user's batch norms normalize each batch by itself, as in training; whoever calls this puts them back.
+
+    Args:
+        model: the user's.
+        momentum: the share of a batch in running statistics; 0 leaves them as they are.
+
+    Returns:
+        The batch norms.
+    """
+    found: list[Any] = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    for module in found:
+        module.training, module.momentum = True, momentum
+    return found
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[Callable[[], list[Tensor]]]:
+    """Normalize batches by themselves, and hand out what batch norms measured since the last time.
+
+    Yields:
+        A function that gives mean and variance of each batch norm: of one that was passed several times the mean of
+        what it saw, of one that was not passed its own.
+    """
+    norms = batchwise(model, momentum=1.0)
+    rows: dict[int, list[list[Tensor]]] = {id(module): [] for module in norms}
+    own = [[getattr(module, kind).clone() for kind in _KINDS] for module in norms]
+
+    def keep(module: Any, _: Any, __: Any) -> None:
+        rows[id(module)].append([getattr(module, kind).clone() for kind in _KINDS])
+
+    def seen() -> list[Tensor]:
+        found = []
+        for module, before in zip(norms, own, strict=True):
+            passes = rows[id(module)]
+            found += [torch.stack(kind).double().mean(0) for kind in zip(*(passes or [before]), strict=True)]
+            passes.clear()
+        return found
+
+    hooks = [module.register_forward_hook(keep) for module in norms]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def settled(model: nn.Module, statistics: list[Tensor]) -> None:
+    """Give a user's batch norms their running statistics, means and variances in turn, and let them use these."""
+    rest = iter(statistics)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            module.training = False
+            for kind in _KINDS:
+                getattr(module, kind).copy_(next(rest))
 
 
 def tracked(model: nn.Module) -> bool:

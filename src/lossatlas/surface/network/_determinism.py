@@ -1,50 +1,39 @@
-"""Refuse a moving target: a loss is taken twice before anything is measured, and what makes it move is named."""
+"""What makes a loss move that should stand still: the first layer that answers differently, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from lossatlas._errors import LossError, ModelError
+from lossatlas._errors import ModelError
+from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._reference import Reference
 
 
-def check(model: nn.Module, first: Tensor, loss: Callable[[], Tensor], name: str) -> None:
-    """Take a loss again.
+def refuse(reference: Reference, batch: Batch, one: float, two: float, name: str) -> NoReturn:
+    """Say that two evaluations at one θ differ, and which layer is the first to answer differently.
 
     Args:
-        model: the private model that the loss runs.
-        first: the loss at the model's own parameters, as it was found.
-        loss: takes it again.
+        reference: runs the user's model.
+        batch: what it is run on.
+        one: the loss at the model's own parameters.
+        two: the loss there again.
         name: for messages.
 
     Raises:
-        LossError: if it is not finite.
-        ModelError: if both differ, or a buffer changes; the first layer that does not repeat itself is named where one is
-            found.
+        ModelError: always.
     """
-    buffers = {key: value.clone() for key, value in model.named_buffers()}
-    again = loss()
-    moved = [key for key, value in model.named_buffers() if not torch.equal(buffers[key], value)]
-    if not torch.isfinite(first):
-        raise LossError(
-            f"the loss at the model's own parameters is {float(first)}; expected a finite number. Check the data for "
-            "NaN, the loss, and that the checkpoint was loaded."
-        )
-    if torch.equal(first, again) and not moved:
-        return
-    layer = None if moved else culprit(model, loss)
-    if moved:
-        reason = f"its buffers {', '.join(moved)} change when it is run"
-    else:
-        reason = f"the same parameters gave {float(first):.9g} and then {float(again):.9g}"
-        reason += f"; the first layer whose output differs is {layer}" if layer else ""
+    with reference.holding(reference.theta) as model:
+        layer = culprit(model, lambda: reference.objective(model, batch.fresh(True)))
+    reason = f"the same parameters gave {one:.9g} and then {two:.9g}"
+    reason += f"; the first layer whose output differs is {layer}" if layer else ""
     raise ModelError(
         f"the model {name!r} is not deterministic: {reason}; expected the same loss for the same parameters. Call "
-        "model.eval(), and remove random or batch-dependent parts from its forward."
+        "model.eval(), and remove random or batch-dependent parts from its forward, or draw them from a generator that is made anew with a fixed seed."
     )
 
 

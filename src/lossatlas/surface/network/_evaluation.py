@@ -1,80 +1,93 @@
-"""Losses and slopes of a network at many points: one after another, side by side on threads, or in one vectorized pass."""
+"""Losses and gradients of a network at many points: by the reference, or by the shortcuts that equal it here."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from lossatlas._errors import InputError
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._surface import THETA_BYTES, Sample
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
-from lossatlas.surface.network import _data, _model
+from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._minibatch import Minibatches, draw
-from lossatlas.surface.network._objective import Objective
 from lossatlas.surface.network._products import HessianProducts, refuse_constant
+from lossatlas.surface.network._scene import Pair, Scene
+from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Proofs
+from lossatlas.surface.network._shortcuts import Functional, OnePass, PrivateCopy, Rows, Threads
 from lossatlas.surface.network._tile import Tile
-
-Pair = tuple[Tensor, Tensor]
-# A model whose parameters are views into the vector beside it.
-Bound = tuple[nn.Module, Tensor]
+from lossatlas.surface.network._user_code import in_user_code
 
 
 @final
 class Evaluation:
     """Evaluates points over all data or over mini-batches, and remembers how that is done best.
 
-    Batches are weighted by their number of examples; sums are float64.
+    Batches are weighted by their shares; sums are float64.
 
     Args:
-        objective: the loss over one batch.
-        bound: the objective's model, bound to a vector; more copies are made for threads, and kept in this list.
-        alone: of another evaluation that uses the same bound models.
+        scene: what is evaluated.
+        proofs: which shortcuts may be used.
+        alone: of another evaluation that uses the same copies.
 
     Attributes:
-        alone: to be held while it is used: the bound models are moved from point to point.
+        alone: to be held while it is used: the copies are moved from point to point.
     """
 
-    def __init__(self, objective: Objective, bound: list[Bound], alone: Any = None) -> None:
-        self.objective, self.bound, self._batches = objective, bound, objective.batches
+    def __init__(self, scene: Scene, proofs: Proofs, alone: Any = None) -> None:
+        self.scene, self.proofs, self._batches = scene, proofs, scene.batches
         self.alone = alone or RLock()
-        self._examples, self._dimension = objective.examples, objective.layout.dimension
-        self._device = bound[0][1].device
-        self._completion = objective.completion()
-        self._value_tile = Tile(self.loop_values, self.vmap_values)
-        self._gradient_tile = Tile(self.loop_gradients, self.vmap_gradients)
-        self.minibatches = Minibatches(self._whole, self._batches, objective.model)
-        if objective.statistics.recomputes:
-            # Every loss depends on all data through the statistics: one graph over all of them.
-            everything = Batch((), {}, None, self._examples)
-            self.products = HessianProducts(self._settled, objective.layout, (everything,))
-        else:
-            self.products = HessianProducts(self._named, objective.layout, self._batches)
+        self._dimension = scene.layout.dimension
+        self._device = scene.reference.theta.device
+        self._completion = scene.completion()
+        self._value_tile = Tile(self._looped, self.vmap_values, partial(proofs.holds, OnePass(scene), VALUES))
+        self._gradient_tile = Tile(
+            self.loop_gradients, self.vmap_gradients, partial(proofs.holds, OnePass(scene), GRADIENTS)
+        )
+        self.minibatches = Minibatches(self._whole, self._batches, scene)
+        self._products: HessianProducts | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "alone"}
+        return {name: value for name, value in vars(self).items() if name not in ("alone", "_products")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, alone=RLock())
-        # A copied parameter is no view any more.
-        self._completion = self.objective.completion()
-        for model, flat in self.bound:
-            _model.attach(model, self.objective.statistics.layout, flat)
+        self.__dict__.update(state, alone=RLock(), _products=None)
+        self._completion = self.scene.completion()
+        self.scene.copies.attach()
 
     @property
     def choice(self) -> int:
         """Points per forward pass: 1 for one by one, 0 as long as nothing was measured."""
         return self._value_tile.choice
 
+    @property
+    def products(self) -> HessianProducts:
+        """Hessian products of a private copy."""
+        if self._products is None:
+            scene = self.scene
+            if scene.statistics.recomputes:
+                # Every loss depends on all data through the statistics: one graph over all of them.
+                everything = Batch(None, scene.examples, False)
+                self._products = HessianProducts(self._settled, scene.layout, (everything,), (1.0,))
+            else:
+                self._products = HessianProducts(self._named, scene.layout, self._batches, scene.shares)
+        return self._products
+
+    def copied(self) -> bool:
+        """Whether values come from private copies."""
+        return self.proofs.holds(PrivateCopy(self.scene), VALUES)
+
     def values(self, points: Tensor) -> Tensor:
-        """Losses and shares of hits (2, B) at points (B, N), in whatever way is fastest."""
+        """Losses and shares of hits (2, B) at points (B, N), in whatever proven way is fastest."""
+        if not self.copied():
+            return self.reference_values(points)
         return torch.stack(self._value_tile(points, self._limit(points)))
 
     def steady(self, frame: Frame) -> Callable[[Tensor], Tensor]:
@@ -84,12 +97,18 @@ class Evaluation:
         """
 
         def one(worker: int, point: Tensor) -> Tensor:
-            theta = self.bound[worker][1][None, : self._dimension]
-            return self._worker_values(worker, frame.points(point, out=theta[: len(point)]))
+            theta = self.scene.copies.bound[worker][1][None, : self._dimension]
+            return self.copied_values(worker, frame.points(point, out=theta[: len(point)]))
+
+        def alone(_: int, points: Tensor) -> Tensor:
+            return self.reference_values(frame.points(points))
 
         def read(coords: Tensor) -> Tensor:
-            threads = self.abreast(len(coords))
-            self._ready(threads)
+            if not self.copied():
+                with same_algorithms():
+                    return torch.cat(steadily(alone, torch.split(coords, 1), 1), 1)
+            threads = self.threads(self.abreast(len(coords)))
+            self.ready(threads)
             with same_algorithms():
                 return torch.cat(steadily(one, torch.split(coords, 1), threads), 1)
 
@@ -99,7 +118,11 @@ class Evaluation:
         """How many threads read so many points steadily."""
         if self._device.type != "cpu":
             return 1
-        return workers(points, 1, each=self._dimension * self.bound[0][1].element_size())
+        return workers(points, 1, each=self._dimension * self.scene.reference.theta.element_size())
+
+    def threads(self, wanted: int) -> int:
+        """So many threads where several give the bits of one, else one."""
+        return wanted if wanted > 1 and self.proofs.holds(Threads(self.scene), VALUES) else 1
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> Pair:
         """Losses (B,) and gradients (B, N), over all data or over one mini-batch per row."""
@@ -110,17 +133,34 @@ class Evaluation:
             return found
         with _data.untouched_randomness(self._device):
             if sample is None:
-                return self._gradient_tile(points, self._limit(points))
-            together = len(points) > 1 and self.minibatches.possible and not self.objective.statistics.recomputes
-            return (self._rows(points, sample) if together else None) or self._one_by_one(points, sample)
+                if self.proofs.holds(Functional(self.scene), GRADIENTS):
+                    return self._gradient_tile(points, self._limit(points))
+                return self.reference_gradients(points, self._batches, self.scene.shares)
+            together = len(points) > 1 and self.minibatches.possible and not self.scene.statistics.recomputes
+            if together and not self.proofs.holds(Rows(self.scene), GRADIENTS):
+                together = self.minibatches.possible = False
+            rows = self._rows(points, sample) if together else None
+            if rows is not None:
+                return rows
+            return self._one_by_one(points, sample)
 
-    def sampled_products(self, theta: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
-        """Hessian products (K, N) over the examples of one mini-batch."""
-        drawn = self.drawn(sample.size, int(sample.seeds[0]))
-        return HessianProducts(self._named, self.objective.layout, drawn)(theta, vectors)
+    def hessian_products(self, theta: Tensor, vectors: Tensor, sample: Sample | None = None) -> Tensor:
+        """Hessian products (K, N) over all data, or over the examples of one mini-batch.
 
-    def drawn(self, size: int, seed: int) -> tuple[Batch, ...]:
-        """The mini-batch of a seed: its examples in batches as the data have them."""
+        Raises:
+            NotApplicableError: if some part of the model cannot be differentiated twice.
+        """
+        batches, shares = self._batches, self.scene.shares
+        if sample is not None:
+            batches, shares = self.drawn(sample.size, int(sample.seeds[0]))
+        if not self.proofs.holds(Functional(self.scene), PRODUCTS):
+            return self.scene.reference.products(theta, vectors, batches, shares)
+        if sample is None:
+            return self.products(theta, vectors)
+        return HessianProducts(self._named, self.scene.layout, batches, shares)(theta, vectors)
+
+    def drawn(self, size: int, seed: int) -> tuple[tuple[Batch, ...], tuple[float, ...]]:
+        """The mini-batch of a seed, its examples in batches as the data have them, and the share of each."""
         chosen = self._chosen(size, torch.tensor([seed]))[0]
         parts, begin = [], 0
         for batch in self._batches:
@@ -129,62 +169,112 @@ class Evaluation:
                 parts.append(batch.rows(inside.to(self._device)))
             begin += batch.size
         # Normalized by itself, a mini-batch is one batch, wherever its examples come from.
-        return (_data.join(parts),) if self.objective.statistics.by_batch else tuple(parts)
+        joined = _data.join(parts) if len(parts) > 1 else None
+        if joined is not None:
+            return (joined,), (1.0,)
+        weights = [self._weight(part) for part in parts]
+        total = sum(weights) or 1.0
+        return tuple(parts), tuple(weight / total for weight in weights)
 
-    def loop_values(self, points: Tensor) -> Pair:
-        """Losses and shares of hits, one point after another on each thread."""
-        threads = workers(len(points)) if self._device.type == "cpu" else 1
-        self._ready(threads)
-        rows = torch.cat(side_by_side(self._worker_values, points.tensor_split(threads)), 1)
+    def reference_values(self, points: Tensor) -> Tensor:
+        """Losses and shares of hits (2, B), by the user's own code."""
+        scene, rows = self.scene, self._zeros(2, len(points))
+        shares = torch.tensor(scene.shares, dtype=torch.float64)
+        hit_shares = torch.tensor(scene.hit_shares or (0.0,) * len(self._batches), dtype=torch.float64)
+        own = scene.reference.layout.dimension
+        for b, point in enumerate(points):
+            outcomes = scene.reference.values(point[:own], self._batches, point[own:] if scene.free else None)
+            rows[0, b] = sum(o.loss.double() * s for o, s in zip(outcomes, shares, strict=True))
+            rows[1, b] = sum(o.hits.double() * s for o, s in zip(outcomes, hit_shares, strict=True))
+        return rows
+
+    def reference_gradients(self, points: Tensor, batches: Sequence[Batch], shares: Sequence[float]) -> Pair:
+        """Losses and gradients by the user's own code and a plain backward pass."""
+        values, gradients = self._zeros(len(points)), torch.empty_like(points)
+        for b, point in enumerate(points):
+            value, gradient = self.scene.reference.gradient(point, batches, shares)
+            values[b] = value
+            gradients[b] = gradient
+        return values, gradients
+
+    def _looped(self, points: Tensor) -> Pair:
+        rows = self.loop_values(points)
         return rows[0], rows[1]
+
+    def loop_values(self, points: Tensor) -> Tensor:
+        """Losses and shares of hits (2, B), one point after another on each thread."""
+        threads = self.threads(workers(len(points)) if self._device.type == "cpu" else 1)
+        self.ready(threads)
+        return torch.cat(side_by_side(self.copied_values, points.tensor_split(threads)), 1)
 
     def vmap_values(self, points: Tensor) -> Pair:
         """Losses and shares of hits, all points in one pass."""
         rows = self._zeros(2, len(points))
+        self.ready(1)
         wholes = self._completion.many(points)
-        for batch in self._batches:
+        for k, batch in enumerate(self._batches):
             loss, hits = vmap(lambda whole, batch=batch: self._whole(whole, batch))(wholes)
-            rows[0] += loss.double() * batch.size
-            rows[1] += hits.double() * batch.size
-        rows /= self._examples
+            self._count(rows, k, loss.detach(), hits.detach())
         return rows[0], rows[1]
 
-    def loop_gradients(self, points: Tensor, batches: tuple[Batch, ...] | None = None) -> Pair:
-        """Losses and gradients, one point after another."""
+    def loop_gradients(
+        self, points: Tensor, batches: Sequence[Batch] | None = None, shares: Sequence[float] | None = None
+    ) -> Pair:
+        """Losses and gradients, one point after another, the copy called with other tensors."""
         batches = self._batches if batches is None else batches
-        examples = sum(batch.size for batch in batches)
+        shares = self.scene.shares if shares is None else shares
+        self.ready(1)
         values, gradients = self._zeros(len(points)), self._zeros(*points.shape)
         for b, point in enumerate(points):
             with torch.no_grad():
                 whole = self._completion.one(point)
             whole = whole.detach().requires_grad_()
-            slope = self._zeros(*whole.shape)
-            for batch in batches:
-                loss = self._whole(whole, batch)[0]
-                refuse_constant(loss)
-                (gradient,) = torch.autograd.grad(loss, whole)
-                values[b] += loss.detach().double() * batch.size
-                slope += gradient.double() * batch.size
-            gradients[b] = self._completion.back(point, slope)
-        return values / examples, (gradients / examples).to(points.dtype)
+            gradient = self._zeros(*whole.shape)
+            for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
+                with torch.enable_grad(), in_user_code(batch, k, len(batches), self._place(point)):
+                    loss = self._whole(whole, batch)[0]
+                    refuse_constant(loss)
+                    (part,) = torch.autograd.grad(loss, whole)
+                values[b] += loss.detach().double() * share
+                gradient += part.double() * share
+            gradients[b] = self._completion.back(point, gradient)
+        return values, gradients.to(points.dtype)
 
     def vmap_gradients(self, points: Tensor) -> Pair:
         """Losses and gradients, all points in one pass."""
         values = self._zeros(len(points))
+        self.ready(1)
         with torch.no_grad():
             wholes = self._completion.many(points)
         slopes = self._zeros(*wholes.shape)
-        for batch in self._batches:
+        for batch, share in zip(self._batches, self.scene.shares, strict=True):
             both = vmap(grad_and_value(lambda whole, batch=batch: self._whole(whole, batch)[0]))
             gradient, loss = both(wholes)
-            values += loss.detach().double() * batch.size
-            slopes += gradient.double() * batch.size
-        gradients = self._completion.back_many(points, slopes)
-        return values / self._examples, (gradients / self._examples).to(points.dtype)
+            values += loss.detach().double() * share
+            slopes += gradient.double() * share
+        return values, self._completion.back_many(points, slopes).to(points.dtype)
 
-    def _rows(self, points: Tensor, sample: Sample) -> Pair | None:
-        """Rows on their own mini-batches in one pass, or None where that is not possible."""
-        chosen = self._chosen(sample.size, sample.seeds)
+    def copied_values(self, worker: int, points: Tensor) -> Tensor:
+        """Losses and shares of hits (2, B) by one private copy, one point after another."""
+        rows = self._zeros(2, len(points))
+        flat = self.scene.copies.bound[worker][1]
+        for b, theta in enumerate(points):
+            with torch.no_grad():
+                self._completion.settle(worker, flat, theta)
+            for k, batch in enumerate(self._batches):
+                with in_user_code(batch, k, len(self._batches), self._place(theta)):
+                    loss, hits = self.scene.forward(batch, worker)
+                self._count(rows[:, b], k, loss, hits)
+        return rows
+
+    def ready(self, threads: int) -> None:
+        """Have so many private copies."""
+        self.scene.copies.ready(threads)
+        self._completion.ready(self.scene.copies.bound)
+
+    def row_gradients(self, points: Tensor, chosen: Tensor) -> Pair | None:
+        """Losses and gradients of rows, each over its own examples (B, size), in one pass; None where not possible."""
+        self.ready(1)
         with torch.no_grad():
             wholes = self._completion.many(points)
         found = self.minibatches(wholes, chosen)
@@ -193,52 +283,50 @@ class Evaluation:
         losses, slopes = found
         return losses.double(), self._completion.back_many(points, slopes.detach()).to(points.dtype)
 
+    def _count(self, rows: Tensor, batch: int, loss: Tensor, hits: Tensor) -> None:
+        rows[0] += loss.double() * self.scene.shares[batch]
+        if self.scene.hit_shares is not None:
+            rows[1] += hits.double() * self.scene.hit_shares[batch]
+
+    def _rows(self, points: Tensor, sample: Sample) -> Pair | None:
+        return self.row_gradients(points, self._chosen(sample.size, sample.seeds))
+
     def _one_by_one(self, points: Tensor, sample: Sample) -> Pair:
+        fast = self.proofs.holds(Functional(self.scene), GRADIENTS)
+        evaluate = self.loop_gradients if fast else self.reference_gradients
         rows = [
-            self.loop_gradients(p[None], self.drawn(sample.size, int(s)))
-            for p, s in zip(points, sample.seeds, strict=True)
+            evaluate(point[None], *self.drawn(sample.size, int(seed)))
+            for point, seed in zip(points, sample.seeds, strict=True)
         ]
         values, gradients = (torch.cat(parts) for parts in zip(*rows, strict=True))
         return values, gradients
 
-    def _worker_values(self, worker: int, points: Tensor) -> Tensor:
-        rows = self._zeros(2, len(points))
-        model, flat = self.bound[worker]
-        for b, theta in enumerate(points):
-            self._completion.settle(worker, flat, theta)
-            for batch in self._batches:
-                loss, hits = self.objective.forward(batch, model)
-                rows[0, b] += loss.double() * batch.size
-                rows[1, b] += hits.double() * batch.size
-        rows /= self._examples
-        return rows
-
-    def _ready(self, threads: int) -> None:
-        model, flat = self.bound[0]
-        while len(self.bound) < threads:
-            # Trainable parameters need no copy of their own: they are bound to another vector. The others are constants.
-            kept = {id(p): nn.Parameter(p.data, p.requires_grad) for p in model.parameters()}
-            twin = copy.deepcopy(model, kept)
-            self.bound.append((twin, _model.bind(twin, self.objective.statistics.layout, flat)))
-        self._completion.ready(self.bound)
+    def _weight(self, part: Batch) -> float:
+        known = self.scene.reference.objective.weigh(part)
+        if known is None:
+            known = self.scene.reference.weight(part)
+        return float(part.size) if known is None else known
 
     def _chosen(self, size: int, seeds: Tensor) -> Tensor:
-        if not 1 <= size <= self._examples:
-            raise InputError(
-                f"got a mini-batch of {size} of {self._examples} examples; expected 1 to {self._examples}."
-            )
-        return draw(size, seeds, self._examples)
+        examples = self.scene.examples
+        if not 1 <= size <= examples:
+            raise InputError(f"got a mini-batch of {size} of {examples} examples; expected 1 to {examples}.")
+        return draw(size, seeds, examples)
 
     def _whole(self, whole: Tensor, batch: Batch) -> Pair:
-        return self.objective.at(self._completion.split(whole), batch)
+        return self.scene.at(self._completion.split(whole), batch)
 
     def _named(self, tensors: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return self.objective.at(self._completion.named(tensors), batch)[0]
+        return self.scene.at(self._completion.named(tensors), batch)[0]
 
     def _settled(self, tensors: Mapping[str, Tensor], _: Batch) -> Tensor:
+        self.ready(1)
         whole = self._completion.one(torch.cat([part.reshape(-1) for part in tensors.values()]))
-        shares = [self._whole(whole, batch)[0] * (batch.size / self._examples) for batch in self._batches]
-        return torch.stack(shares).sum()
+        parts = [self._whole(whole, batch)[0] * s for batch, s in zip(self._batches, self.scene.shares, strict=True)]
+        return torch.stack(parts).sum()
+
+    def _place(self, point: Tensor) -> str:
+        return self.scene.reference.place(point)
 
     def _limit(self, points: Tensor) -> int:
         """Points at once within `THETA_BYTES`."""

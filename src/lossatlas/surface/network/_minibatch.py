@@ -12,6 +12,7 @@ from torch.func import grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._scene import Scene
 from lossatlas.surface.network._traced import Function, traced
 
 # Calls of one shape before its operations are recorded, and recordings that are kept.
@@ -39,21 +40,21 @@ class Minibatches:
     timing: the same call gives the same bits.
 
     Args:
-        loss: mean loss and share of hits of one θ over one batch.
+        loss: loss and share of hits of one θ over one batch.
         batches: the data.
-        model: what is evaluated.
+        scene: what is evaluated.
     """
 
-    def __init__(self, loss: Loss, batches: tuple[Batch, ...], model: nn.Module) -> None:
-        self._loss, self._batches = loss, batches
-        self._leaves = [_leaves(batch) for batch in batches]
+    def __init__(self, loss: Loss, batches: tuple[Batch, ...], scene: Scene) -> None:
+        self._loss, self._batches, self._scene = loss, batches, scene
+        rows = all(batch.stacked for batch in batches)
+        self._leaves = [batch.leaves() if rows else [] for batch in batches]
         first = self._leaves[0]
         alike = all(_alike(first, other) for other in self._leaves)
-        device = next(model.parameters()).device
-        slow = device.type == "cpu" and any(isinstance(module, _CONVOLUTIONS) for module in model.modules())
+        reference = scene.reference
+        slow = reference.theta.device.type == "cpu" and any(isinstance(m, _CONVOLUTIONS) for m in reference.model.modules())
         self.possible = bool(alike and not slow and first)
         self._ends = torch.tensor([batch.size for batch in batches]).cumsum(0)
-        self._model = model
         self._calls: dict[tuple[int, int], int] = {}
         self._traced: dict[tuple[int, int], Function | None] = {}
 
@@ -71,7 +72,7 @@ class Minibatches:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was recorded holds on to the model that it was recorded of, and is soon recorded again.
-        return Minibatches, (self._loss, self._batches, self._model)
+        return Minibatches, (self._loss, self._batches, self._scene)
 
     def __call__(self, wholes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor] | None:
         """Losses (B,) and gradients (B, …) of completed points, row b over its examples; None where not possible.
@@ -125,28 +126,7 @@ class Minibatches:
             return None
 
     def _one(self, whole: Tensor, *leaves: Tensor) -> Tensor:
-        return self._loss(whole, _rebuilt(self._batches[0], leaves))[0]
-
-
-def _leaves(batch: Batch) -> list[Tensor]:
-    """The tensors that hold one entry per example."""
-    values = (*batch.inputs, *batch.keywords.values(), batch.target)
-    return [value for value in values if _per_example(value, batch.size)]
-
-
-def _per_example(value: Any, size: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == size
-
-
-def _rebuilt(like: Batch, leaves: tuple[Tensor, ...]) -> Batch:
-    rest = iter(leaves)
-
-    def place(value: Any) -> Any:
-        return next(rest) if _per_example(value, like.size) else value
-
-    inputs = tuple(place(value) for value in like.inputs)
-    keywords = {name: place(value) for name, value in like.keywords.items()}
-    return Batch(inputs, keywords, place(like.target), len(leaves[0]))
+        return self._loss(whole, self._batches[0].rebuilt(leaves))[0]
 
 
 def _alike(a: list[Tensor], b: list[Tensor]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from typing import Any
 
@@ -10,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
-from lossatlas.surface._layout import Block, Layout
+from lossatlas.surface._layout import Block, Layout, listed
+from lossatlas.surface.network._data import Batch, untouched_randomness
+from lossatlas.surface.network._objective import Objective
+from lossatlas.surface.network._user_code import in_user_code
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -26,31 +28,20 @@ _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 _GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
 
 
-def private_copy(model: nn.Module, *, batchnorm_too: bool = True) -> nn.Module:
-    """A deep copy that shares nothing with the user's model; gradients are dropped.
+def refuse_what_is_none(model: Any, *, batchnorm_too: bool = True) -> None:
+    """Refuse what is no module, or is random or dependent on the batch while in training mode.
 
     Args:
         model: the user's.
         batchnorm_too: whether batch norm in training mode is refused as well.
 
     Raises:
-        ModelError: for something that is no module, cannot be copied, or is random while in training mode.
+        ModelError: saying what was given.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(
-            f"got a model of type {type(model).__name__}; expected a torch.nn.Module (an instance, not a class)."
-        )
+        given = f"the class {model.__name__}" if isinstance(model, type) else f"a model of type {type(model).__name__}"
+        raise ModelError(f"got {given}; expected a torch.nn.Module (an instance, not a class).")
     refuse_training_mode(model, batchnorm_too=batchnorm_too)
-    try:
-        mine = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(
-            f"the model {type(model).__name__} cannot be copied ({error}); expected a module that copy.deepcopy "
-            "accepts. Detach tensors kept as attributes before charting."
-        ) from error
-    for parameter in mine.parameters():
-        parameter.grad = None
-    return mine
 
 
 def refuse_training_mode(model: nn.Module, *, batchnorm_too: bool = True) -> None:
@@ -87,40 +78,128 @@ def layout_of(model: nn.Module) -> Layout:
     Raises:
         ModelError: if there are no trainable parameters, or they are not real floating-point numbers on one device.
     """
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
+    names = _shared(model)
     owners = {
         f"{prefix}.{name}" if prefix else name: module
         for prefix, module in model.named_modules(remove_duplicate=False)
         for name, _ in module.named_parameters(recurse=False)
     }
     parents = dict(model.named_modules(remove_duplicate=False))
-    blocks, frozen, offset, kinds, devices = [], [], 0, set(), set()
+    blocks: list[Block] = []
+    frozen: list[Block] = []
+    offset = 0
     for name, parameter in model.named_parameters():
+        if name not in names:
+            continue
         owner = owners[name]
         kind = _kind(name, owner, parameter, parents)
-        shape, aliases = tuple(parameter.shape), tuple(names[id(parameter)][1:])
+        shape, aliases = tuple(parameter.shape), tuple(names[name])
         groups = getattr(_weighed(name, owner, parents), "groups", 1) if kind.startswith("conv") else 1
         parts = _parts(name, owner, parameter) if kind == "fused" else 1
         if not parameter.requires_grad:
             frozen.append(Block(name, shape, kind, -1, aliases, groups, parts))
             continue
+        _refuse_type(name, parameter)
         blocks.append(Block(name, shape, kind, offset, aliases, groups, parts))
         offset += blocks[-1].size
-        kinds.add(parameter.dtype)
-        devices.add(parameter.device)
-    if not blocks:
+    if not offset:
         raise ModelError(
             f"the model {type(model).__name__} has no trainable parameters; expected at least one, since the surface "
-            "is a function of them. Parameters with requires_grad=False are held constant: unfreeze some."
-        )
-    if len(kinds) > 1 or not next(iter(kinds)).is_floating_point or len(devices) > 1:
-        raise ModelError(
-            f"the trainable parameters are {sorted(map(str, kinds))} on {sorted(map(str, devices))}; expected one "
-            "floating-point type on one device. Convert with model.to(dtype=…, device=…)."
+            f"is a function of them. {_why_none(model, bool(frozen))}"
         )
     return Layout(tuple(blocks), frozen=tuple(frozen))
+
+
+def flat(model: nn.Module, layout: Layout) -> Tensor:
+    """The model's own θ (N,): a copy, in the widest type of its trainable parameters, on the device of the first."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    own = [named[block.name] for block in layout.blocks]
+    dtype = own[0].dtype
+    for parameter in own:
+        dtype = torch.promote_types(dtype, parameter.dtype)
+    theta = torch.empty(layout.dimension, dtype=dtype, device=own[0].device)
+    for block, parameter in zip(layout.blocks, own, strict=True):
+        theta[block.span].view(block.shape).copy_(parameter.detach())
+    return theta
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's data go: to its first parameter."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def run_lazy(model: nn.Module, objective: Objective, batch: Batch) -> tuple[str, ...]:
+    """Run a model with lazy modules once, so that their parameters have shapes; a sentence that says so, if it was done."""
+    lazy = [n for n, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if not lazy:
+        return ()
+    with untouched_randomness(device_of(model)), torch.no_grad(), in_user_code(batch, 0, 1, "to give its lazy modules shapes"):
+        objective(model, batch.fresh(True))
+    return (f"the model was run once on the first batch, which gave its lazy parameters ({listed(lazy)}) their shapes",)
+
+
+def uniform(model: nn.Module, layout: Layout) -> bool:
+    """Whether all trainable parameters are of one type on one device, so that they can be views into one vector."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return len({(named[block.name].dtype, named[block.name].device) for block in layout.blocks}) == 1
+
+
+def _shared(model: nn.Module) -> dict[str, list[str]]:
+    """The first name of each parameter, with further names of the same numbers: the same object, or the same memory."""
+    places: dict[Any, str] = {}
+    spans: dict[int, list[tuple[int, int, str]]] = {}
+    found: dict[str, list[str]] = {}
+    trained: dict[str, bool] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise ModelError(
+                f"the parameter {name!r} of {type(model).__name__} has no shape yet; expected a lazy module that has been "
+                "run once. Run the model on one batch first."
+            )
+        plain = p.layout is torch.strided and not p.is_meta and p.numel() > 0
+        place = (p.data_ptr(), p.shape, p.stride(), p.dtype, p.device) if plain else id(p)
+        if place in places:
+            if trained[places[place]] != p.requires_grad:
+                raise ModelError(
+                    f"the parameters {places[place]!r} and {name!r} share their numbers, and only one of them is frozen; "
+                    "expected both trainable or both frozen. Set requires_grad alike."
+                )
+            found[places[place]].append(name)
+            continue
+        places[place], found[name], trained[name] = name, [], p.requires_grad
+        if plain and p.requires_grad and p.is_contiguous():
+            storage = spans.setdefault(p.untyped_storage().data_ptr(), [])
+            begin, end = p.storage_offset() * p.element_size(), p.storage_offset() * p.element_size() + p.nbytes
+            over = next((other for low, high, other in storage if begin < high and low < end), None)
+            if over is not None:
+                raise ModelError(
+                    f"the parameters {over!r} and {name!r} share some of their numbers, but not all; expected parameters "
+                    "that are the same or apart. Give each memory of its own, for example p.data = p.data.clone()."
+                )
+            storage.append((begin, end, name))
+    return found
+
+
+def _refuse_type(name: str, parameter: Tensor) -> None:
+    if parameter.is_meta:
+        raise ModelError(
+            f"the parameter {name!r} is on the meta device and has no numbers; expected a model with weights. Load them "
+            "first, or count its parameters with `lossatlas dimension`."
+        )
+    if not parameter.is_floating_point() or parameter.layout is not torch.strided:
+        kind = str(parameter.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"the parameter {name!r} is of type {kind} ({parameter.layout}); expected real floating-point numbers, since "
+            "θ is a real vector. Hold complex weights as pairs of real ones, for example with torch.view_as_real."
+        )
+
+
+def _why_none(model: nn.Module, frozen: bool) -> str:
+    if frozen:
+        return "All its parameters have requires_grad=False and are held constant: unfreeze some."
+    if any("quantized" in type(module).__module__ for module in model.modules()):
+        return "Its quantized layers hold packed integers: chart the model before it is converted."
+    return "Give a model with parameters."
 
 
 def digest(model: nn.Module) -> str:
@@ -131,23 +210,6 @@ def digest(model: nn.Module) -> str:
             sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
             sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()[:16]
-
-
-def bind(model: nn.Module, layout: Layout, theta: Tensor) -> Tensor:
-    """Make the private model's trainable parameters views into one flat vector, and return that vector.
-
-    Writing θ into the vector is then all it takes to move the model: one fused copy, no state dict.
-    """
-    flat = theta.clone()
-    attach(model, layout, flat)
-    return flat
-
-
-def attach(model: nn.Module, layout: Layout, flat: Tensor) -> None:
-    """Make parameters, and running statistics where the layout has any, views into a flat vector there is already."""
-    tensors: dict[str, Any] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for block in layout.blocks:
-        tensors[block.name].data = flat[block.span].view(block.shape)
 
 
 def batch_size(model: nn.Module, device: torch.device) -> int | None:

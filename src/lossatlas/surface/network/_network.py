@@ -1,58 +1,73 @@
-"""The loss surface of a network: L(θ) = (1/n) Σ ℓ(f_θ(xᵢ), yᵢ) over fixed data, for any `nn.Module`."""
+"""The loss surface of a network: L(θ) = Σ wᵦℓᵦ / Σ wᵦ over fixed data, by the user's own code on any `nn.Module`."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from lossatlas._errors import DataError, InputError, LossError, NotApplicableError
+from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.surface import _points
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
-from lossatlas.surface._subset import subset
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
-from lossatlas.surface.network import _batchnorm, _data, _determinism, _fold, _loss, _model
+from lossatlas.surface.network import _batchnorm, _data, _fold, _loss, _model, _objective
+from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
-from lossatlas.surface.network._objective import Objective
-from lossatlas.surface.network.chain import find, sliced
+from lossatlas.surface.network._products import refuse_half
+from lossatlas.surface.network._reference import Reference
+from lossatlas.surface.network._scene import Scene
+from lossatlas.surface.network._settle import settle
+from lossatlas.surface.network._shortcut import VALUES, Proofs
+from lossatlas.surface.network._shortcuts import FoldedNorm
+from lossatlas.surface.network.chain import Chain, LayerChain, find, sliced
 
 # A cheap field reads one of so many examples, but not fewer than so many in all.
 CHEAP, CHEAP_LEAST = 8, 32
+# A θ up to so many bytes is handed out as a copy; a larger one as it is, and a change of it is noticed.
+COPIED_BYTES = 2**26
 
 
 @final
 class NetworkSurface(Surface):
-    """The loss surface of a model, a loss and data: L(θ) = (1/n) Σᵢ ℓ(f_θ(xᵢ), yᵢ).
+    """The loss surface of a model, a loss and data: L(θ) = Σ wᵦℓᵦ / Σ wᵦ, ℓᵦ what the user's own code returns.
 
-    The surface takes a private copy of the model and of the data when it is made: it is fixed from then on, and the
-    model that was given is never touched (parameters, buffers, modes, hooks, gradients and random states stay bit
-    for bit as they were). θ holds the trainable parameters in the model's own order, tied ones once; frozen
-    parameters and buffers are constants. Batches are weighted by their number of examples, sums are float64.
+    L(θ) is what the user's code gives when the user's module holds θ: that is the reference. Whatever is faster (a private
+    copy, threads, one pass for several points, the layer chain, other batch cuts) is held against it on this very surface
+    before it is used, and dropped with a sentence in `notes` where it differs. The model is left bit for bit as it was:
+    parameters, buffers, modes, hooks, gradients, attributes and random states. θ holds the trainable parameters in the
+    model's own order, tied ones once; frozen parameters and buffers are constants, as they were when the surface was
+    made. The weight w is what the loss averages over: examples, labels that are not ignored, class weights, tokens.
 
     Args:
         model: any module, in evaluation mode if it has dropout or batch norm.
         loss: a name (``cross_entropy``, ``nll``, ``mse``, ``l1``, ``huber``, ``bce_with_logits``; ``model`` where
-            the output carries its own loss) or any callable loss(output, target) that averages over the batch.
-        data: tensors (X, y), a dictionary of tensors, a `Dataset` or a `DataLoader`.
-        batch_size: examples per forward pass for tensors and datasets; chosen by size if None.
+            the model returns its own loss), a torch loss module, or any callable loss(output, target).
+        data: tensors (X, y), any nested structure of them, a `Dataset`, a `DataLoader`, a list of samples or batches.
+        objective: instead of a loss, objective(model, batch) → loss, or (loss, weight), the batch in the data's own
+            form; for penalties, several outputs, losses without a target.
+        batch_size: examples per forward pass for tensors and datasets; chosen by size if None. A loss that is no mean
+            over anything is evaluated on the whole data as one batch.
+        examples: how many examples to read of an iterable without a length.
         name: for tables and pictures; the model's class by default.
         batchnorm: where the running statistics of batch norm come from at other θ than the model's own. ``frozen``:
             they stay the model's. ``interpolate``: they move with the weights on lines and planes between models and
             are frozen elsewhere. ``recompute``: at every θ they are measured anew, as the mean over all batches
             weighted by size, and L is taken with those; a value then reads the data twice. ``batch``: each batch is
             normalized by its own, as in training; batches are fixed, so this is still one function of θ.
+        shortcuts: whether anything but the reference may be used.
 
     Attributes:
         theta: the model's own point, shape (N,).
-        loss_at_theta: L there, from the pass that checked the model.
+        loss_at_theta: L there, by the reference.
         batchnorm: the mode.
-        notes: what a reader of its pictures must know of batch norm, in sentences.
+        notes: what a reader of its pictures must know: of batch norm, of the data, and which shortcuts were dropped.
 
     Raises:
         ModelError: if the loss is not a fixed function of θ, or there is nothing to vary.
@@ -74,48 +89,101 @@ class NetworkSurface(Surface):
     def __init__(
         self,
         model: nn.Module,
-        loss: str | _loss.LossFunction,
-        data: Any,
+        loss: str | _loss.LossFunction | None = None,
+        data: Any = None,
         *,
+        objective: _objective.ObjectiveFunction | None = None,
         batch_size: int | None = None,
+        examples: int | None = None,
         name: str | None = None,
         batchnorm: str = "frozen",
+        shortcuts: bool = True,
     ) -> None:
-        own_batches = batchnorm in ("recompute", "batch")
-        mine = _model.private_copy(model, batchnorm_too=not own_batches)
-        self.layout = _model.layout_of(mine)
-        self._loss = _loss.resolve(loss)
-        self.name = name or f"{type(model).__name__} with {self._loss.name}"
-        self.theta = self.start = self.layout.join(dict(mine.named_parameters()))
-        self.dtype, self.device = self.theta.dtype, self.theta.device
-        self._digest = _model.digest(mine)
-        self._names = {n for n, _ in mine.named_parameters(remove_duplicate=False)}
-        self._names |= {n for n, _ in mine.named_buffers(remove_duplicate=False)} | {*mine.state_dict()}
-        if batch_size is None:
-            batch_size = _model.batch_size(mine, self.device)
-        self._batches = _data.load(data, self.device, batch_size)
-        self._size = sum(batch.size for batch in self._batches)
-        self._adopt(mine, batchnorm)
+        if batchnorm not in _batchnorm.MODES:
+            raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
+        _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
+        self._objective = _objective.resolve(loss, objective, model)
+        if data is None:
+            raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
+        device = _model.device_of(model)
+        self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
+        lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        self.layout = _model.layout_of(model)
+        self._theta = _model.flat(model, self.layout)
+        self._version = self._theta._version
+        self.name = name or f"{type(model).__name__} with {self._objective.name}"
+        self.dtype, self.device = self._theta.dtype, self._theta.device
+        self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
+        self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}
+        self._names |= {n for n, _ in model.named_buffers(remove_duplicate=False)} | {*model.state_dict()}
+        self._always = (*lazy, *self._given.notes)
+        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm))
 
-    def _adopt(self, model: nn.Module, batchnorm: str) -> None:
-        """Take a private model in a mode of batch norm, and check that it gives one loss."""
-        needed = batchnorm in ("recompute", "batch") and _batchnorm.tracked(model)
-        stored = copy.deepcopy(model).eval() if needed else None
-        self._model, self.batchnorm = model, batchnorm
-        self._statistics = _batchnorm.Statistics(model, batchnorm, self.layout)
+    def _adopt(self, reference: Reference) -> None:
+        """Take a reference in a mode of batch norm, and check that it gives one loss."""
+        model, mode = reference.model, reference.mode
+        self._reference, self.batchnorm = reference, mode
+        self._statistics = _batchnorm.Statistics(model, mode, self.layout)
+        reference.statistics_names = self._statistics.names
+        self._statistics.fit(reference.constants)
+        settled = self._settled = settle(reference, self._given, self._batch_size, self._statistics, self.name)
+        self.examples, self.passes = settled.examples, 2 if self._statistics.recomputes else 1
+        self.loss_at_theta = settled.loss
         own = self._statistics.own
-        whole = self.theta if own is None else torch.cat([self.theta, own])
-        bound = [(model, _model.bind(model, self._statistics.layout, whole))]
-        self.examples, self.passes = self._size, 2 if self._statistics.recomputes else 1
-        self._objective = Objective(model, self._loss, self._batches, self.layout, self._statistics)
-        self._evaluation = Evaluation(self._objective, bound)
-        self.loss_at_theta = self._check()
-        sizes, before = [batch.size for batch in self._batches], None
-        if stored is not None:
-            with _data.untouched_randomness(self.device), torch.no_grad():
-                forward = self._objective.forward
-                before = sum(float(forward(b, stored)[0]) * b.size for b in self._batches) / self._size
-        self.notes = self._statistics.notes(sizes, self.loss_at_theta, before)
+        whole = self._theta if own is None else torch.cat([self._theta, own])
+        loss = self._objective.loss
+        quick = self._objective if loss is None else _objective.OutputObjective(loss, quick=True)
+        uniform = _model.uniform(model, self.layout)
+        copies = Copies(partial(private, reference, self._statistics, uniform), quick, self._statistics.layout, whole)
+        scene = Scene(
+            reference, copies, self._statistics, self.layout, settled.batches, settled.shares, settled.hit_shares
+        )
+        self._proofs = Proofs(reference, settled.small, allowed=self._shortcuts)
+        self._evaluation = Evaluation(scene, self._proofs)
+        sizes, before = [batch.size for batch in settled.batches], None
+        if mode in ("recompute", "batch") and self._statistics.layers:
+            stored = reference.in_mode("frozen").values(self._theta, settled.batches)
+            before = sum(float(o.loss) * s for o, s in zip(stored, settled.shares, strict=True))
+        self._stated = (*self._statistics.notes(sizes, self.loss_at_theta, before), *self._always, *settled.notes)
+
+    @property
+    def theta(self) -> Tensor:  # type: ignore[override]
+        """The model's own point θ, shape (N,)."""
+        if self._theta._version != self._version:
+            raise InputError(
+                f"the parameter vector of {self.name} was changed in place (surface.theta or surface.start); expected it as "
+                "it was, since it is the point that the surface was made at. Work on surface.theta.clone(), and make the surface again."
+            )
+        return self._theta.clone() if self._theta.nbytes <= COPIED_BYTES else self._theta
+
+    @property
+    def start(self) -> Tensor:  # type: ignore[override]
+        """Where optimizers start: θ, shape (N,)."""
+        return self.theta
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What a reader of its pictures must know: of batch norm and of the data, and which shortcuts were dropped."""
+        return (*self._stated, *self._proofs.dropped)
+
+    @property
+    def proof_examples(self) -> int:  # type: ignore[override]
+        """Examples read so far to find out what the loss averages over, and to prove shortcuts."""
+        return self._settled.proof_examples + self._proofs.examples
+
+    def __repr__(self) -> str:
+        return f"<NetworkSurface {self.name}: {self.dimension:,} parameters, {self.examples:,} examples>"
+
+    def __str__(self) -> str:
+        proven = [f"{name} ({' and '.join(queries)})" for name, queries in self._proofs.proven.items()]
+        lines = [
+            f"{self.name}: L(θ) of {self.dimension:,} parameters ({str(self.dtype).removeprefix('torch.')}, {self.device}), "
+            f"{self._settled.sentence}",
+            f"L = {self.loss_at_theta:.6g} at the model's own parameters",
+            f"shortcuts proven so far: {', '.join(proven) or 'none was needed yet'}",
+            *self.notes,
+        ]
+        return "\n".join(lines)
 
     def with_batchnorm(self, mode: str) -> NetworkSurface:
         """The same model, loss and data with the statistics of batch norm in another mode.
@@ -125,10 +193,10 @@ class NetworkSurface(Surface):
         """
         if mode == self.batchnorm:
             return self
-        twin, model = copy.copy(self), copy.deepcopy(self._model)
-        self._statistics.restore(model)
-        _model.bind(model, self.layout, self.theta)
-        twin._adopt(model, mode)
+        if mode not in _batchnorm.MODES:
+            raise UnknownNameError("batch norm mode", mode, _batchnorm.MODES)
+        twin = copy.copy(self)
+        twin._adopt(self._reference.in_mode(mode))
         return twin
 
     def cheaper(self, examples: int | None = None) -> NetworkSurface | None:
@@ -144,34 +212,50 @@ class NetworkSurface(Surface):
         Raises:
             InputError: for more examples than there are.
         """
-        kept = self._size // CHEAP if examples is None else examples
-        if not 1 <= kept <= self._size and examples is not None:
-            raise InputError(f"got a subset of {kept} of {self._size} examples; expected 1 to {self._size}.")
+        size, settled = self.examples, self._settled
+        kept = size // CHEAP if examples is None else examples
+        if examples is not None and not 1 <= kept <= size:
+            raise InputError(f"got a subset of {kept} of {size} examples; expected 1 to {size}.")
         if (examples is None and kept < CHEAP_LEAST) or self.batchnorm in ("recompute", "batch"):
             return None
+        batches = _data.subset(settled.batches, kept, seed=0) if settled.averaging.kind != "batches" else None
+        if batches is None:
+            return None
         twin = copy.copy(self)
-        twin.name = f"{self.name}, {kept} of {self._size} examples"
-        twin._batches = subset(self._batches, kept, seed=0)
-        twin._size = twin.examples = kept
-        model, bound = _fold.folded(self._model) if self.batchnorm == "frozen" else None, self._evaluation.bound
-        if model is not None:
-            twin._model, bound = model, [(model, _model.bind(model, self.layout, self.theta))]
+        twin.name = f"{self.name}, {kept} of {size} examples"
+        twin._settled = settled.of(batches, self._reference)
+        twin.examples = kept
+        scene = self._evaluation.scene
+        shares = {"shares": twin._settled.shares, "hit_shares": twin._settled.hit_shares}
         cast = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-        twin._objective = replace(self._objective, model=twin._model, batches=twin._batches, cast=cast)
-        twin._evaluation = Evaluation(twin._objective, bound, self._evaluation.alone)
+        copies = self._folded_copies(scene)
+        scene = replace(scene, batches=batches, copies=copies or scene.copies, cast=cast, **shares)  # type: ignore[arg-type]
+        twin._evaluation = Evaluation(scene, self._proofs, self._evaluation.alone)
         return twin
+
+    def _folded_copies(self, scene: Scene) -> Copies | None:
+        """Copies with batch norm folded, where there is some to fold and it is proven to change nothing."""
+        if self.batchnorm != "frozen" or not self._statistics.layers or not self._evaluation.copied():
+            return None
+        model = _fold.folded(scene.copies.first[0].inner)
+        if model is None:
+            return None
+        copies = Copies(partial(_given, model), scene.copies.objective, self.layout, self._theta)
+        return copies if self._proofs.holds(FoldedNorm(replace(scene, copies=copies)), VALUES) else None
 
     def along(self, frame: Frame) -> tuple[NetworkSurface, Frame]:
         """Where running statistics move with the weights: the surface over both, and the frame in it."""
-        moving = self.batchnorm == "interpolate" and self._statistics.moves and not self._objective.free
+        scene = self._evaluation.scene
+        moving = self.batchnorm == "interpolate" and self._statistics.moves and not scene.free
         if frame.statistics is None or not moving:
             return self, frame
         rows = frame.statistics.to(self.device, self.dtype)
         twin = copy.copy(self)
         twin.layout = self._statistics.layout
-        twin.theta = twin.start = torch.cat([self.theta, rows[0]])
-        twin._objective = replace(self._objective, layout=twin.layout, free=True)
-        twin._evaluation = Evaluation(twin._objective, self._evaluation.bound, self._evaluation.alone)
+        twin._theta = torch.cat([self._theta, rows[0]])
+        twin._version = twin._theta._version
+        twin._proofs = Proofs(self._reference, self._settled.small, allowed=self._shortcuts)
+        twin._evaluation = Evaluation(replace(scene, layout=twin.layout, free=True), twin._proofs, self._evaluation.alone)
         return twin, Frame(torch.cat([frame.origin, rows[0]]), torch.cat([frame.directions, rows[1:]], 1))
 
     def read(self, points: Tensor) -> Reading:
@@ -181,13 +265,14 @@ class NetworkSurface(Surface):
             return self._reading(self._evaluation.values(points))
 
     def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
-        """How to read the slice on a frame; exact structure of plain layer chains is used where there is any.
+        """How to read the slice on a frame; exact structure of plain layer chains is used where it is proven.
 
         A steady reading takes the points one by one, side by side on threads with kernels of one thread. Either way
         no more is held than the model, the data, the frame, and a θ for each point read side by side: one per core, but
         no more than `ABREAST_BYTES`.
         """
-        chain = find(self._model, self._loss, self._batches, self.layout)
+        with self._evaluation.alone, _data.untouched_randomness(self.device):
+            chain = self._chain()
         if chain is None:
             return self._steady_reader(frame) if steady else super().reader(frame)
         if not steady:
@@ -202,6 +287,14 @@ class NetworkSurface(Surface):
 
         return read
 
+    def _chain(self) -> Chain | None:
+        """The layer chain that the model is, where it is one."""
+        scene, loss = self._evaluation.scene, self._objective.loss
+        if loss is None or scene.cast is not None or not self._shortcuts or not self._evaluation.copied():
+            return None
+        found = find(scene.copies.first[0].inner, loss, scene.batches, scene.shares, self.layout)
+        return found if found is not None and self._proofs.holds(LayerChain(found), VALUES) else None
+
     def _steady_reader(self, frame: Frame) -> Callable[[Tensor], Reading]:
         values = self._evaluation.steady(frame)
 
@@ -215,39 +308,65 @@ class NetworkSurface(Surface):
         """Losses (B,) and gradients (B, N), over all data or over one mini-batch per row.
 
         Row b of a sample draws ``sample.size`` examples without replacement from the seed b.
+
+        Raises:
+            LossError: for a loss without a gradient.
         """
         points = self._points(points)
-        with self._evaluation.alone:
+        self._refuse_undrawable(sample)
+        with self._evaluation.alone, torch.inference_mode(False):
             return self._evaluation.gradients(points, sample)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
-        """Hessian products by double backward, over all data, sums in float64: `HessianProducts`.
+        """Hessian products over all data, sums in float64: by double backward, else by differences of gradients.
+
+        Differences are central, (g(θ + hv/‖v‖) − g(θ − hv/‖v‖)) ‖v‖ / 2h with h = u^⅓ (1 + ‖θ‖), u the unit of rounding.
 
         Raises:
             InputError: if point and vectors do not fit.
             ModelError: for a model in half precision.
             LossError: for a loss without a gradient.
+        """
+        try:
+            return self.exact_products(point, vectors)
+        except NotApplicableError as error:
+            note = f"Hessian products are central differences of gradients: {error}"
+            if note not in self._stated:
+                self._stated = (*self._stated, note)
+            return self._differences(self._points(point[None])[0], self._vectors(vectors))
+
+    def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """Hessian products by double backward alone: `HessianProducts`.
+
+        Raises:
             NotApplicableError: if some part of the model cannot be differentiated twice.
         """
-        theta = self._points(point[None])[0]
-        vectors = vectors.detach().to(self.device)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise InputError(
-                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
-            )
-        with self._evaluation.alone, _data.untouched_randomness(self.device):
-            return self._evaluation.products(theta, vectors)
+        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        refuse_half(self.dtype)
+        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.inference_mode(False):
+            return self._evaluation.hessian_products(theta, vectors)
+
+    def _differences(self, theta: Tensor, vectors: Tensor) -> Tensor:
+        lengths = vectors.double().norm(dim=1, keepdim=True)
+        unit = vectors.double() / torch.where(lengths > 0, lengths, 1.0)
+        step = float(torch.finfo(self.dtype).eps ** (1 / 3)) * (1 + float(theta.double().norm()))
+        ends = torch.cat([theta.double() + step * unit, theta.double() - step * unit]).to(self.dtype)
+        ahead, behind = self.gradients(ends)[1].double().chunk(2)
+        products: Tensor = lengths * (ahead - behind) / (2 * step)
+        return products
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
         """Hessian products by double backward over the examples of one mini-batch, as `gradients` draws them."""
-        theta, vectors = self._points(point[None])[0], self._points(vectors)
+        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        self._refuse_undrawable(sample)
         if self._statistics.recomputes:
             raise NotApplicableError(
                 "products over a mini-batch are not there with batchnorm='recompute', where every example's loss depends on "
                 "all data; take another mode."
             )
-        with self._evaluation.alone, _data.untouched_randomness(self.device):
-            return self._evaluation.sampled_products(theta, vectors, sample)
+        refuse_half(self.dtype)
+        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.inference_mode(False):
+            return self._evaluation.hessian_products(theta, vectors, sample)
 
     def vector(self, given: PointLike) -> Tensor:
         """A point of this surface from what describes one.
@@ -296,24 +415,30 @@ class NetworkSurface(Surface):
         Args:
             given: a state dict, a module or a checkpoint file, as in `vector`.
         """
-        ours = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         moved = {block.name for block in self._statistics.layout.blocks}
-        return _points.differing(_points.tensors_of(given), {n: v for n, v in ours.items() if n not in moved})
+        ours = {n: v for n, v in self._reference.constants.items() if n not in moved}
+        return _points.differing(_points.tensors_of(given), ours)
 
     def fingerprint(self) -> dict[str, Any]:
         """Digests of model and data, and how the loss is taken."""
+        batches = self._settled.batches
         return {
             **super().fingerprint(),
             "model": self._digest,
-            "loss": self._loss.name,
-            "data": _data.digest(self._batches),
-            "examples": self._size,
-            "batches": len(self._batches),
-            **self._statistics.record([batch.size for batch in self._batches]),
+            "loss": self._objective.name,
+            "data": _data.digest(batches),
+            "examples": self.examples,
+            "batches": len(batches),
+            **self._statistics.record([batch.size for batch in batches]),
             "device": str(self.device),
             # Code that changes while all weights stay shows here only.
             "loss_at_theta": self.loss_at_theta,
         }
+
+    @property
+    def model(self) -> nn.Module:
+        """The user's own model, to look at."""
+        return self._reference.model
 
     @property
     def points_per_forward(self) -> int:
@@ -327,39 +452,23 @@ class NetworkSurface(Surface):
             )
         return points.detach().to(self.device, self.dtype)
 
-    def _check(self) -> float:
-        """Refuse a moving target: evaluate twice before anything is measured."""
-        first = self._batches[:1]
-        with _data.untouched_randomness(self.device), torch.no_grad():
-            try:
-                loss = self._objective.forward(first[0], self._model)[0]
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                if isinstance(error, LossError):
-                    raise
-                raise DataError(
-                    f"the model {self.name!r} could not be run on the data ({_data.describe(first[0])}): {error}. "
-                    "Expected inputs of the shape that the model takes, and targets that fit its output and the loss."
-                ) from error
-            again = lambda: self._objective.forward(first[0], self._model)[0]  # noqa: E731
-            _determinism.check(self._model, loss, again, self.name)
-            # The first batch's loss is all there is to know where nothing else goes into it.
-            alone = len(self._batches) == 1 and not self._statistics.moves
-            total = float(loss.double()) if alone else self._own_loss()
-        if total != total:
-            raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
-        return total
+    def _vectors(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise InputError(
+                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
+            )
+        return vectors.detach().to(self.device)
 
-    def _own_loss(self) -> float:
-        try:
-            return float(self._evaluation.loop_values(self.theta[None])[0][0])
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise DataError(
-                f"batch norm cannot normalize a batch by itself that holds one value per channel, and the batches hold "
-                f"{sorted({batch.size for batch in self._batches})} examples; expected at least two in each for "
-                f"batchnorm={self.batchnorm!r}. Choose a batch_size that leaves no single example over."
-            ) from error
+    def _refuse_undrawable(self, sample: Sample | None) -> None:
+        if sample is not None and not all(batch.rows_known for batch in self._settled.batches):
+            raise NotApplicableError(
+                f"mini-batches cannot be drawn from the data of {self.name}: its examples have no rows (graphs, or structures "
+                "that cannot be cut). Use gradients over all data."
+            )
 
     def _reading(self, rows: Tensor) -> Reading:
-        return Reading(rows[0], {"accuracy": rows[1]} if self._objective.accurate else {})
+        return Reading(rows[0], {"accuracy": rows[1]} if self._evaluation.scene.hit_shares is not None else {})
+
+
+def _given(model: nn.Module) -> nn.Module:
+    return model

@@ -1,56 +1,101 @@
-"""The loss of a network over one batch, at one point: by a bound copy of the model, or as a function of tensors."""
+"""What a surface evaluates: (model, batch) → loss, or (loss, weight). Every other form of loss is an adapter to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import abc
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from lossatlas._errors import LossError
-from lossatlas.surface._layout import Layout
+from lossatlas._errors import InputError, LossError
 from lossatlas.surface.network import _loss
-from lossatlas.surface.network._batchnorm import Statistics
-from lossatlas.surface.network._completion import Completion
 from lossatlas.surface.network._data import Batch
+
+ObjectiveFunction = Callable[[nn.Module, Any], Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model and a batch give.
+
+    Attributes:
+        loss: ℓ of the batch, one number.
+        weight: w of the batch as the objective returned it, or None.
+        hits: share of the labels that are not ignored that are classified correctly; 0 without an accuracy.
+    """
+
+    loss: Tensor
+    weight: float | None
+    hits: Tensor
+
+
+class Objective(abc.ABC):
+    """ℓ over one batch of fixed data: L(θ) = Σ wᵦℓᵦ / Σ wᵦ.
+
+    Attributes:
+        name: of the loss, for tables.
+        code: the user's own callable, whose code identifies the loss; the name of a named loss.
+        loss: the loss of (output, target), where the objective is one.
+    """
+
+    name: str
+    code: Any
+    loss: _loss.Loss | None = None
+
+    @abc.abstractmethod
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        """The loss of a model as it is on a batch."""
+
+    def weigh(self, batch: Batch) -> float | None:
+        """w of a batch by what is known of the loss; None where nothing is."""
+        return None
+
+    def accurate(self, batch: Batch) -> bool:
+        """Whether an accuracy comes with the loss of a batch."""
+        return False
 
 
 @final
-@dataclass(frozen=True)
-class Objective:
-    """ℓ over one batch of fixed data, with the share of hits where the loss is one of classification.
+class OutputObjective(Objective):
+    """A loss of the model's output and the batch's target.
 
     Args:
-        model: private, run as it is or with tensors in the place of its own.
         loss: resolved.
-        batches: the data.
-        layout: of the points.
-        statistics: of the model's batch norm, in their mode.
-        free: whether points hold running statistics as coordinates of their own.
-        cast: the type that forward passes are computed in, where it is not the model's own.
+        quick: whether the faster evaluation of a named loss is used where there is one; equal to rounding.
     """
 
-    model: nn.Module
-    loss: _loss.Loss
-    batches: tuple[Batch, ...]
-    layout: Layout
-    statistics: Statistics
-    free: bool = False
-    cast: torch.dtype | None = None
+    def __init__(self, loss: _loss.Loss, *, quick: bool = False) -> None:
+        self.loss: _loss.Loss = loss
+        self.name, self.code = loss.name, loss.plain or loss.function
+        self._function = _loss.quick_cross_entropy if quick and loss.plain == "cross_entropy" else loss.function
 
-    @property
-    def examples(self) -> int:
-        """How many there are in all batches."""
-        return sum(batch.size for batch in self.batches)
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        """The loss of a model as it is on a batch."""
+        return self.measure(model(*batch.inputs, **batch.keywords), batch)
 
-    @property
-    def accurate(self) -> bool:
-        """Whether outputs are right or wrong."""
-        target = self.batches[0].target
+    def measure(self, output: Any, batch: Batch) -> Outcome:
+        """The loss of an output."""
+        compared = _loss.predictions(output)
+        loss = scalar(self._function(compared, batch.target), self.name, batch)
+        if not self.accurate(batch) or not isinstance(compared, Tensor) or compared.ndim != 2:
+            return Outcome(loss, None, loss.new_zeros(()))
+        right = compared.argmax(1) == batch.target
+        counted = batch.target != self.loss.ignored
+        hits = (right & counted).sum(dtype=torch.float32) / counted.sum().clamp_min(1)
+        return Outcome(loss, None, hits)
+
+    def weigh(self, batch: Batch) -> float | None:
+        """w of a batch by what is known of the loss; None where nothing is."""
+        return None if self.loss.weigh is None else self.loss.weigh(batch.target, batch.size)
+
+    def accurate(self, batch: Batch) -> bool:
+        """Whether an accuracy comes with the loss of a batch."""
+        target = batch.target
         return (
             self.loss.classification
             and isinstance(target, Tensor)
@@ -58,50 +103,135 @@ class Objective:
             and not target.is_floating_point()
         )
 
-    def completion(self) -> Completion:
-        """What completes θ by the statistics that the model is run with."""
-        return Completion(self.statistics, self.layout, self.batches, self.keywords, free=self.free)
 
-    def keywords(self, batch: Batch) -> dict[str, Any]:
-        """What the model is called with beside a batch's inputs."""
-        if self.loss.name == "model" and batch.target is not None:
-            return {**batch.keywords, "labels": batch.target}
-        return batch.keywords
+@final
+class ModelObjective(Objective):
+    """The loss that a model returns by itself: as ``output.loss``, under ``"loss"``, in a tuple, or as its output.
 
-    def forward(self, batch: Batch, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Mean loss and share of hits of a model as it is."""
-        with self._precision():
-            return self.measure(model(*batch.inputs, **self.keywords(batch)), batch)
+    Args:
+        model: tells by its signature how it takes its labels.
+    """
 
-    def at(self, tensors: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same of the model with other tensors by name."""
-        with self._precision():
-            return self.measure(functional_call(self.model, dict(tensors), batch.inputs, self.keywords(batch)), batch)
+    name = code = "model"
 
-    def measure(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same of an output.
+    def __init__(self, model: nn.Module) -> None:
+        self._label = _label_parameter(model)
 
-        Raises:
-            LossError: if the loss is not one number.
-        """
-        compared = output if self.loss.name == "model" else _loss.predictions(output)
-        loss = self.loss.function(compared, batch.target)
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        """The loss of a model as it is on a batch."""
+        given = batch.given
+        if isinstance(given, Mapping):
+            output = model(**given)
+        elif batch.target is None:
+            output = model(*batch.inputs)
+        elif self._label is None:
+            output = model(*batch.inputs, batch.target)
+        else:
+            output = model(*batch.inputs, **{self._label: batch.target})
+        loss = scalar(_own_loss(output), self.name, batch)
+        return Outcome(loss, None, loss.new_zeros(()))
+
+
+@final
+class FunctionObjective(Objective):
+    """The user's own ``objective(model, batch)``, which returns a loss, or a loss and its weight."""
+
+    def __init__(self, function: ObjectiveFunction) -> None:
+        if not callable(function) or inspect.isclass(function):
             raise LossError(
-                f"the loss {self.loss.name!r} returned {shape} for a batch of {batch.size}; expected one number, the "
-                "mean over the batch. Use reduction='mean' or end the loss with .mean()."
+                f"got an objective of type {type(function).__name__}; expected a function objective(model, batch) that "
+                "returns the loss of the batch, or a pair (loss, weight)."
             )
-        hits = loss.new_zeros(())
-        if self.accurate and isinstance(compared, Tensor) and compared.ndim == 2:
-            hits = (compared.argmax(1) == batch.target).to(torch.float32).mean()
-        return loss.reshape(()), hits
+        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self.code = self._function = function
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        device = self.model_device.type
-        return nullcontext() if self.cast is None else torch.autocast(device, dtype=self.cast)
+    def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
+        """The loss of a model as it is on a batch."""
+        found = self._function(model, batch.given)
+        weight = None
+        if isinstance(found, tuple) and len(found) == 2:
+            found, weight = found[0], _weight(found[1], self.name)
+        loss = scalar(found, self.name, batch)
+        return Outcome(loss, weight, loss.new_zeros(()))
 
-    @property
-    def model_device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
+
+def resolve(loss: Any, objective: ObjectiveFunction | None, model: nn.Module) -> Objective:
+    """The objective of what the user gave.
+
+    Raises:
+        InputError: for both a loss and an objective, or neither.
+        LossError: for something that is no loss.
+    """
+    if objective is not None:
+        if loss is not None:
+            raise InputError(
+                "got both a loss and an objective; expected one of them: loss(output, target), or objective(model, batch)."
+            )
+        return FunctionObjective(objective)
+    if loss is None:
+        raise InputError(
+            f"got no loss; expected a name ({', '.join(_loss.NAMES)}), a torch loss module, a function "
+            "loss(output, target), or objective=f with f(model, batch)."
+        )
+    if isinstance(loss, str) and loss == "model":
+        return ModelObjective(model)
+    return OutputObjective(_loss.resolve(loss))
+
+
+def scalar(found: Any, name: str, batch: Batch) -> Tensor:
+    """A loss as one real number of shape ().
+
+    Raises:
+        LossError: if it is anything else.
+    """
+    if not isinstance(found, Tensor) or found.numel() != 1 or not found.is_floating_point():
+        what = (
+            f"a tensor of shape {tuple(found.shape)} and type {str(found.dtype).removeprefix('torch.')}"
+            if isinstance(found, Tensor)
+            else f"a {type(found).__name__}"
+        )
+        raise LossError(
+            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected a tensor with one real "
+            "number, the loss of the batch. Use reduction='mean', or end the loss with .mean()."
+        )
+    return found.reshape(())
+
+
+def _weight(given: Any, name: str) -> float:
+    number = float(given.detach()) if isinstance(given, Tensor) and given.numel() == 1 else given
+    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < float("inf"):
+        what = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else repr(given)
+        raise LossError(
+            f"the objective {name!r} returned a weight of {what}; expected one finite number of at least 0, what the "
+            "loss of the batch averages over: examples, kept labels, tokens."
+        )
+    return float(number)
+
+
+def _own_loss(output: Any) -> Any:
+    """The loss in what a model returned."""
+    if isinstance(output, Tensor):
+        return output
+    for found in (getattr(output, "loss", None), output.get("loss") if isinstance(output, Mapping) else None):
+        if isinstance(found, Tensor):
+            return found
+    if isinstance(output, tuple | list):
+        numbers = [v for v in output if isinstance(v, Tensor) and v.ndim == 0 and v.is_floating_point()]
+        if len(numbers) == 1:
+            return numbers[0]
+    raise LossError(
+        f"the loss 'model' needs a model that returns its own loss, got {type(output).__name__}; expected an output with "
+        "a .loss, a dictionary with 'loss', a tuple with one loss, or the loss itself, as a transformer gives it when it is "
+        "given its labels. Name a loss such as cross_entropy instead, or give objective=f with f(model, batch)."
+    )
+
+
+def _label_parameter(model: nn.Module) -> str | None:
+    """The name under which a model takes its labels, or None where it takes them by position."""
+    try:
+        names = inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):
+        return "labels"
+    if "labels" in names or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in names.values()):
+        return "labels"
+    return next((name for name in ("label", "targets", "target", "y") if name in names), None)

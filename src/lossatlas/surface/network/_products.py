@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -52,9 +53,26 @@ def refuse_constant(loss: Tensor) -> None:
         )
 
 
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Say that a part cannot be differentiated twice where torch says so.
+
+    Raises:
+        NotApplicableError: instead of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, NotImplementedError) or _ONCE.search(str(error)):
+            raise NotApplicableError(
+                f"a part of the model or loss cannot be differentiated twice: {str(error).splitlines()[0]}"
+            ) from error
+        raise
+
+
 @final
 class HessianProducts:
-    """H v = (1/n) Σ_b n_b ∇(∇L_b · v) for blocks of vectors, batches weighted by size, sums in float64.
+    """H v = Σ_b s_b ∇(∇L_b · v) for blocks of vectors, with the share s_b of each batch; sums in float64.
 
     The first derivative of a batch is taken once for all vectors. Where there is a single batch of moderate size its
     graph is kept for the next call at the same θ, which saves more than a third of each product of a Lanczos run.
@@ -65,17 +83,20 @@ class HessianProducts:
         loss: the mean loss over a batch at named tensors.
         layout: how θ is made of these.
         batches: the data.
+        shares: of each batch in L.
 
     Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
     """
 
-    def __init__(self, loss: BatchLoss, layout: Layout, batches: tuple[Batch, ...]) -> None:
+    def __init__(
+        self, loss: BatchLoss, layout: Layout, batches: tuple[Batch, ...], shares: tuple[float, ...]
+    ) -> None:
+        self._shares = shares
         self._loss, self._layout, self._batches = loss, layout, batches
-        self._examples = sum(batch.size for batch in batches)
         self._width = 0
         self._bytes: int | None = None
         self._sound = False
-        self._held: tuple[Tensor, _Slope] | None = None
+        self._held: tuple[Tensor, Slope] | None = None
 
     @property
     def choice(self) -> int:
@@ -84,7 +105,7 @@ class HessianProducts:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HessianProducts:
         # A held graph cannot be copied; it is only a shortcut.
-        return HessianProducts(self._loss, self._layout, self._batches)
+        return HessianProducts(self._loss, self._layout, self._batches, self._shares)
 
     def __call__(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """Products at θ (N,) with vectors (K, N), shape (K, N), float64.
@@ -97,18 +118,12 @@ class HessianProducts:
         refuse_half(theta.dtype)
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=theta.device)
         vectors = vectors.to(theta.dtype)
-        try:
-            for batch in self._batches:
-                self._add(total, self._slope(theta, batch), vectors, batch.size / self._examples)
-        except RuntimeError as error:
-            if isinstance(error, NotImplementedError) or _ONCE.search(str(error)):
-                raise NotApplicableError(
-                    f"a part of the model or loss cannot be differentiated twice: {str(error).splitlines()[0]}"
-                ) from error
-            raise
+        with differentiable_twice():
+            for batch, share in zip(self._batches, self._shares, strict=True):
+                self._add(total, self._slope(theta, batch), vectors, share)
         return total
 
-    def _slope(self, theta: Tensor, batch: Batch) -> _Slope:
+    def _slope(self, theta: Tensor, batch: Batch) -> Slope:
         if self._held is not None and torch.equal(self._held[0], theta):
             return self._held[1]
         self._held = None
@@ -116,7 +131,7 @@ class HessianProducts:
             if self._bytes is None:
                 self._bytes = _graph_bytes(lambda: self._loss(self._leaves(theta), batch))
             leaves = self._leaves(theta)
-            slope = _Slope(self._loss(leaves, batch), leaves)
+            slope = Slope(self._loss(leaves, batch), list(leaves.values()))
             if not self._sound:
                 slope.refuse_dead_ends()
                 self._sound = True
@@ -127,17 +142,17 @@ class HessianProducts:
     def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
         return {name: part.detach().requires_grad_() for name, part in self._layout.split(theta).items()}
 
-    def _add(self, total: Tensor, slope: _Slope, vectors: Tensor, weight: float) -> None:
+    def _add(self, total: Tensor, slope: Slope, vectors: Tensor, weight: float) -> None:
         done = 0
         if not self._width and len(vectors) >= WIDTHS[0] + 4:
             done = self._measure(total, slope, vectors, weight)
         width = self._width or 1
         while done < len(vectors):
             rows = slice(done, done + width)
-            total[rows] += weight * slope.turn(vectors[rows], self._layout)
+            total[rows] += weight * self._turn(slope, vectors[rows])
             done += width
 
-    def _measure(self, total: Tensor, slope: _Slope, vectors: Tensor, weight: float) -> int:
+    def _measure(self, total: Tensor, slope: Slope, vectors: Tensor, weight: float) -> int:
         """Time one by one against several at once on vectors that are wanted anyway; how many were done."""
         best, done, seconds = 1, 0, float("inf")
         for width in (1, *WIDTHS):
@@ -146,9 +161,9 @@ class HessianProducts:
                 break
             if width == WIDTHS[0] and not self._agree(slope, vectors):
                 break
-            slope.turn(vectors[:width], self._layout)  # the first sweep of a kind pays for its making
+            self._turn(slope, vectors[:width])  # the first sweep of a kind pays for its making
             begin = _clock(total)
-            parts = [slope.turn(vectors[k : k + width], self._layout) for k in range(done, done + count, width)]
+            parts = [self._turn(slope, vectors[k : k + width]) for k in range(done, done + count, width)]
             each = (_clock(total) - begin) / count
             total[done : done + count] += weight * torch.cat(parts)
             done += count
@@ -157,7 +172,7 @@ class HessianProducts:
         self._width = best
         return done
 
-    def _agree(self, slope: _Slope, vectors: Tensor) -> bool:
+    def _agree(self, slope: Slope, vectors: Tensor) -> bool:
         """Whether one sweep for two vectors says what two sweeps say.
 
         Not taken for granted: some operations cannot be vectorized, and with torch 2.13 the second derivatives of
@@ -168,20 +183,36 @@ class HessianProducts:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                both = slope.turn(drawn, self._layout)
+                both = self._turn(slope, drawn)
         except (RuntimeError, ValueError, Warning):
             return False
-        alone = torch.cat([slope.turn(row[None], self._layout) for row in drawn])
+        alone = torch.cat([self._turn(slope, row[None]) for row in drawn])
         return bool((both - alone).norm() <= 1e3 * torch.finfo(vectors.dtype).eps * alone.norm())
 
 
-@final
-class _Slope:
-    """∇L of one batch, with the graph to differentiate it once more."""
+    def _turn(self, slope: Slope, vectors: Tensor) -> Tensor:
+        """Vᵀ∇∇L for vectors (K, N), one backward sweep for all of them; (K, N) float64."""
+        many = len(vectors) > 1
+        parts = list(self._layout.split(vectors if many else vectors[0]).values())
+        flat = [
+            (torch.zeros_like(part) if product is None else product).reshape(len(vectors), -1)
+            for product, part in zip(slope.turn(parts, many=many), parts, strict=True)
+        ]
+        return torch.cat(flat, 1).double()
 
-    def __init__(self, loss: Tensor, leaves: Mapping[str, Tensor]) -> None:
+
+@final
+class Slope:
+    """∇L of one batch, with the graph to differentiate it once more.
+
+    Args:
+        loss: of the batch.
+        leaves: what it is differentiated by.
+    """
+
+    def __init__(self, loss: Tensor, leaves: Sequence[Tensor]) -> None:
         refuse_constant(loss)
-        self._leaves = list(leaves.values())
+        self._leaves = list(leaves)
         slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, allow_unused=True)
         # A parameter that is not used, or enters linearly and alone, has a slope without a graph: H is zero there.
         self._alive = [k for k, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
@@ -206,13 +237,17 @@ class _Slope:
             seen |= following
             nodes += following
 
-    def turn(self, vectors: Tensor, layout: Layout) -> Tensor:
-        """Vᵀ∇∇L for vectors (K, N), one backward sweep for all of them; (K, N) float64."""
-        many = len(vectors) > 1
-        parts = list(layout.split(vectors if many else vectors[0]).values())
-        found: tuple[Tensor | None, ...] = (None,) * len(self._leaves)
-        if self._slopes:
-            found = torch.autograd.grad(
+    def turn(self, parts: Sequence[Tensor], *, many: bool = False) -> list[Tensor | None]:
+        """The derivative of ∇L · v by each leaf, None where it is zero.
+
+        Args:
+            parts: v, one part for each leaf; several vectors along a leading axis.
+            many: whether there are several.
+        """
+        if not self._slopes:
+            return [None] * len(self._leaves)
+        return list(
+            torch.autograd.grad(
                 self._slopes,
                 self._leaves,
                 [parts[k] for k in self._alive],
@@ -220,11 +255,7 @@ class _Slope:
                 allow_unused=True,
                 is_grads_batched=many,
             )
-        flat = [
-            (torch.zeros_like(part) if product is None else product).reshape(len(vectors), -1)
-            for product, part in zip(found, parts, strict=True)
-        ]
-        return torch.cat(flat, 1).double()
+        )
 
 
 def _graph_bytes(forward: Callable[[], Tensor]) -> int:
@@ -232,8 +263,10 @@ def _graph_bytes(forward: Callable[[], Tensor]) -> int:
     seen: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor.new_empty(0)
+        # Handed back as it is: a model that differentiates in its forward reads it there.
+        if tensor.layout is torch.strided:
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda packed: packed):
         forward()

@@ -6,8 +6,8 @@ compares networks must be able to say which ones are meant: here they are coordi
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn, final
 
 import torch
@@ -15,12 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._errors import InputError, LossAtlasError, NotApplicableError
 from lossatlas.surface._layout import Block, Layout
 from lossatlas.surface._surface import Reading, Sample, Surface
-from lossatlas.surface.network import _data, _loss, _model
+from lossatlas.surface.network import _data, _loss
+from lossatlas.surface.network._batchnorm import Statistics
+from lossatlas.surface.network._copies import bind, private
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._network import NetworkSurface
+from lossatlas.surface.network._objective import Outcome, OutputObjective
+from lossatlas.surface.network._user_code import in_user_code
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -62,25 +66,27 @@ class StateSurface(Surface):
         self.base = base
         self.name, self.dtype, self.device = base.name, base.dtype, base.device
         self._examples, self._outputs, self._taps, self._measure = examples, outputs, tuple(taps), measure
-        self._model = copy.deepcopy(base._model)
-        base._statistics.restore(self._model)
-        self._flat = _model.bind(self._model, base.layout, base.theta)
-        modules = dict(self._model.named_modules())
+        self._reference = base._reference.in_mode("frozen")
+        modules = dict(base.model.named_modules())
         unknown = [name for name in self._taps if name not in modules]
         if unknown:
             raise InputError(f"the model has no module {unknown[0]!r}; expected names from model.named_modules().")
-        self._norms = [m for m in modules.values() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-        self._statistics = {
-            f"{name}.{kind}" if name else kind: getattr(module, kind)
-            for name, module in modules.items()
-            if module in self._norms
-            for kind in ("running_mean", "running_var")
-        }
-        # What the model came with; reading other points overwrites the buffers themselves.
-        self._own = {name: value.clone() for name, value in self._statistics.items()}
-        self.layout = _extended(base.layout, self._statistics)
-        self.start = self.join(self._model.state_dict())
-        self._batches = _first(base._batches, limit)
+        norms = [n for n, m in modules.items() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+        names = [f"{name}.{kind}" if name else kind for name in norms for kind in ("running_mean", "running_var")]
+        self._norms = norms
+        # What the model came with; evaluating other points overwrites the buffers themselves.
+        self._own = {name: self._reference.constants[name] for name in names}
+        self._reference.statistics_names = tuple(names)
+        self.layout = _extended(base.layout, self._own)
+        self._copy: tuple[nn.Module, Tensor] | None = None
+        if base._evaluation.copied():
+            frozen = Statistics(base.model, "frozen", base.layout)
+            model = private(self._reference, frozen, True)
+            self._copy = model, bind(model, base.layout, base._theta)
+        self.start = torch.cat([base._theta, *(self._own[n].reshape(-1).to(base.dtype) for n in names)])
+        settled = base._settled
+        self._batches = _first(settled.batches, limit)
+        self._shares = settled.of(self._batches, base._reference).shares if limit is not None else settled.shares
         self.examples = sum(batch.size for batch in self._batches)
 
     @property
@@ -91,7 +97,7 @@ class StateSurface(Surface):
     @property
     def tells_accuracy(self) -> bool:
         """Whether readings have an ``accuracy``: the loss is a classification loss on class numbers."""
-        return self.base._objective.accurate
+        return self.base._settled.hit_shares is not None
 
     def join(self, state: Mapping[str, Tensor]) -> Tensor:
         """A point from a state dict; running statistics that are not in it are the base's own."""
@@ -102,22 +108,31 @@ class StateSurface(Surface):
     def constants(self) -> dict[str, Tensor]:
         """What the network holds besides its coordinates: frozen parameters and further buffers, by name."""
         moving = {name for block in self.layout.blocks for name in (block.name, *block.aliases)}
-        return {n: v.detach().clone() for n, v in self._model.state_dict().items() if n not in moving}
+        known = self._reference.constants
+        saved = self.base.model.state_dict()
+        return {n: known.get(n, v).detach().clone() for n, v in saved.items() if n not in moving}
 
     def split(self, point: Tensor) -> dict[str, Tensor]:
         """The whole state dict of a point (N + S,), in the model's order and ready to be loaded."""
         named = self.layout.split(point.detach().to(self.device, self.dtype).clone())
         aliases = {alias: named[block.name] for block in self.layout.blocks for alias in block.aliases}
         every = {**self.constants, **named, **aliases}
-        return {name: every[name] for name in self._model.state_dict()}
+        return {name: every[name] for name in self.base.model.state_dict()}
 
     def specimen(self, examples: int) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
         """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
         (first, *_) = _first(self._batches, examples)
-        inputs, keywords = (
-            _data._to_device(part, torch.device("cpu")) for part in (first.inputs, self.base._objective.keywords(first))
-        )
-        return copy.deepcopy(self._model).cpu(), inputs, keywords
+        try:
+            frozen = Statistics(self.base.model, "frozen", self.base.layout)
+            model = private(self._reference, frozen, True).cpu()
+        except LossAtlasError as error:
+            raise NotApplicableError(
+                f"the model of {self.name} is looked at in a copy of its, and {error}; expected a model that copy.deepcopy copies."
+            ) from error
+        inputs, keywords = (_data.moved(part, torch.device("cpu")) for part in (first.inputs, first.keywords))
+        if not isinstance(self.base._objective, OutputObjective) and first.target is not None and first.keywords:
+            keywords = {**keywords, "labels": first.target}
+        return model, inputs, keywords
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N + S), with the channels that were chosen."""
@@ -134,7 +149,7 @@ class StateSurface(Surface):
         return Reading(values, channels)
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> NoReturn:
-        """None: ask the network's own surface.
+        """None: use the network's own surface.
 
         Raises:
             NotApplicableError: always.
@@ -142,7 +157,7 @@ class StateSurface(Surface):
         raise NotApplicableError(f"{self.name} with its running statistics answers values only.")
 
     def products(self, point: Tensor, vectors: Tensor) -> NoReturn:
-        """None: ask the network's own surface.
+        """None: use the network's own surface.
 
         Raises:
             NotApplicableError: always.
@@ -153,58 +168,79 @@ class StateSurface(Surface):
         """The base's, and that running statistics are coordinates."""
         return {**self.base.fingerprint(), "dimension": self.dimension, "statistics": self.dimension - self.parameters}
 
-    def _one(self, point: Tensor) -> dict[str, Tensor]:
-        self._flat.copy_(point[: self.parameters])
+    @contextmanager
+    def _holding(self, point: Tensor) -> Iterator[nn.Module]:
+        """A model at a point: the private copy where it is proven, else the user's own."""
+        if self._copy is None:
+            with self._reference.holding(point[: self.parameters], point[self.parameters :]) as model:
+                yield model
+            return
+        model, flat = self._copy
+        flat.copy_(point[: self.parameters])
+        buffers = dict(model.named_buffers())
         for name, value in self.layout.split(point).items():
-            if name in self._statistics:
-                self._statistics[name].copy_(value)
+            if name in self._own:
+                buffers[name].copy_(value)
+        yield model
+
+    def _one(self, point: Tensor) -> dict[str, Tensor]:
         seen: dict[str, list[Tensor]] = {}
-        hooks = [self._tap(name, seen) for name in self._taps]
         totals, done = torch.zeros(2, dtype=torch.float64, device=self.device), 0
-        try:
-            for batch in self._batches:
-                # A batch of one has no variance; it is left out of the estimate where there are others.
-                self._estimate(self._measure and (batch.size > 1 or len(self._batches) == 1), batch.size, done)
-                output = self._model(*batch.inputs, **self.base._objective.keywords(batch))
-                loss, hits = self.base._objective.measure(output, batch)
-                totals += torch.stack([loss.double(), hits.double()]) * batch.size
-                done += batch.size
-                for name, rows in self._details(output, batch, loss).items():
-                    seen.setdefault(name, []).append(rows)
-        finally:
-            self._estimate(False, 0, 0)
-            for hook in hooks:
-                hook.remove()
-        told = {"loss": totals[0] / self.examples}
-        if self.base._objective.accurate:
-            told["accuracy"] = totals[1] / self.examples
+        hit_shares = _shares_of_hits(self._batches, self.base)
+        with self._holding(point) as model:
+            modules = dict(model.named_modules())
+            norms: list[Any] = [modules[name] for name in self._norms]
+            hooks = [self._tap(modules[name], name, seen) for name in self._taps]
+            try:
+                for k, (batch, share) in enumerate(zip(self._batches, self._shares, strict=True)):
+                    # A batch of one has no variance; it is left out of the estimate where there are others.
+                    _estimate(norms, self._measure and (batch.size > 1 or len(self._batches) == 1), batch.size, done)
+                    outcome, output = self._outcome(model, batch, k)
+                    totals += torch.stack([outcome.loss.double() * share, outcome.hits.double() * hit_shares[k]])
+                    done += batch.size
+                    for name, rows in self._details(output, batch, outcome.loss).items():
+                        seen.setdefault(name, []).append(rows)
+            finally:
+                _estimate(norms, False, 0, 0)
+                for hook in hooks:
+                    hook.remove()
+            buffers = dict(model.named_buffers())
+            measured = [buffers[name].reshape(-1).to(point.dtype).clone() for name in self._own]
+        found = {"loss": totals[0]}
+        if self.tells_accuracy:
+            found["accuracy"] = totals[1]
         if self._measure:
-            told["statistics"] = torch.cat([v.reshape(-1) for v in (*self._statistics.values(), self._flat[:0])])
-        return {**told, **{name: torch.cat(parts) for name, parts in seen.items()}}
+            found["statistics"] = torch.cat([*measured, point[:0]])
+        return {**found, **{name: torch.cat(parts) for name, parts in seen.items()}}
 
-    def _estimate(self, measure: bool, size: int, done: int) -> None:
-        """Batch norm keeps the mean of what it has seen, weighted by size, or leaves its statistics alone."""
-        for module in self._norms:
-            module.training = measure
-            module.momentum = size / (done + size) if measure else 0.0
+    def _outcome(self, model: nn.Module, batch: Batch, number: int) -> tuple[Outcome, Any]:
+        objective, graph = self.base._objective, self._reference.graph
+        fresh = batch.fresh(self._reference.clones)
+        with in_user_code(batch, number, len(self._batches), "at this point"), torch.set_grad_enabled(graph):
+            if not isinstance(objective, OutputObjective):
+                return objective(model, fresh), None
+            output = model(*fresh.inputs, **fresh.keywords)
+            return objective.measure(output, fresh), output
 
-    def _tap(self, name: str, seen: dict[str, list[Tensor]]) -> torch.utils.hooks.RemovableHandle:
+    def _tap(self, module: nn.Module, name: str, seen: dict[str, list[Tensor]]) -> torch.utils.hooks.RemovableHandle:
         def keep(_: nn.Module, __: Any, output: Any) -> None:
             found = output[0] if isinstance(output, tuple) else output
             seen.setdefault(f"tap/{name}", []).append(found.detach().clone())
 
-        return self._model.get_submodule(name).register_forward_hook(keep)
+        return module.register_forward_hook(keep)
 
     def _details(self, output: Any, batch: Batch, loss: Tensor) -> dict[str, Tensor]:
-        told: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
+        if not self._outputs and not self._examples:
+            return found
         compared = _loss.predictions(output)
         if self._outputs:
-            told["outputs"] = self._rows(compared, batch)
+            found["outputs"] = self._rows(compared, batch)
         if self._examples:
-            told["losses"] = self._each(compared, batch, loss)
-            if self.base._objective.accurate and isinstance(compared, Tensor) and compared.ndim == 2:
-                told["right"] = (compared.argmax(1) == batch.target).double()
-        return told
+            found["losses"] = self._each(compared, batch, loss)
+            if self.tells_accuracy and isinstance(compared, Tensor) and compared.ndim == 2:
+                found["right"] = (compared.argmax(1) == batch.target).double()
+        return found
 
     def _rows(self, output: Any, batch: Batch) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != batch.size:
@@ -212,16 +248,17 @@ class StateSurface(Surface):
                 f"the model {self.name!r} puts out {type(output).__name__}, not one row per example; expected a tensor "
                 f"with {batch.size} rows (or an output with such logits) to compare networks example by example."
             )
-        return output.reshape(batch.size, -1).clone()
+        return output.detach().reshape(batch.size, -1).clone()
 
     def _each(self, output: Any, batch: Batch, loss: Tensor) -> Tensor:
         """The loss of each example; refused unless their mean is the loss of the batch."""
         self._rows(output, batch)
-        each = _by_example(self.base._objective.loss, output, batch.target)
+        known = self.base._objective.loss
+        each = None if known is None else _by_example(known, output.detach(), batch.target)
         off = abs(float(each.mean()) - float(loss)) if each is not None else float("inf")
         if each is None or off > 1e-4 * (1 + abs(float(loss))):
             raise NotApplicableError(
-                f"the loss {self.base._objective.loss.name!r} is not the plain mean of a loss per example; expected one, as an "
+                f"the loss {self.base._objective.name!r} is not the plain mean of a loss per example; expected one, as an "
                 "interval over examples needs it. Use a loss without weights over the batch."
             )
         return each.double()
@@ -241,12 +278,12 @@ def _by_example(loss: _loss.Loss, output: Tensor, target: Any) -> Tensor | None:
     """The loss of each example (n,), or None where the loss cannot be taken apart."""
     if not isinstance(target, Tensor) or target.ndim == 0 or len(target) != len(output):
         return None
-    if loss is _loss.NAMED.get(loss.name) and loss.name in _NONE:
-        return _NONE[loss.name](output, target).reshape(len(output), -1).mean(1)
+    if loss.plain in _NONE:
+        return _NONE[loss.plain](output, target).reshape(len(output), -1).mean(1)
     try:
         return vmap(lambda o, t: loss.function(o[None], t[None]).reshape(()))(output, target)
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
-        pass  # a loss that vmap does not take is asked example by example
+        pass  # a loss that vmap does not take is evaluated example by example
     try:
         found = [loss.function(o, t).reshape(()) for o, t in zip(_singly(output), _singly(target), strict=True)]
     except (RuntimeError, ValueError, TypeError):
@@ -256,6 +293,22 @@ def _by_example(loss: _loss.Loss, output: Tensor, target: Any) -> Tensor | None:
 
 def _singly(rows: Tensor) -> list[Tensor]:
     return [rows[k : k + 1] for k in range(len(rows))]
+
+
+def _estimate(norms: Sequence[Any], measure: bool, size: int, done: int) -> None:
+    """Batch norm keeps the mean of what it has seen, weighted by size, or leaves its statistics alone."""
+    for module in norms:
+        module.training = measure
+        module.momentum = size / (done + size) if measure else 0.0
+
+
+def _shares_of_hits(batches: Sequence[Batch], base: NetworkSurface) -> tuple[float, ...]:
+    if base._settled.hit_shares is None:
+        return (0.0,) * len(batches)
+    if len(batches) == len(base._settled.hit_shares):
+        return base._settled.hit_shares
+    total = sum(batch.size for batch in batches)
+    return tuple(batch.size / total for batch in batches)
 
 
 def _extended(layout: Layout, statistics: Mapping[str, Tensor]) -> Layout:
@@ -275,10 +328,11 @@ def _first(batches: tuple[Batch, ...], limit: int | None) -> tuple[Batch, ...]:
     for batch in batches:
         room = limit - sum(one.size for one in kept)
         if room > 0:
-            kept.append(batch if batch.size <= room else batch.rows(torch.arange(room, device=_device(batch))))
+            whole = batch.size <= room or not batch.rows_known
+            kept.append(batch if whole else batch.rows(torch.arange(room, device=_device(batch))))
     return tuple(kept)
 
 
 def _device(batch: Batch) -> torch.device:
-    tensors = [v for v in (*batch.inputs, *batch.keywords.values()) if isinstance(v, Tensor)]
+    tensors = batch.leaves()
     return tensors[0].device if tensors else torch.device("cpu")

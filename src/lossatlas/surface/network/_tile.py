@@ -23,11 +23,13 @@ class Tile:
     Args:
         loop: evaluates any number of points one after another.
         together: evaluates all given points in one forward.
+        allowed: whether that is proven to give what the loop gives; asked once, before it is tried.
     """
 
-    def __init__(self, loop: Evaluate, together: Evaluate) -> None:
+    def __init__(self, loop: Evaluate, together: Evaluate, allowed: Callable[[], bool]) -> None:
         self._loop = loop
         self._together = together
+        self._allowed = allowed
         self._width: int | None = None
 
     @property
@@ -62,7 +64,7 @@ class Tile:
         parts.append(self._loop(points[:8]))
         done = 8
         best, best_seconds = 1, _seconds(begin, points) / 8
-        for width in WIDTHS:
+        for width in WIDTHS if self._allowed() else ():
             if width > limit:
                 break
             try:

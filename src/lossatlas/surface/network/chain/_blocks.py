@@ -53,13 +53,14 @@ class Blocks:
         return [pair for block in torch.split(coords, self.size) for pair in self._block(block)]
 
     def _block(self, coords: Tensor) -> list[Score]:
-        count, examples = len(coords), self.chain.examples
+        count = len(coords)
         moves = coords.to(self.origin.dtype)
         theta = torch.addmm(self.origin, moves, self.directions, out=self.theta[:count])
         tensors = self.chain.layout.split(theta)
         corners = torch.cat([moves.new_ones(count, 1), moves], 1)
         totals = [[0.0, 0.0] for _ in range(count)]
-        for batch, own, parts, buffers in zip(self.chain.batches, self.own, self.first, self.buffers, strict=True):
+        every = zip(self.chain.batches, self.chain.shares, self.own, self.first, self.buffers, strict=True)
+        for batch, share, own, parts, buffers in every:
             hidden = torch.mm(corners, parts.flatten(1), out=buffers[0][:count].flatten(1)).view(-1, *parts.shape[1:])
             hidden = self.chain.steps[0].activate(hidden)
             for step, buffer in zip(self.chain.steps[1:], buffers[1:], strict=True):
@@ -71,8 +72,8 @@ class Blocks:
                     hidden = torch.baddbmm(bias, weight, hidden, out=buffer[:count])
                 hidden = step.activate(hidden)
             for total, pair in zip(totals, score(hidden, self.chain.loss, batch, own), strict=True):
-                total[0] += pair[0] * batch.size / examples
-                total[1] += pair[1] * batch.size / examples
+                total[0] += pair[0] * share
+                total[1] += pair[1] * batch.size / self.chain.examples
         return [(loss, hits) for loss, hits in totals]
 
     def _of(self, tensors: dict[str, Tensor], name: str, count: int) -> Tensor:

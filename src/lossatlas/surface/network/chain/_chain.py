@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,15 +40,25 @@ class Chain:
     layout: Layout
     loss: Loss
     batches: tuple[Batch, ...]
+    shares: tuple[float, ...]
 
     @property
     def examples(self) -> int:
         """How many there are in all batches."""
         return sum(batch.size for batch in self.batches)
 
+    def on(self, batches: tuple[Batch, ...]) -> Chain:
+        """The same chain over other batches, each of equal share."""
+        return replace(self, batches=batches, shares=(1.0 / len(batches),) * len(batches))
 
-def find(model: nn.Module, loss: Loss, batches: tuple[Batch, ...], layout: Layout) -> Chain | None:
-    """The chain that a model is, or None where it is anything else (or does not run on the CPU)."""
+
+def find(
+    model: nn.Module, loss: Loss, batches: tuple[Batch, ...], shares: tuple[float, ...], layout: Layout
+) -> Chain | None:
+    """The chain that a model seems to be, or None where it is anything else (or does not run on the CPU).
+
+    What it seems to be is a guess, to be held against the model itself.
+    """
     modules = _flatten(model)
     if modules is None or next(model.parameters()).device.type != "cpu":
         return None
@@ -71,7 +81,7 @@ def find(model: nn.Module, loss: Loss, batches: tuple[Batch, ...], layout: Layou
         return None
     trainable = {block.name for block in layout.blocks}
     constants = {n: p.detach() for n, p in model.named_parameters() if n not in trainable}
-    return Chain(tuple(steps), constants, layout, loss, batches)
+    return Chain(tuple(steps), constants, layout, loss, batches, shares)
 
 
 def _flatten(module: nn.Module) -> list[nn.Module] | None:
@@ -89,7 +99,7 @@ def _flatten(module: nn.Module) -> list[nn.Module] | None:
 
 
 def _plain(batch: Batch, flattens: bool, loss: Loss) -> bool:
-    if len(batch.inputs) != 1 or batch.keywords:
+    if len(batch.inputs) != 1 or batch.keywords or not batch.rows_known:
         return False
     x: Any = batch.inputs[0]
     if not isinstance(x, Tensor) or not x.is_floating_point() or (x.ndim != 2 and not flattens):
@@ -97,4 +107,5 @@ def _plain(batch: Batch, flattens: bool, loss: Loss) -> bool:
     if not loss.classification:
         return isinstance(batch.target, Tensor)
     y: Any = batch.target
-    return isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point() and bool((y >= 0).all())
+    labels = isinstance(y, Tensor) and y.ndim == 1 and y.dtype == torch.int64
+    return labels and bool(((y >= 0) & (y != loss.ignored)).all())

@@ -44,16 +44,15 @@ class Points:
         return [pair for block in blocks for pair in self._block(block)]
 
     def _block(self, coords: list[list[float]]) -> list[Score]:
-        examples = self.chain.examples
         totals = [[0.0, 0.0] for _ in coords]
-        for k, batch in enumerate(self.chain.batches):
+        for k, (batch, share) in enumerate(zip(self.chain.batches, self.chain.shares, strict=True)):
             outputs = self.theta.new_empty(len(coords), self.weights[-1][0].shape[0], padded(batch.size))
             for point, output in zip(coords, outputs, strict=True):
                 self._move(point)
                 self._forward(k, point, output)
             for total, pair in zip(totals, score(outputs, self.chain.loss, batch, self.own[k]), strict=True):
-                total[0] += pair[0] * batch.size / examples
-                total[1] += pair[1] * batch.size / examples
+                total[0] += pair[0] * share
+                total[1] += pair[1] * batch.size / self.chain.examples
         return [(loss, hits) for loss, hits in totals]
 
     def _move(self, coords: list[float]) -> None:

@@ -1,0 +1,199 @@
+"""The shortcuts of any network: private copies, threads, one pass for several points, calls with other tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._lockstep import lockstep
+from lossatlas.surface.network._reference import Reference
+from lossatlas.surface.network._scene import Scene
+from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Proofs, Shortcut, compared, unpoisoned
+
+if TYPE_CHECKING:
+    from lossatlas.surface.network._evaluation import Evaluation
+
+
+class _OnScene(Shortcut):
+    """A shortcut that is proven by doing on one small batch what it will do on all data.
+
+    Args:
+        scene: what is evaluated.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def _small(self, reference: Reference, small: tuple[Batch, ...]) -> Evaluation:
+        from lossatlas.surface.network._evaluation import Evaluation
+
+        return Evaluation(self._scene.on(small), Proofs(reference, small))
+
+    def _points(self, reference: Reference) -> Tensor:
+        """θ and a point where every parameter has another value, (2, N); with their statistics where these are free."""
+        points = torch.stack([reference.theta, reference.moved()])
+        own = self._scene.statistics.own
+        if not self._scene.free or own is None:
+            return points
+        return torch.cat([points, torch.stack([own, 1.1 * own + 0.01])], 1)
+
+    def _values(self, reference: Reference, small: tuple[Batch, ...], found: Tensor) -> str:
+        """What differs between values (2, 2), losses and hits of both points, and the reference's."""
+        expected = self._small(reference, small).reference_values(self._points(reference))
+        return compared(list(found[0]), list(expected[0]), VALUES, reference.theta.dtype) or compared(
+            list(found[1]), list(expected[1]), VALUES, torch.bfloat16
+        )
+
+    def _gradients(self, reference: Reference, small: tuple[Batch, ...], found: tuple[Tensor, Tensor]) -> str:
+        """What differs between losses and gradients at both points and the reference's."""
+        values, gradients = found
+        dtype, own = reference.theta.dtype, reference.layout.dimension
+        expected = [reference.gradient(point[:own], small, (1.0,)) for point in self._points(reference)]
+        wrong = compared(list(values), [torch.tensor(value) for value, _ in expected], VALUES, dtype)
+        return wrong or compared(list(gradients[:, :own]), [one for _, one in expected], GRADIENTS, dtype)
+
+
+@final
+class PrivateCopy(_OnScene):
+    """A deep copy whose parameters are views into one vector, so that moving it is one copy of θ."""
+
+    name: ClassVar[str] = "a private copy of the model"
+    queries: ClassVar[frozenset[str]] = frozenset({VALUES})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """Its values, while the user's model holds NaN: a loss that reads the user's model shows it."""
+        evaluation = self._small(reference, small)
+        evaluation.ready(1)
+        with reference.poisoned():
+            found = evaluation.copied_values(0, self._points(reference))
+        return self._values(reference, small, found)
+
+
+@final
+class Threads(_OnScene):
+    """Private copies side by side on threads."""
+
+    name: ClassVar[str] = "evaluation on several threads"
+    queries: ClassVar[frozenset[str]] = frozenset({VALUES})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """The bits of two threads that take turns after every operation, against those of one."""
+        evaluation = self._small(reference, small)
+        evaluation.ready(2)
+        points = self._points(reference)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.no_grad():
+                alone = [evaluation.copied_values(worker, points[worker : worker + 1]) for worker in range(2)]
+            both = lockstep([lambda w=w: evaluation.copied_values(w, points[w : w + 1]) for w in range(2)])  # type: ignore[misc]
+        finally:
+            torch.set_num_threads(threads)
+        for one, two in zip(alone, both, strict=True):
+            if not torch.equal(one.nan_to_num(), two.nan_to_num()):
+                return "two threads give other numbers than one: the model or loss keeps something outside of itself"
+        return ""
+
+
+@final
+class OnePass(_OnScene):
+    """Several points in one vectorized pass."""
+
+    name: ClassVar[str] = "one vectorized pass for several points"
+    queries: ClassVar[frozenset[str]] = frozenset({VALUES, GRADIENTS})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """Its values or gradients at both points at once, while both models hold NaN."""
+        evaluation = self._small(reference, small)
+        points = self._points(reference)
+        with reference.poisoned(), unpoisoned(self._scene.copies.first[1]):
+            if query == GRADIENTS:
+                found = evaluation.vmap_gradients(points)
+            else:
+                rows = torch.stack(evaluation.vmap_values(points))
+        return self._gradients(reference, small, found) if query == GRADIENTS else self._values(reference, small, rows)
+
+
+@final
+class Functional(_OnScene):
+    """The private copy called with other tensors in the place of its parameters, and differentiated by these."""
+
+    name: ClassVar[str] = "a functional call of a private copy"
+    queries: ClassVar[frozenset[str]] = frozenset({GRADIENTS, PRODUCTS})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """Its gradients, or one Hessian product at each point, while both models hold NaN."""
+        evaluation = self._small(reference, small)
+        evaluation.ready(1)
+        points, flat = self._points(reference), self._scene.copies.first[1]
+        if self._scene.statistics.recomputes:
+            return self._measured(reference, evaluation, points, query)
+        if query == GRADIENTS:
+            with reference.poisoned(), unpoisoned(flat):
+                found = evaluation.loop_gradients(points)
+            return self._gradients(reference, small, found)
+        vector = torch.randn(1, points.shape[1], generator=torch.Generator().manual_seed(0)).to(points)
+        with reference.poisoned(), unpoisoned(flat):
+            products = [evaluation.products(point, vector)[0] for point in points]
+        own = reference.layout.dimension
+        expected = [reference.products(p[:own], vector[:, :own], small, (1.0,))[0] for p in points]
+        return compared([p[:own] for p in products], expected, PRODUCTS, reference.theta.dtype)
+
+    def _measured(self, reference: Reference, evaluation: Evaluation, points: Tensor, query: str) -> str:
+        """Through statistics measured at θ the reference knows no gradient: differences of its values stand in."""
+        generator = torch.Generator().manual_seed(0)
+        vector = torch.randn(points.shape[1], generator=generator).to(points)
+        vector = vector / vector.norm()
+        with reference.poisoned():
+            if query == PRODUCTS:
+                found = [evaluation.products(point, vector[None])[0].to(points) @ vector for point in points]
+            else:
+                found = list(evaluation.loop_gradients(points)[1] @ vector)
+        dtype = points.dtype
+        step = torch.finfo(dtype).eps ** (0.25 if query == PRODUCTS else 1 / 3) * (1 + points[0].norm())
+        ends = torch.cat([points + step * vector, points, points - step * vector])
+        above, middle, below = evaluation.reference_values(ends)[0].view(3, 2)
+        if query == PRODUCTS:
+            expected = (above - 2 * middle + below) / step.double() ** 2
+        else:
+            expected = (above - below) / (2 * step.double())
+        allowed = 0.2 * float(expected.abs().max()) + 1e3 * float(step) ** 2 * float(middle.abs().max())
+        off = float((torch.stack(found).double() - expected).abs().max())
+        return "" if off <= allowed else f"it differs from differences of the model's own values by {off:.2g}"
+
+
+@final
+class Rows(_OnScene):
+    """Gradients of many rows, each over a mini-batch of its own, in one pass."""
+
+    name: ClassVar[str] = "mini-batches in one pass"
+    queries: ClassVar[frozenset[str]] = frozenset({GRADIENTS})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """Two rows, each over the small batch."""
+        evaluation = self._small(reference, small)
+        chosen = torch.arange(small[0].size).repeat(2, 1)
+        with reference.poisoned(), unpoisoned(self._scene.copies.first[1]):
+            found = evaluation.row_gradients(self._points(reference), chosen)
+        if found is None:
+            return "the model cannot be vectorized over rows"
+        return self._gradients(reference, small, found)
+
+
+@final
+class FoldedNorm(_OnScene):
+    """A private copy whose convolutions do the work of the batch norms behind them."""
+
+    name: ClassVar[str] = "folded batch norm"
+    queries: ClassVar[frozenset[str]] = frozenset({VALUES})
+
+    def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
+        """Its values, while the user's model holds NaN."""
+        evaluation = self._small(reference, small)
+        evaluation.ready(1)
+        with reference.poisoned():
+            found = evaluation.copied_values(0, self._points(reference))
+        return self._values(reference, small, found)
