@@ -1,224 +1,393 @@
-"""The user's data, whatever their form, as a fixed tuple of batches that stay on the device."""
+"""The user's data, whatever their form, as a fixed tuple of batches that stay on the device.
+
+Forms:
+
+* tensors or arrays ``(X, y)``, longer tuples, a dictionary of them, nested structures, one graph: one batch, which the
+  surface may cut if every part has rows;
+* a `Dataset` (map-style or iterable), anything with ``len`` and ``[k]`` (Hugging Face datasets), a list of samples:
+  samples, stacked to one batch;
+* a `DataLoader`, a list, generator or other iterable of batches: those batches.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import operator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lossatlas._errors import DataError
+from lossatlas.surface.network import _nested
+from lossatlas.surface.network._batch import TARGET_KEYS, Batch, cut, describe, digest, join, subset
+from lossatlas.surface.network._collate import collated, plain
+from lossatlas.surface.network._digest import shapes
+from lossatlas.surface.network._private import is_array, moved, private
+from lossatlas.surface.network._randomness import untouched_randomness
+from lossatlas.surface.network._read import classified, count_of, endless, gathered, guarded, once, reason
+from lossatlas.surface.network._rows import has_no_rows
 
-TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+__all__ = [
+    "ELEMENTS_PER_BATCH",
+    "TARGET_KEYS",
+    "Batch",
+    "Data",
+    "cut",
+    "describe",
+    "digest",
+    "join",
+    "load",
+    "moved",
+    "subset",
+    "untouched_randomness",
+]
+
 ELEMENTS_PER_BATCH = 2**19
+# Items of a dataset, and batches of a loader, that are read again to see whether they change.
+_PROBED_ITEMS, _PROBED_BATCHES = 4, 1
+_WANTED = "expected a pair (X, y) of tensors, a dictionary of tensors, a Dataset, a DataLoader, or a list of samples or batches"
 
 
+@final
 @dataclass(frozen=True)
-class Batch:
-    """One batch: what the model is called with, what the loss compares with, and how many examples it holds.
+class Data:
+    """Data that were read.
 
     Attributes:
-        inputs: positional arguments of the model.
-        keywords: keyword arguments of the model (batches that come as dictionaries).
-        target: second argument of the loss, or None where the model computes its own loss.
-        size: number of examples.
+        batches: in order.
+        whole: whether they are one batch of examples that the surface may cut, and not batches of the user's own.
+        notes: what a reader of the surface must know of them, in sentences.
     """
 
-    inputs: tuple[Any, ...]
-    keywords: dict[str, Any]
-    target: Any
-    size: int
+    batches: tuple[Batch, ...]
+    whole: bool
+    notes: tuple[str, ...] = ()
 
-    def rows(self, index: Tensor) -> Batch:
-        """The batch that holds only some of the examples."""
-
-        def pick(value: Any) -> Any:
-            return value[index] if isinstance(value, Tensor) and len(value) == self.size else value
-
-        inputs = tuple(pick(value) for value in self.inputs)
-        keywords = {key: pick(value) for key, value in self.keywords.items()}
-        return Batch(inputs, keywords, pick(self.target), len(index))
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return sum(batch.size for batch in self.batches)
 
 
-def join(parts: Sequence[Batch]) -> Batch:
-    """Several batches as one; what is no tensor of examples is taken from the first."""
-    first = parts[0]
-
-    def merge(values: Sequence[Any]) -> Any:
-        per_example = all(isinstance(v, Tensor) and len(v) == p.size for v, p in zip(values, parts, strict=True))
-        return torch.cat(list(values)) if per_example else values[0]
-
-    inputs = tuple(merge(values) for values in zip(*(part.inputs for part in parts), strict=True))
-    keywords = {key: merge([part.keywords[key] for part in parts]) for key in first.keywords}
-    return Batch(inputs, keywords, merge([part.target for part in parts]), sum(part.size for part in parts))
-
-
-@contextmanager
-def untouched_randomness(device: torch.device | None = None) -> Iterator[None]:
-    """Give back the global random states of torch, NumPy and Python as they were."""
-    state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state(device) if device is not None and device.type == "cuda" else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        if cuda is not None and device is not None:
-            torch.cuda.set_rng_state(cuda, device)
-
-
-def load(data: Any, device: torch.device, batch_size: int | None = None) -> tuple[Batch, ...]:
+def load(data: Any, device: torch.device, *, batch_size: int | None = None, examples: int | None = None) -> Data:
     """Read data once and keep it.
 
+    What depends on random numbers (the order of a loader that shuffles, augmentation) is read under a fixed seed; all
+    random states, those of loader and dataset too, are as before afterwards. The first items are read twice more, to
+    see whether they depend on the seed or change each time.
+
+    A tuple is one record of inputs and target, a list is a sequence: of batches or of samples, by `classified`. A tuple
+    without a tensor of its own whose items are all alike is a sequence too.
+
     Args:
-        data: a pair (X, y) or longer tuple of tensors or arrays, the last one the target; a dictionary of such,
-            the target under one of ``labels``, ``label``, ``targets``, ``target``, ``y``; a `Dataset`; a
-            `DataLoader` or another iterable of such batches, read once in its own order.
+        data: in one of the forms above.
         device: where the batches are to stay.
-        batch_size: examples per batch for tensors and datasets; by default as many as make half a million input
-            elements. A loader keeps its own batches.
+        batch_size: what the user gave; checked here, cut elsewhere.
+        examples: read at most so many; the last batch is cut. To be stated for data without end.
 
     Returns:
-        The batches, in order.
+        The batches; tensors, datasets and samples as one.
 
     Raises:
-        DataError: for no data, tensors of unequal length, or a form that is none of these.
+        DataError: for no data, tensors of unequal length, samples of different shapes, data that change each time they
+            are read, an exception in the user's code, or a form that is none of these.
     """
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"got batch_size={batch_size}; expected at least 1.")
-    if _is_record(data) and not isinstance(data, Mapping):
-        data = tuple(data)
-    if isinstance(data, Mapping) or (_is_record(data) and all(_is_array(item) for item in data)):
-        whole = _batch(_to_device(data, device))
-        return tuple(_slices(whole, batch_size))
-    with untouched_randomness(device):
-        if isinstance(data, DataLoader):
-            batches = _from_loader(data, device)
-        elif isinstance(data, list | tuple) or (isinstance(data, Iterable) and not isinstance(data, Dataset)):
-            batches = tuple(_batch(_to_device(item, device)) for item in data)
-        elif isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-            batches = _from_dataset(data, device, batch_size)
-        else:
-            raise DataError(
-                f"got data of type {type(data).__name__}; expected a pair (X, y) of tensors, a dictionary of "
-                "tensors, a Dataset, or a DataLoader."
-            )
-    if not batches or not any(batch.size for batch in batches):
+    batch_size, examples = _whole_number("batch_size", batch_size), _whole_number("examples", examples)
+    if type(data) is TensorDataset:
+        data = tuple(data.tensors)
+    found = _read(data, device, examples)
+    if not found.batches:
         raise DataError(
-            f"the {type(data).__name__} gave no examples; expected at least one. A loss surface is fixed by its "
-            "data: give a loader or dataset that is not empty (a loader made of a generator can be read only once)."
+            f"the {type(data).__name__} gave no examples; expected at least one. A loss surface is fixed by its data: "
+            "give a loader or dataset that is not empty (a generator, or a loader made of one, can be read only once: "
+            "make it anew)."
         )
-    return batches
-
-
-def digest(batches: tuple[Batch, ...]) -> str:
-    """A short SHA-256 of all data, for provenance."""
-    sha = hashlib.sha256()
-    for batch in batches:
-        for value in (*batch.inputs, *batch.keywords.values(), batch.target):
-            if isinstance(value, Tensor):
-                sha.update(str((tuple(value.shape), value.dtype)).encode())
-                sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()[:16]
-
-
-def describe(batch: Batch) -> str:
-    """The shapes of a batch, for messages."""
-
-    def shape(value: Any) -> str:
-        return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
-
-    parts = [f"input {shape(value)}" for value in batch.inputs]
-    parts += [f"{key} {shape(value)}" for key, value in batch.keywords.items()]
-    if batch.target is not None:
-        parts.append(f"target {shape(batch.target)}")
-    return ", ".join(parts)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray)
-
-
-def _is_record(data: Any) -> bool:
-    return isinstance(data, tuple | list) and len(data) >= 2 and _is_array(data[0])
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
-    if isinstance(value, Tensor):
-        # A copy: the surface is fixed even if the user's array changes later.
-        return value.detach().to(device, copy=True)
-    if isinstance(value, Mapping):
-        return {key: _to_device(item, device) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(_to_device(item, device) for item in value)
-    return value
-
-
-def _batch(item: Any) -> Batch:
-    if isinstance(item, Mapping):
-        keywords = dict(item)
-        key = next((key for key in TARGET_KEYS if key in keywords), None)
-        target = keywords.pop(key) if key is not None else None
-        lengths = {name: len(v) for name, v in item.items() if isinstance(v, Tensor) and v.ndim > 0}
-        inputs: tuple[Any, ...] = ()
-    elif isinstance(item, tuple) and len(item) >= 2:
-        *first, target = item
-        inputs, keywords = tuple(first), {}
-        lengths = {f"item {k}": len(v) for k, v in enumerate(item) if isinstance(v, Tensor) and v.ndim > 0}
-    else:
-        raise DataError(
-            f"got a batch of type {type(item).__name__}; expected inputs and targets: a pair (X, y), or a "
-            f"dictionary with the target under one of {', '.join(TARGET_KEYS)}."
-        )
-    if len(set(lengths.values())) > 1:
-        raise DataError(
-            f"the tensors of one batch hold different numbers of examples: {lengths}; expected one target per "
-            "input. Check that X and y belong together."
-        )
-    if not lengths:
-        raise DataError("a batch holds no tensors; expected inputs and targets as tensors or arrays.")
-    return Batch(inputs, keywords, target, next(iter(lengths.values())))
-
-
-def _slices(whole: Batch, batch_size: int | None) -> Iterator[Batch]:
-    if whole.size == 0:
+    notes = list(found.notes)
+    kept = tuple(batch for batch in found.batches if batch.size)
+    if not kept:
         raise DataError("the data hold 0 examples; expected at least one. A loss surface is fixed by its data.")
-    if batch_size is None:
-        tensors = [v for v in (*whole.inputs, *whole.keywords.values()) if isinstance(v, Tensor)]
-        per_example = max(1, sum(v[0].numel() for v in tensors))
-        batch_size = max(1, ELEMENTS_PER_BATCH // per_example)
-    if batch_size >= whole.size:
-        yield whole
-        return
-    device = whole.target.device if isinstance(whole.target, Tensor) else None
-    for begin in range(0, whole.size, batch_size):
-        yield whole.rows(torch.arange(begin, min(begin + batch_size, whole.size), device=device))
+    if len(kept) < len(found.batches):
+        notes.append(f"{len(found.batches) - len(kept)} of {len(found.batches)} batches were empty and are left out.")
+    if batch_size is not None and not found.whole and len(kept) > 1:
+        notes.append(f"batch_size={batch_size} is not used: the data came in batches of their own, which are kept.")
+    if not all(batch.rows_known for batch in kept):
+        notes.append("Examples have no rows (a graph, sparse tensors or objects): batches are only used whole.")
+    return Data(_limited(kept, examples), found.whole, tuple(notes))
 
 
-def _from_loader(loader: DataLoader[Any], device: torch.device) -> tuple[Batch, ...]:
-    generator = loader.generator
-    state = generator.get_state() if generator is not None else None
+def _read(data: Any, device: torch.device, examples: int | None) -> Data:
+    _refuse(data)
+    if _record(data):
+        return Data((Batch.of(private(_listed(data), device)),), True)
+    if isinstance(data, list | tuple | deque):
+        return _sequence([private(item, device) for item in data], device, examples)
+    if isinstance(data, DataLoader):
+        return _loader(data, device, examples)
+    if isinstance(data, IterableDataset):
+        return _stream(data, device, examples, samples=True)
+    if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
+        return _dataset(data, device, examples)
+    if isinstance(data, Iterable):
+        return _stream(data, device, examples, samples=False)
+    if _nested.opaque(data) or _nested.parts(data) is not None:
+        return Data((Batch.of(private(data, device)),), True)
+    raise DataError(f"got data of type {type(data).__name__}; {_WANTED}.")
+
+
+def _refuse(data: Any) -> None:
+    """Plausible objects that are no data."""
+    advice = None
+    if isinstance(data, str | bytes):
+        advice = "Load the file first, for example with torch.load or numpy.load."
+    elif isinstance(data, type):
+        advice = f"Make one: {data.__name__}(…)."
+    elif isinstance(data, nn.Module):
+        advice = "Model, loss and data come in this order."
+    elif callable(data) and not isinstance(data, Iterable | Dataset) and not hasattr(data, "__getitem__"):
+        if not _nested.opaque(data) and _nested.parts(data) is None:
+            advice = "Call it, and give what it returns."
+    elif isinstance(data, Mapping) and not any(map(_has_numbers, data.values())):
+        keys = ", ".join(repr(key) for key in [*data][:6])
+        advice = f"Its keys are {keys or 'none'}; give one of its values, as in data[{next(iter(data), 'key')!r}]."
+    elif endless(data):
+        advice = "It has no end: state how many examples to read, for example examples=10000, on a generator."
+    if advice is not None:
+        raise DataError(f"got data of type {type(data).__name__}; {_WANTED}. {advice}")
+
+
+def _has_numbers(value: Any) -> bool:
+    return any(
+        isinstance(leaf, Tensor | int | float) or is_array(leaf) or _nested.opaque(leaf)
+        for leaf in _nested.leaves(value)
+    )
+
+
+def _record(data: Any) -> bool:
+    """Whether data are one structure of inputs and target, not a sequence of such."""
+    if isinstance(data, Tensor | Mapping) or is_array(data):
+        return True
+    if isinstance(data, nn.utils.rnn.PackedSequence):
+        return True
+    if not isinstance(data, tuple | list):
+        iterable = isinstance(data, Iterable | Dataset) and not callable(getattr(data, "to", None))
+        return not iterable and (_nested.parts(data) is not None or _nested.opaque(data))
+    arrays = [isinstance(item, Tensor) or is_array(item) for item in data]
+    if not data or (isinstance(data, list) and len(data) == 1):
+        return False
+    if all(arrays) or hasattr(data, "_fields"):
+        return True
+    if isinstance(data, list):
+        # A list of unlike things is no sequence: a dictionary of inputs beside a target.
+        return any(arrays)
+    if any(arrays) or len(data) == 1 or all(_numeric(item) for item in data):
+        return True
+    forms = {_form(item) for item in data}
+    if len(forms) > 1:
+        return True
+    return _one_nested(data)
+
+
+def _one_nested(data: tuple[Any, ...]) -> bool:
+    """Whether a tuple of items that are alike in kind is one record ((a, b), (c, d)), not two batches."""
+    tails = {tuple(leaf.shape[1:] for leaf in _nested.tensors(item) if not leaf.is_nested) for item in data}
+    heads = {len(leaf) for leaf in _nested.tensors(data) if not leaf.is_nested and leaf.ndim > 0}
+    if len(tails) == 1 or len(data) != 2 or len(heads) != 1:
+        return False
+    raise DataError(
+        f"got a tuple of two structures {shapes(data)}, which could be two batches or the inputs and targets of one; "
+        "expected a list where there are several batches. Give [first, second] for two batches, or [(inputs, targets)] "
+        "for one."
+    )
+
+
+def _form(value: Any) -> Any:
+    found = _nested.parts(value)
+    if found is not None:
+        return (type(value).__name__, *((key, _form(inner)) for key, inner in found))
+    return (value.dtype, value.ndim) if isinstance(value, Tensor) and not value.is_nested else type(value).__name__
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and isinstance(plain((value,))[0], Tensor)
+
+
+def _listed(data: Any) -> Any:
+    """A record whose lists of numbers, one entry per example, are tensors."""
+    found = _nested.parts(data)
+    if found is None:
+        return data
+    sizes = {len(v) for _, v in found if is_array(v) or (isinstance(v, Tensor) and not v.is_nested and v.ndim)}
+    values = [plain((v,))[0] if type(v) is list and (not sizes or len(v) in sizes) else v for _, v in found]
+    return _nested.assembled(data, [key for key, _ in found], values)
+
+
+def _sequence(items: list[Any], device: torch.device, examples: int | None, name: str = "list") -> Data:
+    """Items that are private copies: batches, or samples to be stacked."""
+    if not items:
+        return Data((), False)
+    read = [plain(item) for item in items]
+    if not any(map(_has_numbers, read)):
+        raise DataError(f"got a {name} whose items hold no tensors and no numbers ({shapes(items[0])}); {_WANTED}.")
+    if classified(read) == "samples":
+        if any(map(has_no_rows, read)):
+            return _batches(read, name)
+        count = len(read) if examples is None else min(examples, len(read))
+        return _stacked(read[:count], count, device, f"the {name}")
+    return _batches(read, name)
+
+
+def _batches(items: list[Any], name: str, what: str = "item") -> Data:
+    made = []
+    for k, item in enumerate(items):
+        try:
+            made.append(Batch.of(item))
+        except DataError as error:
+            raise DataError(f"{what} {k} of the {name}: {error}") from error
+    return Data(tuple(made), False)
+
+
+def _stacked(samples: Iterable[Any], count: int | None, device: torch.device, name: str) -> Data:
+    given = collated(samples, count, device, lambda k: f"item {k} of {name}")
+    if given is None:
+        return Data((), True)
+    tensors = list(_nested.tensors(given))
+    if not tensors:
+        raise DataError(f"the samples of {name} hold no tensors and no numbers ({shapes(given)}); {_WANTED}.")
+    return Data((Batch.of(given, max(len(t) for t in tensors) if count is None else count),), True)
+
+
+def _loader(loader: DataLoader[Any], device: torch.device, examples: int | None) -> Data:
+    name, collates = type(loader).__name__, loader.batch_sampler is not None
+    ends = not isinstance(loader.dataset, IterableDataset)
+
+    def read(batches: Iterator[Any]) -> list[Any]:
+        counted = _size if collates else count_of
+        return gathered(batches, name, counted, device, most=examples, ends=ends)
+
+    items, notes = once(loader, lambda: guarded(loader, name, "batch"), read, _PROBED_BATCHES, device)
+    found = _batches(items, name, "batch") if collates else _sequence(items, device, examples, name)
+    if ends and examples is None and getattr(loader, "drop_last", False):
+        total = _length(loader.dataset) or 0
+        if total > found.size:
+            left = total - found.size
+            notes = (*notes, f"The {name} drops its last batch: {left} of {total} examples are not read.")
+    return Data(found.batches, found.whole, (*notes, *found.notes))
+
+
+def _size(item: Any) -> int:
+    return Batch.of(item).size
+
+
+def _dataset(data: Any, device: torch.device, examples: int | None) -> Data:
+    name, count = type(data).__name__, examples
     try:
-        return tuple(_batch(_to_device(item, device)) for item in loader)
-    finally:
-        if generator is not None and state is not None:
-            generator.set_state(state)
+        length = len(data)
+        count = length if examples is None else min(examples, length)
+    except Exception as error:
+        if examples is None:
+            raise DataError(
+                f"the length of the {name} could not be found ({type(error).__name__}: {error}); expected a dataset with "
+                "a length. State how many examples to read, for example examples=10000, or give a DataLoader."
+            ) from error
+    assert count is not None
+
+    def items() -> Generator[Any]:
+        return guarded((data[k] for k in range(count)), name, "item")
+
+    def read(samples: Iterator[Any]) -> Data:
+        first = next(samples, None)
+        if first is None:
+            return Data((), True)
+        rest = _again(first, samples)
+        if has_no_rows(first):
+            # Graphs and the like cannot be stacked.
+            return _batches(gathered(rest, name, lambda _: 1, device, most=count, ends=True), name)
+        return _stacked(rest, count, device, f"the {name}")
+
+    found, notes = once(data, items, read, _PROBED_ITEMS, device)
+    return Data(found.batches, found.whole, (*notes, *found.notes))
 
 
-def _from_dataset(data: Any, device: torch.device, batch_size: int | None) -> tuple[Batch, ...]:
-    if len(data) == 0:
-        return ()
-    items = default_collate([data[i] for i in range(len(data))])
-    if isinstance(items, list):
-        items = tuple(items)
-    return tuple(_slices(_batch(_to_device(items, device)), batch_size))
+def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _stream(data: Any, device: torch.device, examples: int | None, *, samples: bool) -> Data:
+    """An iterable of samples, or of samples or batches."""
+    name = type(data).__name__
+    try:
+        first = iter(data)
+        # What is its own iterator, or hands out one and the same, can be read only once.
+        single = first is data or iter(data) is first
+    except Exception as error:
+        raise DataError(reason(error, f"the first item of the {name}")) from error
+    begun: list[Any] = [first]
+    ends, limit = _length(data), examples
+
+    def items() -> Generator[Any]:
+        reading = begun.pop() if begun and single else data
+        return guarded(_some(reading, ends), name, "item")
+
+    def read(found: Iterator[Any]) -> list[Any]:
+        counted: Callable[[Any], int] = (lambda _: 1) if samples else count_of
+        return gathered(found, name, counted, device, most=limit, ends=ends is not None)
+
+    given, notes = once(data, items, read, 0 if single else _PROBED_ITEMS, device)
+    if samples and given and not any(map(has_no_rows, given)):
+        made = _stacked(given, len(given), device, f"the {name}")
+    else:
+        made = _sequence(given, device, examples, name)
+    return Data(made.batches, made.whole, (*notes, *made.notes))
+
+
+def _length(data: Any) -> int | None:
+    if isinstance(data, IterableDataset):
+        return None
+    try:
+        return len(data)
+    except Exception:
+        return None
+
+
+def _some(items: Iterable[Any], most: int | None) -> Iterator[Any]:
+    """The items, no more than their number is said to be."""
+    for k, item in enumerate(items):
+        yield item
+        if most is not None and k + 1 >= most:
+            return
+
+
+def _limited(batches: tuple[Batch, ...], examples: int | None) -> tuple[Batch, ...]:
+    """The first examples, copied where a batch is cut, so that the rest is not kept."""
+    kept: list[Batch] = []
+    room = examples
+    for batch in batches:
+        if room is None or batch.size <= room:
+            kept.append(batch)
+            room = None if room is None else room - batch.size
+        elif room > 0:
+            if not batch.rows_known:
+                raise DataError(
+                    f"examples={examples} ends inside of a batch without rows ({describe(batch)}), which cannot be cut; "
+                    f"expected a number of whole batches. Give examples={sum(b.size for b in kept) or batch.size}."
+                )
+            kept.append(batch.rows(torch.arange(room)))
+            room = 0
+    return tuple(kept)
+
+
+def _whole_number(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise DataError(f"got {name}={value!r}; expected a whole number of at least 1, or None.")
+    return number

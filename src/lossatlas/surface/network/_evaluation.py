@@ -53,7 +53,7 @@ class Evaluation:
         self.minibatches = Minibatches(self._whole, self._batches, objective.model)
         if objective.statistics.recomputes:
             # Every loss depends on all data through the statistics: one graph over all of them.
-            everything = Batch((), {}, None, self._examples)
+            everything = Batch(None, self._examples, False)
             self.products = HessianProducts(self._settled, objective.layout, (everything,))
         else:
             self.products = HessianProducts(self._named, objective.layout, self._batches)
@@ -129,7 +129,8 @@ class Evaluation:
                 parts.append(batch.rows(inside.to(self._device)))
             begin += batch.size
         # Normalized by itself, a mini-batch is one batch, wherever its examples come from.
-        return (_data.join(parts),) if self.objective.statistics.by_batch else tuple(parts)
+        joined = _data.join(parts) if self.objective.statistics.by_batch else None
+        return tuple(parts) if joined is None else (joined,)
 
     def loop_values(self, points: Tensor) -> Pair:
         """Losses and shares of hits, one point after another on each thread."""

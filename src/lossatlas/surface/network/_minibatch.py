@@ -46,7 +46,7 @@ class Minibatches:
 
     def __init__(self, loss: Loss, batches: tuple[Batch, ...], model: nn.Module) -> None:
         self._loss, self._batches = loss, batches
-        self._leaves = [_leaves(batch) for batch in batches]
+        self._leaves = [batch.leaves() if batch.stacked else [] for batch in batches]
         first = self._leaves[0]
         alike = all(_alike(first, other) for other in self._leaves)
         device = next(model.parameters()).device
@@ -125,28 +125,7 @@ class Minibatches:
             return None
 
     def _one(self, whole: Tensor, *leaves: Tensor) -> Tensor:
-        return self._loss(whole, _rebuilt(self._batches[0], leaves))[0]
-
-
-def _leaves(batch: Batch) -> list[Tensor]:
-    """The tensors that hold one entry per example."""
-    values = (*batch.inputs, *batch.keywords.values(), batch.target)
-    return [value for value in values if _per_example(value, batch.size)]
-
-
-def _per_example(value: Any, size: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == size
-
-
-def _rebuilt(like: Batch, leaves: tuple[Tensor, ...]) -> Batch:
-    rest = iter(leaves)
-
-    def place(value: Any) -> Any:
-        return next(rest) if _per_example(value, like.size) else value
-
-    inputs = tuple(place(value) for value in like.inputs)
-    keywords = {name: place(value) for name, value in like.keywords.items()}
-    return Batch(inputs, keywords, place(like.target), len(leaves[0]))
+        return self._loss(whole, self._batches[0].rebuilt(leaves))[0]
 
 
 def _alike(a: list[Tensor], b: list[Tensor]) -> bool:

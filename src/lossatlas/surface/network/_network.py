@@ -14,7 +14,6 @@ from lossatlas._errors import DataError, InputError, LossError, NotApplicableErr
 from lossatlas.surface import _points
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
-from lossatlas.surface._subset import subset
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
 from lossatlas.surface.network import _batchnorm, _data, _determinism, _fold, _loss, _model
@@ -93,7 +92,16 @@ class NetworkSurface(Surface):
         self._names |= {n for n, _ in mine.named_buffers(remove_duplicate=False)} | {*mine.state_dict()}
         if batch_size is None:
             batch_size = _model.batch_size(mine, self.device)
-        self._batches = _data.load(data, self.device, batch_size)
+        loaded = _data.load(data, self.device, batch_size=batch_size)
+        self._batches = loaded.batches
+        if self._loss.name in _loss.NAMED and self._loss.name != "model" and self._batches[0].target is None:
+            raise DataError(
+                f"the data ({_data.describe(self._batches[0])}) have no target; expected one for the loss "
+                f"{self._loss.name!r}: a pair (X, y), or a dictionary with one of {', '.join(_data.TARGET_KEYS)}."
+            )
+        if loaded.whole:
+            size = batch_size or max(1, _data.ELEMENTS_PER_BATCH // loaded.batches[0].width)
+            self._batches = _data.cut(loaded.batches[0], size)
         self._size = sum(batch.size for batch in self._batches)
         self._adopt(mine, batchnorm)
 
@@ -151,7 +159,10 @@ class NetworkSurface(Surface):
             return None
         twin = copy.copy(self)
         twin.name = f"{self.name}, {kept} of {self._size} examples"
-        twin._batches = subset(self._batches, kept, seed=0)
+        drawn = _data.subset(self._batches, kept, seed=0)
+        if drawn is None:
+            return None
+        twin._batches = drawn
         twin._size = twin.examples = kept
         model, bound = _fold.folded(self._model) if self.batchnorm == "frozen" else None, self._evaluation.bound
         if model is not None:

@@ -115,7 +115,7 @@ class StateSurface(Surface):
         """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
         (first, *_) = _first(self._batches, examples)
         inputs, keywords = (
-            _data._to_device(part, torch.device("cpu")) for part in (first.inputs, self.base._objective.keywords(first))
+            _data.moved(part, torch.device("cpu")) for part in (first.inputs, self.base._objective.keywords(first))
         )
         return copy.deepcopy(self._model).cpu(), inputs, keywords
 
