@@ -205,7 +205,7 @@ def _gaps(copies: Sequence[nn.Module], data: Any, surface: NetworkSurface) -> np
     """How far the outputs of each copy are from those of the first, on all data."""
     largest, gaps = 0.0, [0.0] * len(copies)
     with torch.no_grad():
-        for batch in load(data, surface.device):
+        for batch in load(data, surface.device).batches:
             outputs = [model(*batch.inputs, **batch.keywords) for model in copies]
             largest = max(largest, float(outputs[0].abs().max()))
             gaps = [max(gap, float((out - outputs[0]).abs().max())) for gap, out in zip(gaps, outputs, strict=True)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -269,13 +269,12 @@ def _loader(loader: DataLoader[Any], device: torch.device, examples: int | None)
         return gathered(batches, name, counted, device, most=examples, ends=ends)
 
     items, notes = once(loader, lambda: guarded(loader, name, "batch"), read, _PROBED_BATCHES, device)
-    if not collates:
-        found = _sequence(items, device, examples, name)
-    else:
-        found = _batches(items, name, "batch")
-    left = len(loader.dataset) - found.size if ends and getattr(loader, "drop_last", False) and examples is None else 0  # type: ignore[arg-type]
-    if left > 0 and loader.drop_last:
-        notes = (*notes, f"The {name} drops its last batch: {left} of {found.size + left} examples are not read.")
+    found = _batches(items, name, "batch") if collates else _sequence(items, device, examples, name)
+    if ends and examples is None and getattr(loader, "drop_last", False):
+        total = _length(loader.dataset) or 0
+        if total > found.size:
+            left = total - found.size
+            notes = (*notes, f"The {name} drops its last batch: {left} of {total} examples are not read.")
     return Data(found.batches, found.whole, (*notes, *found.notes))
 
 
@@ -296,7 +295,7 @@ def _dataset(data: Any, device: torch.device, examples: int | None) -> Data:
             ) from error
     assert count is not None
 
-    def items() -> Iterator[Any]:
+    def items() -> Generator[Any]:
         return guarded((data[k] for k in range(count)), name, "item")
 
     def read(samples: Iterator[Any]) -> Data:
@@ -330,7 +329,7 @@ def _stream(data: Any, device: torch.device, examples: int | None, *, samples: b
     begun: list[Any] = [first]
     ends, limit = _length(data), examples
 
-    def items() -> Iterator[Any]:
+    def items() -> Generator[Any]:
         reading = begun.pop() if begun and single else data
         return guarded(_some(reading, ends), name, "item")
 

@@ -36,7 +36,7 @@ def shapes(value: Any) -> str:
         return f"{tuple(value.shape)}"
     found = _nested.parts(value)
     if found is None:
-        inner = [t for t in _nested.inside(value)]
+        inner = _nested.inside(value)
         return type(value).__name__ + (f" of {', '.join(_shape(t) for t in inner[:_LISTED])}" if inner else "")
     if isinstance(value, tuple | list) and not any(True for _ in _nested.tensors(value)):
         return f"{type(value).__name__} of {len(value)}"

@@ -23,7 +23,7 @@ from lossatlas._errors import DataError
 Key = Hashable
 # How deep the attributes of an object are searched for tensors.
 _DEPTH = 8
-_PLAIN = (
+_PLAIN: tuple[type, ...] = (
     *(str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, type, nn.Module, torch.Generator),
     *(types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType),
 )
@@ -34,7 +34,7 @@ def parts(value: Any) -> list[tuple[Key, Any]] | None:
     kind = type(value)
     if kind is tuple or kind is list:
         return list(enumerate(value))
-    if isinstance(value, Tensor) or isinstance(value, _PLAIN):
+    if isinstance(value, (Tensor, *_PLAIN)):
         return None
     if isinstance(value, Mapping):
         return list(value.items())
@@ -110,7 +110,7 @@ def inside(leaf: Any) -> list[Tensor]:
     """The tensors of one leaf: itself, or those that an object holds in its attributes, each once."""
     if isinstance(leaf, Tensor):
         return [leaf]
-    if isinstance(leaf, _PLAIN) or callable(leaf) and not hasattr(leaf, "to"):
+    if isinstance(leaf, _PLAIN) or (callable(leaf) and not hasattr(leaf, "to")):
         return []
     found: dict[int, Tensor] = {}
     _search(leaf, found, set(), _DEPTH)
@@ -119,7 +119,7 @@ def inside(leaf: Any) -> list[Tensor]:
 
 def opaque(leaf: Any) -> bool:
     """Whether a leaf is an object that holds tensors, or moves between devices as if it held some: it has no rows."""
-    if isinstance(leaf, Tensor) or isinstance(leaf, _PLAIN) or isinstance(leaf, torch.device | torch.dtype):
+    if isinstance(leaf, (Tensor, torch.device, torch.dtype, *_PLAIN)):
         return False
     return bool(inside(leaf)) or callable(getattr(leaf, "to", None))
 

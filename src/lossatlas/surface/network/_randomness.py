@@ -124,7 +124,7 @@ def _generators(source: Any) -> list[Any]:
     """The random generators in an object's attributes, each once."""
     found: dict[int, Any] = {}
     seen: set[int] = set()
-    everywhere = (torch.default_generator, random._inst, np.random.mtrand._rand)  # type: ignore[attr-defined]
+    everywhere = (torch.default_generator, random._inst, np.random.mtrand._rand)
 
     def search(value: Any, depth: int) -> None:
         if isinstance(value, torch.Generator | random.Random | np.random.Generator | np.random.RandomState):
@@ -164,7 +164,7 @@ def _numpy_state() -> tuple[bytes | None, dict[str, Any]]:
 
 
 def _numpy_words() -> bytes | None:
-    bits = np.random.get_bit_generator()
+    bits = np.random.get_bit_generator()  # type: ignore[attr-defined]
     if type(bits) is not np.random.MT19937:
         return None
     return ctypes.string_at(bits.ctypes.state_address, _TWISTER)

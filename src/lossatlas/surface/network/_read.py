@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -19,13 +19,14 @@ from lossatlas.surface.network._private import private
 from lossatlas.surface.network._randomness import OTHER_SEED, SEED, seeded
 from lossatlas.surface.network._rows import has_edges, has_no_rows
 
+_T = TypeVar("_T")
 # What may be read of an iterable whose length nobody has stated.
 MOST_EXAMPLES, MOST_BYTES = 2**20, 2**32
 # Items of a dataset that are read again to see whether they change.
 PROBED = 4
 
 
-def guarded(items: Iterable[Any], source: str, what: str) -> Iterator[Any]:
+def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
     """The items, where the user's own exceptions arrive as ours, each with its cause and the number of its item.
 
     Args:
@@ -72,11 +73,11 @@ def reason(error: Exception, where: str) -> str:
 
 def once(
     source: Any,
-    items: Callable[[], Iterator[Any]],
-    consume: Callable[[Iterator[Any]], Any],
+    items: Callable[[], Generator[Any]],
+    consume: Callable[[Iterator[Any]], _T],
     first: int,
     device: torch.device,
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[_T, tuple[str, ...]]:
     """Read data once under a fixed seed, and see by their first items whether the seed, or each reading, changes them.
 
     Args:
@@ -94,14 +95,14 @@ def once(
     """
     seen: list[str] = []
 
-    def watched() -> Iterator[Any]:
+    def watched() -> Generator[Any]:
         for item in items():
             if len(seen) < first:
                 seen.append(digest_of(item))
             yield item
 
     def again(seed: int) -> list[str]:
-        with seeded(seed, source, device), closing(items()) as reading:  # type: ignore[type-var]
+        with seeded(seed, source, device), closing(items()) as reading:
             return [digest_of(item) for item in itertools.islice(reading, len(seen))]
 
     with seeded(SEED, source, device), closing(watched()) as reading:
