@@ -1,0 +1,114 @@
+"""Every kind of model, loss and data in the table equals the user's own plain loop, or is refused in the table's words."""
+
+import gc
+import warnings
+
+import kinds
+import pytest
+import torch
+from kinds import BATCH_SIZES, KINDS, LOSSES
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+# The table was promised to have as many rows at least.
+LEAST = 60
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        # Scripting and tracing announce their end, whoever calls them.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message=r".*torch\.jit.*")
+        yield
+    torch.set_num_threads(before)
+
+
+def table(*, right=False):
+    return pytest.mark.parametrize(
+        "kind",
+        [kind for kind in KINDS if not right or kind.refusal is None or kind.or_right],
+        ids=str,
+    )
+
+
+def test_the_table_is_long_and_its_names_are_unique():
+    assert len(KINDS) >= LEAST
+    assert len(BY_NAME) == len(KINDS)
+    assert len({row.name for row in LOSSES}) == len(LOSSES)
+
+
+@table(right=True)
+def test_the_oracle_agrees_with_itself(kind):
+    kinds.check_oracle(kind)
+
+
+@table()
+def test_values_gradients_and_products_are_the_users_own_loops(kind):
+    kinds.check_numbers(kind)
+
+
+@table(right=True)
+def test_slices_are_the_users_own_loops_on_any_number_of_threads(kind):
+    kinds.check_slices(kind)
+
+
+@table(right=True)
+def test_the_callers_gradient_mode_is_of_no_account(kind):
+    kinds.check_modes(kind)
+
+
+@table()
+def test_the_users_model_is_bit_for_bit_as_it_was_whatever_happens(kind):
+    kinds.check_interrupted(kind)
+
+
+@pytest.mark.parametrize("size", BATCH_SIZES)
+@pytest.mark.parametrize("row", LOSSES, ids=lambda row: row.name)
+def test_losses_and_batch_sizes(row, size):
+    kinds.check_batch_size(row, size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain chain of layers",
+        "list that grows",
+        "generator kept as an attribute",
+        "forward hooks",
+        "state carried from batch to batch",
+    ],
+)
+def test_a_photograph_shows_what_a_run_leaves_behind(name):
+    """The check can fail: running the model by hand, as a careless surface would, is seen."""
+    model = BY_NAME[name].make()
+    before = kinds.photograph(model)
+    assert not kinds.differences(before, kinds.photograph(model))
+    if name in ("plain chain of layers", "forward hooks"):
+        next(model.parameters()).data.add_(1e-12)
+    else:
+        BY_NAME[name].whole(model)
+    assert kinds.differences(before, kinds.photograph(model))
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda m: setattr(next(m.parameters()), "grad", torch.zeros_like(next(m.parameters()))),
+        lambda m: m.train(not m.training),
+        lambda m: m[0].requires_grad_(False),
+        lambda m: m.register_forward_hook(lambda *_: None),
+        lambda m: next(m.parameters()).register_hook(lambda g: g),
+        lambda m: torch.rand(1),
+        lambda m: setattr(m, "note", 1),
+        lambda m: setattr(m[0], "weight", torch.nn.Parameter(m[0].weight.detach().clone())),
+    ],
+    ids=["gradient", "mode", "frozen", "hook", "hook on a parameter", "random state", "attribute", "another tensor"],
+)
+def test_a_photograph_shows_each_trace(leave):
+    model = BY_NAME["plain chain of layers"].make()
+    before, state = kinds.photograph(model), torch.get_rng_state()
+    leave(model)
+    assert kinds.differences(before, kinds.photograph(model))
+    torch.set_rng_state(state)
+    gc.collect()
