@@ -8,6 +8,8 @@ import pytest
 import torch
 from kinds import BATCH_SIZES, KINDS, LOSSES
 
+import lossatlas as la
+
 BY_NAME = {kind.name: kind for kind in KINDS}
 # The table was promised to have as many rows at least.
 LEAST = 60
@@ -61,6 +63,31 @@ def test_the_callers_gradient_mode_is_of_no_account(kind):
 @table()
 def test_the_users_model_is_bit_for_bit_as_it_was_whatever_happens(kind):
     kinds.check_interrupted(kind)
+
+
+@pytest.mark.parametrize("error", [KeyError, AssertionError, OSError, ZeroDivisionError, kinds.Boom])
+def test_the_users_own_exception_arrives_and_names_the_batch(error):
+    """At the second batch, when the surface is made; and at the second batch of a later read."""
+    model, calls, limit = torch.nn.Linear(4, 3).double(), [], [1]
+    data = [(torch.ones(5, 4).double(), torch.zeros(5).long()), (torch.ones(4, 4).double(), torch.ones(4).long())]
+
+    def loss(output, target):
+        calls.append(len(output))
+        if len(output) == 4 and calls.count(4) >= limit[0]:
+            raise error("from the user's loss")
+        return torch.nn.functional.cross_entropy(output, target)
+
+    for patience in (1, 60):
+        calls.clear()
+        limit[0] = patience
+        with pytest.raises(Exception) as caught:
+            surface = la.NetworkSurface(model, loss, data)
+            for _ in range(60):
+                surface.values(surface.theta[None])
+        said = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+        assert error in kinds.chain(caught.value)
+        assert "from the user's loss" in said
+        assert "batch 2" in said or "second" in said or "batch 1 " in said
 
 
 @pytest.mark.parametrize("size", BATCH_SIZES)

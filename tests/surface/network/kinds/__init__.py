@@ -5,7 +5,9 @@ Run ``import kinds; kinds.report()`` with this folder's parent on the path to se
 
 from . import generative, graphs, language, losses, physics, stateful, vision, wrapped
 from ._checks import (
+    Boom,
     Checked,
+    chain,
     check_batch_size,
     check_interrupted,
     check_modes,
@@ -36,10 +38,12 @@ __all__ = [
     "FAMILIES",
     "KINDS",
     "LOSSES",
+    "Boom",
     "Checked",
     "Kind",
     "LossRow",
     "Refusal",
+    "chain",
     "check_batch_size",
     "check_interrupted",
     "check_modes",

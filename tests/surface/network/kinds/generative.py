@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -51,6 +53,27 @@ def forked(like):
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return torch.randn_like(like) + torch.randn_like(like)
+
+
+def numpy_seed(like):
+    np.random.seed(3)  # noqa: NPY002
+    return torch.from_numpy(np.random.standard_normal(like.shape) + np.random.standard_normal(like.shape))  # noqa: NPY002
+
+
+def python_seed(like):
+    random.seed(3)
+    return torch.tensor([[random.gauss(0, 1) for _ in row] for row in like], dtype=like.dtype)
+
+
+class KeptArray(nn.Module):
+    """Draws from generators of NumPy and Python that it keeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.numpy, self.python, self.body = np.random.default_rng(3), random.Random(3), mlp(4, 3)
+
+    def forward(self, x):
+        return self.body(x + 0.1 * torch.from_numpy(self.numpy.standard_normal(x.shape)) + self.python.random())
 
 
 class Kept(nn.Module):
@@ -226,6 +249,19 @@ KINDS = [
         (X, X),
         split=False,
         breaks=("threads",),
+    ),
+    *[
+        kind(name, seeded(lambda draw=draw: VAE(draw)), evidence, (X, X), split=False, breaks=("threads",))
+        for name, draw in (("VAE that seeds NumPy", numpy_seed), ("VAE that seeds Python", python_seed))
+    ],
+    kind(
+        "generators of NumPy and Python kept as attributes",
+        seeded(KeptArray),
+        "cross_entropy",
+        (X, Y),
+        split=False,
+        refusal=Refusal("ModelError", "determin|generator|random"),
+        or_right=True,
     ),
     kind(
         "VAE that seeds the global generator, in batches",

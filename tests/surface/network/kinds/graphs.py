@@ -149,6 +149,17 @@ class Pooled(OnGraph):
 
 
 COLUMN = noise(24, 1, seed=4)
+NAMED = [
+    {"x": NODES[r], "y": LABELS[r], "mask": None, "name": "part", "scale": 2.0, "kept": (r.stop - r.start,)}
+    for r in (slice(0, 9), slice(9, 24))
+]
+
+
+def named(model, batch):
+    assert batch["mask"] is None and batch["name"] == "part"
+    return F.cross_entropy(batch["scale"] * model(batch["x"]), batch["y"]), batch["kept"][0]
+
+
 GRAPH = Graph(NODES, EDGES, LABELS, torch.arange(24) % 2 == 0)
 GRAPHS = list(graphs())
 NEST = {"x": NODES, "more": {"z": noise(24, 2, seed=5)}}
@@ -271,6 +282,7 @@ KINDS = [
         lambda model, batch: (F.cross_entropy(model(batch[0]), batch[1]), batch[2].sum()),
         [(NODES[r], LABELS[r], noise(24, seed=8).abs()[r]) for r in (slice(0, 5), slice(5, 24))],
     ),
+    objective_kind("batches with None, names and numbers", seeded(lambda: nn.Linear(4, 3)), named, NAMED),
     Kind(
         "arrays of NumPy",
         seeded(lambda: nn.Linear(4, 3)),

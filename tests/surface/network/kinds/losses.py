@@ -292,6 +292,26 @@ KINDS = [
     refused(
         "loss that is NaN", linear(), lambda o, t: F.cross_entropy(o, t) * float("nan"), (X, Y), "LossError", "nan"
     ),
+    kind(
+        "loss of shape (1,)",
+        linear(),
+        lambda o, t: F.cross_entropy(o, t)[None],
+        (X, Y),
+        refusal=Refusal("LossError", "one number|shape"),
+        or_right=True,
+    ),
+    refused(
+        "loss that is complex", linear(), lambda o, t: F.cross_entropy(o, t) + 0j, (X, Y), "LossError", "complex|real"
+    ),
+    refused(
+        "loss that is infinite", linear(), lambda o, t: F.cross_entropy(o, t) / 0, (X, Y), "LossError", "inf|finite"
+    ),
+    refused(
+        "inputs of another type", linear(), "cross_entropy", (X.float(), Y), "DataError", "float|double|dtype|type"
+    ),
+    refused("inputs of another shape", linear(), "cross_entropy", (X[:, :3], Y), "DataError", "shape"),
+    refused("data that hold NaN", linear(), "mse", (X, REAL * float("nan")), "LossError", "nan"),
+    refused("no data", linear(), "mse", (X[:0], REAL[:0]), "DataError", "0 examples|no examples|empty"),
     refused("loss that is a number", linear(), lambda o, t: 1.0, (X, Y), "LossError", "tensor|float"),
     refused("loss that is None", linear(), lambda o, t: None, (X, Y), "LossError", "None"),
 ]

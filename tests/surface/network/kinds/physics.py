@@ -204,6 +204,46 @@ class Anomalous(nn.Module):
         return out * (1 + g.pow(2).sum())
 
 
+class Adapts(nn.Module):
+    """MAML: one step of gradient descent on half of the data, then the loss on the other, through the step."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = net(4, 3)
+
+
+def adapted(model, batch):
+    x, y = batch
+    weights = dict(model.net.named_parameters())
+    inner = F.cross_entropy(torch.func.functional_call(model.net, weights, (x[::2],)), y[::2])
+    slopes = torch.autograd.grad(inner, list(weights.values()), create_graph=True)
+    moved = {name: w - 0.1 * g for (name, w), g in zip(weights.items(), slopes, strict=True)}
+    return F.cross_entropy(torch.func.functional_call(model.net, moved, (x[1::2],)), y[1::2])
+
+
+class Jacobian(nn.Module):
+    """The Jacobian of a network for each example, by torch.func."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = net(4, 3)
+
+    def forward(self, x):
+        return torch.func.vmap(torch.func.jacrev(self.net))(x).sum(-1)
+
+
+class Hyper(nn.Module):
+    """A network that makes the weights of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.code = net(2, 15), nn.Parameter(torch.randn(2))
+
+    def forward(self, x):
+        weights = self.net(self.code)
+        return F.linear(x, weights[:12].view(3, 4), weights[12:])
+
+
 def wrong_count(output, target):
     return (output.argmax(1) != target).double().mean()
 
@@ -244,6 +284,9 @@ KINDS = [
         **PER_EXAMPLE,
     ),
     kind("gradient by its own weights in the forward", seeded(Anomalous), "cross_entropy", (X, Y), split=False),
+    objective_kind("MAML", seeded(Adapts), adapted, [(X, Y)], breaks=("no_grad",)),
+    kind("Jacobian by torch.func", seeded(Jacobian), "cross_entropy", (X, Y)),
+    kind("hypernetwork", seeded(Hyper), "cross_entropy", (X, Y)),
     kind(
         "loss that counts errors",
         seeded(lambda: net(4, 3)),

@@ -342,6 +342,66 @@ def traced():
         return torch.jit.trace(mlp().double().eval(), X)
 
 
+def flat_views():
+    """Every weight is a view of one long tensor, as sharded training has them; none overlap."""
+    net = mlp().double()
+    whole = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
+    begin = 0
+    for p in net.parameters():
+        p.data = whole[begin : begin + p.numel()].view(p.shape)
+        begin += p.numel()
+    return net
+
+
+def overlapping():
+    """Two biases that have two of their numbers in common."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).double()
+    whole = torch.randn(6, dtype=torch.float64)
+    net[0].bias.data, net[2].bias.data = whole[:4], whole[2:]
+    return net
+
+
+class Transposed(nn.Module):
+    """A weight that is not contiguous."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, dtype=torch.float64).t())
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+
+
+class ReadsView(nn.Module):
+    """Made a flat view of its weight once, and reads only that."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 4, dtype=torch.float64))
+        self.flat = self.weight.view(-1)
+
+    def forward(self, x):
+        return F.linear(x, self.flat.view(3, 4))
+
+
+class Alias(Inner):
+    """Keeps its first weight under another name, outside the parameters, and reads it there."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.double()
+        self.kept = {"weight": self.net[0].weight}
+
+    def forward(self, x):
+        return self.net[2](torch.tanh(F.linear(x, self.kept["weight"])))
+
+
+class Offloads(Inner):
+    def forward(self, x):
+        with torch.autograd.graph.save_on_cpu():
+            return self.net(x)
+
+
 class Casts(nn.Module):
     """Two types of numbers in one model."""
 
@@ -438,6 +498,19 @@ KINDS = [
         "ModelError",
         "share|memory|storage",
     ),
+    classified("weights that are views of one tensor", seeded(flat_views, dtype=None)),
+    refused(
+        "biases that overlap",
+        seeded(overlapping, dtype=None),
+        "mse",
+        (X, X),
+        "ModelError",
+        "share|memory|storage|overlap",
+    ),
+    classified("weight that is not contiguous", seeded(Transposed, dtype=None)),
+    classified("reads a view of its weight", seeded(ReadsView, dtype=None), **COPY),
+    classified("reads its weight under another name", seeded(Alias, dtype=None), breaks=("functional and vmap",)),
+    classified("offloads its activations", seeded(Offloads)),
     classified("tied weights", seeded(tied)),
     classified("one layer twice", seeded(twice)),
     classified("replaced forward of the model", seeded(patched_instance), breaks=("layer chain", "private copy")),
