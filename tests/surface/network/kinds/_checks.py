@@ -252,20 +252,19 @@ def check_interrupted(kind: Kind) -> None:
         if not trap:
             return
         expected = tensor(surface.values(theta[None] + 0.1))
-        for error in (Boom, KeyboardInterrupt):
+        for error, call in ((Boom, 2), (KeyboardInterrupt, 1)):
             for verb in verbs:
-                for call in (1, 2):
-                    calls[:] = [call, error]
-                    try:
-                        verb()
-                    except BaseException as caught:
-                        assert error in chain(caught), f"{error.__name__} became {type(caught).__name__}: {caught}"
-                        if error is KeyboardInterrupt:
-                            assert isinstance(caught, KeyboardInterrupt), f"an interrupt became {caught!r}"
-                    calls.clear()
-                    unchanged(kind, before, model, f"after {error.__name__} at call {call}")
-                    found = tensor(surface.values(theta[None] + 0.1))
-                    assert torch.equal(found, expected), f"{error.__name__} at call {call} moved the surface"
+                calls[:] = [call, error]
+                try:
+                    verb()
+                except BaseException as caught:
+                    assert error in chain(caught), f"{error.__name__} became {type(caught).__name__}: {caught}"
+                    if error is KeyboardInterrupt:
+                        assert isinstance(caught, KeyboardInterrupt), f"an interrupt became {caught!r}"
+                calls.clear()
+                unchanged(kind, before, model, f"after {error.__name__} at call {call}")
+                found = tensor(surface.values(theta[None] + 0.1))
+                assert torch.equal(found, expected), f"{error.__name__} at call {call} moved the surface"
 
     with kind.around():
         either(kind, work)
