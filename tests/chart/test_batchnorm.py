@@ -287,8 +287,9 @@ def test_networks_without_batch_norm_need_no_mode():
 def test_layers_without_statistics_of_their_own_are_told_apart():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(25, 3), nn.BatchNorm1d(3, track_running_stats=False)).double().eval()
-    (note,) = la.NetworkSurface(model, "cross_entropy", (X, Y)).notes
+    note, batches = la.NetworkSurface(model, "cross_entropy", (X, Y)).notes
     assert note.startswith("1 batch norms keep no statistics") and "24" in note
+    assert "the batches are part of the surface" in batches
 
 
 def test_ends_that_do_not_show_their_own_loss_are_named():

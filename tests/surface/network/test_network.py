@@ -336,7 +336,7 @@ REFUSALS = {
     "empty loader": (lambda: (mlp(), "cross_entropy", DataLoader(TensorDataset(X[:0], Y[:0]))), DataError, "no examples"),
     "empty list": (lambda: (mlp(), "cross_entropy", []), DataError, "no examples"),
     "a number as data": (lambda: (mlp(), "cross_entropy", 5), DataError, "expected"),
-    "batch of nothing": (lambda: (mlp(), "cross_entropy", [X]), DataError, "expected"),
+    "batch of nothing": (lambda: (mlp(), "cross_entropy", [X]), DataError, "Expected"),
     "batch size 0": (lambda: (mlp(), "cross_entropy", (X, Y), 0), DataError, "batch_size"),
 }  # fmt: skip
 

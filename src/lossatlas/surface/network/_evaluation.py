@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._surface import THETA_BYTES, Sample
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
@@ -44,18 +44,15 @@ class Evaluation:
     def __init__(self, scene: Scene, proofs: Proofs, alone: Any = None) -> None:
         self.scene, self.proofs, self._batches = scene, proofs, scene.batches
         self.alone = alone or RLock()
-        self._examples, self._dimension = objective.examples, objective.layout.dimension
-        self._device = bound[0][1].device
-        self._completion = objective.completion()
-        self._value_tile = Tile(self.loop_values, self.vmap_values)
-        self._gradient_tile = Tile(self.loop_gradients, self.vmap_gradients)
-        self.minibatches = Minibatches(self._whole, self._batches, objective.model)
-        if objective.statistics.recomputes:
-            # Every loss depends on all data through the statistics: one graph over all of them.
-            everything = Batch(None, self._examples, False)
-            self.products = HessianProducts(self._settled, objective.layout, (everything,))
-        else:
-            self.products = HessianProducts(self._named, objective.layout, self._batches)
+        self._dimension = scene.layout.dimension
+        self._device = scene.reference.theta.device
+        self._completion = scene.completion()
+        self._value_tile = Tile(self._looped, self.vmap_values, partial(proofs.holds, OnePass(scene), VALUES))
+        self._gradient_tile = Tile(
+            self.loop_gradients, self.vmap_gradients, partial(proofs.holds, OnePass(scene), GRADIENTS)
+        )
+        self.minibatches = Minibatches(self._whole, self._batches, scene)
+        self._products: HessianProducts | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("alone", "_products")}
@@ -172,8 +169,12 @@ class Evaluation:
                 parts.append(batch.rows(inside.to(self._device)))
             begin += batch.size
         # Normalized by itself, a mini-batch is one batch, wherever its examples come from.
-        joined = _data.join(parts) if self.objective.statistics.by_batch else None
-        return tuple(parts) if joined is None else (joined,)
+        joined = _data.join(parts) if len(parts) > 1 else None
+        if joined is not None:
+            return (joined,), (1.0,)
+        weights = [self._weight(part) for part in parts]
+        total = sum(weights) or 1.0
+        return tuple(parts), tuple(weight / total for weight in weights)
 
     def reference_values(self, points: Tensor) -> Tensor:
         """Losses and shares of hits (2, B), by the user's own code."""
@@ -188,7 +189,16 @@ class Evaluation:
         return rows
 
     def reference_gradients(self, points: Tensor, batches: Sequence[Batch], shares: Sequence[float]) -> Pair:
-        """Losses and gradients by the user's own code and a plain backward pass."""
+        """Losses and gradients by the user's own code and a plain backward pass.
+
+        Raises:
+            NotApplicableError: where running statistics are coordinates, which a backward pass does not reach.
+        """
+        if self.scene.free:
+            raise NotApplicableError(
+                "gradients along running statistics need a private copy of the model, and there is none that equals it; take "
+                "batchnorm='frozen'."
+            )
         values, gradients = self._zeros(len(points)), torch.empty_like(points)
         for b, point in enumerate(points):
             value, gradient = self.scene.reference.gradient(point, batches, shares)

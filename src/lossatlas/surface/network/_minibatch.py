@@ -45,9 +45,10 @@ class Minibatches:
         scene: what is evaluated.
     """
 
-    def __init__(self, loss: Loss, batches: tuple[Batch, ...], model: nn.Module) -> None:
-        self._loss, self._batches = loss, batches
-        self._leaves = [batch.leaves() if batch.stacked else [] for batch in batches]
+    def __init__(self, loss: Loss, batches: tuple[Batch, ...], scene: Scene) -> None:
+        self._loss, self._batches, self._scene = loss, batches, scene
+        rows = all(batch.stacked for batch in batches)
+        self._leaves = [batch.leaves() if rows else [] for batch in batches]
         first = self._leaves[0]
         alike = all(_alike(first, other) for other in self._leaves)
         reference = scene.reference

@@ -99,30 +99,25 @@ class NetworkSurface(Surface):
         batchnorm: str = "frozen",
         shortcuts: bool = True,
     ) -> None:
-        own_batches = batchnorm in ("recompute", "batch")
-        mine = _model.private_copy(model, batchnorm_too=not own_batches)
-        self.layout = _model.layout_of(mine)
-        self._loss = _loss.resolve(loss)
-        self.name = name or f"{type(model).__name__} with {self._loss.name}"
-        self.theta = self.start = self.layout.join(dict(mine.named_parameters()))
-        self.dtype, self.device = self.theta.dtype, self.theta.device
-        self._digest = _model.digest(mine)
-        self._names = {n for n, _ in mine.named_parameters(remove_duplicate=False)}
-        self._names |= {n for n, _ in mine.named_buffers(remove_duplicate=False)} | {*mine.state_dict()}
-        if batch_size is None:
-            batch_size = _model.batch_size(mine, self.device)
-        loaded = _data.load(data, self.device, batch_size=batch_size)
-        self._batches = loaded.batches
-        if self._loss.name in _loss.NAMED and self._loss.name != "model" and self._batches[0].target is None:
-            raise DataError(
-                f"the data ({_data.describe(self._batches[0])}) have no target; expected one for the loss "
-                f"{self._loss.name!r}: a pair (X, y), or a dictionary with one of {', '.join(_data.TARGET_KEYS)}."
-            )
-        if loaded.whole:
-            size = batch_size or max(1, _data.ELEMENTS_PER_BATCH // loaded.batches[0].width)
-            self._batches = _data.cut(loaded.batches[0], size)
-        self._size = sum(batch.size for batch in self._batches)
-        self._adopt(mine, batchnorm)
+        if batchnorm not in _batchnorm.MODES:
+            raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
+        _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
+        self._objective = _objective.resolve(loss, objective, model)
+        if data is None:
+            raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
+        device = _model.device_of(model)
+        self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
+        lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        self.layout = _model.layout_of(model)
+        self._theta = _model.flat(model, self.layout)
+        self._version = self._theta._version
+        self.name = name or f"{type(model).__name__} with {self._objective.name}"
+        self.dtype, self.device = self._theta.dtype, self._theta.device
+        self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
+        self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}
+        self._names |= {n for n, _ in model.named_buffers(remove_duplicate=False)} | {*model.state_dict()}
+        self._always = (*lazy, *self._given.notes)
+        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm))
 
     def _adopt(self, reference: Reference) -> None:
         """Take a reference in a mode of batch norm, and check that it gives one loss."""
@@ -227,15 +222,11 @@ class NetworkSurface(Surface):
         if batches is None:
             return None
         twin = copy.copy(self)
-        twin.name = f"{self.name}, {kept} of {self._size} examples"
-        drawn = _data.subset(self._batches, kept, seed=0)
-        if drawn is None:
-            return None
-        twin._batches = drawn
-        twin._size = twin.examples = kept
-        model, bound = _fold.folded(self._model) if self.batchnorm == "frozen" else None, self._evaluation.bound
-        if model is not None:
-            twin._model, bound = model, [(model, _model.bind(model, self.layout, self.theta))]
+        twin.name = f"{self.name}, {kept} of {size} examples"
+        twin._settled = settled.of(batches, self._reference)
+        twin.examples = kept
+        scene = self._evaluation.scene
+        shares = {"shares": twin._settled.shares, "hit_shares": twin._settled.hit_shares}
         cast = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
         copies = self._folded_copies(scene)
         scene = replace(scene, batches=batches, copies=copies or scene.copies, cast=cast, **shares)  # type: ignore[arg-type]

@@ -191,8 +191,8 @@ def scalar(found: Any, name: str, batch: Batch) -> Tensor:
             else f"a {type(found).__name__}"
         )
         raise LossError(
-            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected a tensor with one real "
-            "number, the loss of the batch. Use reduction='mean', or end the loss with .mean()."
+            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected one number, the "
+            "loss of the batch. Use reduction='mean', or end the loss with .mean()."
         )
     return found.reshape(())
 

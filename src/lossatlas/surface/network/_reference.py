@@ -125,7 +125,9 @@ class Reference:
                 total = part if total is None else [a + b for a, b in zip(total, part, strict=True)]
         settled(self.model, total or [])
 
-    def gradient(self, theta: Tensor, batches: Sequence[Batch], shares: Sequence[float]) -> tuple[float, Tensor]:
+    def gradient(
+        self, theta: Tensor, batches: Sequence[Batch], shares: Sequence[float], statistics: Tensor | None = None
+    ) -> tuple[float, Tensor]:
         """Σ share·ℓ and its gradient (N,), float64 where there are several batches, by plain backward.
 
         Raises:
@@ -136,7 +138,7 @@ class Reference:
         total = 0.0
         many = len(batches) > 1
         found = torch.zeros(len(theta), dtype=torch.float64 if many else theta.dtype, device=theta.device)
-        with self.holding(theta):
+        with self.holding(theta, statistics):
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
                 outcome = self._outcome(batch, k, len(batches), theta)
                 refuse_constant(outcome.loss)
@@ -154,7 +156,12 @@ class Reference:
         return self.values(self.theta, [batch])[0].weight
 
     def products(
-        self, theta: Tensor, vectors: Tensor, batches: Sequence[Batch], shares: Sequence[float]
+        self,
+        theta: Tensor,
+        vectors: Tensor,
+        batches: Sequence[Batch],
+        shares: Sequence[float],
+        statistics: Tensor | None = None,
     ) -> Tensor:
         """Hessian products (K, N), float64, by plain double backward.
 
@@ -163,7 +170,7 @@ class Reference:
         """
         self._refuse_measured()
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=theta.device)
-        with self.holding(theta), sdpa_kernel(SDPBackend.MATH), differentiable_twice():
+        with self.holding(theta, statistics), sdpa_kernel(SDPBackend.MATH), differentiable_twice():
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
                 loss = self._outcome(batch, k, len(batches), theta).loss
                 slope = Slope(loss, self._leaves)

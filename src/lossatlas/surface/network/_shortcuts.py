@@ -51,8 +51,11 @@ class _OnScene(Shortcut):
         """What differs between losses and gradients at both points and the reference's."""
         values, gradients = found
         dtype, own = reference.theta.dtype, reference.layout.dimension
-        expected = [reference.gradient(point[:own], small, (1.0,)) for point in self._points(reference)]
-        wrong = compared(list(values), [torch.tensor(value) for value, _ in expected], VALUES, dtype)
+        expected = []
+        for point in self._points(reference):
+            statistics = point[own:] if self._scene.free else None
+            expected.append(reference.gradient(point[:own], small, (1.0,), statistics))
+        wrong = compared(list(values), [torch.tensor(value, dtype=torch.float64) for value, _ in expected], VALUES, dtype)
         return wrong or compared(list(gradients[:, :own]), [one for _, one in expected], GRADIENTS, dtype)
 
 
@@ -136,10 +139,14 @@ class Functional(_OnScene):
                 found = evaluation.loop_gradients(points)
             return self._gradients(reference, small, found)
         vector = torch.randn(1, points.shape[1], generator=torch.Generator().manual_seed(0)).to(points)
+        vector[:, reference.layout.dimension :] = 0
         with reference.poisoned(), unpoisoned(flat):
             products = [evaluation.products(point, vector)[0] for point in points]
         own = reference.layout.dimension
-        expected = [reference.products(p[:own], vector[:, :own], small, (1.0,))[0] for p in points]
+        expected = []
+        for p in points:
+            statistics = p[own:] if self._scene.free else None
+            expected.append(reference.products(p[:own], vector[:, :own], small, (1.0,), statistics)[0])
         return compared([p[:own] for p in products], expected, PRODUCTS, reference.theta.dtype)
 
     def _measured(self, reference: Reference, evaluation: Evaluation, points: Tensor, query: str) -> str:

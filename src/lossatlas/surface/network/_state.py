@@ -122,10 +122,17 @@ class StateSurface(Surface):
     def specimen(self, examples: int) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
         """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
         (first, *_) = _first(self._batches, examples)
-        inputs, keywords = (
-            _data.moved(part, torch.device("cpu")) for part in (first.inputs, self.base._objective.keywords(first))
-        )
-        return copy.deepcopy(self._model).cpu(), inputs, keywords
+        try:
+            frozen = Statistics(self.base.model, "frozen", self.base.layout)
+            model = private(self._reference, frozen, True).cpu()
+        except LossAtlasError as error:
+            raise NotApplicableError(
+                f"the model of {self.name} is looked at in a copy of its, and {error}; expected a model that copy.deepcopy copies."
+            ) from error
+        inputs, keywords = (_data.moved(part, torch.device("cpu")) for part in (first.inputs, first.keywords))
+        if not isinstance(self.base._objective, OutputObjective) and first.target is not None and first.keywords:
+            keywords = {**keywords, "labels": first.target}
+        return model, inputs, keywords
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N + S), with the channels that were chosen."""
