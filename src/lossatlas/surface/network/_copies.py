@@ -29,16 +29,18 @@ class Whole(nn.Module):
         objective: called with it.
 
     Attributes:
-        shared: names of further parameters that hold a parameter's numbers without being the same object.
+        shared: further places of a parameter's numbers, by name: tied weights, and parameters that share memory.
     """
 
     def __init__(self, model: nn.Module, objective: Objective, layout: Layout) -> None:
         super().__init__()
         self.inner, self.objective = model, objective
-        named = dict(model.named_parameters(remove_duplicate=False))
+        modules = dict(model.named_modules(remove_duplicate=False))
         self.shared: dict[str, tuple[str, ...]] = {}
         for block in layout.blocks:
-            twins = tuple(n for n in block.aliases if named[n] is not named[block.name])
+            # A module under two names is one place: torch would put back the wrong tensor if both were swapped.
+            places = {(id(modules[n.rpartition(".")[0]]), n.rpartition(".")[2]): n for n in reversed((block.name, *block.aliases))}
+            twins = tuple(name for name in places.values() if name != block.name)
             if twins:
                 self.shared[block.name] = twins
 

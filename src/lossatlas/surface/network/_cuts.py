@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
+from lossatlas._errors import LossAtlasError
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch, join
 from lossatlas.surface.network._objective import ModelObjective, Objective, Outcome
@@ -63,12 +64,19 @@ class Cuts(Shortcut):
         objective = reference.objective
         batch = _telling(self._batches)
         if batch is None:
-            self.found = Averaging("mean", "examples", _first(objective, self._batches[0]), tested=False)
+            over, weight = _untested(reference, self._batches[0])
+            self.found = Averaging("mean", over, weight, tested=False)
             return ""
         low, high = _unlike_parts(batch)
         parts = (batch.rows(low), batch.rows(high), batch.rows(torch.cat([low, high])))
-        seen = [[reference.values(point, [part])[0] for part in parts] for point in (reference.theta, reference.moved())]
-        allowed = ROUNDINGS[VALUES][0] * torch.finfo(reference.theta.dtype).eps
+        try:
+            seen = [[reference.values(point, [p])[0] for p in parts] for point in (reference.theta, reference.moved())]
+        except LossAtlasError as error:
+            over, weight = _untested(reference, self._batches[0])
+            why = f"a part of a batch cannot be evaluated alone ({type(error.__cause__ or error).__name__})"
+            self.found = Averaging("batches", over, weight, why=why)
+            return why
+        allowed = ROUNDINGS[VALUES][0] * max(torch.finfo(t.dtype).eps for t in (reference.theta, seen[0][0].loss))
         returned = seen[0][0].weight is not None
         weights = {"what the objective returns as its weight": None} if returned else _weights(objective, batch)
         for over, weight in weights.items():
@@ -147,10 +155,13 @@ class _OfTarget:
         return self.weigh(batch.target, batch.size)
 
 
-def _first(objective: Objective, batch: Batch) -> Weight | None:
-    weights = _weights(objective, batch)
-    known = next(iter(weights.values()))
-    return known if objective.weigh(batch) is not None else weights["examples"]
+def _untested(reference: Reference, batch: Batch) -> tuple[str, Weight | None]:
+    """What a loss is taken to average over where no batch can be split to see."""
+    if reference.weight(batch) is not None:
+        return "what the objective returns as its weight", None
+    weights = _weights(reference.objective, batch)
+    sure = reference.objective.weigh(batch) is not None or isinstance(reference.objective, ModelObjective)
+    return next(iter(weights.items())) if sure else ("examples", size)
 
 
 def _telling(batches: Sequence[Batch]) -> Batch | None:

@@ -23,6 +23,7 @@ from lossatlas.surface.network._scene import Pair, Scene
 from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Proofs
 from lossatlas.surface.network._shortcuts import Functional, OnePass, PrivateCopy, Rows, Threads
 from lossatlas.surface.network._tile import Tile
+from lossatlas.surface.network._twice import DoubleBackward
 from lossatlas.surface.network._user_code import in_user_code
 
 
@@ -151,6 +152,8 @@ class Evaluation:
             NotApplicableError: if some part of the model cannot be differentiated twice.
         """
         batches, shares = self._batches, self.scene.shares
+        if not self.proofs.holds(DoubleBackward(self.scene), PRODUCTS) and self.proofs.allowed:
+            raise NotApplicableError(self.proofs.why(DoubleBackward.name))
         if sample is not None:
             batches, shares = self.drawn(sample.size, int(sample.seeds[0]))
         if not self.proofs.holds(Functional(self.scene), PRODUCTS):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -113,6 +116,12 @@ class _Held:
             self._content = thing.detach().clone()
         elif isinstance(thing, torch.Generator):
             self._content = thing.get_state()
+        elif isinstance(thing, np.random.Generator):
+            self._content = copy.deepcopy(thing.bit_generator.state)
+        elif isinstance(thing, np.random.RandomState):
+            self._content = thing.get_state()
+        elif isinstance(thing, random.Random):
+            self._content = thing.getstate()
         elif isinstance(thing, dict | list | set | deque | bytearray):
             self._content = thing.copy()
         else:
@@ -123,8 +132,12 @@ class _Held:
         if isinstance(thing, Tensor):
             if not same(thing.detach(), content):
                 thing.data.copy_(content)
-        elif isinstance(thing, torch.Generator):
+        elif isinstance(thing, torch.Generator | np.random.RandomState):
             thing.set_state(content)
+        elif isinstance(thing, np.random.Generator):
+            thing.bit_generator.state = content
+        elif isinstance(thing, random.Random):
+            thing.setstate(content)
         elif isinstance(thing, dict | set):
             # Compared by identity: entries may be tensors.
             if len(thing) != len(content) or (isinstance(thing, dict) and _differ(thing, content)) or isinstance(thing, set):
@@ -152,7 +165,7 @@ def _hold(value: Any, held: list[_Held], seen: set[int], depth: int) -> None:
     if isinstance(value, Tensor):
         if not value.is_meta and value.layout is torch.strided:
             held.append(_Held(value))
-    elif isinstance(value, torch.Generator):
+    elif isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
         held.append(_Held(value))
     elif isinstance(value, dict):
         held.append(_Held(value))

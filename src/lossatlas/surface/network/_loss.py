@@ -31,6 +31,7 @@ class Loss:
         classification: whether an accuracy comes with it: outputs (n, C) against class numbers (n,).
         weigh: Σᵢ wᵢ of a batch from its target and size, or None where nothing is known.
         ignored: the class number that is left out.
+        known: whether it is a named loss or torch's own, which compare tensors alone.
         plain: name of a loss without settings, for which there is a faster evaluation; empty otherwise.
     """
 
@@ -40,6 +41,7 @@ class Loss:
     weigh: Weigh | None = None
     ignored: int = IGNORED
     plain: str = ""
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def resolve(loss: str | LossFunction) -> Loss:
             f"{', an instance and not a class' if inspect.isclass(loss) else ''}."
         )
     name = str(getattr(loss, "__name__", type(loss).__name__))
-    return _known(loss, name) or Loss(name, loss)
+    return _known(loss, name) or Loss(name, loss, known=False)
 
 
 def _known(loss: LossFunction, name: str) -> Loss | None:

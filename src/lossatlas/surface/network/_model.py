@@ -147,7 +147,7 @@ def uniform(model: nn.Module, layout: Layout) -> bool:
 def _shared(model: nn.Module) -> dict[str, list[str]]:
     """The first name of each parameter, with further names of the same numbers: the same object, or the same memory."""
     places: dict[Any, str] = {}
-    spans: dict[int, list[tuple[int, int, str]]] = {}
+    spans: dict[int, list[tuple[str, Tensor]]] = {}
     found: dict[str, list[str]] = {}
     trained: dict[str, bool] = {}
     for name, p in model.named_parameters(remove_duplicate=False):
@@ -167,17 +167,34 @@ def _shared(model: nn.Module) -> dict[str, list[str]]:
             found[places[place]].append(name)
             continue
         places[place], found[name], trained[name] = name, [], p.requires_grad
-        if plain and p.requires_grad and p.is_contiguous():
+        if plain and p.requires_grad:
             storage = spans.setdefault(p.untyped_storage().data_ptr(), [])
-            begin, end = p.storage_offset() * p.element_size(), p.storage_offset() * p.element_size() + p.nbytes
-            over = next((other for low, high, other in storage if begin < high and low < end), None)
+            over = next((other for other, q in storage if _overlap(p, q)), None)
             if over is not None:
                 raise ModelError(
-                    f"the parameters {over!r} and {name!r} share some of their numbers, but not all; expected parameters "
-                    "that are the same or apart. Give each memory of its own, for example p.data = p.data.clone()."
+                    f"the parameters {over!r} and {name!r} share some of their numbers, but not as one and the same tensor; "
+                    "expected parameters that are the same or apart. Give each memory of its own, for example "
+                    "p.data = p.data.clone()."
                 )
-            storage.append((begin, end, name))
+            storage.append((name, p))
     return found
+
+
+def _overlap(p: Tensor, q: Tensor) -> bool:
+    """Whether two parameters in one memory have a number in common."""
+
+    def ends(t: Tensor) -> tuple[int, int]:
+        begin = t.storage_offset()
+        return begin, begin + sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True)) + 1
+
+    (low, high), (begin, end) = ends(p), ends(q)
+    if begin >= high or low >= end:
+        return False
+    places = torch.arange(max(high, end) - min(low, begin))
+    one, two = (
+        places.as_strided(t.shape, t.stride(), t.storage_offset() - min(low, begin)).reshape(-1) for t in (p, q)
+    )
+    return bool(torch.isin(one, two).any())
 
 
 def _refuse_type(name: str, parameter: Tensor) -> None:

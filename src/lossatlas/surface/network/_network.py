@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -21,7 +23,7 @@ from lossatlas.surface.network import _batchnorm, _data, _fold, _loss, _model, _
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._products import refuse_half
-from lossatlas.surface.network._reference import Reference
+from lossatlas.surface.network._reference import Reference, plain_modes
 from lossatlas.surface.network._scene import Scene
 from lossatlas.surface.network._settle import settle
 from lossatlas.surface.network._shortcut import VALUES, Proofs
@@ -99,6 +101,21 @@ class NetworkSurface(Surface):
         batchnorm: str = "frozen",
         shortcuts: bool = True,
     ) -> None:
+        with torch.inference_mode(False), torch.enable_grad():
+            self._make(model, loss, data, objective, batch_size, examples, name, batchnorm, shortcuts)
+
+    def _make(
+        self,
+        model: nn.Module,
+        loss: str | _loss.LossFunction | None,
+        data: Any,
+        objective: _objective.ObjectiveFunction | None,
+        batch_size: int | None,
+        examples: int | None,
+        name: str | None,
+        batchnorm: str,
+        shortcuts: bool,
+    ) -> None:
         if batchnorm not in _batchnorm.MODES:
             raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
         _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
@@ -106,6 +123,8 @@ class NetworkSurface(Surface):
         if data is None:
             raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
         device = _model.device_of(model)
+        if objective is not None and isinstance(data, list):
+            data = deque(data)  # batches, also where they are two tensors: an objective has no pair of input and target
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
         self.layout = _model.layout_of(model)
@@ -261,7 +280,7 @@ class NetworkSurface(Surface):
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N), and ``accuracy`` where the loss is a classification loss."""
         points = self._points(points)
-        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.no_grad():
+        with self._evaluation.alone, _plain(self.device), torch.no_grad():
             return self._reading(self._evaluation.values(points))
 
     def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
@@ -271,7 +290,7 @@ class NetworkSurface(Surface):
         no more is held than the model, the data, the frame, and a θ for each point read side by side: one per core, but
         no more than `ABREAST_BYTES`.
         """
-        with self._evaluation.alone, _data.untouched_randomness(self.device):
+        with self._evaluation.alone, _plain(self.device):
             chain = self._chain()
         if chain is None:
             return self._steady_reader(frame) if steady else super().reader(frame)
@@ -299,7 +318,7 @@ class NetworkSurface(Surface):
         values = self._evaluation.steady(frame)
 
         def read(coords: Tensor) -> Reading:
-            with self._evaluation.alone, _data.untouched_randomness(self.device):
+            with self._evaluation.alone, _plain(self.device):
                 return self._reading(values(coords))
 
         return read
@@ -314,7 +333,7 @@ class NetworkSurface(Surface):
         """
         points = self._points(points)
         self._refuse_undrawable(sample)
-        with self._evaluation.alone, torch.inference_mode(False):
+        with self._evaluation.alone, plain_modes():
             return self._evaluation.gradients(points, sample)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
@@ -331,7 +350,7 @@ class NetworkSurface(Surface):
             return self.exact_products(point, vectors)
         except NotApplicableError as error:
             note = f"Hessian products are central differences of gradients: {error}"
-            if note not in self._stated:
+            if str(error) not in self._proofs.dropped and note not in self._stated:
                 self._stated = (*self._stated, note)
             return self._differences(self._points(point[None])[0], self._vectors(vectors))
 
@@ -343,7 +362,7 @@ class NetworkSurface(Surface):
         """
         theta, vectors = self._points(point[None])[0], self._vectors(vectors)
         refuse_half(self.dtype)
-        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.inference_mode(False):
+        with self._evaluation.alone, _plain(self.device):
             return self._evaluation.hessian_products(theta, vectors)
 
     def _differences(self, theta: Tensor, vectors: Tensor) -> Tensor:
@@ -365,7 +384,7 @@ class NetworkSurface(Surface):
                 "all data; take another mode."
             )
         refuse_half(self.dtype)
-        with self._evaluation.alone, _data.untouched_randomness(self.device), torch.inference_mode(False):
+        with self._evaluation.alone, _plain(self.device):
             return self._evaluation.hessian_products(theta, vectors, sample)
 
     def vector(self, given: PointLike) -> Tensor:
@@ -450,14 +469,14 @@ class NetworkSurface(Surface):
             raise InputError(
                 f"got points of shape {tuple(points.shape)}; expected (B, {self.dimension}), one row per point."
             )
-        return points.detach().to(self.device, self.dtype)
+        return _ordinary(points.detach().to(self.device, self.dtype))
 
     def _vectors(self, vectors: Tensor) -> Tensor:
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise InputError(
                 f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
             )
-        return vectors.detach().to(self.device)
+        return _ordinary(vectors.detach().to(self.device))
 
     def _refuse_undrawable(self, sample: Sample | None) -> None:
         if sample is not None and not all(batch.rows_known for batch in self._settled.batches):
@@ -468,6 +487,21 @@ class NetworkSurface(Surface):
 
     def _reading(self, rows: Tensor) -> Reading:
         return Reading(rows[0], {"accuracy": rows[1]} if self._evaluation.scene.hit_shares is not None else {})
+
+
+@contextmanager
+def _plain(device: torch.device) -> Iterator[None]:
+    """Whatever modes the caller is in, and with its random states given back."""
+    with plain_modes(), _data.untouched_randomness(device):
+        yield
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """A tensor that a graph may be made of, whatever mode it was made in."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
 
 
 def _given(model: nn.Module) -> nn.Module:

@@ -80,14 +80,19 @@ class OutputObjective(Objective):
 
     def measure(self, output: Any, batch: Batch) -> Outcome:
         """The loss of an output."""
-        compared = _loss.predictions(output)
-        loss = scalar(self._function(compared, batch.target), self.name, batch)
+        compared = self.compared(output)
+        found, weight = _pair(self._function(compared, batch.target), self.name)
+        loss = scalar(found, self.name, batch)
         if not self.accurate(batch) or not isinstance(compared, Tensor) or compared.ndim != 2:
-            return Outcome(loss, None, loss.new_zeros(()))
+            return Outcome(loss, weight, loss.new_zeros(()))
         right = compared.argmax(1) == batch.target
         counted = batch.target != self.loss.ignored
         hits = (right & counted).sum(dtype=torch.float32) / counted.sum().clamp_min(1)
-        return Outcome(loss, None, hits)
+        return Outcome(loss, weight, hits)
+
+    def compared(self, output: Any) -> Any:
+        """What the loss gets: the logits of a transformer's output where it is a named loss or torch's, else the output."""
+        return _loss.predictions(output) if self.loss.known else output
 
     def weigh(self, batch: Batch) -> float | None:
         """w of a batch by what is known of the loss; None where nothing is."""
@@ -147,10 +152,7 @@ class FunctionObjective(Objective):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
-        found = self._function(model, batch.given)
-        weight = None
-        if isinstance(found, tuple) and len(found) == 2:
-            found, weight = found[0], _weight(found[1], self.name)
+        found, weight = _pair(self._function(model, batch.given), self.name)
         loss = scalar(found, self.name, batch)
         return Outcome(loss, weight, loss.new_zeros(()))
 
@@ -195,6 +197,13 @@ def scalar(found: Any, name: str, batch: Batch) -> Tensor:
             "loss of the batch. Use reduction='mean', or end the loss with .mean()."
         )
     return found.reshape(())
+
+
+def _pair(found: Any, name: str) -> tuple[Any, float | None]:
+    """A loss and its weight, None where a function returned a loss alone."""
+    if isinstance(found, tuple) and len(found) == 2:
+        return found[0], _weight(found[1], name)
+    return found, None
 
 
 def _weight(given: Any, name: str) -> float:

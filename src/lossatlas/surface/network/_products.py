@@ -23,7 +23,7 @@ WIDTHS = (8, 32)
 HELD_BYTES = 2**28
 SWEEP_BYTES = 2**30
 _DEAD_ENDS = ("torch::autograd::Error", "torch::autograd::NotImplemented")
-_ONCE = re.compile(r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward", re.I)
+_ONCE = re.compile(r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward|use_reentrant", re.I)
 
 
 def refuse_half(dtype: torch.dtype) -> None:

@@ -58,7 +58,7 @@ class Reference:
 
     def __init__(self, model: nn.Module, objective: Objective, layout: Layout, theta: Tensor, mode: str) -> None:
         self.model, self.objective, self.layout, self.theta, self.mode = model, objective, layout, theta, mode
-        self.graph = self.clones = self.writes = False
+        self.graph = self.clones = self.writes = self._reentrant = False
         self.evaluations = 0
         everything = dict(model.named_parameters(remove_duplicate=False))
         self._targets = [(block, everything[block.name]) for block in layout.blocks]
@@ -143,8 +143,7 @@ class Reference:
                 outcome = self._outcome(batch, k, len(batches), theta)
                 refuse_constant(outcome.loss)
                 total += float(outcome.loss.detach().double()) * share
-                with in_user_code(batch, k, len(batches), self.place(theta), backward=True):
-                    parts = self._differentiate(outcome.loss)
+                parts = self._differentiate(outcome.loss, batch, k, len(batches), theta)
                 for block, part in zip(self.layout.blocks, parts, strict=True):
                     if part is not None:
                         found[block.span] += part.reshape(-1).to(found.device, found.dtype) * share
@@ -197,7 +196,7 @@ class Reference:
             statistics: the s (S,) of (θ, s), in the order of `statistics_names`; None for the model's own.
         """
         write = theta if callable(theta) else _writes(theta)
-        with _ALONE, untouched_randomness(*self._devices()), _plain_modes(), kept(self.model):
+        with _ALONE, untouched_randomness(*self._devices()), plain_modes(), kept(self.model):
             self._still_there()
             before = [self._own(block, p) for block, p in self._targets]
             constants = [(p, p.detach().clone()) for _, p, c, _ in self._frozen if c is not None and not same(p, c)]
@@ -239,7 +238,7 @@ class Reference:
     def move(self, block: Block, out: Tensor) -> None:
         """Write a block of the point near θ at which every parameter has another value, a piece at a time."""
         own = self.theta[block.span]
-        scale = 0.1 * (float(torch.linalg.vector_norm(own.float() if own.element_size() < 4 else own)) / block.size**0.5 or 0.1)
+        scale = 0.1 * (float(torch.linalg.vector_norm(own.float() if own.element_size() < 4 else own)) / max(1, block.size) ** 0.5 or 0.1)
         generator = torch.Generator().manual_seed(block.offset + 1)
         flat = out.view(-1) if out.is_contiguous() else own.new_empty(block.size)
         for begin in range(0, block.size, CHUNK):
@@ -278,18 +277,22 @@ class Reference:
         self.writes = self.writes or (self.clones and any(t._version for t in _nested.tensors(fresh.given)))
         return outcome
 
-    def _differentiate(self, loss: Tensor) -> list[Tensor | None]:
+    def _differentiate(self, loss: Tensor, batch: Batch, k: int, count: int, theta: Tensor) -> list[Tensor | None]:
         leaves = self._leaves
-        try:
-            found = list(torch.autograd.grad(loss, leaves, allow_unused=True))
-        except RuntimeError as error:
-            # Recomputation of the older kind knows plain backward only.
-            if not _REENTRANT.search(str(error)):
-                raise
-            with _own_gradients(leaves):
-                loss.backward()  # type: ignore[no-untyped-call]
-                found = [p.grad for p in leaves]
-        return self._together(found)
+        with in_user_code(batch, k, count, self.place(theta), backward=True, keep=RuntimeError):
+            try:
+                if not self._reentrant:
+                    return self._together(torch.autograd.grad(loss, leaves, allow_unused=True))
+            except RuntimeError as error:
+                # Recomputation of the older kind knows plain backward only.
+                if not _REENTRANT.search(str(error)):
+                    with in_user_code(batch, k, count, self.place(theta), backward=True):
+                        raise
+                self._reentrant = True
+                loss = self._outcome(batch, k, count, theta).loss
+        with in_user_code(batch, k, count, self.place(theta), backward=True), _own_gradients(leaves):
+            loss.backward()  # type: ignore[no-untyped-call]
+            return self._together([p.grad for p in leaves])
 
     def _together(self, found: Sequence[Tensor | None]) -> list[Tensor | None]:
         """One dense gradient for each block: those of parameters that share their numbers are added."""
@@ -374,7 +377,7 @@ def _own_gradients(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_modes() -> Iterator[None]:
+def plain_modes() -> Iterator[None]:
     """Whatever modes the caller is in: no inference mode, no autocast of the caller's."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         if torch.cuda.is_available():

@@ -77,7 +77,8 @@ class Scene:
         """The same of the first copy with other tensors by name."""
         whole, _ = self.copies.first
         with self.precision():
-            outcome = functional_call(whole, prefixed(tensors, whole), (batch.fresh(self.reference.clones),))
+            fresh = (batch.fresh(self.reference.clones),)
+            outcome = functional_call(whole, prefixed(tensors, whole), fresh, tie_weights=False)
         return outcome.loss, outcome.hits
 
     def precision(self) -> AbstractContextManager[Any]:

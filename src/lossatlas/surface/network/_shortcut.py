@@ -11,7 +11,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas._errors import LossAtlasError
+from lossatlas._errors import LossAtlasError, NotApplicableError
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._reference import Reference
 
@@ -69,7 +69,7 @@ class Proofs:
     """
 
     def __init__(self, reference: Reference, small: tuple[Batch, ...], *, allowed: bool = True) -> None:
-        self._reference, self._small, self._allowed = reference, small, allowed
+        self._reference, self._small, self.allowed = reference, small, allowed
         self._held: dict[tuple[str, str], bool] = {}
         self.proven: dict[str, list[str]] = {}
         self.dropped: list[str] = []
@@ -77,12 +77,16 @@ class Proofs:
 
     def holds(self, shortcut: Shortcut, query: str) -> bool:
         """Whether a shortcut may answer a kind of query; proven when it is first asked for."""
-        if not self._allowed:
+        if not self.allowed:
             return False
         key = (shortcut.name, query)
         if key not in self._held:
             self._held[key] = shortcut.serves(query) and self._prove(shortcut, query)
         return self._held[key]
+
+    def why(self, name: str) -> str:
+        """The sentence on a shortcut that was dropped."""
+        return next((sentence for sentence in self.dropped if sentence.startswith(name)), f"{name} is not used")
 
     def _prove(self, shortcut: Shortcut, query: str) -> bool:
         before = self._reference.evaluations
@@ -90,6 +94,8 @@ class Proofs:
         if shortcut.name not in trusted:
             try:
                 reason = shortcut.proves(self._reference, query, self._small)
+            except NotApplicableError as error:
+                reason = str(error)
             except LossAtlasError as error:
                 reason = _short(error.__cause__ or error)
             except Exception as error:  # whatever a user's code, or torch's transforms of it, may raise
