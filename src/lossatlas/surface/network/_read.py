@@ -130,7 +130,9 @@ def classified(items: list[Any]) -> str:
     Raises:
         DataError: for one item that could be a sample or a batch with a constant target.
     """
-    kinds = [_kind(item) for item in items]
+    forms = [_form(item) for item in items]
+    # Items of one form are of one kind.
+    kinds = [_kind(item) for item in dict(zip(forms, items, strict=True)).values()]
     if "sample" in kinds:
         if len(items) == 1 and any(t.ndim > 1 for t in _nested.tensors(items[0])):
             raise DataError(
@@ -139,7 +141,7 @@ def classified(items: list[Any]) -> str:
                 "y[None]); for a batch give a target with one row per example, or None."
             )
         return "samples"
-    if "mixed" in kinds and len(items) > 1 and len({_form(item) for item in items}) == 1:
+    if "mixed" in kinds and len(items) > 1 and len(kinds) == 1:
         return "samples"
     return "batches"
 
