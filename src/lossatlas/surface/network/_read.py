@@ -37,7 +37,7 @@ def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
     Raises:
         DataError: for any exception while an item is read.
     """
-    number = 0
+    number, iterator = 0, None
     try:
         iterator = iter(items)
         while True:
@@ -47,12 +47,15 @@ def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
                 return
             yield item
             number += 1
-    except GeneratorExit:
-        raise
     except DataError:
         raise
     except Exception as error:
         raise DataError(reason(error, f"{what} {number} of the {source}")) from error
+    finally:
+        # Workers that were started for this reading end with it, not when a traceback is thrown away.
+        stop = getattr(iterator, "_shutdown_workers", None)
+        if stop is not None:
+            stop()
 
 
 def reason(error: Exception, where: str) -> str:
