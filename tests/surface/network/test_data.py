@@ -96,6 +96,11 @@ class Stream(IterableDataset):
         return iter(zip(X, Y, strict=True))
 
 
+class Batches(IterableDataset):
+    def __iter__(self):
+        return iter(zip(X.split(10), Y.split(10), strict=True))
+
+
 class Loop:
     """An iterable without a length, which can be read again."""
 
@@ -361,6 +366,7 @@ def test_copies_are_private_and_shared_tensors_are_copied_once():
     assert not load(grad, CPU).batches[0].inputs[0].requires_grad
 
 
+@pytest.mark.slow
 def test_hugging_face_encodings_keep_their_type():
     encoding = pytest.importorskip("transformers").BatchEncoding
     (batch,) = load(encoding({"input_ids": Y[:, None], "attention_mask": torch.ones(N, 1), "labels": Y}), CPU).batches
@@ -440,6 +446,8 @@ REFUSED = {
     "iterator that raises": (lambda: failing_stream(), "item 1 of the generator.*OSError.*disk full"),
     "no length": (lambda: Lengthless(), "examples=10000"),
     "endless": (lambda: itertools.cycle([(X, Y)]), "examples="),
+    "iterable dataset of batches": (Batches, "batch_size=None"),
+    "empty dictionary": (dict, "empty"),
     "repeated": (lambda: itertools.repeat((X, Y)), "examples="),
 }
 
@@ -534,7 +542,7 @@ def test_a_batch_without_rows_is_not_cut_to_a_number_of_examples():
         load([((X, EDGES), Y)], CPU, examples=5)
 
 
-def test_empty_and_dropped_batches_are_told():
+def test_notes_say_what_is_left_out():
     data = load([(X, Y), (X[:0], Y[:0])], CPU)
     assert len(data.batches) == 1 and "empty" in data.notes[0]
     data = load(DataLoader(TensorDataset(X, Y), batch_size=10, drop_last=True), CPU)
@@ -545,6 +553,27 @@ def test_empty_and_dropped_batches_are_told():
 def test_a_dataset_of_graphs_gives_a_batch_for_each():
     data = load(Items(lambda k: Graph(X[: k + 2], EDGES % (k + 2), Y[: k + 2]), 3), CPU)
     assert [batch.size for batch in data.batches] == [2, 3, 4] and not data.whole
+
+
+COLLATED = {
+    "tensors and integers": lambda k: (X[k], int(Y[k])),
+    "floats and bools": lambda k: (X[k], 0.5 * k, k % 2 == 0),
+    "NumPy numbers": lambda k: (np.float32(k), np.int16(k), X[k].numpy()),
+    "nested": lambda k: {"a": (X[k], {"b": k}), "y": Y[k]},
+    "integers that become floats": lambda k: (X[k], 0 if k == 0 else 0.5),
+}
+
+
+@pytest.mark.parametrize("item", COLLATED.values(), ids=COLLATED.keys())
+def test_samples_are_stacked_as_a_loader_stacks_them(item):
+    ours = list(_nested.tensors(load(Items(item), CPU).batches[0].given))
+    theirs = list(_nested.tensors(next(iter(DataLoader(Items(item), batch_size=N)))))
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_types_are_one_for_all_samples_however_many_there_are():
+    (batch,) = load(Items(lambda k: (torch.zeros(1), 0 if k < 1500 else 0.5), 2000), CPU).batches
+    assert batch.target.is_floating_point() and float(batch.target.sum()) == 250
 
 
 class Noisy(Dataset):
@@ -602,7 +631,7 @@ def states():
 
 
 @pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM.keys())
-def test_random_data_are_one_draw_that_the_notes_tell(make):
+def test_random_data_are_one_draw_that_the_notes_name(make):
     digests = []
     for seed in (1, 2):
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)  # noqa: NPY002
@@ -635,6 +664,22 @@ def test_generators_of_loader_and_dataset_are_as_they_were(generator):
     if isinstance(generator, torch.Generator):
         load(shuffled(generator=generator), CPU)
     assert state() == before
+
+
+def test_random_states_are_given_back_after_an_interruption():
+    def item(k):
+        random.random(), torch.rand(1), generator.random()
+        if k == 2:
+            raise KeyboardInterrupt
+        return X[k], Y[k]
+
+    generator = np.random.default_rng(0)
+    source = Items(item)
+    source.generator = generator
+    before, own = states(), str(generator.bit_generator.state)
+    with pytest.raises(KeyboardInterrupt):
+        load(source, CPU)
+    assert states() == before and str(generator.bit_generator.state) == own
 
 
 class Hidden(Dataset):

@@ -168,14 +168,13 @@ def _batches(items: list[Any], name: str, what: str = "item") -> Data:
     return Data(tuple(made), False)
 
 
-def _stacked(samples: Iterable[Any], count: int | None, device: torch.device, name: str) -> Data:
+def _stacked(samples: Iterable[Any], count: int, device: torch.device, name: str) -> Data:
     given = collated(samples, count, device, lambda k: f"item {k} of {name}")
     if given is None:
         return Data((), True)
-    tensors = list(_nested.tensors(given))
-    if not tensors:
+    if not any(True for _ in _nested.tensors(given)):
         raise DataError(f"the samples of {name} hold no tensors and no numbers ({shapes(given)}); {WANTED}.")
-    return Data((Batch.of(given, max(len(t) for t in tensors) if count is None else count),), True)
+    return Data((Batch.of(given, count),), True)
 
 
 def _loader(loader: DataLoader[Any], device: torch.device, examples: int | None) -> Data:

@@ -35,7 +35,11 @@ def refuse(data: Any) -> None:
             advice = "Call it, and give what it returns."
     elif isinstance(data, Mapping) and not any(map(has_numbers, data.values())):
         keys = ", ".join(repr(key) for key in [*data][:6])
-        advice = f"Its keys are {keys or 'none'}; give one of its values, as in data[{next(iter(data), 'key')!r}]."
+        advice = (
+            f"Its keys are {keys}; give one of its values, as in data[{next(iter(data))!r}]."
+            if data
+            else "It is empty."
+        )
     if advice is not None:
         raise DataError(f"got data of type {type(data).__name__}; {WANTED}. {advice}")
 

@@ -63,7 +63,7 @@ def reason(error: Exception, where: str) -> str:
     said = " ".join(str(error).split())
     ragged = "stack expects each tensor to be equal size" in said or "different lengths" in said
     unread = isinstance(error, TypeError) and "default_collate" in said
-    advice = "Mend the dataset; the exception above this one shows where."
+    advice = "Fix the dataset; the exception above this one shows where."
     if ragged:
         advice = "The samples have different shapes: give the DataLoader a collate_fn that pads them, or batch_size=1."
     elif unread:
@@ -113,11 +113,12 @@ def once(
     if not seen:
         return found, ()
     if again(SEED) != seen:
+        whole = "list(data)" if isinstance(source, DataLoader) else "[data[k] for k in range(len(data))]"
         raise DataError(
             f"the {type(source).__name__} gives other data each time it is read, even under the same seed of torch, NumPy "
             "and random; expected the same, as a loss surface is fixed by its data. It may shuffle or augment by a random "
             "generator of its own, or go on where it stopped: write shuffle=False, give a dataset without random "
-            "augmentation, or give list(data), which is read once and stays."
+            f"augmentation, or give {whole}, which is read once and stays."
         )
     return found, () if again(OTHER_SEED) == seen else (_moves(source),)
 
@@ -230,16 +231,16 @@ def _moves(source: Any) -> str:
         kind = type(getattr(source, "sampler", None)).__name__
         if kind == "SequentialSampler":
             return (
-                f"the {name}'s data are drawn at random (augmentation): this surface is of the one draw that seed {SEED} "
+                f"The {name}'s data are drawn at random (augmentation): this surface is of the one draw that seed {SEED} "
                 "gives, not of the mean over draws; its order does not shuffle. Give a dataset without random "
                 "augmentation for the loss of the data themselves."
             )
         return (
-            f"the {name} shuffles (or augments) its data: they were read once, in the order and draw that seed {SEED} gives, "
+            f"The {name} shuffles (or augments) its data: they were read once, in the order and draw that seed {SEED} gives, "
             "which is not that of your training; the same command gives the same surface. Write shuffle=False for the "
             "order of the dataset itself."
         )
     return (
-        f"the {name} gives random data (it augments, or shuffles): this surface is of the one draw that seed {SEED} gives. "
+        f"The {name} gives random data (it augments, or shuffles): this surface is of the one draw that seed {SEED} gives. "
         "Give a dataset without random augmentation, and shuffle=False, for the loss of the data themselves."
     )
