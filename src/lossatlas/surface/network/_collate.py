@@ -22,17 +22,17 @@ from lossatlas.surface.network._private import is_array, tensor_of
 # Samples that are stacked at once.
 _AT_ONCE = 1024
 _ADVICE = (
-    "Give samples of one shape, for example padded, or a DataLoader with a collate_fn that makes batches of them "
-    "(or a list of batches)."
+    "Give samples of one shape, for example padded, or a DataLoader with a collate_fn that makes batches of them; "
+    "where each item is a batch already, give DataLoader(data, batch_size=None) or a list of them."
 )
 
 
-def collated(samples: Iterable[Any], count: int | None, device: torch.device, named: Callable[[int], str]) -> Any:
+def collated(samples: Iterable[Any], count: int, device: torch.device, named: Callable[[int], str]) -> Any:
     """All samples as one structure on a device, stacked along a new first dimension.
 
     Args:
         samples: of one structure: tensors and arrays of one shape, numbers, texts, lists of numbers, containers.
-        count: how many there are, where it is known: then no second copy is held.
+        count: how many there are.
         device: where the result is to be.
         named: what to call sample k in messages.
 
@@ -126,9 +126,9 @@ class _Stack:
 
 
 class _Whole:
-    """Gathers stacked parts, in memory for all of them where their number is known."""
+    """Gathers stacked parts in memory for all of them, so that no second copy is held."""
 
-    def __init__(self, first: Any, count: int | None, device: torch.device) -> None:
+    def __init__(self, first: Any, count: int, device: torch.device) -> None:
         self._like, self._count, self._device, self._done = first, count, device, 0
         self._columns: list[Any] = []
 
@@ -139,8 +139,6 @@ class _Whole:
             if not isinstance(leaf, Tensor):
                 if leaf is not None:
                     self._columns[k].extend(leaf)
-            elif isinstance(self._columns[k], list):
-                self._columns[k].append(leaf.to(self._device))
             else:
                 kind = torch.promote_types(self._columns[k].dtype, leaf.dtype)
                 self._columns[k] = self._columns[k].to(kind)
@@ -148,20 +146,12 @@ class _Whole:
         self._done += rows
 
     def structure(self) -> Any:
-        rest = iter([self._ended(column) for column in self._columns])
-        return _placed(self._like, rest)
+        return _placed(self._like, iter(self._columns))
 
     def _begun(self, leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) and self._count is not None:
+        if isinstance(leaf, Tensor):
             return torch.empty(self._count, *leaf.shape[1:], dtype=leaf.dtype, device=self._device)
         return None if leaf is None else []
-
-    def _ended(self, column: Any) -> Any:
-        if isinstance(column, Tensor):
-            return column if self._done == len(column) else column[: self._done].clone()
-        if column and isinstance(column[0], Tensor):
-            return torch.cat(column) if len(column) > 1 else column[0]
-        return column
 
 
 def _stackable(value: list[Any]) -> bool:

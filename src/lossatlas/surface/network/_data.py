@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lossatlas._errors import DataError
@@ -26,7 +25,8 @@ from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batch import TARGET_KEYS, Batch, cut, describe, digest, join, subset
 from lossatlas.surface.network._collate import collated, plain
 from lossatlas.surface.network._digest import shapes
-from lossatlas.surface.network._private import is_array, moved, private
+from lossatlas.surface.network._forms import WANTED, has_numbers, is_record, listed, refuse
+from lossatlas.surface.network._private import moved, private
 from lossatlas.surface.network._randomness import untouched_randomness
 from lossatlas.surface.network._read import classified, count_of, endless, gathered, guarded, once, reason
 from lossatlas.surface.network._rows import has_no_rows
@@ -49,7 +49,6 @@ __all__ = [
 ELEMENTS_PER_BATCH = 2**19
 # Items of a dataset, and batches of a loader, that are read again to see whether they change.
 _PROBED_ITEMS, _PROBED_BATCHES = 4, 1
-_WANTED = "expected a pair (X, y) of tensors, a dictionary of tensors, a Dataset, a DataLoader, or a list of samples or batches"
 
 
 @final
@@ -80,7 +79,8 @@ def load(data: Any, device: torch.device, *, batch_size: int | None = None, exam
     random states, those of loader and dataset too, are as before afterwards. The first items are read twice more, to
     see whether they depend on the seed or change each time.
 
-    A tuple is one record of inputs and target, a list is a sequence: of batches or of samples, by `classified`. A tuple
+    A tuple is one record of inputs and target, a list is a sequence: of batches or of samples, by `classified`. What an iterable dataset
+    gives are samples. A tuple
     without a tensor of its own whose items are all alike is a sequence too.
 
     Args:
@@ -120,9 +120,14 @@ def load(data: Any, device: torch.device, *, batch_size: int | None = None, exam
 
 
 def _read(data: Any, device: torch.device, examples: int | None) -> Data:
-    _refuse(data)
-    if _record(data):
-        return Data((Batch.of(private(_listed(data), device)),), True)
+    refuse(data)
+    if examples is None and endless(data):
+        raise DataError(
+            f"the {type(data).__name__} never ends; expected data of a known length. State how many examples to read, for "
+            "example examples=10000."
+        )
+    if is_record(data):
+        return Data((Batch.of(private(listed(data), device)),), True)
     if isinstance(data, list | tuple | deque):
         return _sequence([private(item, device) for item in data], device, examples)
     if isinstance(data, DataLoader):
@@ -135,94 +140,7 @@ def _read(data: Any, device: torch.device, examples: int | None) -> Data:
         return _stream(data, device, examples, samples=False)
     if _nested.opaque(data) or _nested.parts(data) is not None:
         return Data((Batch.of(private(data, device)),), True)
-    raise DataError(f"got data of type {type(data).__name__}; {_WANTED}.")
-
-
-def _refuse(data: Any) -> None:
-    """Plausible objects that are no data."""
-    advice = None
-    if isinstance(data, str | bytes):
-        advice = "Load the file first, for example with torch.load or numpy.load."
-    elif isinstance(data, type):
-        advice = f"Make one: {data.__name__}(…)."
-    elif isinstance(data, nn.Module):
-        advice = "Model, loss and data come in this order."
-    elif callable(data) and not isinstance(data, Iterable | Dataset) and not hasattr(data, "__getitem__"):
-        if not _nested.opaque(data) and _nested.parts(data) is None:
-            advice = "Call it, and give what it returns."
-    elif isinstance(data, Mapping) and not any(map(_has_numbers, data.values())):
-        keys = ", ".join(repr(key) for key in [*data][:6])
-        advice = f"Its keys are {keys or 'none'}; give one of its values, as in data[{next(iter(data), 'key')!r}]."
-    elif endless(data):
-        advice = "It has no end: state how many examples to read, for example examples=10000, on a generator."
-    if advice is not None:
-        raise DataError(f"got data of type {type(data).__name__}; {_WANTED}. {advice}")
-
-
-def _has_numbers(value: Any) -> bool:
-    return any(
-        isinstance(leaf, Tensor | int | float) or is_array(leaf) or _nested.opaque(leaf)
-        for leaf in _nested.leaves(value)
-    )
-
-
-def _record(data: Any) -> bool:
-    """Whether data are one structure of inputs and target, not a sequence of such."""
-    if isinstance(data, Tensor | Mapping) or is_array(data):
-        return True
-    if isinstance(data, nn.utils.rnn.PackedSequence):
-        return True
-    if not isinstance(data, tuple | list):
-        iterable = isinstance(data, Iterable | Dataset) and not callable(getattr(data, "to", None))
-        return not iterable and (_nested.parts(data) is not None or _nested.opaque(data))
-    arrays = [isinstance(item, Tensor) or is_array(item) for item in data]
-    if not data or (isinstance(data, list) and len(data) == 1):
-        return False
-    if all(arrays) or hasattr(data, "_fields"):
-        return True
-    if isinstance(data, list):
-        # A list of unlike things is no sequence: a dictionary of inputs beside a target.
-        return any(arrays)
-    if any(arrays) or len(data) == 1 or all(_numeric(item) for item in data):
-        return True
-    forms = {_form(item) for item in data}
-    if len(forms) > 1:
-        return True
-    return _one_nested(data)
-
-
-def _one_nested(data: tuple[Any, ...]) -> bool:
-    """Whether a tuple of items that are alike in kind is one record ((a, b), (c, d)), not two batches."""
-    tails = {tuple(leaf.shape[1:] for leaf in _nested.tensors(item) if not leaf.is_nested) for item in data}
-    heads = {len(leaf) for leaf in _nested.tensors(data) if not leaf.is_nested and leaf.ndim > 0}
-    if len(tails) == 1 or len(data) != 2 or len(heads) != 1:
-        return False
-    raise DataError(
-        f"got a tuple of two structures {shapes(data)}, which could be two batches or the inputs and targets of one; "
-        "expected a list where there are several batches. Give [first, second] for two batches, or [(inputs, targets)] "
-        "for one."
-    )
-
-
-def _form(value: Any) -> Any:
-    found = _nested.parts(value)
-    if found is not None:
-        return (type(value).__name__, *((key, _form(inner)) for key, inner in found))
-    return (value.dtype, value.ndim) if isinstance(value, Tensor) and not value.is_nested else type(value).__name__
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 0 and isinstance(plain((value,))[0], Tensor)
-
-
-def _listed(data: Any) -> Any:
-    """A record whose lists of numbers, one entry per example, are tensors."""
-    found = _nested.parts(data)
-    if found is None:
-        return data
-    sizes = {len(v) for _, v in found if is_array(v) or (isinstance(v, Tensor) and not v.is_nested and v.ndim)}
-    values = [plain((v,))[0] if type(v) is list and (not sizes or len(v) in sizes) else v for _, v in found]
-    return _nested.assembled(data, [key for key, _ in found], values)
+    raise DataError(f"got data of type {type(data).__name__}; {WANTED}.")
 
 
 def _sequence(items: list[Any], device: torch.device, examples: int | None, name: str = "list") -> Data:
@@ -230,8 +148,8 @@ def _sequence(items: list[Any], device: torch.device, examples: int | None, name
     if not items:
         return Data((), False)
     read = [plain(item) for item in items]
-    if not any(map(_has_numbers, read)):
-        raise DataError(f"got a {name} whose items hold no tensors and no numbers ({shapes(items[0])}); {_WANTED}.")
+    if not any(map(has_numbers, read)):
+        raise DataError(f"got a {name} whose items hold no tensors and no numbers ({shapes(items[0])}); {WANTED}.")
     if classified(read) == "samples":
         if any(map(has_no_rows, read)):
             return _batches(read, name)
@@ -250,14 +168,13 @@ def _batches(items: list[Any], name: str, what: str = "item") -> Data:
     return Data(tuple(made), False)
 
 
-def _stacked(samples: Iterable[Any], count: int | None, device: torch.device, name: str) -> Data:
+def _stacked(samples: Iterable[Any], count: int, device: torch.device, name: str) -> Data:
     given = collated(samples, count, device, lambda k: f"item {k} of {name}")
     if given is None:
         return Data((), True)
-    tensors = list(_nested.tensors(given))
-    if not tensors:
-        raise DataError(f"the samples of {name} hold no tensors and no numbers ({shapes(given)}); {_WANTED}.")
-    return Data((Batch.of(given, max(len(t) for t in tensors) if count is None else count),), True)
+    if not any(True for _ in _nested.tensors(given)):
+        raise DataError(f"the samples of {name} hold no tensors and no numbers ({shapes(given)}); {WANTED}.")
+    return Data((Batch.of(given, count),), True)
 
 
 def _loader(loader: DataLoader[Any], device: torch.device, examples: int | None) -> Data:

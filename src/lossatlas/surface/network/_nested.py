@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, Dataset
 
 from lossatlas._errors import DataError
 
@@ -25,7 +26,7 @@ Key = Hashable
 _DEPTH = 8
 _PLAIN: tuple[type, ...] = (
     *(str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, type, nn.Module, torch.Generator),
-    *(types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType),
+    *(types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, Dataset, DataLoader),
 )
 
 

@@ -134,10 +134,11 @@ def _generators(source: Any) -> list[Any]:
         if depth == 0 or id(value) in seen or isinstance(value, torch.Tensor | np.ndarray | str | bytes | type):
             return
         seen.add(id(value))
+        # Long containers hold examples, not transforms.
         if isinstance(value, dict):
-            inner = list(value.values())
+            inner = list(value.values()) if len(value) <= 100 else []
         elif isinstance(value, list | tuple):
-            inner = list(value) if len(value) <= 100 else []  # a list of transforms, not of examples
+            inner = list(value) if len(value) <= 100 else []
         else:
             inner = list(getattr(value, "__dict__", {}).values())
         for one in inner:

@@ -37,7 +37,7 @@ def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
     Raises:
         DataError: for any exception while an item is read.
     """
-    number = 0
+    number, iterator = 0, None
     try:
         iterator = iter(items)
         while True:
@@ -47,12 +47,15 @@ def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
                 return
             yield item
             number += 1
-    except GeneratorExit:
-        raise
     except DataError:
         raise
     except Exception as error:
         raise DataError(reason(error, f"{what} {number} of the {source}")) from error
+    finally:
+        # Workers that were started for this reading end with it, not when a traceback is thrown away.
+        stop = getattr(iterator, "_shutdown_workers", None)
+        if stop is not None:
+            stop()
 
 
 def reason(error: Exception, where: str) -> str:
@@ -60,7 +63,7 @@ def reason(error: Exception, where: str) -> str:
     said = " ".join(str(error).split())
     ragged = "stack expects each tensor to be equal size" in said or "different lengths" in said
     unread = isinstance(error, TypeError) and "default_collate" in said
-    advice = "Mend the dataset; the exception above this one shows where."
+    advice = "Fix the dataset; the exception above this one shows where."
     if ragged:
         advice = "The samples have different shapes: give the DataLoader a collate_fn that pads them, or batch_size=1."
     elif unread:
@@ -110,11 +113,12 @@ def once(
     if not seen:
         return found, ()
     if again(SEED) != seen:
+        whole = "list(data)" if isinstance(source, DataLoader) else "[data[k] for k in range(len(data))]"
         raise DataError(
             f"the {type(source).__name__} gives other data each time it is read, even under the same seed of torch, NumPy "
             "and random; expected the same, as a loss surface is fixed by its data. It may shuffle or augment by a random "
             "generator of its own, or go on where it stopped: write shuffle=False, give a dataset without random "
-            "augmentation, or give list(data), which is read once and stays."
+            f"augmentation, or give {whole}, which is read once and stays."
         )
     return found, () if again(OTHER_SEED) == seen else (_moves(source),)
 
@@ -130,7 +134,9 @@ def classified(items: list[Any]) -> str:
     Raises:
         DataError: for one item that could be a sample or a batch with a constant target.
     """
-    kinds = [_kind(item) for item in items]
+    forms = [_form(item) for item in items]
+    # Items of one form are of one kind.
+    kinds = [_kind(item) for item in dict(zip(forms, items, strict=True)).values()]
     if "sample" in kinds:
         if len(items) == 1 and any(t.ndim > 1 for t in _nested.tensors(items[0])):
             raise DataError(
@@ -139,7 +145,7 @@ def classified(items: list[Any]) -> str:
                 "y[None]); for a batch give a target with one row per example, or None."
             )
         return "samples"
-    if "mixed" in kinds and len(items) > 1 and len({_form(item) for item in items}) == 1:
+    if "mixed" in kinds and len(items) > 1 and len(kinds) == 1:
         return "samples"
     return "batches"
 
@@ -225,16 +231,16 @@ def _moves(source: Any) -> str:
         kind = type(getattr(source, "sampler", None)).__name__
         if kind == "SequentialSampler":
             return (
-                f"the {name}'s data are drawn at random (augmentation): this surface is of the one draw that seed {SEED} "
+                f"The {name}'s data are drawn at random (augmentation): this surface is of the one draw that seed {SEED} "
                 "gives, not of the mean over draws; its order does not shuffle. Give a dataset without random "
                 "augmentation for the loss of the data themselves."
             )
         return (
-            f"the {name} shuffles (or augments) its data: they were read once, in the order and draw that seed {SEED} gives, "
+            f"The {name} shuffles (or augments) its data: they were read once, in the order and draw that seed {SEED} gives, "
             "which is not that of your training; the same command gives the same surface. Write shuffle=False for the "
             "order of the dataset itself."
         )
     return (
-        f"the {name} gives random data (it augments, or shuffles): this surface is of the one draw that seed {SEED} gives. "
+        f"The {name} gives random data (it augments, or shuffles): this surface is of the one draw that seed {SEED} gives. "
         "Give a dataset without random augmentation, and shuffle=False, for the loss of the data themselves."
     )
