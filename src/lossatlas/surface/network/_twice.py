@@ -98,12 +98,16 @@ class DoubleBackward(Shortcut):
                 vector = torch.randn(len(point), generator=torch.Generator().manual_seed(seed)).to(point)
                 vector /= vector.norm()
                 product = twice(point, vector).double()
-                ahead, behind = twice(point + step * vector, None), twice(point - step * vector, None)
-                difference = (ahead.double() - behind.double()) / (2 * step)
-                size = max(float(product.norm()), float(difference.norm()))
-                rounding = 64 * unit * float(ahead.double().norm()) / step
-                off = float((product - difference).norm())
-                best = min(best, 0.0 if off <= rounding else off / size if size else 0.0)
+                near, far = (
+                    (twice(point + h * vector, None).double() - twice(point - h * vector, None).double()) / (2 * h)
+                    for h in (step, 2 * step)
+                )
+                size = max(float(product.norm()), float(near.norm()))
+                # How sure the difference itself is: by its step, and by rounding inside of the model.
+                own = max(4 * float((near - far).norm()), 64 * unit * size)
+                off = float((product - near).norm())
+                share = off / size if size else 0.0
+                best = min(best, 0.0 if off <= own and share <= ROUGH else share)
                 if best <= SHARP:
                     return best
         return best
