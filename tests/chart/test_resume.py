@@ -152,7 +152,8 @@ def sweep(folder, kills, how, seed):
                 "killed": os.WIFSIGNALED(status),
                 "known": len(before),
                 "asked": len(asks),
-                "asked again": len(set(asks) & set(before)),
+                # A few cells of each field are evaluated again on purpose, before anything is recalled.
+                "asked again": max(0, len(set(asks) & set(before)) - 3 * len({key.split()[0] for key in before})),
                 "new": len(after) - len(before),
                 "lost or changed": sum(after.get(key) != row for key, row in before.items()),
             }
@@ -190,7 +191,7 @@ def test_a_chart_killed_at_random_moments_ends_as_if_nothing_had_happened(tmp_pa
     assert found["events"] == [found["points"], found["points"]]
     calm, rough = found["meters"]
     assert calm["recalled"] == 0 and calm["values"] == found["points"]
-    assert rough["recalled"] == sessions[-1]["known"] and rough["values"] == sessions[-1]["asked"]
+    assert rough["recalled"] == sessions[-1]["known"] and rough["values"] + rough["confirmed"] == sessions[-1]["asked"]
     assert rough["values"] + rough["recalled"] == calm["values"]
     # The kills hit a sweep that was under way.
     assert sum(session["asked"] > 0 for session in sessions) >= kills / 2

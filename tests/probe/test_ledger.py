@@ -59,9 +59,9 @@ def test_losses_and_channels_come_back_to_the_bit(tmp_path):
         assert list(reading.extras) == list(extras)
         for name, channel in extras.items():
             assert torch.equal(bits(reading.extras[name]), bits(channel[order]))
-    rows = sqlite3.connect(tmp_path / "ledger.sqlite").execute(
-        "SELECT status, count(*), count(value), sum(examples), round(sum(seconds), 9) FROM points GROUP BY status"
-    )
+    query = "SELECT status, count(*), count(value), sum(examples), round(sum(seconds), 9) FROM points GROUP BY status"
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        rows = connection.execute(query).fetchall()
     n = len(HARD)
     assert {row[0]: row[1:3] for row in rows} == {"ok": (n, n), "nan": (1, 0), "posinf": (1, 0), "neginf": (1, 0)}
 
@@ -99,7 +99,7 @@ def test_an_answer_is_asked_for_once_over_all_sessions_and_never_changed(tmp_pat
         probe = Probe(surface, ledger=ledger.channel("exact"))
         both = probe.ask(Values(coords(80)))
         assert torch.equal(both.values[:50], first) and torch.equal(both.values, SURFACE.values(coords(80)))
-        assert (probe.meter.values, probe.meter.recalled, sum(asked)) == (30, 50, 30)
+        assert (probe.meter.values, probe.meter.recalled, probe.meter.confirmed, sum(asked)) == (30, 50, 3, 33)
         assert (len(ledger), ledger.asked, ledger.sessions, ledger.notes) == (80, 80, 2, ())
         ledger.channel("exact").record(coords(5), Reading(torch.ones(5, dtype=torch.float64)), 0, 0.0)
         assert len(ledger) == 80 and ledger.asked == 85  # an answer that comes twice is seen, and the first one stays

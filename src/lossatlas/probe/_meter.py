@@ -38,6 +38,8 @@ class Meter:
         products: Hessian-vector products.
         examples: examples read for all of these; 0 on a surface without data.
         recalled: points whose loss a ledger knew already; they are not among the values.
+        confirmed: points that a ledger knew and that were evaluated again when a run was resumed, to see that it is still
+            of the same surface; they are not among the values or the recalled.
         surface_seconds: spent answering; shared in proportion where one answer served several askers.
         algorithm_seconds: spent by the asker itself.
         runs: how many runs there are.
@@ -50,6 +52,7 @@ class Meter:
     products: int = 0
     examples: int = 0
     recalled: int = 0
+    confirmed: int = 0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
     runs: int = 1
@@ -78,7 +81,7 @@ class Meter:
     def cost(self, exchange: Exchange | None = None) -> float:
         """All queries in units of one value."""
         e = exchange or Exchange()
-        return e.value * self.values + e.gradient * self.gradients + e.product * self.products
+        return e.value * (self.values + self.confirmed) + e.gradient * self.gradients + e.product * self.products
 
     def bill(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.
@@ -113,7 +116,7 @@ class Meter:
 
     def add(self, other: Meter) -> None:
         """Put another bill on this one; which run it was for is not kept."""
-        for name in ("calls", "values", "gradients", "products", "examples", "recalled"):
+        for name in ("calls", "values", "gradients", "products", "examples", "recalled", "confirmed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.surface_seconds += other.surface_seconds
         self.algorithm_seconds += other.algorithm_seconds
@@ -127,6 +130,7 @@ class Meter:
             "products": self.products,
             "examples": self.examples,
             "recalled": self.recalled,
+            "confirmed": self.confirmed,
             "cost": self.cost(),
             "surface_seconds": self.surface_seconds,
             "algorithm_seconds": self.algorithm_seconds,

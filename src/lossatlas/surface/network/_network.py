@@ -17,7 +17,7 @@ from lossatlas.surface._points import PointLike
 from lossatlas.surface._subset import subset
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
-from lossatlas.surface.network import _batchnorm, _data, _determinism, _fold, _loss, _model
+from lossatlas.surface.network import _batchnorm, _data, _determinism, _fold, _identity, _loss, _model
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._objective import Objective
 from lossatlas.surface.network.chain import find, sliced
@@ -89,6 +89,10 @@ class NetworkSurface(Surface):
         self.theta = self.start = self.layout.join(dict(mine.named_parameters()))
         self.dtype, self.device = self.theta.dtype, self.theta.device
         self._digest = _model.digest(mine)
+        self._codes = {
+            "code": _identity.code_digest(self._loss.name if isinstance(loss, str) else loss),
+            "model_code": _identity.model_code_digest(model),
+        }
         self._names = {n for n, _ in mine.named_parameters(remove_duplicate=False)}
         self._names |= {n for n, _ in mine.named_buffers(remove_duplicate=False)} | {*mine.state_dict()}
         if batch_size is None:
@@ -306,14 +310,20 @@ class NetworkSurface(Surface):
             **super().fingerprint(),
             "model": self._digest,
             "loss": self._loss.name,
+            **self._codes,
             "data": _data.digest(self._batches),
             "examples": self._size,
             "batches": len(self._batches),
             **self._statistics.record([batch.size for batch in self._batches]),
             "device": str(self.device),
-            # Code that changes while all weights stay shows here only.
             "loss_at_theta": self.loss_at_theta,
         }
+
+    @property
+    def rounding(self) -> float:
+        """That of θ, or of the type that forward passes are computed in where it is coarser."""
+        cast = self._objective.cast
+        return super().rounding if cast is None else max(super().rounding, torch.finfo(cast).eps)
 
     @property
     def points_per_forward(self) -> int:
