@@ -38,16 +38,18 @@ def chosen(store: Store, channel: str) -> list[tuple[Any, ...]]:
     Returns:
         Rows of keys a and b, status, value and extras.
     """
-    finite = f"{_CELL} AND status = 'ok'"
-    count = store.one("SELECT count(*) FROM points WHERE channel = ? AND status = 'ok'", channel)
-    found = [
-        store.first(f"{finite} ORDER BY value, a, b LIMIT 1", channel),
-        store.first(f"{finite} ORDER BY value DESC, a, b LIMIT 1", channel),
-        store.first(f"{finite} ORDER BY a, b LIMIT 1 OFFSET {count // 2}", channel),
-    ]
-    if not count:
+    finite, count = f"{_CELL} AND status = 'ok'", "SELECT count(*) FROM points WHERE channel = ? AND status = 'ok'"
+    known = int(store.one(count, channel))
+    if not known:
         found = [store.first(f"{_CELL} ORDER BY a, b LIMIT 1", channel)]
-    return list({row[:2]: row for row in found if row is not None}.values())
+    else:
+        middle = range(max(0, known // 2 - 1), min(known, known // 2 + 2))
+        found = [
+            store.first(f"{finite} ORDER BY value, a, b LIMIT 1", channel),
+            store.first(f"{finite} ORDER BY value DESC, a, b LIMIT 1", channel),
+            *(store.first(f"{finite} ORDER BY a, b LIMIT 1 OFFSET {k}", channel) for k in middle),
+        ]
+    return list({row[:2]: row for row in found if row is not None}.values())[:3]
 
 
 def refuse_changed(folder: Path, channel: str, sampled: Sampled, now: Reading, rounding: float) -> None:

@@ -287,7 +287,7 @@ def readable(path: Path) -> tuple[list[Row], str | None]:
     manifest = None
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
         connection.text_factory = lambda raw: raw.decode(errors="replace")
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, TypeError):
             manifest = str(connection.execute("SELECT text FROM manifest").fetchone()[0])
         for order in ("ASC", "DESC"):  # up to the damage from both sides
             with contextlib.suppress(sqlite3.Error):

@@ -17,6 +17,9 @@ _ATTRIBUTE_STORES = frozenset({dis.opmap["STORE_ATTR"], dis.opmap["DELETE_ATTR"]
 # The lowest bit of a global's argument is none of the name's number.
 _GLOBAL_LOADS = {dis.opmap["LOAD_GLOBAL"]: 1, dis.opmap["LOAD_NAME"]: 0}
 _GLOBAL_LOADS |= {dis.opmap[name]: 0 for name in ("LOAD_FROM_DICT_OR_GLOBALS",) if name in dis.opmap}
+_NAMES = frozenset(dis.hasname)
+# How far the number of a name lies up in the argument.
+_SHIFTS = {dis.opmap["LOAD_ATTR"]: 1 if sys.version_info >= (3, 12) else 0, dis.opmap.get("LOAD_SUPER_ATTR", -1): 2}
 _GLOBAL_STORES = frozenset({dis.opmap["STORE_GLOBAL"], dis.opmap["DELETE_GLOBAL"]})
 _CELL_STORES = frozenset({dis.opmap["STORE_DEREF"], dis.opmap["DELETE_DEREF"]})
 _IMPORT = dis.opmap["IMPORT_NAME"]
@@ -78,7 +81,7 @@ def _read(held: _Held) -> Found:
 def _parsed(code: types.CodeType) -> Found:
     numbers: dict[int, int] = {}
     pairs: list[tuple[int, int]] = []
-    loads, stores, assigned, imports = set[str](), set[str](), set[str](), set[str]()
+    loads, reads, stores, assigned, imports = set[str](), set[str](), set[str](), set[str](), set[str]()
     raw, extended, level = code.co_code, 0, 0
     outer = len(code.co_varnames) + len(set(code.co_cellvars) - set(code.co_varnames))
     for operation, argument in zip(raw[::2], raw[1::2], strict=True):
@@ -94,7 +97,9 @@ def _parsed(code: types.CodeType) -> Found:
             stores.add(code.co_freevars[argument - outer])
         elif operation in _ATTRIBUTE_STORES:
             assigned.add(code.co_names[argument])
-        elif operation == _IMPORT:
+        elif operation in _NAMES:
+            reads.add(code.co_names[argument >> _SHIFTS.get(operation, 0)])
+        if operation == _IMPORT:
             imports.add("." * level + code.co_names[argument])
         if operation in _CONSTANTS:
             constant = code.co_consts[argument]
@@ -115,7 +120,7 @@ def _parsed(code: types.CodeType) -> Found:
         f"{counts} {code.co_varnames[:parameters]} {len(code.co_cellvars)} {len(code.co_freevars)}",
         str(pairs),
         constants,
-        frozenset({*code.co_names, *texts}.union(*(one.reads for one in inner))),
+        frozenset((reads | loads | texts).union(*(one.reads for one in inner))),
         frozenset(loads.union(*(one.globals for one in inner))),
         frozenset(stores | escaping),
         frozenset(assigned.union(*(one.assigned for one in inner))),

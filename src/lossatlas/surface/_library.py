@@ -43,6 +43,8 @@ def label(thing: Any) -> str:
     """What a part of a library is called, with the version of one whose version is not on record elsewhere."""
     if isinstance(thing, types.ModuleType):
         where, name = thing.__name__, ""
+    elif isinstance(thing, types.FunctionType):
+        where, name = str(thing.__globals__.get("__name__", "")), thing.__code__.co_qualname
     else:
         where = str(getattr(thing, "__module__", ""))
         name = str(getattr(thing, "__qualname__", type(thing).__qualname__))

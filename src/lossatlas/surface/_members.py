@@ -52,7 +52,8 @@ def silent(name: str) -> bool:
 
 def hooks(module: nn.Module) -> list[Any]:
     """Hooks of a module, in the order in which they run; the numbers that torch gives them depend on the process."""
-    return [hook for part in _HOOKS for hook in (vars(module).get(part) or {}).values()]
+    state = vars(module)
+    return [hook for part in _HOOKS if state.get(part) for hook in state[part].values()]
 
 
 def order(key: Any) -> tuple[str, str]:

@@ -25,6 +25,7 @@ LIMIT = 10_000
 # Containers in containers.
 DEPTH = 60
 
+_FLAT = frozenset({bool, int, str, bytes, type(None)})
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 # Of these only what is read counts.
 _OPEN = (types.SimpleNamespace, argparse.Namespace)
@@ -98,6 +99,8 @@ class Walk:
             self.put("again")
         elif isinstance(value, nn.Module):
             self._refer(value)
+        elif kind is tuple and all(type(one) in _FLAT for one in value):
+            self.put("flat", value)
         elif value is None or value is Ellipsis or value is NotImplemented or kind in (bool, int, str, bytes):
             self.put(kind.__name__, value)
         elif kind is float:
@@ -158,7 +161,9 @@ class Walk:
             self._attributes(state_of(value) or {}, frozenset())
 
     def _callable(self, value: Any, depth: int) -> None:
-        if isinstance(value, functools.partial):
+        if isinstance(value, types.FunctionType):
+            self._refer(value)
+        elif isinstance(value, functools.partial):
             self.put("partial", len(value.args))
             self.value([value.func, value.args, value.keywords], depth + 1)
         elif isinstance(value, types.MethodType):
@@ -247,7 +252,7 @@ class Walk:
             if name in found.stores:
                 self.skip(f"the variable {name} that the code itself assigns")
             else:
-                self._cell(name, cell)
+                self._cell(name, cell, found.reads)
         for name in sorted(found.globals):
             self.put("global", name)
             if name in found.stores:
@@ -258,17 +263,20 @@ class Walk:
             self._imported(name, function.__globals__, found)
         self._attributes(vars(function), frozenset())
 
-    def _cell(self, name: str, cell: types.CellType) -> None:
+    def _cell(self, name: str, cell: types.CellType, reads: frozenset[str]) -> None:
         try:
             content = cell.cell_contents
         except ValueError:
             self.put("empty")
             return
         # The cell that super() looks into: the class itself is not called for it.
-        self._refer(content) if name == "__class__" and isinstance(content, type) else self.value(content)
+        if name == "__class__" and isinstance(content, type):
+            self._refer(content)
+        else:
+            self._global(content, reads)
 
     def _global(self, value: Any, reads: frozenset[str], seen: tuple[types.ModuleType, ...] = ()) -> None:
-        """A global; of a module, what is read of it."""
+        """A global or a variable of an outer function; of a module, what is read of it."""
         self.value(value)
         if not isinstance(value, types.ModuleType) or value in seen:
             return
@@ -296,7 +304,7 @@ class Walk:
             self.value(inner)
         # A wrapper, such as of no_grad or vmap, holds what it wraps.
         for cell in function.__closure__ or ():
-            self._cell("", cell)
+            self._cell("", cell, frozenset())
 
     def _class(self, kind: type) -> None:
         for base in kind.__bases__:
@@ -328,7 +336,8 @@ class Walk:
             # Older weight and spectral norm put the weight that they compute among the attributes.
             writes |= {str(getattr(hook, "name", "")) for hook in hooks(thing) if _library.holds(type(hook))}
         self.names |= reads
-        for name in sorted(writes & state.keys() & self.names):
+        # Whether it was assigned already must not count.
+        for name in sorted(writes & self.names - BASE):
             self.skip(f"the attribute {name} that {kind.__name__} itself assigns")
         self._attributes(state, writes)
 
@@ -344,8 +353,11 @@ class Walk:
     def _module(self, module: nn.Module) -> None:
         for part in ("_parameters", "_buffers", "_modules"):
             for name, value in vars(module)[part].items():
-                self.put(part, name)
-                self.value(value)
+                if id(value) in self.elsewhere:
+                    self.put(part, name, tuple(value.shape))
+                else:
+                    self.put(part, name)
+                    self.value(value)
         for hook in hooks(module):
             self.put("hook")
             self.value(hook)
