@@ -25,6 +25,7 @@ LIMIT = 10_000
 # Containers in containers.
 DEPTH = 60
 
+_COMPILERS = ("torch._dynamo.", "torch._inductor.")
 _FLAT = frozenset({bool, int, str, bytes, type(None)})
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 # Of these only what is read counts.
@@ -302,6 +303,8 @@ class Walk:
         inner = getattr(function, "_torchdynamo_orig_callable", getattr(function, "__wrapped__", None))
         if callable(inner):
             self.value(inner)
+            if str(function.__globals__.get("__name__", "")).startswith(_COMPILERS):
+                return
         # A wrapper, such as of no_grad or vmap, holds what it wraps.
         for cell in function.__closure__ or ():
             self._cell("", cell, frozenset())
@@ -323,6 +326,11 @@ class Walk:
             self._scripted(thing)
             return
         self._refer(kind)
+        if kind.__module__.startswith(_COMPILERS):
+            # A compiler's state grows as it runs; what it compiles is all that counts.
+            if isinstance(thing, nn.Module):
+                self._module(thing)
+            return
         state = state_of(thing)
         if state is None:
             self._opaque(thing)

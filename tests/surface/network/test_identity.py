@@ -524,6 +524,31 @@ def test_weight_norm_old_and_new_parametrizations_wrappers_and_scripts_have_stea
     Mine.forward = old
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_model_and_a_compiled_loss_are_what_was_compiled(tmp_path):
+    net, data = Net().eval(), torch.randn(2, 3, 8, 8)
+    hotter = Net().eval()
+    hotter.blocks[4].temperature = 2.0
+    compiled = [torch.compile(one, backend="eager") for one in (net, hotter)]
+    before = [model_code_digest(one) for one in compiled]
+    assert before[0] != before[1]
+    compiled[0](data)
+    assert model_code_digest(compiled[0]) == before[0]
+    one, two = (load(tmp_path / "lo.py", text) for text in (LOSS, LOSS.replace("0.1 * penalty", "0.2 * penalty")))
+    digests = [code_digest(torch.compile(part.plain, backend="eager")) for part in (one, one, two)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_settings_of_torchs_own_wrappers_are_seen():
+    def plain(o, t):
+        return (o * t).sum()
+
+    kinds = [torch.vmap(plain), torch.vmap(plain, in_dims=(0, None)), torch.func.grad(plain), torch.no_grad()(plain)]
+    assert len({code_digest(one) for one in [*kinds, plain]}) == 5
+    assert code_digest(torch.vmap(plain)) == code_digest(kinds[0])
+
+
 def test_the_code_of_a_resnet_20_is_read_in_milliseconds():
     net = Net()
     model_code_digest(net)
