@@ -144,6 +144,10 @@ def test_a_curve_is_read_once_more_on_other_data(mlps):
         la.connect(surface, two, one, kind=path.curve, progress=False)
 
 
+def _data_of(surface):
+    return [(batch.inputs[0], batch.target) for batch in surface._batches]
+
+
 @pytest.mark.parametrize("kind", ["bezier", "band"])
 def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     (one, two), surface, _ = mlps
@@ -164,6 +168,12 @@ def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     assert torch.equal(again.curve.controls, whole.curve.controls) and np.array_equal(again.loss, whole.loss)
     with pytest.raises(la.InputError, match="another curve: its training"):
         la.connect(surface, one, two, folder=tmp_path, progress=False, **{**settings, "batch": 16})
+    edited = la.NetworkSurface(
+        one, lambda o, t: torch.nn.functional.cross_entropy(o, t).clamp(max=2), _data_of(surface)
+    )
+    edited.name = surface.name
+    with pytest.raises(la.InputError, match=r"another curve: its surface\..*surface\.code was"):
+        la.connect(edited, one, two, folder=tmp_path, progress=False, **settings)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_training_and_is_said():

@@ -59,9 +59,9 @@ def test_losses_and_channels_come_back_to_the_bit(tmp_path):
         assert list(reading.extras) == list(extras)
         for name, channel in extras.items():
             assert torch.equal(bits(reading.extras[name]), bits(channel[order]))
-    rows = sqlite3.connect(tmp_path / "ledger.sqlite").execute(
-        "SELECT status, count(*), count(value), sum(examples), round(sum(seconds), 9) FROM points GROUP BY status"
-    )
+    query = "SELECT status, count(*), count(value), sum(examples), round(sum(seconds), 9) FROM points GROUP BY status"
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        rows = connection.execute(query).fetchall()
     n = len(HARD)
     assert {row[0]: row[1:3] for row in rows} == {"ok": (n, n), "nan": (1, 0), "posinf": (1, 0), "neginf": (1, 0)}
 
@@ -99,7 +99,7 @@ def test_an_answer_is_asked_for_once_over_all_sessions_and_never_changed(tmp_pat
         probe = Probe(surface, ledger=ledger.channel("exact"))
         both = probe.ask(Values(coords(80)))
         assert torch.equal(both.values[:50], first) and torch.equal(both.values, SURFACE.values(coords(80)))
-        assert (probe.meter.values, probe.meter.recalled, sum(asked)) == (30, 50, 30)
+        assert (probe.meter.values, probe.meter.recalled, probe.meter.confirmed, sum(asked)) == (30, 50, 3, 33)
         assert (len(ledger), ledger.asked, ledger.sessions, ledger.notes) == (80, 80, 2, ())
         ledger.channel("exact").record(coords(5), Reading(torch.ones(5, dtype=torch.float64)), 0, 0.0)
         assert len(ledger) == 80 and ledger.asked == 85  # an answer that comes twice is seen, and the first one stays
@@ -493,3 +493,222 @@ def test_points_of_a_line_have_one_coordinate(tmp_path):
         ledger.channel("exact").record(line, Reading(line[:, 0].square()), 0, 0.0)
         known, reading = ledger.channel("exact").recall(line.flip(0))
         assert known.all() and torch.equal(reading.values, line.flip(0)[:, 0].square())
+
+
+def edit(folder, statement):
+    with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DELETE FROM manifest", "its own copy of the manifest is missing"),
+        ("UPDATE manifest SET text = x'00ff'", "its own copy of the manifest is missing"),
+        ("DROP TABLE manifest", "its table manifest is missing"),
+        ("DROP TABLE events", "its table events is missing"),
+        ("DROP TABLE points", "its table points is missing"),
+        ("ALTER TABLE points RENAME COLUMN extras TO more", "its table points has no extras"),
+        ("ALTER TABLE events DROP COLUMN detail", "its table events has no detail"),
+    ],
+)
+def test_a_ledger_that_lost_a_part_is_called_damaged_and_can_be_rescued(tmp_path, statement, says):
+    truth = fill(tmp_path, 30)
+    edit(tmp_path, statement)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=f"is damaged .{says}.") as refused:
+        Ledger.open(tmp_path, IDENTITY)
+    assert "cannot write" not in str(refused.value) and "Ledger.rescue" in str(refused.value)
+    assert contents(tmp_path) == before
+    left = Ledger.rescue(tmp_path)
+    assert left == (0 if "points" in statement else 30)
+    assert torch.equal(fill(tmp_path, 30), truth)
+
+
+@pytest.mark.parametrize("detail", ["no JSON", "", "null", "[1]", '{"with": 3}', "{}", None])
+def test_an_event_whose_detail_cannot_be_read_costs_nothing(tmp_path, detail):
+    truth = fill(tmp_path, 10)
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        connection.execute("UPDATE events SET detail = ?", (detail,))
+        connection.commit()
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        probe = Probe(SURFACE, ledger=ledger.channel("exact"))
+        assert torch.equal(probe.ask(Values(coords(10))).values, truth)
+        assert probe.meter.confirmed == 3 and json.dumps(ledger.record())
+        probe.ask(Values(coords(12)))
+        (note,) = ledger.notes
+        assert "2 environments" in note and "one that cannot be read" in note
+
+
+def test_what_a_field_is_of_that_cannot_be_read_is_called_damaged(tmp_path):
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        ledger.channel("cheap", {"subset": 100})
+    edit(tmp_path, "UPDATE events SET detail = 'no JSON' WHERE kind = 'channel'")
+    with (
+        Ledger.open(tmp_path, IDENTITY) as ledger,
+        pytest.raises(OutputError, match="field 'cheap' is of cannot be read"),
+    ):
+        ledger.channel("cheap", {"subset": 100})
+
+
+@pytest.mark.parametrize("name", ["ledger.lock", "ledger.sqlite", "manifest.json"])
+def test_what_stands_in_the_place_of_a_file_is_named_and_left_alone(tmp_path, name):
+    truth = fill(tmp_path / "other", 5)
+    for folder in (tmp_path / "new", tmp_path / "other"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir()
+        with pytest.raises(OutputError, match=f"{name}' is a folder; expected a file.*Move it away"):
+            Ledger.open(folder, IDENTITY)
+        (folder / name).rmdir()
+        os.mkfifo(folder / name)
+        with pytest.raises(OutputError, match=f"{name}' is no regular file"):
+            Ledger.open(folder, IDENTITY)
+        (folder / name).unlink()
+    if name != "ledger.sqlite":
+        assert torch.equal(fill(tmp_path / "other", 5), truth)
+    (tmp_path / "new" / "ledger.lock").write_bytes(b"some text" * 1000)
+    with pytest.raises(OutputError, match="not the empty file that a run locks"):
+        Ledger.open(tmp_path / "new", IDENTITY)
+
+
+def test_a_refused_ledger_leaves_no_connection_open(tmp_path, monkeypatch):
+    opened, connect = [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: (opened.append(connect(*a, **k)), opened[-1])[1])
+    for k, damage in enumerate([*DAMAGES.values(), lambda p: edit(p.parent, "DROP TABLE events"), lambda p: None]):
+        folder = tmp_path / str(k)
+        fill(folder)
+        damage(folder / "ledger.sqlite")
+        with pytest.raises(OutputError):
+            Ledger.open(folder, {"another": 1})
+    assert len(opened) > 20
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    monkeypatch.undo()
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(_store.Store, "_verify", broken)
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: (opened.append(connect(*a, **k)), opened[-1])[1])
+    with pytest.raises(MemoryError):
+        Ledger.open(tmp_path / "0", IDENTITY)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[-1].execute("SELECT 1")
+
+
+def off(by, **also):
+    surface = la.landscapes.himmelblau()
+    read = surface.read
+    surface.read = lambda points: Reading(by(read(points).values))
+    for name, value in also.items():
+        setattr(surface, name, value)
+    return surface
+
+
+CHANGED = {
+    "the highest losses cut off": lambda v: v.clamp(max=1.0),
+    "the lowest losses lifted": lambda v: v.clamp(min=150.0),
+    "everywhere by one unit in the last place": lambda v: torch.nextafter(v, v + 1),
+    "no finite loss any more": lambda v: v * math.nan,
+    "an infinite one": lambda v: torch.where(v == v.max(), math.inf, v),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_surface_that_changed_behind_its_name_is_refused_before_anything_is_recalled(tmp_path, what):
+    truth = fill(tmp_path, 40)
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        probe = Probe(off(CHANGED[what]), ledger=ledger.channel("exact"))
+        for _ in range(2):  # asking again does not help
+            with pytest.raises(OutputError, match="is of another surface") as refused:
+                probe.ask(Values(coords(45)))
+        said = str(refused.value)
+        assert "3 of its cells were evaluated again" in said and "Choose another folder" in said
+        assert "expected the same to the bit" in said
+        assert len(ledger) == 40 and probe.meter.recalled == 0
+    assert torch.equal(fill(tmp_path, 40), truth)
+
+
+def test_the_refusal_names_the_cell_with_both_losses(tmp_path):
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        points = torch.tensor([[0.2, -0.4], [0.0, 0.0]], dtype=torch.float64)
+        ledger.channel("exact").record(points, Reading(torch.tensor([5.036, 1.0], dtype=torch.float64)), 0, 0.0)
+        probe = Probe(off(lambda v: torch.tensor([1.0, 2.0]).double()), ledger=ledger.channel("exact"))
+        with pytest.raises(OutputError) as refused:
+            probe.ask(Values(points))
+    assert "at cell (0.2, -0.4) the ledger has 5.036, the surface now gives 2; expected" in str(refused.value)
+
+
+def test_cells_that_are_evaluated_again_are_the_lowest_the_highest_and_one_between(tmp_path):
+    truth = fill(tmp_path, 200)
+    points, seen = coords(200), []
+    surface = la.landscapes.himmelblau()
+    read = surface.read
+    surface.read = lambda p: (seen.append(p), read(p))[1]
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        probe = Probe(surface, ledger=ledger.channel("exact"))
+        probe.ask(Values(points))
+        probe.ask(Values(points))
+    (once,) = seen
+    rows = {tuple(row) for row in once.tolist()}
+    assert len(rows) == 3 and {tuple(points[k].tolist()) for k in (truth.argmin(), truth.argmax())} <= rows
+    assert rows <= {tuple(row) for row in points.tolist()}
+    assert (probe.meter.confirmed, probe.meter.values, probe.meter.recalled) == (3, 0, 400)
+    assert probe.meter.cost() == 3 and probe.meter.record()["confirmed"] == 3
+
+
+def test_where_bits_are_not_promised_losses_must_agree_to_the_rounding_of_their_type(tmp_path, monkeypatch):
+    """|a − b| ≤ √ε·max(|a|, |b|), 3.5e-4 in float32: on another machine, with another torch, or without steady readings."""
+    fill(tmp_path, 40)
+    near, far = (lambda by: lambda v: v * (1 + by))(3.0e-4), (lambda by: lambda v: v * (1 + by))(5.0e-4)
+
+    def again(by):
+        with Ledger.open(tmp_path, IDENTITY) as ledger:
+            probe = Probe(off(by, dtype=torch.float32), ledger=ledger.channel("exact"))
+            return probe.ask(Values(coords(40)))
+
+    with pytest.raises(OutputError, match="to the bit"):
+        again(near)
+    for change in (
+        lambda m: m.setattr(_manifest, "environment", lambda: {"torch": "9.9"}),
+        lambda m: m.setattr("platform.node", lambda: "another"),
+        lambda m: m.setattr(type(SURFACE), "rows_alone", False),
+    ):
+        with monkeypatch.context() as patch:
+            change(patch)
+            again(near)
+            with pytest.raises(OutputError, match=r"expected the same to a relative 0\.0003"):
+                again(far)
+
+
+def test_a_ledger_begun_before_code_had_a_digest_goes_on_and_other_pythons_are_not_compared(tmp_path):
+    old = {"surface": {"model": "abc", "loss": "mse"}}
+    new = {"surface": {"model": "abc", "loss": "mse", "code": "py3.11:" + "a" * 16, "model_code": "py3.11:" + "b" * 16}}
+    truth = fill(tmp_path / "old", 10, old)
+    assert torch.equal(fill(tmp_path / "old", 10, new), truth)
+    fill(tmp_path / "new", 10, new)
+    other = {"surface": {**new["surface"], "code": "py3.12:" + "c" * 16}}
+    assert torch.equal(fill(tmp_path / "new", 10, other), truth)
+    edited = {"surface": {**new["surface"], "code": "py3.11:" + "c" * 16}}
+    with pytest.raises(OutputError, match=r"surface.code was .*The code of the loss computes something else now"):
+        fill(tmp_path / "new", 10, edited)
+    with pytest.raises(OutputError, match=r'code was "py3\.11:a+", now absent'):
+        fill(tmp_path / "new", 10, old)
+
+
+def test_data_that_differ_for_a_loader_that_shuffles_say_so(tmp_path):
+    fill(tmp_path, 10, {"surface": {"data": "abc", "loss_at_theta": 1.0}})
+    note = "The loader shuffles: the order of the examples is this one."
+    for now, notes, says in (
+        ({"data": "xyz", "loss_at_theta": 1.0}, (note,), True),
+        ({"data": "xyz", "loss_at_theta": 1.5}, (note,), True),  # it may augment as well
+        ({"data": "xyz", "loss_at_theta": 1.0}, ("something else",), False),
+        ({"data": "xyz", "loss_at_theta": 1.0, "loss": "mse"}, (note,), False),
+        ({"data": "abc", "loss_at_theta": 1.5}, (note,), False),
+    ):
+        with pytest.raises(OutputError, match="is of something else") as refused:
+            Ledger.open(tmp_path, {"surface": now}, notes=notes)
+        assert ("shuffle=False" in str(refused.value)) == says

@@ -24,7 +24,7 @@ from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
-from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, digest
+from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
 from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
@@ -80,7 +80,8 @@ def chart(
         InputError: for fewer than two points, a span without width, a tolerance that is not above 0, or a subset larger
             than the data.
         LossError: if no loss that was asked is finite.
-        OutputError: if the ledger belongs to another surface or plane, or cannot be read or written.
+        OutputError: if the ledger belongs to another surface or plane, by its record or by a few of its cells that are
+            evaluated again first, or cannot be read or written.
 
     Example:
         >>> import lossatlas as la
@@ -167,7 +168,7 @@ class _Door:
         self.ledger: Ledger | None = None
         if ledger is not None:
             identity = {"surface": surface.fingerprint(), "plane": _identity(plane)}
-            self.ledger = stack.enter_context(Ledger.open(ledger, identity))
+            self.ledger = stack.enter_context(Ledger.open(ledger, identity, notes=surface.notes))
             if lost := _unrepeatable(plane):
                 self.ledger.keep(lost)
         self.probes: dict[str, Probe] = {}
@@ -177,6 +178,7 @@ class _Door:
             else:
                 channel = name if name == "exact" else f"{name} {field.fingerprint()['data']}"
                 self.probes[name] = Probe(slices[name], ledger=self.ledger.channel(channel))
+                self.probes[name].confirm()
         self.pace, self.bar = pace, bar
 
     def plan(self, exact: int, cheap: int) -> None:
@@ -292,8 +294,4 @@ def _unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:
 def _identity(plane: Plane | Line | Frame) -> dict[str, Any]:
     """What makes a plane this one: how it was made, and digests of what came out."""
     how = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
-    frame = plane.frame
-    parts = {"origin": frame.origin, **{f"direction {k + 1}": row for k, row in enumerate(frame.directions)}}
-    if frame.statistics is not None:
-        parts["statistics"] = frame.statistics
-    return how | {name: digest(part) for name, part in parts.items()}
+    return how | plane.frame.digests()

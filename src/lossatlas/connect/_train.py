@@ -15,7 +15,7 @@ from lossatlas._errors import OutputError
 from lossatlas._progress import Show, counted
 from lossatlas.connect._bend import Trainer
 from lossatlas.connect._curve import Array, Curve
-from lossatlas.probe import Probe
+from lossatlas.probe import Probe, differing
 
 KIND = "training"
 EVERY = 15.0  # seconds between two checkpoints
@@ -91,12 +91,16 @@ def _take_up(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
         return
     _, arrays, record = archive.load(folder, KIND)
     theirs = record["identity"]
-    apart = [key for key in {**identity, **theirs} if identity.get(key) != theirs.get(key)]
+    # What the surface measured may differ by rounding, settings may not.
+    apart = [str(one) for one in differing(theirs.get("surface"), identity["surface"], "surface")]
+    for key in {**identity, **theirs}:
+        if key != "surface" and identity.get(key) != theirs.get(key):
+            apart.append(f"{key} was {theirs.get(key)!r}, now {identity.get(key)!r}")
     if apart:
-        key = sorted(apart)[0]
+        shown = "; ".join(apart[:4]) + (f"; and {len(apart) - 4} more" if len(apart) > 4 else "")
         raise OutputError(
-            f"the folder {str(folder)!r} holds the training of another curve: its {key} is {theirs.get(key)!r}, here it is "
-            f"{identity.get(key)!r}; expected the same ends, surface and settings to go on. Choose another folder."
+            f"the folder {str(folder)!r} holds the training of another curve: its {shown}; expected the same ends, surface "
+            "(model, loss and data) and settings to go on. Choose another folder."
         )
     like = trainer.curve.controls
     state = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,11 +1,13 @@
 """The one door between what asks and what answers: queries, the meter, the budget, the engine."""
 
 from lossatlas.probe._blobs import digest as digest
+from lossatlas.probe._channel import Lasting as Lasting
+from lossatlas.probe._channel import Memory as Memory
 from lossatlas.probe._engine import Engine as Engine
 from lossatlas.probe._engine import Inline as Inline
 from lossatlas.probe._forecast import Forecast as Forecast
 from lossatlas.probe._ledger import Ledger as Ledger
-from lossatlas.probe._ledger import Memory as Memory
+from lossatlas.probe._manifest import differing as differing
 from lossatlas.probe._meter import Budget as Budget
 from lossatlas.probe._meter import Exchange as Exchange
 from lossatlas.probe._meter import Meter as Meter

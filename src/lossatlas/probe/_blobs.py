@@ -16,7 +16,9 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import OutputError
+from lossatlas.surface import tensor_digest
 
+digest = tensor_digest
 SUFFIX = ".safetensors"
 
 _DTYPES = {
@@ -31,13 +33,6 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-def digest(tensor: Tensor) -> str:
-    """A short SHA-256 of a tensor's shape, type and bits."""
-    sha = hashlib.sha256(str((tuple(tensor.shape), tensor.dtype)).encode())
-    sha.update(_bytes(tensor))
-    return sha.hexdigest()[:16]
 
 
 def keep(folder: Path, tensors: Mapping[str, Tensor]) -> str:

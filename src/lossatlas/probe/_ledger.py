@@ -7,41 +7,22 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
 
 from lossatlas import archive
-from lossatlas._errors import InputError, OutputError
+from lossatlas._errors import OutputError
 from lossatlas.probe import _blobs, _manifest, _store
-from lossatlas.probe._store import Row, Store
-from lossatlas.surface import Reading
+from lossatlas.probe._channel import ANSWERING, Channel, maker
+from lossatlas.probe._store import Store
 
 _POINTS, _LOCK, _BLOBS = "ledger.sqlite", "ledger.lock", "blobs"
-
-
-class Memory(Protocol):
-    """What the door asks before it asks a surface, and tells what is new before it hands it on."""
-
-    def recall(self, points: Tensor) -> tuple[Tensor, Reading]:
-        """Which of the points (B, k) are known, shape (B,), and the readings of those, in order, on the CPU."""
-        ...
-
-    def record(self, points: Tensor, reading: Reading, examples: int, seconds: float) -> None:
-        """Keep what was just answered, all of it or none.
-
-        Args:
-            points: shape (B, k).
-            reading: of these.
-            examples: read for each.
-            seconds: spent on all of them.
-        """
-        ...
 
 
 @final
@@ -94,7 +75,12 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, folder: str | Path, identity: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None
+        cls,
+        folder: str | Path,
+        identity: Mapping[str, Any],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> Ledger:
         """Begin a run in a folder, or go on with the one that is there.
 
@@ -104,6 +90,7 @@ class Ledger:
                 for measured and compared to four digits; what must be the same to the bit goes in as a digest.
             settings: of this session, kept with it but not compared: another range or number of points of the same
                 plane goes on with the points that there are.
+            notes: of the surface; a loader that shuffles, of which they tell, is named where the data differ.
 
         Returns:
             The ledger, to be closed: it is a context manager.
@@ -117,7 +104,7 @@ class Ledger:
         wanted = archive.parse(archive.dump(dict(identity)))
         lock = _locked(folder)
         try:
-            store = _opened(folder, wanted)
+            store = _opened(folder, wanted, notes)
             ledger = cls(folder, lock, store, wanted)
             ledger._begin(settings)
         except BaseException:
@@ -146,7 +133,11 @@ class Ledger:
                         (datetime.now(UTC).isoformat(), self._session, name, detail),
                     )
             else:
-                _manifest.refuse_other(self.folder, archive.parse(text.encode()), wanted, f"the field {name!r} of ")
+                try:
+                    was = archive.parse(str(text).encode())
+                except ValueError:
+                    raise _store.damaged(self._store.path, f"what its field {name!r} is of cannot be read") from None
+                _manifest.refuse_other(self.folder, was, wanted, f"the field {name!r} of ")
         return Channel(self._store, name, self._session)
 
     def keep(self, tensors: Mapping[str, Tensor]) -> str:
@@ -183,13 +174,10 @@ class Ledger:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the result must know, in sentences: answers from several machines agree to rounding only."""
-        found = self._store.connection.execute(
-            "SELECT detail FROM events WHERE id IN (SELECT session FROM events WHERE kind = 'answered') ORDER BY id"
-        )
-        makers = list(dict.fromkeys(tuple(json.loads(text)["with"].items()) for (text,) in found))
+        makers = list(dict.fromkeys(maker(detail) for detail in self._store.details(ANSWERING)))
         if len(makers) < 2:
             return ()
-        listed = "; ".join(", ".join(f"{name} {value}" for name, value in maker) for maker in makers)
+        listed = "; ".join(", ".join(maker) or "one that cannot be read" for maker in makers)
         return (f"the points were answered in {len(makers)} environments, which agree to rounding only: {listed}",)
 
     def record(self) -> dict[str, Any]:
@@ -276,72 +264,26 @@ class Ledger:
             raise
 
 
-@final
-class Channel:
-    """The memory of one field in a ledger.
-
-    Args:
-        store: of the ledger.
-        name: of the channel.
-        session: that answers are noted under.
-    """
-
-    def __init__(self, store: Store, name: str, session: int) -> None:
-        self._store, self._name, self._session = store, name, session
-
-    def recall(self, points: Tensor) -> tuple[Tensor, Reading]:
-        """Which of the points (B, k) are known, shape (B,), and the readings of those, in order, on the CPU."""
-        query = "SELECT status, value, extras FROM points WHERE channel = ? AND a = ? AND b = ?"
-        execute = self._store.connection.execute
-        try:
-            rows = [execute(query, (self._name, a, b)).fetchone() for a, b in _keys(points)]
-        except sqlite3.Error as error:
-            raise _store.damaged(self._store.path, str(error)) from error
-        found = [row for row in rows if row is not None]
-        extras = [json.loads(text) for _, _, text in found]
-        return torch.tensor([row is not None for row in rows], dtype=torch.bool), Reading(
-            torch.tensor([_store.loss(status, value) for status, value, _ in found], dtype=torch.float64),
-            {
-                name: torch.tensor([float(each[name]) for each in extras], dtype=torch.float64)
-                for name in (extras[0] if extras else {})
-            },
-        )
-
-    def record(self, points: Tensor, reading: Reading, examples: int, seconds: float) -> None:
-        """Keep what was just answered, in one transaction; what is known already stays as it is."""
-        names, channels = list(reading.extras), list(reading.extras.values())
-        table = torch.stack([reading.values, *channels], 1).detach().to("cpu", torch.float64) + 0.0
-        each = seconds / max(1, len(points))
-        rows = [
-            Row.of(self._name, key, value, dict(zip(names, extras, strict=True)), examples, each)
-            for key, (value, *extras) in zip(_keys(points), table.tolist(), strict=True)
-        ]
-        self._store.insert(rows, self._session)
-
-
-def _keys(points: Tensor) -> Iterator[tuple[int, int]]:
-    if points.ndim != 2 or not 1 <= points.shape[1] <= 2:
-        raise InputError(
-            f"got points of shape {tuple(points.shape)} for a ledger; expected (B, 1) or (B, 2), coordinates on a line "
-            "or plane. Slice the surface first: surface.on(plane)."
-        )
-    bits = (points.detach().to("cpu", torch.float64) + 0.0).contiguous().view(torch.int64).tolist()
-    return ((row[0], row[1] if len(row) == 2 else 0) for row in bits)
-
-
 def _locked(folder: Path) -> sqlite3.Connection:
     """The lock of a folder. It goes with the process that holds it, however that ends."""
-    connection = sqlite3.connect(folder / _LOCK, timeout=0.0, isolation_level=None, check_same_thread=False)
+    path, connection = folder / _LOCK, None
+    _store.refuse_irregular(path)
     try:
+        connection = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
-        connection.close()
+        if connection is not None:
+            connection.close()
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
             raise OutputError(
                 f"the folder {str(folder)!r} is in use{_holder(folder)}; expected one run at a time in it. Wait for "
                 "that run, or choose another folder."
             ) from None
-        raise _store.refusal(folder / _LOCK, error, "Choose another folder.") from error
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise OutputError(
+                f"{str(path)!r} is not the empty file that a run locks. Move it away, or choose another folder."
+            ) from None
+        raise _store.refusal(path, error, "Choose another folder.") from error
     return connection
 
 
@@ -355,12 +297,22 @@ def _holder(folder: Path) -> str:
     return " by another run"
 
 
-def _opened(folder: Path, identity: Mapping[str, Any]) -> Store:
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OutputError(
+            f"cannot read {str(path)!r}: {error.strerror or error}. Check its permissions, or choose another folder."
+        ) from error
+
+
+def _opened(folder: Path, identity: Mapping[str, Any], notes: Sequence[str]) -> Store:
     """The points of a run, new or old, after everything that speaks against it."""
     path, manifest = folder / _POINTS, folder / _manifest.NAME
+    _store.refuse_irregular(manifest)
     if not path.exists():
         if manifest.exists():
-            _manifest.parse(manifest, manifest.read_bytes())
+            _manifest.parse(manifest, _bytes_of(manifest))
             raise OutputError(
                 f"the folder {str(folder)!r} has the manifest of a ledger, but {_POINTS} is missing. Put back a copy of "
                 "it, or remove manifest.json to begin anew."
@@ -375,17 +327,19 @@ def _opened(folder: Path, identity: Mapping[str, Any]) -> Store:
     store = Store(path, _store.journal(folder)[0])
     try:
         own = store.one("SELECT text FROM manifest")
+        if not isinstance(own, str):
+            raise _store.damaged(path, "its own copy of the manifest is missing")
         if not manifest.exists():
             # Killed between the two, or removed: the ledger has its own copy.
             archive.write_text(manifest, own)
-        given = manifest.read_bytes()
+        given = _bytes_of(manifest)
         _manifest.parse(manifest, given)
         if given != own.encode():
             raise OutputError(
                 f"{str(manifest)!r} is not the manifest that the ledger beside it was begun with. Remove it, and it is "
                 "written again from the ledger's own copy; or choose another folder. Nothing was changed."
             )
-        _manifest.refuse_other(folder, _manifest.parse(path, own.encode())["identity"], identity, "")
+        _manifest.refuse_other(folder, _manifest.parse(path, own.encode())["identity"], identity, "", notes)
     except BaseException:
         store.close()
         raise

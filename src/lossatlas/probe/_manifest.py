@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,6 +19,9 @@ from lossatlas.probe import _store
 
 FORMAT = "lossatlas ledger"
 NAME = "manifest.json"
+# Entries that identities of earlier versions do not have.
+LATER = frozenset({"code", "model_code", "frame"})
+_COMPILED = re.compile(r"(py\d+\.\d+):[0-9a-f]{16}$")
 
 
 def new(identity: Mapping[str, Any]) -> str:
@@ -35,11 +39,14 @@ def new(identity: Mapping[str, Any]) -> str:
 
 def environment() -> dict[str, str]:
     """What decides the last bits of an answer besides the identity."""
-    return {
+    told = {
         "torch": str(torch.__version__),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "precision": torch.get_float32_matmul_precision(),
     }
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        told["accelerator"] = torch.cuda.get_device_name()
+    return told
 
 
 def parse(path: Path, text: bytes) -> dict[str, Any]:
@@ -62,32 +69,89 @@ def parse(path: Path, text: bytes) -> dict[str, Any]:
     return content
 
 
-def refuse_other(folder: Path, was: Any, now: Any, what: str) -> None:
+def refuse_other(folder: Path, was: Any, now: Any, what: str, notes: Sequence[str] = ()) -> None:
     """Refuse an identity that is not the one that was, naming what differs.
+
+    Args:
+        folder: of the ledger.
+        was: the identity that it was begun with.
+        now: the identity that is given.
+        what: the part of the ledger that this is about, or nothing.
+        notes: of the surface.
 
     Raises:
         OutputError: with the first few entries, then and now.
     """
-    differences = list(_differences(was, now, ""))
-    if differences:
-        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+    found = list(differing(was, now))
+    if found:
+        shown = "; ".join(map(str, found[:4])) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
         raise OutputError(
             f"{what}the ledger in {str(folder)!r} is of something else: {shown}. Expected what it was begun with. "
-            "Choose another folder, or give the same model, data and plane again. Nothing was changed."
+            f"{_likely(found, notes)}Choose another folder, or give the same model, loss, data and plane again. Nothing "
+            "was changed."
         )
 
 
-def _differences(was: Any, now: Any, where: str) -> Iterator[str]:
+class Difference(NamedTuple):
+    """An entry in which two identities differ.
+
+    Attributes:
+        where: names down to it, with dots.
+        was: what it was, as text.
+        now: what it is now.
+    """
+
+    where: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.where} was {self.was}, now {self.now}"
+
+
+def differing(was: Any, now: Any, where: str = "") -> Iterator[Difference]:
+    """The entries in which two identities differ, as far as they can be compared.
+
+    Floats are measured and agree to four digits. Records of earlier versions have no digests of code, which does not
+    count as a difference, nor does code that was compiled by two versions of Python.
+
+    Args:
+        was: as it was read back, plain JSON values.
+        now: as it is given.
+        where: names down to both.
+    """
     if isinstance(was, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*was, *now]):
             inner = f"{where}.{name}" if where else name
+            if name not in was and name in LATER:
+                continue
             if name not in was or name not in now:
                 there, here = (_short(side[name]) if name in side else "absent" for side in (was, now))
-                yield f"{inner} was {there}, now {here}"
+                yield Difference(inner, there, here)
             else:
-                yield from _differences(was[name], now[name], inner)
-    elif was != now and not _measured_alike(was, now):
-        yield f"{where} was {_short(was)}, now {_short(now)}"
+                yield from differing(was[name], now[name], inner)
+    elif was != now and not _measured_alike(was, now) and not _incomparable(was, now):
+        yield Difference(where, _short(was), _short(now))
+
+
+def _incomparable(was: Any, now: Any) -> bool:
+    versions = [_COMPILED.match(side) if isinstance(side, str) else None for side in (was, now)]
+    return all(versions) and len({found[1] for found in versions if found}) > 1
+
+
+def _likely(found: Sequence[Difference], notes: Sequence[str]) -> str:
+    """The likely reason of a difference, where there is one."""
+    last = {one.where.rpartition(".")[2] for one in found}
+    shuffles = next((note for note in notes if "shuffle" in note.lower()), None)
+    if "data" in last and last <= {"data", "loss_at_theta"} and shuffles is not None:
+        return (
+            f"The likely reason is a loader with shuffle=True, which gives the examples in another order each time "
+            f"({shuffles.rstrip('.')}): write shuffle=False, or give the loader a generator with a fixed seed. "
+        )
+    if last <= {"code", "model_code"}:
+        parts = {"code": "the loss", "model_code": "the model"}
+        return f"The code of {' and of '.join(parts[name] for name in sorted(last))} computes something else now. "
+    return ""
 
 
 def _measured_alike(was: Any, now: Any) -> bool:

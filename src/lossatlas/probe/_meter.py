@@ -39,6 +39,8 @@ class Meter:
         examples: examples read for all of these; 0 on a surface without data.
         proof_examples: examples read by the surface to prove that its shortcuts equal it; not among the others.
         recalled: points whose loss a ledger knew already; they are not among the values.
+        confirmed: points that a ledger knew and that were evaluated again when a run was resumed, to see that it is still
+            of the same surface; they are not among the values or the recalled.
         surface_seconds: spent answering; shared in proportion where one answer served several askers.
         algorithm_seconds: spent by the asker itself.
         runs: how many runs there are.
@@ -52,6 +54,7 @@ class Meter:
     examples: int = 0
     proof_examples: int = 0
     recalled: int = 0
+    confirmed: int = 0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
     runs: int = 1
@@ -80,7 +83,7 @@ class Meter:
     def cost(self, exchange: Exchange | None = None) -> float:
         """All queries in units of one value."""
         e = exchange or Exchange()
-        return e.value * self.values + e.gradient * self.gradients + e.product * self.products
+        return e.value * (self.values + self.confirmed) + e.gradient * self.gradients + e.product * self.products
 
     def bill(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.
@@ -115,7 +118,7 @@ class Meter:
 
     def add(self, other: Meter) -> None:
         """Put another bill on this one; which run it was for is not kept."""
-        for name in ("calls", "values", "gradients", "products", "examples", "proof_examples", "recalled"):
+        for name in ("calls", "values", "gradients", "products", "examples", "proof_examples", "recalled", "confirmed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.surface_seconds += other.surface_seconds
         self.algorithm_seconds += other.algorithm_seconds
@@ -130,6 +133,7 @@ class Meter:
             "examples": self.examples,
             "proof_examples": self.proof_examples,
             "recalled": self.recalled,
+            "confirmed": self.confirmed,
             "cost": self.cost(),
             "surface_seconds": self.surface_seconds,
             "algorithm_seconds": self.algorithm_seconds,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, NotApplicableError
+from lossatlas.probe._channel import Lasting, Memory
 from lossatlas.probe._engine import Engine, Inline
-from lossatlas.probe._ledger import Memory
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
 from lossatlas.surface import Reading, Sample, Surface
@@ -57,7 +57,32 @@ class Probe:
         self.engine: Engine = engine or Inline()
         self.ledger = ledger
         self.meter = Meter()
+        self._confirmed = False
         self._piece = torch.get_num_threads()
+
+    def confirm(self) -> None:
+        """Evaluate a few cells again that the ledger remembers, before anything of it is used; once, and on the meter.
+
+        Files that a loss reads, globals that it was given, or a library may have changed while everything has the same
+        name. It is done by itself before the first losses are asked.
+
+        Raises:
+            OutputError: if the surface gives other losses now.
+        """
+        if self._confirmed or not isinstance(self.ledger, Lasting):
+            return
+        sampled = self.ledger.sample(self.surface.dimension)
+        if not len(sampled.points):
+            self._confirmed = True
+            return
+        begin = time.perf_counter()
+        now = self.engine.read(self.surface, sampled.points.to(self.surface.device))
+        self.meter.surface_seconds += time.perf_counter() - begin
+        self.meter.confirmed += len(sampled.points)
+        self.meter.examples += len(sampled.points) * self.surface.examples * self.surface.passes
+        steady = self.surface.steady or self.surface.rows_alone
+        self.ledger.confirm(sampled, now, self.surface.rounding, steady=steady)
+        self._confirmed = True
 
     def ask(self, query: Query, budget: Budget | None = None) -> Answer:
         """Answer one query, billed on this probe's own meter.
@@ -152,6 +177,7 @@ class Probe:
         """The readings of points (B, N), and which of them (B,) were not asked; None without a ledger."""
         if self.ledger is None or not len(points):
             return self.engine.read(self.surface, points), None
+        self.confirm()
         known, reading = self.ledger.recall(points)
         missing = (~known).nonzero()[:, 0].numpy()
         # A point that is named twice in one query is asked once.

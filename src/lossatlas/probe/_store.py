@@ -34,6 +34,11 @@ _SCHEMA = (
         id INTEGER PRIMARY KEY, at TEXT NOT NULL, session INTEGER, kind TEXT NOT NULL,
         channel TEXT, points INTEGER, kept INTEGER, detail TEXT)""",
 )
+_COLUMNS = {
+    "manifest": {"text"},
+    "points": {"channel", "a", "b", "status", "value", "extras", "examples", "seconds", "checksum"},
+    "events": {"id", "at", "session", "kind", "channel", "points", "kept", "detail"},
+}
 _ALL = "SELECT channel, a, b, status, value, extras, examples, seconds, checksum FROM points"
 
 # File systems on which the shared memory of a write-ahead log works; on any other a rollback journal is used.
@@ -97,6 +102,7 @@ class Store:
 
     def __init__(self, path: Path, journal: str) -> None:
         self.path = path
+        refuse_irregular(path)
         try:
             self.connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         except sqlite3.Error as error:
@@ -107,14 +113,12 @@ class Store:
             # With a write-ahead log a killed process loses nothing; a power failure may cost the last commits.
             self.connection.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'WAL' else 'FULL'}")
             self._verify()
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            if isinstance(error, sqlite3.OperationalError) and _reason(error) is not None:
-                raise refusal(path, error, "") from error
-            raise damaged(path, str(error)) from error
-        except OutputError:
-            self.connection.close()
-            raise
+        except BaseException as error:
+            # Closed by hand, whatever it was: a connection that is only forgotten warns from Python 3.13 on.
+            self.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
+            raise self._unusable(error, "") from error
 
     @classmethod
     def create(cls, path: Path, manifest: str, rows: Iterable[Row] = ()) -> None:
@@ -155,10 +159,9 @@ class Store:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             kept = self._rolled_back()
-            raise refusal(
-                self.path,
+            raise self._unusable(
                 error,
-                f"The {kept} points answered before are safe in it: mend that and run the same again to go on.",
+                f"The {kept} points answered before are safe in it: make that right and run the same again to go on.",
             ) from error
         except BaseException:
             self._rolled_back()
@@ -186,6 +189,10 @@ class Store:
         with self.writing() as connection:
             return self._note(connection, kind, session, None, None, None, detail)
 
+    def _unusable(self, error: sqlite3.Error, advice: str) -> OutputError:
+        """What is to be said of a failed access: that it is not possible, or that the file is no whole ledger."""
+        return refusal(self.path, error, advice) if _reason(error) is not None else damaged(self.path, str(error))
+
     def _note(
         self,
         connection: sqlite3.Connection,
@@ -206,8 +213,29 @@ class Store:
 
     def one(self, query: str, *values: Any) -> Any:
         """The first column of the first row of an answer, or None."""
-        row = self.connection.execute(query, values).fetchone()
+        row = self.first(query, *values)
         return None if row is None else row[0]
+
+    def first(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        """The first row of an answer, or None."""
+        row: tuple[Any, ...] | None = self.connection.execute(query, values).fetchone()
+        return row
+
+    def details(self, where: str, *values: Any) -> list[dict[str, Any] | None]:
+        """What events say in detail, in order; None for one that cannot be read.
+
+        Args:
+            where: which events.
+            values: of its placeholders.
+        """
+        found: list[dict[str, Any] | None] = []
+        for (text,) in self.connection.execute(f"SELECT detail FROM events WHERE {where} ORDER BY id", values):
+            try:
+                content = json.loads(text)
+            except (TypeError, ValueError):
+                content = None
+            found.append(content if isinstance(content, dict) else None)
+        return found
 
     def close(self) -> None:
         """Let go of the file. What was committed is kept whether this succeeds or not."""
@@ -239,6 +267,12 @@ class Store:
         found = self.one("PRAGMA quick_check(1)")
         if found != "ok":
             raise sqlite3.DatabaseError(" ".join(str(found).split()))
+        for table, columns in _COLUMNS.items():
+            there = {row[1] for row in self.connection.execute(f"PRAGMA table_info({table})")}
+            if not there:
+                raise sqlite3.DatabaseError(f"its table {table} is missing")
+            if missing := sorted(columns - there):
+                raise sqlite3.DatabaseError(f"its table {table} has no {', '.join(missing)}")
         for *row, checksum in self.connection.execute(_ALL):
             if Row(*row).checksum != checksum:
                 raise sqlite3.DatabaseError("a row does not match its checksum")
@@ -253,7 +287,7 @@ def readable(path: Path) -> tuple[list[Row], str | None]:
     manifest = None
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=30.0)) as connection:
         connection.text_factory = lambda raw: raw.decode(errors="replace")
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, TypeError):
             manifest = str(connection.execute("SELECT text FROM manifest").fetchone()[0])
         for order in ("ASC", "DESC"):  # up to the damage from both sides
             with contextlib.suppress(sqlite3.Error):
@@ -262,6 +296,20 @@ def readable(path: Path) -> tuple[list[Row], str | None]:
                     if row.checksum == checksum:
                         rows[row[:3]] = row
     return list(rows.values()), manifest
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse what stands in the place of a ledger's file and is no file.
+
+    Raises:
+        OutputError: for a folder, a pipe, a device.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise OutputError(
+            f"{str(path)!r} is {kind}; expected a file that a ledger wrote, or nothing there. Move it away, or choose "
+            "another folder. Nothing was changed."
+        )
 
 
 def damaged(path: Path, how: str) -> OutputError:

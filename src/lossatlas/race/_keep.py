@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, OutputError
 from lossatlas.optimize import revived
-from lossatlas.probe import Meter
+from lossatlas.probe import Meter, differing
 from lossatlas.race._track import Track
 from lossatlas.race._verdict import Verdict
 from lossatlas.surface import Remembered, Surface, landscapes, remember
@@ -123,11 +123,13 @@ def surface_of(record: Mapping[str, Any], given: Surface | None) -> Surface:
     told = record["surface"]
     if given is None:
         return landscapes.rebuilt(told["fingerprint"]) or Remembered(told)
-    if not isinstance(given, Surface) or given.fingerprint() != told["fingerprint"]:
+    found = list(differing(told["fingerprint"], given.fingerprint())) if isinstance(given, Surface) else []
+    if not isinstance(given, Surface) or found:
         name = given.name if isinstance(given, Surface) else type(given).__name__
+        differs = f" ({'; '.join(map(str, found[:3]))})" if found else ""
         raise InputError(
             f"got the surface {name!r}; expected the one that the result was made on, {told['fingerprint']['surface']!r}, "
-            "with the same model, loss, data and plane."
+            f"with the same model, loss, data and plane{differs}. Make it again as it was."
         )
     return given
 

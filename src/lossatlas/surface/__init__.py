@@ -1,6 +1,10 @@
 """What L is: surfaces, their layout, and the frames that slices are taken on."""
 
 from lossatlas.surface import landscapes as landscapes
+from lossatlas.surface._bits import tensor_digest as tensor_digest
+from lossatlas.surface._code import Code as Code
+from lossatlas.surface._code import code_digest as code_digest
+from lossatlas.surface._code import read_code as read_code
 from lossatlas.surface._dimension import Dimension as Dimension
 from lossatlas.surface._dimension import count as count
 from lossatlas.surface._dimension import standard as standard

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import PlaneError
+from lossatlas.surface._bits import tensor_digest
 
 # Entries converted to float64 at a time.
 CHUNK = 2**20
@@ -73,6 +74,13 @@ class Frame:
     def dimension(self) -> int:
         """k, the number of directions."""
         return self.directions.shape[0]
+
+    def digests(self) -> dict[str, str]:
+        """A digest of the bits of the origin, of each direction, and of the statistics where there are any."""
+        parts = {"origin": self.origin, **{f"direction {k + 1}": row for k, row in enumerate(self.directions)}}
+        if self.statistics is not None:
+            parts["statistics"] = self.statistics
+        return {name: tensor_digest(part) for name, part in parts.items()}
 
     def points(self, coords: Tensor, out: Tensor | None = None) -> Tensor:
         """θ₀ + Σ cₖ dₖ for coordinates (B, k), shape (B, N), in the origin's dtype.

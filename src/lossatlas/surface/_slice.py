@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ class Slice(Surface):
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
         self.device = base.device
         self.examples, self.passes = base.examples, base.passes
+        self.steady = steady or base.rows_alone
         self._reader = self._base_reader(steady)
 
     @property
@@ -93,6 +95,16 @@ class Slice(Surface):
             )
         return points
 
+    @property
+    def rounding(self) -> float:
+        """The base's."""
+        return self.base.rounding
+
     def fingerprint(self) -> dict[str, Any]:
-        """The base's fingerprint, and that this is a slice of it."""
-        return {"surface": self.name, "dimension": self.dimension, "base": self.base.fingerprint()}
+        """The base's fingerprint, and which slice of it this is, to the bit."""
+        told = {"surface": self.name, "dimension": self.dimension, "base": self.base.fingerprint()}
+        return told | {"frame": self._frame_digests}
+
+    @functools.cached_property
+    def _frame_digests(self) -> dict[str, str]:
+        return self.frame.digests()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import PlaneError
+from lossatlas.surface import _code, _library
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._threads import steadily
 
@@ -82,6 +83,7 @@ class Surface(abc.ABC):
         examples: examples behind one full value; 0 where there are no data behind the surface.
         passes: how often they are read for it.
         gradients_known: whether the surface can answer `gradients`.
+        steady: whether the bits of a reading depend on its coordinates alone: see `reader`.
         rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
         notes: what a reader of its pictures must know, in sentences.
         proof_examples: examples read so far to prove that shortcuts equal the surface.
@@ -96,6 +98,7 @@ class Surface(abc.ABC):
     examples: int = 0
     passes: int = 1
     gradients_known: ClassVar[bool] = True
+    steady: bool = False
     rows_alone: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
     proof_examples: int = 0
@@ -104,6 +107,11 @@ class Surface(abc.ABC):
     def dimension(self) -> int:
         """N, the number of parameters; the graph lives in N + 1 dimensions."""
         return self.layout.dimension
+
+    @property
+    def rounding(self) -> float:
+        """The spacing of numbers at 1 in the coarsest type that a value is computed in."""
+        return torch.finfo(self.dtype).eps
 
     @property
     def box(self) -> Tensor | None:
@@ -174,8 +182,14 @@ class Surface(abc.ABC):
         return self.read(points).values
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies this surface in a result's provenance: plain JSON values."""
-        return {"surface": self.name, "dimension": self.dimension, "dtype": str(self.dtype)}
+        """What identifies this surface in a result's provenance: plain JSON values.
+
+        Of a class that is not part of this package the code of its methods enters, and what they read.
+        """
+        told: dict[str, Any] = {"surface": self.name, "dimension": self.dimension, "dtype": str(self.dtype)}
+        if not _library.holds(type(self)):
+            told["code"] = _code.read_code(self, entries=("read", "values", "gradients", "products")).digest
+        return told
 
     def on(self, framed: Framed, *, steady: bool = False) -> Slice:
         """The slice of this surface on a frame, line or plane: a surface of dimension 1 or 2.

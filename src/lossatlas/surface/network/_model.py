@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
+from lossatlas.surface import _bits, _code
 from lossatlas.surface._layout import Block, Layout, listed
 from lossatlas.surface.network._data import Batch, untouched_randomness
 from lossatlas.surface.network._objective import Objective
@@ -220,12 +221,18 @@ def _why_none(model: nn.Module, frozen: bool) -> str:
 
 
 def digest(model: nn.Module) -> str:
-    """A short SHA-256 of parameters and buffers with their names, for provenance."""
+    """A short SHA-256 of parameters and buffers with their names, for provenance.
+
+    Tensors are read where they lie, piece by piece: on any device, sparse and quantized ones as well, without a copy of
+    the model. What else a state dict holds (extra states) is digested as plain values.
+    """
     sha = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in model.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor):
             sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            _bits.feed(sha, value)
+        elif value is not None:
+            sha.update(f"{name}{_code.code_digest(value).rpartition(':')[2]}".encode())
     return sha.hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
-from lossatlas.surface.network import _batchnorm, _data, _fold, _loss, _model, _objective
+from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss, _model, _objective
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._products import refuse_half
@@ -120,6 +120,10 @@ class NetworkSurface(Surface):
             raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
         _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
         self._objective = _objective.resolve(loss, objective, model)
+        self._codes = {
+            "code": _identity.code_digest(self._objective.code),
+            "model_code": _identity.model_code_digest(model),
+        }
         if data is None:
             raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
         device = _model.device_of(model)
@@ -445,12 +449,12 @@ class NetworkSurface(Surface):
             **super().fingerprint(),
             "model": self._digest,
             "loss": self._objective.name,
+            **self._codes,
             "data": _data.digest(batches),
             "examples": self.examples,
             "batches": len(batches),
             **self._statistics.record([batch.size for batch in batches]),
             "device": str(self.device),
-            # Code that changes while all weights stay shows here only.
             "loss_at_theta": self.loss_at_theta,
         }
 
@@ -458,6 +462,12 @@ class NetworkSurface(Surface):
     def model(self) -> nn.Module:
         """The user's own model, to look at."""
         return self._reference.model
+
+    @property
+    def rounding(self) -> float:
+        """That of θ, or of the type that forward passes are computed in where it is coarser."""
+        cast = self._evaluation.scene.cast
+        return super().rounding if cast is None else max(super().rounding, torch.finfo(cast).eps)
 
     @property
     def points_per_forward(self) -> int:
