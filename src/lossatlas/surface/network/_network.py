@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, final
 
@@ -19,6 +19,7 @@ from lossatlas.surface._surface import Reading, Sample, Surface, joined
 from lossatlas.surface._threads import steadily
 from lossatlas.surface.network import _batchnorm, _data, _determinism, _fold, _loss, _model
 from lossatlas.surface.network._evaluation import Evaluation
+from lossatlas.surface.network._names import Fitted
 from lossatlas.surface.network._objective import Objective
 from lossatlas.surface.network.chain import find, sliced
 
@@ -253,8 +254,8 @@ class NetworkSurface(Surface):
         """A point of this surface from what describes one.
 
         Args:
-            given: a parameter vector (N,), a state dict, a module of the same architecture, or the path of a
-                ``.safetensors`` or ``.pt`` checkpoint (the latter read with ``weights_only=True``).
+            given: a tensor, array or list of N numbers, a state dict, a module of the same architecture, plain or
+                wrapped, or the path of a checkpoint, a file or a folder. Prefixes of names are seen and left out.
 
         Returns:
             θ of shape (N,), in the surface's dtype and on its device.
@@ -274,7 +275,7 @@ class NetworkSurface(Surface):
         """
         if self.batchnorm != "interpolate":
             return None
-        found = self._statistics.own if given is None else self._statistics.of(_points.tensors_of(given))
+        found = self._statistics.own if given is None else self._statistics.of(self._named(given))
         return None if found is None else found.to(self.device, self.dtype)
 
     def variances_positive(self, statistics: Tensor) -> list[tuple[float, float]]:
@@ -298,7 +299,22 @@ class NetworkSurface(Surface):
         """
         ours = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         moved = {block.name for block in self._statistics.layout.blocks}
-        return _points.differing(_points.tensors_of(given), {n: v for n, v in ours.items() if n not in moved})
+        return _points.differing(self._named(given), {n: v for n, v in ours.items() if n not in moved})
+
+    def fitted(self, given: PointLike) -> Fitted | None:
+        """The tensors of what describes a point under this network's names, and what was done to them in one sentence.
+
+        Args:
+            given: as in `vector`; None comes back for a bare vector.
+
+        Raises:
+            CheckpointError: as `vector`.
+        """
+        return _points.fitted(given, self.layout, self._names, self.name)
+
+    def _named(self, given: PointLike) -> Mapping[str, Tensor]:
+        found = self.fitted(given)
+        return {} if found is None else found.tensors
 
     def fingerprint(self) -> dict[str, Any]:
         """Digests of model and data, and how the loss is taken."""
