@@ -11,11 +11,12 @@ from lossatlas.surface._frame import inner as inner
 from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._points import PointLike as PointLike
-from lossatlas.surface._points import direction as direction
+from lossatlas.surface._points import as_direction as as_direction
+from lossatlas.surface._points import as_point as as_point
+from lossatlas.surface._points import as_points as as_points
+from lossatlas.surface._points import as_vector as as_vector
 from lossatlas.surface._points import finite as finite
 from lossatlas.surface._points import numbers_of as numbers_of
-from lossatlas.surface._points import point as point
-from lossatlas.surface._points import points as points
 from lossatlas.surface._points import tensors_of as tensors_of
 from lossatlas.surface._remembered import Remembered as Remembered
 from lossatlas.surface._remembered import remember as remember

@@ -174,7 +174,7 @@ def tensors_of(given: nn.Module | Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def point(
+def as_point(
     surface: Surface, given: PointLike | None, what: str = "a point", *, error: type[InputError] = InputError
 ) -> Tensor:
     """A finite point (N,) of any surface, in its type and on its device; None for the surface's own.
@@ -196,10 +196,10 @@ def point(
                 f"{surface.name} declares no point of its own; expected {what} of {surface.dimension} numbers. Give one."
             )
         return own.detach().to(surface.device, surface.dtype)
-    return finite(vector(surface, given, what, error=error), what, error=error)
+    return finite(as_vector(surface, given, what, error=error), what, error=error)
 
 
-def vector(surface: Surface, given: PointLike, what: str, *, error: type[InputError] = InputError) -> Tensor:
+def as_vector(surface: Surface, given: PointLike, what: str, *, error: type[InputError] = InputError) -> Tensor:
     """A point (N,) of any surface, finite or not, in its type and on its device."""
     numbers = numbers_of(given, what)
     if numbers is None:
@@ -212,13 +212,14 @@ def vector(surface: Surface, given: PointLike, what: str, *, error: type[InputEr
         raise error(str(refusal)) from None
 
 
-def direction(surface: Surface, given: PointLike, what: str = "a direction") -> Tensor:
+def as_direction(surface: Surface, given: PointLike, what: str = "a direction", *, zero: bool = False) -> Tensor:
     """A finite direction (N,) that is not zero, in float64 on the surface's device.
 
     Args:
         surface: what it lies in.
         given: what points describe points: a direction lies in the same space.
         what: it is called in messages.
+        zero: whether it may be zero, as scalings may.
 
     Raises:
         InputError: if it is none, zero, or not finite.
@@ -230,12 +231,12 @@ def direction(surface: Surface, given: PointLike, what: str = "a direction") -> 
     if numbers is None:
         numbers = surface.vector(given)
     found = finite(sized(numbers, surface.dimension, surface.name, what), what)
-    if not bool(found.any()):
+    if not zero and not bool(found.any()):
         raise InputError(f"got {what} that is zero; expected one that leads somewhere, along {surface.dimension} axes.")
     return found.to(surface.device, torch.float64)
 
 
-def points(surface: Surface, given: object, what: str = "points", *, error: type[InputError] = InputError) -> Tensor:
+def as_points(surface: Surface, given: object, what: str = "points", *, error: type[InputError] = InputError) -> Tensor:
     """Several points (B, N) of any surface, finite or not: rows of a tensor or an array, or a sequence of points.
 
     Raises:
@@ -252,14 +253,16 @@ def points(surface: Surface, given: object, what: str = "points", *, error: type
         return rows.to(surface.device, surface.dtype)
     single = isinstance(given, Tensor | np.ndarray | nn.Module | Mapping | str | Path | HasPoint | HasVectors)
     if single or (isinstance(given, Sequence) and given and _is_number(given[0])):
-        return vector(surface, given, what, error=error)[None]  # type: ignore[arg-type]
+        return as_vector(surface, given, what, error=error)[None]  # type: ignore[arg-type]
     try:
         listed: list[Any] = list(given)  # type: ignore[call-overload]
     except TypeError:
         raise error(f"got {what} of type {type(given).__name__}; expected points, each {FORMS}.") from None
     if not listed:
         raise error(f"got no {what}; expected at least one: {FORMS}.")
-    return torch.stack([vector(surface, one, f"{what}, number {k + 1},", error=error) for k, one in enumerate(listed)])
+    return torch.stack(
+        [as_vector(surface, one, f"{what}, number {k + 1},", error=error) for k, one in enumerate(listed)]
+    )
 
 
 def finite(found: Tensor, what: str, *, error: type[InputError] = InputError) -> Tensor:

@@ -133,7 +133,7 @@ def _is_safetensors(file: Path) -> bool:
     if file.suffix == ".safetensors":
         return True
     try:
-        with open(file, "rb") as stream:
+        with file.open("rb") as stream:
             head = stream.read(9)
     except OSError:
         return False
@@ -180,7 +180,7 @@ def _why(file: Path, error: Exception) -> str:
             f"it holds {held.group(1)}, which is no plain data; it would have to be unpickled, which can run code, and is "
             "refused."
         )
-    with open(file, "rb") as stream:
+    with file.open("rb") as stream:
         head = stream.read(4)
     if not head:
         return "the file is empty."
