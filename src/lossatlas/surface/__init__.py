@@ -25,6 +25,7 @@ from lossatlas.surface._surface import Reading as Reading
 from lossatlas.surface._surface import Sample as Sample
 from lossatlas.surface._surface import Surface as Surface
 from lossatlas.surface._surface import Well as Well
+from lossatlas.surface.network._checkpoint import check_checkpoint as check_checkpoint
 from lossatlas.surface.network._checkpoint import load_checkpoint as load_checkpoint
 from lossatlas.surface.network._checkpoint import read_checkpoint as read_checkpoint
 from lossatlas.surface.network._names import Fitted as Fitted

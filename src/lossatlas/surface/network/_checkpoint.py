@@ -72,11 +72,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> str:
     Raises:
         CheckpointError: naming the keys that are missing, unexpected or of another shape; the model is then as it was.
     """
-    if not isinstance(model, nn.Module):
-        raise CheckpointError(
-            f"got a {type(model).__name__} to load {str(path)!r} into; expected a torch module. Give the model itself."
-        )
-    found = fit_checkpoint(path, Expected.of_module(model))
+    found = check_checkpoint(model, path)
     try:
         model.load_state_dict(dict(found.tensors), strict=False)
     except RuntimeError as error:
@@ -85,6 +81,32 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> str:
             f"{str(error).splitlines()[0]} Expected a model that loads a state dict. Check its own load_state_dict."
         ) from error
     return found.sentence
+
+
+def check_checkpoint(model: nn.Module, path: str | Path) -> Fitted:
+    """Whether a checkpoint fits a model, which stays as it is.
+
+    Args:
+        model: the module.
+        path: see `read_checkpoint`.
+
+    Returns:
+        Its tensors under the model's names, and what was done to find them.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(
+            f"got a {type(model).__name__} to load {str(path)!r} into; expected a torch module. Give the model itself."
+        )
+    lazy = [name for name, value in model.named_parameters() if nn.parameter.is_lazy(value)]
+    if lazy:
+        raise CheckpointError(
+            f"the model {type(model).__name__} has parameters without a shape, among them {lazy[0]!r}; expected one that was "
+            f"run once before {str(path)!r} is loaded. Call it on one batch."
+        )
+    return fit_checkpoint(path, Expected.of_module(model))
 
 
 def _fitting(weights: Weights, expected: Expected, source: str) -> tuple[dict[str, Fitted], list[CheckpointError]]:
