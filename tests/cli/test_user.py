@@ -71,7 +71,10 @@ def test_a_module_is_found_from_the_working_directory(mine, capsys):
 BAD = {
     "exits": ("import sys\nsys.exit(0)", "ended the program"),
     "exits when called": ("def make():\n    raise SystemExit(3)", "ended the program"),
-    "parses": ("import argparse\np = argparse.ArgumentParser()\np.add_argument('x')\np.parse_args()", "ended the program"),
+    "parses": (
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('x')\np.parse_args()",
+        "ended the program",
+    ),
     "fails": ("1 / 0", "ZeroDivisionError"),
     "fails when called": ("def make():\n    return [][1]", "IndexError"),
     "has another name": ("def other(): pass", "it has other"),
