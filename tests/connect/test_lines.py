@@ -200,7 +200,7 @@ class Renamed(nn.Module):
         ("other depth", "missing: 4.weight"),
         ("other names", r"same shapes can be paired.*'0.weight': 'first.weight'.*names='guess'"),
         ("nan", "not finite"),
-        ("vector", "one entry per parameter"),
+        ("vector", "one per parameter"),
         ("missing file", "no checkpoint file"),
     ],
 )

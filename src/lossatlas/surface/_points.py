@@ -134,7 +134,7 @@ def sized(vector: Tensor, dimension: int, name: str, what: str = "a vector") -> 
         vector = vector[0]
     if vector.shape != (dimension,):
         raise InputError(
-            f"got {what} of shape {tuple(vector.shape)}; expected ({dimension},), one entry per parameter of {name}."
+            f"got {what} of shape {tuple(vector.shape)}; expected ({dimension},) numbers, one per parameter of {name}."
         )
     return vector.detach()
 
@@ -201,10 +201,10 @@ def as_point(
 
 def as_vector(surface: Surface, given: PointLike, what: str, *, error: type[InputError] = InputError) -> Tensor:
     """A point (N,) of any surface, finite or not, in its type and on its device."""
-    numbers = numbers_of(given, what)
-    if numbers is None:
-        return surface.vector(given)
     try:
+        numbers = numbers_of(given, what)
+        if numbers is None:
+            return surface.vector(given)
         return sized(numbers, surface.dimension, surface.name, what).to(surface.device, surface.dtype)
     except CheckpointError:
         raise
@@ -257,7 +257,9 @@ def as_points(surface: Surface, given: object, what: str = "points", *, error: t
     try:
         listed: list[Any] = list(given)  # type: ignore[call-overload]
     except TypeError:
-        raise error(f"got {what} of type {type(given).__name__}; expected points, each {FORMS}.") from None
+        raise error(
+            f"got {what} of type {type(given).__name__}; expected points, each {FORMS}: {surface.dimension} numbers."
+        ) from None
     if not listed:
         raise error(f"got no {what}; expected at least one: {FORMS}.")
     return torch.stack(
