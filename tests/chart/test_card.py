@@ -476,8 +476,8 @@ def test_on_axes_of_the_callers_only_the_lines_are_drawn(small):
 
 @pytest.mark.parametrize(
     "settings, says",
-    [({"budget": 0}, "above 0"), ({"probes": 3}, "at least 32"), ({"seeds": -1}, "0 or more"),
-     ({"path": torch.zeros(3, 5)}, "one point per row")],
+    [({"budget": 0}, "above 0"), ({"probes": 3}, "at least 32"), ({"seeds": -1}, "at least 0"),
+     ({"path": torch.zeros(3, 5)}, "one point of")],
 )  # fmt: skip
 def test_bad_input_says_what_was_expected(small, settings, says):
     with pytest.raises(la.InputError, match=says):

@@ -361,7 +361,7 @@ def test_checkpoints_of_other_shapes_are_refused_with_their_keys(surface, form, 
         save_file(other.state_dict(), given := tmp_path / "w.safetensors")
     elif form == "pt":
         torch.save(other.state_dict(), given := tmp_path / "w.pt")
-    words = r"of another shape: 3\.weight \(given \(4, 8\), expected \(3, 8\)\), 3\.bias"
+    words = r"of another shape: 3\.weight \(file \(4, 8\), model \(3, 8\)\), 3\.bias"
     for make in (
         lambda: la.Line.between(surface, net(), given),
         lambda: la.Plane.between(surface, net(), net(1), given),
@@ -384,7 +384,7 @@ def test_checkpoints_of_other_shapes_are_refused_with_their_keys(surface, form, 
         (lambda s: la.Plane.of(s, flat(net()), 2 * flat(net())), "parallel"),
         (lambda s: la.Plane.of(s, flat(net()), -flat(net()), normalization="layer"), "parallel"),
         (lambda s: la.Plane.of(s, torch.zeros(s.dimension), flat(net())), "length 0"),
-        (lambda s: la.Line.of(s, torch.full((s.dimension,), math.nan)), "length nan"),
+        (lambda s: la.Line.of(s, torch.full((s.dimension,), math.nan)), "not finite"),
         (lambda s: la.Plane.gradient(s, second=gradient_at(s.theta)), "parallel"),
         (lambda s: la.Plane.between(s, net(), net(), net(1)), "length 0"),
         (lambda s: la.Plane.between(s, net(), net(1), flat(net()) + 3 * (flat(net(1)) - flat(net()))), "parallel"),

@@ -33,7 +33,9 @@ def weights(tmp_path_factory):
         model = digits_mlp((16, 16), seed=seed)
         fit(model, digits("test"), epochs=6, rate=5e-3, seed=seed)
         save_file(model.state_dict(), folder / f"{name}.safetensors")
-        save_file({f"net.{k}": v for k, v in model.state_dict().items()}, folder / f"renamed-{name}.safetensors")
+        state = model.state_dict()
+        save_file({f"net.{k}": v for k, v in state.items()}, folder / f"prefixed-{name}.safetensors")
+        save_file({f"layer{k.replace('.', '')}": v for k, v in state.items()}, folder / f"renamed-{name}.safetensors")
     save_file(digits_mlp((8,)).state_dict(), folder / "small.safetensors")
     return folder
 
@@ -94,6 +96,11 @@ def test_alignment_from_two_files(mine, capsys):
     assert record["barrier"] < record["naive"]["barrier"] and record["merge"]["rows"][2]["name"] == "naive"
     again = ("a.safetensors", "out/alignment/permuted.safetensors", *MODEL, "--points", "7", "--json", "y.json")
     assert run("connect", *again) == 0 and strict("y.json")["barrier"] == record["barrier"]
+
+
+def test_a_prefix_is_left_out_and_said(mine, capsys):
+    assert run("connect", "a.safetensors", "prefixed-b.safetensors", *MODEL, "--points", "5") == 0
+    assert "b: the checkpoint 'prefixed-b.safetensors': its names carry the prefix 'net.'" in capsys.readouterr().out
 
 
 def test_other_names_are_offered_and_taken(mine, capsys):

@@ -196,11 +196,11 @@ class Renamed(nn.Module):
     "b, message",
     [
         ("itself", "the same point"),
-        ("other width", "another architecture.*instead of"),
-        ("other depth", "no entry for '4.weight'"),
+        ("other width", "another architecture.*of another shape"),
+        ("other depth", "missing: 4.weight"),
         ("other names", r"same shapes can be paired.*'0.weight': 'first.weight'.*names='guess'"),
         ("nan", "not finite"),
-        ("vector", "one entry per parameter"),
+        ("vector", "one per parameter"),
         ("missing file", "no checkpoint file"),
     ],
 )

@@ -316,7 +316,7 @@ def test_bad_input():
         ({"steps": 0}, InputError, "steps=0"),
         ({"trials": -1}, InputError, "trials=-1"),
         ({"runs": []}, InputError, "runs=0"),
-        ({"starts": torch.zeros(2, 3)}, StartError, r"got starts of shape \(2, 3\)"),
+        ({"starts": torch.zeros(2, 3)}, StartError, r"got a start of shape \(2, 3\)"),
         ({"test": surface("test", (5,))}, InputError, "test surface is of another network"),
         ({"heads": ["body"]}, InputError, r"got heads \['body'\]"),
     ):

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from lossatlas import _checks
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
@@ -14,7 +17,7 @@ from lossatlas.chart._comparison import Comparison, Scale, judged
 from lossatlas.chart._make_chart import TOLERANCE, chart
 from lossatlas.chart._roughness import MEASURES
 from lossatlas.chart.planes._plane import Plane
-from lossatlas.chart.sampling._grid import Span
+from lossatlas.chart.sampling._grid import Span, counts_of
 from lossatlas.probe import Meter
 from lossatlas.surface import Frame, Surface
 
@@ -73,8 +76,7 @@ def compare(
         raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
     labels, laid = _laid(named, planes, seeds, normalization)
     charts: dict[str, list[Chart]] = {name: [] for name in named}
-    counts = (points, points) if isinstance(points, int) else tuple(points)
-    cells = math.prod(counts)
+    cells = math.prod(counts_of(points))
     bar = Progress(len(named) * len(labels) * cells, progress, "comparing")
     with bar:
         for k in range(len(labels)):
@@ -113,7 +115,8 @@ def _laid(
     if isinstance(planes, str):
         if planes != "paired":
             raise InputError(f"got planes={planes!r}; expected 'paired', a plane, or a list of planes.")
-        chosen = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+        listed = seeds if isinstance(seeds, Sequence | np.ndarray) else range(_checks.whole("seeds", seeds))
+        chosen = [_checks.seed(seed, "seeds") for seed in listed]
         if not chosen:
             raise InputError(f"got seeds={seeds}; expected at least one.")
         laid = {

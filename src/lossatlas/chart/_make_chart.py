@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeVar, final
 import numpy as np
 import torch
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
@@ -29,6 +29,8 @@ from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
 TOLERANCE, PROBES, FEWEST = 0.01, 32, 8
+
+TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
 
 
 def chart(
@@ -91,9 +93,13 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
-    _check(tolerance, probes, seed)
-    if subset not in (None, "auto"):
-        _check_subset(subset, surface.examples)
+    tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
+    probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
+    exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
+    if subset is not None and subset != "auto":
+        subset = _checks.whole(
+            "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
+        )
     frame = plane.frame
     cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
     cheap = None if exact or subset is None else surface.cheaper(None if subset == "auto" else subset)
@@ -209,25 +215,6 @@ class _Door:
         seconds = self.pace.forecast.seconds if self.pace.forecast else None
         ledger = self.ledger.record() if self.ledger is not None else None
         return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
-
-
-def _check(tolerance: float, probes: int, seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"got seed={seed!r}; expected a whole number of at least 0.")
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise InputError(
-            f"got tolerance={tolerance}; expected a share above 0, such as 0.01 for one percent. For a chart without "
-            "any error say exact=True."
-        )
-    if isinstance(probes, bool) or probes != int(probes) or probes < FEWEST:
-        raise InputError(f"got probes={probes}; expected a whole number of held-out cells, at least {FEWEST}.")
-
-
-def _check_subset(subset: Any, examples: int) -> None:
-    if isinstance(subset, bool) or not isinstance(subset, int) or not 1 <= subset <= examples:
-        raise InputError(
-            f"got a subset of {subset!r} of {examples} examples; expected 1 to {examples}, 'auto' or None."
-        )
 
 
 def _plain(cells: Grid) -> list[list[float]]:

@@ -255,8 +255,7 @@ def trajectory(
 
 
 def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Probe) -> Traveled:
-    network = surface if isinstance(surface, NetworkSurface) else None
-    seen = plane.project(run, surface=network)
+    seen = plane.project(run, surface=surface)
     recorded = walked(run)
     count = len(seen.coords)
     loss, noted = np.full(count, np.nan), np.full(count, np.nan)
@@ -267,7 +266,7 @@ def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Pr
         rows = slice(None) if recorded.sketched else kept
         steps, noted = recorded.steps[rows], recorded.losses[rows]
     loss[places] = np.concatenate(
-        [_losses(probe, network, whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
+        [_losses(surface, probe, whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
     )
     shown = on_plane.ask(Values(seen.coords.to(surface.device))).values.cpu().numpy()
     arrays = (seen.coords, seen.residuals, seen.distances)
@@ -275,8 +274,8 @@ def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Pr
     return Traveled(steps.astype(np.float64), coords, residuals, distances, loss, shown, noted)
 
 
-def _losses(probe: Probe, network: NetworkSurface | None, few: Any) -> Array:
-    vectors = [one if network is None else network.vector(one) for one in few]
+def _losses(surface: Surface, probe: Probe, few: Any) -> Array:
+    vectors = [surface.vector(one) for one in few]
     found: Array = probe.ask(Values(torch.stack(vectors))).values.cpu().numpy()
     return found
 

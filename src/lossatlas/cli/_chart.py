@@ -31,7 +31,11 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
 )
-@click.option("--checkpoint", type=_FILE, help="Weights: .safetensors, or .pt read with weights_only=True.")
+@click.option(
+    "--checkpoint",
+    type=_FILE,
+    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
+)
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
 )
@@ -57,7 +61,8 @@ _FILE = click.Path(path_type=Path)
     "--through",
     type=_FILE,
     multiple=True,
-    help="A further checkpoint, for --plane between and pca; or, for pca, the folder of a recorded run. May be repeated: "
+    help="A further checkpoint, a file or a folder, for --plane between and pca; or, for pca, the folder of a recorded run. "
+    "May be repeated: "
     "further runs are laid on the plane of the first.",
 )
 @click.option(
@@ -191,14 +196,19 @@ def command(
     """
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
+    from lossatlas.cli._checkpoints import fits, tell
     from lossatlas.cli._planes import made, recorded
-    from lossatlas.cli._user import call, function, prepare
+    from lossatlas.cli._user import call, function, names_of, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
     module = call(model, "--model")
     runs = recorded(kind, through)
+    called = names_of((*((checkpoint,) if checkpoint is not None else ()), *others))
+    called = called if checkpoint is not None else ["model", *called]
+    # What is compared at the end is looked at before the work begins.
+    fits(module, others)
     if checkpoint is not None:
-        load_checkpoint(module, checkpoint)
+        tell(load_checkpoint(module, checkpoint))
     elif runs:
         _at_the_end(module, next(iter(runs.values())))
     if evaluate:
@@ -244,7 +254,7 @@ def command(
     if others:
 
         def other(path: Path) -> NetworkSurface:
-            load_checkpoint(module, path)
+            tell(load_checkpoint(module, path))
             return NetworkSurface(module, chosen, examples, batchnorm=batchnorm)
 
         given = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
@@ -252,6 +262,7 @@ def command(
             surface,
             other,
             others,
+            called,
             seeds=range(seed, seed + seeds),
             normalization=normalization or "filter",
             span=_spans(result),

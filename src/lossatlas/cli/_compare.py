@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lossatlas._errors import InputError
-
 if TYPE_CHECKING:
     from lossatlas.chart import Comparison
     from lossatlas.surface import NetworkSurface
@@ -19,7 +17,11 @@ POINTS = 21
 
 
 def compared(
-    surface: NetworkSurface, made: Callable[[Path], NetworkSurface], checkpoints: tuple[Path, ...], **settings: Any
+    surface: NetworkSurface,
+    made: Callable[[Path], NetworkSurface],
+    checkpoints: tuple[Path, ...],
+    called: list[str],
+    **settings: Any,
 ) -> Comparison:
     """Chart a network and others on paired planes, and print how rough each is.
 
@@ -27,20 +29,15 @@ def compared(
         surface: the network of --model and --checkpoint.
         made: the same with the weights of another file.
         checkpoints: these files.
+        called: names of the network, and of each of these.
         settings: of `lossatlas.compare`.
-
-    Raises:
-        InputError: if two files have one name.
     """
     from lossatlas.chart import compare
 
-    named: dict[str, NetworkSurface] = {"model": surface}
-    for path in checkpoints:
-        if path.stem in named:
-            raise InputError(
-                f"got two networks named {path.stem!r}; expected files with names of their own. Rename one."
-            )
-        named[path.stem] = made(path)
+    own, *names = called
+    named: dict[str, NetworkSurface] = {own: surface}
+    for name, path in zip(names, checkpoints, strict=True):
+        named[name] = made(path)
     found = compare(named, **settings)
     click.echo(str(found.table()))
     for sentence in [*found.definitions, *found.reading()]:

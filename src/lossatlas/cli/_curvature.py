@@ -25,7 +25,11 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
 )
-@click.option("--checkpoint", type=_FILE, help="Weights: .safetensors, or .pt read with weights_only=True.")
+@click.option(
+    "--checkpoint",
+    type=_FILE,
+    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
+)
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
 )
@@ -206,6 +210,7 @@ def _surface(
     import torch
 
     from lossatlas._errors import InputError
+    from lossatlas.cli._checkpoints import tell
     from lossatlas.cli._user import call, function, numbers
     from lossatlas.surface import NetworkSurface, landscapes, load_checkpoint
 
@@ -228,7 +233,7 @@ def _surface(
         )
     module = call(model, "--model")
     if checkpoint is not None:
-        load_checkpoint(module, checkpoint)
+        tell(load_checkpoint(module, checkpoint))
     if evaluate:
         module.eval()
     chosen: Any = function(loss, "--loss") if ":" in loss else loss

@@ -31,14 +31,13 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
     """
     from rich.console import Console
 
-    from lossatlas import archive
+    from lossatlas import _checks, archive
     from lossatlas.cli._user import prepare
     from lossatlas.lessons import catalog, lesson
-    from lossatlas.optimize._ranges import seeded, whole
 
     if runs is not None:
-        whole("lessons", 1, runs=runs)
-    seeded("lessons", seed)
+        _checks.whole("runs", runs, where="lessons")
+    _checks.seed(seed, where="lessons")
     if not ids:
         for one in catalog.values():
             click.echo(f"{one.id}  {one.claim}")

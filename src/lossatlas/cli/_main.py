@@ -82,6 +82,14 @@ def main(args: list[str] | None = None) -> None:
     except LossAtlasError as error:
         click.echo(f"lossatlas: {error}", err=True)
         code = 2
+    except SystemExit as ended:
+        # Commands end by returning: this is the user's own code, run on the way.
+        click.echo(
+            f"lossatlas: your code ended the program while it was run (sys.exit({ended.code!r})); expected a model, loss and "
+            "data that return. Take the call of exit out of them.",
+            err=True,
+        )
+        code = 2
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("lossatlas: interrupted; nothing half-written was left behind.", err=True)
         code = 130

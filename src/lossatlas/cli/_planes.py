@@ -97,7 +97,7 @@ def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:
     """
     from lossatlas.record import Recording
 
-    folders = [path for path in through if path.is_dir()] if kind == "pca" else []
+    folders = [path for path in through if _is_recording(path)] if kind == "pca" else []
     if folders and len(folders) < len(through):
         raise InputError(
             f"got recordings and checkpoint files together for --through: {', '.join(map(str, through[:4]))}; expected "
@@ -105,6 +105,15 @@ def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:
         )
     names = [path.name if [other.name for other in folders].count(path.name) == 1 else str(path) for path in folders]
     return {name: Recording.load(path) for name, path in zip(names, folders, strict=True)}
+
+
+def _is_recording(path: Path) -> bool:
+    from lossatlas.record import Recording
+
+    try:
+        return Recording.is_in(path)
+    except (OSError, ValueError):
+        return False  # no name of a file: said where checkpoints are read
 
 
 def _framed(found: Any) -> Plane | Line:

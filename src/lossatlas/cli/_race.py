@@ -223,13 +223,13 @@ def _surface(landscape: str | None, bbob: str | None, dim: int, instance: int) -
 def _check_extras(
     surface: Surface, trials: int | None, map_points: int | None, why: bool, over: tuple[str, list[float]] | None
 ) -> None:
+    from lossatlas import _checks
     from lossatlas._errors import InputError
-    from lossatlas.optimize._ranges import whole
 
     if trials is not None:
-        whole("--tune", 1, trials=trials)
+        _checks.whole("trials", trials, where="--tune")
     if map_points is not None:
-        whole("--map", 2, points=map_points)
+        _checks.whole("points", map_points, 2, where="--map")
     wanted = [name for name, asked in (("--why", why), ("--map", map_points), ("--sweep", over)) if asked]
     if wanted and not (surface.wells and surface.gradients_known):
         raise InputError(

@@ -55,7 +55,7 @@ def race_network(
     from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli import _optimizers
-    from lossatlas.cli._user import call, function, prepare
+    from lossatlas.cli._user import call, function, maker, prepare
     from lossatlas.race import network_race
     from lossatlas.surface import NetworkSurface
 
@@ -66,7 +66,7 @@ def race_network(
             f"got {', '.join(unused)} with --model; expected none of these: they are about landscapes. Leave them out."
         )
     chosen = _optimizers.optimizers(optimizers)
-    make: Any = function(model, "--model")
+    make = maker(model, "--model")
     criterion: Any = function(loss, "--loss") if ":" in loss else loss
     given, held_out = call(data, "--data"), None if test is None else call(test, "--test")
 

@@ -79,6 +79,12 @@ def command(
     try:
         with listener:
             runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as ended:
+        # The script's own code is passed on, as Python would.
+        if isinstance(ended.code, str):
+            click.echo(ended.code, err=True)
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise click.exceptions.Exit(code) from None
     except Exception as error:
         # As Python shows it: from the script's own line on.
         frames = error.__traceback__

@@ -1,18 +1,24 @@
-"""What a user names on the command line, made into objects: a function in a file, numbers, a device's folder."""
+"""What a user names on the command line, made into objects: a function or an object in a file, numbers, a device's folder."""
 
 from __future__ import annotations
 
+import copy
+import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lossatlas import archive
 from lossatlas._errors import InputError
 
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
-def function(spec: str, option: str) -> Callable[[], Any]:
+
+def function(spec: str, option: str) -> Callable[..., Any]:
     """The function behind ``file.py:name`` or ``module:name``.
 
     The file is the user's own program and is run, as Python would run it.
@@ -20,40 +26,53 @@ def function(spec: str, option: str) -> Callable[[], Any]:
     Raises:
         InputError: if the file, or the name in it, is not there, or its import fails.
     """
-    place, _, name = spec.rpartition(":")
-    if not place or not name:
-        raise InputError(f"got {option} {spec!r}; expected FILE.py:FUNCTION, for example my.py:make_model.")
-    try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{option} {spec!r} could not be imported: {type(error).__name__}: {error}. Expected a file that runs "
-            f"with 'python {place}'."
-        ) from error
-    found = getattr(module, name, None)
+    found = _named(spec, option)
     if not callable(found):
-        names = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
-        raise InputError(f"{place} has no function {name!r}; it has {', '.join(names[:12]) or 'none'}.")
-    made: Callable[[], Any] = found
+        raise InputError(
+            f"got {option} {spec!r}, which is {_kind(found)}; expected a function. Write one that returns it."
+        )
+    made: Callable[..., Any] = found
     return made
 
 
 def call(spec: str, option: str) -> Any:
-    """What the function behind a name returns.
+    """What is behind a name: what the function returns, or the object itself where it is one already.
 
     Raises:
         InputError: if it fails.
     """
-    make = function(spec, option)
+    found = _named(spec, option)
+    return _called(found, spec, option) if _makes(found) else found
+
+
+def _called(found: Callable[[], Any], spec: str, option: str) -> Any:
     try:
-        return make()
+        with _running(spec.rpartition(":")[0]):
+            return found()
+    except InputError:
+        raise
+    except SystemExit as ended:
+        raise InputError(
+            f"{option} {spec!r} ended the program (sys.exit({ended.code!r})) when it was called; expected a function that "
+            "returns the object. Move what reads the command line out of it."
+        ) from ended
     except Exception as error:
         raise InputError(
-            f"{option} {spec!r} failed when it was called without arguments: {type(error).__name__}: {error}. Expected "
-            "a function that returns the object."
+            f"{option} {spec!r} failed when it was called without arguments: {_said(error)} Expected a function that returns "
+            "the object."
         ) from error
+
+
+def maker(spec: str, option: str) -> Callable[[], Any]:
+    """What makes the object behind a name as often as it is needed: the function, or a copy of the object.
+
+    Raises:
+        InputError: if there is none; and what it returns does if it fails.
+    """
+    found = _named(spec, option)
+    if not _makes(found):
+        return lambda: copy.deepcopy(found)
+    return lambda: _called(found, spec, option)
 
 
 def prepare(out: Path | None, *files: Path | None) -> None:
@@ -83,17 +102,132 @@ def numbers(text: str, option: str) -> list[float]:
         ) from error
 
 
+def names_of(paths: tuple[Path, ...]) -> list[str]:
+    """What to call checkpoints: the shortest ends of their paths that tell them apart.
+
+    Raises:
+        InputError: if the same one is given twice.
+    """
+    whole = [path.with_suffix("") if path.suffix in WEIGHTS else path for path in paths]
+    if len({path.absolute() for path in paths}) < len(paths):
+        twice = next(path for k, path in enumerate(paths) if path.absolute() in {p.absolute() for p in paths[:k]})
+        raise InputError(f"got the checkpoint {str(twice)!r} twice; expected different ones. Leave one out.")
+    for candidates in (whole, list(paths)):
+        parts = [path.absolute().parts[1:] for path in candidates]
+        for depth in range(1, max(map(len, parts), default=0) + 1):
+            names = ["/".join(part[-depth:]) for part in parts]
+            if len(set(names)) == len(names):
+                return names
+    return [str(path) for path in paths]
+
+
+def _named(spec: str, option: str) -> Any:
+    place, _, name = spec.rpartition(":")
+    windows = len(place) == 1 and place.isalpha() and name[:1] in ("\\", "/")
+    if not place or not name or windows:
+        hint = f" Write {spec}:NAME." if windows or spec.endswith(".py") else ""
+        raise InputError(f"got {option} {spec!r}; expected FILE.py:FUNCTION, for example my.py:make_model.{hint}")
+    try:
+        with _running(place):
+            module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
+    except InputError:
+        raise
+    except SystemExit as ended:
+        raise InputError(
+            f"{option} {spec!r} could not be imported: {place} ended the program (sys.exit({ended.code!r})) when it was run. "
+            "Expected a file whose functions can be imported. Put what reads the command line or trains under "
+            "if __name__ == '__main__':."
+        ) from ended
+    except Exception as error:
+        relative = isinstance(error, ImportError) and "relative import" in str(error)
+        advice = (
+            f"It is a part of a package: name it as one, {_as_package(Path(place))}:{name}, from the folder that holds the "
+            "package."
+            if relative
+            else f"Expected a file that runs with 'python {place}'."
+            if place.endswith(".py")
+            else "Expected a file, or a module that can be imported from this folder."
+        )
+        raise InputError(f"{option} {spec!r} could not be imported: {_said(error)} {advice}") from error
+    if not hasattr(module, name):
+        names = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise InputError(f"{place} has no function {name!r}; it has {', '.join(names[:12]) or 'none'}.")
+    return getattr(module, name)
+
+
+def _makes(found: Any) -> bool:
+    """Whether an object is to be called for what is meant: functions and classes, but no modules and no data."""
+    if not callable(found):
+        return False
+    torch = sys.modules.get("torch")
+    return torch is None or isinstance(found, type) or not isinstance(found, torch.nn.Module)
+
+
+def _kind(found: Any) -> str:
+    return f"of type {type(found).__name__}"
+
+
+@contextmanager
+def _running(place: str) -> Iterator[None]:
+    """The user's code sees its own name for arguments, as if it were run alone."""
+    before = sys.argv
+    sys.argv = [place]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _said(error: Exception) -> str:
+    """An exception in one line, with where in the user's file it came from."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
+    last = frames[-1] if frames else None
+    where = f" ({Path(last.filename).name}, line {last.lineno})" if last and last.filename != __file__ else ""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]}…"
+    return f"{type(error).__name__}: {text}{where}{'' if text.endswith('.') and not where else '.'}"
+
+
+def _as_package(path: Path) -> str:
+    parts = [path.stem]
+    for folder in path.absolute().parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        parts.insert(0, folder.name)
+    return ".".join(parts if len(parts) > 1 else [path.absolute().parent.name, path.stem])
+
+
+def _from_path(name: str) -> Any:
+    """A module by name, also from the working directory, as ``python -m`` finds it."""
+    here = str(Path.cwd())
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
 def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}; expected FILE.py:FUNCTION with a file that exists.")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:80]}…"
+        raise InputError(f"there is no file {shown!r}; expected FILE.py:FUNCTION with a file that exists.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered and on the path as Python does for a script: the file may import its neighbors and itself.
     sys.modules.setdefault(path.stem, module)
-    sys.path.insert(0, str(path.parent.resolve()))
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(path.parent.resolve()))
+        if folder in sys.path:
+            sys.path.remove(folder)
     return module

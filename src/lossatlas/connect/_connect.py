@@ -10,20 +10,21 @@ from typing import Literal
 import numpy as np
 import torch
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.chart import Line
 from lossatlas.connect._barrier import check
 from lossatlas.connect._bend import Recipe, Rule
 from lossatlas.connect._curve import Curve, Kind, straight
-from lossatlas.connect._ends import End, Names, PointLike, two_ends
+from lossatlas.connect._ends import End, Names, two_ends
 from lossatlas.connect._measure import Asking, Measured, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics, bill
 from lossatlas.connect._shape import Shape, identity, trained
 from lossatlas.probe import Exchange, Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 KINDS = ("line", "bezier", "chain", "band")
 # A third of the 61 points that papers draw; a cubic through them is nearer to the truth than 61 joined by straight lines.
@@ -117,7 +118,12 @@ def connect(
         raise UnknownNameError("kind of path", name, KINDS)
     points = POINTS[name] if points is None else points
     bends = given.degree - 1 if given is not None else BENDS[name] if bends is None else bends
-    _check_numbers(name, points, tolerance, bends)
+    points = _checks.whole("points", points, 3, do="These are values of t.")
+    bends = _checks.whole("bends", bends, int(name != "line"), do=f"These are control points of a {name}.")
+    steps, batch, seed = _checks.whole("steps", steps, 0), _checks.whole("batch", batch), _checks.seed(seed)
+    resamples = _checks.whole("resamples", resamples, 0)
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise InputError(f"got tolerance={tolerance}; expected a share of the profile's range, or None.")
     check(definition)
     ends = two_ends(surface, a, b, names)
     if statistics == "repair" and name != "line":
@@ -134,7 +140,7 @@ def connect(
     if name != "line" and given is None:
         recipe = Recipe(steps, min(batch, surface.examples), rate, decay, rule, seed)
         shape = trained(surface, ends, name, bends, recipe, folder=folder, progress=progress)
-    asking = Asking(int(points), tolerance, resamples, seed)
+    asking = Asking(points, tolerance, resamples, seed)
     with counted(f"reading the {name}", asking.points, progress) as note:
         read = measure(shape.curve, readout, asking, slope_probe, note)
     troubles = [status for status in (shape.status, _lost(read)) if status != "complete"]
@@ -147,7 +153,7 @@ def connect(
         read.profile.slopes,
         float(read.profile.errors().max()),
         surface.name,
-        (*_notes(readout, asking), *troubles),
+        (*(one.sentence for one in ends if one.sentence), *_notes(readout, asking), *troubles),
         shape.history,
         "; ".join(troubles) or "complete",
         bill([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])]),
@@ -166,15 +172,6 @@ def connect(
         },
         read.profile.breaks,
     )
-
-
-def _check_numbers(kind: str, points: int, tolerance: float | None, bends: int) -> None:
-    if isinstance(points, bool) or int(points) != points or points < 3:
-        raise InputError(f"got points={points}; expected a whole number of at least 3 values of t.")
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise InputError(f"got tolerance={tolerance}; expected a share of the profile's range, or None.")
-    if isinstance(bends, bool) or int(bends) != bends or bends < (kind != "line"):
-        raise InputError(f"got bends={bends} for a {kind}; expected a whole number of at least 1 control point.")
 
 
 def _slopes(

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, cast, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lossatlas._errors import InputError
-from lossatlas.surface import NetworkSurface, StateSurface, Surface, read_checkpoint
+from lossatlas._errors import CheckpointError, InputError
+from lossatlas.surface import (
+    NetworkSurface,
+    PointLike,
+    StateSurface,
+    Surface,
+    as_vector,
+    numbers_of,
+    read_checkpoint,
+    tensors_of,
+)
 
-PointLike: TypeAlias = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
 Names: TypeAlias = Mapping[str, str] | Literal["guess"] | None
 
 
@@ -25,10 +33,12 @@ class End:
     Attributes:
         theta: (N,).
         statistics: (S,) its running statistics of batch norm; empty where there are none.
+        sentence: what was done to make its names fit; empty for nothing.
     """
 
     theta: Tensor
     statistics: Tensor
+    sentence: str = ""
 
     @property
     def state(self) -> Tensor:
@@ -50,22 +60,17 @@ def end(surface: Surface, given: PointLike, who: str, names: Names = None) -> En
         InputError: for another architecture, other names, or numbers that are not finite.
     """
     if not isinstance(surface, NetworkSurface):
-        if not isinstance(given, Tensor) or given.shape != (surface.dimension,):
-            what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            raise InputError(f"got {who} of {what} on {surface.name}; expected a vector ({surface.dimension},).")
-        theta = given.detach().to(surface.device, surface.dtype)
+        theta = as_vector(surface, given, who)
         return _finite(End(theta, theta[:0]), who)
     states = StateSurface(surface)
-    if isinstance(given, str | Path):
-        given = read_checkpoint(given)
-    if isinstance(given, nn.Module):
-        given = given.state_dict()
-    if isinstance(given, Tensor):
-        theta = surface.vector(given)
-        assert states.start is not None
+    assert states.start is not None
+    if numbers_of(given, who) is not None:
+        theta = as_vector(surface, given, who)
         return _finite(End(theta, states.start[states.parameters :]), who)
-    point = states.join(_named(states, given, who, names))
-    return _finite(End(point[: states.parameters], point[states.parameters :]), who)
+    named, sentence = _named(states, given, who, names)
+    point = states.join(named)
+    said = f"{who}: {sentence}" if sentence else ""
+    return _finite(End(point[: states.parameters], point[states.parameters :], said), who)
 
 
 def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) -> tuple[End, End]:
@@ -83,42 +88,57 @@ def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) 
     return first, second
 
 
-def _named(states: StateSurface, given: Mapping[str, Tensor], who: str, names: Names) -> dict[str, Tensor]:
+def _named(states: StateSurface, given: PointLike, who: str, names: Names) -> tuple[Mapping[str, Tensor], str]:
+    """Tensors under the model's names, and what was done to find them."""
     assert states.start is not None
     own = states.split(states.start)
-    known = {n for block in states.layout.blocks for n in (block.name, *block.aliases)}
-    needed = {block.name: (block.shape, block.aliases) for block in states.layout.blocks if block.kind != "statistic"}
-    missing = [n for n, (_, aliases) in needed.items() if n not in given and not any(x in given for x in aliases)]
-    if names is not None and (missing or who == "b"):
-        pairs = _pairing(own, given) if names == "guess" else dict(names)
-        lost = [theirs for theirs in (pairs or {}).values() if theirs not in given]
-        if pairs is None or lost:
-            raise InputError(
-                f"the mapping of names does not fit {who}: "
-                + (
-                    f"it has no entry {lost[0]!r}"
-                    if lost
-                    else "its tensors have other shapes in any order that was tried"
-                )
-                + f"; expected the model's names to those of {who}, {len(own)} in all."
-            )
-        given = {**given, **{ours: given[theirs] for ours, theirs in pairs.items()}}
-    elif missing:
-        pairs = _pairing(own, given)
-        if pairs is not None:
-            moved = [f"{ours!r}: {theirs!r}" for ours, theirs in pairs.items() if ours != theirs]
-            more = f", … {len(moved) - 3} more" if len(moved) > 3 else ""
-            raise InputError(
-                f"{who} names its tensors differently, but tensors of the same shapes can be paired: "
-                f"{{{', '.join(moved[:3])}{more}}}. If they belong together like that, pass names='guess' (on the "
-                "command line --guess-names), else names={the model's name: theirs}."
-            )
+    mapped = isinstance(names, Mapping) and who == "b"
+    try:
+        found = None if mapped else states.base.fitted(given)
+    except CheckpointError as error:
+        refusal, found = error, None
+    if found is not None:
+        tensors, sentence = found.tensors, found.sentence
+    else:
+        raw = read_checkpoint(given) if isinstance(given, str | Path) else tensors_of(cast(Any, given))
+        if names is None:
+            raise _unlike(own, raw, who, refusal) from None
+        tensors, sentence = _paired(own, raw, who, names), ""
+    _refuse_other(states, own, tensors, who)
+    return tensors, sentence
+
+
+def _paired(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], who: str, names: Mapping[str, str] | str
+) -> dict[str, Tensor]:
+    pairs = _pairing(own, given) if isinstance(names, str) else dict(names)
+    lost = [theirs for theirs in (pairs or {}).values() if theirs not in given]
+    if pairs is None or lost:
+        reason = f"it has no entry {lost[0]!r}" if lost else "its tensors have other shapes in any order that was tried"
         raise InputError(
-            f"{who} is another architecture: it has no entry for {missing[0]!r}"
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + f"; expected the model's own {len(needed)} parameters, among {len(given)} entries given. Connect networks "
-            "of one architecture."
+            f"the mapping of names does not fit {who}: {reason}; expected the model's names to those of {who}, {len(own)} in "
+            "all."
         )
+    kept = {name: value for name, value in given.items() if name in own}
+    return {**kept, **{ours: given[theirs] for ours, theirs in pairs.items()}}
+
+
+def _unlike(own: Mapping[str, Tensor], given: Mapping[str, Tensor], who: str, refusal: CheckpointError) -> InputError:
+    """Why an end does not fit, and whether pairing its tensors by their shapes would make it fit."""
+    pairs = _pairing(own, given)
+    moved = [f"{ours!r}: {theirs!r}" for ours, theirs in (pairs or {}).items() if ours != theirs]
+    if not moved:
+        return InputError(f"{who} is another architecture: {refusal} Connect networks of one architecture.")
+    more = f", … {len(moved) - 3} more" if len(moved) > 3 else ""
+    return InputError(
+        f"{who} names its tensors differently, but tensors of the same shapes can be paired: {{{', '.join(moved[:3])}{more}}}. "
+        "If they belong together like that, pass names='guess' (on the command line --guess-names), else names={the model's "
+        "name: theirs}."
+    )
+
+
+def _refuse_other(states: StateSurface, own: Mapping[str, Tensor], given: Mapping[str, Tensor], who: str) -> None:
+    known = {n for block in states.layout.blocks for n in (block.name, *block.aliases)}
     shapes = [
         f"{n} {tuple(given[n].shape)} instead of {tuple(own[n].shape)}"
         for n in own
@@ -136,7 +156,6 @@ def _named(states: StateSurface, given: Mapping[str, Tensor], who: str, names: N
             "way. Expected networks that share all that is frozen; unfreeze it in the model, or build the surface from a "
             "model that holds the same."
         )
-    return dict(given)
 
 
 def _pairing(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, str] | None:

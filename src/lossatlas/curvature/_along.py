@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, StartError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
 from lossatlas.probe import Gradients, Probe
-from lossatlas.surface import NetworkSurface, Surface
+from lossatlas.surface import PointLike, Surface, as_points
 
 if TYPE_CHECKING:
     from lossatlas.draw import AlongDisplay, CurvesDisplay
 
 KIND = "run-curvature"
 ARRAYS = ("t", "loss", "gradient_norm", "largest", "residuals", "smallest", "trace", "trace_interval", "share", "edge")
-Checkpoint = Tensor | Mapping[str, Tensor] | nn.Module | str | Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +157,7 @@ class RunCurvature:
 
 def curvature_along(
     surface: Surface,
-    checkpoints: Tensor | Sequence[Checkpoint],
+    checkpoints: PointLike | Sequence[PointLike],
     *,
     t: Sequence[float] | None = None,
     rate: float | Sequence[float] | None = None,
@@ -180,7 +178,7 @@ def curvature_along(
 
     Args:
         surface: the run's surface: its model, loss and data.
-        checkpoints: a tensor (T, N), or a sequence of parameter vectors, state dicts, modules or checkpoint files.
+        checkpoints: rows (T, N), or a sequence of whatever describes points: vectors, state dicts, modules, files, folders.
         t: when each was taken; 0, 1, 2, … by default.
         rate: η, one number or one for each checkpoint; without it there is no line.
         momentum: β.
@@ -210,13 +208,14 @@ def curvature_along(
         >>> found.largest[:, 0].round(6).tolist(), found.edge.tolist()
         ([9.0, 9.0, 9.0], [20.0, 20.0, 20.0])
     """
-    points = _points(surface, checkpoints)
+    points = as_points(surface, checkpoints, "checkpoints")
+    k, seed = _checks.whole("k", k, 1, surface.dimension), _checks.seed(seed)
+    with_trace = _checks.flag("with_trace", with_trace)
     times = _row("t", t if t is not None else range(len(points)), len(points))
     edge = np.full(len(points), math.nan)
-    if not 0 <= momentum < 1:
-        raise InputError(f"got momentum={momentum}; expected 0 or more and less than 1.")
+    momentum = _checks.number("momentum", momentum, least=0, below=1)
     if rate is not None:
-        rates = _row("rate", [rate] * len(points) if isinstance(rate, int | float) else rate, len(points))
+        rates = _row("rate", [rate] * len(points) if isinstance(rate, int | float | np.number) else rate, len(points))
         if not (np.isfinite(rates) & (rates > 0)).all():
             raise InputError("got a rate that is not a finite number above 0; expected the learning rate η.")
         edge = 2 * (1 + momentum) / rates
@@ -255,7 +254,7 @@ def curvature_along(
     status = operator.remark(status)
     status += f"; at {poor} of {len(points)} checkpoints not all eigenvalues converged" if poor else ""
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
-    settings = {"rate": rate if rate is None or isinstance(rate, int | float) else list(map(float, rate)), "k": k,
+    settings = {"rate": rate if rate is None or isinstance(rate, int | float | np.number) else list(map(float, rate)), "k": k,
                 "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}  # fmt: skip
     n = len(table)
     return RunCurvature(
@@ -263,25 +262,6 @@ def curvature_along(
         table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, operator.bill(),
         operator.provenance(**settings), status,
     )  # fmt: skip
-
-
-def _points(surface: Surface, checkpoints: Tensor | Sequence[Checkpoint]) -> Tensor:
-    if isinstance(checkpoints, Tensor):
-        rows: Sequence[Checkpoint] = list(checkpoints) if checkpoints.ndim == 2 else [checkpoints]
-    elif isinstance(checkpoints, str | Path | Mapping | nn.Module):
-        rows = [checkpoints]
-    else:
-        rows = list(checkpoints)
-    if not rows:
-        raise InputError("got no checkpoints; expected at least one parameter vector, state dict or file.")
-    if isinstance(surface, NetworkSurface):
-        return torch.stack([surface.vector(row) for row in rows])
-    vectors = [row for row in rows if isinstance(row, Tensor) and row.shape == (surface.dimension,)]
-    if len(vectors) < len(rows):
-        raise InputError(
-            f"got checkpoints that are no points of {surface.name}; expected tensors of shape ({surface.dimension},)."
-        )
-    return torch.stack(vectors).detach().to(surface.device, surface.dtype)
 
 
 def _row(name: str, numbers: Sequence[float], count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._estimate import interval
@@ -20,7 +20,7 @@ from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
@@ -120,7 +120,7 @@ class BlockCurvature:
 def per_block(
     surface: Surface,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     blocks: Sequence[str] | None = None,
     eigenvalues: bool = True,
     relative: float = 0.05,
@@ -139,7 +139,7 @@ def per_block(
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         blocks: names of layout blocks, or of modules that hold several; every block of the layout by default.
         eigenvalues: whether to ask for the largest and smallest eigenvalue of each.
         relative: stop once the interval of every trace reaches no farther than this share of the largest of them.
@@ -164,7 +164,7 @@ def per_block(
         >>> la.per_block(surface, blocks=["0", "2"]).sizes.tolist()
         [16, 5]
     """
-    check_width(relative, confidence, limit)
+    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     operator = Operator(surface, point, probe=probe, how=how)
     names = tuple(block.name for block in surface.layout.blocks) if blocks is None else tuple(blocks)
     if not names:

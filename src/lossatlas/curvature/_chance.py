@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import beta, norm
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._spectrum import Spectrum
@@ -116,10 +117,10 @@ def p_saddle(
         >>> abs(chance.value - 0.5**0.5) < 0.015
         True
     """
-    if directions not in (1, 2) or isinstance(draws, bool) or draws < 1:
-        raise InputError(
-            f"got directions={directions} and draws={draws}; expected 1 or 2 directions and at least 1 draw."
-        )
+    if directions not in (1, 2):
+        raise InputError(f"got directions={_checks.shown(directions)}; expected 1 or 2, for a line or a plane.")
+    draws = _checks.whole("draws", draws)
+    seed = _checks.seed(seed)
     if isinstance(spectrum, Spectrum):
         (values, counts), single = spectrum.multiplicities(), []
         record = dict(spectrum.provenance)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
@@ -18,7 +21,7 @@ from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._newton import REASONS, Asker, Rules, search
 from lossatlas.curvature._operator import Operator
 from lossatlas.probe import Gradients, Probe
-from lossatlas.surface import NetworkSurface, Surface
+from lossatlas.surface import PointLike, Surface, as_points
 
 METHODS = ("newton", "gradient-norm")
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -30,7 +33,7 @@ DENSE_SEARCH, DENSE_INDEX = 200, 1000
 def critical_point(
     surface: Surface,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     epsilon: float | None = None,
     tolerance: float | None = None,
     exact: bool | None = None,
@@ -41,7 +44,7 @@ def critical_point(
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         epsilon: what counts as a negative eigenvalue; see `critical_points`.
         tolerance: of the gradient; see `critical_points`.
         exact: whether to form the dense Hessian; by default for up to 1,000 parameters.
@@ -58,6 +61,7 @@ def critical_point(
         >>> here.label, here.kind
         ('true', 'minimum')
     """
+    seed = _checks.seed(seed)
     operator = Operator(surface, point, probe=probe)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     return judge(operator, operator.point.double(), 0.0)
@@ -66,7 +70,7 @@ def critical_point(
 def critical_points(
     surface: Surface,
     *,
-    starts: int | Tensor = 20,
+    starts: int | PointLike | Sequence[PointLike] = 20,
     method: Literal["newton", "gradient-norm"] = "newton",
     budget: int | None = None,
     steps: int = 200,
@@ -97,7 +101,8 @@ def critical_points(
     Args:
         surface: any surface that knows gradients. Make a network's model double first: in float32 a gradient cannot be
             told from zero closely enough.
-        starts: points of shape (B, N); or how many to draw, uniformly in the surface's box, or around θ where it has none.
+        starts: points, as rows (B, N) or a sequence of whatever describes one; or how many to draw, uniformly in the
+            surface's box, or around θ where it has none.
         method: ``newton`` or ``gradient-norm``.
         budget: points of any kind (values, gradients, products) that one search may ask; labels come on top.
         steps: of one search at most.
@@ -131,17 +136,15 @@ def critical_points(
     """
     if method not in METHODS:
         raise UnknownNameError("method to find critical points", method, METHODS)
-    for name, number in (("budget", budget), ("steps", steps)):
-        if number is not None and (isinstance(number, bool) or number != int(number) or number < 1):
-            raise InputError(f"got {name}={number}; expected a whole number of at least 1.")
-    if not 0 < spread < math.inf:
-        raise InputError(f"got spread={spread}; expected a finite number above 0.")
+    budget = None if budget is None else _checks.whole("budget", budget)
+    steps, seed = _checks.whole("steps", steps), _checks.seed(seed)
+    spread = _checks.number("spread", spread, above=0)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)
     probe = probe or Probe(surface)
     begin, billed = time.perf_counter(), probe.meter.record()
     operator, begun = _operator(surface, points, probe)
-    rules = Rules(judge.tolerance, int(steps), _reach(surface, points), surface.dimension <= DENSE_SEARCH)
+    rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
     caught: list[CriticalPoint] = []
     status = "complete"
     try:
@@ -175,11 +178,11 @@ class Judge:
         self, surface: Surface, epsilon: float | None, tolerance: float | None, exact: bool | None, seed: int
     ) -> None:
         for name, number in (("epsilon", epsilon), ("tolerance", tolerance)):
-            if number is not None and not 0 < number < math.inf:
-                raise InputError(f"got {name}={number}; expected a finite number above 0, or None for the default.")
+            if number is not None:
+                _checks.number(name, number, above=0, do="None takes the default.")
         self.surface, self.epsilon, self.seed = surface, epsilon, seed
         self.tolerance = TOLERANCE.get(surface.dtype, 1e-5) if tolerance is None else float(tolerance)
-        self.exact = surface.dimension <= DENSE_INDEX if exact is None else exact
+        self.exact = surface.dimension <= DENSE_INDEX if exact is None else _checks.flag("exact", exact)
 
     def __call__(
         self, operator: Operator, theta: Tensor, curvature: float, known: tuple[float, Tensor] | None = None
@@ -266,22 +269,16 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Operator,
     )
 
 
-def _starts(surface: Surface, starts: int | Tensor, seed: int, spread: float) -> Tensor:
-    if isinstance(starts, Tensor):
-        if starts.ndim != 2 or starts.shape[1] != surface.dimension or not len(starts):
-            raise StartError(
-                f"got starts of shape {tuple(starts.shape)}; expected (B, {surface.dimension}) with at least one row, or "
-                "a number of starts to draw."
-            )
-        return starts.detach().to(surface.device, torch.float64)
-    if isinstance(starts, bool) or starts != int(starts) or starts < 1:
-        raise InputError(f"got starts={starts!r}; expected points of shape (B, N), or a whole number of at least 1.")
+def _starts(surface: Surface, starts: int | PointLike | Sequence[PointLike], seed: int, spread: float) -> Tensor:
+    if not isinstance(starts, Real) and getattr(starts, "ndim", 1) > 0:
+        return as_points(surface, starts, "starts", error=StartError).to(torch.float64)
+    starts = _checks.whole("starts", starts, do="Or give points of shape (B, N).")
     generator = torch.Generator().manual_seed(seed)
     if surface.box is not None:
         low, high = surface.box.double().unbind(1)
-        unit = torch.rand(int(starts), surface.dimension, generator=generator, dtype=torch.float64)
+        unit = torch.rand(starts, surface.dimension, generator=generator, dtype=torch.float64)
         return low + (high - low) * unit.to(low.device)
-    center = surface.theta if isinstance(surface, NetworkSurface) else surface.start
+    center = surface.own_point
     if center is None:
         raise InputError(
             f"{surface.name} has neither a box nor a start to draw starts around; give starts as points of shape "
@@ -292,7 +289,7 @@ def _starts(surface: Surface, starts: int | Tensor, seed: int, spread: float) ->
     scale = torch.empty_like(center)
     for block in surface.layout.blocks:
         scale[block.span] = float(center[block.span].square().mean().sqrt()) or whole
-    drawn = torch.randn(int(starts), surface.dimension, generator=generator, dtype=torch.float64).to(center.device)
+    drawn = torch.randn(starts, surface.dimension, generator=generator, dtype=torch.float64).to(center.device)
     return center + spread * scale * drawn
 
 

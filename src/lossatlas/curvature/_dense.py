@@ -10,7 +10,7 @@ from torch import Tensor
 from lossatlas._errors import InputError
 from lossatlas.curvature._operator import Operator
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 LIMIT = 5000
 ROWS = 256
@@ -18,17 +18,17 @@ ROWS = 256
 
 def hessian(
     surface: Surface,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     *,
     probe: Probe | None = None,
-    scaling: Tensor | None = None,
+    scaling: PointLike | None = None,
     blocks: str | Sequence[str] | None = None,
 ) -> Tensor:
     """The dense Hessian, from one product per unit vector.
 
     Args:
         surface: of at most 5,000 parameters.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         probe: the door to ask at; a new one by default.
         scaling: D of shape (N,), for D H D.
         blocks: names of layout blocks to restrict H to.

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy.stats import t as student
-from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
@@ -118,12 +117,12 @@ class Diagonal:
 def diagonal(
     surface: Surface,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     relative: float = 0.05,
     confidence: float = 0.95,
     limit: int = 1000,
     seed: int = 0,
-    scaling: Tensor | None = None,
+    scaling: PointLike | None = None,
     blocks: str | Sequence[str] | None = None,
     how: How = "auto",
     probe: Probe | None = None,
@@ -135,7 +134,7 @@ def diagonal(
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         relative: stop once the standard errors together are below this share of the length of the diagonal.
         confidence: of the intervals.
         limit: Hessian products at most.
@@ -157,7 +156,7 @@ def diagonal(
         >>> diagonal(surface).values.round(6).tolist()
         [1.0, 4.0]
     """
-    check_width(relative, confidence, limit)
+    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     settings = {"relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     n = operator.dimension

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
 from lossatlas.curvature._lanczos import Krylov
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
@@ -155,13 +155,13 @@ def extremes(
     surface: Surface,
     k: int = 5,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     seed: int = 0,
     tolerance: float = 1e-4,
     limit: int | None = None,
     ends: End = "both",
-    start: Tensor | None = None,
-    scaling: Tensor | None = None,
+    start: PointLike | None = None,
+    scaling: PointLike | None = None,
     blocks: str | Sequence[str] | None = None,
     how: How = "auto",
     probe: Probe | None = None,
@@ -179,7 +179,7 @@ def extremes(
     Args:
         surface: any surface that knows gradients.
         k: how many from each end.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         seed: of the starting vector.
         tolerance: a pair has converged once its residual is below this share of its eigenvalue, or below what the
             rounding of products allows.
@@ -209,13 +209,13 @@ def extremes(
     """
     if ends not in ("both", "largest", "smallest"):
         raise UnknownNameError("end of the spectrum", ends, ("both", "largest", "smallest"))
-    if not 0 < tolerance < 1:
-        raise InputError(f"got tolerance={tolerance}; expected a share between 0 and 1, such as 1e-4.")
+    seed = _checks.seed(seed)
+    tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do="It is a share, such as 1e-4.")
     operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     n = operator.dimension
-    if isinstance(k, bool) or k != int(k) or not 1 <= k <= n:
-        raise InputError(f"got k={k}; expected 1 to {n:,}, as many eigenvalues as there are. Give a smaller k.")
-    limit = 100 + 20 * k if limit is None else limit
+    k = _checks.whole("k", k, 1, n, do=f"There are {n:,} eigenvalues.")
+    limit = 100 + 20 * k if limit is None else _checks.whole("limit", limit)
+    hint = None if start is None else operator.direction(start, "a start")
     settings: dict[str, Any] = {"k": k, "seed": seed, "tolerance": tolerance, "limit": limit, "ends": ends}
     if n <= max(SMALL, 2 * k + 2):
         return _from_dense(operator, k, settings)
@@ -224,7 +224,7 @@ def extremes(
             f"got limit={limit} products; expected at least {2 * k + 2} for {k} eigenvalues from each end. Give a "
             "higher limit or a smaller k."
         )
-    krylov = Krylov(_start(operator, start, seed), _rows(n, k, limit), seed)
+    krylov = Krylov(_start(operator, hint, seed), _rows(n, k, limit), seed)
     needed = {"both": [True, True], "largest": [True, False], "smallest": [False, True]}[ends]
     with counted("Hessian products", limit, progress) as report:
         settings["products"] = _grow(krylov, operator, k, limit, tolerance, needed, report)
@@ -292,9 +292,8 @@ def _start(operator: Operator, start: Tensor | None, seed: int) -> Tensor:
     drawn = torch.randn(operator.dimension, generator=generator, dtype=torch.float64).to(device)
     if start is None:
         return drawn
-    given = operator.restrict(start[None])[0]
     # A hint that happens to be an eigenvector would span one dimension: a little of everything is mixed in.
-    mixed: Tensor = given / given.norm() + 0.1 * drawn / drawn.norm()
+    mixed: Tensor = start / start.norm() + 0.1 * drawn / drawn.norm()
     return mixed
 
 

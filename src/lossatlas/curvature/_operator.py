@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
 from lossatlas.probe import Gradients, Probe, Products
-from lossatlas.surface import Layout, NetworkSurface, Surface
+from lossatlas.surface import Layout, PointLike, Surface, as_direction, as_point, finite, numbers_of
 from lossatlas.surface.network._products import refuse_half
 
 How = Literal["auto", "exact", "differences"]
@@ -34,7 +34,7 @@ class Operator:
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where: whatever describes a point (`lossatlas.surface.PointLike`); the surface's own by default.
         probe: the door to ask at; a new one by default.
         scaling: D of shape (N,): the operator is then D H D, as planes with scaled directions see it.
         blocks: names of layout blocks, or of modules that hold several, to restrict H to.
@@ -60,10 +60,10 @@ class Operator:
     def __init__(
         self,
         surface: Surface,
-        point: Tensor | None = None,
+        point: PointLike | None = None,
         *,
         probe: Probe | None = None,
-        scaling: Tensor | None = None,
+        scaling: PointLike | None = None,
         blocks: str | Sequence[str] | None = None,
         how: How = "auto",
     ) -> None:
@@ -72,7 +72,7 @@ class Operator:
         self.surface = surface
         self.probe = probe or Probe(surface)
         self._begin, self._before = time.perf_counter(), self.probe.meter.record()
-        self.point = _point(surface, point)
+        self.point = as_point(surface, point, error=StartError)
         self.blocks, self._kept = _kept(surface.layout, blocks)
         self._scaling = _scaling(scaling, surface)
         self.dimension = surface.dimension if self._kept is None else len(self._kept)
@@ -125,6 +125,25 @@ class Operator:
         whole = vectors.new_zeros(len(vectors), self.surface.dimension)
         whole[:, self._kept] = vectors
         return whole
+
+    def direction(self, given: PointLike, what: str = "a direction") -> Tensor:
+        """A direction of θ, or of the blocks alone, as a vector (n,) of the blocks, float64.
+
+        Args:
+            given: whatever describes a direction, (N,) or (n,).
+            what: it is called in messages.
+
+        Raises:
+            InputError: if it does not fit, is zero there, or is not finite.
+        """
+        numbers = numbers_of(given, what)
+        if numbers is not None and self._kept is not None and numbers.shape == (self.dimension,):
+            found = finite(numbers, what).to(self.surface.device, torch.float64)
+        else:
+            found = self.restrict(as_direction(self.surface, given, what)[None])[0]
+        if not bool(found.any()):
+            raise InputError(f"got {what} that is zero in the blocks; expected one that leads somewhere in them.")
+        return found
 
     def restrict(self, vectors: Tensor) -> Tensor:
         """Directions of θ (K, N) as vectors (K, n) of the blocks, float64."""
@@ -291,21 +310,6 @@ class Operator:
         )
 
 
-def _point(surface: Surface, point: Tensor | None) -> Tensor:
-    if point is None:
-        point = surface.theta if isinstance(surface, NetworkSurface) else surface.start
-    if point is None:
-        raise InputError(
-            f"{surface.name} declares no start; expected a point of shape ({surface.dimension},). Give point=…."
-        )
-    if point.shape != (surface.dimension,) or not bool(torch.isfinite(point).all()):
-        raise StartError(
-            f"got a point of shape {tuple(point.shape)}; expected ({surface.dimension},) finite numbers, one per "
-            f"parameter of {surface.name}. Use surface.vector(…) for state dicts and checkpoints."
-        )
-    return point.detach().to(surface.device, surface.dtype)
-
-
 def _kept(layout: Layout, blocks: str | Sequence[str] | None) -> tuple[list[str] | None, Tensor | None]:
     if blocks is None:
         return None, None
@@ -325,15 +329,8 @@ def _kept(layout: Layout, blocks: str | Sequence[str] | None) -> tuple[list[str]
     return [block.name for block in kept], index
 
 
-def _scaling(scaling: Tensor | None, surface: Surface) -> Tensor | None:
-    if scaling is None:
-        return None
-    if scaling.shape != (surface.dimension,) or not bool(torch.isfinite(scaling).all()):
-        raise InputError(
-            f"got a scaling of shape {tuple(scaling.shape)}; expected ({surface.dimension},) finite numbers, one per "
-            "parameter."
-        )
-    return scaling.detach().to(surface.device, torch.float64)
+def _scaling(scaling: PointLike | None, surface: Surface) -> Tensor | None:
+    return None if scaling is None else as_direction(surface, scaling, "a scaling", zero=True)
 
 
 def _digest(vector: Tensor) -> str:

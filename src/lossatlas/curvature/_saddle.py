@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas.curvature._catch import CriticalPoint
 from lossatlas.curvature._critical import DENSE_INDEX, DENSE_SEARCH, ZERO, Judge
@@ -21,7 +21,7 @@ from lossatlas.curvature._extremes import Eigenpairs, extremes
 from lossatlas.curvature._newton import Asker, Rules, search
 from lossatlas.curvature._operator import Operator
 from lossatlas.probe import Gradients, Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface, as_direction
 
 if TYPE_CHECKING:
     from lossatlas.draw import ProfileDisplay
@@ -153,7 +153,7 @@ def saddle_directions(
     surface: Surface,
     k: int | None = None,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     epsilon: float | None = None,
     seed: int = 0,
     probe: Probe | None = None,
@@ -163,7 +163,7 @@ def saddle_directions(
     Args:
         surface: any surface that knows gradients.
         k: how many at most; all of them by default, five where the Hessian is too large to form (above 1,000 parameters).
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         epsilon: eigenvalues above −epsilon do not count; by default the rounding of the Hessian.
         seed: of Lanczos' starting vector where the Hessian is not formed.
         probe: the door to ask at; a new one by default.
@@ -181,8 +181,10 @@ def saddle_directions(
         1
     """
     n = surface.dimension
-    if k is not None and (isinstance(k, bool) or k != int(k) or not 1 <= k <= n):
-        raise InputError(f"got k={k}; expected 1 to {n}, the number of directions there are, or None for all.")
+    k = None if k is None else _checks.whole("k", k, 1, n, do=f"There are {n:,} directions; None takes all of them.")
+    seed = _checks.seed(seed)
+    if epsilon is not None:
+        epsilon = _checks.number("epsilon", epsilon, least=0, do="None takes the rounding of the Hessian.")
     if n > DENSE_INDEX:
         found = extremes(surface, k or 5, point=point, seed=seed, probe=probe).smallest
         below = found.values < -(epsilon or 0.0)
@@ -199,8 +201,8 @@ def saddle_directions(
 def descend_both_sides(
     surface: Surface,
     *,
-    point: Tensor | None = None,
-    direction: Tensor | None = None,
+    point: PointLike | None = None,
+    direction: PointLike | None = None,
     push: float | None = None,
     limit: int = 2000,
     stride: float | None = None,
@@ -215,7 +217,7 @@ def descend_both_sides(
     Args:
         surface: any surface that knows gradients.
         point: the saddle, shape (N,); the model's own point on a network, else the surface's start.
-        direction: which way to step off, shape (N,); the most negative curvature by default.
+        direction: which way to step off, whatever describes one (an eigenvector, say); the most negative curvature by default.
         push: how far to step off; a thousandth of max(1, ‖θ‖) by default.
         limit: gradients at most for each side.
         stride: longest step; a hundredth of the box's shortest side, or of max(1, ‖θ‖).
@@ -240,11 +242,10 @@ def descend_both_sides(
     curvature, unit = _way(surface, operator, direction)
     longest = _length("stride", stride, STRIDE * (_side(surface) or size))
     push = _length("push", push, min(PUSH * size, longest))
-    if isinstance(limit, bool) or limit != int(limit) or limit < 1:
-        raise InputError(f"got limit={limit}; expected a whole number of gradients of at least 1.")
+    limit = _checks.whole("limit", limit, do="These are gradients of each side.")
     judge = Judge(surface, None, None, None, 0)
     saddle = judge(operator, theta, 0.0)
-    distance, losses, ends, rested = _walk(operator.probe, theta, saddle.loss, push * unit, longest, int(limit))
+    distance, losses, ends, rested = _walk(operator.probe, theta, saddle.loss, push * unit, longest, limit)
     sides = []
     for b in range(2):
         at = _settle(operator, judge, ends[b], longest, rested[b])
@@ -264,14 +265,9 @@ def descend_both_sides(
     )
 
 
-def _way(surface: Surface, operator: Operator, direction: Tensor | None) -> tuple[float, Tensor]:
+def _way(surface: Surface, operator: Operator, direction: PointLike | None) -> tuple[float, Tensor]:
     if direction is not None:
-        if direction.shape != (surface.dimension,) or not 0 < float(direction.double().norm()) < math.inf:
-            raise InputError(
-                f"got a direction of shape {tuple(direction.shape)}; expected ({surface.dimension},) finite numbers that are "
-                "not all zero."
-            )
-        way = direction.detach().to(operator.point.device, torch.float64)
+        way = as_direction(surface, direction)
         return math.nan, way / way.norm()
     found = saddle_directions(surface, 1, point=operator.point, probe=operator.probe)
     if not len(found.values):
@@ -332,6 +328,4 @@ def _side(surface: Surface) -> float | None:
 
 
 def _length(name: str, given: float | None, default: float) -> float:
-    if given is not None and not 0 < given < math.inf:
-        raise InputError(f"got {name}={given}; expected a finite length above 0, or None for the default.")
-    return default if given is None else float(given)
+    return default if given is None else _checks.number(name, given, above=0, do="None takes the default.")

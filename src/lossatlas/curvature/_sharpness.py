@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._extremes import extremes
@@ -19,7 +18,7 @@ from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
 from lossatlas.probe import Probe
-from lossatlas.surface import NetworkSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, Surface
 
 Kind = Literal["lambda-max", "trace", "keskar", "sam", "asam", "average"]
 KIND = "sharpness"
@@ -131,7 +130,7 @@ def sharpness(
     kind: Kind = "lambda-max",
     *,
     rho: float | None = None,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     scaling: Literal["none", "filter", "elementwise"] | None = None,
     biases: Literal["normalized", "plain"] = "normalized",
     eta: float = 0.0,
@@ -166,7 +165,7 @@ def sharpness(
         surface: any surface that knows gradients.
         kind: which definition.
         rho: the radius; 0.05 for ``sam``, 0.5 for ``asam``, 0.1 for ``average``, and 0.001 (Keskar's ε) for ``keskar``.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         scaling: D: ``none`` is 1, ``elementwise`` |θ|, ``filter`` ‖w_j‖/√n_j on filter j and 0 on biases. For
             ``lambda-max`` and ``trace`` (default none) and ``average`` (default elementwise); the others have their own.
         biases: with elementwise scaling, whether blocks of one axis are ``normalized`` like weights or ``plain`` (D = 1). Published
@@ -202,6 +201,8 @@ def sharpness(
     if kind not in KINDS:
         raise UnknownNameError("kind of sharpness", str(kind), KINDS)
     rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts)
+    steps, samples, restarts, seed = int(steps), int(samples), int(restarts), _checks.seed(seed)
+    m, batches = (None if count is None else int(count) for count in (m, batches))
     own = scaling or OWN_SCALING[kind]
     operator = Operator(surface, point, probe=probe)
     theta = operator.point.double()
@@ -276,22 +277,20 @@ def _checked(
             raise InputError(f"got rho={rho} for {kind}; expected none: the curvature at a point has no radius.")
     else:
         rho = RADII[kind] if rho is None else rho
-        if isinstance(rho, bool) or not 0 < rho < math.inf:
-            raise InputError(f"got rho={rho}; expected a finite radius above 0.")
+        rho = _checks.number("rho", rho, above=0)
     if scaling is not None and kind in ("keskar", "sam", "asam") and scaling != OWN_SCALING[kind]:
         raise InputError(
             f"got scaling={scaling!r} for {kind}; its own is {OWN_SCALING[kind]!r}. Use sam or asam, or leave it."
         )
-    if not 0 <= eta < math.inf:
-        raise InputError(f"got eta={eta}; expected a finite number of at least 0.")
+    _checks.number("eta", eta, least=0)
     if m is not None and (kind not in ("sam", "asam") or not isinstance(surface, NetworkSurface)):
         raise InputError(
             f"got m={m} for {kind} on {surface.name}; expected none. Sub-batches make sense for sam and asam, on a network."
         )
-    if m is not None and (isinstance(m, bool) or m != int(m) or not 1 <= m <= surface.examples):
-        raise InputError(f"got m={m}; expected 1 to {surface.examples:,} examples.")
+    if m is not None:
+        _checks.whole("m", m, 1, surface.examples, do="These are examples of a sub-batch.")
     least = {"batches": (batches, 2), "steps": (steps, 1), "samples": (samples, 2), "restarts": (restarts, 0)}
     for name, (number, low) in least.items():
-        if number is not None and (isinstance(number, bool) or number != int(number) or number < low):
-            raise InputError(f"got {name}={number}; expected a whole number of at least {low}.")
+        if number is not None:
+            _checks.whole(name, number, low)
     return rho

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from lossatlas._errors import InputError
+from lossatlas import _checks
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import LIMIT
 from lossatlas.curvature._dense import dense as matrix_of
@@ -18,7 +17,7 @@ from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._spectrum import Spectrum
 from lossatlas.curvature._trace import Signs
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 SMALL = 64
 BASIS_BYTES = 2**31
@@ -29,13 +28,13 @@ SHARP = 1e-3
 def spectrum(
     surface: Surface,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     probes: int = 4,
     steps: int = 80,
     seed: int = 0,
     blocks: str | Sequence[str] | None = None,
     dense: bool | None = None,
-    scaling: Tensor | None = None,
+    scaling: PointLike | None = None,
     how: How = "auto",
     probe: Probe | None = None,
     progress: Show = False,
@@ -49,7 +48,7 @@ def spectrum(
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         probes: how many random vectors.
         steps: products with each.
         seed: of the vectors.
@@ -77,9 +76,8 @@ def spectrum(
         >>> found.index, found.nodes.round(6).tolist()
         (0, [[1.0, 3.0, 9.0]])
     """
-    for name, number, least in (("probes", probes, 1), ("steps", steps, 2)):
-        if isinstance(number, bool) or number != int(number) or number < least:
-            raise InputError(f"got {name}={number}; expected a whole number of at least {least}.")
+    probes, steps, seed = _checks.whole("probes", probes), _checks.whole("steps", steps, 2), _checks.seed(seed)
+    dense = None if dense is None else _checks.flag("dense", dense)
     operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     n = operator.dimension
     settings: dict[str, Any] = {"probes": probes, "steps": steps, "seed": seed, "rounding": operator.rounding}

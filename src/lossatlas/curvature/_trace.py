@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
@@ -18,7 +19,7 @@ from lossatlas.curvature._estimate import Estimate, interval
 from lossatlas.curvature._extremes import Extremes
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.probe import Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 SMALL = 64
 # A mean may stop only where Student's interval is fair: stopped by its own width, a 95 % interval held the truth in 93
@@ -31,7 +32,7 @@ METHODS = ("hutchinson", "hutch++")
 def trace(
     surface: Surface,
     *,
-    point: Tensor | None = None,
+    point: PointLike | None = None,
     method: Literal["hutchinson", "hutch++"] = "hutchinson",
     relative: float = 0.05,
     confidence: float = 0.95,
@@ -39,7 +40,7 @@ def trace(
     seed: int = 0,
     sketch: int = 16,
     known: Extremes | None = None,
-    scaling: Tensor | None = None,
+    scaling: PointLike | None = None,
     blocks: str | Sequence[str] | None = None,
     how: How = "auto",
     probe: Probe | None = None,
@@ -54,7 +55,7 @@ def trace(
 
     Args:
         surface: any surface that knows gradients.
-        point: where, shape (N,); the model's own point on a network, else the surface's start.
+        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         method: ``hutchinson``, or ``hutch++``.
         relative: stop once the interval reaches no farther than this share of the value to both sides.
         confidence: of the interval.
@@ -86,7 +87,8 @@ def trace(
     """
     if method not in METHODS:
         raise UnknownNameError("estimator of the trace", method, METHODS)
-    check_width(relative, confidence, limit)
+    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    sketch = _checks.whole("sketch", sketch)
     operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     settings = {"method": method, "relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     if operator.dimension <= SMALL:
@@ -165,12 +167,12 @@ def compare_traces(
     a: Surface,
     b: Surface,
     *,
-    points: tuple[Tensor | None, Tensor | None] = (None, None),
+    points: tuple[PointLike | None, PointLike | None] = (None, None),
     relative: float = 0.05,
     confidence: float = 0.95,
     limit: int = 1000,
     seed: int = 0,
-    scalings: tuple[Tensor | None, Tensor | None] = (None, None),
+    scalings: tuple[PointLike | None, PointLike | None] = (None, None),
     progress: Show = False,
 ) -> TraceComparison:
     """Which of two Hessians has the larger trace: both meet the same random vectors, and their differences are averaged.
@@ -196,7 +198,7 @@ def compare_traces(
     Raises:
         InputError: if the surfaces are of different dimensions.
     """
-    check_width(relative, confidence, limit)
+    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     if a.dimension != b.dimension:
         raise InputError(
             f"got surfaces of {a.dimension:,} and {b.dimension:,} parameters; expected the same number, so that they "
@@ -278,7 +280,7 @@ def _known(operator: Operator, known: Extremes, method: str, settings: dict[str,
 def _sketched(operator: Operator, signs: Signs, sketch: int, settings: dict[str, Any]) -> Part:
     """An orthonormal basis (r, n) of the range of H S, and what it holds of tr H and ‖H‖_F²."""
     limit = settings["limit"]
-    if isinstance(sketch, bool) or not 1 <= sketch <= operator.dimension // 2 or limit < 2 * sketch + FLOOR:
+    if not 1 <= sketch <= operator.dimension // 2 or limit < 2 * sketch + FLOOR:
         raise InputError(
             f"got sketch={sketch} with limit={limit} on {operator.dimension:,} parameters; expected at least 1, at most "
             f"half the parameters, and a limit of 2·sketch + {FLOOR}. Give a higher limit or a smaller sketch."
@@ -315,8 +317,8 @@ def _status(half: float, wanted: float, limit: int) -> str:
     return f"not converged: the limit of {limit:,} came first"
 
 
-def check_width(relative: float, confidence: float, limit: int) -> None:
-    """Refuse a stopping rule that cannot be kept.
+def check_width(relative: float, confidence: float, limit: int) -> int:
+    """Refuse a stopping rule that cannot be kept; the limit as a whole number.
 
     Raises:
         InputError: saying which.
@@ -326,8 +328,6 @@ def check_width(relative: float, confidence: float, limit: int) -> None:
             f"got relative={relative} and confidence={confidence}; expected a width above 0, such as 0.05, and a "
             "confidence between 0 and 1, such as 0.95."
         )
-    if isinstance(limit, bool) or limit != int(limit) or limit < FLOOR:
-        raise InputError(
-            f"got limit={limit}; expected at least {FLOOR} products, below which an interval would not hold what it "
-            "promises. Give a higher limit."
-        )
+    return _checks.whole(
+        "limit", limit, FLOOR, do="These are products; with fewer an interval would not hold what it promises."
+    )

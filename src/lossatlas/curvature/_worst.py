@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, UnknownNameError
 from lossatlas.probe import Gradients, Probe, Values
 from lossatlas.surface import Layout, Sample, Surface
@@ -137,9 +138,8 @@ def keskar(
     matrix: Tensor | None = None
     center = theta
     if subspace is not None:
-        if isinstance(subspace, bool) or subspace != int(subspace) or not 1 <= subspace <= n:
-            raise InputError(f"got subspace={subspace}; expected 1 to {n} random directions, or None for all of them.")
-        matrix = torch.randn(n, int(subspace), generator=generator, dtype=torch.float64).to(theta.device)
+        subspace = _checks.whole("subspace", subspace, 1, n, do="These are random directions; None takes all of them.")
+        matrix = torch.randn(n, subspace, generator=generator, dtype=torch.float64).to(theta.device)
         center = torch.linalg.lstsq(matrix, theta[:, None]).solution[:, 0]
     reach = (epsilon * (center.abs() + 1)).cpu().numpy()
     seen: list[float] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import numpy as np
@@ -24,8 +24,8 @@ class Streams:
     """
 
     def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0) -> None:
-        self.runs = list(range(runs)) if isinstance(runs, int) else list(runs)
-        self._seed, self._salt = seed, salt
+        self.runs = [int(run) for run in runs] if isinstance(runs, Iterable) else list(range(int(runs)))
+        self._seed, self._salt = int(seed), salt
         self._kinds: dict[str, _Buffer] = {}
 
     def normal(self, *shape: int) -> Tensor:

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.demo import accuracy, digits, digits_cnn, fit
 from lossatlas.draw._table import Table
-from lossatlas.optimize._ranges import seeded, whole
 from lossatlas.page._page import Page
 from lossatlas.race import BasinMap, Race, basin_map, race
 from lossatlas.race._verdict import basins, named
@@ -73,9 +72,9 @@ def check(points: int, runs: int, seed: int) -> None:
     Raises:
         InputError: for fewer than 2 points, no runs, or what is no seed.
     """
-    whole("tour", 2, points=points)
-    whole("tour", 1, runs=runs)
-    seeded("tour", seed)
+    _checks.whole("points", points, 2, where="tour")
+    _checks.whole("runs", runs, where="tour")
+    _checks.seed(seed, where="tour")
 
 
 def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.optimize import Optimizer, Streams, resolve, revived
-from lossatlas.optimize._ranges import whole
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
 from lossatlas.race._inputs import check
 from lossatlas.race._keep import meter_of, surface_of
@@ -200,8 +199,8 @@ def basin_map(
     """
     nx, ny = points if isinstance(points, tuple | list) and len(points) == 2 else (points, points)
     check("basin_map", surface, seed, steps=steps)
-    for each in (nx, ny):
-        whole("basin_map", 2, points=each)
+    nx, ny = (_checks.whole("points", each, 2, where="basin_map") for each in (nx, ny))
+    steps, seed = int(steps), int(seed)
     if surface.dimension != 2 or surface.box is None or not surface.wells:
         raise InputError(
             f"got {surface.name} with {surface.dimension} parameters, {'no' if surface.box is None else 'a'} box and "

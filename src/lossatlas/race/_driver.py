@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-
-from torch import Tensor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, resolve
@@ -14,7 +12,7 @@ from lossatlas.race._inputs import check, starts
 from lossatlas.race._judge import judge
 from lossatlas.race._race import Race
 from lossatlas.race._racer import Racer
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 # Seconds between two reports of progress.
 REPORT = 0.1
@@ -24,7 +22,7 @@ def race(
     surface: Surface,
     optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer],
     *,
-    start: Tensor | Iterable[float] | None = None,
+    start: PointLike | Sequence[PointLike] | None = None,
     steps: int = 300,
     budget: int | Budget | None = None,
     runs: int = 1,
@@ -36,7 +34,8 @@ def race(
     Args:
         surface: any surface, a slice of a network included.
         optimizers: names, optimizers, or a mapping of labels to either.
-        start: (N,), or (runs, N) for a start per run; the surface's own start by default.
+        start: whatever describes a point (a vector, state dict, module or file), or rows (runs, N) or as many points for a
+            start per run; the surface's own start by default.
         steps: answers per descent and run. A restarted method gets as many for each of its descents.
         budget: queries per run and racer, checked before answering: never one over.
         runs: how often each racer runs, all at once; run b uses the random stream (seed, racer, b), so that it is
@@ -61,6 +60,7 @@ def race(
     """
     check("race", surface, seed, steps=steps, runs=runs)
     limit = budget if isinstance(budget, Budget) else Budget(budget)
+    steps, runs, seed = int(steps), int(runs), int(seed)
     begin = starts(surface, start, runs)
     racers = [Racer(label, one, surface, begin, steps, seed) for label, one in _labels(optimizers).items()]
     probe, live = Probe(surface), [racer for racer in racers if not racer.done]

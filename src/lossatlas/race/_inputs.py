@@ -1,17 +1,14 @@
-"""What every job of this room is given: a surface, counts, a seed."""
+"""What every job of this room is given: a surface, counts, a seed, and points to start from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, StartError
-from lossatlas.optimize._ranges import seeded, whole
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface, as_point, as_points, finite
 
 
 def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
@@ -28,39 +25,32 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
             f"{where} got a surface of type {type(surface).__name__}; expected a Surface, for example "
             "lossatlas.landscapes.four_wells() or lossatlas.NetworkSurface(model, loss, data)."
         )
-    whole(where, 1, **counts)
-    seeded(where, seed)
+    for name, count in counts.items():
+        _checks.whole(name, count, where=where)
+    _checks.seed(seed, where=where)
 
 
-def starts(surface: Surface, start: Tensor | Iterable[float] | None, runs: int) -> Tensor:
+def starts(surface: Surface, start: PointLike | Sequence[PointLike] | None, runs: int) -> Tensor:
     """Where each run begins, (runs, N).
 
     Raises:
         StartError: if there is none, or it has another dimension, is not finite, or lies outside the box.
     """
-    given: Any = surface.start if start is None else start
-    if given is None:
-        raise StartError(f"{surface.name} declares no start; give start=… with {surface.dimension} numbers.")
-    try:
-        point = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(list(given), dtype=np.float64))
-    except (TypeError, ValueError) as error:
+    if start is None:
+        point = as_point(surface, None, "a start", error=StartError)[None]
+    else:
+        point = finite(as_points(surface, start, "a start", error=StartError), "a start", error=StartError)
+    if len(point) not in (1, runs):
         raise StartError(
-            f"got start={given!r}; expected {surface.dimension} numbers, or a row of them per run."
-        ) from error
-    point = point.detach().to(surface.device, surface.dtype)
-    if point.shape not in ((surface.dimension,), (runs, surface.dimension)):
-        raise StartError(
-            f"got a start of shape {tuple(point.shape)}; expected ({surface.dimension},) for {surface.name}, or "
-            f"({runs}, {surface.dimension}) for a start per run."
+            f"got {len(point)} starts for {runs} runs on {surface.name}; expected one, or one per run: a point, or rows of "
+            f"shape ({runs}, {surface.dimension})."
         )
-    if not bool(torch.isfinite(point).all()):
-        raise StartError(f"got a start that is not finite: {_shown(point)}; expected finite coordinates.")
     if surface.box is not None:
         low, high = surface.box[:, 0], surface.box[:, 1]
         if not bool(((point >= low) & (point <= high)).all()):
             box = " × ".join(f"[{a:g}, {b:g}]" for a, b in surface.box.tolist()[:4])
             raise StartError(f"got a start outside the box: {_shown(point)}; expected a point of {box}.")
-    return point.expand(runs, -1).clone() if point.ndim == 1 else point.clone()
+    return point.expand(runs, -1).clone()
 
 
 def _shown(point: Tensor) -> str:

@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, StartError
+from lossatlas import _checks
+from lossatlas._errors import InputError
 from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk
 from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
 from lossatlas.race._driver import _labels
 from lossatlas.race._inputs import check
+from lossatlas.race._inputs import starts as starts_of
 from lossatlas.race._network_ends import ends_of
 from lossatlas.race._network_result import NetworkRace, Runner
 from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning
-from lossatlas.surface import Layout, NetworkSurface
+from lossatlas.surface import Layout, NetworkSurface, PointLike
 
 # Blind tuning searches the rate of what Muon leaves to AdamW as well.
 SPACE = {**LOGARITHMIC, "rate_others": (1e-4, 1e-1)}
@@ -58,7 +60,7 @@ def network_race(
     batch: int | None = 64,
     steps: int = 300,
     runs: int | Sequence[int] = 4,
-    starts: Tensor | None = None,
+    starts: PointLike | Sequence[PointLike] | None = None,
     trials: int = 0,
     heads: Sequence[str] | None = None,
     checks: int = 12,
@@ -84,7 +86,8 @@ def network_race(
         batch: examples of a mini-batch, or None for all data at every step.
         steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
         runs: how many runs each, or which run numbers: run b is the same run whatever runs beside it.
-        starts: (N,), or (runs, N) for a start per run; the network's own point by default.
+        starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
+            by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a
             race of two runs on the bill of the race itself, scored by the loss over the training data at its end.
         heads: names of the weights that Muon leaves to AdamW as the network's head; the last linear one by default.
@@ -112,11 +115,16 @@ def network_race(
         >>> race.runners["adam"].meter.gradients
         10
     """
-    numbers = list(range(runs)) if isinstance(runs, int) else [int(number) for number in runs]
+    listed = runs if isinstance(runs, Sequence | np.ndarray) else range(_checks.whole("runs", runs))
+    numbers = [_checks.whole("runs", number, 0) for number in listed]
     check("network_race", surface, seed, steps=steps, runs=len(numbers), checks=checks)
+    steps, checks, seed = int(steps), int(checks), int(seed)
+    trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
+    batch = None if batch is None else _checks.whole("batch", batch, 1, do="None takes all data.")
+    progress = _checks.flag("progress", progress)
     size = surface.examples if batch is None else batch
     _fits(surface, test, size, trials, ends)
-    first = _starts(surface, starts, len(numbers))
+    first = starts_of(surface, starts, len(numbers))
     layout = with_heads(surface.layout, heads)
     ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
     referee, on_test = Probe(surface), None if test is None else Probe(test)
@@ -272,16 +280,6 @@ def _draw(name: str, generator: np.random.Generator) -> float:
     return value if name in SPACE else 1 - value
 
 
-def _starts(surface: NetworkSurface, starts: Tensor | None, runs: int) -> Tensor:
-    given = surface.theta if starts is None else starts.detach().to(surface.device, surface.dtype)
-    if given.shape not in ((surface.dimension,), (runs, surface.dimension)):
-        raise StartError(
-            f"got starts of shape {tuple(given.shape)}; expected ({surface.dimension},), or ({runs}, {surface.dimension}) for "
-            "a start per run."
-        )
-    return given.expand(runs, -1).clone()
-
-
 def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int) -> None:
     if not isinstance(surface, NetworkSurface):
         raise InputError(
@@ -290,8 +288,6 @@ def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trial
         )
     if not 1 <= size <= surface.examples:
         raise InputError(f"got batch={size}; expected 1 to {surface.examples}, or None for all data.")
-    if trials < 0 or ends < 0:
-        raise InputError(f"got trials={trials} and ends={ends}; expected at least 0 of each.")
     if test is not None and (differs := surface.layout.difference(test.layout)):
         raise InputError(
             f"the test surface is of another network; the parameters (training first) differ: {differs}. Make it of the same "

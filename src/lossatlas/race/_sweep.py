@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
@@ -19,7 +18,7 @@ from lossatlas.race._inputs import check
 from lossatlas.race._keep import meter_of, surface_of
 from lossatlas.race._statistics import wilson
 from lossatlas.race._table import Table
-from lossatlas.surface import Surface, remember
+from lossatlas.surface import PointLike, Surface, remember
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
@@ -184,7 +183,7 @@ def sweep(
     values: Iterable[float],
     *,
     setting: str = "rate",
-    start: Tensor | Iterable[float] | None = None,
+    start: PointLike | Sequence[PointLike] | None = None,
     steps: int = 300,
     runs: int = 1,
     seed: int = 0,

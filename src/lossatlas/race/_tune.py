@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas.optimize import Optimizer, catalog, resolve
@@ -17,7 +16,7 @@ from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
 from lossatlas.race._table import Table
-from lossatlas.surface import Surface
+from lossatlas.surface import PointLike, Surface
 
 # What is searched, by the name of the setting: on a logarithmic scale, or 1 − x on one (factors that keep).
 LOGARITHMIC = {
@@ -80,7 +79,7 @@ def tune(
     trials: int = 25,
     steps: int = 300,
     runs: int = 1,
-    start: Tensor | Iterable[float] | None = None,
+    start: PointLike | Sequence[PointLike] | None = None,
     seed: int = 0,
 ) -> Tuning:
     """Search an optimizer's settings at random, scored by the loss of its results and nothing else.

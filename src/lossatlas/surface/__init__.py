@@ -15,6 +15,13 @@ from lossatlas.surface._frame import inner as inner
 from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._points import PointLike as PointLike
+from lossatlas.surface._points import as_direction as as_direction
+from lossatlas.surface._points import as_point as as_point
+from lossatlas.surface._points import as_points as as_points
+from lossatlas.surface._points import as_vector as as_vector
+from lossatlas.surface._points import finite as finite
+from lossatlas.surface._points import numbers_of as numbers_of
+from lossatlas.surface._points import tensors_of as tensors_of
 from lossatlas.surface._remembered import Remembered as Remembered
 from lossatlas.surface._remembered import remember as remember
 from lossatlas.surface._slice import Slice as Slice
@@ -22,7 +29,9 @@ from lossatlas.surface._surface import Reading as Reading
 from lossatlas.surface._surface import Sample as Sample
 from lossatlas.surface._surface import Surface as Surface
 from lossatlas.surface._surface import Well as Well
+from lossatlas.surface.network._checkpoint import check_checkpoint as check_checkpoint
 from lossatlas.surface.network._checkpoint import load_checkpoint as load_checkpoint
 from lossatlas.surface.network._checkpoint import read_checkpoint as read_checkpoint
+from lossatlas.surface.network._names import Fitted as Fitted
 from lossatlas.surface.network._network import NetworkSurface as NetworkSurface
 from lossatlas.surface.network._state import StateSurface as StateSurface

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from lossatlas._errors import PlaneError
-from lossatlas.surface import _code, _library
+from lossatlas._errors import InputError, PlaneError
+from lossatlas.surface import _code, _library, _points
 from lossatlas.surface._layout import Layout
+from lossatlas.surface._points import PointLike
 from lossatlas.surface._threads import steadily
 
 if TYPE_CHECKING:
@@ -117,6 +118,31 @@ class Surface(abc.ABC):
     def box(self) -> Tensor | None:
         """Bounds of shape (N, 2), or None."""
         return self.layout.box
+
+    @property
+    def own_point(self) -> Tensor | None:
+        """The point that the surface came with, (N,): a network's own parameters, a landscape's start; or None."""
+        return self.start
+
+    def vector(self, given: PointLike) -> Tensor:
+        """A point of this surface from what describes one.
+
+        Args:
+            given: a tensor, an array or a list of N numbers, or a result that was found at one point.
+
+        Returns:
+            (N,), in the surface's type and on its device.
+
+        Raises:
+            InputError: for another length, or something that is no point.
+        """
+        numbers = _points.numbers_of(given)
+        if numbers is None:
+            raise InputError(
+                f"got a point of type {type(given).__name__} on {self.name}, whose coordinates have no names; expected a "
+                f"vector of {self.dimension} numbers: a tensor, an array or a list."
+            )
+        return _points.sized(numbers, self.dimension, self.name).to(self.device, self.dtype)
 
     @abc.abstractmethod
     def read(self, points: Tensor) -> Reading:

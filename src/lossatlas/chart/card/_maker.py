@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
 from lossatlas._progress import Progress
 from lossatlas.chart.card import _cells as cells
@@ -26,7 +27,7 @@ from lossatlas.chart.card._spread import price_of, spread
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import Frame, NetworkSurface, Surface
+from lossatlas.surface import Frame, NetworkSurface, Surface, as_points
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -93,11 +94,9 @@ def card(
     """
     if budget is not None and not budget > 0:
         raise InputError(f"got budget={budget}; expected a number of losses above 0, or None for all lines.")
-    if isinstance(probes, bool) or probes != int(probes) or probes < FEWEST or seeds != int(seeds) or seeds < 0:
-        raise InputError(
-            f"got probes={probes} and seeds={seeds}; expected at least {FEWEST} random vectors, and 0 or more other planes."
-        )
-    settings = {"probes": int(probes), "seeds": int(seeds), "budget": budget, "seed": seed}
+    probes = _checks.whole("probes", probes, FEWEST, do="These are random vectors.")
+    seeds, seed = _checks.whole("seeds", seeds, 0, do="These are other planes."), _checks.seed(seed)
+    settings = {"probes": probes, "seeds": seeds, "budget": budget, "seed": seed}
     maker = _Maker(surface, plane, chart, _points(surface, path), settings)
     bar = Progress(round(maker.price.cost), progress, "making the card")
     with bar:
@@ -333,11 +332,4 @@ class _Maker:
 def _points(surface: Surface, path: Tensor | Sequence[Any] | None) -> Tensor | None:
     if path is None:
         return None
-    if not isinstance(path, Tensor) and isinstance(surface, NetworkSurface):
-        path = torch.stack([surface.vector(one) for one in path])
-    points = path if isinstance(path, Tensor) else torch.stack([torch.as_tensor(one) for one in path])
-    if points.ndim != 2 or points.shape[1] != surface.dimension or not len(points):
-        raise InputError(
-            f"got a path of shape {tuple(points.shape)}; expected (T, {surface.dimension}), one point per row."
-        )
-    return points.detach().to(surface.device, surface.dtype)
+    return as_points(surface, path, "a path")

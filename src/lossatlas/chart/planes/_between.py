@@ -53,6 +53,9 @@ def _statistics(surface: Surface, points: Sequence[PointLike]) -> tuple[Tensor |
         rows.append(own if found is None else found)
         if own is not None and found is None:
             notes.append(f"{name} came without running statistics; the model's own are used there")
+        fitted = surface.fitted(point)
+        if fitted is not None and fitted.sentence:
+            notes.append(f"{name}: {fitted.sentence}")
         other = surface.departures(point)
         if other:
             more = f" and {len(other) - 2} more" if len(other) > 2 else ""

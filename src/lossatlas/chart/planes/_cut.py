@@ -14,7 +14,7 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.planes._walked import Walked, walked
-from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
+from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ class Cut:
 
     name: ClassVar[str] = "cut"
 
-    def project(
-        self, iterates: Tensor | Sequence[PointLike] | Walked, *, surface: NetworkSurface | None = None
-    ) -> Projection:
+    def project(self, iterates: Tensor | Sequence[PointLike] | Walked, *, surface: Surface | None = None) -> Projection:
         """Where points lie on the frame, one at a time, and how far off.
 
         Args:
@@ -76,13 +74,12 @@ class Cut:
             iterates = run.iterates
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for given in cast(Sequence[PointLike], iterates):
-            if not isinstance(given, Tensor) and surface is None:
+            theta = numbers_of(given) if surface is None else surface.vector(given)
+            if theta is None:
                 raise InputError(
                     f"got a point of type {type(given).__name__}; expected vectors, since only a surface knows the "
                     "order of parameters. Give surface=…."
                 )
-            theta = given if surface is None else surface.vector(given)
-            assert isinstance(theta, Tensor)
             theta = theta.to(self.frame.origin.device)
             if theta.shape != self.frame.origin.shape:
                 raise InputError(

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.planes._normalize import normalize, scale
 from lossatlas.chart.planes._policy import LI, Ignore, resolved, rule
-from lossatlas.surface import Frame, Layout, NetworkSurface, PointLike, Surface, inner
+from lossatlas.surface import Frame, Layout, PointLike, Surface, as_direction, as_point, inner
 
-Direction = Tensor | Sequence[float] | Mapping[str, Tensor]
+Direction = PointLike
 
 
-def point_of(surface: Surface, given: PointLike | Sequence[float] | None) -> Tensor:
-    """A point of any surface; None for its own."""
-    if given is None:
-        own = surface.theta if isinstance(surface, NetworkSurface) else surface.start
-        if own is None:
-            raise PlaneError(f"{surface.name} declares no point of its own; give origin=….")
-        return own
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        given = torch.tensor(given, dtype=torch.float64)
-    if isinstance(surface, NetworkSurface):
-        return surface.vector(given)
-    if not isinstance(given, Tensor):
-        raise InputError(f"got a point of type {type(given).__name__} on {surface.name}; expected a vector.")
-    if given.shape != (surface.dimension,):
-        raise InputError(f"got a vector of shape {tuple(given.shape)}; expected ({surface.dimension},).")
-    return given.detach().to(surface.device, surface.dtype)
+def point_of(surface: Surface, given: PointLike | None) -> Tensor:
+    """A finite point of any surface; None for its own."""
+    return as_point(
+        surface, given, "an origin" if given is None else "a point", error=PlaneError if given is None else InputError
+    )
 
 
 def drawn(
@@ -43,7 +32,7 @@ def drawn(
     Li et al. in float32 as their reference draws them, so that ``torch.manual_seed(seed)`` there gives these directions.
     """
     resolved(normalization, ignore)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(_checks.seed(seed))
     rows = torch.empty(count, layout.dimension, dtype=origin.dtype, device=origin.device)
     kind = torch.float32 if normalization in LI else torch.float64
     for row in rows:
@@ -66,13 +55,13 @@ def along(slope: Tensor, origin: Tensor, layout: Layout, *, normalization: str, 
     return normalize(slope, origin, layout, normalization, ignore=ignore)
 
 
-def direction_of(surface: Surface, given: Direction) -> Tensor:
-    """A direction (N,) in the order of θ from the user's own: a vector, or a tensor for each parameter by name.
+def direction_of(surface: Surface, given: PointLike) -> Tensor:
+    """A finite direction (N,) in the order of θ from the user's own: a vector, or a tensor for each parameter by name.
 
     Raises:
-        InputError: if it does not fit, naming the keys.
+        InputError: if it is none, is not finite, or does not fit, naming the keys.
     """
-    return point_of(surface, given)  # a direction lies in the space that points lie in
+    return as_direction(surface, given, zero=True).to(surface.dtype)  # a zero one is refused where the frame is made
 
 
 def orthogonal(rows: Tensor) -> Tensor:

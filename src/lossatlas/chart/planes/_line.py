@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from lossatlas import _checks
 from lossatlas.chart.planes import _directions as directions
 from lossatlas.chart.planes._between import through
 from lossatlas.chart.planes._cut import Cut, measures
@@ -55,6 +56,7 @@ class Line(Cut):
         Raises:
             PlaneError: if the direction comes out zero.
         """
+        seed = _checks.seed(seed)
         center = directions.point_of(surface, origin)
         rows = directions.drawn(center, surface.layout, 1, seed=seed, normalization=normalization, ignore=ignore)
         frame = Frame(center, rows)
@@ -110,6 +112,7 @@ class Line(Cut):
             tolerance: of the residual, relative to the eigenvalue.
             limit: Hessian products at most.
         """
+        seed = _checks.seed(seed)
         center = directions.point_of(surface, origin)
         rows, record, notes = eigenvectors(surface, center, (which,), seed=seed, tolerance=tolerance, limit=limit)
         frame = Frame(center, rows)
@@ -167,6 +170,11 @@ class Line(Cut):
             seed: of the random start that is needed where the gradient vanishes.
             origin: the center of the ball; the surface's own point by default.
         """
+        seed, radius, steps = (
+            _checks.seed(seed),
+            _checks.number("radius", radius, above=0),
+            _checks.whole("steps", steps),
+        )
         center = directions.point_of(surface, origin)
         first, record = worst(
             surface, center, radius=radius, steps=steps, seed=seed + 1, normalization=normalization, ignore=ignore
@@ -190,7 +198,7 @@ class Line(Cut):
 
         Args:
             surface: what the line lies in.
-            direction: a vector (N,), or a tensor for each parameter by name.
+            direction: whatever describes one: a vector, or a tensor for each parameter by name.
             normalization: ``none`` to take it as it is; or as in `normalize`.
             ignore: what is not moved, as in `normalize`.
             origin: the center; the surface's own point by default.

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast, final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from lossatlas._errors import CheckpointError, InputError, PlaneError
 from lossatlas.chart.planes._directions import point_of
 from lossatlas.chart.planes._policy import Ignore, rule
 from lossatlas.chart.planes._walked import Walked, walked
-from lossatlas.surface import Block, Layout, NetworkSurface, PointLike, Surface
+from lossatlas.surface import Block, NetworkSurface, PointLike, Surface, as_vector, numbers_of
 
 Centering = Literal["final", "mean"]
 # Share of the first two components of an endless random walk, about its last point and about its mean.
@@ -59,6 +57,12 @@ def principal(
     gram = torch.zeros(path.count, path.count, dtype=torch.float64, device=surface.device)
     for _, rows in path.slabs(centering, ignore):
         gram += rows @ rows.T
+    lost = [k + 1 for k in range(path.count) if not bool(torch.isfinite(gram[k, k]))]
+    if lost:
+        raise PlaneError(
+            f"{len(lost)} of {path.count} iterates hold numbers that are not finite, or too large for their squares, the "
+            f"first of them number {lost[0]}; expected finite ones. Leave out what came after the run diverged."
+        )
     squares, inside = torch.linalg.eigh(gram)
     squares, inside = squares.flip(0).clamp_min(0), inside.flip(1)
     if not bool(torch.isfinite(squares).all()) or float(squares[1]) <= FLAT * float(squares[0]):
@@ -85,7 +89,7 @@ def principal(
         f"{'last point' if centering == 'final' else 'mean'}; a random walk of {path.count} points in as many dimensions "
         f"gives {null[0]:.1%} and {null[1]:.1%}"
     )
-    return last, rows_out, record, (note,)
+    return last, rows_out, record, (note, *path.notes)
 
 
 def _of_sketches(
@@ -131,7 +135,9 @@ class _Path:
         if len(items) < 3:
             raise InputError(f"got {len(items)} iterates; expected at least 3, since two points make a line.")
         self.layout, self.surface, self.count = surface.layout, surface, len(items)
-        self.items = [_tensors(surface, item, k) for k, item in enumerate(items)]
+        found = [_tensors(surface, item, k) for k, item in enumerate(items)]
+        self.items = [tensors for tensors, _ in found]
+        self.notes = tuple(sentence for _, sentence in found if sentence)[:1]
         self.last: Any = items[-1]
 
     def slabs(self, centering: Centering, ignore: Ignore | None) -> Iterator[tuple[slice, Tensor]]:
@@ -155,49 +161,13 @@ def _part(item: Tensor | Mapping[str, Tensor], block: Block) -> Tensor:
     return item[name].detach().reshape(-1)
 
 
-def _tensors(surface: Surface, item: PointLike, place: int) -> Tensor | Mapping[str, Tensor]:
-    if isinstance(item, str | Path) and Path(item).suffix == ".safetensors" and isinstance(surface, NetworkSurface):
-        lazy = _File(Path(item))
-        _refuse(surface.layout, lazy, f"iterate {place + 1}, the checkpoint {str(item)!r},")
-        return lazy
-    if isinstance(item, nn.Module):
-        item = dict(item.named_parameters(remove_duplicate=False))
-    if isinstance(item, Mapping):
-        _refuse(surface.layout, item, f"iterate {place + 1}")
-        return item
-    return point_of(surface, item)
-
-
-def _refuse(layout: Layout, tensors: Mapping[str, Tensor], source: str) -> None:
-    wrong = layout.misfit(tensors)
-    if wrong:
-        raise CheckpointError(
-            f"{source} does not fit: {wrong}. Expected the {len(layout.blocks)} parameters of this architecture. Give "
-            "iterates of one training run."
-        )
-
-
-@final
-class _File(Mapping[str, Tensor]):
-    """A safetensors file read one tensor at a time, so that many checkpoints need not fit into memory together."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            opened: Any = safe_open(path, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{str(path)!r} is not a readable safetensors file ({error}); expected one written by safetensors."
-            ) from error
-        self._file, self._keys = opened, [str(name) for name in opened.keys()]  # noqa: SIM118
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._keys:
-            raise KeyError(name)
-        found: Tensor = self._file.get_tensor(name)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+def _tensors(surface: Surface, item: PointLike, place: int) -> tuple[Tensor | Mapping[str, Tensor], str]:
+    """An iterate as a vector, or as tensors by the surface's names, which are read when they are needed."""
+    if numbers_of(item, f"iterate {place + 1}") is not None or not isinstance(surface, NetworkSurface):
+        return as_vector(surface, item, f"iterate {place + 1}"), ""
+    try:
+        found = surface.fitted(item)
+    except CheckpointError as error:
+        raise CheckpointError(f"iterate {place + 1}: {error} Give iterates of one training run.") from None
+    assert found is not None
+    return found.tensors, found.sentence

@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas.chart.planes import _directions as directions
 from lossatlas.chart.planes._between import through
 from lossatlas.chart.planes._cut import Cut, measures
@@ -69,9 +70,11 @@ class Plane(Cut):
         Raises:
             PlaneError: if a direction comes out zero (a model whose weights are all biases) or both are parallel.
         """
+        seed = _checks.seed(seed)
         center = directions.point_of(surface, origin)
         rows = directions.drawn(center, surface.layout, 2, seed=seed, normalization=normalization, ignore=ignore)
         frame = Frame(center, rows)
+        orthogonal = _checks.flag("orthogonal", orthogonal)
         if orthogonal:
             frame = Frame(center, directions.orthogonal(rows))
         how = {
@@ -173,6 +176,7 @@ class Plane(Cut):
             tolerance: of the residuals, relative to the eigenvalues.
             limit: Hessian products at most.
         """
+        seed = _checks.seed(seed)
         center = directions.point_of(surface, origin)
         rows, record, notes = eigenvectors(surface, center, which, seed=seed, tolerance=tolerance, limit=limit)
         frame = Frame(center, rows)
@@ -204,6 +208,7 @@ class Plane(Cut):
         Raises:
             PlaneError: if the gradient vanishes, or both are parallel.
         """
+        seed = _checks.seed(seed)
         center = directions.point_of(surface, origin)
         first, record = uphill(surface, center, normalization=normalization, ignore=ignore)
         rows, name = directions.second(
@@ -246,6 +251,11 @@ class Plane(Cut):
         Raises:
             PlaneError: if no direction moves anything.
         """
+        seed, radius, steps = (
+            _checks.seed(seed),
+            _checks.number("radius", radius, above=0),
+            _checks.whole("steps", steps),
+        )
         center = directions.point_of(surface, origin)
         first, record = worst(
             surface, center, radius=radius, steps=steps, seed=seed + 1, normalization=normalization, ignore=ignore
@@ -273,7 +283,7 @@ class Plane(Cut):
 
         Args:
             surface: what the plane lies in.
-            first: a vector (N,), or a tensor for each parameter by name.
+            first: whatever describes one: a vector, or a tensor for each parameter by name.
             second: the same.
             normalization: ``none`` to take them as they are; or as in `normalize`.
             ignore: what is not moved, as in `normalize`.

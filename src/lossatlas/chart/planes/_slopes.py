@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, PlaneError
+from lossatlas import _checks
+from lossatlas._errors import PlaneError
 from lossatlas.chart.planes._directions import along, drawn
 from lossatlas.chart.planes._policy import Ignore
 from lossatlas.probe import Gradients, Probe
@@ -58,8 +59,7 @@ def worst(
     step takes d ← r · u(∇L(θ + d)), u being that normalization; the d with the highest loss is kept. The first step is
     the sharpness of Foret et al. 2021, equation 2, for the Euclidean ball.
     """
-    if not (math.isfinite(radius) and radius > 0) or steps < 1:
-        raise InputError(f"got radius={radius}, steps={steps}; expected a radius above 0 and at least one step.")
+    radius, steps = _checks.number("radius", radius, above=0), _checks.whole("steps", steps)
     probe = Probe(surface)
     settings: dict[str, Any] = {"normalization": normalization, "ignore": ignore}
     answer = probe.ask(Gradients(origin[None]))

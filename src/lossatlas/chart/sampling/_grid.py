@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 
 Array = NDArray[np.float64]
@@ -105,23 +106,43 @@ def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
     Raises:
         InputError: for fewer than two points, or a span that is not finite or has no width.
     """
-    counts = (points, points) if isinstance(points, int | float) else tuple(points)
-    if len(counts) != 2 or any(isinstance(n, bool) or int(n) != n or n < 2 for n in counts[:dimension]):
-        raise InputError(f"got points={points}; expected at least 2 per axis, as one number or (nx, ny).")
+    counts = counts_of(points)
+    if min(counts[:dimension]) < 2:
+        raise InputError(
+            f"got points={_checks.shown(points)}; expected at least 2 per axis, as one number or (nx, ny)."
+        )
     pairs = _pairs(span)
     for low, high in pairs[:dimension]:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"got span={span}; expected a finite width above 0, as a number, (low, high), or 'auto'.")
-    axes = [_axis(low, high, int(n)) for (low, high), n in zip(pairs, counts, strict=True)]
+    axes = [_axis(low, high, n) for (low, high), n in zip(pairs, counts, strict=True)]
     return Grid(tuple(axes[:dimension]))
 
 
+def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
+    """Cells per axis from one number or (nx, ny).
+
+    Raises:
+        InputError: if they are no whole numbers of at least 1.
+    """
+    if isinstance(points, Sequence | np.ndarray) and not isinstance(points, str) and np.ndim(points) == 1:
+        if len(points) != 2:
+            raise InputError(
+                f"got points={_checks.shown(points)}; expected at least 2 per axis, as one number or (nx, ny)."
+            )
+        nx, ny = points
+    else:
+        nx = ny = points  # type: ignore[assignment]
+    do = "Give at least 2 per axis, as one number or (nx, ny)."
+    return _checks.whole("points", nx, do=do), _checks.whole("points", ny, do=do)
+
+
 def _pairs(span: Span) -> list[tuple[float, float]]:
-    if isinstance(span, int | float):
+    if isinstance(span, int | float | np.number):
         return [(-float(span), float(span))] * 2
     try:
         ends: list[Any] = list(span)
-        if len(ends) == 2 and all(isinstance(end, int | float) for end in ends):
+        if len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends):
             ends = [ends]
         pairs = [(float(low), float(high)) for low, high in (ends * 2 if len(ends) == 1 else ends)]
     except (TypeError, ValueError):

@@ -13,13 +13,13 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
 from lossatlas._progress import Show, counted
-from lossatlas.connect._ends import Names, PointLike, end
+from lossatlas.connect._ends import Names, end
 from lossatlas.connect._readout import bill
 from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by_weights, correlations
 from lossatlas.connect.symmetry._same import Check, compare, verify
 from lossatlas.connect.symmetry._specification import Given, Permutations, Specification
 from lossatlas.probe import Probe, Values
-from lossatlas.surface import NetworkSurface, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 Method = Literal["weights", "activations", "both"]
 METHODS = ("weights", "activations", "both")

@@ -14,13 +14,13 @@ from lossatlas import archive
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Show
 from lossatlas.connect._barrier import Interval, bootstrap, percentiles
-from lossatlas.connect._ends import End, Names, PointLike, end
+from lossatlas.connect._ends import End, Names, end
 from lossatlas.connect._readout import Readout, Rows, bill
 from lossatlas.connect.symmetry._align import Alignment, Method, align, untied
 from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Given
 from lossatlas.probe import Meter
-from lossatlas.surface import NetworkSurface, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay

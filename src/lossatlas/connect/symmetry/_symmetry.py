@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, ModelError, NotApplicableError
-from lossatlas.connect._ends import PointLike, end
+from lossatlas.connect._ends import end
 from lossatlas.connect._readout import bill
 from lossatlas.connect.symmetry._align import specified
 from lossatlas.connect.symmetry._same import Check, compare
 from lossatlas.connect.symmetry._specification import Given, Specification
 from lossatlas.probe import Probe, Values
-from lossatlas.surface import NetworkSurface, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 
 @dataclass(frozen=True)

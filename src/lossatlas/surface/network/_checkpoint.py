@@ -1,125 +1,128 @@
-"""Weights from files: safetensors, or ``.pt`` with ``weights_only=True``. Nothing is ever unpickled."""
+"""Weights from files and folders, by whatever names they were saved under. Nothing is ever unpickled or executed."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lossatlas._errors import CheckpointError
-
-_NESTED = ("state_dict", "model_state_dict", "model")
+from lossatlas.surface.network._files import USUAL, Weights, open_weights
+from lossatlas.surface.network._names import Expected, Fitted, fit
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file by name.
+    """The tensors of a checkpoint by name, as they are called there.
 
     Args:
-        path: a ``.safetensors`` file, or a ``.pt``/``.pth``/``.bin`` file of plain weights, either a state dict or
-            one under ``state_dict``, ``model_state_dict`` or ``model``.
+        path: a ``.safetensors`` file, a file of torch.save (a state dict, at the top or under any key, beside plain data),
+            or the folder that a trainer wrote it into: Hugging Face's, its shards, Lightning's, adapters. Where a file
+            holds several sets of tensors, ``FILE::KEY`` says which.
 
     Returns:
         Name to tensor, on the CPU.
 
     Raises:
-        CheckpointError: if there is no such file, or it holds something other than plain weights.
+        CheckpointError: if there is no such file, it holds something other than plain weights, or several sets of them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"there is no checkpoint file {str(path)!r}; expected a .safetensors or .pt file of weights."
-        )
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{str(path)!r} is not a readable safetensors file ({error}); expected one written by safetensors. "
-                "Write it again from the model's state_dict()."
-            ) from error
+    return dict(open_weights(path).only())
+
+
+def fit_checkpoint(path: str | Path, expected: Expected) -> Fitted:
+    """The tensors of a checkpoint under the names of a model; those of safetensors files are read when they are taken out.
+
+    Args:
+        path: see `read_checkpoint`.
+        expected: of the model.
+
+    Raises:
+        CheckpointError: if it cannot be read, or does not fit: see `fit`.
+    """
+    weights = open_weights(path)
+    source = f"the checkpoint {str(path)!r}"
+    if len(weights.parts) == 1:
+        return fit(next(iter(weights.parts.values())), expected, source, part=weights.place.adapter)
+    fitting, refused = _fitting(weights, expected, source)
+    if len(fitting) == 1:
+        key, found = next(iter(fitting.items()))
+        if key in ("", *USUAL):
+            return found
+        chosen = f"{source}: the weights under {key!r} were taken"
+        return Fitted(found.tensors, "; ".join(filter(None, (chosen, found.sentence))))
+    if fitting:
+        raise weights.ambiguous(list(fitting))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of (pickle protocols) is refused or fits
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise CheckpointError(
-            f"{str(path)!r} is not plain weights: {_first_line(error)} Expected a state dict of tensors; files "
-            "that hold other objects would have to be unpickled, which can run code, and are refused. Save "
-            "model.state_dict() with safetensors.torch.save_file instead."
-        ) from error
-    for key in _NESTED:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-            break
-    if not isinstance(found, dict) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        raise CheckpointError(
-            f"{str(path)!r} holds {type(found).__name__}; expected a state dict, names to tensors, at the top or under "
-            f"one of {', '.join(_NESTED)}. Save model.state_dict()."
-        )
-    return found
+        meant = weights.only()
+    except CheckpointError:
+        raise max(refused, key=lambda error: -len(str(error))) from None
+    return fit(meant, expected, source, part=weights.place.adapter)
 
 
-def _first_line(error: Exception) -> str:
-    """What is wrong with the file, without torch's advice to unpickle it all the same."""
-    held = re.search(r"GLOBAL (\S+)", str(error))
-    if held:
-        return f"it holds {held.group(1)}."
-    if isinstance(error, pickle.UnpicklingError):
-        return "it holds something other than tensors."
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else f"the file ends early ({type(error).__name__})."
-
-
-def load_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint file into a model, all keys or none.
+def load_checkpoint(model: nn.Module, path: str | Path) -> str:
+    """Load a checkpoint into a model, all that it needs or nothing.
 
     Args:
         model: changed in place.
         path: see `read_checkpoint`.
 
+    Returns:
+        What was done to make the names fit, in one sentence; empty where they were the model's own.
+
     Raises:
         CheckpointError: naming the keys that are missing, unexpected or of another shape; the model is then as it was.
     """
-    given = read_checkpoint(path)
-    own = model.state_dict()
-    missing = [k for k in own if k not in given and not _tied_to_given(model, k, given)]
-    unexpected = [k for k in given if k not in own]
-    shapes = [
-        f"{k} (file {tuple(v.shape)}, model {tuple(own[k].shape)})"
-        for k, v in given.items()
-        if k in own and v.shape != own[k].shape
-    ]
-    if missing or unexpected or shapes:
-        parts = [
-            f"{what}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
-            for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-            if keys
-        ]
+    found = check_checkpoint(model, path)
+    try:
+        model.load_state_dict(dict(found.tensors), strict=False)
+    except RuntimeError as error:
         raise CheckpointError(
-            f"the checkpoint {str(path)!r} does not fit the model {type(model).__name__}: {'; '.join(parts)}. Expected "
-            f"the model's own {len(own)} entries. Give the file that was saved from this architecture."
+            f"the checkpoint {str(path)!r} fits {type(model).__name__} by its names and shapes, and the model refused it: "
+            f"{str(error).splitlines()[0]} Expected a model that loads a state dict. Check its own load_state_dict."
+        ) from error
+    return found.sentence
+
+
+def check_checkpoint(model: nn.Module, path: str | Path) -> Fitted:
+    """Whether a checkpoint fits a model, which stays as it is.
+
+    Args:
+        model: the module.
+        path: see `read_checkpoint`.
+
+    Returns:
+        Its tensors under the model's names, and what was done to find them.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(
+            f"got a {type(model).__name__} to load {str(path)!r} into; expected a torch module. Give the model itself."
         )
-    model.load_state_dict(given, strict=False)
+    lazy = [name for name, value in model.named_parameters() if nn.parameter.is_lazy(value)]
+    if lazy:
+        raise CheckpointError(
+            f"the model {type(model).__name__} has parameters without a shape, among them {lazy[0]!r}; expected one that was "
+            f"run once before {str(path)!r} is loaded. Call it on one batch."
+        )
+    return fit_checkpoint(path, Expected.of_module(model))
 
 
-def _tied_to_given(model: nn.Module, key: str, given: dict[str, Tensor]) -> bool:
-    """Safetensors files hold tied weights once: the other name counts as present."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    return key in parameters and any(
-        other in given and parameters[other] is parameters[key] for other in parameters if other != key
-    )
+def _fitting(weights: Weights, expected: Expected, source: str) -> tuple[dict[str, Fitted], list[CheckpointError]]:
+    """The parts that fit and give different numbers, by their keys; and why others do not."""
+    fitting: dict[str, Fitted] = {}
+    refused: list[CheckpointError] = []
+    for key, tensors in weights.parts.items():
+        try:
+            found = fit(tensors, expected, f"{source} under {key!r}" if key else source, part=weights.place.adapter)
+        except CheckpointError as error:
+            refused.append(error)
+            continue
+        if not any(_equal(found.tensors, other.tensors) for other in fitting.values()):
+            fitting[key] = found
+    return fitting, refused
+
+
+def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from lossatlas.surface._threads import steadily
 from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss, _model, _objective
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
+from lossatlas.surface.network._names import Fitted
 from lossatlas.surface.network._products import refuse_half
 from lossatlas.surface.network._reference import Reference, plain_modes
 from lossatlas.surface.network._scene import Scene
@@ -395,8 +396,8 @@ class NetworkSurface(Surface):
         """A point of this surface from what describes one.
 
         Args:
-            given: a parameter vector (N,), a state dict, a module of the same architecture, or the path of a
-                ``.safetensors`` or ``.pt`` checkpoint (the latter read with ``weights_only=True``).
+            given: a tensor, array or list of N numbers, a state dict, a module of the same architecture, plain or
+                wrapped, or the path of a checkpoint, a file or a folder. Prefixes of names are seen and left out.
 
         Returns:
             θ of shape (N,), in the surface's dtype and on its device.
@@ -416,7 +417,7 @@ class NetworkSurface(Surface):
         """
         if self.batchnorm != "interpolate":
             return None
-        found = self._statistics.own if given is None else self._statistics.of(_points.tensors_of(given))
+        found = self._statistics.own if given is None else self._statistics.of(self._named(given))
         return None if found is None else found.to(self.device, self.dtype)
 
     def variances_positive(self, statistics: Tensor) -> list[tuple[float, float]]:
@@ -440,7 +441,22 @@ class NetworkSurface(Surface):
         """
         moved = {block.name for block in self._statistics.layout.blocks}
         ours = {n: v for n, v in self._reference.constants.items() if n not in moved}
-        return _points.differing(_points.tensors_of(given), ours)
+        return _points.differing(self._named(given), ours)
+
+    def fitted(self, given: PointLike) -> Fitted | None:
+        """The tensors of what describes a point under this network's names, and what was done to them in one sentence.
+
+        Args:
+            given: as in `vector`; None comes back for a bare vector.
+
+        Raises:
+            CheckpointError: as `vector`.
+        """
+        return _points.fitted(given, self.layout, self._names, self.name)
+
+    def _named(self, given: PointLike) -> Mapping[str, Tensor]:
+        found = self.fitted(given)
+        return {} if found is None else found.tensors
 
     def fingerprint(self) -> dict[str, Any]:
         """Digests of model and data, and how the loss is taken."""

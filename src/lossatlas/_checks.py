@@ -1,0 +1,143 @@
+"""Checks of plain arguments: whole numbers, numbers, flags, seeds. Each returns the value as Python's own type.
+
+NumPy's integers and floats are numbers like Python's; ``True`` is no number, and a number is no flag. Every refusal
+says what was given, what was expected, and, where ``do`` is given, what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any, TypeVar
+
+from lossatlas._errors import InputError
+
+MOST_SEED = 2**63 - 1
+T = TypeVar("T")
+
+
+def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, where: str = "", do: str = "") -> int:
+    """A whole number of at least `least` and at most `most`.
+
+    Args:
+        name: of the argument.
+        value: any integer, or a float without a fraction.
+        least: the smallest that is allowed.
+        most: the largest that is allowed, or None.
+        where: the function or object that was given it, for the message.
+        do: a sentence on what to do, for the message.
+
+    Raises:
+        InputError: for anything else.
+    """
+    found = _whole(value)
+    if found is None or found < least or (most is not None and found > most):
+        raise _refusal(where, name, value, f"a whole number {_range(least, most)}", do)
+    return found
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    where: str = "",
+    do: str = "",
+) -> float:
+    """A finite number between bounds.
+
+    Args:
+        name: of the argument.
+        value: any real number that is not a flag.
+        least: the smallest that is allowed.
+        most: the largest that is allowed.
+        above: what it must be larger than.
+        below: what it must be smaller than.
+        where: the function or object that was given it, for the message.
+        do: a sentence on what to do, for the message.
+
+    Raises:
+        InputError: for anything else.
+    """
+    found = _real(value)
+    fits = found is not None and math.isfinite(found)
+    if found is not None:
+        fits = fits and (least is None or found >= least) and (most is None or found <= most)
+        fits = fits and (above is None or found > above) and (below is None or found < below)
+    if not fits or found is None:
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("of at least", least), ("above", above), ("of at most", most), ("below", below))
+            if bound is not None
+        ]
+        raise _refusal(where, name, value, " ".join(["a finite number", " and ".join(bounds)]).strip(), do)
+    return found
+
+
+def flag(name: str, value: Any, *, where: str = "") -> bool:
+    """True or False, and nothing that merely counts as one.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):  # NumPy's, without importing it
+        return bool(value)
+    raise _refusal(where, name, value, "True or False", "")
+
+
+def seed(value: Any, name: str = "seed", *, where: str = "") -> int:
+    """A seed: a whole number in [0, 2⁶³).
+
+    Raises:
+        InputError: for anything else.
+    """
+    found = _whole(value)
+    if found is None or not 0 <= found <= MOST_SEED:
+        raise _refusal(where, name, value, "a whole number of at least 0 and below 2⁶³", "")
+    return found
+
+
+def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:
+    """None as it is, and anything else through a check of this module."""
+    return None if value is None else check(name, value, *args, **keywords)
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, and never the numbers of an array."""
+    if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value)
+    return text if len(text) <= 80 and "\n" not in text else type(value).__name__
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        real = _real(value)
+        return int(real) if real is not None and math.isfinite(real) and real == int(real) else None
+
+
+def _real(value: Any) -> float | None:
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return None
+    single = isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0)
+    try:
+        return float(value) if single else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _range(least: int, most: int | None) -> str:
+    return f"of at least {least}" if most is None else f"from {least} to {most:,}"
+
+
+def _refusal(where: str, name: str, value: Any, expected: str, do: str) -> InputError:
+    given = f"{where} got {name}={shown(value)}" if where else f"got {name}={shown(value)}"
+    return InputError(f"{given}; expected {expected}.{' ' + do if do else ''}")
