@@ -39,4 +39,8 @@ class Inline:
 
     def products(self, surface: Surface, point: Tensor, vectors: Tensor, sample: Sample | None = None) -> Tensor:
         """Hessian at a point (N,) times vectors (K, N), of all data or of one mini-batch."""
-        return surface.exact_products(point, vectors) if sample is None else surface.sampled_products(point, vectors, sample)
+        return (
+            surface.exact_products(point, vectors)
+            if sample is None
+            else surface.sampled_products(point, vectors, sample)
+        )

@@ -78,7 +78,9 @@ class Slice(Surface):
     def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """The same by second derivatives of the base surface alone."""
         directions = self._lifted.directions
-        full = self._under.exact_products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
+        full = self._under.exact_products(
+            self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions
+        )
         return inner(full, directions)
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:

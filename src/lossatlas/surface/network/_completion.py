@@ -119,7 +119,9 @@ class Completion:
     def _measured(self, theta: Tensor, batch: Batch) -> Tensor:
         collector, whole = self._collectors[0]
         tensors = prefixed(self._layout.split(theta), whole)
-        return collector.measure(lambda: functional_call(whole, tensors, (batch.fresh(),), tie_weights=False)) * self._weight(batch)
+        return collector.measure(
+            lambda: functional_call(whole, tensors, (batch.fresh(),), tie_weights=False)
+        ) * self._weight(batch)
 
     def _weight(self, batch: Batch) -> float:
         return batch.size / self._size

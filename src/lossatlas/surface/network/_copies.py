@@ -39,7 +39,10 @@ class Whole(nn.Module):
         self.shared: dict[str, tuple[str, ...]] = {}
         for block in layout.blocks:
             # A module under two names is one place: torch would put back the wrong tensor if both were swapped.
-            places = {(id(modules[n.rpartition(".")[0]]), n.rpartition(".")[2]): n for n in reversed((block.name, *block.aliases))}
+            places = {
+                (id(modules[n.rpartition(".")[0]]), n.rpartition(".")[2]): n
+                for n in reversed((block.name, *block.aliases))
+            }
             twins = tuple(name for name in places.values() if name != block.name)
             if twins:
                 self.shared[block.name] = twins

@@ -17,6 +17,7 @@ from lossatlas._errors import LossAtlasError
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch, join
 from lossatlas.surface.network._objective import ModelObjective, Objective, Outcome
+from lossatlas.surface.network._proof import believed
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._shortcut import ROUNDINGS, SMALL, VALUES, Shortcut
 
@@ -62,7 +63,7 @@ class Cuts(Shortcut):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The weighted parts of a batch against the whole, at θ and where every parameter has another value."""
         objective = reference.objective
-        batch = _telling(self._batches)
+        batch = None if believed(self.name) else _telling(self._batches)
         if batch is None:
             over, weight = _untested(reference, self._batches[0])
             self.found = Averaging("mean", over, weight, tested=False)
@@ -188,8 +189,8 @@ def _unlike_parts(batch: Batch) -> tuple[Tensor, Tensor]:
     target, key = batch.target, torch.arange(batch.size, dtype=torch.float64)
     if isinstance(target, Tensor) and target.layout is torch.strided and target.ndim > 0 and len(target) == batch.size:
         rows = target.detach().reshape(batch.size, -1)
-        size = rows.abs().double().mean(1) if not rows.is_complex() else rows.abs().double().mean(1)
-        key = _counts(batch).double().cpu() * 1e6 + size.cpu().nan_to_num()
+        lengths = rows.abs().double().mean(1)
+        key = _counts(batch).double().cpu() * 1e6 + lengths.cpu().nan_to_num()
     order = key.argsort(stable=True)
     few, many = max(1, min(SMALL, batch.size) // 3), max(1, min(SMALL, batch.size) * 2 // 3)
     device = target.device if isinstance(target, Tensor) else None

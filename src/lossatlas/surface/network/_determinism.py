@@ -33,7 +33,8 @@ def refuse(reference: Reference, batch: Batch, one: float, two: float, name: str
     reason += f"; the first layer whose output differs is {layer}" if layer else ""
     raise ModelError(
         f"the model {name!r} is not deterministic: {reason}; expected the same loss for the same parameters. Call "
-        "model.eval(), and remove random or batch-dependent parts from its forward, or draw them from a generator that is made anew with a fixed seed."
+        "model.eval(), and remove random or batch-dependent parts from its forward, "
+        "or draw from a generator that is made anew with a fixed seed."
     )
 
 

@@ -19,8 +19,9 @@ from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._minibatch import Minibatches, draw
 from lossatlas.surface.network._products import HessianProducts, refuse_constant
+from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._scene import Pair, Scene
-from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Proofs
+from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES
 from lossatlas.surface.network._shortcuts import Functional, OnePass, PrivateCopy, Rows, Threads
 from lossatlas.surface.network._tile import Tile
 from lossatlas.surface.network._twice import DoubleBackward

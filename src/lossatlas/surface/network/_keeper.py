@@ -57,9 +57,9 @@ class Keeper:
                     register.update(before)
         for held in self._held:
             held.put_back()
-        for buffer, before in self._buffers:
-            if not same(buffer, before):
-                buffer.data.copy_(before)
+        for buffer, own_buffer in self._buffers:
+            if not same(buffer, own_buffer):
+                buffer.data.copy_(own_buffer)
         for parameter, gradient, wanted, data in self._parameters:
             if parameter.grad is not gradient:
                 parameter.grad = gradient
@@ -96,8 +96,10 @@ def same(one: Tensor, two: Tensor) -> bool:
         return True
     if one.layout is not torch.strided or not (one.is_floating_point() or one.is_complex()):
         return False
-    return torch.equal(one.contiguous().view(torch.uint8), two.contiguous().view(torch.uint8)) if one.ndim else (
-        bool(one.isnan()) and bool(two.isnan())
+    return (
+        torch.equal(one.contiguous().view(torch.uint8), two.contiguous().view(torch.uint8))
+        if one.ndim
+        else (bool(one.isnan()) and bool(two.isnan()))
     )
 
 
@@ -140,7 +142,11 @@ class _Held:
             thing.setstate(content)
         elif isinstance(thing, dict | set):
             # Compared by identity: entries may be tensors.
-            if len(thing) != len(content) or (isinstance(thing, dict) and _differ(thing, content)) or isinstance(thing, set):
+            if (
+                len(thing) != len(content)
+                or (isinstance(thing, dict) and _differ(thing, content))
+                or isinstance(thing, set)
+            ):
                 thing.clear()
                 thing.update(content)
         elif isinstance(thing, deque):

@@ -42,9 +42,9 @@ class _Turns:
 
 
 @final
-class _Alternating(TorchDispatchMode):
+class _Alternating(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, turns: _Turns, number: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._turns, self._number = turns, number
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

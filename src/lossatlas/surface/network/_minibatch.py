@@ -52,7 +52,9 @@ class Minibatches:
         first = self._leaves[0]
         alike = all(_alike(first, other) for other in self._leaves)
         reference = scene.reference
-        slow = reference.theta.device.type == "cpu" and any(isinstance(m, _CONVOLUTIONS) for m in reference.model.modules())
+        slow = reference.theta.device.type == "cpu" and any(
+            isinstance(m, _CONVOLUTIONS) for m in reference.model.modules()
+        )
         self.possible = bool(alike and not slow and first)
         self._ends = torch.tensor([batch.size for batch in batches]).cumsum(0)
         self._calls: dict[tuple[int, int], int] = {}

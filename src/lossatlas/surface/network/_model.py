@@ -134,7 +134,11 @@ def run_lazy(model: nn.Module, objective: Objective, batch: Batch) -> tuple[str,
     lazy = [n for n, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
     if not lazy:
         return ()
-    with untouched_randomness(device_of(model)), torch.no_grad(), in_user_code(batch, 0, 1, "to give its lazy modules shapes"):
+    with (
+        untouched_randomness(device_of(model)),
+        torch.no_grad(),
+        in_user_code(batch, 0, 1, "to give its lazy modules shapes"),
+    ):
         objective(model, batch.fresh(True))
     return (f"the model was run once on the first batch, which gave its lazy parameters ({listed(lazy)}) their shapes",)
 
@@ -185,8 +189,8 @@ def _overlap(p: Tensor, q: Tensor) -> bool:
     """Whether two parameters in one memory have a number in common."""
 
     def ends(t: Tensor) -> tuple[int, int]:
-        begin = t.storage_offset()
-        return begin, begin + sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True)) + 1
+        begin = int(t.storage_offset())
+        return begin, begin + int(sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True))) + 1
 
     (low, high), (begin, end) = ends(p), ends(q)
     if begin >= high or low >= end:

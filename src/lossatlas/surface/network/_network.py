@@ -24,10 +24,11 @@ from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._names import Fitted
 from lossatlas.surface.network._products import refuse_half
+from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference, plain_modes
 from lossatlas.surface.network._scene import Scene
 from lossatlas.surface.network._settle import settle
-from lossatlas.surface.network._shortcut import VALUES, Proofs
+from lossatlas.surface.network._shortcut import VALUES
 from lossatlas.surface.network._shortcuts import FoldedNorm
 from lossatlas.surface.network.chain import Chain, LayerChain, find, sliced
 
@@ -279,7 +280,9 @@ class NetworkSurface(Surface):
         twin._theta = torch.cat([self._theta, rows[0]])
         twin._version = twin._theta._version
         twin._proofs = Proofs(self._reference, self._settled.small, allowed=self._shortcuts)
-        twin._evaluation = Evaluation(replace(scene, layout=twin.layout, free=True), twin._proofs, self._evaluation.alone)
+        twin._evaluation = Evaluation(
+            replace(scene, layout=twin.layout, free=True), twin._proofs, self._evaluation.alone
+        )
         return twin, Frame(torch.cat([frame.origin, rows[0]]), torch.cat([frame.directions, rows[1:]], 1))
 
     def read(self, points: Tensor) -> Reading:

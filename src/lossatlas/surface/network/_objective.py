@@ -52,7 +52,7 @@ class Objective(abc.ABC):
         """The loss of a model as it is on a batch."""
 
     def weigh(self, batch: Batch) -> float | None:
-        """w of a batch by what is known of the loss; None where nothing is."""
+        """W of a batch by what is known of the loss; None where nothing is."""
         return None
 
     def accurate(self, batch: Batch) -> bool:
@@ -95,7 +95,7 @@ class OutputObjective(Objective):
         return _loss.predictions(output) if self.loss.known else output
 
     def weigh(self, batch: Batch) -> float | None:
-        """w of a batch by what is known of the loss; None where nothing is."""
+        """W of a batch by what is known of the loss; None where nothing is."""
         return None if self.loss.weigh is None else self.loss.weigh(batch.target, batch.size)
 
     def accurate(self, batch: Batch) -> bool:

@@ -23,7 +23,9 @@ WIDTHS = (8, 32)
 HELD_BYTES = 2**28
 SWEEP_BYTES = 2**30
 _DEAD_ENDS = ("torch::autograd::Error", "torch::autograd::NotImplemented")
-_ONCE = re.compile(r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward|use_reentrant", re.I)
+_ONCE = re.compile(
+    r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward|use_reentrant", re.I
+)
 
 
 def refuse_half(dtype: torch.dtype) -> None:
@@ -88,9 +90,7 @@ class HessianProducts:
     Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
     """
 
-    def __init__(
-        self, loss: BatchLoss, layout: Layout, batches: tuple[Batch, ...], shares: tuple[float, ...]
-    ) -> None:
+    def __init__(self, loss: BatchLoss, layout: Layout, batches: tuple[Batch, ...], shares: tuple[float, ...]) -> None:
         self._shares = shares
         self._loss, self._layout, self._batches = loss, layout, batches
         self._width = 0
@@ -188,7 +188,6 @@ class HessianProducts:
             return False
         alone = torch.cat([self._turn(slope, row[None]) for row in drawn])
         return bool((both - alone).norm() <= 1e3 * torch.finfo(vectors.dtype).eps * alone.norm())
-
 
     def _turn(self, slope: Slope, vectors: Tensor) -> Tensor:
         """Vᵀ∇∇L for vectors (K, N), one backward sweep for all of them; (K, N) float64."""

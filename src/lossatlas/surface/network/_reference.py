@@ -11,21 +11,21 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossatlas._errors import LossAtlasError, LossError, ModelError, NotApplicableError
+from lossatlas._errors import ModelError, NotApplicableError
 from lossatlas.surface._layout import Block, Layout
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batchnorm import batchwise, settled, watched
 from lossatlas.surface.network._data import Batch, untouched_randomness
-from lossatlas.surface.network._user_code import in_user_code
 from lossatlas.surface.network._keeper import finished, kept, same
 from lossatlas.surface.network._objective import Objective, Outcome
 from lossatlas.surface.network._products import Slope, differentiable_twice, refuse_constant
+from lossatlas.surface.network._user_code import in_user_code
 
 Write = Callable[[Block, Tensor], object]
 # Entries of a block that are moved at a time.
@@ -184,7 +184,10 @@ class Reference:
         # Parameters that share their numbers move together.
         parts += [part for part, twins in zip(parts, self._twins, strict=True) for _ in twins]
         found = self._together(slope.turn(parts))
-        flat = [v.new_zeros(()).expand(b.size) if f is None else f.reshape(-1) for b, f, v in zip(self.layout.blocks, found, parts, strict=False)]
+        flat = [
+            v.new_zeros(()).expand(b.size) if f is None else f.reshape(-1)
+            for b, f, v in zip(self.layout.blocks, found, parts, strict=False)
+        ]
         return torch.cat([part.to(vector.device, torch.float64) for part in flat])
 
     @contextmanager
@@ -238,7 +241,10 @@ class Reference:
     def move(self, block: Block, out: Tensor) -> None:
         """Write a block of the point near θ at which every parameter has another value, a piece at a time."""
         own = self.theta[block.span]
-        scale = 0.1 * (float(torch.linalg.vector_norm(own.float() if own.element_size() < 4 else own)) / max(1, block.size) ** 0.5 or 0.1)
+        scale = 0.1 * (
+            float(torch.linalg.vector_norm(own.float() if own.element_size() < 4 else own)) / max(1, block.size) ** 0.5
+            or 0.1
+        )
         generator = torch.Generator().manual_seed(block.offset + 1)
         flat = out.view(-1) if out.is_contiguous() else own.new_empty(block.size)
         for begin in range(0, block.size, CHUNK):
@@ -258,7 +264,9 @@ class Reference:
 
     def changed(self, theta: Tensor) -> list[str]:
         """Inside `holding`: the names of parameters and buffers that no longer hold what was written."""
-        found = [b.name for b, p in self._targets if not same(p.detach(), theta[b.span].view(b.shape).to(p.device, p.dtype))]
+        found = [
+            b.name for b, p in self._targets if not same(p.detach(), theta[b.span].view(b.shape).to(p.device, p.dtype))
+        ]
         found += [n for n, p, c, _ in self._frozen if c is not None and not same(p.detach(), c)]
         buffers = dict(self.model.named_buffers())
         if self.mode in ("batch", "recompute"):
@@ -310,7 +318,11 @@ class Reference:
         kept_there = self.theta[block.span].view(block.shape)
         if parameter.dtype == kept_there.dtype and parameter.device == kept_there.device:
             return None if same(parameter.detach(), kept_there) else parameter.detach().clone()
-        return None if same(parameter.detach(), kept_there.to(parameter.device, parameter.dtype)) else parameter.detach().clone()
+        return (
+            None
+            if same(parameter.detach(), kept_there.to(parameter.device, parameter.dtype))
+            else parameter.detach().clone()
+        )
 
     def _write_buffers(self, statistics: Tensor | None) -> None:
         buffers = dict(self.model.named_buffers())
@@ -330,7 +342,9 @@ class Reference:
 
     def _still_there(self) -> None:
         now = dict(self.model.named_parameters(remove_duplicate=False))
-        gone = [b.name for b, p in self._targets if now.get(b.name) is not p] if now.keys() == set(self._names) else None
+        gone = (
+            [b.name for b, p in self._targets if now.get(b.name) is not p] if now.keys() == set(self._names) else None
+        )
         late = [n for n, p, c, version in self._frozen if c is None and p._version != version]
         if gone is None or gone or late:
             names = ", ".join((late or gone or sorted(now.keys() ^ set(self._names)))[:4])

@@ -1,4 +1,4 @@
-"""Shortcuts to the reference, and the rule that governs them: what is not proven on the surface at hand is not used."""
+"""What a shortcut to the reference is, and how far it may be off."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import abc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, final
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lossatlas._errors import LossAtlasError, NotApplicableError
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._reference import Reference
 
@@ -20,9 +19,6 @@ VALUES, GRADIENTS, PRODUCTS = "values", "gradients", "products"
 SMALL = 16
 # Units of rounding by which a shortcut may differ, and the largest relative difference that this may come to.
 ROUNDINGS = {VALUES: (256.0, 0.02), GRADIENTS: (8192.0, 0.1), PRODUCTS: (65536.0, 0.2)}
-
-# Shortcuts that are believed without a proof. Empty but in the tests that show what each proof is there for.
-trusted: set[str] = set()
 
 
 class Shortcut(abc.ABC):
@@ -52,61 +48,6 @@ class Shortcut(abc.ABC):
         Returns:
             What differs, as the end of a sentence; empty where nothing does.
         """
-
-
-@final
-class Proofs:
-    """What was proven on one surface, and what was dropped.
-
-    Args:
-        reference: defines what is right.
-        small: the batch that proofs are made on.
-        allowed: whether shortcuts may be used at all.
-
-    Attributes:
-        proven: names of shortcuts in use, with the kinds of query that they answer.
-        dropped: a sentence for each that is not.
-    """
-
-    def __init__(self, reference: Reference, small: tuple[Batch, ...], *, allowed: bool = True) -> None:
-        self._reference, self._small, self.allowed = reference, small, allowed
-        self._held: dict[tuple[str, str], bool] = {}
-        self.proven: dict[str, list[str]] = {}
-        self.dropped: list[str] = []
-        self.examples = 0
-
-    def holds(self, shortcut: Shortcut, query: str) -> bool:
-        """Whether a shortcut may answer a kind of query; proven when it is first asked for."""
-        if not self.allowed:
-            return False
-        key = (shortcut.name, query)
-        if key not in self._held:
-            self._held[key] = shortcut.serves(query) and self._prove(shortcut, query)
-        return self._held[key]
-
-    def why(self, name: str) -> str:
-        """The sentence on a shortcut that was dropped."""
-        return next((sentence for sentence in self.dropped if sentence.startswith(name)), f"{name} is not used")
-
-    def _prove(self, shortcut: Shortcut, query: str) -> bool:
-        before = self._reference.evaluations
-        reason = ""
-        if shortcut.name not in trusted:
-            try:
-                reason = shortcut.proves(self._reference, query, self._small)
-            except NotApplicableError as error:
-                reason = str(error)
-            except LossAtlasError as error:
-                reason = _short(error.__cause__ or error)
-            except Exception as error:  # whatever a user's code, or torch's transforms of it, may raise
-                reason = _short(error)
-        # The shortcut reads what the reference reads.
-        self.examples += 2 * (self._reference.evaluations - before) * sum(batch.size for batch in self._small)
-        if reason:
-            self.dropped.append(f"{shortcut.name} is not used for {query}: {reason}")
-        else:
-            self.proven.setdefault(shortcut.name, []).append(query)
-        return not reason
 
 
 def compared(found: list[Tensor], expected: list[Tensor], query: str, dtype: torch.dtype) -> str:
@@ -144,8 +85,3 @@ def _share(off: float, size: float) -> str:
 
 def _norm(tensor: Tensor) -> float:
     return float(torch.linalg.vector_norm(tensor.detach().double()))
-
-
-def _short(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:157] + '…' if len(said) > 160 else said}".rstrip(".: ")

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._lockstep import lockstep
+from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._scene import Scene
-from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Proofs, Shortcut, compared, unpoisoned
+from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Shortcut, compared, unpoisoned
 
 if TYPE_CHECKING:
     from lossatlas.surface.network._evaluation import Evaluation
@@ -55,7 +56,9 @@ class _OnScene(Shortcut):
         for point in self._points(reference):
             statistics = point[own:] if self._scene.free else None
             expected.append(reference.gradient(point[:own], small, (1.0,), statistics))
-        wrong = compared(list(values), [torch.tensor(value, dtype=torch.float64) for value, _ in expected], VALUES, dtype)
+        wrong = compared(
+            list(values), [torch.tensor(value, dtype=torch.float64) for value, _ in expected], VALUES, dtype
+        )
         return wrong or compared(list(gradients[:, :own]), [one for _, one in expected], GRADIENTS, dtype)
 
 
@@ -163,10 +166,8 @@ class Functional(_OnScene):
         step = torch.finfo(dtype).eps ** (0.25 if query == PRODUCTS else 1 / 3) * (1 + points[0].norm())
         ends = torch.cat([points + step * vector, points, points - step * vector])
         above, middle, below = evaluation.reference_values(ends)[0].view(3, 2)
-        if query == PRODUCTS:
-            expected = (above - 2 * middle + below) / step.double() ** 2
-        else:
-            expected = (above - below) / (2 * step.double())
+        second = (above - 2 * middle + below) / step.double() ** 2
+        expected = second if query == PRODUCTS else (above - below) / (2 * step.double())
         allowed = 0.2 * float(expected.abs().max()) + 1e3 * float(step) ** 2 * float(middle.abs().max())
         off = float((torch.stack(found).double() - expected).abs().max())
         return "" if off <= allowed else f"it differs from differences of the model's own values by {off:.2g}"

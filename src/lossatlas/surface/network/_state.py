@@ -233,7 +233,9 @@ class StateSurface(Surface):
         found: dict[str, Tensor] = {}
         if not self._outputs and not self._examples:
             return found
-        compared = self.base._objective.compared(output) if isinstance(self.base._objective, OutputObjective) else output
+        compared = (
+            self.base._objective.compared(output) if isinstance(self.base._objective, OutputObjective) else output
+        )
         if self._outputs:
             found["outputs"] = self._rows(compared, batch)
         if self._examples:

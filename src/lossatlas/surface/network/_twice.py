@@ -51,7 +51,10 @@ class DoubleBackward(Shortcut):
         unit = torch.finfo(reference.values(reference.theta, small)[0].loss.dtype).eps
         sharp = torch.finfo(torch.float64).eps
         try:
-            found, allowed = self._closest(self._in_double(reference, small[0]), [p.double() for p in points], sharp), SHARP
+            found, allowed = (
+                self._closest(self._in_double(reference, small[0]), [p.double() for p in points], sharp),
+                SHARP,
+            )
         except Exception:  # a forward that fixes its types, or cannot be copied: in its own precision then
             found = self._closest(_own(reference, small), points, unit)
             allowed = SHARP if unit == sharp else ROUGH
@@ -81,10 +84,13 @@ class DoubleBackward(Shortcut):
                 if loss.dtype != torch.float64:
                     raise LossAtlasError("the loss is computed in lower precision whatever the type of the parameters")
                 if vector is None:
-                    parts = list(torch.autograd.grad(loss, leaves, allow_unused=True))
+                    parts: list[Tensor | None] = list(torch.autograd.grad(loss, leaves, allow_unused=True))
                 else:
                     parts = Slope(loss, leaves).turn([vector[b.span].view(b.shape) for b in layout.blocks])
-            flat = [p.new_zeros(p.numel()) if part is None else part.to_dense().reshape(-1) for part, p in zip(parts, leaves, strict=True)]
+            flat = [
+                p.new_zeros(p.numel()) if part is None else part.to_dense().reshape(-1)
+                for part, p in zip(parts, leaves, strict=True)
+            ]
             return torch.cat(flat).detach()
 
         return twice

@@ -44,12 +44,12 @@ def both(error: Exception, message: str) -> Exception:
         return message
 
     try:
-        kind = type(ours.__name__, (ours, type(error)), {"__str__": text, "__module__": ours.__module__})
-        made = kind.__new__(kind)
+        kind: Any = type(ours.__name__, (ours, type(error)), {"__str__": text, "__module__": ours.__module__})
+        made: Exception = kind.__new__(kind)
         made.args = (message,)
     except TypeError:  # types whose objects are laid out differently, as OSError's are
         return ours(message)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _paragraph(error: Exception, batch: Batch, number: int, count: int, place: str, backward: bool) -> str:
@@ -67,15 +67,22 @@ def _advice(error: Exception, said: str, backward: bool) -> str:
     """What to do, for the causes that can be told from the error itself."""
     low = said.lower()
     if isinstance(error, MemoryError) or any(words in low for words in _MEMORY):
-        return "Expected a batch that fits into memory. Give a smaller batch_size, or a DataLoader with smaller batches."
+        return (
+            "Expected a batch that fits into memory. Give a smaller batch_size, or a DataLoader with smaller batches."
+        )
     if "inplace operation" in low or "in-place operation" in low or "leaf variable" in low or "leaf view" in low:
         return "Expected a forward that does not write into its parameters or into what the backward pass needs."
     if "target" in low and "out of bounds" in low:
         return "Expected class numbers from 0 up to the number of outputs, or -100 for labels to be ignored. Check the labels."
     if "scalar type" in low or "dtype" in low or "not implemented for" in low:
-        return "Expected inputs and targets of the types that the model and the loss take. Convert them, for example with .long() or .float()."
+        return (
+            "Expected inputs and targets of the types that the model and the loss take. Convert them, for example with "
+            ".long() or .float()."
+        )
     if "device" in low and ("cuda" in low or "cpu" in low):
-        return "Expected model and data on devices that fit together. Move the model, or let its forward move its inputs."
+        return (
+            "Expected model and data on devices that fit together. Move the model, or let its forward move its inputs."
+        )
     if backward:
         return "Expected a loss that can be differentiated there. Call loss.backward() on this batch to see the same error."
     return "Expected inputs of the shape that the model takes, and targets that fit its output and the loss."

@@ -55,7 +55,9 @@ def tensor(values: Any) -> Tensor:
 def close(name: str, found: Any, expected: Tensor, tolerance: float, floor: float) -> None:
     """Row by row equal, to a share of the row's length."""
     found = tensor(found).reshape(expected.shape)
-    rows, wanted = (found[None], expected[None]) if expected.ndim < 2 and name.startswith("product") else (found, expected)
+    rows, wanted = (
+        (found[None], expected[None]) if expected.ndim < 2 and name.startswith("product") else (found, expected)
+    )
     rows, wanted = rows.reshape(len(rows), -1), wanted.reshape(len(wanted), -1)
     error = (rows - wanted).norm(dim=1) / wanted.norm(dim=1).clamp_min(floor)
     assert bool((error <= tolerance).all()), (
