@@ -172,7 +172,7 @@ class NetworkSurface(Surface):
         self._stated = (*self._statistics.notes(sizes, self.loss_at_theta, before), *self._always, *settled.notes)
 
     @property
-    def theta(self) -> Tensor:  # type: ignore[override]
+    def theta(self) -> Tensor:
         """The model's own point θ, shape (N,)."""
         if self._theta._version != self._version:
             raise InputError(
