@@ -199,6 +199,10 @@ class Surface(abc.ABC):
         """
         return None
 
+    def outputs(self, frame: Frame) -> Any:
+        """What lies between the parameters and the loss on a frame, such as a network's outputs; None where nothing does."""
+        return None
+
     def along(self, frame: Frame) -> tuple[Surface, Frame]:
         """What is really read along a frame: another surface where more than θ moves with the coordinates."""
         return self, frame

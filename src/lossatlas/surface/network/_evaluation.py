@@ -18,6 +18,7 @@ from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, 
 from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._minibatch import Minibatches, draw
+from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._products import HessianProducts, refuse_constant
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._scene import Pair, Scene
@@ -279,6 +280,31 @@ class Evaluation:
                     loss, hits = self.scene.forward(batch, worker)
                 self._count(rows[:, b], k, loss, hits)
         return rows
+
+    def outputs(self, worker: int, theta: Tensor) -> list[Tensor]:
+        """By batch, what the loss compares with the targets at θ, by one private copy.
+
+        Raises:
+            NotApplicableError: if it is no tensor with a row for each example.
+        """
+        scene, found = self.scene, []
+        whole, flat = scene.copies.bound[worker]
+        objective = scene.reference.objective
+        assert isinstance(objective, OutputObjective)
+        with torch.no_grad():
+            self._completion.settle(worker, flat, theta)
+        for k, batch in enumerate(self._batches):
+            fresh = batch.fresh(scene.reference.clones)
+            place = self._place(theta)
+            grad = torch.set_grad_enabled(scene.reference.graph)
+            with in_user_code(batch, k, len(self._batches), place), scene.precision(), grad:
+                output = objective.compared(whole.inner(*fresh.inputs, **fresh.keywords))
+            if not isinstance(output, Tensor) or output.ndim == 0 or not output.is_floating_point():
+                raise NotApplicableError(f"the model puts out {type(output).__name__}, not a tensor of numbers")
+            if batch.rows_known and len(output) != batch.size:
+                raise NotApplicableError(f"the model puts out {len(output)} rows for {batch.size} examples")
+            found.append(output.detach())
+        return found
 
     def ready(self, threads: int) -> None:
         """Have so many private copies."""

@@ -23,6 +23,7 @@ from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._names import Fitted
+from lossatlas.surface.network._outputs import LossOfOutputs, NetworkOutputs
 from lossatlas.surface.network._products import refuse_half
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference, plain_modes
@@ -313,6 +314,27 @@ class NetworkSurface(Surface):
             return joined(steadily(lambda _, part: Reading(*sure(part)), coords.tensor_split(threads), threads))
 
         return read
+
+    def outputs(self, frame: Frame) -> NetworkOutputs | None:
+        """The model's outputs on a frame and the loss as a function of them; None where it is not one.
+
+        It is one for a loss of (output, target) that reads nothing else, which is proven, and outputs that are one
+        tensor. Batch norm that is frozen is folded into convolutions where that is proven to change nothing.
+        """
+        scene = self._evaluation.scene
+        if not self._shortcuts or not isinstance(self._objective, _objective.OutputObjective):
+            return None
+        with self._evaluation.alone, _plain(self.device):
+            if not self._evaluation.copied() or self._statistics.recomputes:
+                return None
+            if not self._proofs.holds(LossOfOutputs(scene), VALUES):
+                return None
+            copies = self._folded_copies(scene)
+            evaluation = self._evaluation
+            if copies is not None:
+                evaluation = Evaluation(replace(scene, copies=copies), self._proofs, self._evaluation.alone)
+            evaluation.ready(1)
+            return NetworkOutputs(evaluation, frame, partial(_plain, self.device))
 
     def _chain(self) -> Chain | None:
         """The layer chain that the model is, where it is one."""

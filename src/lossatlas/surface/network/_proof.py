@@ -17,7 +17,7 @@ _trusted: set[str] = set()
 
 def shortcuts() -> tuple[str, ...]:
     """The names of all shortcuts."""
-    from lossatlas.surface.network import _cuts, _settle, _shortcuts, _twice, chain
+    from lossatlas.surface.network import _cuts, _outputs, _settle, _shortcuts, _twice, chain
 
     kinds: tuple[type[Shortcut], ...] = (
         _cuts.Cuts,
@@ -30,6 +30,7 @@ def shortcuts() -> tuple[str, ...]:
         _shortcuts.FoldedNorm,
         _twice.DoubleBackward,
         chain.LayerChain,
+        _outputs.LossOfOutputs,
     )
     return tuple(kind.name for kind in kinds)
 
