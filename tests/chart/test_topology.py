@@ -375,6 +375,29 @@ def test_a_topology_is_saved_loaded_listed_and_drawn(tmp_path):
     assert found.plot_tree(unresolved=True).render()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [np.full((5, 5), 0.7), np.full((4, 6), np.nan), [[1.0, 2.0], [3.0, 4.0]], [[1.0, np.inf]], [[0.0, 0.0, 0.0]]],
+    ids=["constant", "holes", "2×2", "two on a line", "constant line"],
+)
+def test_fields_with_nothing_in_them_are_drawn_saved_and_put_into_words(loss, tmp_path):
+    found = charted(loss).topology()
+    assert found.count == 0 and found.sentence.startswith("no minimum")
+    for display in (found.plot(), found.plot_tree()):
+        assert display.render()[:4] == b"\x89PNG"
+    found.save(tmp_path)
+    assert la.load(tmp_path).sentence == found.sentence and len(found.to_dataframe()) >= 0 and str(found)
+
+
+def test_regions_walled_off_by_holes_are_said_to_be_apart():
+    x = np.linspace(-1, 1, 31)
+    loss = np.add.outer(x**2, np.minimum((x - 0.5) ** 2, (x + 0.5) ** 2 + 0.01))
+    loss[:, 15] = np.inf
+    found = charted(loss).topology()
+    assert found.count == 2 and all(math.isinf(f.persistence) for f in found.minima if f.real and not f.border)
+    assert "2 minima; cells that are not finite keep 2 of them apart" in found.sentence
+
+
 def test_a_line_has_a_topology_too(tmp_path):
     t = np.linspace(-1, 1, 41)
     found = charted((t**2 - 0.25)[None] ** 2).topology()

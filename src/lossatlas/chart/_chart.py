@@ -151,10 +151,12 @@ class Chart:
             InputError: for ``log`` of losses that are not positive, or a smallest persistence below 0.
 
         Example:
+            >>> import torch
             >>> import lossatlas as la
-            >>> wells = la.landscapes.four_wells()
-            >>> la.chart(wells, la.Plane.random(wells, seed=0), exact=True, progress=False).topology().count
-            1
+            >>> frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+            >>> chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, exact=True, progress=False)
+            >>> chart.topology().sentence
+            '4 minima, separated by 13.2 ± 1.4 to 103.7 ± 1.8'
         """
         from lossatlas.chart._topology import topology
 
