@@ -158,7 +158,8 @@ class MergeTreeDisplay(Display):
         if ends:
             parent = float(places[self.parents[k]])
             axes.plot([parent, x], [height, height], color=color, lw=width, zorder=3 if real else 2)
-            axes.plot(parent, height, "X", ms=7, mfc="#D55E00" if real else "0.7", mec="white", mew=0.8, zorder=4)
+            if real:
+                axes.plot(parent, height, "X", ms=7, mfc="#D55E00", mec="white", mew=0.8, zorder=4)
         if real:
             axes.plot(x, self.minima[k], "o", ms=6.5, mfc="white", mec="0.05", mew=1.3, zorder=4, clip_on=False)
         if ends and real and labeled and len(self.depths) and self.depths[k]:
