@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lossatlas.chart import Card as Card
     from lossatlas.chart import Chart as Chart
     from lossatlas.chart import Comparison as Comparison
+    from lossatlas.chart import Feature as Feature
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
+    from lossatlas.chart import Topology as Topology
     from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
@@ -151,6 +153,8 @@ _HOMES = {
     "hf_recorder": "record",
     "lightning_recorder": "record",
     "Surface": "surface",
+    "Feature": "chart",
+    "Topology": "chart",
     "Trajectory": "chart",
     "trajectory": "chart",
     "chart": "chart",

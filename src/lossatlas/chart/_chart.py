@@ -14,6 +14,8 @@ from lossatlas.chart._reading import reading
 from lossatlas.chart.sampling._certificate import Certificate
 
 if TYPE_CHECKING:
+    from lossatlas.chart._features import Metric
+    from lossatlas.chart._topology import Topology
     from lossatlas.chart.card._card import Card
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
@@ -125,6 +127,41 @@ class Chart:
         found: Card = self.kept["card"]
         return found if found.chart is not None else replace(found, chart=self)
 
+    def topology(
+        self, *, metric: Metric = "loss", minimum_persistence: float | None = None, spacing: bool = True
+    ) -> Topology:
+        """Minima, saddles and maxima of the field, each with its persistence and whether that exceeds the error.
+
+        The persistence of a minimum is the height of the lowest saddle that leads from it to a lower one. It is
+        uncertain by what its two cells may be off: twice the expected error of each (`error`), rounding, and, with
+        ``spacing``, by how far the surface may go between the cells.
+
+        Args:
+            metric: ``loss``, or ``log`` to measure persistence as a difference of natural logarithms of the loss, for
+                losses over decades: a persistence is then the logarithm of a factor.
+            minimum_persistence: pairs of smaller persistence are left out; None to keep all above 0.
+            spacing: whether a feature must also exceed what the distance of the cells leaves open,
+                (|f_xx| + |f_yy|)/8 in units of the cells at each of its two cells. With False the field on the cells
+                is all there is.
+
+        Returns:
+            The `Topology`.
+
+        Raises:
+            InputError: for ``log`` of losses that are not positive, or a smallest persistence below 0.
+
+        Example:
+            >>> import torch
+            >>> import lossatlas as la
+            >>> frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+            >>> chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, exact=True, progress=False)
+            >>> chart.topology().sentence
+            '4 minima, separated by 13.2 ± 1.4 to 103.7 ± 1.8'
+        """
+        from lossatlas.chart._topology import topology
+
+        return topology(self, metric=metric, minimum_persistence=minimum_persistence, spacing=spacing)
+
     def plot(
         self,
         ax: Any = None,
@@ -156,7 +193,7 @@ class Chart:
             xlabel=self.labels[0],
             ylabel=self.labels[1],
             title=self.title,
-            note=self._note(),
+            note=self.small_print(),
         ).plot(ax)
 
     def display(self, channel: str = "loss", *, samples: bool = False) -> FieldDisplay:
@@ -173,7 +210,7 @@ class Chart:
             title=self.title,
             center=(0.0, 0.0),
             samples=np.concatenate([self.cheaply, self.samples]) if samples else None,
-            note=self._note(),
+            note=self.small_print(),
         )
 
     def export(self, path: str | Path, **settings: Any) -> Path:
@@ -214,10 +251,10 @@ class Chart:
             ylabel=channel,
             title=self.title,
             samples=asked,
-            note=self._note(),
+            note=self.small_print(),
         )
 
-    def _note(self) -> str:
+    def small_print(self) -> str:
         """What every picture says of itself: of how many directions it is a slice, and how far it may be off."""
         dimension = self.provenance.get("surface", {}).get("dimension")
         whole = dimension is None or dimension <= len(self.labels)

@@ -186,6 +186,7 @@ def command(
       chart.json, chart.safetensors   the record and the arrays (lossatlas.load)
       contour.png, relief.png         the loss over the plane (profile.png for a line)
       log.png, samples.png            with levels over decades; with the points that were asked
+      topology.png                    minima, saddles and maxima that are more than the error
       accuracy.png                    where the loss is a classification loss
       path.png, trajectory.*          with --through RUN: the runs, and what the plane hides of them
       card.png                        the honesty card: what the picture can and cannot show
@@ -241,6 +242,8 @@ def command(
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
         click.echo(f"- {sentence}")
+    topology = result.topology()
+    click.echo(f"- {topology.sentence}")
     _bill(result)
     if card or (card is None and out is not None and _affordable(result)):
         _print(result.card(progress=not quiet))
@@ -250,6 +253,8 @@ def command(
             click.echo(f"- {sentence}")
     if out is not None:
         _write(result, out)
+        if not result.is_line:
+            topology.plot().save(out / "topology.png")
     beside = None
     if others:
 
@@ -346,7 +351,7 @@ def _json(result: Any, path: Path) -> None:
     names = ("alpha", "beta", "loss", "error", "exactly", "samples")
     arrays = {name: getattr(result, name).tolist() for name in names}
     extras = {name: channel.tolist() for name, channel in result.extras.items()}
-    archive.write_json(path, {**result.record(), **arrays, "extras": extras})
+    archive.write_json(path, {**result.record(), **arrays, "extras": extras, "topology": result.topology().record()})
 
 
 def _span(text: str) -> Any:
