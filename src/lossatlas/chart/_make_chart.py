@@ -109,6 +109,7 @@ def chart(
         cheap.examples if cheap else 0,
         on_forecast or (lambda expected: bar.say(expected.sentence)),
         open_ended=not exact,
+        width=torch.get_num_threads(),
     )
     with ExitStack() as stack:
         door = _Door(surface, cheap, plane, ledger, stack, pace, bar)

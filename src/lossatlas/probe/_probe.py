@@ -200,8 +200,9 @@ class Probe:
             reading = self.engine.read(self.surface, piece)
             seconds = time.perf_counter() - begin
             self.ledger.record(piece, reading, self.surface.examples * self.surface.passes, seconds)
-            wanted = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9))
-            self._piece = max(torch.get_num_threads(), min(wanted, 4 * self._piece))
+            wanted, width = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9)), torch.get_num_threads()
+            # Whole rounds of all workers: what is over would leave all but a few of them idle.
+            self._piece = -(-max(width, min(wanted, 4 * self._piece)) // width) * width
 
 
 def _one_each(sample: Sample | None, rows: Tensor | None, count: int) -> list[Sample | None]:

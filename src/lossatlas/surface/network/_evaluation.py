@@ -28,6 +28,9 @@ from lossatlas.surface.network._tile import Tile
 from lossatlas.surface.network._twice import DoubleBackward
 from lossatlas.surface.network._user_code import in_user_code
 
+# Seconds of one evaluation above which every point is worth a thread.
+SLOW = 2e-3
+
 
 @final
 class Evaluation:
@@ -217,7 +220,9 @@ class Evaluation:
 
     def loop_values(self, points: Tensor) -> Tensor:
         """Losses and shares of hits (2, B), one point after another on each thread."""
-        threads = self.threads(workers(len(points)) if self._device.type == "cpu" else 1)
+        # A thread is worth its start for one point that takes long, or for a few that do not.
+        each = 1 if self.scene.seconds > SLOW else 4
+        threads = self.threads(workers(len(points), each) if self._device.type == "cpu" else 1)
         self.ready(threads)
         return torch.cat(side_by_side(self.copied_values, points.tensor_split(threads)), 1)
 

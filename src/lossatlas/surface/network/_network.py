@@ -162,7 +162,14 @@ class NetworkSurface(Surface):
         uniform = _model.uniform(model, self.layout)
         copies = Copies(partial(private, reference, self._statistics, uniform), quick, self._statistics.layout, whole)
         scene = Scene(
-            reference, copies, self._statistics, self.layout, settled.batches, settled.shares, settled.hit_shares
+            reference,
+            copies,
+            self._statistics,
+            self.layout,
+            settled.batches,
+            settled.shares,
+            settled.hit_shares,
+            seconds=settled.seconds,
         )
         self._proofs = Proofs(reference, settled.small, allowed=self._shortcuts)
         self._evaluation = Evaluation(scene, self._proofs)

@@ -60,6 +60,7 @@ class Reference:
         self.model, self.objective, self.layout, self.theta, self.mode = model, objective, layout, theta, mode
         self.graph = self.clones = self.writes = self._reentrant = False
         self.evaluations = 0
+        self._known: dict[int, tuple[Batch, list[Outcome]]] = {}
         everything = dict(model.named_parameters(remove_duplicate=False))
         self._targets = [(block, everything[block.name]) for block in layout.blocks]
         # Further parameters that share a block's numbers; a tied one is the same object and needs nothing of its own.
@@ -84,7 +85,7 @@ class Reference:
     def in_mode(self, mode: str) -> Reference:
         """The same model, as it was when the surface was made, in another mode of batch norm."""
         twin = copy.copy(self)
-        twin.mode = mode
+        twin.mode, twin._known = mode, {}
         return twin
 
     def check(self, batch: Batch) -> tuple[Outcome, list[str]]:
@@ -149,6 +150,17 @@ class Reference:
                         found[block.span] += part.reshape(-1).to(found.device, found.dtype) * share
                 del outcome, parts
         return total, found
+
+    def at_both(self, small: Sequence[Batch]) -> list[Outcome]:
+        """The outcome of one small batch at θ and at the moved point, evaluated once."""
+        key = id(small[0])
+        if key not in self._known:
+            self._known[key] = (small[0], [self.values(point, small)[0] for point in (self.theta, self.moved())])
+        return self._known[key][1]
+
+    def forget(self) -> None:
+        """Evaluate anew what was kept: it is evaluated in another way from now on."""
+        self._known.clear()
 
     def weight(self, batch: Batch) -> float | None:
         """The weight that the objective returns for a batch, or None where it returns none."""
