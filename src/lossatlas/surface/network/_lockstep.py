@@ -9,8 +9,8 @@ from typing import Any, final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# A thread that waits longer is held up by something else than its turn, such as a lock of the user's.
-PATIENCE = 1.0
+# A thread that waits longer goes on out of turn: the other one is busy outside of torch, or waits for a lock of the user's.
+PATIENCE = 0.02
 
 
 @final
@@ -23,9 +23,7 @@ class _Turns:
     def take(self, number: int) -> None:
         """Wait for one's turn, but not forever."""
         with self._condition:
-            waited = self._condition.wait_for(lambda: self._turn == number or len(self._running) < 2, PATIENCE)
-            if not waited:
-                self._running.clear()
+            self._condition.wait_for(lambda: self._turn == number or len(self._running) < 2, PATIENCE)
 
     def give(self, number: int) -> None:
         """Let the next one go on."""
@@ -46,6 +44,11 @@ class _Alternating(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, turns: _Turns, number: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._turns, self._number = turns, number
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here, and keeping the compiler out would import it first, which takes seconds.
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._turns.take(self._number)

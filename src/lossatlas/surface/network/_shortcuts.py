@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._keeper import same
 from lossatlas.surface.network._lockstep import lockstep
+from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._scene import Scene
@@ -113,7 +114,9 @@ class Threads(_OnScene):
                 if same(both[0], losses):
                     return ""
             evaluation.ready(1)
-            with one_thread(), torch.no_grad():
+            objective = evaluation.scene.copies.objective
+            checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
+            with one_thread(), torch.no_grad(), checking:
                 if same(evaluation.copied_values(0, points), both):
                     return ""
         return "two threads give other numbers than one: the model or loss keeps something outside of itself"
@@ -122,7 +125,9 @@ class Threads(_OnScene):
 def together(evaluation: Evaluation, reference: Reference, points: Tensor) -> Tensor | None:
     """Values (2, 2) of two copies that take turns at both points, in opposite order; None where the copies disagree."""
     evaluation.ready(2)
-    with one_thread(), reference.poisoned():
+    objective = evaluation.scene.copies.objective
+    checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
+    with one_thread(), reference.poisoned(), checking:
         one, two = lockstep(
             [
                 lambda: evaluation.copied_values(0, points),
