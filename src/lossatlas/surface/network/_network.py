@@ -123,10 +123,6 @@ class NetworkSurface(Surface):
             raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
         _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
         self._objective = _objective.resolve(loss, objective, model)
-        self._codes = {
-            "code": _identity.code_digest(self._objective.code),
-            "model_code": _identity.model_code_digest(model),
-        }
         if data is None:
             raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
         device = _model.device_of(model)
@@ -134,6 +130,10 @@ class NetworkSurface(Surface):
             data = deque(data)  # batches, also where they are two tensors: an objective has no pair of input and target
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        self._codes = {
+            "code": _identity.code_digest(self._objective.code),
+            "model_code": _identity.model_code_digest(model),
+        }
         self.layout = _model.layout_of(model)
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version

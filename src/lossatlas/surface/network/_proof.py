@@ -61,7 +61,7 @@ class Proofs:
 
     Attributes:
         proven: names of shortcuts in use, with the kinds of query that they answer.
-        dropped: a sentence for each that is not.
+        dropped: a sentence for each that is not, and the remarks of proofs.
     """
 
     def __init__(self, reference: Reference, small: tuple[Batch, ...], *, allowed: bool = True) -> None:
@@ -101,6 +101,8 @@ class Proofs:
         if reason:
             self.dropped.append(f"{shortcut.name} is not used for {query}: {reason}")
         else:
+            if shortcut.remark:
+                self.dropped.append(shortcut.remark)
             self.proven.setdefault(shortcut.name, []).append(query)
         return not reason
 

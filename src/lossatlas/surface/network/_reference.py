@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import RLock
 from typing import final
 
@@ -33,6 +33,8 @@ CHUNK = 2**20
 # Users' modules may share parameters, and forwards may share state: one at a time, whichever surface evaluates.
 _ALONE = RLock()
 _REENTRANT = re.compile(r"use_reentrant|checkpoint", re.I)
+# Devices whose autocast a caller may be in.
+_AUTOCAST = ("cpu", "cuda")
 # Frozen parameters beyond so many bytes are not copied; a change of theirs is noticed by their version.
 CONSTANT_BYTES = 2**30
 
@@ -404,10 +406,14 @@ def _own_gradients(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def plain_modes() -> Iterator[None]:
-    """Whatever modes the caller is in: no inference mode, no autocast of the caller's."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        if torch.cuda.is_available():
-            with torch.autocast("cuda", enabled=False):
-                yield
-        else:
-            yield
+    """Whatever modes the caller is in: no inference mode, no autocast of the caller's.
+
+    Within a caller's autocast torch keeps the weights that a model's own autocast has cast, also once they hold another θ.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for device in _AUTOCAST:
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))
+        yield

@@ -360,7 +360,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """One check of one row: nothing, or why it failed."""
+    """One check of one row: nothing, or why it failed, and its seconds of processor time."""
 
     name: str
     check: str
@@ -384,7 +384,7 @@ def report(
     found: list[Checked] = []
 
     def run(name: str, check: str, work: Callable[[], None]) -> None:
-        began, failure = time.perf_counter(), None
+        began, failure = time.process_time(), None
         try:
             work()
         except BaseException as error:
@@ -392,7 +392,7 @@ def report(
                 raise
             text = str(error).split("\n")[0][:220]
             failure = text if isinstance(error, AssertionError) and text else f"{type(error).__name__}: {text}"
-        found.append(Checked(name, check, failure, time.perf_counter() - began))
+        found.append(Checked(name, check, failure, time.process_time() - began))
         if failure is not None or not quiet:
             print(
                 f"{'FAIL' if failure else 'pass'}  {name} [{check}] {found[-1].seconds:.2f}s {failure or ''}",
