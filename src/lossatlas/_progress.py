@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, final
 
+from lossatlas import _checks
+
 # True for a bar where the error stream is a terminal, False for nothing, or a function of (done, total).
 Show: TypeAlias = bool | Callable[[int, int], None]
 
@@ -19,14 +21,17 @@ class Progress:
         total: how much there is.
         show: how to show it.
         word: what is being done.
+
+    Raises:
+        InputError: for a `show` that is neither a flag nor a function.
     """
 
     def __init__(self, total: int, show: Show, word: str = "charting") -> None:
         self.total, self.done, self.word = total, 0, word
         self._call = show if callable(show) else None
-        self._bar: Any = _bar(word) if show is True and sys.stderr.isatty() else None
+        self._talks = show is not None and not callable(show) and _checks.flag("progress", show)
+        self._bar: Any = _bar(word) if self._talks and sys.stderr.isatty() else None
         self._task: Any = None
-        self._talks = show is True
 
     def say(self, sentence: str) -> None:
         """Print a line above the bar."""

@@ -232,7 +232,7 @@ def test_a_filter_before_batch_norm_may_be_rescaled():
 
     def net(factor):
         torch.manual_seed(3)
-        model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5, eps=0.0), nn.ReLU(), nn.Linear(5, 2)).double().eval()
+        model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5, eps=1e-15), nn.ReLU(), nn.Linear(5, 2)).double().eval()
         with torch.no_grad():
             model[0].weight[2] *= factor
             model[0].bias[2] *= factor

@@ -255,7 +255,7 @@ class Chart:
         )
 
     def small_print(self) -> str:
-        """What every picture says of itself: of how many directions it is a slice, and how far it may be off."""
+        """What every picture says of itself: a slice of how many directions, how far off it may be, and of which loss."""
         dimension = self.provenance.get("surface", {}).get("dimension")
         whole = dimension is None or dimension <= len(self.labels)
         says = [] if whole else [f"A slice: {len(self.labels)} of {dimension:,} directions."]
@@ -264,6 +264,7 @@ class Chart:
             says.append(
                 f"Reconstructed; error {share:.2g} % of the range (rms, {self.certificate.probes} held-out cells)."
             )
+        says += [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in self.provenance.get("captions", ())]
         return " ".join(says)
 
     def record(self) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def chart(
     }
     if not exact:
         settings |= {"tolerance": tolerance, "probes": probes, "seed": seed}
-    return _finish(surface, cheap, plane, cells, survey, meter, settings)
+    return _finish(surface, cheap, plane, cells, survey, meter, settings, door.notes)
 
 
 @final
@@ -188,6 +188,11 @@ class _Door:
                 self.probes[name].confirm()
         self.pace, self.bar = pace, bar
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of what was evaluated, the shortcuts that were dropped on the way among it."""
+        return self.probes["exact"].surface.notes
+
     def plan(self, exact: int, cheap: int) -> None:
         """So many values will be asked, as far as is known."""
         self.pace.plan(exact, cheap)
@@ -230,6 +235,7 @@ def _finish(
     survey: Survey,
     meter: dict[str, Any],
     settings: dict[str, Any],
+    told: tuple[str, ...],
 ) -> Chart:
     labels = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")[: cells.dimension]
     made = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
@@ -239,7 +245,9 @@ def _finish(
         "plane": made,
         "sampler": survey.sampler,
         "settings": settings,
-        "notes": [*surface.notes, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
+        "notes": [*told, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
+        "captions": [note for note in told if note in surface.captions],
+        "asides": [note for note in told if note not in surface.captions],
         "versions": {
             "lossatlas": version("lossatlas"),
             "torch": torch.__version__,

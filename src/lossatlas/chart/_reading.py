@@ -26,7 +26,8 @@ def reading(chart: Chart) -> list[str]:
     dimension = chart.provenance.get("surface", {}).get("dimension")
     if dimension is not None and dimension > len(chart.labels):
         says.append(f"this is a slice with {len(chart.labels)} of {dimension:,} directions, not the surface itself")
-    says += [str(note) for note in chart.provenance.get("notes", ())]
+    aside = chart.provenance.get("asides", ())
+    says += [str(note) for note in chart.provenance.get("notes", ()) if note not in aside]
     return says
 
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
+from lossatlas.cli._network import criterion, loss_options
 from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
 
 _FILE = click.Path(path_type=Path)
@@ -25,12 +26,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--data", required=True, metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader."
 )
-@click.option(
-    "--loss",
-    default="cross_entropy",
-    show_default=True,
-    help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
-)
+@loss_options
 @click.option(
     "--checkpoint",
     type=_FILE,
@@ -139,7 +135,8 @@ _FILE = click.Path(path_type=Path)
 def command(
     model: str,
     data: str,
-    loss: str,
+    loss: str | None,
+    objective: str | None,
     checkpoint: Path | None,
     evaluate: bool,
     batchnorm: str,
@@ -199,7 +196,7 @@ def command(
     from lossatlas.chart import policy as table
     from lossatlas.cli._checkpoints import fits, tell
     from lossatlas.cli._planes import made, recorded
-    from lossatlas.cli._user import call, function, names_of, prepare
+    from lossatlas.cli._user import call, names_of, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
     module = call(model, "--model")
@@ -214,9 +211,9 @@ def command(
         _at_the_end(module, next(iter(runs.values())))
     if evaluate:
         module.eval()
-    chosen: Any = function(loss, "--loss") if ":" in loss else loss
+    minimized = criterion(loss, objective)
     examples = call(data, "--data")
-    surface = NetworkSurface(module, chosen, examples, batchnorm=batchnorm)
+    surface = NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
@@ -260,7 +257,7 @@ def command(
 
         def other(path: Path) -> NetworkSurface:
             tell(load_checkpoint(module, path))
-            return NetworkSurface(module, chosen, examples, batchnorm=batchnorm)
+            return NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
 
         given = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
         beside = compared(

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._network import criterion, loss_options
+
 _FUNCTION = "FILE.py:FUNCTION"
 
 
@@ -16,12 +18,7 @@ _FUNCTION = "FILE.py:FUNCTION"
 @click.option("--model", required=True, metavar=_FUNCTION, help="Function that returns the torch module.")
 @click.option("--data", required=True, metavar=_FUNCTION, help="Function that returns the training data.")
 @click.option("--test", metavar=_FUNCTION, help="Function that returns test data, to read the path there too.")
-@click.option(
-    "--loss",
-    default="cross_entropy",
-    show_default=True,
-    help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
-)
+@loss_options
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
 )
@@ -76,7 +73,8 @@ def command(
     model: str,
     data: str,
     test: str | None,
-    loss: str,
+    loss: str | None,
+    objective: str | None,
     evaluate: bool,
     kind: Any,
     bends: int | None,
@@ -115,16 +113,16 @@ def command(
       merge/                        with --align: averages of A and B in every way, and the best one's weights
     """
     from lossatlas import archive
-    from lossatlas.cli._user import call, function, prepare
+    from lossatlas.cli._user import call, prepare
     from lossatlas.connect import align, connect, merge
     from lossatlas.surface import NetworkSurface
 
     module = call(model, "--model")
     if evaluate:
         module.eval()
-    chosen: Any = function(loss, "--loss") if ":" in loss else loss
-    surface = NetworkSurface(module, chosen, call(data, "--data"))
-    other = None if test is None else NetworkSurface(module, chosen, call(test, "--test"))
+    minimized = criterion(loss, objective)
+    surface = NetworkSurface(module, data=call(data, "--data"), **minimized)
+    other = None if test is None else NetworkSurface(module, data=call(test, "--test"), **minimized)
     prepare(out, json_file)
     names: Any = "guess" if guess_names else None
     settings: dict[str, Any] = {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lossatlas.cli._network import criterion, loss_options
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,12 +21,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("landscape", required=False)
 @click.option("--model", metavar="FILE.py:FUNCTION", help="Function without arguments that returns the torch module.")
 @click.option("--data", metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader.")
-@click.option(
-    "--loss",
-    default="cross_entropy",
-    show_default=True,
-    help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model, or FILE.py:FUNCTION of (output, target).",
-)
+@loss_options
 @click.option(
     "--checkpoint",
     type=_FILE,
@@ -77,7 +74,8 @@ def command(
     landscape: str | None,
     model: str | None,
     data: str | None,
-    loss: str,
+    loss: str | None,
+    objective: str | None,
     checkpoint: Path | None,
     evaluate: bool,
     at: str | None,
@@ -204,14 +202,14 @@ def command(
 
 
 def _surface(
-    landscape: str | None, model: str | None, data: str | None, loss: str, checkpoint: Path | None, evaluate: bool,
-    at: str | None,
+    landscape: str | None, model: str | None, data: str | None, loss: str | None, objective: str | None,
+    checkpoint: Path | None, evaluate: bool, at: str | None,
 ) -> tuple[Surface, Tensor | None]:  # fmt: skip
     import torch
 
     from lossatlas._errors import InputError
     from lossatlas.cli._checkpoints import tell
-    from lossatlas.cli._user import call, function, numbers
+    from lossatlas.cli._user import call, numbers
     from lossatlas.surface import NetworkSurface, landscapes, load_checkpoint
 
     if landscape is not None:
@@ -236,8 +234,7 @@ def _surface(
         tell(load_checkpoint(module, checkpoint))
     if evaluate:
         module.eval()
-    chosen: Any = function(loss, "--loss") if ":" in loss else loss
-    return NetworkSurface(module, chosen, call(data, "--data")), None
+    return NetworkSurface(module, data=call(data, "--data"), **criterion(loss, objective)), None
 
 
 def _kinds(text: str) -> list[tuple[Any, float | None]]:

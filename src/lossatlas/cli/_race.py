@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lossatlas.cli._network import loss_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="FILE.py:FUNCTION", help="Race on a network in place of LANDSCAPE: what returns it.")
 @click.option("--data", metavar="FILE.py:FUNCTION", help="Of the network: its training data.")
 @click.option("--test", metavar="FILE.py:FUNCTION", help="Of the network: test data, for the test error.")
-@click.option("--loss", default="cross_entropy", show_default=True, help="Of the network, as in lossatlas chart.")
+@loss_options
 @click.option(
     "--batch", default="64", show_default=True, metavar="SIZE | all", help="Of the network: examples per gradient."
 )
@@ -78,7 +80,8 @@ def command(
     model: str | None,
     data: str | None,
     test: str | None,
-    loss: str,
+    loss: str | None,
+    objective: str | None,
     batch: str,
     evaluate: bool,
     out: Path | None,
@@ -122,7 +125,6 @@ def command(
 
     from lossatlas import archive
     from lossatlas.cli import _optimizers
-    from lossatlas.cli._progress import progress
     from lossatlas.cli._race_network import OPTIMIZERS, race_network
     from lossatlas.cli._user import numbers, prepare
     from lossatlas.probe import Budget
@@ -140,6 +142,7 @@ def command(
             data=data,
             test=test,
             loss=loss,
+            objective=objective,
             batch=batch,
             evaluate=evaluate,
             optimizers=OPTIMIZERS if given("optimizers") is ParameterSource.DEFAULT else optimizers,
@@ -168,8 +171,7 @@ def command(
     record: dict[str, Any] = {}
     if trials is not None:
         record["tuning"] = _tune(chosen, surface, trials, steps, point, seed, console)
-    with progress("racing") as report:
-        result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed, progress=report)
+    result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed, progress=True)
     console.print(result.table())
     console.print(result.accounting())
     for verdict in result.verdicts.values():
@@ -335,7 +337,6 @@ def _sweeps(
 def _maps(
     chosen: Mapping[str, Optimizer], surface: Surface, points: int, steps: int, seed: int, console: Console
 ) -> dict[str, BasinMap]:
-    from lossatlas.cli._progress import progress
     from lossatlas.race import basin_map
 
     made = {}
@@ -343,8 +344,7 @@ def _maps(
         if not one.batched:
             click.echo(f"- no map of {label}: it thinks run by run, and {points**2:,} starts would take hours")
             continue
-        with progress(f"mapping {label}") as report:
-            made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed, progress=report)
+        made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed, progress=True)
         console.print(made[label].table())
     return made
 

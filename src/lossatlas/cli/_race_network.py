@@ -16,7 +16,8 @@ def race_network(
     model: str | None,
     data: str | None,
     test: str | None,
-    loss: str,
+    loss: str | None,
+    objective: str | None,
     batch: str,
     evaluate: bool,
     optimizers: str,
@@ -34,7 +35,8 @@ def race_network(
         model: FILE.py:FUNCTION of the model; called once per run, each time after a seed of its own.
         data: of the training data.
         test: of test data, or None.
-        loss: a name, or FILE.py:FUNCTION.
+        loss: a name, or FILE.py:FUNCTION; None for the default.
+        objective: FILE.py:FUNCTION in its place, or None.
         batch: examples of a mini-batch, or ``all``.
         evaluate: whether to put the model into evaluation mode.
         optimizers: as typed.
@@ -55,7 +57,8 @@ def race_network(
     from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli import _optimizers
-    from lossatlas.cli._user import call, function, maker, prepare
+    from lossatlas.cli._network import criterion
+    from lossatlas.cli._user import call, maker, prepare
     from lossatlas.race import network_race
     from lossatlas.surface import NetworkSurface
 
@@ -67,7 +70,7 @@ def race_network(
         )
     chosen = _optimizers.optimizers(optimizers)
     make = maker(model, "--model")
-    criterion: Any = function(loss, "--loss") if ":" in loss else loss
+    minimized = criterion(loss, objective)
     given, held_out = call(data, "--data"), None if test is None else call(test, "--test")
 
     def built(run: int) -> Any:
@@ -76,8 +79,8 @@ def race_network(
         return made.eval() if evaluate else made
 
     first = built(0)
-    surface = NetworkSurface(first, criterion, given)
-    on_test = None if held_out is None else NetworkSurface(first, criterion, held_out)
+    surface = NetworkSurface(first, data=given, **minimized)
+    on_test = None if held_out is None else NetworkSurface(first, data=held_out, **minimized)
     starts = torch.stack([surface.theta, *(surface.vector(built(run)) for run in range(1, runs))])
     prepare(out, json_file)
     result = network_race(

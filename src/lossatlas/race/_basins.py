@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Show, counted
 from lossatlas.optimize import Optimizer, Streams, resolve, revived
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
 from lossatlas.race._inputs import check
@@ -177,7 +178,7 @@ def basin_map(
     points: int | tuple[int, int] = 200,
     steps: int = 500,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Show = False,
 ) -> BasinMap:
     """Walk from every start of a grid over the box, all of them in large batches.
 
@@ -187,7 +188,8 @@ def basin_map(
         points: starts per axis, or (nx, ny).
         steps: answers per start.
         seed: of all randomness; each start has its own stream.
-        progress: function of (starts done, starts in all).
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of (starts done, starts
+            in all).
 
     Raises:
         InputError: if the surface has no box, no known wells or not two parameters.
@@ -212,14 +214,13 @@ def basin_map(
     starts = torch.stack([x.repeat(ny), y.repeat_interleave(nx)], 1).to(surface.device, surface.dtype)
     probe, referee = Probe(surface), Probe(surface)
     parts = []
-    for begin in range(0, len(starts), BLOCK):
-        block = starts[begin : begin + BLOCK]
-        numbers = range(begin, begin + len(block))
-        parts.append(
-            _walk(probe, referee, one, surface, block, length, Streams(seed, numbers, zlib.crc32(one.name.encode())))
-        )
-        if progress is not None:
-            progress(begin + len(block), len(starts))
+    with counted("mapping basins", len(starts), progress) as note:
+        for begin in range(0, len(starts), BLOCK):
+            block = starts[begin : begin + BLOCK]
+            numbers = range(begin, begin + len(block))
+            streams = Streams(seed, numbers, zlib.crc32(one.name.encode()))
+            parts.append(_walk(probe, referee, one, surface, block, length, streams))
+            note(begin + len(block))
     final, loss, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     names, _ = basins(surface, final, referee)
     known = tuple(well.name for well in surface.wells)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._progress import Progress, Show
 from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Budget, Probe, Request, Values
 from lossatlas.race._inputs import check, starts
@@ -27,7 +28,7 @@ def race(
     budget: int | Budget | None = None,
     runs: int = 1,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Show = False,
 ) -> Race:
     """Let optimizers walk on one surface, side by side, each query billed.
 
@@ -41,7 +42,8 @@ def race(
         runs: how often each racer runs, all at once; run b uses the random stream (seed, racer, b), so that it is
             the same run whatever runs beside it.
         seed: of all randomness.
-        progress: function of (answers so far, answers in all), called a few times a second.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of (answers so far,
+            answers at most), called a few times a second.
 
     Returns:
         A `Race`: trajectories, losses, a meter and a verdict per racer. A racer whose queries the surface cannot
@@ -64,23 +66,31 @@ def race(
     begin = starts(surface, start, runs)
     racers = [Racer(label, one, surface, begin, steps, seed) for label, one in _labels(optimizers).items()]
     probe, live = Probe(surface), [racer for racer in racers if not racer.done]
-    said = time.perf_counter()
-    while live:
-        requests = [Request(racer.ask(), racer.meter, limit) for racer in live]
-        try:
-            answers = probe.answer(requests)
-        except NotApplicableError:
-            live = _drop_unanswerable(live)
-            continue
-        for racer, answer in zip(live, answers, strict=True):
-            racer.hear(answer)
-        live = [racer for racer in live if not racer.done]
-        if progress is not None and time.perf_counter() - said > REPORT:
-            said = time.perf_counter()
-            progress(sum(racer.answered for racer in racers), sum(racer.length for racer in racers))
+    _answered(probe, racers, live, limit, progress)
     referee = Probe(surface)
     tracks = {racer.label: racer.track(referee) for racer in racers}
     return Race(surface, tracks, judge(surface, referee, tracks), steps, seed, referee.meter, limit.queries)
+
+
+def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budget, progress: Show) -> None:
+    """Answer what all racers ask, step by step, until none asks any more."""
+    with Progress(sum(racer.length for racer in racers), progress, "racing") as bar:
+        said = time.perf_counter()
+        while live:
+            requests = [Request(racer.ask(), racer.meter, limit) for racer in live]
+            try:
+                answers = probe.answer(requests)
+            except NotApplicableError:
+                live = _drop_unanswerable(live)
+                continue
+            for racer, answer in zip(live, answers, strict=True):
+                racer.hear(answer)
+            live = [racer for racer in live if not racer.done]
+            if time.perf_counter() - said > REPORT:
+                said = time.perf_counter()
+                bar.advance(sum(racer.answered for racer in racers) - bar.done)
+        # Racers may have stopped early.
+        bar.grow(bar.done)
 
 
 def _labels(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer]) -> dict[str, Optimizer]:

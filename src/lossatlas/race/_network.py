@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
+from lossatlas._progress import Progress, Show
 from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk
 from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
 from lossatlas.race._driver import _labels
@@ -66,7 +67,7 @@ def network_race(
     checks: int = 12,
     ends: int = 1,
     seed: int = 0,
-    progress: bool = True,
+    progress: Show = True,
 ) -> NetworkRace:
     """Let optimizers train a network, all of them for the same bill.
 
@@ -94,7 +95,8 @@ def network_race(
         checks: how often loss and test error are measured, the start and the end besides.
         ends: runs of each optimizer whose ends are compared: sharpness, and the barriers between all of them; 0 for none.
         seed: of mini-batches, tuning and everything else random.
-        progress: print a line per optimizer on the error stream.
+        progress: True for a line per optimizer on the error stream, False for silence, or a function of (optimizers done,
+            optimizers in all).
 
     Returns:
         The `NetworkRace`.
@@ -121,21 +123,24 @@ def network_race(
     steps, checks, seed = int(steps), int(checks), int(seed)
     trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
     batch = None if batch is None else _checks.whole("batch", batch, 1, do="None takes all data.")
-    progress = _checks.flag("progress", progress)
     size = surface.examples if batch is None else batch
     _fits(surface, test, size, trials, ends)
     first = starts_of(surface, starts, len(numbers))
     layout = with_heads(surface.layout, heads)
     ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
     referee, on_test = Probe(surface), None if test is None else Probe(test)
-    runners = {}
-    for label, one in _labels(optimizers).items():
+    runners: dict[str, Runner] = {}
+    raced = _labels(optimizers)
+    report = Progress(len(raced), progress if callable(progress) else False)
+    talks = not callable(progress) and _checks.flag("progress", progress)
+    for label, one in raced.items():
         one = replace(one, batch=batch) if isinstance(one, SGD) and batch is not None else one
         begin = time.perf_counter()
         found = None if trials == 0 else _tuned(one, ground, trials, seed)
         chosen = one if found is None else found.best
         runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
-        if progress:
+        report.advance(1)
+        if talks:
             print(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)", file=sys.stderr)
     settings = {
         "batch": batch, "steps": steps, "runs": numbers, "trials": trials, "seed": seed, "allowance": ground.allowance,

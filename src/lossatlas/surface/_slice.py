@@ -47,6 +47,11 @@ class Slice(Surface):
         return self._under.notes
 
     @property
+    def captions(self) -> tuple[str, ...]:
+        """Those of what is evaluated."""
+        return self._under.captions
+
+    @property
     def proof_examples(self) -> int:  # type: ignore[override]
         """Those of what is evaluated."""
         return self._under.proof_examples

@@ -86,7 +86,7 @@ class Surface(abc.ABC):
         gradients_known: whether the surface can answer `gradients`.
         steady: whether the bits of a reading depend on its coordinates alone: see `reader`.
         rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
-        notes: what a reader of its pictures must know, in sentences.
+        notes: what must be known of it, in sentences.
         proof_examples: examples read so far to prove that shortcuts equal the surface.
     """
 
@@ -108,6 +108,11 @@ class Surface(abc.ABC):
     def dimension(self) -> int:
         """N, the number of parameters; the graph lives in N + 1 dimensions."""
         return self.layout.dimension
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Those of the notes that belong under its pictures, since they change what is seen there."""
+        return self.notes
 
     @property
     def rounding(self) -> float:

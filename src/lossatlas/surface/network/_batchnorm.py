@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError, UnknownNameError
+from lossatlas.surface._caption import Caption
 from lossatlas.surface._layout import Block, Layout
 
 MODES = ("frozen", "interpolate", "recompute", "batch")
@@ -185,7 +186,7 @@ class Statistics:
         found = [says[self.mode]] if self.layers else []
         if self.batchwise:
             found.append(f"{len(self.batchwise)} batch norms keep no statistics and normalized each batch of {batches}")
-        return tuple(found)
+        return tuple(Caption(sentence) for sentence in found)
 
 
 @final

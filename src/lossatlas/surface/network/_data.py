@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lossatlas._errors import DataError
+from lossatlas.surface._caption import Caption
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batch import TARGET_KEYS, Batch, cut, describe, digest, join, subset
 from lossatlas.surface.network._collate import collated, plain
@@ -191,7 +192,8 @@ def _loader(loader: DataLoader[Any], device: torch.device, examples: int | None)
         total = _length(loader.dataset) or 0
         if total > found.size:
             left = total - found.size
-            notes = (*notes, f"The {name} drops its last batch: {left} of {total} examples are not read.")
+            dropped = f"The {name} drops its last batch: {left} of {total} examples are not read."
+            notes = (*notes, Caption(dropped))
     return Data(found.batches, found.whole, (*notes, *found.notes))
 
 

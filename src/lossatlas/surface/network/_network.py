@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas.surface import _points
+from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._surface import Reading, Sample, Surface, joined
@@ -72,7 +73,7 @@ class NetworkSurface(Surface):
         theta: the model's own point, shape (N,).
         loss_at_theta: L there, by the reference.
         batchnorm: the mode.
-        notes: what a reader of its pictures must know: of batch norm, of the data, and which shortcuts were dropped.
+        notes: what must be known of it: of batch norm, of the data, and which shortcuts were dropped.
 
     Raises:
         ModelError: if the loss is not a fixed function of θ, or there is nothing to vary.
@@ -196,8 +197,13 @@ class NetworkSurface(Surface):
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What a reader of its pictures must know: of batch norm and of the data, and which shortcuts were dropped."""
+        """What must be known of it: of batch norm and of the data, and which shortcuts were dropped."""
         return (*self._stated, *self._proofs.dropped)
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Those of the notes that belong under its pictures: batch norm, data that are one draw of several, what batches mean."""
+        return tuple(note for note in self.notes if isinstance(note, Caption))
 
     @property
     def proof_examples(self) -> int:  # type: ignore[override]

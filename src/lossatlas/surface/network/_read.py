@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lossatlas._errors import DataError
+from lossatlas.surface._caption import Caption
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batch import Batch, fields
 from lossatlas.surface.network._collate import plain
@@ -120,7 +121,7 @@ def once(
             "generator of its own, or go on where it stopped: write shuffle=False, give a dataset without random "
             f"augmentation, or give {whole}, which is read once and stays."
         )
-    return found, () if again(OTHER_SEED) == seen else (_moves(source),)
+    return found, () if again(OTHER_SEED) == seen else (Caption(_moves(source)),)
 
 
 def classified(items: list[Any]) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import DataError, LossAtlasError, LossError, ModelError
+from lossatlas.surface._caption import Caption
 from lossatlas.surface.network import _data, _determinism, _model
 from lossatlas.surface.network._batchnorm import Statistics
 from lossatlas.surface.network._cuts import Averaging, Cuts, size
@@ -130,16 +131,16 @@ def settle(reference: Reference, given: Data, batch_size: int | None, statistics
         if given.whole and batches is given.batches:
             _refuse_what_memory_forbids(reference, small[0], given.batches[0], averaging.why)
         if not by_batch:
-            notes.append(_part_of_it(reference.objective.name, averaging, given, batch_size))
+            notes.append(Caption(_part_of_it(reference.objective.name, averaging, given, batch_size)))
     elif averaging.kind == "sum":
-        notes.append(
-            f"the loss {reference.objective.name!r} is a sum over examples: L is the sum over all data, however it is cut into batches"
-        )
+        what = f"the loss {reference.objective.name!r} is a sum over examples"
+        notes.append(Caption(f"{what}: L is the sum over all data, however it is cut into batches"))
     elif not averaging.tested and len(batches) > 1:
-        notes.append(
+        untested = (
             f"the batches cannot be split, so that what the loss {reference.objective.name!r} averages over was not tested: "
             f"they are weighted by {averaging.over} and are part of the surface"
         )
+        notes.append(Caption(untested))
     proof_examples = (reference.evaluations - before) * min(first.size, SMALL)
     begin = time.perf_counter()
     outcomes = _all(reference, batches, by_batch)
