@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
+_BATCHNORM = {
+    "frozen": "running statistics frozen at the model's own",
+    "interpolate": "running statistics interpolated between the models",
+    "recompute": "running statistics recomputed at every point",
+    "batch": "each batch normalized by itself",
+}
 _ARRAYS = ("alpha", "beta", "loss", "exactly", "error", "samples", "cheaply")
 
 
@@ -93,6 +99,13 @@ class Chart:
     def is_line(self) -> bool:
         """Whether it has one coordinate only."""
         return len(self.labels) == 1
+
+    @property
+    def batchnorm(self) -> str | None:
+        """The mode of running statistics on this plane or line, or None without batch norm."""
+        own = self.provenance.get("surface", {}).get("batchnorm")
+        mode = self.provenance.get("plane", {}).get("batchnorm", own)
+        return str(mode) if mode in _BATCHNORM else None
 
     @property
     def center(self) -> float | None:
@@ -259,6 +272,8 @@ class Chart:
         dimension = self.provenance.get("surface", {}).get("dimension")
         whole = dimension is None or dimension <= len(self.labels)
         says = [] if whole else [f"A slice: {len(self.labels)} of {dimension:,} directions."]
+        if self.batchnorm is not None:
+            says.append(f"Batch norm: {_BATCHNORM[self.batchnorm]}.")
         if not self.certificate.exact:
             share = 100 * self.certificate.rms / self.certificate.range if self.certificate.range else 0.0
             says.append(

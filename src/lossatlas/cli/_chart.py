@@ -38,10 +38,9 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--batchnorm",
     type=click.Choice(["frozen", "interpolate", "recompute", "batch"]),
-    default="frozen",
-    show_default=True,
     help="Running statistics away from the center: the model's, moved with the weights between models, measured anew "
-    "at every point, or each batch's own.",
+    "at every point, or each batch's own. By default they are interpolated with --plane between, and frozen on other "
+    "planes.",
 )
 @click.option(
     "--plane",
@@ -139,7 +138,7 @@ def command(
     objective: str | None,
     checkpoint: Path | None,
     evaluate: bool,
-    batchnorm: str,
+    batchnorm: str | None,
     kind: str,
     line: bool,
     through: tuple[Path, ...],
@@ -172,7 +171,7 @@ def command(
     \b
       lossatlas chart --model my.py:make_model --data my.py:make_data \\
           --loss cross_entropy --checkpoint w.safetensors --points 51 --seed 0 --out DIR
-      … --plane between --line --through other.safetensors --batchnorm interpolate
+      … --plane between --line --through other.safetensors
       … --plane pca --through step-000.safetensors --through step-100.safetensors …
       … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto

@@ -93,8 +93,8 @@ class Plane(Cut):
     def between(cls, surface: Surface, a: PointLike, b: PointLike, c: PointLike, *, orthonormal: bool = False) -> Plane:
         """The plane through three points: a at (0, 0), b at (1, 0), c at (0, 1).
 
-        On a surface with ``batchnorm="interpolate"`` the running statistics move with the weights, so that all three
-        corners show the models' own losses.
+        Where all three hold running statistics of batch norm, these move with the weights, so that the corners show the
+        models' own losses; not on a surface that was made with ``batchnorm="frozen"``. The notes say which it is.
 
         Args:
             surface: what the plane lies in.
