@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas.chart.sampling._dense import fill_all
 from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._metric import Metric, near
 from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, nodes_within
 from lossatlas.chart.sampling._spline import CUBIC, QUINTIC, Spline, farthest
-from lossatlas.chart.sampling._strata import LOOSER, Certified, certify
+from lossatlas.chart.sampling._strata import LOOSER, Certified, Row, certify
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -30,11 +31,15 @@ Rounds = Generator[Array, list[Tensor], "Reconstruction"]
 START, GRADE = 5, 1.5
 # Nodes of one round, and held-out cells of each stratum, on a line and on a plane.
 ROUND = (0, 1, 12)
-HELD = (0, 2, 20)
+HELD = (0, 2, 16)
 # Nodes are added until the expected 95th percentiles are within this share of the tolerance.
 MARGIN = 0.8
 # Held-out cells become nodes too, so that less is needed before they are drawn.
-EARLY = 1.25
+EARLY = 1.5
+# Rounds after which further cells are held out.
+AGAIN = 4
+# Errors beyond these are taken for these where splines are compared.
+SMALL, LARGE = 1e-6, 1e6
 CANDIDATES = 2601
 # Neighbors whose errors, when they are left out, speak for a place.
 NEIGHBORS = (0, 3, 8)
@@ -57,6 +62,7 @@ class Reconstruction:
         certificate: what the held-out cells say.
         samples: (n, k), coordinates that were evaluated.
         held: how many of them, the last ones, were held out.
+        exponent: of the spline that the nodes chose.
         reason: why the sampler stopped before its tolerance, or an empty sentence.
     """
 
@@ -68,6 +74,7 @@ class Reconstruction:
     certificate: Certified
     samples: Array
     held: int
+    exponent: int
     reason: str
 
 
@@ -81,17 +88,25 @@ class Look:
         scale: (m,), error in the metric of the picture per unit of the power function.
         expected: (m,), their product: the error to expect.
         close: (m,), which candidates are near the minimum or a center.
+        free: (m,), which may still be evaluated.
+        rows: what the held-out cells say, once there are any.
     """
 
     loss: Array
     scale: Array
     expected: Array
     close: Mask
+    free: Mask
+    rows: tuple[Row, Row] | None
 
-    def quantiles(self, free: Mask) -> tuple[float, float]:
-        """95th percentiles of the expected errors of cells that are not evaluated: near and on the whole."""
-        inside = self.expected[self.close & free]
-        return tuple(float(np.quantile(e, 0.95)) if e.size else 0.0 for e in (inside, self.expected[free]))  # type: ignore[return-value]
+    def within(self, tolerance: float, margin: float) -> bool:
+        """Whether the 95th percentiles of the errors of interpolated cells are within a share of what is allowed."""
+        if self.rows is not None:
+            inside, whole = (row.p95 for row in self.rows)
+        else:
+            parts = (self.expected[self.close & self.free], self.expected[self.free])
+            inside, whole = (float(np.quantile(part, 0.95)) if part.size else 0.0 for part in parts)
+        return inside <= margin * tolerance and whole <= margin * LOOSER * tolerance
 
 
 @final
@@ -108,7 +123,7 @@ class OutputSampler:
         held: held-out cells of each stratum.
         limit: bytes of memory for outputs.
         seed: of the held-out cells.
-        exponent: of the spline.
+        exponents: of splines, among which the nodes choose.
     """
 
     def __init__(
@@ -121,9 +136,10 @@ class OutputSampler:
         held: int | None = None,
         limit: int = LIMIT,
         seed: int = 0,
-        exponent: int = QUINTIC,
+        exponents: tuple[int, ...] = (QUINTIC, CUBIC),
     ) -> None:
-        self.grid, self.scorer, self.tolerance, self.exponent, self.seed = grid, scorer, tolerance, exponent, seed
+        self.grid, self.scorer, self.tolerance, self.seed = grid, scorer, tolerance, seed
+        self.exponents, self.exponent = exponents, exponents[0]
         self.filler = Filler(scorer, limit)
         self.held = HELD[grid.dimension] if held is None else held
         self.low = np.array([axis[0] for axis in grid.axes])
@@ -140,35 +156,35 @@ class OutputSampler:
 
     def units(self, coords: Array) -> Array:
         """Coordinates in units in which each span reaches from −1 to 1."""
-        return (coords - self.low) / self.half - 1
+        found: Array = (coords - self.low) / self.half - 1
+        return found
 
     def walk(self) -> Rounds:
         """Yields coordinates (P, k) to evaluate, takes their outputs by batch, and returns the reconstruction."""
         yield from self._evaluate(self.first())
-        reason, k = "", self.grid.dimension
-        rounds_after = 0
+        more, since = ROUND[self.grid.dimension], 0
         while True:
             look = self._look()
-            free = ~self._known(self.cells)
-            inside, whole = look.quantiles(free)
-            margin = MARGIN if len(self.drawn) else EARLY
-            enough = inside <= margin * self.tolerance and whole <= margin * LOOSER * self.tolerance
-            full = len(self.coords) + ROUND[k] > self.room
-            if enough or full:
-                reason = "" if enough else "the room for nodes is used up"
-                if len(self.drawn) == 0 or rounds_after:
-                    yield from self._hold_out(look)
-                    rounds_after = 0
-                made = self._finish(reason)
-                if made.certificate.reached or full or len(self.coords) + ROUND[k] > self.room:
-                    return made
+            full = len(self.coords) + more > self.room
+            if len(self.drawn) == 0 and (full or look.within(self.tolerance, EARLY)):
+                yield from self._hold_out(look, self.held)
+                continue
+            if len(self.drawn) and look.within(self.tolerance, MARGIN):
+                return self._finish("")
+            if full:
+                return self._finish("the room for nodes is used up")
+            if since == AGAIN:
+                # What was held out long ago has shaped where nodes went since.
+                yield from self._hold_out(look, max(1, self.held // 2))
+                since = 0
+                continue
             allowed = np.where(look.close, self.tolerance, LOOSER * self.tolerance)
-            weigh = np.where(free & np.isfinite(look.loss), look.scale / allowed, 0.0)
-            chosen = farthest(self._spline(), self.units(self.places), weigh, ROUND[k])
+            weigh = np.where(look.free, look.scale / allowed, 0.0)
+            chosen = farthest(self._spline(), self.units(self.places), weigh, more)
             if len(chosen) == 0:
                 return self._finish("no further node can be told from those there are")
             yield from self._evaluate(self.places[chosen])
-            rounds_after += len(self.drawn) > 0
+            since += len(self.drawn) > 0
 
     def first(self) -> Array:
         """The first nodes: a graded tensor grid on cells, and the centers."""
@@ -215,22 +231,43 @@ class OutputSampler:
             return self.store.outputs
         return [part[nodes] for part in self.store.outputs]
 
+    def _choose(self) -> None:
+        """Take the exponent whose splines predict the nodes best from one another, in the geometric mean."""
+        nodes = self._sound()
+        true, scores = self.losses[nodes], {}
+        metric = Metric.of(true)
+        for exponent in self.exponents:
+            spline = Spline(self.units(self.coords[nodes]), exponent)
+            left, _ = self.filler.losses(spline.omitted, self._outputs(nodes))
+            errors = np.minimum(metric.error(left, true), LARGE)
+            scores[exponent] = float(np.log(errors + SMALL).mean())
+        self.exponent = min(scores, key=lambda exponent: scores[exponent])
+
     def _look(self) -> Look:
+        if len(self.exponents) > 1:
+            self._choose()
         nodes, spline = self._sound(), self._spline()
         true, points = self.losses[nodes], self.units(self.places)
         left, _ = self.filler.losses(spline.omitted, self._outputs(nodes))
         # Good enough to tell low cells from high ones, and no outputs of candidates are needed.
-        shape = Spline(spline.nodes, CUBIC)
-        rough = Metric.of(true).back(shape.weights(points) @ Metric.of(true).forth(true))
-        loss = np.clip(rough, true.min(), true.max())
+        metric = Metric.of(true)
+        rough = metric.back(Spline(spline.nodes, CUBIC).weights(points) @ metric.forth(true))
+        loss = np.where(self._holes(points), np.nan, np.clip(rough, true.min(), true.max()))
         scale = self._scale(spline, points, loss, true, left)
-        loss = np.where(self._holes(points), np.nan, loss)
-        close = near(loss, points, self.units(self.centers))
-        return Look(loss, scale, scale * spline.power(points), close)
+        expected, close = scale * spline.power(points), near(loss, points, self.units(self.centers))
+        free = ~self._known(self.cells) & np.isfinite(loss)
+        rows = None
+        if len(self.drawn):
+            held = np.flatnonzero(np.isin(nodes, self.drawn))
+            at = np.searchsorted(self.cells, self.grid.cell(self.coords[nodes[held]]))
+            errors = metric.error(left[held], true[held])
+            near_row, whole_row, expected = certify(expected, close, ~free, at, errors, scale[at] * spline.spread[held])
+            rows = near_row, whole_row
+        return Look(loss, scale, expected, close, free, rows)
 
     def _scale(self, spline: Spline, points: Array, loss: Array, true: Array, left: Array) -> Array:
         """Error per unit of the power function, from the nodes nearest in place and those alike in loss."""
-        ratio = np.minimum(Metric.of(true).error(left, true), 1e6) / spline.spread
+        ratio = np.minimum(Metric.of(true).error(left, true), LARGE) / spline.spread
         apart = ((points[:, None] - spline.nodes[None]) ** 2).sum(-1)
         count = min(NEIGHBORS[self.grid.dimension], len(ratio))
         here = np.argpartition(apart, count - 1, 1)[:, :count]
@@ -248,14 +285,13 @@ class OutputSampler:
         apart = ((points[:, None] - self.units(self.coords)[None]) ** 2).sum(-1)
         return np.asarray(lost[apart.argmin(1)], dtype=bool)
 
-    def _hold_out(self, look: Look) -> Generator[Array, list[Tensor], None]:
+    def _hold_out(self, look: Look, count: int) -> Generator[Array, list[Tensor], None]:
         """Draw cells evenly in each stratum among those that were not evaluated, and evaluate them."""
         rng = np.random.default_rng([self.seed, len(self.drawn)])
-        free = ~self._known(self.cells) & np.isfinite(look.loss)
         picked = []
-        for stratum in (look.close & free, ~look.close & free):
+        for stratum in (look.close & look.free, ~look.close & look.free):
             choice = np.flatnonzero(stratum)
-            picked.append(rng.choice(choice, min(self.held, len(choice)), replace=False))
+            picked.append(rng.choice(choice, min(count, len(choice)), replace=False))
         cells = np.concatenate(picked)
         if len(cells):
             begin = len(self.coords)
@@ -266,48 +302,45 @@ class OutputSampler:
         """The field of all cells through all evaluated ones, and its certificate."""
         nodes, spline, grid = self._sound(), self._spline(), self.grid
         outputs, points = self._outputs(nodes), self.units(grid.coords())
-        loss, extras = self.filler.losses(spline.weights(points), outputs)
+        metric = Metric.of(self.losses)
+
+        def fill(cells: Cells) -> tuple[Array, Channels]:
+            return self.filler.losses(spline.weights(points[cells]), outputs)
+
+        loss, extras = fill_all(grid, fill, metric, self.tolerance / 4)
         true, true_extras = self.filler.losses(np.eye(len(nodes)), outputs)
         left, left_extras = self.filler.losses(spline.omitted, outputs)
-        metric = Metric.of(self.losses)
-        scale = self._scale(spline, points, loss, true, left)
         holes = self._holes(points)
-        loss = np.where(holes, np.nan, loss)
-        close = near(loss, points, self.units(self.centers))
+        scale = self._scale(spline, points, loss, true, left)
         expected = scale * spline.power(points)
+        loss = np.where(holes, np.nan, loss)
         cell = grid.cell(self.coords)
-        hit = cell >= 0
-        loss[cell[hit]] = self.losses[hit]
+        loss[cell[cell >= 0]] = self.losses[cell >= 0]
+        known = np.zeros(grid.cells, dtype=bool)
+        known[cell[cell >= 0]] = True
+        close = near(loss, points, self.units(self.centers))
         held = np.flatnonzero(np.isin(nodes, self.drawn))
         at = cell[nodes[held]]
-        errors = metric.error(left[held], true[held])
         near_row, whole_row, expected = certify(
-            expected,
-            close & ~holes,
-            self._known(np.arange(grid.cells)) | holes,
-            at,
-            errors,
-            scale[at] * spline.spread[held],
+            expected, close, known | holes, at, metric.error(left[held], true[held]), scale[at] * spline.spread[held]
         )
-        channels = {}
+        channels, on = {}, cell[nodes] >= 0
         for name, values in extras.items():
-            values[cell[nodes[cell[nodes] >= 0]]] = true_extras[name][cell[nodes] >= 0]
+            values[cell[nodes[on]]] = true_extras[name][on]
             gaps = np.abs(left_extras[name][held] - true_extras[name][held])
             channels[name] = (float(np.quantile(gaps, 0.95)), float(gaps.max())) if len(gaps) else (np.nan, np.nan)
-        certificate = Certified(near_row, whole_row, metric.name, self.tolerance, channels)
-        size = metric.size(np.where(np.isfinite(loss), loss, 0.0))
-        exactly = np.zeros(grid.cells, dtype=bool)
-        exactly[cell[hit]] = True
+            extras[name] = np.where(holes, np.nan, values).reshape(grid.shape)
         return Reconstruction(
-            loss.reshape(grid.shape),
-            {name: values.reshape(grid.shape) for name, values in extras.items()},
-            exactly.reshape(grid.shape),
-            (expected * size).reshape(grid.shape),
-            (expected > metric.step).reshape(grid.shape),
-            certificate,
-            self.coords,
-            len(self.drawn),
-            reason,
+            loss=loss.reshape(grid.shape),
+            extras=extras,
+            exactly=known.reshape(grid.shape),
+            error=(expected * metric.size(np.where(holes, 0.0, loss))).reshape(grid.shape),
+            doubtful=(expected > metric.step).reshape(grid.shape),
+            certificate=Certified(near_row, whole_row, metric.name, self.tolerance, channels),
+            samples=self.coords,
+            held=len(self.drawn),
+            exponent=self.exponent,
+            reason=reason,
         )
 
 

@@ -85,9 +85,11 @@ class Filler:
         flat = part.flatten(1)
         # The loss itself may hold as much as its input two or three times.
         many = max(1, self.limit // (4 * flat.shape[1] * flat.element_size()))
-        sums, masses, extras = [], [], {}
-        for rows in matrix.split(many):
-            summed, mass, found = self.scorer.score(batch, (rows @ flat).unflatten(1, part.shape[1:]))
+        sums: list[Tensor] = []
+        masses: list[Tensor] = []
+        extras: dict[str, list[Tensor]] = {}
+        for rows in torch.split(matrix, many):
+            summed, mass, found = self.scorer.score(batch, (rows @ flat).view(-1, *part.shape[1:]))
             sums.append(summed.double())
             masses.append(torch.as_tensor(mass, dtype=torch.float64, device=summed.device).expand(len(rows)))
             for name, values in found.items():
@@ -124,7 +126,7 @@ def _cross_entropy(matrix: Tensor, part: Tensor, target: Tensor) -> tuple[Array,
         size = max(1, BLOCK // flat.shape[1])
         for first in range(0, len(matrix), size):
             cells = slice(first, first + size)
-            gaps = (matrix[cells] @ flat).unflatten(1, apart.shape[1:])
+            gaps = (matrix[cells] @ flat).view(-1, *apart.shape[1:])
             top = gaps.amax(1)
             right = top < 0
             if bool((top == 0).any()):
@@ -142,7 +144,7 @@ def _squares(matrix: Tensor, part: Tensor, target: Tensor) -> tuple[Array, float
     """Summed squared errors, and how many numbers they are of: residuals are interpolated and squared."""
     apart = (part - target).flatten(1)
     loss = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
-    for columns in apart.split(EXAMPLES * 16, 1):
+    for columns in torch.split(apart, EXAMPLES * 16, 1):
         size = max(1, BLOCK // columns.shape[1])
         for first in range(0, len(matrix), size):
             cells = slice(first, first + size)

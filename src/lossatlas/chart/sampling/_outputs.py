@@ -72,7 +72,7 @@ def nodes_within(shapes: Sequence[tuple[int, ...]], limit: int = LIMIT, itemsize
 
 def tolerance_within(tolerance: float, nodes: int, room: int) -> float:
     """The tolerance that is within reach of ``room`` nodes, if ``tolerance`` takes ``nodes``: error falls as n^-3."""
-    return tolerance * max(1.0, nodes / max(1, room)) ** ORDER
+    return float(tolerance * max(1.0, nodes / max(1, room)) ** ORDER)
 
 
 @final

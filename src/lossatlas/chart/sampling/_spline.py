@@ -60,12 +60,14 @@ class Spline:
     def power(self, points: Array) -> Array:
         """Power function (m,): the error at points is at most this times the roughness of the interpolated function."""
         rows = self.rows(points)
-        return np.sqrt(np.maximum(-np.einsum("mi,mi->m", rows @ self.inverse, rows), 0.0))
+        found: Array = np.sqrt(np.maximum(-np.einsum("mi,mi->m", rows @ self.inverse, rows), 0.0))
+        return found
 
     @cached_property
     def spread(self) -> Array:
         """The power function at each node of the spline through all others, (n,)."""
-        return 1 / np.sqrt(np.maximum(np.diag(self.inverse)[: len(self.nodes)], np.finfo(np.float64).tiny))
+        found: Array = 1 / np.sqrt(np.maximum(np.diag(self.inverse)[: len(self.nodes)], np.finfo(np.float64).tiny))
+        return found
 
     @cached_property
     def omitted(self) -> Array:
@@ -75,7 +77,8 @@ class Spline:
         """
         count = len(self.nodes)
         block = self.inverse[:count, :count]
-        return np.eye(count) - block / np.diag(block)[:, None]
+        found: Array = np.eye(count) - block / np.diag(block)[:, None]
+        return found
 
 
 def farthest(spline: Spline, candidates: Array, scale: Array, count: int) -> Cells:
