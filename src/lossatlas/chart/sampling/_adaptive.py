@@ -7,7 +7,6 @@ in the metric of the picture, says what the distance to the next node costs ther
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -17,15 +16,16 @@ from torch import Tensor
 from lossatlas.chart.sampling._dense import fill_all
 from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
+from lossatlas.chart.sampling._look import Look, Reconstruction
 from lossatlas.chart.sampling._metric import Metric, near
 from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, nodes_within
 from lossatlas.chart.sampling._spline import CUBIC, QUINTIC, Spline, farthest
-from lossatlas.chart.sampling._strata import LOOSER, Certified, Row, certify
+from lossatlas.chart.sampling._strata import LOOSER, Certified, certify
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Cells = NDArray[np.int64]
-Rounds = Generator[Array, list[Tensor], "Reconstruction"]
+Rounds = Generator[Array, list[Tensor], Reconstruction]
 
 # The first nodes lie on a small tensor grid that is denser at the origin: t ↦ sign(t)|t|^1.5.
 START, GRADE = 5, 1.5
@@ -33,7 +33,7 @@ START, GRADE = 5, 1.5
 ROUND = (0, 1, 12)
 HELD = (0, 2, 16)
 # Nodes are added until the expected 95th percentiles are within this share of the tolerance.
-MARGIN = 0.8
+MARGIN = 0.65
 # Held-out cells become nodes too, so that less is needed before they are drawn.
 EARLY = 1.5
 # Rounds after which further cells are held out.
@@ -46,67 +46,6 @@ NEIGHBORS = (0, 3, 8)
 ALIKE = 10
 # More evaluations than this share of the cells, and every cell may as well be evaluated.
 GENEROUS = 0.5
-
-
-@final
-@dataclass(eq=False)
-class Reconstruction:
-    """What the sampler brings back.
-
-    Attributes:
-        loss: (ny, nx).
-        extras: further channels of that shape.
-        exactly: (ny, nx), cells that were evaluated themselves.
-        error: (ny, nx), the size of error to expect of each cell, in units of the loss.
-        doubtful: (ny, nx), cells whose expected error exceeds a contour step.
-        certificate: what the held-out cells say.
-        samples: (n, k), coordinates that were evaluated.
-        held: how many of them, the last ones, were held out.
-        exponent: of the spline that the nodes chose.
-        reason: why the sampler stopped before its tolerance, or an empty sentence.
-    """
-
-    loss: Array
-    extras: Channels
-    exactly: Mask
-    error: Array
-    doubtful: Mask
-    certificate: Certified
-    samples: Array
-    held: int
-    exponent: int
-    reason: str
-
-
-@final
-@dataclass(eq=False)
-class Look:
-    """The field as far as the losses at the nodes show it.
-
-    Attributes:
-        loss: (m,) at the candidates.
-        scale: (m,), error in the metric of the picture per unit of the power function.
-        expected: (m,), their product: the error to expect.
-        close: (m,), which candidates are near the minimum or a center.
-        free: (m,), which may still be evaluated.
-        rows: what the held-out cells say, once there are any.
-    """
-
-    loss: Array
-    scale: Array
-    expected: Array
-    close: Mask
-    free: Mask
-    rows: tuple[Row, Row] | None
-
-    def within(self, tolerance: float, margin: float) -> bool:
-        """Whether the 95th percentiles of the errors of interpolated cells are within a share of what is allowed."""
-        if self.rows is not None:
-            inside, whole = (row.p95 for row in self.rows)
-        else:
-            parts = (self.expected[self.close & self.free], self.expected[self.free])
-            inside, whole = (float(np.quantile(part, 0.95)) if part.size else 0.0 for part in parts)
-        return inside <= margin * tolerance and whole <= margin * LOOSER * tolerance
 
 
 @final
@@ -168,6 +107,8 @@ class OutputSampler:
             full = len(self.coords) + more > self.room
             if len(self.drawn) == 0 and (full or look.within(self.tolerance, EARLY)):
                 yield from self._hold_out(look, self.held)
+                if len(self.drawn) == 0:
+                    return self._finish("there is no cell to hold out")
                 continue
             if len(self.drawn) and look.within(self.tolerance, MARGIN):
                 return self._finish("")
@@ -212,12 +153,17 @@ class OutputSampler:
         outputs = yield coords
         self.store.add(outputs)
         self.coords = np.concatenate([self.coords, coords])
-        fresh, _ = self.filler.losses(np.eye(len(coords)), outputs)
+        sound = self.store.finite()[-len(coords) :]
+        fresh = np.empty(len(coords))
+        # A product with the identity would spread what is not finite to all: each such node by itself.
+        for group in (np.flatnonzero(sound), *np.flatnonzero(~sound)[:, None]):
+            if len(group):
+                fresh[group], _ = self.filler.losses(np.eye(len(group)), [part[group] for part in outputs])
         self.losses = np.concatenate([self.losses, fresh])
 
     def _sound(self) -> Cells:
         """Nodes that the spline goes through."""
-        return np.flatnonzero(self.store.finite())
+        return np.flatnonzero(self.store.finite() & np.isfinite(self.losses))
 
     def _spline(self) -> Spline:
         return Spline(self.units(self.coords[self._sound()]), self.exponent)

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
 QUINTIC, CUBIC = 5, 3
+# Squares of the power function below this are rounding, where spans are 2 wide.
+ROUNDING = 1e-12
 
 
 @final
@@ -96,7 +98,7 @@ def farthest(spline: Spline, candidates: Array, scale: Array, count: int) -> Cel
     rows = spline.rows(candidates)
     ahead = rows @ spline.inverse
     square = np.maximum(-np.einsum("mi,mi->m", ahead, rows), 0.0)
-    least = 1e-9 * square.max(initial=0.0)
+    least = max(1e-9 * square.max(initial=0.0), ROUNDING)
     chosen: list[int] = []
     basis: list[Array] = []
     for _ in range(count):
