@@ -69,6 +69,7 @@ class Chart:
     cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     source: tuple[Any, Any] | None = field(default=None, repr=False)
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    doubtful: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> np.ndarray:

@@ -138,7 +138,7 @@ class FieldDisplay(GridDisplay):
         left, right, low, high = x[columns], x[columns + 1], y[rows], y[rows + 1]
         corners = np.stack([left, low, right, low, right, high, left, high, left, low], 1).reshape(-1, 2)
         codes = np.tile(np.array([Path.MOVETO, *3 * [Path.LINETO], Path.CLOSEPOLY], dtype=np.uint8), len(rows))
-        own.add_patch(PathPatch(Path(corners, codes), zorder=2.2, gid="doubtful", **DOUBTFUL))  # type: ignore[arg-type]
+        own.add_patch(PathPatch(Path(corners, codes), zorder=2.2, gid="doubtful", **DOUBTFUL))
 
     def _marks(self) -> Array:
         """Put in the wells and the center; their places are returned, for labels to keep away."""
