@@ -152,7 +152,7 @@ def test_both_ends_show_their_own_loss_by_default_whatever_describes_them(form, 
         assert loss == pytest.approx(own_loss(mixed([1 - t, t])), rel=1e-12)
     note = "batch norm: running statistics are interpolated between a and b here, so that each model shows its own loss"
     assert line.notes[0] == note and note in chart.reading() and line.how["batchnorm"] == "interpolate"
-    assert chart.batchnorm == "interpolate" and "interpolated between the models" in chart.small_print()
+    assert chart.batchnorm == "interpolate" and "interpolated between the models" in chart.caption()
     assert surface.batchnorm == "frozen" and "except on lines and planes between models" in surface.notes[0]
 
 
@@ -162,7 +162,7 @@ def test_frozen_is_a_choice_and_stays_one():
     chart = la.chart(frozen, line, span=(0.0, 1.0), points=(2, 1), exact=True, progress=False)
     stale = at(frozen.vector(b))
     assert chart.loss[0, 1] == pytest.approx(own_loss(stale)) and line.how["batchnorm"] == "frozen"
-    assert "frozen at the model's own" in chart.small_print()
+    assert "frozen at the model's own" in chart.caption()
     # A line that was made with statistics is read without them where the surface says frozen.
     moving = la.Line.between(by_default(), a, b)
     ends = torch.tensor([[1.0]], dtype=torch.float64)

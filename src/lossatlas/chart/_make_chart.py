@@ -337,7 +337,6 @@ def _finish(
         samples=survey.samples,
         cheaply=survey.cheaply,
         source=(surface, plane),
-        doubtful=survey.doubtful,
     )
 
 
