@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH
+from lossatlas.draw._display import WIDTH, Array, array
 from lossatlas.draw._grid import GridDisplay
 from lossatlas.draw._levels import Levels, Scale, scale_of
-from lossatlas.draw._palette import ground
+from lossatlas.draw._palette import ground, strokes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+
+# Pieces between two points of a path, which follow the relief.
+FINE = 12
 
 
 @dataclass(eq=False)
@@ -35,6 +40,8 @@ class ReliefDisplay(GridDisplay):
         clip: float = 1.0,
         elevation: float = 32.0,
         azimuth: float = -58.0,
+        paths: Mapping[str, ArrayLike] | None = None,
+        palette: dict[str, str] | None = None,
     ) -> Self:
         """Draw the relief.
 
@@ -45,6 +52,9 @@ class ReliefDisplay(GridDisplay):
             clip: quantile of the values above which the relief is cut flat; the title says so where it happens.
             elevation: of the eye, in degrees.
             azimuth: of the eye, in degrees.
+            paths: name to (T, 2) coordinates of points that are joined on the relief; a start is a ring, an end a star.
+                They are drawn over it, so that no slope hides them.
+            palette: name to color of the paths; from ``colors`` when left out.
 
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
@@ -83,11 +93,43 @@ class ReliefDisplay(GridDisplay):
         if scale.kind == "empty":
             space.text2D(0.5, 0.5, "no finite value", transform=space.transAxes, ha="center")
         else:
-            self._raise(space, z, scale, ground(cmap, 0.1))
+            height = self._raise(space, z, scale, ground(cmap, 0.1))
+            if paths:
+                self._walk(space, height, {n: array(f"path of {n!r}", p, 2) for n, p in paths.items()}, palette)
         self._small_print(space, scale, ax is None)
         return self
 
-    def _raise(self, space: Any, z: Any, scale: Scale, cmap: Colormap) -> None:
+    def _walk(self, space: Any, height: Array, paths: Mapping[str, Array], palette: dict[str, str] | None) -> None:
+        """Paths on the relief: between their points too, they follow it."""
+        from matplotlib.lines import Line2D
+        from scipy.interpolate import RegularGridInterpolator
+
+        on = RegularGridInterpolator((self.y, self.x), height, bounds_error=False, fill_value=np.nan)
+        lift = 0.012 * float(np.nanmax(height) - np.nanmin(height))
+        space.computed_zorder = False  # by their depth, lines would sink into the relief they lie on
+        handles = []
+        for name, stroke in strokes(paths, palette).items():
+            path = paths[name][np.isfinite(paths[name]).all(1)]
+            if not len(path):
+                continue
+            fine = np.linspace(0, len(path) - 1, 1 + FINE * (len(path) - 1))
+            dense = np.stack([np.interp(fine, np.arange(len(path)), column) for column in path.T], 1)
+            line, dots = (np.column_stack([part, on(part[:, ::-1]) + lift]) for part in (dense, path))
+            space.plot(*line.T, color="white", lw=3.0, alpha=0.85, zorder=8)
+            space.plot(*line.T, color=stroke.color, lw=1.5, ls=stroke.dashes, zorder=9)
+            size = float(np.clip(60 / max(len(path), 1), 2.0, 4.5))
+            space.plot(*dots.T, ls="none", marker="o", ms=size, mfc=stroke.color, mec="white", mew=0.4, zorder=9.2)
+            for k, marker in ((0, "o"), (-1, "*")):
+                space.plot(*dots[[k]].T, marker=marker, ms=7 if k == 0 else 11, mfc="white", mec="black", zorder=9.5)
+            handles.append(Line2D([], [], color=stroke.color, lw=1.5, ls=stroke.dashes, marker="o", ms=4, label=name))
+        ends = (("o", "start", 6.5), ("*", "end", 10))
+        handles += [
+            Line2D([], [], ls="none", marker=m, mfc="white", mec="black", ms=ms, label=what) for m, what, ms in ends
+        ]
+        space.legend(handles=handles, loc="upper left", fontsize=_surround.SMALL, frameon=False)
+
+    def _raise(self, space: Any, z: Any, scale: Scale, cmap: Colormap) -> Array:
+        """Draw the relief; its heights are returned, (ny, nx)."""
         from matplotlib.colors import Normalize
         from matplotlib.ticker import FuncFormatter
 
@@ -124,6 +166,7 @@ class ReliefDisplay(GridDisplay):
             space.set_zticks(ticks[(ticks >= low - 0.02 * rise) & (ticks <= high)])
             _surround.thousands(space.zaxis)
         space.tick_params(axis="z", labelsize=_surround.TICK, pad=5.0)
+        return np.asarray(height, dtype=np.float64)
 
     def _small_print(self, space: Any, scale: Scale, own: bool) -> None:
         """Notes below the cube; in a figure of ours, room is made for them by hand.
