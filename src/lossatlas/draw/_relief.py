@@ -38,7 +38,9 @@ class ReliefDisplay(GridDisplay):
     Example:
         >>> import numpy as np
         >>> x = np.linspace(-1, 1, 21)
-        >>> bowl = ReliefDisplay(x, x, x**2 + x[:, None] ** 2, xlabel="a", ylabel="b", paths={"gd": [[0.5, 0.5], [0, 0]]})
+        >>> bowl = ReliefDisplay(
+        ...     x, x, x**2 + x[:, None] ** 2, xlabel="a", ylabel="b", paths={"gd": [[0.5, 0.5], [0, 0]]}
+        ... )
         >>> bowl.heights(np.array([[0.5, 0.0], [3.0, 0.0]])).tolist()
         [0.25, nan]
     """
