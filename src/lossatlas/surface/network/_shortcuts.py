@@ -127,14 +127,11 @@ def together(evaluation: Evaluation, reference: Reference, points: Tensor) -> Te
     evaluation.ready(2)
     objective = evaluation.scene.copies.objective
     checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
+    # Turned around outside: both have to do the same operations in step, or one may never meet what the other left.
+    orders = (points, points.flip(0))
     with one_thread(), reference.poisoned(), checking:
-        one, two = lockstep(
-            [
-                lambda: evaluation.copied_values(0, points),
-                lambda: evaluation.copied_values(1, points.flip(0)).flip(1),
-            ]
-        )
-    return one if same(one, two) else None
+        one, two = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
+    return one if same(one, two.flip(1)) else None
 
 
 @contextmanager
