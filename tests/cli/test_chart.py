@@ -22,6 +22,18 @@ def make_model():
 def make_data():
     g = torch.Generator().manual_seed(1)
     return torch.randn(400, 4, generator=g), torch.randint(3, (400,), generator=g)
+
+def objective(model, batch):
+    x, y = batch
+    return nn.functional.cross_entropy(model(x), y) + 0.01 * sum(p.square().sum() for p in model.parameters())
+
+class Odd(Exception):
+    pass
+
+def fails_away(model, batch):
+    if not torch.equal(model[0].weight, make_model()[0].weight) and bool(model[0].weight.isfinite().all()):
+        raise Odd("boom")
+    return objective(model, batch)
 """
 
 
@@ -167,3 +179,21 @@ def test_options_are_taken_or_refused_but_not_left_aside(mine, capsys):
         assert run(*words, "--points", 3) == 2
         said = capsys.readouterr().err
         assert words[-2] in said and "Traceback" not in said
+
+
+def test_an_objective_takes_the_place_of_a_loss(mine, capsys):
+    assert run("--objective", "net.py:objective", "--points", "5", "--exact", "--no-card") == 0
+    found = written()
+    assert found["provenance"]["surface"]["loss"] == "objective"
+    run("--points", "5", "--exact", "--no-card")
+    assert found["center"] > written()["center"]  # by the penalty
+    capsys.readouterr()
+    assert run("--objective", "net.py:objective", "--loss", "mse") == 2
+    assert "expected one of them" in capsys.readouterr().err
+
+
+def test_an_exception_of_the_users_code_in_the_middle_of_a_chart_is_one_paragraph(mine, capsys):
+    assert run("--objective", "net.py:fails_away", "--points", "5", "--exact", "--no-card") == 2
+    said = capsys.readouterr().err.strip()
+    assert "Odd: boom" in said and said.startswith("lossatlas: ") and "Traceback" not in said
+    assert len(said.splitlines()) == 1
