@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from lossatlas.race import race as race
     from lossatlas.race import sweep as sweep
     from lossatlas.race import tune as tune
+    from lossatlas.record import Checkpoints as Checkpoints
     from lossatlas.record import Recorder as Recorder
     from lossatlas.record import Recording as Recording
     from lossatlas.record import hf_recorder as hf_recorder
@@ -149,6 +150,7 @@ _HOMES = {
     "NetworkRace": "race",
     "Race": "race",
     "Recorder": "record",
+    "Checkpoints": "record",
     "Recording": "record",
     "hf_recorder": "record",
     "lightning_recorder": "record",

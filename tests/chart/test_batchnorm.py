@@ -152,7 +152,7 @@ def test_both_ends_show_their_own_loss_by_default_whatever_describes_them(form, 
         assert loss == pytest.approx(own_loss(mixed([1 - t, t])), rel=1e-12)
     note = "batch norm: running statistics are interpolated between a and b here, so that each model shows its own loss"
     assert line.notes[0] == note and note in chart.reading() and line.how["batchnorm"] == "interpolate"
-    assert chart.batchnorm == "interpolate" and "interpolated between the models" in chart.small_print()
+    assert chart.batchnorm == "interpolate" and "interpolated between the models" in chart.caption()
     assert surface.batchnorm == "frozen" and "except on lines and planes between models" in surface.notes[0]
 
 
@@ -162,7 +162,7 @@ def test_frozen_is_a_choice_and_stays_one():
     chart = la.chart(frozen, line, span=(0.0, 1.0), points=(2, 1), exact=True, progress=False)
     stale = at(frozen.vector(b))
     assert chart.loss[0, 1] == pytest.approx(own_loss(stale)) and line.how["batchnorm"] == "frozen"
-    assert "frozen at the model's own" in chart.small_print()
+    assert "frozen at the model's own" in chart.caption()
     # A line that was made with statistics is read without them where the surface says frozen.
     moving = la.Line.between(by_default(), a, b)
     ends = torch.tensor([[1.0]], dtype=torch.float64)
@@ -437,3 +437,25 @@ def test_float32_and_threads_give_the_same_to_rounding():
     finally:
         torch.set_num_threads(before)
     assert np.allclose(*found, rtol=1e-5)
+
+
+def test_notes_that_change_a_picture_are_under_it_and_others_in_the_record_alone():
+    class Averaging(nn.Module):
+        """Cannot be vectorized: its forward looks at a number."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm = nn.Linear(3, 2), nn.BatchNorm1d(2)
+
+        def forward(self, x):
+            out = self.norm(self.first(x))
+            return out if float(out.detach().sum()) > -1e9 else 2 * out
+
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(Averaging().eval(), "cross_entropy", (torch.randn(12, 3), torch.arange(12) % 2))
+    chart = la.chart(surface, la.Line.random(surface), points=9, exact=True, progress=False)
+    (dropped,) = [note for note in surface.notes if "one vectorized pass" in note]
+    assert surface.captions == surface.notes[:1] and "frozen" in surface.captions[0]
+    assert dropped in chart.provenance["notes"] and dropped in chart.provenance["asides"] and dropped in str(surface)
+    assert dropped not in " ".join(chart.reading()) and "vectorized" not in chart._note()
+    assert "atch norm ran on frozen statistics" in chart._note()

@@ -291,3 +291,13 @@ def test_a_store_keeps_rounds_in_order_and_memory_is_forecast():
     assert node_bytes([(4, 3), (2, 3)]) == 72
     assert nodes_within([(4, 3)], limit=9600) == 100
     assert tolerance_within(0.02, 80, 40) == pytest.approx(0.16) and tolerance_within(0.02, 40, 80) == 0.02
+
+
+def test_a_coarse_lattice_changes_a_chart_by_little_and_fills_the_lowest_cells_themselves():
+    cells = grid(1.0, 51, 2)
+    fine, coarse = run(cells, Cases()), run(cells, Cases(), lattice=26)
+    assert np.array_equal(fine.samples, coarse.samples)
+    low = fine.loss <= np.quantile(fine.loss, 0.08)
+    assert np.allclose(fine.loss[low], coarse.loss[low], rtol=1e-6)
+    assert 0 < np.quantile(np.abs(coarse.loss / fine.loss - 1), 0.95) < 0.005
+    assert np.abs(coarse.extras["accuracy"] - fine.extras["accuracy"]).max() < 0.1

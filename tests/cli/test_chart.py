@@ -22,6 +22,18 @@ def make_model():
 def make_data():
     g = torch.Generator().manual_seed(1)
     return torch.randn(400, 4, generator=g), torch.randint(3, (400,), generator=g)
+
+def objective(model, batch):
+    x, y = batch
+    return nn.functional.cross_entropy(model(x), y) + 0.01 * sum(p.square().sum() for p in model.parameters())
+
+class Odd(Exception):
+    pass
+
+def fails_away(model, batch):
+    if not torch.equal(model[0].weight, make_model()[0].weight) and bool(model[0].weight.isfinite().all()):
+        raise Odd("boom")
+    return objective(model, batch)
 """
 
 
@@ -67,6 +79,32 @@ def test_every_kind_of_plane(mine, kind, capsys):
     assert found["provenance"]["plane"]["kind"] == {"li2018": "random", "line": "between"}.get(kind, kind)
     assert np.shape(found["loss"]) == ((1, 5) if kind == "line" else (4, 5))
     assert np.isfinite(found["loss"]).all()
+
+
+def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
+    """A trainer's folder and the same checkpoints one by one: steps by number, the path framed, and on every picture."""
+    for step, seed in ((9, 1), (10, 2), (100, 3)):
+        Path(f"run/checkpoint-{step}").mkdir(parents=True)
+        Path(f"run/checkpoint-{step}/model.safetensors").write_bytes(Path(f"{seed}.safetensors").read_bytes())
+    words = ("--plane", "pca", "--points", 5, "--exact", "--no-card")
+    assert run(*words, "--through", "run", "--span", "auto", "--out", "o") == 0
+    assert "run: 3 points" in capsys.readouterr().out
+    from safetensors.numpy import load_file
+
+    arrays = load_file("o/trajectory.safetensors")
+    steps, coords = arrays["run/run/steps"], arrays["run/run/coords"]
+    assert steps.tolist() == [9, 10, 100] and np.abs(coords[-1]).max() < 1e-5
+    chart = written()
+    for axis, name in enumerate(("alpha", "beta")):
+        low, high = chart[name][0], chart[name][-1]
+        inside = coords[:, axis].min() - low, high - coords[:, axis].max()
+        assert min(inside) > 0 and max(inside) < 0.6 * (high - low), "the span frames the path"
+    assert all(Path(f"o/{name}.png").stat().st_size > 10_000 for name in ("path", "contour", "relief"))
+    singly = [word for k in (1, 2, 3) for word in ("--through", f"{k}.safetensors")]
+    assert run(*words, *singly) == 0
+    assert np.allclose(written()["loss"], chart["loss"], rtol=1e-5)
+    assert run(*words, "--through", "run", "--through", "1.safetensors") == 2
+    assert "runs and single checkpoints together" in capsys.readouterr().err
 
 
 def test_few_cells_with_a_certificate_and_exports(mine, capsys):
@@ -139,3 +177,21 @@ def test_options_are_taken_or_refused_but_not_left_aside(mine, capsys):
         assert run(*words, "--points", 3) == 2
         said = capsys.readouterr().err
         assert words[-2] in said and "Traceback" not in said
+
+
+def test_an_objective_takes_the_place_of_a_loss(mine, capsys):
+    assert run("--objective", "net.py:objective", "--points", "5", "--exact", "--no-card") == 0
+    found = written()
+    assert found["provenance"]["surface"]["loss"] == "objective"
+    run("--points", "5", "--exact", "--no-card")
+    assert found["center"] > written()["center"]  # by the penalty
+    capsys.readouterr()
+    assert run("--objective", "net.py:objective", "--loss", "mse") == 2
+    assert "expected one of them" in capsys.readouterr().err
+
+
+def test_an_exception_of_the_users_code_in_the_middle_of_a_chart_is_one_paragraph(mine, capsys):
+    assert run("--objective", "net.py:fails_away", "--points", "5", "--exact", "--no-card") == 2
+    said = capsys.readouterr().err.strip()
+    assert "Odd: boom" in said and said.startswith("lossatlas: ") and "Traceback" not in said
+    assert len(said.splitlines()) == 1

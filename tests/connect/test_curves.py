@@ -145,7 +145,7 @@ def test_a_curve_is_read_once_more_on_other_data(mlps):
 
 
 def _data_of(surface):
-    return [(batch.inputs[0], batch.target) for batch in surface._batches]
+    return [(batch.inputs[0], batch.target) for batch in surface._settled.batches]
 
 
 @pytest.mark.parametrize("kind", ["bezier", "band"])
@@ -204,7 +204,10 @@ def test_batch_norm_is_re_estimated_at_every_t(cnns):
         with torch.no_grad():
             plain = float(nn.functional.cross_entropy(mixed(images), labels))
         assert stale.loss[k] == pytest.approx(plain, rel=1e-4)
-    recomputed = surface.with_batchnorm("recompute").on(la.Line.between(surface, one, two))
+    # Measured over the batches of the connected surface, which has to be told where batches are part of L.
+    size = surface._settled.batches[0].size
+    measured = la.NetworkSurface(one, "cross_entropy", (images, labels), batchnorm="recompute", batch_size=size)
+    recomputed = measured.on(la.Line.between(surface, one, two))
     assert reset.loss == pytest.approx(recomputed.values(torch.from_numpy(reset.t)[:, None]).numpy(), rel=1e-4)
     assert stale.barrier > reset.barrier  # here; the lesson D5 measures it
     assert "re-estimated" in " ".join(reset.notes) and "not re-estimated" in " ".join(stale.notes)

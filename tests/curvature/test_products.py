@@ -27,7 +27,7 @@ def mlp(dtype=torch.float32):
 @pytest.mark.parametrize("name", NETS)
 def test_products_are_those_of_the_dense_hessian(oracles, name):
     oracle = oracles(name)
-    assert len({batch.size for batch in oracle.surface._batches}) == 2, "the last batch must be smaller"
+    assert len({batch.size for batch in oracle.surface._settled.batches}) == 2, "the last batch must be smaller"
     vectors = torch.randn(40, oracle.surface.dimension, dtype=torch.float64)
     operator = Operator(oracle.surface)
     for block in (vectors[:1], vectors):  # one by one, and as many as the sweep likes

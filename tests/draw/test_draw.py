@@ -184,7 +184,14 @@ def test_a_constant_field_says_so():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("bowl", "log"), ("bowl raised", "linear"), ("a wrong sign", "log"), ("decades", "log"), ("negative with a tail", "asinh"), ("zero", "constant")],
+    [
+        ("bowl", "log"),
+        ("bowl raised", "linear"),
+        ("a wrong sign", "log"),
+        ("decades", "log"),
+        ("negative with a tail", "asinh"),
+        ("zero", "constant"),
+    ],
 )
 def test_levels_follow_the_field(name, kind):
     scale = scale_of(FIELDS[name])

@@ -250,3 +250,15 @@ def test_c3_is_reported_from_a_thousand_seeds():
     for name in ("annealing", "restart"):
         low, high = race.interval(name, "global")
         assert 0.5 < low < high < 1 and high - low < 0.06
+
+
+def test_progress_is_a_flag_or_a_function_everywhere():
+    bowl, seen = la.landscapes.himmelblau(), []
+    for progress in (True, False, None, np.True_):
+        assert la.race(bowl, ["gd"], steps=2, progress=progress).verdicts
+        assert la.basin_map(bowl, "gd", points=3, steps=2, progress=progress).ends.shape == (3, 3)
+    la.basin_map(bowl, "gd", points=3, steps=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (9, 9)
+    for call in (lambda: la.race(bowl, ["gd"], steps=2, progress="yes"), lambda: la.basin_map(bowl, "gd", progress=3)):
+        with pytest.raises(la.InputError, match="progress"):
+            call()

@@ -280,7 +280,7 @@ def topology(
         chart.title,
         metric,
         features(chart, metric, minimum_persistence, spacing),
-        chart.small_print(),
+        chart.caption(),
         chart.meter,
         {**chart.provenance, "topology": settings},
     )

@@ -140,7 +140,7 @@ def command(
     from lossatlas.probe import Probe
 
     measures = _kinds(kinds)
-    surface, point = _surface(landscape, model, data, loss, checkpoint, evaluate, at)
+    surface, point = _surface(landscape, model, data, loss, objective, checkpoint, evaluate, at)
     prepare(out, json_file)
     show = not quiet
     done: dict[str, Any] = {}

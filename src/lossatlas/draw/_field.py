@@ -52,7 +52,7 @@ class FieldDisplay(GridDisplay):
         Args:
             ax: where; a new figure of page width when left out.
             levels: ``"auto"``, ``"linear"``, ``"log"``, ``"asinh"``, ``"quantile"`` or the levels themselves.
-            cmap: a matplotlib color map; left out, a light viridis on which ink can be read.
+            cmap: a matplotlib color map, instead of the display's own.
             equal: whether both axes get the same scale; decided from units and spans when left out.
             numbers: whether the lines carry their level.
             avoid: (K, 2) places that the numbers keep away from, since something will be laid over them.
@@ -64,7 +64,7 @@ class FieldDisplay(GridDisplay):
             InputError: unknown levels or color map.
         """
         scale = scale_of(self.z, levels)
-        lines = self._ground(ax, scale, ground(cmap, 0.25), equal)
+        lines = self._ground(ax, scale, ground(cmap or self.cmap, 0.25), equal)
         marks = self._marks()
         kept_off = marks if avoid is None else np.concatenate([marks, avoid])
         self._finish(ax is None, scale, lines if numbers else None, kept_off, [], [])
@@ -138,7 +138,7 @@ class FieldDisplay(GridDisplay):
         left, right, low, high = x[columns], x[columns + 1], y[rows], y[rows + 1]
         corners = np.stack([left, low, right, low, right, high, left, high, left, low], 1).reshape(-1, 2)
         codes = np.tile(np.array([Path.MOVETO, *3 * [Path.LINETO], Path.CLOSEPOLY], dtype=np.uint8), len(rows))
-        own.add_patch(PathPatch(Path(corners, codes), zorder=2.2, gid="doubtful", **DOUBTFUL))  # type: ignore[arg-type]
+        own.add_patch(PathPatch(Path(corners, codes), zorder=2.2, gid="doubtful", **DOUBTFUL))
 
     def _marks(self) -> Array:
         """Put in the wells and the center; their places are returned, for labels to keep away."""

@@ -34,6 +34,7 @@ class GridDisplay(Display):
         error: (ny, nx) the error to expect of each value, where it is known; 0 where a value is exact.
         doubtful: (ny, nx) which values are hatched in the flat picture; left out, those whose expected error exceeds
             the distance of the contour levels around them.
+        cmap: the color map of its pictures; a light viridis when left out.
 
     Raises:
         InputError: shapes that do not fit, or coordinates that do not increase.
@@ -53,6 +54,7 @@ class GridDisplay(Display):
     samples: Array | None = None
     error: Array | None = None
     doubtful: NDArray[np.bool_] | None = None
+    cmap: str | None = None
 
     def __post_init__(self) -> None:
         self.x, self.y = array("x", self.x), array("y", self.y)

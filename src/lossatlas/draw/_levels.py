@@ -132,9 +132,9 @@ def scale_of(z: Array, levels: Levels = "auto") -> Scale:
 
     Automatic levels are logarithmic (1, 2, 5, 10 …) when the field is positive and spans more than a factor of 30. A few
     values at 0 or barely below it, as errors of a reconstruction make them, do not change that: they are drawn below
-    the lowest level. A field that crosses zero gets evenly spaced levels, or, where its lowest tenth
-    takes less than a thirtieth of its range, levels that are even around zero and logarithmic away from it (asinh). Logarithmic levels begin at most one decade below the bulk:
-    a single point next to zero adds no decades.
+    the lowest level. A field that crosses zero gets evenly spaced levels, or, where its lowest tenth takes less than a
+    thirtieth of its range, levels that are even around zero and logarithmic away from it (asinh). Logarithmic levels
+    begin at most one decade below the bulk: a single point next to zero adds no decades.
 
     Args:
         z: the field; values that are not finite are left out.

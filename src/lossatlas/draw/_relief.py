@@ -99,7 +99,7 @@ class ReliefDisplay(GridDisplay):
             ax: axes made with ``projection="3d"``; a new figure when left out.
             levels: as in ``FieldDisplay.plot``; with logarithmic ones the height is logarithmic too, with asinh ones it
                 is asinh.
-            cmap: a matplotlib color map.
+            cmap: a matplotlib color map, instead of the display's own.
             clip: quantile of the values above which the relief is cut flat; the title says so where it happens.
             elevation: of the eye, in degrees.
             azimuth: of the eye, in degrees.
@@ -142,7 +142,7 @@ class ReliefDisplay(GridDisplay):
         if scale.kind == "empty":
             space.text2D(0.5, 0.5, "no finite value", transform=space.transAxes, ha="center")
         else:
-            height = self._raise(space, z, scale, ground(cmap, 0.1))
+            height = self._raise(space, z, scale, ground(cmap or self.cmap, 0.1))
             self._walk(space, height, strokes(self.paths or {}, palette))
         self._small_print(space, scale, ax is None)
         return self

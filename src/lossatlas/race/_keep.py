@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 # Per racer: what its track holds, and what its verdict adds.
 _TRACK = ("start", "positions", "losses", "last", "final", "loss", "seen")
-_COUNTS = ("calls", "values", "gradients", "products", "examples", "recalled", "surface_seconds", "algorithm_seconds")
+_COUNTS = (
+    "calls",
+    "values",
+    "gradients",
+    "products",
+    "examples",
+    "proof_examples",
+    "recalled",
+    "confirmed",
+    "surface_seconds",
+    "algorithm_seconds",
+)
 
 
 def race_arrays(race: Race) -> dict[str, np.ndarray]:
@@ -136,7 +147,7 @@ def surface_of(record: Mapping[str, Any], given: Surface | None) -> Surface:
 
 def meter_of(record: Mapping[str, Any], queries: Tensor | None = None) -> Meter:
     """A meter as it was recorded, with the queries of every run where they are known."""
-    counts = {name: record[name] for name in _COUNTS}
+    counts = {name: record.get(name, 0) for name in _COUNTS}
     if queries is None:
         return Meter(**counts)
     return Meter(**counts, runs=len(queries), _some=queries)

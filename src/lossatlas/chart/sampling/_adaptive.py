@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.chart.sampling._dense import fill_all
+from lossatlas.chart.sampling._dense import LATTICE, fill_all
 from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Look, Reconstruction
@@ -63,6 +63,8 @@ class OutputSampler:
         limit: bytes of memory for outputs.
         seed: of the held-out cells.
         exponents: of splines, among which the nodes choose.
+        lattice: of large charts so many cells per axis are filled in from outputs before others are checked; fewer than
+            the default also on small charts, which pays where the fill costs more than the network.
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class OutputSampler:
         limit: int = LIMIT,
         seed: int = 0,
         exponents: tuple[int, ...] = (QUINTIC, CUBIC),
+        lattice: int = LATTICE,
     ) -> None:
         self.grid, self.scorer, self.tolerance, self.seed = grid, scorer, tolerance, seed
         self.exponents, self.exponent = exponents, exponents[0]
-        self.filler = Filler(scorer, limit)
+        self.filler, self.lattice = Filler(scorer, limit), lattice
         self.held = HELD[grid.dimension] if held is None else held
         self.low = np.array([axis[0] for axis in grid.axes])
         self.half = np.array([(axis[-1] - axis[0]) / 2 for axis in grid.axes])
@@ -92,6 +95,8 @@ class OutputSampler:
         self.coords = np.zeros((0, grid.dimension))
         self.drawn: Cells = np.zeros(0, dtype=np.int64)  # positions among coords of held-out cells
         self.losses = np.zeros(0)
+        self.extras: Channels = {}
+        self._left: dict[int, Array] = {}  # by exponent, losses at the nodes predicted from all others
 
     def units(self, coords: Array) -> Array:
         """Coordinates in units in which each span reaches from −1 to 1."""
@@ -154,12 +159,16 @@ class OutputSampler:
         self.store.add(outputs)
         self.coords = np.concatenate([self.coords, coords])
         sound = self.store.finite()[-len(coords) :]
-        fresh = np.empty(len(coords))
+        fresh, extras = np.empty(len(coords)), dict[str, Array]()
         # A product with the identity would spread what is not finite to all: each such node by itself.
         for group in (np.flatnonzero(sound), *np.flatnonzero(~sound)[:, None]):
             if len(group):
-                fresh[group], _ = self.filler.losses(np.eye(len(group)), [part[group] for part in outputs])
+                fresh[group], found = self.filler.losses(np.eye(len(group)), [part[group] for part in outputs])
+                for name, values in found.items():
+                    extras.setdefault(name, np.full(len(coords), np.nan))[group] = values
         self.losses = np.concatenate([self.losses, fresh])
+        for name, values in extras.items():
+            self.extras[name] = np.concatenate([self.extras.get(name, np.zeros(0)), values])
 
     def _sound(self) -> Cells:
         """Nodes that the spline goes through."""
@@ -187,14 +196,13 @@ class OutputSampler:
             left, _ = self.filler.losses(spline.omitted, self._outputs(nodes))
             errors = np.minimum(metric.error(left, true), LARGE)
             scores[exponent] = float(np.log(errors + SMALL).mean())
+            self._left[exponent] = left
         self.exponent = min(scores, key=lambda exponent: scores[exponent])
 
     def _look(self) -> Look:
-        if len(self.exponents) > 1:
-            self._choose()
-        nodes, spline = self._sound(), self._spline()
+        self._choose()
+        nodes, spline, left = self._sound(), self._spline(), self._left[self.exponent]
         true, points = self.losses[nodes], self.units(self.places)
-        left, _ = self.filler.losses(spline.omitted, self._outputs(nodes))
         # Good enough to tell low cells from high ones, and no outputs of candidates are needed.
         metric = Metric.of(true)
         rough = metric.back(Spline(spline.nodes, CUBIC).weights(points) @ metric.forth(true))
@@ -253,8 +261,8 @@ class OutputSampler:
         def fill(cells: Cells) -> tuple[Array, Channels]:
             return self.filler.losses(spline.weights(points[cells]), outputs)
 
-        loss, extras = fill_all(grid, fill, metric, self.tolerance / 4)
-        true, true_extras = self.filler.losses(np.eye(len(nodes)), outputs)
+        loss, extras = fill_all(grid, fill, metric, self.tolerance / 4, first=self.lattice)
+        true = self.losses[nodes]
         left, left_extras = self.filler.losses(spline.omitted, outputs)
         holes = self._holes(points)
         scale = self._scale(spline, points, loss, true, left)
@@ -272,8 +280,8 @@ class OutputSampler:
         )
         channels, on = {}, cell[nodes] >= 0
         for name, values in extras.items():
-            values[cell[nodes[on]]] = true_extras[name][on]
-            gaps = np.abs(left_extras[name][held] - true_extras[name][held])
+            values[cell[nodes[on]]] = self.extras[name][nodes[on]]
+            gaps = np.abs(left_extras[name][held] - self.extras[name][nodes[held]])
             channels[name] = (float(np.quantile(gaps, 0.95)), float(gaps.max())) if len(gaps) else (np.nan, np.nan)
             extras[name] = np.where(holes, np.nan, values).reshape(grid.shape)
         return Reconstruction(

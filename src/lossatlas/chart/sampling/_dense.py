@@ -24,7 +24,7 @@ PLENTY, LATTICE = 6000, 51
 CHECKED = 64
 
 
-def fill_all(grid: Grid, fill: Fill, metric: Metric, allowed: float) -> tuple[Array, Channels]:
+def fill_all(grid: Grid, fill: Fill, metric: Metric, allowed: float, *, first: int = LATTICE) -> tuple[Array, Channels]:
     """Losses and channels of all cells.
 
     Args:
@@ -32,16 +32,19 @@ def fill_all(grid: Grid, fill: Fill, metric: Metric, allowed: float) -> tuple[Ar
         fill: losses and channels of cells by number, from interpolated outputs.
         metric: of the picture.
         allowed: 95th percentile of the error, in that metric, that the lattice may add.
+        first: lattice points per axis to begin with. Of fewer cells than `PLENTY` all are filled unless it is less than
+            `LATTICE`; the tenth of the cells with the lowest losses is filled as well then.
 
     Returns:
         Losses (m,), and by channel (m,).
     """
     everything = np.arange(grid.cells)
-    if grid.cells <= PLENTY or grid.dimension == 1:
+    coarse = first < LATTICE
+    if grid.dimension == 1 or (grid.cells <= PLENTY and not coarse):
         return fill(everything)
     rows, columns = grid.shape
     rng = np.random.default_rng(0)
-    count = LATTICE
+    count = first
     while count < max(rows, columns):
         j, i = _even(rows, count), _even(columns, count)
         loss, extras = fill((j[:, None] * columns + i).ravel())
@@ -51,13 +54,20 @@ def fill_all(grid: Grid, fill: Fill, metric: Metric, allowed: float) -> tuple[Ar
         values = np.clip(values, None if metric.name == "spacing" else 0.0, None)
         low = np.argsort(values)[: grid.cells // 20]
         check = np.concatenate([rng.choice(everything, CHECKED), rng.choice(low, CHECKED)])
-        true, _ = fill(check)
+        true, more = fill(check)
         if np.quantile(metric.error(values[check], true), 0.95) <= allowed:
             channels = {
                 name: np.clip(_between(j, i, channel, rows, columns, 1), channel.min(), channel.max())
                 for name, channel in extras.items()
             }
-            values[(j[:, None] * columns + i).ravel()] = loss
+            found = [((j[:, None] * columns + i).ravel(), loss, extras), (check, true, more)]
+            if coarse:
+                lowest = np.argsort(values)[: grid.cells // 10]
+                found.append((lowest, *fill(lowest)))
+            for cells, losses, others in found:
+                values[cells] = losses
+                for name, channel in others.items():
+                    channels[name][cells] = channel
             return values, channels
         count = 2 * count - 1
     return fill(everything)

@@ -136,7 +136,8 @@ def _cross_entropy(matrix: Tensor, part: Tensor, target: Tensor) -> tuple[Array,
             top.clamp_min_(0)
             summed = gaps.sub_(top[:, None]).exp_().sum(1)
             losses = summed.add_(torch.expm1(-top)).log1p_().add_(top)
-            loss[cells] += losses.sum(1, dtype=torch.float64)
+            # A block of so few examples loses nothing in their own type, and sums several times faster.
+            loss[cells] += losses.sum(1)
     return _numpy(loss), float(count), {"accuracy": _numpy(hits.double() / max(1, count))}
 
 

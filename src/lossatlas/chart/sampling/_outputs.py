@@ -8,7 +8,7 @@ it varies less.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, final
 
@@ -155,6 +155,3 @@ class Losses:
             else (scaled.exp() - self.unit).clamp_min(0) + self.bound
         )
         return loss, 1.0, {name: outputs[:, 0, 1 + k].double() for k, name in enumerate(self.names)}
-
-
-Reader = Callable[[Array], list[Tensor]]

@@ -65,9 +65,9 @@ class NetworkSurface(Surface):
         batchnorm: where the running statistics of batch norm come from at other θ than the model's own. ``frozen``:
             they stay the model's everywhere. ``interpolate``: they move with the weights on lines and planes between
             models and are frozen elsewhere. None, the default: as ``interpolate`` on a line or plane between models
-            that all hold running statistics, as ``frozen`` on every other. ``recompute``: at every θ they are measured anew, as the mean over all batches
-            weighted by size, and L is taken with those; a value then reads the data twice. ``batch``: each batch is
-            normalized by its own, as in training; batches are fixed, so this is still one function of θ.
+            that all hold running statistics, as ``frozen`` on every other. ``recompute``: at every θ they are measured
+            anew, as the mean over all batches weighted by size, and L is taken with those; a value then reads the data
+            twice. ``batch``: each batch is normalized by its own, as in training; batches are fixed, so this is still one function of θ.
         shortcuts: whether anything but the reference may be used.
 
     Attributes:

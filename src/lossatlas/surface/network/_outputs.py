@@ -96,7 +96,7 @@ class NetworkOutputs:
 
         Returns:
             Loss × share of the batch (P,) in float64; 1 over the number of batches, so that these weights add up to 1;
-            and the batch's part of further channels, each (P,).
+            and further channels (P,), whose mean over all examples is that of the data.
         """
         given, count = self.batches[batch], len(self.batches)
         losses, hits = (
@@ -104,12 +104,17 @@ class NetworkOutputs:
             outputs.new_zeros(len(outputs), dtype=torch.float64),
         )
         device = self._evaluation.scene.reference.theta.device
+        channels: dict[str, Tensor] = {}
         with self._around(), torch.no_grad():
             for k, row in enumerate(outputs):
                 with in_user_code(given, batch, count, "at interpolated outputs"):
                     outcome = self._objective.measure(row.to(device), given)
                 losses[k], hits[k] = outcome.loss, outcome.hits
-        channels = {} if self._hit_shares is None else {"accuracy": hits * self._hit_shares[batch] * count}
+        channels = (
+            {}
+            if self._hit_shares is None
+            else {"accuracy": hits * (self._hit_shares[batch] * self.examples / given.size)}
+        )
         return losses * self._shares[batch], 1.0 / count, channels
 
     def _parts(self, theta: Tensor, worker: int) -> list[Tensor]:

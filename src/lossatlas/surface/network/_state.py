@@ -245,6 +245,11 @@ class StateSurface(Surface):
         return found
 
     def _rows(self, output: Any, batch: Batch) -> Tensor:
+        if not isinstance(self.base._objective, OutputObjective):
+            raise NotApplicableError(
+                f"the objective {self.base._objective.name!r} gives one loss for a whole batch, and no outputs; expected a loss "
+                "of (output, target) to compare networks example by example."
+            )
         if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != batch.size:
             raise NotApplicableError(
                 f"the model {self.name!r} puts out {type(output).__name__}, not one row per example; expected a tensor "

@@ -154,7 +154,8 @@ def _step(point: Tensor, unit: float) -> float:
 
 def _direction(point: Tensor, seed: int) -> Tensor:
     vector = torch.randn(len(point), generator=torch.Generator().manual_seed(seed)).to(point)
-    return vector / vector.norm()
+    unit: Tensor = vector / vector.norm()
+    return unit
 
 
 def _own(reference: Reference, small: tuple[Batch, ...]) -> _Twice:

@@ -85,4 +85,6 @@ def _advice(error: Exception, said: str, backward: bool) -> str:
         )
     if backward:
         return "Expected a loss that can be differentiated there. Call loss.backward() on this batch to see the same error."
+    if not isinstance(error, RuntimeError | TypeError | ValueError | LookupError | AssertionError):
+        return "Expected a model and loss that return at every point. The traceback of your own error is the cause of this one."
     return "Expected inputs of the shape that the model takes, and targets that fit its output and the loss."
