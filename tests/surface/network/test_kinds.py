@@ -12,17 +12,51 @@ import lossatlas as la
 BY_NAME = {kind.name: kind for kind in KINDS}
 # The table was promised to have as many rows at least.
 LEAST = 60
-# Compilers, and the largest of transformers: half of the table's time.
-SLOW = {
+# Compilers, transformers and simulations: half of the table's time.
+LONG = {
     "compiled",
     "scripted",
     "traced",
+    "Llama",
     "T5",
     "CLIP with its contrast within the batch",
     "Mixtral with the auxiliary loss of its router",
     "BERT for masked words",
     "BERT with Hugging Face checkpointing",
+    "BERT that classifies, with its own loss",
+    "BERT that classifies, with a loss of logits",
+    "GPT-2 with ignored labels",
+    "GPT-2 with ignored labels, batch by batch",
+    "GPT-2 with ignored labels in batches of eight",
+    "transformer encoder with a mask",
+    "detection with matching",
+    "deep equilibrium",
+    "neural differential equation",
+    "LSTM in two directions",
+    "GRU",
+    "transformer encoder with its fast path",
+    "ViT of transformers",
+    "ViT of transformers with a named loss",
 }
+# What every check is made on in a quick run; the whole table takes five minutes.
+QUICK = {
+    "plain chain of layers",
+    "gradient checkpointing",
+    "copying raises",
+    "tied weights",
+    "new weight norm",
+    "float32",
+    "autocast in the forward",
+    "list that grows",
+    "activation in a global variable",
+    "PINN that marks its input",
+    "graph object with a loss",
+    "L2 penalty that closes over the model",
+    "class weights, batch by batch",
+}
+
+# Quick rows that are drawn from and cut, one by one or side by side.
+ALIKE = {"plain chain of layers", "gradient checkpointing", "PINN that marks its input"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +70,26 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def table(*, right=False):
-    """All rows, or those whose numbers may be right; the slow ones marked."""
-    rows = [kind for kind in KINDS if not right or kind.refusal is None or kind.or_right]
-    marked = [pytest.param(kind, marks=pytest.mark.slow if kind.name in SLOW else (), id=kind.name) for kind in rows]
+def table(*, right=False, telling=False):
+    """All rows, or those whose numbers may be right; those that are left to a slow run are marked.
+
+    Args:
+        right: leave out what is refused.
+        telling: whether a quick run has all that breaks a shortcut or is refused, beside the rows of `QUICK`.
+    """
+    marked = []
+    for kind in KINDS:
+        if right and kind.refusal is not None and not kind.or_right:
+            continue
+        quick = kind.name in QUICK or (telling and (kind.breaks or kind.refusal is not None) and kind.name not in LONG)
+        marked.append(pytest.param(kind, marks=() if quick else pytest.mark.slow, id=kind.name))
     return pytest.mark.parametrize("kind", marked)
 
 
 def test_the_table_is_long_and_its_names_are_unique():
     assert len(KINDS) >= LEAST
     assert len(BY_NAME) == len(KINDS)
-    assert set(BY_NAME) >= SLOW
+    assert set(BY_NAME) >= QUICK | LONG
     assert len({row.name for row in LOSSES}) == len(LOSSES)
 
 
@@ -55,7 +98,7 @@ def test_the_oracle_agrees_with_itself(kind):
     kinds.check_oracle(kind)
 
 
-@table()
+@table(telling=True)
 def test_values_gradients_and_products_are_the_users_own_loops(kind):
     kinds.check_numbers(kind)
 
@@ -98,6 +141,22 @@ def test_the_users_own_exception_arrives_and_names_the_batch(error):
         assert error in kinds.chain(caught.value)
         assert "from the user's loss" in said
         assert "batch 2" in said or "second batch" in said
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind.name in ALIKE else pytest.mark.slow, id=kind.name)
+        for kind in KINDS
+        if kind.on is not None and kind.refusal is None and kind.name not in LONG
+    ],
+)
+def test_mini_batches_subsets_and_many_points_are_the_users_own_loops(kind):
+    if kind.gradient is None:
+        kinds.check_minibatches(kind)
+    kinds.check_cheaper(kind)
+    kinds.check_many(kind)
+    kinds.check_outputs(kind)
 
 
 @pytest.mark.parametrize("size", BATCH_SIZES)

@@ -241,8 +241,8 @@ def check_cheaper(kind: Kind, size: int = 8) -> None:
     assert kind.on is not None
     points, model = kind.points(), kind.make()
     chosen = torch.randperm(kind.examples, generator=torch.Generator().manual_seed(0))[:size].sort().values
-    with kind.around(), torch.no_grad():
-        expected = torch.stack([kind.on(kind.at(theta), chosen).double() for theta in points])
+    with kind.around():
+        expected = torch.stack([kind.on(kind.at(theta), chosen).detach().double() for theta in points])
         cheap = make_surface(kind, model).cheaper(size)
         if cheap is not None:
             found = cheap.values(points.to(cheap.theta.dtype))
