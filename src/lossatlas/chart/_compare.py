@@ -14,7 +14,7 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._comparison import COMPARED, Comparison, Scale, judged
-from lossatlas.chart._make_chart import TOLERANCE, chart
+from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._grid import Span, counts_of
 from lossatlas.probe import Meter
@@ -31,7 +31,7 @@ def compare(
     points: int | tuple[int, int] = 21,
     scale: Scale = "linear",
     exact: bool = True,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     ledger: str | Path | None = None,
     progress: bool | Callable[[int, int], None] = True,
 ) -> Comparison:

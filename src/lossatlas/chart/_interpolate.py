@@ -29,8 +29,10 @@ Metric = Callable[[Any, Any], Any]
 
 # Fewer cells than this are all evaluated: nodes and held-out cells would come to as many.
 FEW = 144
-# Nodes that a chart needs at least.
-LEAST = 64
+# Nodes that a chart needs at least, and at most: beyond that their splines take longer than most networks.
+LEAST, MOST = 64, 600
+# A chart that misses its tolerance is evaluated whole if that takes no more than so many times what was evaluated.
+WHOLE = 6
 # Losses whose values have 0 as their lower bound.
 NEVER_NEGATIVE = (
     "cross_entropy",
@@ -108,6 +110,13 @@ class Interpolation:
         if found is None or (found.reason and not found.certificate.reached and self._could_be_whole(found)):
             whole: Survey = yield from self._everything("full grid, since the field is too rough for fewer cells")
             return whole
+        for key, (value, further) in self._seen.items():
+            # What was evaluated is shown as it is, not as it comes back from the scale of the picture.
+            cell = int(self.grid.cell(np.frombuffer(key, dtype=np.float64)[None])[0])
+            if cell >= 0:
+                found.loss.flat[cell] = value
+                for name, number in further.items():
+                    found.extras[name].flat[cell] = number
         extras = found.extras
         channels = dict(found.certificate.channels)
         if self.metrics:
@@ -127,10 +136,10 @@ class Interpolation:
         )
 
     def _could_be_whole(self, found: Reconstruction) -> bool:
-        return 2 * len(found.samples) + 32 > self.grid.cells
+        return self.grid.cells <= WHOLE * len(found.samples)
 
     def _sampler(self, scorer: Any) -> OutputSampler:
-        return OutputSampler(
+        sampler = OutputSampler(
             self.grid,
             scorer,
             tolerance=self.tolerance,
@@ -139,6 +148,8 @@ class Interpolation:
             limit=self.memory,
             seed=self.seed,
         )
+        sampler.room = min(sampler.room, MOST)
+        return sampler
 
     def _of_outputs(self, sampler: OutputSampler) -> Reconstruction:
         walk = sampler.walk()
@@ -161,10 +172,11 @@ class Interpolation:
             probe = self._sampler(Losses(0.0, 1.0))
             rows = yield from self._ask(probe.first())
             finite = rows[0][np.isfinite(rows[0])]
-            if not len(finite):
+            away = (probe.first() != 0).any(1)
+            if not np.isfinite(rows[0][away]).any():
                 raise LossError(
-                    f"none of the first {len(rows[0])} losses on the plane is finite; expected some that are. The network overflows "
-                    "there: take a smaller span, or chart it exactly to see where."
+                    f"none of the first {away.sum()} losses, the center aside, is finite; expected some that are. The network "
+                    "overflows there: take a smaller span, or chart it exactly to see where."
                 )
             span = float(np.ptp(finite)) or abs(float(finite[0])) or 1.0
             known = self.loss in NEVER_NEGATIVE
@@ -313,6 +325,6 @@ def _refuse_nothing(outputs: list[Tensor], coords: Array) -> None:
     away = torch.from_numpy((coords != 0).any(1))
     if bool(away.any()) and not any(bool(torch.isfinite(part[away]).any()) for part in outputs):
         raise LossError(
-            f"none of the outputs at {int(away.sum())} points of the plane is finite; expected some that are. The network overflows "
-            "there: take a smaller span, or chart it exactly to see where."
+            f"none of the outputs at the first {int(away.sum())} points, the center aside, is finite; expected some that are. "
+            "The network overflows there: take a smaller span, or chart it exactly to see where."
         )

@@ -33,7 +33,9 @@ from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
+# Of interpolated outputs; of fields of formulas, which are bisected.
 TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
+BISECTED, BISECTED_PROBES = 0.01, 32
 
 TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
 
@@ -45,9 +47,9 @@ def chart(
     span: Span | Literal["auto"] = 1.0,
     points: int | tuple[int, int] = 51,
     exact: bool = False,
-    tolerance: float = TOLERANCE,
-    probes: int = PROBES,
-    subset: int | None = None,
+    tolerance: float | None = None,
+    probes: int | None = None,
+    subset: int | Literal["auto"] | None = "auto",
     metrics: Mapping[str, Metric] | None = None,
     memory: int = LIMIT,
     growth: float = GROWTH,
@@ -62,8 +64,9 @@ def chart(
     interpolated example by example, and the loss is computed from the interpolated outputs. Cells that are held out near
     the minimum and elsewhere measure the error in the metric of the picture; nodes are added until the tolerance is reached.
     Where the loss is no function of outputs and targets, or outputs take too much memory, the loss itself is interpolated
-    on the scale of the picture. Where that would take more than half of the full grid, every cell is evaluated. The
-    `certificate` states the error. The origin is always evaluated.
+    on the scale of the picture. A surface without data is bisected where its field is off. Where that would take more
+    than half of the full grid, every cell is evaluated. The `certificate` states the error. The origin is always
+    evaluated.
 
     Args:
         surface: any surface.
@@ -73,11 +76,13 @@ def chart(
         points: cells per axis, at least 2; or (nx, ny).
         exact: evaluate every cell.
         tolerance: 95th percentile of the relative error near the minimum (the cells below the 10th percentile of the loss
-            and a neighborhood of the center); 2.5 times that over the whole chart. Where losses cross zero it is a share
-            of the contour spacing.
-        probes: cells held out to measure the error, half of them near the minimum, at least 8.
+            and a neighborhood of the center), 2 % by default; 2.5 times that over the whole chart. Where losses cross zero
+            it is a share of the contour spacing. Of a surface without data, or with ``subset``: the median relative
+            error, 1 % by default, with an rms error of half of it as a share of the range.
+        probes: cells held out to measure the error, half of them near the minimum, at least 8; 28 by default, 32 of a
+            surface without data.
         subset: resolve the shape of the field with so many of the examples and fix its height by few exact values,
-            instead of interpolating outputs.
+            instead of interpolating outputs; ``"auto"`` and None for outputs.
         metrics: further channels by name, each a function of (outputs, targets) of all data that returns one number;
             they are computed from the same outputs, and have an error of their own in ``certificate.extras``.
         memory: bytes that outputs at nodes may take.
@@ -107,15 +112,23 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
+    # A formula is cheap and may have kinks: its cells are bisected. What reads data is interpolated.
+    bisected = subset not in (None, "auto") or surface.examples == 0
+    if tolerance is None:
+        tolerance = BISECTED if bisected else TOLERANCE
+    if probes is None:
+        probes = BISECTED_PROBES if bisected else PROBES
     tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
     probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
     exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
-    if subset is not None:
-        subset = _checks.whole("subset", subset, 1, max(1, surface.examples), do="These are examples; or None.")
+    if subset is not None and subset != "auto":
+        subset = _checks.whole(
+            "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
+        )
     memory = _checks.whole("memory", memory, 2**16, do="These are bytes for outputs at nodes.")
     frame = plane.frame
     cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
-    cheap = None if exact or subset is None else surface.cheaper(subset)
+    cheap = None if exact or subset is None or subset == "auto" else surface.cheaper(subset)
     bar = Progress(cells.cells if cells else 0, progress)
     pace = Pace(
         surface.examples,
@@ -133,8 +146,8 @@ def chart(
                 raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
             cells = grid(door.drive(auto_range(frame.dimension, growth)), points, frame.dimension)
         noise = 8 * torch.finfo(surface.dtype).eps
-        if cheap is not None:
-            price = cheap.examples / surface.examples if surface.examples else None
+        if bisected and not exact and not metrics:
+            price = cheap.examples / surface.examples if cheap and surface.examples else None
             asker = Surveyor(
                 cells,
                 tolerance=tolerance,
