@@ -250,7 +250,7 @@ class Evaluation:
             whole = whole.detach().requires_grad_()
             gradient = self._zeros(*whole.shape)
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
-                with torch.enable_grad(), in_user_code(batch, k, len(batches), self._place(point)):
+                with torch.enable_grad(), in_user_code(batch, k, len(batches), partial(self._place, point)):
                     loss = self._whole(whole, batch)[0]
                     refuse_constant(loss)
                     (part,) = torch.autograd.grad(loss, whole)
@@ -281,7 +281,7 @@ class Evaluation:
             with torch.no_grad():
                 self._completion.settle(worker, flat, theta)
             for k, batch in enumerate(self._batches):
-                with in_user_code(batch, k, len(self._batches), self._place(theta)):
+                with in_user_code(batch, k, len(self._batches), partial(self._place, theta)):
                     loss, hits = self.scene.forward(batch, worker)
                 self._count(rows[:, b], k, loss, hits)
         return rows
