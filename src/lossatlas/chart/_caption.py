@@ -29,7 +29,7 @@ def title(chart: Chart, channel: str = "loss") -> str:
         channel: ``loss``, or a name in its extras.
 
     Returns:
-        For example ``Loss of ResNet (cross_entropy)`` or ``Accuracy of ResNet``. The loss of a surface without data, a
+        For example ``Loss of ResNet (cross entropy)`` or ``Accuracy of ResNet``. The loss of a surface without data, a
         landscape for one, bears the surface's name alone.
     """
     made = chart.provenance.get("surface", {})
@@ -39,7 +39,7 @@ def title(chart: Chart, channel: str = "loss") -> str:
         return f"{channel[:1].upper()}{channel[1:]} of {name}"
     if not loss or "loss" in name.lower():
         return name
-    return f"Loss of {name}" + (f" ({loss})" if name != chart.title and loss != "model" else "")
+    return f"Loss of {name}" + (f" ({loss.replace('_', ' ')})" if name != chart.title and loss != "model" else "")
 
 
 def caption(chart: Chart, channel: str = "loss") -> str:
@@ -67,6 +67,12 @@ def _slice(chart: Chart) -> str:
 def _norm(chart: Chart) -> str:
     """Where the running statistics of batch norm come from on this plane or line."""
     return "" if chart.batchnorm is None else f"batch norm: {BATCHNORM[chart.batchnorm]}"
+
+
+def seen(surface: Any) -> list[str]:
+    """Sentences of a surface that belong under its picture."""
+    given = getattr(surface, "captions", None)
+    return [str(note) for note in (surface.notes if given is None else given) if _NOT_SEEN not in str(note)]
 
 
 def _captions(chart: Chart) -> list[str]:

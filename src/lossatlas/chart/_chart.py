@@ -216,7 +216,7 @@ class Chart:
                 raise InputError("got a path for a chart of a line; expected a chart of a plane, of Plane.pca for one.")
             if scale == "quantile":
                 raise InputError("got scale='quantile' for a line; expected 'auto', 'linear', 'log' or 'asinh'.")
-            return _picture.profile(self, channel, samples).plot(ax, yscale=self._line_scale(channel, scale))
+            return _picture.draw_profile(_picture.profile(self, channel, samples), ax, channel, scale)
         display = self.display(channel, samples=samples)
         levels = _picture.levels(self, channel, scale)
         if path is None:
@@ -256,9 +256,6 @@ class Chart:
     def caption(self, channel: str = "loss") -> str:
         """What every picture says of itself: how far it may be off, near the minimum first, and what it rests on."""
         return caption(self, channel)
-
-    def _line_scale(self, channel: str, scale: Spacing) -> Any:
-        return "linear" if channel == "accuracy" and scale == "auto" else scale
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Write the field for another program; the ending decides: csv, h5 (Li et al. 2018), vts or vtp (ParaView).

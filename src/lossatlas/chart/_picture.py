@@ -23,12 +23,14 @@ Spacing = Literal["auto", "linear", "log", "asinh", "quantile"]
 # Color maps that no one takes for that of the loss.
 _COLORS = {"loss": None, "accuracy": "magma"}
 _OTHER = "cividis"
+_LINES = {"loss": "#0072B2", "accuracy": "#D55E00"}
+_OTHER_LINE = "#009E73"
 # An accuracy that varies by so many points gets all levels from 0 to 100 %; one that varies less its own.
 _WIDE = 30.0
 
 
 def values(chart: Chart, channel: str) -> Array:
-    """A channel as it is drawn: accuracy in percent.
+    """A channel as it is drawn: accuracy in percent, and never beyond 0 and 100 by rounding or interpolation.
 
     Raises:
         InputError: a channel that the chart does not have.
@@ -39,7 +41,8 @@ def values(chart: Chart, channel: str) -> Array:
         raise InputError(
             f"got channel={channel!r}, which this chart does not hold; expected one of {', '.join(['loss', *chart.extras])}."
         )
-    return 100 * chart.extras[channel] if channel == "accuracy" else chart.extras[channel]
+    found: Array = chart.extras[channel]
+    return np.clip(100 * found, 0, 100) if channel == "accuracy" else found
 
 
 def unit(channel: str) -> str:
@@ -104,6 +107,16 @@ def profile(chart: Chart, channel: str, samples: bool) -> ProfileDisplay:
         samples=asked,
         note=caption(chart, channel),
     )
+
+
+def draw_profile(display: ProfileDisplay, ax: Any, channel: str, scale: Any) -> ProfileDisplay:
+    """Draw a profile in the color of its channel; an accuracy on an even scale from 0 to 100 %."""
+    even = channel == "accuracy" and scale == "auto"
+    display.plot(ax, color=_LINES.get(channel, _OTHER_LINE), yscale="linear" if even else scale)
+    known = display.y[np.isfinite(display.y)]
+    if even and known.size and float(np.ptp(known)) >= _WIDE:
+        display.ax_.set_ylim(0, 102)
+    return display
 
 
 def _common(chart: Chart, channel: str) -> dict[str, Any]:

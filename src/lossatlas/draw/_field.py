@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.contour import QuadContourSet
 
 HOLE = {"facecolor": "0.88", "edgecolor": "0.6", "hatch": "////", "linewidth": 0.0}
-DOUBTFUL = {"facecolor": "none", "edgecolor": (1.0, 1.0, 1.0, 0.75), "hatch": "\\\\\\\\", "linewidth": 0.0}
+# Paled, so that the dark strokes are seen on dark ground as on light.
+DOUBTFUL = {"facecolor": (1.0, 1.0, 1.0, 0.3), "edgecolor": (0.1, 0.1, 0.1, 0.5), "hatch": "\\\\\\\\", "linewidth": 0.0}
 
 
 @dataclass(eq=False)

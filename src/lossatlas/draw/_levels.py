@@ -218,7 +218,7 @@ def _portion(finite: Array, share: float) -> float:
 def _width(finite: Array) -> float:
     """A round number near the smallest sizes of a field, at most eight decades below its largest."""
     sizes = np.abs(finite)
-    found = max(float(np.quantile(sizes, 0.05)), 1e-8 * float(sizes.max()))
+    found = max(float(np.quantile(sizes, 0.1)), 1e-8 * float(sizes.max()))
     return 10.0 ** min(max(math.floor(math.log10(found)), -300), 300)
 
 

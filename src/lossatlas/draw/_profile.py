@@ -137,7 +137,9 @@ class ProfileDisplay(Display):
         if yscale == "asinh" or (scale.kind == "log" and len(scale.levels) > 2):
             low, high = axes.get_ylim()
             ticks = scale.levels[(scale.levels >= low) & (scale.levels <= high)]
-            axes.yaxis.set_major_locator(FixedLocator(ticks[:: 1 + len(ticks) // 9].tolist()))
+            stride = 1 + len(ticks) // 9
+            first = int(np.argmin(np.abs(ticks))) % stride if yscale == "asinh" and len(ticks) else 0  # 0 stays
+            axes.yaxis.set_major_locator(FixedLocator(ticks[first::stride].tolist()))
             axes.yaxis.set_minor_locator(NullLocator())
         _surround.decades(axes.yaxis)
 

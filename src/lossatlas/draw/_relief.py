@@ -135,7 +135,13 @@ class ReliefDisplay(GridDisplay):
         for axis in (space.xaxis, space.yaxis, space.zaxis):
             axis.pane.set(facecolor="0.98", edgecolor="0.8")
             axis._axinfo["grid"].update(color="0.88", linewidth=0.5)
-            axis.labelpad = 7.0 if axis is not space.zaxis and "\n" in axis.get_label_text() else 3.0
+            axis.labelpad = (
+                7.0
+                if axis is not space.zaxis and "\n" in axis.get_label_text()
+                else 6.0
+                if axis is space.zaxis
+                else 3.0
+            )
         for axis in (space.xaxis, space.yaxis):
             axis.set_major_locator(MaxNLocator(5, prune="both"))
         space.tick_params(axis="both", pad=0.0)
@@ -190,7 +196,10 @@ class ReliefDisplay(GridDisplay):
         return height
 
     def _walk(self, space: Any, height: Array, look: Mapping[str, Stroke]) -> None:
-        """Lay the paths over the relief: a white casing, the line, a ring where it starts and a marker where it ends."""
+        """Lay the paths over the relief, from a ring to a marker, with their shadow on the floor.
+
+        The shadow tells where a path runs behind a slope.
+        """
         floor, top = space.get_zlim()
         for name, path in (self.paths or {}).items():
             places = _finer(np.asarray(path), min(self.spans) / 100)
@@ -198,9 +207,12 @@ class ReliefDisplay(GridDisplay):
             # A hair above, so that the line does not sink into the facets.
             line = (*places.T, raised + 0.008 * (top - floor))
             stroke = look[name]
+            seen = np.isfinite(raised)
+            shadow = np.where(seen[:, None], places, np.nan).T
+            space.plot(*shadow, np.full(len(places), floor), color="0.25", lw=0.9, alpha=0.8, zorder=1.5, gid="shadow")
             space.plot(*line, color="white", lw=3.2, alpha=0.9, zorder=5)
             space.plot(*line, color=stroke.color, ls=stroke.dashes, lw=1.6, zorder=6, label=name, gid="path")
-            known = np.flatnonzero(np.isfinite(raised))
+            known = np.flatnonzero(seen)
             if not len(known):
                 continue
             ends = (
