@@ -187,10 +187,12 @@ class Reference:
         with self.holding(theta, statistics), sdpa_kernel(SDPBackend.MATH), differentiable_twice():
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
                 loss = self._outcome(batch, k, len(batches), theta).loss
-                slope = Slope(loss, self._leaves)
-                slope.refuse_dead_ends()
-                for row, vector in zip(total, vectors, strict=True):
-                    row += share * self._turn(slope, vector)
+                where = partial(self.place, theta)
+                with in_user_code(batch, k, len(batches), where, backward=True, keep=RuntimeError):
+                    slope = Slope(loss, self._leaves)
+                    slope.refuse_dead_ends()
+                    for row, vector in zip(total, vectors, strict=True):
+                        row += share * self._turn(slope, vector)
         return total
 
     def _turn(self, slope: Slope, vector: Tensor) -> Tensor:
