@@ -318,7 +318,7 @@ ARRAYS = [torch.ones(2), torch.ones(2).double(), torch.ones(1, 2), np.ones(2), n
 OTHERS = [{"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, types.SimpleNamespace, int, torch.exp, torch.log, F.relu, len]
 
 
-@pytest.mark.parametrize("value", [*PLAIN, *ARRAYS, *OTHERS], ids=repr)
+@pytest.mark.parametrize("value", [*PLAIN, *ARRAYS, *OTHERS], ids=range(len([*PLAIN, *ARRAYS, *OTHERS])))
 def test_values_in_a_closure_are_told_apart(value):
     def around(held):
         return lambda: held
