@@ -81,9 +81,9 @@ class Evaluation:
             if scene.statistics.recomputes:
                 # Every loss depends on all data through the statistics: one graph over all of them.
                 everything = Batch(None, scene.examples, False)
-                self._products = HessianProducts(self._settled, scene.layout, (everything,), (1.0,))
+                self._products = HessianProducts(self._settled, scene.layout, (everything,), (1.0,), self._place)
             else:
-                self._products = HessianProducts(self._named, scene.layout, self._batches, scene.shares)
+                self._products = HessianProducts(self._named, scene.layout, self._batches, scene.shares, self._place)
         return self._products
 
     def copied(self) -> bool:
@@ -165,7 +165,7 @@ class Evaluation:
             return self.scene.reference.products(theta, vectors, batches, shares)
         if sample is None:
             return self.products(theta, vectors)
-        return HessianProducts(self._named, self.scene.layout, batches, shares)(theta, vectors)
+        return HessianProducts(self._named, self.scene.layout, batches, shares, self._place)(theta, vectors)
 
     def drawn(self, size: int, seed: int) -> tuple[tuple[Batch, ...], tuple[float, ...]]:
         """The mini-batch of a seed, its examples in batches as the data have them, and the share of each."""
@@ -250,7 +250,7 @@ class Evaluation:
             whole = whole.detach().requires_grad_()
             gradient = self._zeros(*whole.shape)
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
-                with torch.enable_grad(), in_user_code(batch, k, len(batches), self._place(point)):
+                with torch.enable_grad(), in_user_code(batch, k, len(batches), partial(self._place, point)):
                     loss = self._whole(whole, batch)[0]
                     refuse_constant(loss)
                     (part,) = torch.autograd.grad(loss, whole)
@@ -281,7 +281,7 @@ class Evaluation:
             with torch.no_grad():
                 self._completion.settle(worker, flat, theta)
             for k, batch in enumerate(self._batches):
-                with in_user_code(batch, k, len(self._batches), self._place(theta)):
+                with in_user_code(batch, k, len(self._batches), partial(self._place, theta)):
                     loss, hits = self.scene.forward(batch, worker)
                 self._count(rows[:, b], k, loss, hits)
         return rows

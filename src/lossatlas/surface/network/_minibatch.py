@@ -123,7 +123,7 @@ class Minibatches:
                 if self._calls[key] > OFTEN and key not in self._traced and len(self._traced) < KEPT:
                     self._traced[key] = traced(function, arguments)
                 return function(*arguments)
-        except (RuntimeError, ValueError, NotImplementedError):
+        except Exception:  # what a user's code raises, or torch's transforms of it: row by row it is said better
             self.possible = False
             return None
 

@@ -6,7 +6,8 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lossatlas._errors import LossError, ModelError, NotApplicableError
 from lossatlas.surface._layout import Layout
 from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._user_code import in_user_code
 
 BatchLoss = Callable[[Mapping[str, Tensor], Batch], Tensor]
 
@@ -86,12 +88,20 @@ class HessianProducts:
         layout: how θ is made of these.
         batches: the data.
         shares: of each batch in L.
+        place: a point in words, for errors of the user's code.
 
     Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
     """
 
-    def __init__(self, loss: BatchLoss, layout: Layout, batches: tuple[Batch, ...], shares: tuple[float, ...]) -> None:
-        self._shares = shares
+    def __init__(
+        self,
+        loss: BatchLoss,
+        layout: Layout,
+        batches: tuple[Batch, ...],
+        shares: tuple[float, ...],
+        place: Callable[[Tensor], str],
+    ) -> None:
+        self._shares, self._place = shares, place
         self._loss, self._layout, self._batches = loss, layout, batches
         self._width = 0
         self._bytes: int | None = None
@@ -105,7 +115,7 @@ class HessianProducts:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HessianProducts:
         # A held graph cannot be copied; it is only a shortcut.
-        return HessianProducts(self._loss, self._layout, self._batches, self._shares)
+        return HessianProducts(self._loss, self._layout, self._batches, self._shares, self._place)
 
     def __call__(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """Products at θ (N,) with vectors (K, N), shape (K, N), float64.
@@ -119,19 +129,31 @@ class HessianProducts:
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=theta.device)
         vectors = vectors.to(theta.dtype)
         with differentiable_twice():
-            for batch, share in zip(self._batches, self._shares, strict=True):
-                self._add(total, self._slope(theta, batch), vectors, share)
+            for k, (batch, share) in enumerate(zip(self._batches, self._shares, strict=True)):
+                run = partial(self._run, batch, k, partial(self._place, theta))
+                # What torch says of second derivatives is a RuntimeError, and read by `differentiable_twice`.
+                with self._named(batch, k, partial(self._place, theta), backward=True, keep=RuntimeError):
+                    self._add(total, self._slope(theta, run), vectors, share)
         return total
 
-    def _slope(self, theta: Tensor, batch: Batch) -> Slope:
+    def _run(self, batch: Batch, number: int, place: Callable[[], str], leaves: Mapping[str, Tensor]) -> Tensor:
+        with self._named(batch, number, place):
+            return self._loss(leaves, batch)
+
+    def _named(
+        self, batch: Batch, number: int, place: Callable[[], str], *, backward: bool = False, keep: Any = ()
+    ) -> AbstractContextManager[None]:
+        return in_user_code(batch, number, len(self._batches), place, backward=backward, keep=keep)
+
+    def _slope(self, theta: Tensor, run: Callable[[Mapping[str, Tensor]], Tensor]) -> Slope:
         if self._held is not None and torch.equal(self._held[0], theta):
             return self._held[1]
         self._held = None
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             if self._bytes is None:
-                self._bytes = _graph_bytes(lambda: self._loss(self._leaves(theta), batch))
+                self._bytes = _graph_bytes(lambda: run(self._leaves(theta)))
             leaves = self._leaves(theta)
-            slope = Slope(self._loss(leaves, batch), list(leaves.values()))
+            slope = Slope(run(leaves), list(leaves.values()))
             if not self._sound:
                 slope.refuse_dead_ends()
                 self._sound = True

@@ -10,6 +10,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import RLock
 from typing import final
 
@@ -29,7 +30,7 @@ from lossatlas.surface.network._user_code import in_user_code
 
 Write = Callable[[Block, Tensor], object]
 # Entries of a block that are moved at a time.
-CHUNK = 2**20
+CHUNK = 2**17
 # Users' modules may share parameters, and forwards may share state: one at a time, whichever surface evaluates.
 _ALONE = RLock()
 _REENTRANT = re.compile(r"use_reentrant|checkpoint", re.I)
@@ -111,14 +112,14 @@ class Reference:
         own = {p.nbytes for p in self._leaves}
         return 4 * max((size for size in sizes if size not in own), default=0)
 
-    def values(self, theta: Tensor, batches: Sequence[Batch], statistics: Tensor | None = None) -> list[Outcome]:
-        """The outcome of each batch at θ (N,), without a graph."""
-        with self.holding(theta, statistics):
+    def values(self, theta: Tensor | None, batches: Sequence[Batch], statistics: Tensor | None = None) -> list[Outcome]:
+        """The outcome of each batch at θ (N,), without a graph; at the moved point for None, which is not held then."""
+        with self.holding(self.move if theta is None else theta, statistics):
             if self.mode == "recompute":
                 self._measure(theta, batches)
             return [self._value(batch, k, len(batches), theta) for k, batch in enumerate(batches)]
 
-    def _measure(self, theta: Tensor, batches: Sequence[Batch]) -> None:
+    def _measure(self, theta: Tensor | None, batches: Sequence[Batch]) -> None:
         """Give the user's batch norms the mean of what each batch shows them, weighted by size."""
         size, total = sum(batch.size for batch in batches), None
         with watched(self.model) as seen:
@@ -157,7 +158,7 @@ class Reference:
         """The outcome of one small batch at θ and at the moved point, evaluated once."""
         key = id(small[0])
         if key not in self._known:
-            self._known[key] = (small[0], [self.values(point, small)[0] for point in (self.theta, self.moved())])
+            self._known[key] = (small[0], [self.values(point, small)[0] for point in (self.theta, None)])
         return self._known[key][1]
 
     def forget(self) -> None:
@@ -186,10 +187,12 @@ class Reference:
         with self.holding(theta, statistics), sdpa_kernel(SDPBackend.MATH), differentiable_twice():
             for k, (batch, share) in enumerate(zip(batches, shares, strict=True)):
                 loss = self._outcome(batch, k, len(batches), theta).loss
-                slope = Slope(loss, self._leaves)
-                slope.refuse_dead_ends()
-                for row, vector in zip(total, vectors, strict=True):
-                    row += share * self._turn(slope, vector)
+                where = partial(self.place, theta)
+                with in_user_code(batch, k, len(batches), where, backward=True, keep=RuntimeError):
+                    slope = Slope(loss, self._leaves)
+                    slope.refuse_dead_ends()
+                    for row, vector in zip(total, vectors, strict=True):
+                        row += share * self._turn(slope, vector)
         return total
 
     def _turn(self, slope: Slope, vector: Tensor) -> Tensor:
@@ -294,25 +297,25 @@ class Reference:
     def _outcome(self, batch: Batch, k: int, count: int, theta: Tensor | None, *, grad: bool = True) -> Outcome:
         self.evaluations += 1
         fresh = batch.fresh(self.clones)
-        with in_user_code(batch, k, count, self.place(theta)), torch.set_grad_enabled(grad):
+        with in_user_code(batch, k, count, partial(self.place, theta)), torch.set_grad_enabled(grad):
             outcome = self.objective(self.model, fresh)
         self.writes = self.writes or (self.clones and any(t._version for t in _nested.tensors(fresh.given)))
         return outcome
 
     def _differentiate(self, loss: Tensor, batch: Batch, k: int, count: int, theta: Tensor) -> list[Tensor | None]:
         leaves = self._leaves
-        with in_user_code(batch, k, count, self.place(theta), backward=True, keep=RuntimeError):
+        with in_user_code(batch, k, count, partial(self.place, theta), backward=True, keep=RuntimeError):
             try:
                 if not self._reentrant:
                     return self._together(torch.autograd.grad(loss, leaves, allow_unused=True))
             except RuntimeError as error:
                 # Recomputation of the older kind knows plain backward only.
                 if not _REENTRANT.search(str(error)):
-                    with in_user_code(batch, k, count, self.place(theta), backward=True):
+                    with in_user_code(batch, k, count, partial(self.place, theta), backward=True):
                         raise
                 self._reentrant = True
                 loss = self._outcome(batch, k, count, theta).loss
-        with in_user_code(batch, k, count, self.place(theta), backward=True), _own_gradients(leaves):
+        with in_user_code(batch, k, count, partial(self.place, theta), backward=True), _own_gradients(leaves):
             loss.backward()  # type: ignore[no-untyped-call]
             return self._together([p.grad for p in leaves])
 
@@ -378,7 +381,14 @@ class Reference:
         """A point in words."""
         if theta is None:
             return "at a point near the model's own parameters"
-        off = float((theta[: len(self.theta)] - self.theta).norm())
+        pieces = range(0, len(self.theta), CHUNK)
+        off = (
+            sum(
+                float((theta[k : k + CHUNK][: len(self.theta) - k] - self.theta[k : k + CHUNK]).norm()) ** 2
+                for k in pieces
+            )
+            ** 0.5
+        )
         return f"at a point {off:.3g} away from the model's own parameters" if off else "at the model's own parameters"
 
     def _devices(self) -> list[torch.device]:

@@ -85,7 +85,7 @@ class NoGraph(Shortcut):
         """The values without a graph against those with one."""
         found = [outcome.loss for outcome in reference.at_both(small)]
         reference.graph = True
-        points = (reference.theta, reference.moved())
+        points = (reference.theta, None)
         expected = [reference.values(point, small)[0].loss for point in points]
         reference.graph = False
         return compared(found, expected, VALUES, reference.theta.dtype)

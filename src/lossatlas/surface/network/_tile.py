@@ -46,10 +46,17 @@ class Tile:
         width = min(self._width or 1, limit)
         while done < len(points) or not parts:
             chunk = points[done : done + width] if width > 1 else points[done:]
-            parts.append(self._at_once(chunk) if width > 1 and len(chunk) else self._loop(chunk))
+            parts.append(self._together_or_not(chunk) if width > 1 and len(chunk) else self._loop(chunk))
             done += len(chunk)
         first, second = zip(*parts, strict=True)
         return torch.cat(first), torch.cat(second)
+
+    def _together_or_not(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            return self._at_once(points)
+        except Exception:  # a user's own, or that of a branch taken here for the first time: the loop names the point
+            self._width = 1
+            return self._loop(points)
 
     def _at_once(self, points: Tensor) -> tuple[Tensor, Tensor]:
         # A kernel without a batched form warns and is looped inside; the clock tells, the user need not be.
@@ -72,7 +79,7 @@ class Tile:
                 begin = time.perf_counter()
                 answer = self._at_once(points[done : done + width])
                 seconds = _seconds(begin, points) / width
-            except (RuntimeError, ValueError, NotImplementedError):
+            except Exception:  # what a user's code raises, or torch's transforms of it: the loop says it better
                 break
             parts.append(answer)
             done += width

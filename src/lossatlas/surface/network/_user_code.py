@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,13 @@ _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @contextmanager
 def in_user_code(
-    batch: Batch, number: int, count: int, place: str, *, backward: bool = False, keep: Any = ()
+    batch: Batch,
+    number: int,
+    count: int,
+    place: str | Callable[[], str],
+    *,
+    backward: bool = False,
+    keep: Any = (),
 ) -> Iterator[None]:
     """Errors of the user's code arrive as one of ours that is one of theirs too, with their traceback as its cause.
 
@@ -22,7 +28,7 @@ def in_user_code(
         batch: what the code is run on.
         number: of the batch, from 0.
         count: of all batches.
-        place: the point, in words.
+        place: the point, in words, or what gives them where they are wanted.
         backward: whether it is the backward pass.
         keep: types that are left as they are.
     """
@@ -33,7 +39,8 @@ def in_user_code(
     except Exception as error:
         if keep and isinstance(error, keep):
             raise
-        raise both(error, _paragraph(error, batch, number, count, place, backward)) from error
+        where = place() if callable(place) else place
+        raise both(error, _paragraph(error, batch, number, count, where, backward)) from error
 
 
 def both(error: Exception, message: str) -> Exception:
