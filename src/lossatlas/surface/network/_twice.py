@@ -86,7 +86,9 @@ class DoubleBackward(Shortcut):
                 if vector is None:
                     parts: list[Tensor | None] = list(torch.autograd.grad(loss, leaves, allow_unused=True))
                 else:
-                    parts = Slope(loss, leaves).turn([vector[b.span].view(b.shape) for b in layout.blocks])
+                    slope = Slope(loss, leaves)
+                    slope.refuse_dead_ends()
+                    parts = slope.turn([vector[b.span].view(b.shape) for b in layout.blocks])
             flat = [
                 p.new_zeros(p.numel()) if part is None else part.to_dense().reshape(-1)
                 for part, p in zip(parts, leaves, strict=True)
@@ -97,13 +99,16 @@ class DoubleBackward(Shortcut):
 
     def _closest(self, twice: _Twice, points: list[Tensor], unit: float) -> float:
         """The least relative difference over two points and two directions, numbers rounded to a unit."""
-        best = float("inf")
+        best, compared = float("inf"), False
         for point in points:
             step = unit ** (1 / 3) * (1 + float(point.double().norm()) / len(point) ** 0.5)
             for seed in range(2):
                 vector = torch.randn(len(point), generator=torch.Generator().manual_seed(seed)).to(point)
                 vector /= vector.norm()
                 product = twice(point, vector).double()
+                if not bool(torch.isfinite(product).all()):
+                    continue  # as of a square root at 0: no wrong number, and refused where it is used
+                compared = True
                 near, far = (
                     (twice(point + h * vector, None).double() - twice(point - h * vector, None).double()) / (2 * h)
                     for h in (step, 2 * step)
@@ -116,7 +121,7 @@ class DoubleBackward(Shortcut):
                 best = min(best, 0.0 if off <= own and share <= ROUGH else share)
                 if best <= SHARP:
                     return best
-        return best
+        return best if compared else 0.0
 
 
 _Twice = Callable[[Tensor, Tensor | None], Tensor]
