@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lossatlas.chart import Card as Card
     from lossatlas.chart import Chart as Chart
     from lossatlas.chart import Comparison as Comparison
+    from lossatlas.chart import Feature as Feature
     from lossatlas.chart import Line as Line
     from lossatlas.chart import Plane as Plane
+    from lossatlas.chart import Topology as Topology
     from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from lossatlas.race import race as race
     from lossatlas.race import sweep as sweep
     from lossatlas.race import tune as tune
+    from lossatlas.record import Checkpoints as Checkpoints
     from lossatlas.record import Recorder as Recorder
     from lossatlas.record import Recording as Recording
     from lossatlas.record import hf_recorder as hf_recorder
@@ -147,10 +150,13 @@ _HOMES = {
     "NetworkRace": "race",
     "Race": "race",
     "Recorder": "record",
+    "Checkpoints": "record",
     "Recording": "record",
     "hf_recorder": "record",
     "lightning_recorder": "record",
     "Surface": "surface",
+    "Feature": "chart",
+    "Topology": "chart",
     "Trajectory": "chart",
     "trajectory": "chart",
     "chart": "chart",

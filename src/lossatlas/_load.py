@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lossatlas import archive
 from lossatlas._errors import InputError, OutputError
-from lossatlas.chart import Chart, Comparison, Trajectory
+from lossatlas.chart import Chart, Comparison, Topology, Trajectory
 from lossatlas.connect import Path as ConnectingPath
 from lossatlas.curvature import (
     BlockCurvature,
@@ -28,12 +28,23 @@ from lossatlas.surface import Surface
 Measured = Extremes | Estimate | Diagonal | Spectrum | BlockCurvature | Sharpness | Invariance
 Curvature = Measured | CriticalPoints | SaddleDescent | RunCurvature
 Result = (
-    Chart | Comparison | Trajectory | Recording | ConnectingPath | Curvature | Race | NetworkRace | BasinMap | Sweep
+    Chart
+    | Comparison
+    | Topology
+    | Trajectory
+    | Recording
+    | ConnectingPath
+    | Curvature
+    | Race
+    | NetworkRace
+    | BasinMap
+    | Sweep
 )
 
 _KINDS: dict[str, Callable[..., Result]] = {
     "chart": Chart.restore,
     "comparison": Comparison.restore,
+    "topology": Topology.restore,
     "trajectory": Trajectory.restore,
     "path": ConnectingPath.restore,
     "extremes": Extremes.restore,

@@ -112,13 +112,13 @@ def test_variances_are_clamped_where_extrapolation_makes_them_negative_and_that_
     slope = variances[1] - variances[0]
     ends = [float((-variances[0] / slope)[mask].abs().min()) for mask in (slope > 0, slope < 0)]
     assert (
-        f"−{ends[0]:.3g} ≤ t ≤ {ends[1]:.3g}".replace("−", "-") in line.notes[0] and "clamped to zero" in line.notes[0]
+        f"−{ends[0]:.3g} ≤ t ≤ {ends[1]:.3g}".replace("−", "-") in line.notes[1] and "clamped to zero" in line.notes[1]
     )
     far = [-1.5 * ends[0], 1.5 * ends[1]]
     found = surface.on(line).values(torch.tensor(far, dtype=torch.float64)[:, None])
     assert found.tolist() == pytest.approx([own_loss(mixed([1 - t, t])) for t in far], rel=1e-9)
     chart = la.chart(surface, line, span=(0.0, 1.0), points=(5, 1), exact=True, progress=False)
-    assert line.notes[0] in chart.provenance["notes"] and surface.notes[0] in chart.provenance["notes"]
+    assert line.notes[1] in chart.provenance["notes"] and surface.notes[0] in chart.provenance["notes"]
 
 
 def test_an_interpolated_line_is_restored_with_its_statistics(tmp_path):
@@ -128,6 +128,100 @@ def test_an_interpolated_line_is_restored_with_its_statistics(tmp_path):
     again = la.Line.restore(surface, tmp_path)
     ends = torch.tensor([[0.3], [1.0]], dtype=torch.float64)
     assert torch.equal(surface.on(again).values(ends), surface.on(line).values(ends))
+
+
+# -- the default: interpolated where it can be, frozen elsewhere ------------------------------------------------------
+
+
+def by_default(**settings):
+    return la.NetworkSurface(trained(0), "cross_entropy", (X, Y), **settings)
+
+
+@pytest.mark.parametrize("form", ["module", "state dict", "file", "folder", "vector for a"])
+def test_both_ends_show_their_own_loss_by_default_whatever_describes_them(form, tmp_path):
+    surface, a, b = by_default(), trained(0), trained(1)
+    ends = {"module": (a, b), "state dict": (a.state_dict(), b.state_dict()), "vector for a": (surface.theta, b)}
+    if form in ("file", "folder"):
+        for name, model in (("a", a), ("b", b)):
+            (tmp_path / name).mkdir()
+            torch.save(model.state_dict(), tmp_path / name / "w.pt")
+        ends = {"file": tuple(tmp_path / n / "w.pt" for n in "ab"), "folder": (tmp_path / "a", tmp_path / "b")}
+    line = la.Line.between(surface, *ends[form])
+    chart = la.chart(surface, line, span=(0.0, 1.0), points=(5, 1), exact=True, progress=False)
+    for t, loss in zip(chart.alpha, chart.loss[0], strict=True):
+        assert loss == pytest.approx(own_loss(mixed([1 - t, t])), rel=1e-12)
+    note = "batch norm: running statistics are interpolated between a and b here, so that each model shows its own loss"
+    assert line.notes[0] == note and note in chart.reading() and line.how["batchnorm"] == "interpolate"
+    assert chart.batchnorm == "interpolate" and "interpolated between the models" in chart.caption()
+    assert surface.batchnorm == "frozen" and "except on lines and planes between models" in surface.notes[0]
+
+
+def test_frozen_is_a_choice_and_stays_one():
+    frozen, a, b = surface_in("frozen"), trained(0), trained(1)
+    line = la.Line.between(frozen, a, b)
+    chart = la.chart(frozen, line, span=(0.0, 1.0), points=(2, 1), exact=True, progress=False)
+    stale = at(frozen.vector(b))
+    assert chart.loss[0, 1] == pytest.approx(own_loss(stale)) and line.how["batchnorm"] == "frozen"
+    assert "frozen at the model's own" in chart.caption()
+    # A line that was made with statistics is read without them where the surface says frozen.
+    moving = la.Line.between(by_default(), a, b)
+    ends = torch.tensor([[1.0]], dtype=torch.float64)
+    assert float(frozen.on(moving).values(ends)) == pytest.approx(own_loss(stale))
+    assert float(by_default().on(moving).values(ends)) == pytest.approx(own_loss(b))
+
+
+def test_a_point_without_statistics_freezes_the_whole_plane_by_default():
+    surface, a, b = by_default(), trained(0), trained(1)
+    plane = la.Plane.between(surface, a, b, surface.vector(trained(2)))
+    assert plane.frame.statistics is None and plane.how["batchnorm"] == "frozen"
+    assert plane.notes[0].endswith("frozen at the model's own here, since c came without running statistics")
+    assert any(note.startswith("b holds other values") for note in plane.notes)
+    corner = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    assert float(surface.on(plane).values(corner)) == pytest.approx(own_loss(at(surface.vector(b))))
+
+
+def test_by_default_other_planes_and_values_are_those_of_frozen_statistics():
+    surface, frozen = by_default(), surface_in("frozen")
+    points = surface.theta + 0.1 * torch.arange(3.0)[:, None]
+    assert torch.equal(surface.values(points), frozen.values(points))
+    assert surface.fingerprint() == frozen.fingerprint()
+    plane = la.Plane.random(surface)
+    coords = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
+    assert torch.equal(surface.on(plane).values(coords), frozen.on(plane).values(coords))
+    assert surface.with_batchnorm(None) is surface and not surface.with_batchnorm("frozen").interpolates
+    back = surface.with_batchnorm("frozen").with_batchnorm(None)
+    assert back.interpolates and back.notes == surface.notes
+
+
+def test_a_subset_of_the_examples_moves_its_statistics_too():
+    surface, a, b = by_default(), trained(0), trained(1)
+    few = surface.cheaper(12)
+    line = la.Line.between(surface, a, b)
+    ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    same = surface_in("interpolate").cheaper(12)
+    assert few.on(line).values(ends).tolist() == pytest.approx(same.on(line).values(ends).tolist(), rel=1e-12)
+    frozen = surface_in("frozen").cheaper(12).on(line).values(ends)
+    assert abs(float(frozen[1] - few.on(line).values(ends)[1])) > 0.01
+
+
+def test_statistics_of_another_type_than_the_weights_stay_frozen_by_default():
+    def half(seed):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(25, 3), nn.BatchNorm1d(3, affine=False)).bfloat16()
+        model[2].float().running_mean.add_(seed)
+        return model.eval()
+
+    surface = la.NetworkSurface(half(0), "cross_entropy", (X.bfloat16(), Y))
+    line = la.Line.between(surface, half(0), half(1))
+    assert line.frame.statistics is None and line.how["batchnorm"] == "frozen"
+    assert any("b holds other values than the surface for 2.running_mean" in note for note in line.notes)
+
+
+def test_the_ends_of_a_path_and_of_a_line_agree():
+    surface, a, b = by_default(), trained(0), trained(1)
+    path = la.connect(surface, a, b, statistics="stale", tolerance=None, points=5, resamples=0, progress=False)
+    line = surface.on(la.Line.between(surface, a, b))
+    assert path.loss.tolist() == pytest.approx(line.values(torch.tensor(path.t)[:, None]).tolist(), rel=1e-10)
 
 
 # -- recompute and batch ----------------------------------------------------------------------------------------------
@@ -294,10 +388,11 @@ def test_layers_without_statistics_of_their_own_are_told_apart():
 
 def test_ends_that_do_not_show_their_own_loss_are_named():
     surface, a, b = surface_in("frozen"), trained(0), trained(1)
-    (note,) = la.Line.between(surface, a, b).notes
+    frozen, note = la.Line.between(surface, a, b).notes
+    assert frozen == "batch norm: running statistics are frozen at the model's own here"
     assert note.startswith("b holds other values than the surface for norm.running_mean, norm.running_var and 2 more")
-    assert "batchnorm='interpolate' or 'recompute'" in note
-    assert la.Line.between(surface, a, surface.vector(b)).notes == ()
+    assert "batch norm mode interpolate or recompute (batchnorm=…, --batchnorm …)" in note
+    assert la.Line.between(surface, a, surface.vector(b)).notes == (frozen,)
     assert la.Line.between(surface_in("recompute"), a, b).notes == ()
     moving = surface_in("interpolate")
     assert any("b came without running statistics" in n for n in la.Line.between(moving, a, moving.vector(b)).notes)

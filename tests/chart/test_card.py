@@ -460,7 +460,7 @@ def test_the_picture_holds_every_line_and_the_curvatures(small, tmp_path):
     assert shown.save(tmp_path / "card.png").stat().st_size > 20_000
     full = made.plot()
     width, height = full.figure_.get_size_inches()
-    assert width == 6.5 and height < 9.5
+    assert width == 6.5 and height < 9.6
     assert max(text.get_window_extent().x1 for text in full.ax_.texts) <= full.figure_.bbox.x1
 
 

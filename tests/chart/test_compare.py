@@ -189,7 +189,7 @@ def test_the_picture_has_one_scale_and_all_numbers(made, tmp_path):
 def test_words(made):
     _, found = made
     assert all(name in str(found) and name in found._repr_html_() for name in found.names)
-    assert len(found.reading()) == 6 and "sign test" in found.reading()[0]
+    assert len(found.reading()) == 8 and "sign test" in found.reading()[0]
 
 
 @pytest.mark.parametrize(

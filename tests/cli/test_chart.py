@@ -81,6 +81,32 @@ def test_every_kind_of_plane(mine, kind, capsys):
     assert np.isfinite(found["loss"]).all()
 
 
+def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
+    """A trainer's folder and the same checkpoints one by one: steps by number, the path framed, and on every picture."""
+    for step, seed in ((9, 1), (10, 2), (100, 3)):
+        Path(f"run/checkpoint-{step}").mkdir(parents=True)
+        Path(f"run/checkpoint-{step}/model.safetensors").write_bytes(Path(f"{seed}.safetensors").read_bytes())
+    words = ("--plane", "pca", "--points", 5, "--exact", "--no-card")
+    assert run(*words, "--through", "run", "--span", "auto", "--out", "o") == 0
+    assert "run: 3 points" in capsys.readouterr().out
+    from safetensors.numpy import load_file
+
+    arrays = load_file("o/trajectory.safetensors")
+    steps, coords = arrays["run/run/steps"], arrays["run/run/coords"]
+    assert steps.tolist() == [9, 10, 100] and np.abs(coords[-1]).max() < 1e-5
+    chart = written()
+    for axis, name in enumerate(("alpha", "beta")):
+        low, high = chart[name][0], chart[name][-1]
+        inside = coords[:, axis].min() - low, high - coords[:, axis].max()
+        assert min(inside) > 0 and max(inside) < 0.6 * (high - low), "the span frames the path"
+    assert all(Path(f"o/{name}.png").stat().st_size > 10_000 for name in ("path", "contour", "relief"))
+    singly = [word for k in (1, 2, 3) for word in ("--through", f"{k}.safetensors")]
+    assert run(*words, *singly) == 0
+    assert np.allclose(written()["loss"], chart["loss"], rtol=1e-5)
+    assert run(*words, "--through", "run", "--through", "1.safetensors") == 2
+    assert "runs and single checkpoints together" in capsys.readouterr().err
+
+
 def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     code = run("--points", "41", "--span", "auto", "--export", "f.csv", "--export", "f.vts", "--no-card", "--out", "o")
     said = capsys.readouterr().out
@@ -88,7 +114,9 @@ def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     found = written()
     assert not found["certificate"]["exact"] and found["certificate"]["probes"] >= 32
     assert Path("f.csv").stat().st_size > 1000 and Path("f.vts").stat().st_size > 1000
-    assert Path("o/samples.png").is_file()
+    assert Path("o/samples.png").is_file() and Path("o/topology.png").stat().st_size > 10_000
+    assert said.count("minim") == 1 and f"- {found['topology']['sentence']}\n" in said
+    assert la.load("o").topology().count == found["topology"]["count"]
     assert la.load("o").certificate.rms == found["certificate"]["rms"]
 
 

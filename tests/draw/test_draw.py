@@ -54,6 +54,8 @@ FIELDS = {
     "negative with a tail": bowl() ** 6 - 1.0,
     "nearly constant": 2.302585 + 1e-9 * bowl(),
     "huge": 1e200 * bowl(),
+    "bowl raised": bowl() + 1.0,
+    "a wrong sign": np.where(bowl() == bowl().min(), -0.1, 0.015 + bowl() ** 2),
 }
 
 
@@ -182,14 +184,21 @@ def test_a_constant_field_says_so():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("bowl", "linear"), ("decades", "log"), ("negative with a tail", "quantile"), ("zero", "constant")],
+    [
+        ("bowl", "log"),
+        ("bowl raised", "linear"),
+        ("a wrong sign", "log"),
+        ("decades", "log"),
+        ("negative with a tail", "asinh"),
+        ("zero", "constant"),
+    ],
 )
 def test_levels_follow_the_field(name, kind):
     scale = scale_of(FIELDS[name])
     assert scale.kind == kind
     assert 2 <= len(scale.levels) <= 20
     assert np.all(np.diff(scale.levels) > 0)
-    assert scale.levels[0] <= FIELDS[name].min()
+    assert scale.levels[0] <= (FIELDS[name][FIELDS[name] > 0].min() if kind == "log" else FIELDS[name].min())
     assert scale.levels[-1] >= FIELDS[name].max()
     texts = [scale.text(level) for level in scale.levels]
     assert len(set(texts)) == len(texts)
@@ -201,7 +210,7 @@ def test_logarithmic_levels_are_round():
 
 
 def test_a_logarithm_of_a_field_that_is_not_positive_is_not_taken():
-    assert scale_of(bowl() - 1.0, "log").kind == "quantile"
+    assert scale_of(bowl() - 1.0, "log").kind == "asinh"
 
 
 @pytest.mark.parametrize("levels", ["cubic", [1.0], [2.0, 1.0], [0.0, np.nan]])

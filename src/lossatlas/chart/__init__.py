@@ -3,9 +3,11 @@
 from lossatlas.chart._chart import Chart as Chart
 from lossatlas.chart._compare import compare as compare
 from lossatlas.chart._comparison import Comparison as Comparison
+from lossatlas.chart._features import Feature as Feature
 from lossatlas.chart._make_chart import chart as chart
 from lossatlas.chart._roughness import Roughness as Roughness
 from lossatlas.chart._roughness import roughness as roughness
+from lossatlas.chart._topology import Topology as Topology
 from lossatlas.chart._trajectory import Trajectory as Trajectory
 from lossatlas.chart._trajectory import Traveled as Traveled
 from lossatlas.chart._trajectory import trajectory as trajectory

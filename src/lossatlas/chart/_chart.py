@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.chart import _picture
+from lossatlas.chart._caption import BATCHNORM, caption
+from lossatlas.chart._picture import Spacing
 from lossatlas.chart._reading import reading
 from lossatlas.chart.sampling._certificate import Certificate
 
 if TYPE_CHECKING:
+    from lossatlas.chart._features import Metric
+    from lossatlas.chart._topology import Topology
     from lossatlas.chart.card._card import Card
-    from lossatlas.draw import FieldDisplay, ProfileDisplay, ReliefDisplay
+    from lossatlas.draw import FieldDisplay, PathsDisplay, ProfileDisplay, ReliefDisplay
 
 KIND = "chart"
 _ARRAYS = ("alpha", "beta", "loss", "exactly", "error", "samples", "cheaply")
@@ -93,6 +98,13 @@ class Chart:
         return len(self.labels) == 1
 
     @property
+    def batchnorm(self) -> str | None:
+        """The mode of running statistics on this plane or line, or None without batch norm."""
+        own = self.provenance.get("surface", {}).get("batchnorm")
+        mode = self.provenance.get("plane", {}).get("batchnorm", own)
+        return str(mode) if mode in BATCHNORM else None
+
+    @property
     def center(self) -> float | None:
         """The loss at the origin, or None where the grid does not hit it."""
         i, j = np.flatnonzero(self.alpha == 0), np.flatnonzero(self.beta == 0)
@@ -125,56 +137,125 @@ class Chart:
         found: Card = self.kept["card"]
         return found if found.chart is not None else replace(found, chart=self)
 
+    def topology(
+        self, *, metric: Metric = "loss", minimum_persistence: float | None = None, spacing: bool = True
+    ) -> Topology:
+        """Minima, saddles and maxima of the field, each with its persistence and whether that exceeds the error.
+
+        The persistence of a minimum is the height of the lowest saddle that leads from it to a lower one. It is
+        uncertain by what its two cells may be off: twice the expected error of each (`error`), rounding, and, with
+        ``spacing``, by how far the surface may go between the cells.
+
+        Args:
+            metric: ``loss``, or ``log`` to measure persistence as a difference of natural logarithms of the loss, for
+                losses over decades: a persistence is then the logarithm of a factor.
+            minimum_persistence: pairs of smaller persistence are left out; None to keep all above 0.
+            spacing: whether a feature must also exceed what the distance of the cells leaves open,
+                (|f_xx| + |f_yy|)/8 in units of the cells at each of its two cells. With False the field on the cells
+                is all there is.
+
+        Returns:
+            The `Topology`.
+
+        Raises:
+            InputError: for ``log`` of losses that are not positive, or a smallest persistence below 0.
+
+        Example:
+            >>> import torch
+            >>> import lossatlas as la
+            >>> frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+            >>> chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, exact=True, progress=False)
+            >>> chart.topology().sentence
+            '4 minima, separated by 13.2 ± 1.4 to 103.7 ± 1.8'
+        """
+        from lossatlas.chart._topology import topology
+
+        return topology(self, metric=metric, minimum_persistence=minimum_persistence, spacing=spacing)
+
+    @property
+    def doubtful(self) -> np.ndarray | None:
+        """Cells that may lie on the other side of a contour line: their expected error exceeds the contour step there.
+
+        They are hatched in the picture. Shape (ny, nx), or None where every cell was evaluated, no error is known, or
+        on a line.
+        """
+        return None if self.is_line else self.display().doubted()
+
     def plot(
         self,
         ax: Any = None,
         *,
         channel: str = "loss",
-        scale: Literal["auto", "linear", "log", "quantile"] = "auto",
+        scale: Spacing = "auto",
         samples: bool = False,
-    ) -> FieldDisplay | ProfileDisplay:
+        path: Any = None,
+    ) -> FieldDisplay | PathsDisplay | ProfileDisplay:
         """Contours over the plane, or the profile along the line with the band of its error.
 
         Args:
             ax: matplotlib axes, or None for a new figure.
             channel: ``loss``, or a name in `extras`.
-            scale: how the levels are spaced; ``log`` for losses over decades.
-            samples: show the points that were asked.
+            scale: how the levels are spaced: ``linear``, ``log``, ``asinh`` (even around zero, logarithmic away from it) or
+                ``quantile``. ``auto`` is ``log`` for values that are positive and span more than a factor of 30, and
+                even levels for an accuracy.
+            samples: show the points that were evaluated.
+            path: iterates to draw on it: (T, 2) coordinates on the plane, or points of the surface in order, which are
+                projected (vectors, state dicts, modules, checkpoint files, a recording); or several by name. On a
+                surface of two parameters they are points of it.
+
+        Returns:
+            The display, drawn.
+
+        Raises:
+            InputError: an unknown channel, or a path that cannot be laid on this plane or is given for a line.
+        """
+        from lossatlas.draw import PathsDisplay
+
+        if self.is_line:
+            if path is not None:
+                raise InputError("got a path for a chart of a line; expected a chart of a plane, of Plane.pca for one.")
+            if scale == "quantile":
+                raise InputError("got scale='quantile' for a line; expected 'auto', 'linear', 'log' or 'asinh'.")
+            return _picture.draw_profile(_picture.profile(self, channel, samples), ax, channel, scale)
+        display = self.display(channel, samples=samples)
+        levels = _picture.levels(self, channel, scale)
+        if path is None:
+            return display.plot(ax, levels=levels)
+        paths, off = _picture.paths_on(self, path)
+        return PathsDisplay(display, paths, note=off or None).plot(ax, levels=levels)
+
+    def plot_relief(
+        self, ax: Any = None, *, channel: str = "loss", scale: Spacing = "auto", path: Any = None, **style: Any
+    ) -> ReliefDisplay:
+        """The same field as a surface in three dimensions, with paths over it.
+
+        Args:
+            ax: matplotlib axes with ``projection="3d"``, or None for a new figure.
+            channel: as in `plot`.
+            scale: as in `plot`; the heights are on this scale too.
+            path: as in `plot`; its height is that of the field, interpolated.
+            style: of ``ReliefDisplay.plot``, for example ``clip=0.95`` or ``azimuth=40``.
+
+        Returns:
+            The display, drawn.
+
+        Raises:
+            InputError: for a line, an unknown channel, or a path that cannot be laid on this plane.
         """
         if self.is_line:
-            return self._profile(channel, samples).plot(ax, yscale="log" if scale == "log" else "linear")
-        return self.display(channel, samples=samples).plot(ax, levels=scale)
-
-    def plot_relief(self, ax: Any = None) -> ReliefDisplay:
-        """The same field as a surface in three dimensions."""
-        from lossatlas.draw import ReliefDisplay
-
-        return ReliefDisplay(
-            self.alpha,
-            self.beta,
-            self.loss,
-            xlabel=self.labels[0],
-            ylabel=self.labels[1],
-            title=self.title,
-            note=self._note(),
-        ).plot(ax)
+            raise InputError("got a chart of a line for a relief; expected a chart of a plane. Use plot().")
+        paths, off = ({}, "") if path is None else _picture.paths_on(self, path)
+        display = _picture.relief(self, channel, paths)
+        display.note = " ".join(part for part in (f"{off[:1].upper()}{off[1:]}." if off else "", display.note) if part)
+        return display.plot(ax, levels=_picture.levels(self, channel, scale), **style)
 
     def display(self, channel: str = "loss", *, samples: bool = False) -> FieldDisplay:
         """The field as a display that is not drawn yet."""
-        from lossatlas.draw import FieldDisplay
+        return _picture.field(self, channel, samples)
 
-        return FieldDisplay(
-            self.alpha,
-            self.beta,
-            self._channel(channel),
-            xlabel=self.labels[0],
-            ylabel=self.labels[1],
-            zlabel=channel,
-            title=self.title,
-            center=(0.0, 0.0),
-            samples=np.concatenate([self.cheaply, self.samples]) if samples else None,
-            note=self._note(),
-        )
+    def caption(self, channel: str = "loss") -> str:
+        """What every picture says of itself: how far it may be off, near the minimum first, and what it rests on."""
+        return caption(self, channel)
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Write the field for another program; the ending decides: csv, h5 (Li et al. 2018), vts or vtp (ParaView).
@@ -192,43 +273,6 @@ class Chart:
         from lossatlas.chart.exchange import to_xarray
 
         return to_xarray(self)
-
-    def _profile(self, channel: str, samples: bool) -> ProfileDisplay:
-        from lossatlas.draw import ProfileDisplay
-
-        values = self._channel(channel)[0]
-        # Twice the error to expect of each place: about what 95 % of them keep within.
-        banded = channel == "loss" and not self.certificate.exact and self.error.shape == self.loss.shape
-        off = 2 * self.error[0] if banded else None
-        asked = None
-        if samples and len(self.samples):
-            t = np.unique(self.samples[:, 0])
-            t = t[(t >= self.alpha[0]) & (t <= self.alpha[-1])]
-            asked = np.stack([t, np.interp(t, self.alpha, values)], 1)
-        return ProfileDisplay(
-            self.alpha,
-            values,
-            None if off is None else values - off,
-            None if off is None else values + off,
-            xlabel=self.labels[0],
-            ylabel=channel,
-            title=self.title,
-            samples=asked,
-            note=self._note(),
-        )
-
-    def _note(self) -> str:
-        """What every picture says of itself: a slice of how many directions, how far off it may be, and of which loss."""
-        dimension = self.provenance.get("surface", {}).get("dimension")
-        whole = dimension is None or dimension <= len(self.labels)
-        says = [] if whole else [f"A slice: {len(self.labels)} of {dimension:,} directions."]
-        if not self.certificate.exact:
-            share = 100 * self.certificate.rms / self.certificate.range if self.certificate.range else 0.0
-            says.append(
-                f"Reconstructed; error {share:.2g} % of the range (rms, {self.certificate.probes} held-out cells)."
-            )
-        says += [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in self.provenance.get("captions", ())]
-        return " ".join(says)
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON values."""
@@ -284,9 +328,6 @@ class Chart:
             arrays["cheaply"],
             kept={"card": Card.restore(record["card"])} if record.get("card") else {},
         )
-
-    def _channel(self, channel: str) -> np.ndarray:
-        return self.loss if channel == "loss" else self.extras[channel]
 
     def _repr_html_(self) -> str:
         import html

@@ -13,9 +13,8 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
-from lossatlas.chart._comparison import Comparison, Scale, judged
+from lossatlas.chart._comparison import COMPARED, Comparison, Scale, judged
 from lossatlas.chart._make_chart import TOLERANCE, chart
-from lossatlas.chart._roughness import MEASURES
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._grid import Span, counts_of
 from lossatlas.probe import Meter
@@ -140,7 +139,7 @@ def _finish(
     provenance = {
         "surfaces": {name: surface.fingerprint() for name, surface in named.items()},
         "settings": settings | first["settings"] | {"scale": scale},
-        "measures": {name: definition for name, (_, definition) in MEASURES.items()},
+        "measures": {name: definition for name, (_, definition) in COMPARED.items()},
         "versions": first["versions"],
     }
     made_of = {name: tuple(made) for name, made in charts.items()}

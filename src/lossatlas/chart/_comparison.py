@@ -17,6 +17,7 @@ from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.chart._chart import _ARRAYS as ARRAYS
 from lossatlas.chart._chart import Chart
+from lossatlas.chart._features import dtype_of, features
 from lossatlas.chart._roughness import MEASURES, Roughness, roughness
 from lossatlas.draw._table import Table
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 KIND = "comparison"
 Scale = Literal["linear", "log"]
+# What is compared: the measures of roughness, and what of the pictures is more than their error.
+COMPARED = MEASURES | {
+    "resolved": (
+        "resolved minima",
+        "minima closed off from the edge whose persistence exceeds the error of their cells and of the surface between them",
+    )
+}
+COUNTS = ("minima", "resolved")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +91,7 @@ class Comparison:
 
     def table(self) -> Table:
         """Roughness with its spread over planes: median [lowest, highest]."""
-        columns = ["surface", *(MEASURES[measure][0] for measure in self.roughness)]
+        columns = ["surface", *(COMPARED[measure][0] for measure in self.roughness)]
         rows = [
             [name, *(_spread(self.roughness[measure][name], measure) for measure in self.roughness)]
             for name in self.names
@@ -94,7 +103,7 @@ class Comparison:
     @property
     def definitions(self) -> list[str]:
         """What the measures of roughness are."""
-        return [f"{short}: {definition}" for short, definition in (MEASURES[measure] for measure in self.roughness)]
+        return [f"{short}: {definition}" for short, definition in (COMPARED[measure] for measure in self.roughness)]
 
     def reading(self) -> list[str]:
         """What the record says, in sentences."""
@@ -130,7 +139,7 @@ class Comparison:
         if not chosen or min(chosen) < 0 or max(chosen) >= len(self.planes):
             raise InputError(f"got planes={planes}; expected some of the {len(self.planes)} there are, counted from 0.")
         first = [self.charts[name][chosen[0]] for name in self.names]
-        numbers = {MEASURES[measure][0]: found for measure, found in self.roughness.items()}
+        numbers = {COMPARED[measure][0]: found for measure, found in self.roughness.items()}
         return CompareDisplay(
             self.names,
             [one.alpha for one in first],
@@ -241,12 +250,13 @@ class Difference:
         """The difference in words."""
         n = int(np.isfinite(self.apart).sum())
         if n == 0:
-            return f"{MEASURES[self.measure][0]}: no plane on which both can be judged"
+            return f"{COMPARED[self.measure][0]}: no plane on which both can be judged"
         sound = self.apart[np.isfinite(self.apart)]
         middle, low, high = float(np.median(sound)), float(sound.min()), float(sound.max())
-        write: Callable[[float], str] = (lambda v: f"{v:+.0f}") if self.measure == "minima" else (lambda v: f"{v:+.3f}")
+        write: Callable[[float], str] = (lambda v: f"{v:+.0f}") if self.measure in COUNTS else (lambda v: f"{v:+.3f}")
         return (
-            f"{MEASURES[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], rougher on "
+            f"{COMPARED[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], "
+            f"{'more' if self.measure in COUNTS else 'rougher'} on "
             f"{self.rougher} of {n} planes (sign test p = {self.chance:.2g})"
         )
 
@@ -255,11 +265,12 @@ def judged(charts: Mapping[str, tuple[Chart, ...]], scale: str) -> dict[str, dic
     """Measure to name to (planes,) numbers."""
     if scale not in ("linear", "log"):
         raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
-    rough: dict[str, dict[str, Array]] = {measure: {} for measure in MEASURES}
+    rough: dict[str, dict[str, Array]] = {measure: {} for measure in COMPARED}
     for name, made in charts.items():
         found = [_judge(one, scale) for one in made]
         for measure in MEASURES:
             rough[measure][name] = np.array([float(getattr(one, measure)) for one in found])
+        rough["resolved"][name] = np.array([_resolved(one, scale) for one in made])
     return rough
 
 
@@ -267,7 +278,7 @@ def _judge(one: Chart, scale: str) -> Roughness:
     """The roughness of a chart; rounding and a reconstruction's rms error count as noise."""
     noise = 0.0 if one.certificate.exact else one.certificate.rms
     finite = one.loss[np.isfinite(one.loss)]
-    rounding = float(torch.finfo(_dtype(one)).eps) * float(np.abs(finite).max(initial=0.0))
+    rounding = float(torch.finfo(dtype_of(one)).eps) * float(np.abs(finite).max(initial=0.0))
     noise = max(noise, rounding)
     if scale == "linear":
         return roughness(one.loss, noise=noise)
@@ -280,9 +291,10 @@ def _judge(one: Chart, scale: str) -> Roughness:
     return roughness(logarithm, noise=noise / float(np.median(finite)) if finite.size else 0.0)
 
 
-def _dtype(one: Chart) -> torch.dtype:
-    found = getattr(torch, str(one.provenance["surface"].get("dtype", "")).removeprefix("torch."), None)
-    return found if isinstance(found, torch.dtype) else torch.float64
+def _resolved(one: Chart, scale: str) -> float:
+    """How many minima inside the chart are real."""
+    pairs = features(one, "log" if scale == "log" else "loss", None, True)
+    return float(sum(p.extremum.kind == "minimum" and p.extremum.real and not p.extremum.border for p in pairs))
 
 
 def _arrays(one: Chart) -> dict[str, np.ndarray]:
@@ -297,6 +309,7 @@ def _spread(values: Array, measure: str) -> str:
         "nonconvex": lambda v: f"{100 * v:.0f} %",
         "bend": lambda v: f"{v:.3f}",
         "minima": lambda v: f"{v:.0f}",
+        "resolved": lambda v: f"{v:.0f}",
     }[measure]
     return f"{write(float(np.median(sound)))} [{write(float(sound.min()))}, {write(float(sound.max()))}]"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +11,20 @@ from typing import Any, Literal, TypeVar, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
+from lossatlas.chart._interpolate import Interpolation, Metric
+from lossatlas.chart._kept_outputs import KeptOutputs
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._asks import Ask, Survey
 from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
+from lossatlas.chart.sampling._outputs import LIMIT
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
@@ -28,7 +32,8 @@ from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
 from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
-TOLERANCE, PROBES, FEWEST = 0.01, 32, 8
+Array = NDArray[np.float64]
+TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
 
 TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
 
@@ -42,7 +47,9 @@ def chart(
     exact: bool = False,
     tolerance: float = TOLERANCE,
     probes: int = PROBES,
-    subset: int | Literal["auto"] | None = "auto",
+    subset: int | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    memory: int = LIMIT,
     growth: float = GROWTH,
     ledger: str | Path | None = None,
     seed: int = 0,
@@ -51,10 +58,12 @@ def chart(
 ) -> Chart:
     """Chart a surface over a plane or line: loss[j, i] = L(origin + alpha[i]·d₁ + beta[j]·d₂).
 
-    By default a few cells are asked, a smooth field is put through them, and it is held against cells that it never
-    saw; cells are split where it is off until the tolerance is reached. The `certificate` says what the error came out
-    to be. Where that would take more than half of the full grid, the full grid is asked instead. Odd counts over a
-    symmetric span include the origin, where the loss is always the surface's own.
+    By default the network is evaluated at a few nodes, which are placed where the error is largest; its outputs are
+    interpolated example by example, and the loss is computed from the interpolated outputs. Cells that are held out near
+    the minimum and elsewhere measure the error in the metric of the picture; nodes are added until the tolerance is reached.
+    Where the loss is no function of outputs and targets, or outputs take too much memory, the loss itself is interpolated
+    on the scale of the picture. Where that would take more than half of the full grid, every cell is evaluated. The
+    `certificate` states the error. The origin is always evaluated.
 
     Args:
         surface: any surface.
@@ -62,11 +71,16 @@ def chart(
         span: how far to go to both sides in units of the directions; (low, high) for both axes, or one such pair per
             axis; ``"auto"`` to find where the loss has grown by ``growth``.
         points: cells per axis, at least 2; or (nx, ny).
-        exact: ask every cell and take no shortcut.
-        tolerance: of the median relative error; the rms error is held to half of it, as a share of the loss's range.
-        probes: cells held out to measure the error, at least 8.
-        subset: examples of the cheap field that resolves the shape while few exact values fix its height; an eighth of
-            the data by default, None for no cheap field.
+        exact: evaluate every cell.
+        tolerance: 95th percentile of the relative error near the minimum (the cells below the 10th percentile of the loss
+            and a neighborhood of the center); 2.5 times that over the whole chart. Where losses cross zero it is a share
+            of the contour spacing.
+        probes: cells held out to measure the error, half of them near the minimum, at least 8.
+        subset: resolve the shape of the field with so many of the examples and fix its height by few exact values,
+            instead of interpolating outputs.
+        metrics: further channels by name, each a function of (outputs, targets) of all data that returns one number;
+            they are computed from the same outputs, and have an error of their own in ``certificate.extras``.
+        memory: bytes that outputs at nodes may take.
         growth: factor for ``span="auto"``.
         ledger: a folder that remembers every answer: the same call resumes there after a crash, asks only for what is
             missing, and ends bit for bit as if nothing had happened.
@@ -96,20 +110,21 @@ def chart(
     tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
     probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
     exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
-    if subset is not None and subset != "auto":
-        subset = _checks.whole(
-            "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
-        )
+    if subset is not None:
+        subset = _checks.whole("subset", subset, 1, max(1, surface.examples), do="These are examples; or None.")
+    memory = _checks.whole("memory", memory, 2**16, do="These are bytes for outputs at nodes.")
     frame = plane.frame
     cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
-    cheap = None if exact or subset is None else surface.cheaper(None if subset == "auto" else subset)
+    cheap = None if exact or subset is None else surface.cheaper(subset)
     bar = Progress(cells.cells if cells else 0, progress)
     pace = Pace(
         surface.examples,
         cheap.examples if cheap else 0,
         on_forecast or (lambda expected: bar.say(expected.sentence)),
         open_ended=not exact,
+        width=torch.get_num_threads(),
     )
+    said: list[str] = []
     with ExitStack() as stack:
         door = _Door(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
@@ -117,12 +132,9 @@ def chart(
             if span != "auto":
                 raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
             cells = grid(door.drive(auto_range(frame.dimension, growth)), points, frame.dimension)
-        if exact:
-            door.plan(cells.cells, 0)
-            survey = door.drive(full_grid(cells, pace.size))
-        else:
-            price = cheap.examples / surface.examples if cheap and surface.examples else None
-            noise = 8 * torch.finfo(surface.dtype).eps
+        noise = 8 * torch.finfo(surface.dtype).eps
+        if cheap is not None:
+            price = cheap.examples / surface.examples if surface.examples else None
             asker = Surveyor(
                 cells,
                 tolerance=tolerance,
@@ -134,6 +146,33 @@ def chart(
                 noise=noise,
             )
             survey = door.drive(asker.walk())
+        elif exact and not metrics:
+            door.plan(cells.cells, 0)
+            survey = door.drive(full_grid(cells, pace.size))
+        else:
+            outputs = door.outputs()
+            if metrics and outputs is None:
+                raise InputError(
+                    f"got metrics {', '.join(metrics)} on {surface.name}; expected none, since its loss is no function of a model's "
+                    "outputs and targets that could be given to them. Leave metrics out."
+                )
+            sampler = Interpolation(
+                cells,
+                outputs,
+                door.read_outputs,
+                loss=str(surface.fingerprint().get("loss", "")),
+                tolerance=tolerance,
+                held=max(2, probes // 2),
+                centers=_centers(plane, frame.dimension),
+                memory=memory,
+                metrics=dict(metrics or {}),
+                chunk=pace.size,
+                planned=door.plan,
+                seed=seed,
+            )
+            survey = door.drive(sampler.everything() if exact else sampler.walk())
+            if sampler.why and not survey.certificate.exact:
+                said.append(sampler.why)
         meter = door.record()
     settings: dict[str, Any] = {
         "span": span if isinstance(span, str) else _plain(cells),
@@ -141,7 +180,9 @@ def chart(
     }
     if not exact:
         settings |= {"tolerance": tolerance, "probes": probes, "seed": seed}
-    return _finish(surface, cheap, plane, cells, survey, meter, settings, door.notes)
+    if flat := _flat(survey.loss):
+        said.append(flat)
+    return _finish(surface, cheap, plane, cells, survey, meter, settings, door.notes, said)
 
 
 @final
@@ -185,7 +226,9 @@ class _Door:
                 channel = name if name == "exact" else f"{name} {field.fingerprint()['data']}"
                 self.probes[name] = Probe(slices[name], ledger=self.ledger.channel(channel))
                 self.probes[name].confirm()
-        self.pace, self.bar = pace, bar
+        self.pace, self.bar, self.slices = pace, bar, slices
+        self.source: Any = None
+        self.kept = None if self.ledger is None else KeptOutputs(self.ledger)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -196,6 +239,22 @@ class _Door:
         """So many values will be asked, as far as is known."""
         self.pace.plan(exact, cheap)
         self.bar.grow(exact + cheap)
+
+    def outputs(self) -> Any:
+        """What lies between the coordinates and the loss, or None."""
+        self.source = self.slices["exact"].own_outputs()
+        return self.source
+
+    def read_outputs(self, coords: Array) -> list[torch.Tensor]:
+        """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""
+        begin = self.probes["exact"].meter.surface_seconds
+        if self.kept is None:
+            found = self.probes["exact"].outputs(self.source, coords)
+        else:
+            found = self.kept.read(self.probes["exact"], self.source, coords)
+        self.pace.note("exact", len(coords), self.probes["exact"].meter.surface_seconds - begin, 0)
+        self.bar.advance(len(coords))
+        return found
 
     def drive(self, asker: Generator[Ask, Answer, Result]) -> Result:
         """Run an asker to its end."""
@@ -222,6 +281,13 @@ class _Door:
         return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
 
 
+def _centers(plane: Plane | Line | Frame, dimension: int) -> Array | None:
+    """The points that a line or plane was laid through: its origin, and what its directions lead to."""
+    if isinstance(plane, Plane | Line) and plane.kind == "between":
+        return np.concatenate([np.zeros((1, dimension)), np.eye(dimension)])
+    return None
+
+
 def _plain(cells: Grid) -> list[list[float]]:
     return [[float(axis[0]), float(axis[-1])] for axis in cells.axes]
 
@@ -235,6 +301,7 @@ def _finish(
     meter: dict[str, Any],
     settings: dict[str, Any],
     told: tuple[str, ...],
+    said: Sequence[str],
 ) -> Chart:
     labels = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")[: cells.dimension]
     made = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
@@ -244,8 +311,8 @@ def _finish(
         "plane": made,
         "sampler": survey.sampler,
         "settings": settings,
-        "notes": [*told, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
-        "captions": [note for note in told if note in surface.captions],
+        "notes": [*told, *said, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
+        "captions": [*(note for note in told if note in surface.captions), *said],
         "asides": [note for note in told if note not in surface.captions],
         "versions": {
             "lossatlas": version("lossatlas"),
@@ -270,6 +337,17 @@ def _finish(
         samples=survey.samples,
         cheaply=survey.cheaply,
         source=(surface, plane),
+    )
+
+
+def _flat(loss: Array) -> str:
+    """A sentence where every cell has the same loss."""
+    finite = loss[np.isfinite(loss)]
+    if loss.size < 2 or len(finite) < loss.size or float(np.ptp(finite)) > 0:
+        return ""
+    return (
+        f"every cell has the same loss, {finite[0]:.6g}: the directions do not move the loss, as where they change only "
+        "parameters that the loss does not use, the network is dead, or the span is too small for the type of its numbers"
     )
 
 

@@ -23,13 +23,15 @@ from lossatlas.probe import Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, Surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import TrajectoryDisplay
+    from lossatlas.draw import ReliefDisplay, TrajectoryDisplay
 
 Array = NDArray[np.float64]
 KIND = "trajectory"
-Path_ = Tensor | Sequence[PointLike] | Walked
+Path_ = Tensor | Sequence[PointLike] | Walked | str | Path
 # Room around the paths in the picture, as a share of what they span.
 MARGIN = 0.18
+# Losses that span a larger factor are drawn in logarithmic levels.
+DECADES = 30.0
 # Whole points that are in memory at once.
 AT_ONCE = 8
 
@@ -118,12 +120,14 @@ class Trajectory:
             )
         return [*says, *self.notes]
 
-    def plot(self, ax: Any = None, *, scale: Any = "auto") -> TrajectoryDisplay:
+    def plot(self, ax: Any = None, *, scale: Any = "auto", panels: bool = True) -> TrajectoryDisplay:
         """Paths over the field, true losses beside the plane's, and how much lies outside of it.
 
         Args:
-            ax: matplotlib axes for the map alone, or None for a figure with all three.
-            scale: how the levels of the field are spaced, as in `Chart.plot`.
+            ax: matplotlib axes for the map alone, or None for a figure of its own.
+            scale: how the levels of the field are spaced, as in `Chart.plot`; by default logarithmic where the losses
+                are positive and span more than a factor of 30.
+            panels: whether a figure of its own has the true losses and the residuals below the map.
         """
         from lossatlas.draw import TrajectoryDisplay
 
@@ -140,7 +144,43 @@ class Trajectory:
             xlabel=self.labels[0],
             ylabel=self.labels[1],
             title=self.title,
-        ).plot(ax, levels=scale)
+        ).plot(ax, levels=self._scale(scale), panels=panels)
+
+    def plot_relief(self, ax: Any = None, *, scale: Any = "auto") -> ReliefDisplay:
+        """The field as a surface in space, with the paths on it where their nearest points on the plane lie.
+
+        Args:
+            ax: matplotlib axes with ``projection="3d"``, or None for a figure of its own.
+            scale: as in `plot`; with logarithmic levels the height is logarithmic too.
+
+        Raises:
+            InputError: where there is no field.
+        """
+        from lossatlas.draw import ReliefDisplay
+
+        if self.field is None:
+            raise InputError(
+                "these runs have no field below them; expected one. Call trajectory with points= or field=."
+            )
+        field = self.field
+        display = ReliefDisplay(
+            field.alpha,
+            field.beta,
+            field.loss,
+            xlabel=self.labels[0],
+            ylabel=self.labels[1],
+            title=self.title,
+            paths={n: run.coords for n, run in self.runs.items()},
+            note=field.caption(),
+        )
+        return display.plot(ax, levels=self._scale(scale))
+
+    def _scale(self, scale: Any) -> Any:
+        """Logarithmic levels where losses span decades, unless something else is said."""
+        if self.field is None or not isinstance(scale, str) or scale != "auto" or not self.field.positive:
+            return scale
+        finite = self.field.loss[np.isfinite(self.field.loss)]
+        return "log" if finite.max() > DECADES * finite.min() else scale
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON values."""
@@ -216,8 +256,9 @@ def trajectory(
     Args:
         surface: what the runs walked on.
         plane: any plane of it, of `Plane.pca` for one.
-        runs: a `Recording`, or points in order (vectors, state dicts, modules, checkpoint files); or several of them by
-            name.
+        runs: a `Recording` or `Checkpoints`, the folder of either (a trainer's folder with ``checkpoint-16``,
+            ``checkpoint-32`` … is one run), or points in order (vectors, state dicts, modules, checkpoint files or
+            folders); or several of them by name.
         points: cells per axis of the field below the paths; None for no field.
         field: a chart on the same plane to lay them over instead.
         progress: show a bar while charting.
@@ -243,7 +284,9 @@ def trajectory(
     probe = Probe(surface)
     on_plane = Probe(surface.on(plane))
     traveled, notes = {}, list(plane.notes)
-    for name, run in given.items():
+    for name, source in given.items():
+        found = walked(source)
+        run = source if found is None else found
         traveled[name] = _travel(surface, plane, run, probe, on_plane)
         notes += _departed(surface, name, run)
     meter = {"true": probe.meter.record(), "plane": on_plane.meter.record()}

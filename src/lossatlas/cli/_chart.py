@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,9 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--batchnorm",
     type=click.Choice(["frozen", "interpolate", "recompute", "batch"]),
-    default="frozen",
-    show_default=True,
     help="Running statistics away from the center: the model's, moved with the weights between models, measured anew "
-    "at every point, or each batch's own.",
+    "at every point, or each batch's own. By default they are interpolated with --plane between, and frozen on other "
+    "planes.",
 )
 @click.option(
     "--plane",
@@ -57,9 +57,9 @@ _FILE = click.Path(path_type=Path)
     "--through",
     type=_FILE,
     multiple=True,
-    help="A further checkpoint, a file or a folder, for --plane between and pca; or, for pca, the folder of a recorded run. "
-    "May be repeated: "
-    "further runs are laid on the plane of the first.",
+    help="A further checkpoint, a file or a folder, for --plane between and pca; or, for pca, the folder of a run: a recorded "
+    "one, or one with numbered checkpoints (checkpoint-16, checkpoint-32, or net-16.pt, net-32.pt). May be repeated: "
+    "checkpoints are one run, oldest first; further folders are laid on the plane of the first.",
 )
 @click.option(
     "--centering",
@@ -83,7 +83,8 @@ _FILE = click.Path(path_type=Path)
     default="1",
     show_default=True,
     metavar="S | LOW,HIGH | auto",
-    help="How far to go: to both sides, from LOW to HIGH, or to where the loss has grown --growth-fold.",
+    help="How far to go: to both sides, from LOW to HIGH, or to where the loss has grown --growth-fold. With runs on "
+    "--plane pca, auto frames their paths, and is the default.",
 )
 @click.option("--growth", type=float, default=10.0, show_default=True, help="For --span auto.")
 @click.option(
@@ -139,7 +140,7 @@ def command(
     objective: str | None,
     checkpoint: Path | None,
     evaluate: bool,
-    batchnorm: str,
+    batchnorm: str | None,
     kind: str,
     line: bool,
     through: tuple[Path, ...],
@@ -172,8 +173,9 @@ def command(
     \b
       lossatlas chart --model my.py:make_model --data my.py:make_data \\
           --loss cross_entropy --checkpoint w.safetensors --points 51 --seed 0 --out DIR
-      … --plane between --line --through other.safetensors --batchnorm interpolate
+      … --plane between --line --through other.safetensors
       … --plane pca --through step-000.safetensors --through step-100.safetensors …
+      … --plane pca --through TRAINER_OUTPUT         # its checkpoint-16, checkpoint-32 …
       … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto
       … --compare early.safetensors --compare other.safetensors --seeds 5
@@ -183,8 +185,10 @@ def command(
       chart.json, chart.safetensors   the record and the arrays (lossatlas.load)
       contour.png, relief.png         the loss over the plane (profile.png for a line)
       log.png, samples.png            with levels over decades; with the points that were asked
+      topology.png                    minima, saddles and maxima that are more than the error
       accuracy.png                    where the loss is a classification loss
-      path.png, trajectory.*          with --through RUN: the runs, and what the plane hides of them
+      path.png, trajectory.*          with --plane pca: the runs, and what the plane hides of them; their paths are drawn
+                                      on contour.png and relief.png too
       card.png                        the honesty card: what the picture can and cannot show
       compare.png, comparison.*       with --compare: all networks on planes of the same seeds
       manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
@@ -194,12 +198,12 @@ def command(
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
     from lossatlas.cli._checkpoints import fits, tell
-    from lossatlas.cli._planes import made, recorded
+    from lossatlas.cli._planes import at_the_end, made, runs_of
     from lossatlas.cli._user import call, names_of, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
 
     module = call(model, "--model")
-    runs = recorded(kind, through)
+    runs = runs_of(kind, through, checkpoint)
     called = names_of((*((checkpoint,) if checkpoint is not None else ()), *others))
     called = called if checkpoint is not None else ["model", *called]
     # What is compared at the end is looked at before the work begins.
@@ -207,7 +211,7 @@ def command(
     if checkpoint is not None:
         tell(load_checkpoint(module, checkpoint))
     elif runs:
-        _at_the_end(module, next(iter(runs.values())))
+        tell(at_the_end(module, next(iter(runs.values()))))
     if evaluate:
         module.eval()
     minimized = criterion(loss, objective)
@@ -217,13 +221,14 @@ def command(
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
     prepare(out, json_file, *exports)
-    plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering))
+    plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering), runs)
     seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
-    unasked = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
+    by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
+    framed = seen.span if seen is not None and (by_default or span == "auto") else _span(span)
     result = chart(
         surface,
         plane,
-        span=seen.span if seen is not None and unasked else _span(span),
+        span=framed,
         points=_points(points),
         exact=exact,
         tolerance=tolerance,
@@ -238,6 +243,8 @@ def command(
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
         click.echo(f"- {sentence}")
+    topology = result.topology()
+    click.echo(f"- {topology.sentence}")
     _bill(result)
     if card or (card is None and out is not None and _affordable(result)):
         _print(result.card(progress=not quiet))
@@ -246,7 +253,9 @@ def command(
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
     if out is not None:
-        _write(result, out)
+        _write(result, out, seen)
+        if not result.is_line:
+            topology.plot().save(out / "topology.png")
     beside = None
     if others:
 
@@ -282,13 +291,6 @@ def command(
         _json(result, json_file)
 
 
-def _at_the_end(module: Any, run: Any) -> None:
-    """Give a model the weights and buffers of the last point of a recorded run."""
-    run.check(module)
-    run.require(len(run.kept))
-    module.load_state_dict(run.state(run.rows[run.kept[-1]].step), strict=False)
-
-
 def _print(shown: Any) -> None:
     from rich.console import Console
 
@@ -319,17 +321,18 @@ def _spans(result: Any) -> list[tuple[float, float]]:
     return [(float(axis[0]), float(axis[-1])) for axis in axes]
 
 
-def _write(result: Any, out: Path) -> None:
+def _write(result: Any, out: Path, seen: Any = None) -> None:
     result.save(out)
     if result.is_line:
         result.plot(samples=True).save(out / "profile.png")
     else:
-        contour = result.plot()
+        draw = result.plot if seen is None else partial(seen.plot, panels=False)
+        contour = draw()
         contour.save(out / "contour.png")
-        result.plot_relief().save(out / "relief.png")
+        (result if seen is None else seen).plot_relief().save(out / "relief.png")
         if not result.certificate.exact:
             result.plot(samples=True).save(out / "samples.png")
-        if result.positive and (log := result.plot(scale="log")).render() != contour.render():
+        if result.positive and (log := draw(scale="log")).render() != contour.render():
             log.save(out / "log.png")
     if "accuracy" in result.extras:
         result.plot(channel="accuracy").save(out / "accuracy.png")
@@ -343,7 +346,7 @@ def _json(result: Any, path: Path) -> None:
     names = ("alpha", "beta", "loss", "error", "exactly", "samples")
     arrays = {name: getattr(result, name).tolist() for name in names}
     extras = {name: channel.tolist() for name, channel in result.extras.items()}
-    archive.write_json(path, {**result.record(), **arrays, "extras": extras})
+    archive.write_json(path, {**result.record(), **arrays, "extras": extras, "topology": result.topology().record()})
 
 
 def _span(text: str) -> Any:

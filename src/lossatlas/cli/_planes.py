@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from lossatlas._errors import InputError
 
 if TYPE_CHECKING:
     from lossatlas.chart import Line, Plane
-    from lossatlas.record import Recording
+    from lossatlas.record import Checkpoints, Recording
     from lossatlas.surface import NetworkSurface
 
 KINDS = ("random", "between", "pca", "hessian", "gradient", "worst")
@@ -41,8 +41,15 @@ class Wanted:
     centering: str
 
 
-def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
+def made(
+    surface: NetworkSurface, wanted: Wanted, runs: Mapping[str, Recording | Checkpoints] | None = None
+) -> Plane | Line:
     """The line or plane.
+
+    Args:
+        surface: what it lies in.
+        wanted: what was asked for.
+        runs: for ``pca``: those of `runs_of`, of which the first makes the plane.
 
     Raises:
         InputError: if the checkpoints are too few or too many for it.
@@ -63,11 +70,10 @@ def made(surface: NetworkSurface, wanted: Wanted) -> Plane | Line:
         case "pca":
             if wanted.line:
                 raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
-            if runs := recorded(wanted.kind, wanted.through):
-                first = next(iter(runs.values()))
-                return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
-            iterates = [*_needed(wanted, range(2, 10_000), "the path, oldest first"), surface.theta]
-            return Plane.pca(surface, iterates, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
+            first = next(iter(runs.values())) if runs else None
+            if first is None:
+                _needed(wanted, range(1, 10_000), "the path, oldest first")
+            return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
         case "hessian":
             return _framed(frame.hessian(surface, seed=wanted.seed))
         case "gradient":
@@ -89,22 +95,60 @@ def _refuse_unused(wanted: Wanted) -> None:
             )
 
 
-def recorded(kind: str, through: tuple[Path, ...]) -> dict[str, Recording]:
-    """The recordings among what was typed, by the name of their folder; none where checkpoints were.
+def runs_of(kind: str, through: tuple[Path, ...], checkpoint: Path | None) -> dict[str, Recording | Checkpoints]:
+    """The training runs among what was typed, by name; none for another kind of plane.
+
+    A folder with several numbered checkpoints is a run, and so is a recording. Files, and folders of one checkpoint, are
+    together one run, in the order in which they were typed, with the model's own checkpoint as its last point.
+
+    Args:
+        kind: of the plane.
+        through: what was typed.
+        checkpoint: of the model, if one was given.
 
     Raises:
-        InputError: for recordings and checkpoints together.
+        InputError: for runs and single checkpoints together.
     """
-    from lossatlas.record import Recording
+    from lossatlas.record import Checkpoints, Recording
 
-    folders = [path for path in through if _is_recording(path)] if kind == "pca" else []
-    if folders and len(folders) < len(through):
+    if kind != "pca" or not through:
+        return {}
+    found = {path: Recording.load(path) if _is_recording(path) else Checkpoints.load(path) for path in through}
+    runs = {path: run for path, run in found.items() if isinstance(run, Recording) or len(run) > 1}
+    if runs and len(runs) < len(found):
         raise InputError(
-            f"got recordings and checkpoint files together for --through: {', '.join(map(str, through[:4]))}; expected "
-            "folders of recorded runs, or checkpoints of one run."
+            f"got runs and single checkpoints together for --through: {', '.join(map(str, through[:4]))}; expected folders "
+            "of runs (recorded, or with numbered checkpoints), or the checkpoints of one run."
         )
-    names = [path.name if [other.name for other in folders].count(path.name) == 1 else str(path) for path in folders]
-    return {name: Recording.load(path) for name, path in zip(names, folders, strict=True)}
+    if not runs:
+        ends = (checkpoint,) if checkpoint is not None and not _same(checkpoint, through[-1]) else ()
+        return {"checkpoints": Checkpoints.of([*through, *ends])}
+    names = [path.name for path in runs]
+    return {path.name if names.count(path.name) == 1 else str(path): run for path, run in runs.items()}
+
+
+def at_the_end(model: Any, run: Recording | Checkpoints) -> str:
+    """Give a model the weights and buffers of the last point of a run.
+
+    Returns:
+        What was done to make them fit; empty where nothing had to be done.
+    """
+    from lossatlas.record import Checkpoints
+    from lossatlas.surface import load_checkpoint
+
+    if isinstance(run, Checkpoints):
+        return load_checkpoint(model, run.iterates[-1])
+    run.check(model)
+    run.require(len(run.kept))
+    model.load_state_dict(run.state(run.rows[run.kept[-1]].step), strict=False)
+    return ""
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_recording(path: Path) -> bool:

@@ -12,12 +12,14 @@ from lossatlas.draw._ends import EndsDisplay
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
+from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._palette import colors, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
+from lossatlas.draw._topology import TopologyDisplay
 from lossatlas.draw._trajectory import TrajectoryDisplay
 
 __all__ = [
@@ -33,11 +35,13 @@ __all__ = [
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",
+    "MergeTreeDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
     "SpectrumDisplay",
     "SurrogateDisplay",
+    "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
     "well_colors",

@@ -151,7 +151,7 @@ class CompareDisplay(Display):
             axes.add_patch(Rectangle((x[0], y[0]), x[-1] - x[0], y[-1] - y[0], zorder=0.5, **HOLE))  # type: ignore[arg-type]
         if scale.kind == "empty":
             return
-        shown = np.ma.masked_invalid(z)
+        shown = np.ma.masked_invalid(scale.drawn(z))
         filled = axes.contourf(
             x, y, shown, levels=scale.levels, cmap=colored, norm=scale.norm(colored.N), extend=scale.extend, zorder=1
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.contour import QuadContourSet
 
 HOLE = {"facecolor": "0.88", "edgecolor": "0.6", "hatch": "////", "linewidth": 0.0}
+# Paled, so that the dark strokes are seen on dark ground as on light.
+DOUBTFUL = {"facecolor": (1.0, 1.0, 1.0, 0.3), "edgecolor": (0.1, 0.1, 0.1, 0.5), "hatch": "\\\\\\\\", "linewidth": 0.0}
 
 
 @dataclass(eq=False)
@@ -49,8 +52,8 @@ class FieldDisplay(GridDisplay):
 
         Args:
             ax: where; a new figure of page width when left out.
-            levels: ``"auto"``, ``"linear"``, ``"log"``, ``"quantile"`` or the levels themselves.
-            cmap: a matplotlib color map; left out, a light viridis on which ink can be read.
+            levels: ``"auto"``, ``"linear"``, ``"log"``, ``"asinh"``, ``"quantile"`` or the levels themselves.
+            cmap: a matplotlib color map, instead of the display's own.
             equal: whether both axes get the same scale; decided from units and spans when left out.
             numbers: whether the lines carry their level.
             avoid: (K, 2) places that the numbers keep away from, since something will be laid over them.
@@ -62,7 +65,7 @@ class FieldDisplay(GridDisplay):
             InputError: unknown levels or color map.
         """
         scale = scale_of(self.z, levels)
-        lines = self._ground(ax, scale, ground(cmap, 0.25), equal)
+        lines = self._ground(ax, scale, ground(cmap or self.cmap, 0.25), equal)
         marks = self._marks()
         kept_off = marks if avoid is None else np.concatenate([marks, avoid])
         self._finish(ax is None, scale, lines if numbers else None, kept_off, [], [])
@@ -86,10 +89,11 @@ class FieldDisplay(GridDisplay):
             own.add_patch(hatched)
         if scale.kind == "empty":
             return None
+        values = np.ma.masked_invalid(scale.drawn(self.z))
         filled = own.contourf(
             self.x,
             self.y,
-            self.masked,
+            values,
             levels=scale.levels,
             cmap=cmap,
             norm=scale.norm(cmap.N),
@@ -107,10 +111,11 @@ class FieldDisplay(GridDisplay):
         bar.set_label(self.zlabel, fontsize=_surround.LABEL)
         bar.outline.set_linewidth(0.6)
         self._sampled(own)
+        self._hatch(own, self._doubted(scale))
         if not scale.inner.size:
             return None
         return own.contour(
-            self.x, self.y, self.masked, levels=scale.inner, colors="0.15", linewidths=0.45, alpha=0.55, zorder=2
+            self.x, self.y, values, levels=scale.inner, colors="0.15", linewidths=0.45, alpha=0.55, zorder=2
         )
 
     def _sampled(self, own: Axes) -> None:
@@ -121,6 +126,20 @@ class FieldDisplay(GridDisplay):
         places = self.samples[self.inside(self.samples)].T
         (dots,) = own.plot(*places, ".", ms=2 * size, mfc="0.1", mec="white", mew=0.25 * size, zorder=3, clip_on=False)
         dots.set_gid("samples")
+
+    def _hatch(self, own: Axes, doubted: NDArray[np.bool_] | None) -> None:
+        """Light strokes over the cells that may lie on the other side of a contour line."""
+        if doubted is None or not doubted.any():
+            return
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
+        rows, columns = np.nonzero(doubted)
+        x, y = _borders(self.x), _borders(self.y)
+        left, right, low, high = x[columns], x[columns + 1], y[rows], y[rows + 1]
+        corners = np.stack([left, low, right, low, right, high, left, high, left, low], 1).reshape(-1, 2)
+        codes = np.tile(np.array([Path.MOVETO, *3 * [Path.LINETO], Path.CLOSEPOLY], dtype=np.uint8), len(rows))
+        own.add_patch(PathPatch(Path(corners, codes), zorder=2.2, gid="doubtful", **DOUBTFUL))
 
     def _marks(self) -> Array:
         """Put in the wells and the center; their places are returned, for labels to keep away."""
@@ -174,10 +193,18 @@ class FieldDisplay(GridDisplay):
             away.append("center")
         beyond = [f"Outside the box: {', '.join(away)}"] if away else []
         legend = _surround.legend_below(self.ax_, handles)
-        _surround.footnote(self.ax_, [*notes, *self.remarks(scale), *beyond, self.note or ""], under=legend)
+        doubted = self._doubted(scale)
+        doubt = ["Hatched: the expected error exceeds a contour step"] if doubted is not None and doubted.any() else []
+        said = [*notes, *self.remarks(scale), *doubt, *beyond, self.note or ""]
+        _surround.footnote(self.ax_, said, under=legend)
         if own:
             _surround.trim(self.figure_)
         else:
             _surround.settle(self.ax_)
         if lines is not None:
             label_lines(self.ax_, lines, scale, avoid)
+
+
+def _borders(places: Array) -> Array:
+    """Halfway between neighbors, with the first and the last place at the ends."""
+    return np.concatenate([places[:1], (places[:-1] + places[1:]) / 2, places[-1:]])

@@ -8,10 +8,11 @@ from dataclasses import KW_ONLY, dataclass
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossatlas._errors import InputError
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._levels import Scale
+from lossatlas.draw._levels import Levels, Scale, number, scale_of
 
 
 @dataclass(eq=False)
@@ -30,6 +31,10 @@ class GridDisplay(Display):
         center: (x, y) of the point the plane was laid through.
         note: a sentence of small print under the picture.
         samples: (n, 2) points where the values come from, where they were not measured at every one of the grid.
+        error: (ny, nx) the error to expect of each value, where it is known; 0 where a value is exact.
+        doubtful: (ny, nx) which values are hatched in the flat picture; left out, those whose expected error exceeds
+            the distance of the contour levels around them.
+        cmap: the color map of its pictures; a light viridis when left out.
 
     Raises:
         InputError: shapes that do not fit, or coordinates that do not increase.
@@ -47,6 +52,9 @@ class GridDisplay(Display):
     center: tuple[float, float] | None = None
     note: str | None = None
     samples: Array | None = None
+    error: Array | None = None
+    doubtful: NDArray[np.bool_] | None = None
+    cmap: str | None = None
 
     def __post_init__(self) -> None:
         self.x, self.y = array("x", self.x), array("y", self.y)
@@ -59,6 +67,10 @@ class GridDisplay(Display):
             self.samples = array("samples", self.samples, 2)
             if self.samples.shape[1] != 2:
                 raise InputError(f"samples has shape {self.samples.shape}; give (n, 2), a point per row.")
+        if self.error is not None:
+            self.error = array("error (rows along y, columns along x)", self.error, 2, shape)
+        if self.doubtful is not None:
+            self.doubtful = array("doubtful (rows along y, columns along x)", self.doubtful, 2, shape) != 0
 
     @property
     def holes(self) -> int:
@@ -86,6 +98,25 @@ class GridDisplay(Display):
             (px >= self.x[0]) & (px <= self.x[-1]) & (py >= self.y[0]) & (py <= self.y[-1]),
         )
 
+    def doubted(self, levels: Levels = "auto") -> NDArray[np.bool_] | None:
+        """Which values may lie on the other side of a contour line: their expected error exceeds a contour step.
+
+        Args:
+            levels: those of the picture.
+
+        Returns:
+            (ny, nx), or None where no error is known.
+        """
+        return self._doubted(scale_of(self.z, levels))
+
+    def _doubted(self, scale: Scale) -> NDArray[np.bool_] | None:
+        if self.doubtful is not None:
+            return self.doubtful
+        if self.error is None or scale.kind in ("constant", "empty"):
+            return None
+        finite = np.isfinite(self.z)
+        return finite & (np.nan_to_num(self.error, nan=np.inf) > scale.steps(np.where(finite, self.z, scale.low)))
+
     def same_units(self) -> bool:
         """Whether a step to the right and a step up mean the same: equal units in the labels and similar spans."""
         units = [re.findall(r"[(\[]([^()\[\]]*)[)\]]\s*$", label) for label in (self.xlabel, self.ylabel)]
@@ -103,4 +134,9 @@ class GridDisplay(Display):
             found.append(f"Constant: {self.zlabel} is {scale.low:.6g} at every{' finite' * bool(self.holes)} point")
         if scale.kind == "quantile":
             found.append("Levels at quantiles of the field")
+        if scale.kind == "asinh":
+            found.append(f"Levels even below {number(scale.width)}, logarithmic above (asinh)")
+        strays = int(np.count_nonzero(np.isfinite(self.z) & (self.z <= 0))) if scale.kind == "log" else 0
+        if strays:
+            found.append(f"{strays:,} of {self.z.size:,} points at 0 or below, drawn below the lowest level")
         return found

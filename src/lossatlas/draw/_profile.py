@@ -11,6 +11,7 @@ import numpy as np
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._levels import Scale, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,14 +68,15 @@ class ProfileDisplay(Display):
         ax: Axes | None = None,
         *,
         color: str = "#0072B2",
-        yscale: Literal["linear", "log"] = "linear",
+        yscale: Literal["auto", "linear", "log", "asinh"] = "auto",
     ) -> Self:
         """Draw the profile.
 
         Args:
             ax: where; a new figure of page width when left out.
             color: of the line and its band.
-            yscale: ``"linear"`` or ``"log"``.
+            yscale: ``"linear"``, ``"log"``, ``"asinh"``, or ``"auto"`` for what a contour map of the values would have:
+                logarithmic where they are positive and span more than a factor of 30.
 
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
@@ -85,14 +87,24 @@ class ProfileDisplay(Display):
         finite = np.isfinite(self.y)
         if yscale == "log" and np.any(self.y[finite] <= 0):
             raise InputError("yscale is 'log' but some values are not positive; use 'linear'.")
+        scale = scale_of(self.y, yscale)
+        if yscale == "auto":
+            # Only what is positive throughout has a logarithm: a line, unlike a map, has no color for what is below.
+            strays = scale.kind == "log" and bool(np.any(self.y[finite] <= 0))
+            scale = scale_of(self.y, "asinh") if strays else scale
+            yscale = "log" if scale.kind == "log" else "asinh" if scale.kind == "asinh" else "linear"
         axes = self._open(ax, 3.3)
-        axes.set_yscale(yscale)
+        if yscale == "asinh":
+            axes.set_yscale("asinh", linear_width=scale.width)
+        else:
+            axes.set_yscale(yscale)
         _surround.dress(axes, self.xlabel, self.ylabel, self.title)
         axes.grid(True, color="0.92", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if self.low is not None and self.high is not None:
-            axes.fill_between(self.t, self.low, self.high, color=color, alpha=0.2, linewidth=0, zorder=2)
+            low = np.maximum(self.low, self.y[finite].min() / 10) if yscale == "log" and finite.any() else self.low
+            axes.fill_between(self.t, low, self.high, color=color, alpha=0.2, linewidth=0, zorder=2)
         axes.plot(self.t, np.where(finite, self.y, np.nan), color=color, lw=1.6, zorder=3)
         if self.samples is not None and len(self.samples):
             (dots,) = axes.plot(
@@ -107,13 +119,29 @@ class ProfileDisplay(Display):
             axes.set_xlim(self.t[0], self.t[-1])
         self._mark(axes)
         _surround.thousands(axes.xaxis)
-        (_surround.thousands if yscale == "linear" else _surround.decades)(axes.yaxis)
+        self._heights(axes, scale, yscale)
         _surround.settle(axes)
         missing = int((~finite).sum())
         gap = f"{missing:,} of {finite.size:,} points not finite, drawn as gaps" if missing else ""
         asked = "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points asked (circles)"
         _surround.footnote(axes, [gap, asked, self.note or ""])
         return self
+
+    def _heights(self, axes: Axes, scale: Scale, yscale: str) -> None:
+        """Ticks that can be read: on scales over decades those that contour lines would have."""
+        from matplotlib.ticker import FixedLocator, NullLocator
+
+        if yscale == "linear":
+            _surround.thousands(axes.yaxis)
+            return
+        if yscale == "asinh" or (scale.kind == "log" and len(scale.levels) > 2):
+            low, high = axes.get_ylim()
+            ticks = scale.levels[(scale.levels >= low) & (scale.levels <= high)]
+            stride = 1 + len(ticks) // 9
+            first = int(np.argmin(np.abs(ticks))) % stride if yscale == "asinh" and len(ticks) else 0  # 0 stays
+            axes.yaxis.set_major_locator(FixedLocator(ticks[first::stride].tolist()))
+            axes.yaxis.set_minor_locator(NullLocator())
+        _surround.decades(axes.yaxis)
 
     def _gaps(self, finite: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[tuple[float, float]]:
         """The stretches without a value: from the last finite neighbor to the next."""

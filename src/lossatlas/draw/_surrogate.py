@@ -78,7 +78,7 @@ class SurrogateDisplay(Display):
             norm, cmap = levels.norm(256), ground(None, 0.25)
             for k, values in enumerate((self.field, mean)):
                 maps["loss"] = grid[r][k].contourf(
-                    self.x, self.y, values, levels=levels.levels, norm=norm, cmap=cmap, extend="both"
+                    self.x, self.y, levels.drawn(values), levels=levels.levels, norm=norm, cmap=cmap, extend="both"
                 )
             maps["std"] = grid[r][2].contourf(self.x, self.y, deviation, levels=spread, cmap=ground("magma_r", 0.15))
             for axes in grid[r]:

@@ -80,13 +80,21 @@ class TrajectoryDisplay(Display):
                 parts.append(array(f"{what} of {name!r}", given[name], 1, (len(found),)))
             self.runs[name] = (found, *parts)  # type: ignore[assignment]
 
-    def plot(self, ax: Axes | None = None, *, levels: Levels = "auto", palette: dict[str, str] | None = None) -> Self:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        levels: Levels = "auto",
+        palette: dict[str, str] | None = None,
+        panels: bool = True,
+    ) -> Self:
         """Draw the field with the paths, and the two panels below it.
 
         Args:
             ax: for the field and the paths alone; a new figure with the panels when left out.
             levels: those of the field.
             palette: name to color; from ``colors`` when left out.
+            panels: whether a new figure has the two panels.
 
         Returns:
             This display, with ``ax_`` (the field's) and ``figure_`` set.
@@ -110,6 +118,9 @@ class TrajectoryDisplay(Display):
             self.ax_.set_title(
                 _surround.wrap(self.title, WIDTH - LEFT - 0.2, _surround.TITLE), fontsize=_surround.TITLE, loc="left"
             )
+        if not panels:
+            _surround.resize(figure, _surround.reach(figure) + 0.08)
+            return self
         top = _surround.reach(figure) + 0.26
         _surround.resize(figure, top + PANEL + 0.5)
         self._panels(figure, look, top)

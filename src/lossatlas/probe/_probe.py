@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, NotApplicableError
@@ -18,6 +19,15 @@ from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
 from lossatlas.surface import Reading, Sample, Surface
+
+
+class Outputs(Protocol):
+    """What can evaluate a network's outputs on a frame."""
+
+    def read(self, coords: NDArray[np.float64]) -> list[Tensor]:
+        """By batch, outputs (P, n_b, …) at coordinates (P, k)."""
+        ...
+
 
 # With a ledger, what a crash may cost.
 PIECE_SECONDS = 0.5
@@ -94,6 +104,16 @@ class Probe:
         if answer is None:
             raise BudgetError(f"the next query would overrun the budget of {budget}; nothing was evaluated.")
         return answer
+
+    def outputs(self, source: Outputs, coords: NDArray[np.float64]) -> list[Tensor]:
+        """A network's outputs at coordinates (P, k), counted as so many values."""
+        begin, proofs = time.perf_counter(), self.surface.proof_examples
+        found = source.read(coords)
+        query = Values(torch.from_numpy(np.ascontiguousarray(coords)))
+        self.meter.bill(query, None, self.surface.examples * self.surface.passes)
+        self.meter.proof_examples += self.surface.proof_examples - proofs
+        self.meter.surface_seconds += time.perf_counter() - begin
+        return found
 
     def answer(self, requests: Sequence[Request]) -> list[Answer | None]:
         """Answer many askers at once, alike queries joined into one call of the surface.
@@ -200,8 +220,9 @@ class Probe:
             reading = self.engine.read(self.surface, piece)
             seconds = time.perf_counter() - begin
             self.ledger.record(piece, reading, self.surface.examples * self.surface.passes, seconds)
-            wanted = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9))
-            self._piece = max(torch.get_num_threads(), min(wanted, 4 * self._piece))
+            wanted, width = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9)), torch.get_num_threads()
+            # Whole rounds of all workers: what is over would leave all but a few of them idle.
+            self._piece = -(-max(width, min(wanted, 4 * self._piece)) // width) * width
 
 
 def _one_each(sample: Sample | None, rows: Tensor | None, count: int) -> list[Sample | None]:

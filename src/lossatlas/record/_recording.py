@@ -74,13 +74,14 @@ class Recording:
         """Whether a folder holds a recording."""
         return (Path(folder) / _folder.MANIFEST).is_file()
 
-    def check(self, model: nn.Module | Surface) -> None:
+    def check(self, model: nn.Module | Surface | Layout) -> None:
         """Refuse another model than the one that was recorded.
 
         Raises:
             CheckpointError: naming the parameters that differ.
         """
-        layout = model.layout if isinstance(model, Surface) else layout_of(bare_model(model))
+        known = model.layout if isinstance(model, Surface) else model
+        layout = known if isinstance(known, Layout) else layout_of(bare_model(known))
         differs = self.layout.difference(layout)
         if differs:
             raise CheckpointError(

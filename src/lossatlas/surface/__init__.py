@@ -22,6 +22,7 @@ from lossatlas.surface._points import as_vector as as_vector
 from lossatlas.surface._points import finite as finite
 from lossatlas.surface._points import numbers_of as numbers_of
 from lossatlas.surface._points import tensors_of as tensors_of
+from lossatlas.surface._points import vector_in as vector_in
 from lossatlas.surface._remembered import Remembered as Remembered
 from lossatlas.surface._remembered import remember as remember
 from lossatlas.surface._slice import Slice as Slice
@@ -34,4 +35,6 @@ from lossatlas.surface.network._checkpoint import load_checkpoint as load_checkp
 from lossatlas.surface.network._checkpoint import read_checkpoint as read_checkpoint
 from lossatlas.surface.network._names import Fitted as Fitted
 from lossatlas.surface.network._network import NetworkSurface as NetworkSurface
+from lossatlas.surface.network._places import holds_weights as holds_weights
+from lossatlas.surface.network._places import named_as_weights as named_as_weights
 from lossatlas.surface.network._state import StateSurface as StateSurface

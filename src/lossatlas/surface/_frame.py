@@ -32,7 +32,8 @@ class Frame:
         origin: shape (N,).
         directions: shape (k, N), k = 1 or 2; of any length, not necessarily orthogonal.
         statistics: shape (k + 1, S), running statistics of batch norm at the origin and how they change along each
-            direction, or None where they do not move. Used by a surface made with ``batchnorm="interpolate"``.
+            direction, or None where they do not move. Left aside by a surface that was made with another ``batchnorm``
+            than the default or ``interpolate``.
 
     Raises:
         PlaneError: for a direction of zero or non-finite length, or two parallel ones.

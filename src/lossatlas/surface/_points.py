@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lossatlas._errors import CheckpointError, InputError
 from lossatlas.surface._layout import Layout
 from lossatlas.surface.network._checkpoint import fit_checkpoint
+from lossatlas.surface.network._files import open_weights
 from lossatlas.surface.network._names import Expected, Fitted, Shape, fit
 
 if TYPE_CHECKING:
@@ -122,6 +123,26 @@ def point_of(
         assert found is not None
         return layout.join(found.tensors).detach()
     return sized(vector, layout.dimension, name)
+
+
+def vector_in(layout: Layout, given: PointLike, name: str) -> Tensor:
+    """A point (N,) of a layout from what describes one, without the surface: what else it holds is left aside.
+
+    Args:
+        layout: of θ, with the names of its blocks.
+        given: the point.
+        name: of what it is read for, for messages.
+
+    Raises:
+        CheckpointError: naming the keys that are missing or of another shape.
+        InputError: for a vector of another length, or something that is no point.
+    """
+    known: Collection[str] = ()
+    if isinstance(given, str | Path):
+        known = {name for part in open_weights(given).parts.values() for name in part}
+    elif isinstance(given, nn.Module | Mapping):
+        known = tensors_of(given)
+    return point_of(given, layout, list(known), name)
 
 
 def sized(vector: Tensor, dimension: int, name: str, what: str = "a vector") -> Tensor:

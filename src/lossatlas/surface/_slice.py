@@ -69,6 +69,10 @@ class Slice(Surface):
         # A surface with a reader of its own need not know the word as long as nobody asks for it.
         return self._under.reader(self._lifted, steady=True) if steady else self._under.reader(self._lifted)
 
+    def own_outputs(self) -> Any:
+        """What lies between coordinates and the loss, such as a network's outputs; None where nothing does."""
+        return self._under.outputs(self._lifted)
+
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, k) by the chain rule."""
         values, gradients = self._under.gradients(self._lifted.points(self._check(points)), sample)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Points θ of a slice that are held at once.
 THETA_BYTES = 2**28
+# Named, not imported: a surface knows no display, and the room that draws it lies on a higher floor.
+_DRAWN_BY = "lossatlas.chart._whole"
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,10 @@ class Surface(abc.ABC):
         """
         return None
 
+    def outputs(self, frame: Frame) -> Any:
+        """What lies between the parameters and the loss on a frame, such as a network's outputs; None where nothing does."""
+        return None
+
     def along(self, frame: Frame) -> tuple[Surface, Frame]:
         """What is really read along a frame: another surface where more than θ moves with the coordinates."""
         return self, frame
@@ -211,6 +218,43 @@ class Surface(abc.ABC):
     def values(self, points: Tensor) -> Tensor:
         """Losses at points of shape (B, N), shape (B,), float64."""
         return self.read(points).values
+
+    def plot(self, ax: Any = None, **settings: Any) -> Any:
+        """Contours of a surface of two parameters, drawn as itself: axes w₁ and w₂, its known minima marked.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            settings: ``path``, (T, 2) iterates to draw on it or several by name; ``box``, ((left, right), (bottom, top)),
+                the surface's own when left out; ``points`` per axis; ``scale`` of the levels, as in `Chart.plot`; and
+                what ``FieldDisplay.plot`` takes.
+
+        Returns:
+            The display, drawn.
+
+        Raises:
+            InputError: for another number of parameters: a slice can be drawn, with `lossatlas.chart`.
+
+        Example:
+            >>> import lossatlas as la
+            >>> la.landscapes.himmelblau().plot(points=31).ax_.get_xlabel()
+            'w₁'
+        """
+        return import_module(_DRAWN_BY).plot_surface(self, ax, **settings)
+
+    def plot_relief(self, ax: Any = None, **settings: Any) -> Any:
+        """The same surface in three dimensions.
+
+        Args:
+            ax: matplotlib axes with ``projection="3d"``, or None for a new figure.
+            settings: as in `plot`; and what ``ReliefDisplay.plot`` takes, for example ``clip=0.95``.
+
+        Returns:
+            The display, drawn.
+
+        Raises:
+            InputError: as `plot`.
+        """
+        return import_module(_DRAWN_BY).relief_of_surface(self, ax, **settings)
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies this surface in a result's provenance: plain JSON values.

@@ -1,83 +1,101 @@
 """Each shortcut's proof switched off in turn: then some kind of the table must give wrong numbers.
 
-A shortcut without its proof is used on every surface. The kinds that break one are named in the table (`Kind.breaks`);
-that none of them fails means that the proof guards nothing, or that the table has no kind that needs it.
-
-* private copy: models whose copy is the model itself, shares its weights, or loses a replaced forward; losses that close
-  over the model.
-* functional and vmap: checkpointing, control flow by data, custom functions, hooks on parameters, weights read as numbers.
-* layer chain: replaced forward, patched class or function, global and ordinary hooks.
-* cuts and joined batches: class weights, ignored labels, losses that are no mean, noise by place.
-* cheap subset: graphs and adjacency buffers.
-* threads: the global generator, globals, class attributes.
-* no_grad: derivatives within a forward or an objective.
-* double backward: functions that are differentiable once; weight norm, whose second derivative in torch is wrong.
-* graph measure: a model that differentiates in its own forward.
+A shortcut without its proof is used on every surface. That no kind fails then means that the proof guards nothing, or
+that the table has no kind that needs it.
 """
 
-import importlib
+import sys
 
 import kinds
 import pytest
 import torch
 from kinds import KINDS, LOSSES
 
-HOOK = "lossatlas.surface.network._proof"
+from lossatlas.surface.network._proof import shortcuts, unproven
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+BY_LOSS = {row.name: row for row in LOSSES}
 
 
-def proof():
-    """The module that holds the proofs, or None as long as it is not there."""
-    try:
-        return importlib.import_module(HOOK)
-    except ModuleNotFoundError:
-        return None
+def by_three(loss):
+    """A row of the second table in batches of three."""
+    kinds.check_batch_size(loss, 3)
 
 
-def shortcuts():
-    """Names of the shortcuts; `_proof.shortcuts()` gives them."""
-    found = proof()
-    return tuple(found.shortcuts()) if found is not None and hasattr(found, "shortcuts") else ()
+# What shows first that a proof is missing: rows of the table with what is looked at.
+WITNESSES = {
+    "cutting or joining batches": [(by_three, "root mean square"), (by_three, "dice")],
+    "evaluation without a graph": [
+        (kinds.check_numbers, "forward that differs where gradients are off"),
+        (kinds.check_numbers, "PINN that marks its input"),
+    ],
+    "a private copy of the model": [
+        (kinds.check_numbers, "L2 penalty that closes over the model"),
+        (kinds.check_numbers, "copy that shares the weights"),
+    ],
+    "evaluation on several threads": [
+        (kinds.check_slices, "activation in a global variable"),
+        (kinds.check_slices, "activation in a class attribute"),
+        (kinds.check_slices, "VAE that seeds the global generator"),
+    ],
+    "a functional call of a private copy": [
+        (kinds.check_numbers, "gradient checkpointing"),
+        (kinds.check_numbers, "hook on a parameter"),
+        (kinds.check_numbers, "reads its weight under another name"),
+    ],
+    "one vectorized pass for several points": [(kinds.check_many, "reads its weight under another name")],
+    "mini-batches in one pass": [
+        (kinds.check_minibatches, "reads its weight under another name"),
+        (kinds.check_minibatches, "hook on a parameter"),
+    ],
+    "folded batch norm": [(kinds.check_cheaper, "batch norm with a replaced forward")],
+    "double backward": [(kinds.check_numbers, "old weight norm"), (kinds.check_numbers, "new weight norm")],
+    "the layer chain": [
+        (kinds.check_slices, "patched class"),
+        (kinds.check_slices, "patched function of torch"),
+        (kinds.check_slices, "global forward hook"),
+    ],
+    "interpolation of outputs": [(kinds.check_outputs, "loss that reads an activation")],
+}
+PAIRS = [pytest.param(*pair, id=f"{name}: {pair[1]}") for name in WITNESSES for pair in WITNESSES[name]]
 
 
-@pytest.fixture
-def unproven():
-    """A context in which one shortcut is taken without its proof: `_proof.unproven(name)`."""
-    found = proof()
-    if found is None or not hasattr(found, "unproven"):
-        pytest.skip("this package has no switch for its proofs")
-    return found.unproven
-
-
-def witnesses(name):
-    """Kinds that break a shortcut, or all of them where the table does not name it."""
-    named = [kind for kind in KINDS if name in kind.breaks]
-    return named or [kind for kind in KINDS if kind.refusal is None]
-
-
-@pytest.mark.parametrize("name", shortcuts() or ["none"])
-def test_a_shortcut_without_its_proof_is_caught(name, unproven):
-    before = torch.get_num_threads()
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Kernels of one thread, and threads that take turns often."""
+    before, interval = torch.get_num_threads(), sys.getswitchinterval()
     torch.set_num_threads(1)
-    try:
-        with unproven(name):
-            assert any(fails(work) for work in checks(name)), f"no kind needs the proof of {name}"
-    finally:
-        torch.set_num_threads(before)
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+    torch.set_num_threads(before)
 
 
-def checks(name):
-    """What is tried, one after another, until one fails."""
-    for kind in witnesses(name):
-        for check in (kinds.check_numbers, kinds.check_slices):
-            yield lambda kind=kind, check=check: check(kind)
-    for row in LOSSES:
-        yield lambda row=row: kinds.check_batch_size(row, 3)
+def row(check, name):
+    """The row of the table that a check is made on."""
+    return BY_LOSS[name] if check is by_three else BY_NAME[name]
 
 
-def fails(work):
+def fails(check, name):
     """Whether a check fails; an error of any kind counts, since nobody was to see one."""
+    wanted = row(check, name)
     try:
-        work()
+        check(wanted)
     except Exception:
         return True
     return False
+
+
+def test_every_shortcut_has_its_witnesses():
+    assert set(WITNESSES) == set(shortcuts())
+
+
+@pytest.mark.parametrize("name", WITNESSES)
+def test_a_shortcut_without_its_proof_is_caught(name):
+    with unproven(name):
+        assert any(fails(*witness) for witness in WITNESSES[name]), f"no kind needs the proof of {name}"
+
+
+@pytest.mark.parametrize(("check", "name"), PAIRS)
+def test_with_all_proofs_in_place_the_same_checks_pass(check, name):
+    check(row(check, name))

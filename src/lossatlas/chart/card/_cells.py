@@ -109,7 +109,7 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     size = float(np.nanmax(np.abs(np.where(np.isfinite(chart.loss), chart.loss, np.nan)), initial=0.0))
     rounding = torch.finfo(surface.dtype).eps * size
     error = 0.0 if chart.certificate.exact else chart.certificate.rms
-    door = _by_example(surface)
+    door = _by_example(surface, frame)
     if door is None:
         return Noise(None, None, len(levels) - 1, 0, surface.examples, error, rounding, gap), None
     picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in _axes(chart)]
@@ -139,9 +139,11 @@ def _axes(chart: Chart) -> list[Array]:
     return [chart.alpha] if chart.is_line else [chart.alpha, chart.beta]
 
 
-def _by_example(surface: Surface) -> Probe | None:
+def _by_example(surface: Surface, frame: Frame) -> Probe | None:
     """A door to the losses of single examples, where batch norm ran as it does there."""
     if not isinstance(surface, NetworkSurface) or surface.batchnorm != "frozen":
+        return None
+    if frame.statistics is not None and surface.interpolates:
         return None
     return Probe(StateSurface(surface, examples=True))
 

@@ -84,7 +84,7 @@ def invariance(
         rescaling=kept,
         gauge=gauge,
         why=why,
-        batchnorm=surface.batchnorm if surface.fingerprint().get("batchnorm") else None,
+        batchnorm=str(how.get("batchnorm", surface.batchnorm)) if surface.tracked else None,
         frozen=float(still.double().mean()),
         frozen_slope=float(slope[still].sum()) / total if total > 0 else 0.0,
         frozen_trace=frozen_trace if bool(still.any()) else None,

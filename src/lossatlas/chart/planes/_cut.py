@@ -14,7 +14,8 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.planes._walked import Walked, walked
-from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of
+from lossatlas.record import Recording
+from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of, vector_in
 
 
 @dataclass(frozen=True)
@@ -54,32 +55,33 @@ class Cut:
 
     name: ClassVar[str] = "cut"
 
-    def project(self, iterates: Tensor | Sequence[PointLike] | Walked, *, surface: Surface | None = None) -> Projection:
+    def project(
+        self, iterates: Tensor | Sequence[PointLike] | Walked | str | Path, *, surface: Surface | None = None
+    ) -> Projection:
         """Where points lie on the frame, one at a time, and how far off.
 
         Args:
-            iterates: shape (n, N), a sequence of vectors, state dicts, modules or checkpoint files, or a `Recording`;
-                one with sketches is seen through them, with their error.
-            surface: reads state dicts, modules and files; not needed for vectors.
+            iterates: shape (n, N), a sequence of vectors, state dicts, modules or checkpoint files, a folder of
+                checkpoints, or a `Recording`; one with sketches is seen through them, with their error.
+            surface: reads state dicts, modules and files; not needed where the layout is known, as it is on every line
+                or plane that was made on a surface.
 
         Raises:
-            InputError: for points that need a surface where none is given.
+            InputError: for points that need a surface where neither it nor the layout is known.
+            CheckpointError: for points of another architecture; keys are named.
         """
         run = walked(iterates)
         if run is not None:
             if surface is not None:
                 run.check(surface)
+            elif isinstance(run, Recording) and self.layout is not None:
+                run.check(self.layout)
             if run.sketched:
                 return Projection(*run.seen_on(self.frame))
             iterates = run.iterates
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for given in cast(Sequence[PointLike], iterates):
-            theta = numbers_of(given) if surface is None else surface.vector(given)
-            if theta is None:
-                raise InputError(
-                    f"got a point of type {type(given).__name__}; expected vectors, since only a surface knows the "
-                    "order of parameters. Give surface=…."
-                )
+            theta = self._read(given, surface)
             theta = theta.to(self.frame.origin.device)
             if theta.shape != self.frame.origin.shape:
                 raise InputError(
@@ -92,6 +94,20 @@ class Cut:
         if not found:
             raise InputError("got no points to project; expected at least one.")
         return Projection(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+    def _read(self, given: PointLike, surface: Surface | None) -> Tensor:
+        """A point as a vector, by the surface or by the layout."""
+        if surface is not None:
+            return surface.vector(given)
+        theta = numbers_of(given)
+        if theta is not None:
+            return theta
+        if self.layout is None or all(block.kind == "vector" for block in self.layout.blocks):
+            raise InputError(
+                f"got a point of type {type(given).__name__} to project on a {self.name} that does not know the names of its "
+                "parameters; expected vectors. Give surface=…, which knows their order."
+            )
+        return vector_in(self.layout, given, f"the {self.name}")
 
     def record(self) -> dict[str, Any]:
         """Everything but the directions, as plain JSON values."""

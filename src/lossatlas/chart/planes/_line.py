@@ -74,8 +74,8 @@ class Line(Cut):
     def between(cls, surface: Surface, a: PointLike, b: PointLike) -> Line:
         """The line through two points: a at 0, b at 1 (Goodfellow, Vinyals & Saxe 2015).
 
-        On a surface with ``batchnorm="interpolate"`` the running statistics move with the weights, so that both ends
-        show the models' own losses.
+        Where both hold running statistics of batch norm, these move with the weights, so that both ends show the models'
+        own losses; not on a surface that was made with ``batchnorm="frozen"``. The notes say which it is.
 
         Args:
             surface: what the line lies in.

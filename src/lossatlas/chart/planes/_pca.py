@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast, final
 
 import numpy as np
@@ -29,7 +30,7 @@ FLAT = 1e-12
 
 def principal(
     surface: Surface,
-    iterates: Tensor | Sequence[PointLike] | Walked,
+    iterates: Tensor | Sequence[PointLike] | Walked | str | Path,
     *,
     centering: Centering = "final",
     ignore: Ignore | None = None,

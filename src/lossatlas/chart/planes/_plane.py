@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, final
 
 import torch
@@ -93,8 +94,8 @@ class Plane(Cut):
     def between(cls, surface: Surface, a: PointLike, b: PointLike, c: PointLike, *, orthonormal: bool = False) -> Plane:
         """The plane through three points: a at (0, 0), b at (1, 0), c at (0, 1).
 
-        On a surface with ``batchnorm="interpolate"`` the running statistics move with the weights, so that all three
-        corners show the models' own losses.
+        Where all three hold running statistics of batch norm, these move with the weights, so that the corners show the
+        models' own losses; not on a surface that was made with ``batchnorm="frozen"``. The notes say which it is.
 
         Args:
             surface: what the plane lies in.
@@ -121,7 +122,7 @@ class Plane(Cut):
     def pca(
         cls,
         surface: Surface,
-        iterates: Tensor | Sequence[PointLike] | Walked,
+        iterates: Tensor | Sequence[PointLike] | Walked | str | Path,
         *,
         centering: Centering = "final",
         ignore: Ignore | None = None,
@@ -135,7 +136,8 @@ class Plane(Cut):
         Args:
             surface: what the plane lies in.
             iterates: shape (n, N), or a sequence of vectors, state dicts, modules or checkpoint files, in order; at
-                least 3. Safetensors files are read a block at a time. Or a `Recording`; of one with sketches, the plane
+                least 3. Safetensors files are read a block at a time. Or the folder that holds them, by its numbered files or
+                folders (``checkpoint-16``, ``checkpoint-32`` …); or a `Recording`, or its folder; of one with sketches, the plane
                 through its kept points that comes nearest to the components.
             centering: ``final`` takes components of θ_i − θ_n, as the paper defines it; ``mean`` of θ_i − mean, as its
                 reference implementation does.

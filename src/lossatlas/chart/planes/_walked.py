@@ -8,11 +8,12 @@ from typing import Any, Protocol, cast
 import numpy as np
 from torch import Tensor
 
+from lossatlas.record import Checkpoints, Recording
 from lossatlas.surface import Frame
 
 
 class Walked(Protocol):
-    """A recorded run (`lossatlas.Recording`)."""
+    """A run that lies in files (`lossatlas.Recording`, `lossatlas.Checkpoints`)."""
 
     @property
     def iterates(self) -> tuple[Path, ...]:
@@ -57,5 +58,20 @@ class Walked(Protocol):
 
 
 def walked(given: object) -> Walked | None:
-    """A recorded run, or None for anything else."""
+    """A run that lies in files: a recording, its folder, a folder of checkpoints or a list of them; None for anything else.
+
+    Raises:
+        CheckpointError: for a folder that holds no run, or several.
+    """
+    if isinstance(given, str | Path):
+        return Recording.load(given) if _recorded(given) else Checkpoints.load(given)
+    if isinstance(given, list | tuple) and given and all(isinstance(one, str | Path) for one in given):
+        return walked(given[0]) if len(given) == 1 else Checkpoints.of(given)
     return cast(Walked, given) if hasattr(type(given), "seen_on") else None
+
+
+def _recorded(folder: str | Path) -> bool:
+    try:
+        return Recording.is_in(folder)
+    except (OSError, ValueError):
+        return False  # no name of a file: said where checkpoints are read

@@ -37,6 +37,7 @@ class Survey:
         samples: (n, k) coordinates asked of the exact field.
         cheaply: (n, k) coordinates asked of the cheap field.
         sampler: what was done, in words.
+        doubtful: (ny, nx), cells whose expected error exceeds a contour step; None where that is not known.
     """
 
     loss: Array
@@ -47,6 +48,7 @@ class Survey:
     samples: Array
     cheaply: Array
     sampler: str
+    doubtful: Mask | None = None
 
 
 Asker = Generator[Ask, Answer, Survey]

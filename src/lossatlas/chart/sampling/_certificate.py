@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
+
+from lossatlas.chart.sampling._strata import Certified, Row
+
+if TYPE_CHECKING:
+    from lossatlas.chart.sampling._look import Reconstruction
 
 Array = NDArray[np.float64]
 
@@ -33,7 +40,10 @@ class Certificate:
         relative_interval: 95 % interval of it.
         range: highest less lowest finite loss of the chart, what `rms` is to be held against.
         tolerance: what was asked for, or None for an exact chart.
-        extras: rms error of the further channels, for example ``accuracy``.
+        extras: error of the further channels, for example ``accuracy``: rms, or the 95th percentile beside `near`.
+        near: errors near the minimum, in the metric of the picture; None for an exact chart, or one of a cheap field.
+        whole: errors over the whole chart, in that metric.
+        metric: ``relative``, or ``spacing`` for errors in units of the contour spacing, where losses cross zero.
     """
 
     rms: float = 0.0
@@ -46,12 +56,24 @@ class Certificate:
     range: float = 0.0
     tolerance: float | None = None
     extras: dict[str, float] | None = None
+    near: Row | None = None
+    whole: Row | None = None
+    metric: str = "relative"
+
+    @property
+    def strata(self) -> Certified | None:
+        """Errors near the minimum and over the whole chart, where they were measured apart."""
+        if self.near is None or self.whole is None:
+            return None
+        return Certified(self.near, self.whole, self.metric, self.tolerance or 0.0, {})
 
     @property
     def reached(self) -> bool:
         """Whether the error is within the tolerance: median relative error, and rms within half of it of the range."""
         if self.exact or self.tolerance is None:
             return True
+        if self.strata is not None:
+            return self.strata.reached
         return self.rms <= self.tolerance / 2 * self.range and self.relative <= self.tolerance
 
     @property
@@ -59,6 +81,8 @@ class Certificate:
         """The certificate in words."""
         if self.exact:
             return "every cell was evaluated: the field is exact"
+        if self.strata is not None:
+            return self.strata.sentence
         share = 100 / self.range if self.range > 0 else math.nan
         low, high = (share * end for end in self.interval)
         return (
@@ -67,6 +91,36 @@ class Certificate:
             f"median, and by {self.worst:.2g} at most among those"
             + ("" if self.reached else f"; the tolerance of {self.tolerance:g} was not reached")
         )
+
+
+def of_strata(found: Reconstruction, span: float, channels: Mapping[str, tuple[float, float]]) -> Certificate:
+    """The certificate of an interpolated chart, from what its sampler brought back.
+
+    Args:
+        found: field, expected errors and both strata.
+        span: the range of the field.
+        channels: by further channel, the 95th percentile and the largest of errors at held-out cells.
+    """
+    near, whole = found.certificate.near, found.certificate.whole
+    error = found.error[np.isfinite(found.error)]
+    rms = math.sqrt(float((error**2).mean())) if error.size else 0.0
+    low, high = whole.p95_interval
+    ratios = (low / whole.p95, high / whole.p95) if whole.p95 > 0 else (1.0, 1.0)
+    return Certificate(
+        rms=rms,
+        interval=(rms * ratios[0], rms * ratios[1]),
+        worst=float(error.max(initial=0.0)),
+        probes=found.held,
+        exact=False,
+        relative=whole.median,
+        relative_interval=whole.median_interval,
+        range=span,
+        tolerance=found.certificate.tolerance,
+        extras={name: p95 for name, (p95, _) in channels.items()},
+        near=near,
+        whole=whole,
+        metric=found.certificate.metric,
+    )
 
 
 def breadth(loss: Array) -> float:

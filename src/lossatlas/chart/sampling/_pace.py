@@ -51,9 +51,13 @@ class Pace:
         cheap: examples behind a value of the cheap field.
         announce: takes the forecast, once.
         open_ended: whether more may turn out to be needed than is planned.
+        width: points that are evaluated side by side.
     """
 
-    def __init__(self, exact: int, cheap: int, announce: Callable[[Forecast], None], open_ended: bool) -> None:
+    def __init__(
+        self, exact: int, cheap: int, announce: Callable[[Forecast], None], open_ended: bool, width: int = 1
+    ) -> None:
+        self.width = max(1, width)
         self.fields = {"exact": Field(exact), "cheap": Field(cheap)}
         self.announce, self.open_ended = announce, open_ended
         self.forecast: Forecast | None = None
@@ -63,17 +67,21 @@ class Pace:
         self.fields["exact"].planned, self.fields["cheap"].planned = exact, cheap
 
     def size(self, to: str) -> int:
-        """Values to ask a field for next."""
+        """Values to evaluate of a field next: as many as keep all workers busy, for about half a second."""
         field = self.fields[to]
         if field.streak:
-            return FIRST << min(field.streak, DOUBLINGS)
+            return self.wide(FIRST << min(field.streak, DOUBLINGS))
         if field.queries == 0:
-            return FIRST
+            return self.wide(FIRST)
         if self.forecast is not None:
-            return max(1, int(CHUNK_SECONDS / max(field.rate, 1e-9)))
+            return self.wide(int(CHUNK_SECONDS / max(field.rate, 1e-9)))
         if field.rate > SLOW:
-            return FEW
+            return self.wide(FEW)
         return CHOOSING if field.queries == 1 else TIMED
+
+    def wide(self, points: int) -> int:
+        """So many points, rounded up to whole rounds of all workers."""
+        return -(-max(1, points) // self.width) * self.width
 
     def note(self, to: str, values: int, seconds: float, recalled: int = 0) -> None:
         """So many values of a field were answered in so many seconds, beside those that a ledger knew."""
@@ -85,7 +93,7 @@ class Pace:
         field.done, field.spent, field.queries = field.done + values, field.spent + seconds, field.queries + 1
         field.rate = seconds / values
         whole = sum(one.planned for one in self.fields.values())
-        ready = field.queries >= 3 or (field.queries == 2 and values == FEW)
+        ready = field.queries >= 3 or (field.queries == 2 and values == self.wide(FEW))
         if self.forecast is None and (ready or sum(one.done + one.recalled for one in self.fields.values()) >= whole):
             self.forecast = self._forecast(field)
             self.announce(self.forecast)

@@ -161,13 +161,14 @@ class Statistics:
         batches = {"batch_sizes": sorted(set(sizes), reverse=True)} if self.mode in ("batch", "recompute") else {}
         return {"batchnorm": self.mode, **batches}
 
-    def notes(self, sizes: list[int], loss: float, stored: float | None) -> tuple[str, ...]:
+    def notes(self, sizes: list[int], loss: float, stored: float | None, *, default: bool = False) -> tuple[str, ...]:
         """What a reader of pictures must know, in sentences.
 
         Args:
             sizes: of the batches.
             loss: at the model's own parameters.
             stored: the same with the running statistics that the model came with, where they are not used.
+            default: whether they are frozen only where no line or plane between models moves them.
         """
         batches = " or ".join(f"{size:,}" for size in sorted(set(sizes), reverse=True))
         own = (
@@ -175,8 +176,11 @@ class Statistics:
         )
         count = f"{len(self.layers)} batch norm layer{'s' if len(self.layers) > 1 else ''}"
         says = {
-            "frozen": f"batch norm ran on frozen statistics: {count} kept the means and variances of the model's own "
-            "point everywhere",
+            "frozen": f"{count} use the running statistics of the model's own point, except on lines and planes between "
+            "models, which say so"
+            if default
+            else f"batch norm ran on frozen statistics: {count} kept the means and variances of the model's own point "
+            "everywhere",
             "interpolate": f"the running statistics of {count} move with the weights on lines and planes between "
             "models, and are frozen elsewhere",
             "recompute": f"the running statistics of {count} were measured anew at every point over all "

@@ -69,6 +69,8 @@ class Copies:
     def __init__(self, make: Callable[[], nn.Module], objective: Objective, layout: Layout, theta: Tensor) -> None:
         self._make, self.objective, self.layout, self._theta = make, objective, layout, theta
         self.bound: list[Bound] = []
+        # What two of them gave when they took turns on the small batch of a proof.
+        self.agreed: Tensor | None = None
 
     @property
     def first(self) -> Bound:

@@ -18,6 +18,7 @@ from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, 
 from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._minibatch import Minibatches, draw
+from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._products import HessianProducts, refuse_constant
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._scene import Pair, Scene
@@ -26,6 +27,9 @@ from lossatlas.surface.network._shortcuts import Functional, OnePass, PrivateCop
 from lossatlas.surface.network._tile import Tile
 from lossatlas.surface.network._twice import DoubleBackward
 from lossatlas.surface.network._user_code import in_user_code
+
+# Seconds of one evaluation above which every point is worth a thread.
+SLOW = 2e-3
 
 
 @final
@@ -216,7 +220,9 @@ class Evaluation:
 
     def loop_values(self, points: Tensor) -> Tensor:
         """Losses and shares of hits (2, B), one point after another on each thread."""
-        threads = self.threads(workers(len(points)) if self._device.type == "cpu" else 1)
+        # A thread is worth its start for one point that takes long, or for a few that do not.
+        each = 1 if self.scene.seconds > SLOW else 4
+        threads = self.threads(workers(len(points), each) if self._device.type == "cpu" else 1)
         self.ready(threads)
         return torch.cat(side_by_side(self.copied_values, points.tensor_split(threads)), 1)
 
@@ -279,6 +285,31 @@ class Evaluation:
                     loss, hits = self.scene.forward(batch, worker)
                 self._count(rows[:, b], k, loss, hits)
         return rows
+
+    def outputs(self, worker: int, theta: Tensor) -> list[Tensor]:
+        """By batch, what the loss compares with the targets at θ, by one private copy.
+
+        Raises:
+            NotApplicableError: if it is no tensor with a row for each example.
+        """
+        scene, found = self.scene, []
+        whole, flat = scene.copies.bound[worker]
+        objective = scene.reference.objective
+        assert isinstance(objective, OutputObjective)
+        with torch.no_grad():
+            self._completion.settle(worker, flat, theta)
+        for k, batch in enumerate(self._batches):
+            fresh = batch.fresh(scene.reference.clones)
+            place = self._place(theta)
+            grad = torch.set_grad_enabled(scene.reference.graph)
+            with in_user_code(batch, k, len(self._batches), place), scene.precision(), grad:
+                output = objective.compared(whole.inner(*fresh.inputs, **fresh.keywords))
+            if not isinstance(output, Tensor) or output.ndim == 0 or not output.is_floating_point():
+                raise NotApplicableError(f"the model puts out {type(output).__name__}, not a tensor of numbers")
+            if batch.rows_known and len(output) != batch.size:
+                raise NotApplicableError(f"the model puts out {len(output)} rows for {batch.size} examples")
+            found.append(output.detach())
+        return found
 
     def ready(self, threads: int) -> None:
         """Have so many private copies."""

@@ -1,4 +1,4 @@
-"""Two threads that take turns after every operation of torch's: whatever they share outside themselves gets mixed up."""
+"""Two threads that take turns before every operation of torch's: whatever they share outside themselves gets mixed up."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from typing import Any, final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# A thread that waits longer is held up by something else than its turn, such as a lock of the user's.
-PATIENCE = 1.0
+# A thread that waits longer goes on out of turn: the other one is busy outside of torch, or waits for a lock of the user's.
+PATIENCE = 0.02
 
 
 @final
 class _Turns:
-    """Whose turn it is."""
+    """Whose turn it is: one thread runs at a time, from one operation up to the next."""
 
     def __init__(self, count: int) -> None:
         self._condition, self._turn, self._running = Condition(), 0, set(range(count))
 
-    def take(self, number: int) -> None:
+    def wait(self, number: int) -> None:
         """Wait for one's turn, but not forever."""
         with self._condition:
-            waited = self._condition.wait_for(lambda: self._turn == number or len(self._running) < 2, PATIENCE)
-            if not waited:
-                self._running.clear()
+            self._wait(number)
 
-    def give(self, number: int) -> None:
-        """Let the next one go on."""
+    def swap(self, number: int) -> None:
+        """Let the other one run up to its next operation."""
         with self._condition:
             self._turn = 1 - number
             self._condition.notify_all()
+            self._wait(number)
 
     def leave(self, number: int) -> None:
         """Be waited for no longer."""
@@ -39,6 +38,10 @@ class _Turns:
             self._running.discard(number)
             self._turn = 1 - number
             self._condition.notify_all()
+
+    def _wait(self, number: int) -> None:
+        if not self._condition.wait_for(lambda: self._turn == number or len(self._running) < 2, PATIENCE):
+            self._running.clear()
 
 
 @final
@@ -48,11 +51,9 @@ class _Alternating(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._turns, self._number = turns, number
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._turns.take(self._number)
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            self._turns.give(self._number)
+        # What was read for this operation was read before; what it leaves is written before the other one goes on.
+        self._turns.swap(self._number)
+        return func(*args, **(kwargs or {}))
 
 
 def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -70,6 +71,7 @@ def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
 
     def run(number: int) -> None:
         torch.set_num_threads(1)
+        turns.wait(number)
         try:
             with torch.no_grad(), _Alternating(turns, number):
                 found[number] = tasks[number]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
+from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame
@@ -24,6 +24,7 @@ from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._names import Fitted
+from lossatlas.surface.network._outputs import LossOfOutputs, NetworkOutputs
 from lossatlas.surface.network._products import refuse_half
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference, plain_modes
@@ -62,17 +63,19 @@ class NetworkSurface(Surface):
         examples: how many examples to read of an iterable without a length.
         name: for tables and pictures; the model's class by default.
         batchnorm: where the running statistics of batch norm come from at other θ than the model's own. ``frozen``:
-            they stay the model's. ``interpolate``: they move with the weights on lines and planes between models and
-            are frozen elsewhere. ``recompute``: at every θ they are measured anew, as the mean over all batches
-            weighted by size, and L is taken with those; a value then reads the data twice. ``batch``: each batch is
-            normalized by its own, as in training; batches are fixed, so this is still one function of θ.
+            they stay the model's everywhere. ``interpolate``: they move with the weights on lines and planes between
+            models and are frozen elsewhere. None, the default: as ``interpolate`` on a line or plane between models
+            that all hold running statistics, as ``frozen`` on every other. ``recompute``: at every θ they are measured
+            anew, as the mean over all batches weighted by size, and L is taken with those; a value then reads the data
+            twice. ``batch``: each batch is normalized by its own, as in training; batches are fixed, so this is still one function of θ.
         shortcuts: whether anything but the reference may be used.
 
     Attributes:
         theta: the model's own point, shape (N,).
         loss_at_theta: L there, by the reference.
-        batchnorm: the mode.
-        notes: what must be known of it: of batch norm, of the data, and which shortcuts were dropped.
+        batchnorm: the mode in which θ alone is evaluated; ``frozen`` by default.
+        interpolates: whether running statistics move with the weights on lines and planes between models.
+        notes: what a reader of its pictures must know: of batch norm, of the data, and which shortcuts were dropped.
 
     Raises:
         ModelError: if the loss is not a fixed function of θ, or there is nothing to vary.
@@ -101,7 +104,7 @@ class NetworkSurface(Surface):
         batch_size: int | None = None,
         examples: int | None = None,
         name: str | None = None,
-        batchnorm: str = "frozen",
+        batchnorm: str | None = None,
         shortcuts: bool = True,
     ) -> None:
         with torch.inference_mode(False), torch.enable_grad():
@@ -116,17 +119,14 @@ class NetworkSurface(Surface):
         batch_size: int | None,
         examples: int | None,
         name: str | None,
-        batchnorm: str,
+        batchnorm: str | None,
         shortcuts: bool,
     ) -> None:
-        if batchnorm not in _batchnorm.MODES:
+        if batchnorm is not None and batchnorm not in _batchnorm.MODES:
             raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
+        self.interpolates = batchnorm in (None, "interpolate")
         _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
         self._objective = _objective.resolve(loss, objective, model)
-        self._codes = {
-            "code": _identity.code_digest(self._objective.code),
-            "model_code": _identity.model_code_digest(model),
-        }
         if data is None:
             raise InputError("got no data; expected tensors (X, y), a Dataset or a DataLoader, as data=….")
         device = _model.device_of(model)
@@ -134,6 +134,10 @@ class NetworkSurface(Surface):
             data = deque(data)  # batches, also where they are two tensors: an objective has no pair of input and target
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        self._codes = {
+            "code": _identity.code_digest(self._objective.code),
+            "model_code": _identity.model_code_digest(model),
+        }
         self.layout = _model.layout_of(model)
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
@@ -143,12 +147,15 @@ class NetworkSurface(Surface):
         self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}
         self._names |= {n for n, _ in model.named_buffers(remove_duplicate=False)} | {*model.state_dict()}
         self._always = (*lazy, *self._given.notes)
-        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm))
+        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm or "frozen"))
 
     def _adopt(self, reference: Reference) -> None:
         """Take a reference in a mode of batch norm, and check that it gives one loss."""
         model, mode = reference.model, reference.mode
         self._reference, self.batchnorm = reference, mode
+        self._movable: _batchnorm.Statistics | None = None
+        self._moving: NetworkSurface | None = None
+        self._whole: NetworkSurface | None = None
         self._statistics = _batchnorm.Statistics(model, mode, self.layout)
         reference.statistics_names = self._statistics.names
         self._statistics.fit(reference.constants)
@@ -162,7 +169,14 @@ class NetworkSurface(Surface):
         uniform = _model.uniform(model, self.layout)
         copies = Copies(partial(private, reference, self._statistics, uniform), quick, self._statistics.layout, whole)
         scene = Scene(
-            reference, copies, self._statistics, self.layout, settled.batches, settled.shares, settled.hit_shares
+            reference,
+            copies,
+            self._statistics,
+            self.layout,
+            settled.batches,
+            settled.shares,
+            settled.hit_shares,
+            seconds=settled.seconds,
         )
         self._proofs = Proofs(reference, settled.small, allowed=self._shortcuts)
         self._evaluation = Evaluation(scene, self._proofs)
@@ -170,7 +184,8 @@ class NetworkSurface(Surface):
         if mode in ("recompute", "batch") and self._statistics.layers:
             stored = reference.in_mode("frozen").values(self._theta, settled.batches)
             before = sum(float(o.loss) * s for o, s in zip(stored, settled.shares, strict=True))
-        self._stated = (*self._statistics.notes(sizes, self.loss_at_theta, before), *self._always, *settled.notes)
+        said = self._statistics.notes(sizes, self.loss_at_theta, before, default=mode == "frozen" and self.interpolates)
+        self._stated = (*said, *self._always, *settled.notes)
 
     @property
     def theta(self) -> Tensor:
@@ -216,19 +231,47 @@ class NetworkSurface(Surface):
         ]
         return "\n".join(lines)
 
-    def with_batchnorm(self, mode: str) -> NetworkSurface:
+    def with_batchnorm(self, mode: str | None) -> NetworkSurface:
         """The same model, loss and data with the statistics of batch norm in another mode.
 
         Args:
-            mode: ``frozen``, ``interpolate``, ``recompute`` or ``batch``.
+            mode: ``frozen``, ``interpolate``, ``recompute`` or ``batch``; or None for the default.
         """
-        if mode == self.batchnorm:
-            return self
-        if mode not in _batchnorm.MODES:
+        if mode is not None and mode not in _batchnorm.MODES:
             raise UnknownNameError("batch norm mode", mode, _batchnorm.MODES)
+        interpolates = mode in (None, "interpolate")
+        if (mode or "frozen", interpolates) == (self.batchnorm, self.interpolates):
+            return self
         twin = copy.copy(self)
-        twin._adopt(self._reference.in_mode(mode))
+        twin.interpolates = interpolates
+        twin._adopt(self._reference.in_mode(mode or "frozen"))
         return twin
+
+    @property
+    def tracked(self) -> tuple[str, ...]:
+        """Names of the batch norm layers that keep running statistics."""
+        return self._statistics.layers
+
+    def _moved(self) -> NetworkSurface:
+        """This surface with running statistics that move along frames which hold some."""
+        if self.batchnorm == "interpolate":
+            return self
+        if self._moving is None:
+            if self._whole is None:
+                self._moving = self.with_batchnorm("interpolate")
+            else:
+                self._moving = self._whole._moved().cheaper(self.examples) or self._whole._moved()
+        return self._moving
+
+    def _mobile(self) -> _batchnorm.Statistics | None:
+        """The running statistics as coordinates; None where they cannot be some."""
+        if self.batchnorm == "interpolate":
+            return self._statistics
+        if self.interpolates and self._movable is None and self._statistics.layers:
+            with suppress(ModelError):  # weights and statistics of different types do not move together
+                self._movable = _batchnorm.Statistics(self._reference.model, "interpolate", self.layout)
+                self._movable.fit(self._reference.constants)
+        return self._movable
 
     def cheaper(self, examples: int | None = None) -> NetworkSurface | None:
         """The same surface over a fixed subset of the examples; None where that would save little or mean another L.
@@ -254,6 +297,7 @@ class NetworkSurface(Surface):
             return None
         twin = copy.copy(self)
         twin.name = f"{self.name}, {kept} of {size} examples"
+        twin._whole, twin._moving = self, None
         twin._settled = settled.of(batches, self._reference)
         twin.examples = kept
         scene = self._evaluation.scene
@@ -276,9 +320,12 @@ class NetworkSurface(Surface):
 
     def along(self, frame: Frame) -> tuple[NetworkSurface, Frame]:
         """Where running statistics move with the weights: the surface over both, and the frame in it."""
+        if frame.statistics is None or not self.interpolates or not self._statistics.layers:
+            return self, frame
+        if self.batchnorm != "interpolate":
+            return self._moved().along(frame)
         scene = self._evaluation.scene
-        moving = self.batchnorm == "interpolate" and self._statistics.moves and not scene.free
-        if frame.statistics is None or not moving:
+        if scene.free or not self._statistics.moves:
             return self, frame
         rows = frame.statistics.to(self.device, self.dtype)
         twin = copy.copy(self)
@@ -319,6 +366,27 @@ class NetworkSurface(Surface):
             return joined(steadily(lambda _, part: Reading(*sure(part)), coords.tensor_split(threads), threads))
 
         return read
+
+    def outputs(self, frame: Frame) -> NetworkOutputs | None:
+        """The model's outputs on a frame and the loss as a function of them; None where it is not one.
+
+        It is one for a loss of (output, target) that reads nothing else, which is proven, and outputs that are one
+        tensor. Batch norm that is frozen is folded into convolutions where that is proven to change nothing.
+        """
+        scene = self._evaluation.scene
+        if not self._shortcuts or not isinstance(self._objective, _objective.OutputObjective):
+            return None
+        with self._evaluation.alone, _plain(self.device):
+            if not self._evaluation.copied() or self._statistics.recomputes:
+                return None
+            if not self._proofs.holds(LossOfOutputs(scene), VALUES):
+                return None
+            copies = self._folded_copies(scene)
+            evaluation = self._evaluation
+            if copies is not None:
+                evaluation = Evaluation(replace(scene, copies=copies), self._proofs, self._evaluation.alone)
+            evaluation.ready(1)
+            return NetworkOutputs(evaluation, frame, partial(_plain, self.device))
 
     def _chain(self) -> Chain | None:
         """The layer chain that the model is, where it is one."""
@@ -422,11 +490,18 @@ class NetworkSurface(Surface):
         """The running statistics (S,) of what describes a point; None where they are no coordinates, or it has none.
 
         Args:
-            given: a state dict, a module or a checkpoint file, as in `vector`; None for the model's own.
+            given: a state dict, a module or a checkpoint file, as in `vector`, or the vector θ of the model itself; None
+                for the model's own.
         """
-        if self.batchnorm != "interpolate":
+        movable = self._mobile()
+        if movable is None:
             return None
-        found = self._statistics.own if given is None else self._statistics.of(self._named(given))
+        if given is None:
+            found = movable.own
+        else:
+            fitted = self.fitted(given)
+            own = fitted is None and torch.equal(self.vector(given), self._theta)
+            found = movable.own if own else movable.of({} if fitted is None else fitted.tensors)
         return None if found is None else found.to(self.device, self.dtype)
 
     def variances_positive(self, statistics: Tensor) -> list[tuple[float, float]]:
@@ -438,17 +513,26 @@ class NetworkSurface(Surface):
         Returns:
             The lowest and highest coordinate of each direction.
         """
-        return self._statistics.positive(statistics)
+        movable = self._mobile()
+        if movable is None:
+            raise InputError(
+                f"the running statistics of {self.name} do not move (batchnorm={self.batchnorm!r}); expected a surface on "
+                "which they do. Make it with batchnorm='interpolate'."
+            )
+        return movable.positive(statistics)
 
-    def departures(self, given: PointLike) -> tuple[str, ...]:
+    def departures(self, given: PointLike, *, moving: bool | None = None) -> tuple[str, ...]:
         """Names of constants, frozen parameters and buffers, for which what describes a point holds other values.
 
         Its own loss is then not the one of this surface at its parameters.
 
         Args:
             given: a state dict, a module or a checkpoint file, as in `vector`.
+            moving: whether running statistics move with the weights, and are no constants then; by default only where
+                they do so everywhere.
         """
-        moved = {block.name for block in self._statistics.layout.blocks}
+        movable = self._mobile() if moving else None
+        moved = {block.name for block in (movable or self._statistics).layout.blocks}
         ours = {n: v for n, v in self._reference.constants.items() if n not in moved}
         return _points.differing(self._named(given), ours)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, final
@@ -72,7 +73,8 @@ class OutputObjective(Objective):
     def __init__(self, loss: _loss.Loss, *, quick: bool = False) -> None:
         self.loss: _loss.Loss = loss
         self.name, self.code = loss.name, loss.plain or loss.function
-        self._function = _loss.quick_cross_entropy if quick and loss.plain == "cross_entropy" else loss.function
+        self._quick = _loss.quick_cross_entropy if quick and loss.plain == "cross_entropy" else None
+        self._checking = False
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
@@ -81,7 +83,7 @@ class OutputObjective(Objective):
     def measure(self, output: Any, batch: Batch) -> Outcome:
         """The loss of an output."""
         compared = self.compared(output)
-        found, weight = _pair(self._function(compared, batch.target), self.name)
+        found, weight = _pair(self._loss_of(compared, batch.target), self.name)
         loss = scalar(found, self.name, batch)
         if not self.accurate(batch) or not isinstance(compared, Tensor) or compared.ndim != 2:
             return Outcome(loss, weight, loss.new_zeros(()))
@@ -89,6 +91,27 @@ class OutputObjective(Objective):
         counted = batch.target != self.loss.ignored
         hits = (right & counted).sum(dtype=torch.float32) / counted.sum().clamp_min(1)
         return Outcome(loss, weight, hits)
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Hold the faster evaluation of the loss against torch's own while this lasts, and give torch's."""
+        self._checking = True
+        try:
+            yield
+        finally:
+            self._checking = False
+
+    def _loss_of(self, compared: Any, target: Any) -> Any:
+        if self._quick is None:
+            return self.loss.function(compared, target)
+        quick = self._quick(compared, target)
+        if not self._checking:
+            return quick
+        exact = self.loss.function(compared, target)
+        off, allowed = float((quick - exact).abs()), 256 * torch.finfo(exact.dtype).eps * (1 + float(exact.abs()))
+        if off > allowed:
+            raise LossError(f"the faster evaluation of {self.name!r} is off by {off:.2g} of {float(exact):.6g}")
+        return exact
 
     def compared(self, output: Any) -> Any:
         """What the loss gets: the logits of a transformer's output where it is a named loss or torch's, else the output."""

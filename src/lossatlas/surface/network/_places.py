@@ -93,6 +93,20 @@ def place(given: str | Path) -> Place:
     return Place(text, (path,), None, key, path.stem == "adapter_model")
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether a folder holds one checkpoint, by its names alone."""
+    try:
+        place(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def named_as_weights(path: Path) -> bool:
+    """Whether a file is named like weights, and not like the state of an optimizer or of what else lies beside them."""
+    return path.suffix in WEIGHTS and not any(word in path.name for word in _BESIDE)
+
+
 def _exists(path: Path, text: str) -> bool:
     try:
         return path.exists()
@@ -123,7 +137,7 @@ def _in_folder(folder: Path, text: str, key: str) -> Place:
         if len(indices) == 1 or (".safetensors." in chosen[0].name and ".safetensors." not in chosen[1].name):
             return _sharded(chosen[0], text, key)
         raise _several(text, indices)
-    weights = [one for one in files.values() if one.suffix in WEIGHTS and not any(word in one.name for word in _BESIDE)]
+    weights = [one for one in files.values() if named_as_weights(one)]
     if len(weights) == 1:
         return Place(text, (weights[0],), None, key)
     if weights:

@@ -17,7 +17,7 @@ _trusted: set[str] = set()
 
 def shortcuts() -> tuple[str, ...]:
     """The names of all shortcuts."""
-    from lossatlas.surface.network import _cuts, _settle, _shortcuts, _twice, chain
+    from lossatlas.surface.network import _cuts, _outputs, _settle, _shortcuts, _twice, chain
 
     kinds: tuple[type[Shortcut], ...] = (
         _cuts.Cuts,
@@ -30,6 +30,7 @@ def shortcuts() -> tuple[str, ...]:
         _shortcuts.FoldedNorm,
         _twice.DoubleBackward,
         chain.LayerChain,
+        _outputs.LossOfOutputs,
     )
     return tuple(kind.name for kind in kinds)
 
@@ -60,7 +61,7 @@ class Proofs:
 
     Attributes:
         proven: names of shortcuts in use, with the kinds of query that they answer.
-        dropped: a sentence for each that is not.
+        dropped: a sentence for each that is not, and the remarks of proofs.
     """
 
     def __init__(self, reference: Reference, small: tuple[Batch, ...], *, allowed: bool = True) -> None:
@@ -100,6 +101,8 @@ class Proofs:
         if reason:
             self.dropped.append(f"{shortcut.name} is not used for {query}: {reason}")
         else:
+            if shortcut.remark:
+                self.dropped.append(shortcut.remark)
             self.proven.setdefault(shortcut.name, []).append(query)
         return not reason
 

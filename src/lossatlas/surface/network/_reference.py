@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import RLock
 from typing import final
 
@@ -33,6 +33,8 @@ CHUNK = 2**20
 # Users' modules may share parameters, and forwards may share state: one at a time, whichever surface evaluates.
 _ALONE = RLock()
 _REENTRANT = re.compile(r"use_reentrant|checkpoint", re.I)
+# Devices whose autocast a caller may be in.
+_AUTOCAST = ("cpu", "cuda")
 # Frozen parameters beyond so many bytes are not copied; a change of theirs is noticed by their version.
 CONSTANT_BYTES = 2**30
 
@@ -60,6 +62,7 @@ class Reference:
         self.model, self.objective, self.layout, self.theta, self.mode = model, objective, layout, theta, mode
         self.graph = self.clones = self.writes = self._reentrant = False
         self.evaluations = 0
+        self._known: dict[int, tuple[Batch, list[Outcome]]] = {}
         everything = dict(model.named_parameters(remove_duplicate=False))
         self._targets = [(block, everything[block.name]) for block in layout.blocks]
         # Further parameters that share a block's numbers; a tied one is the same object and needs nothing of its own.
@@ -84,7 +87,7 @@ class Reference:
     def in_mode(self, mode: str) -> Reference:
         """The same model, as it was when the surface was made, in another mode of batch norm."""
         twin = copy.copy(self)
-        twin.mode = mode
+        twin.mode, twin._known = mode, {}
         return twin
 
     def check(self, batch: Batch) -> tuple[Outcome, list[str]]:
@@ -149,6 +152,17 @@ class Reference:
                         found[block.span] += part.reshape(-1).to(found.device, found.dtype) * share
                 del outcome, parts
         return total, found
+
+    def at_both(self, small: Sequence[Batch]) -> list[Outcome]:
+        """The outcome of one small batch at θ and at the moved point, evaluated once."""
+        key = id(small[0])
+        if key not in self._known:
+            self._known[key] = (small[0], [self.values(point, small)[0] for point in (self.theta, self.moved())])
+        return self._known[key][1]
+
+    def forget(self) -> None:
+        """Evaluate anew what was kept: it is evaluated in another way from now on."""
+        self._known.clear()
 
     def weight(self, batch: Batch) -> float | None:
         """The weight that the objective returns for a batch, or None where it returns none."""
@@ -392,10 +406,14 @@ def _own_gradients(leaves: Sequence[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def plain_modes() -> Iterator[None]:
-    """Whatever modes the caller is in: no inference mode, no autocast of the caller's."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        if torch.cuda.is_available():
-            with torch.autocast("cuda", enabled=False):
-                yield
-        else:
-            yield
+    """Whatever modes the caller is in: no inference mode, no autocast of the caller's.
+
+    Within a caller's autocast torch keeps the weights that a model's own autocast has cast, also once they hold another θ.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for device in _AUTOCAST:
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False, cache_enabled=False))
+        yield

@@ -36,6 +36,7 @@ class Scene:
         hit_shares: of each batch in the accuracy; None where there is none.
         free: whether points hold running statistics as coordinates of their own.
         cast: the type that forward passes are computed in, where it is not the model's own.
+        seconds: that one evaluation takes, about.
     """
 
     reference: Reference
@@ -47,6 +48,7 @@ class Scene:
     hit_shares: tuple[float, ...] | None
     free: bool = False
     cast: torch.dtype | None = None
+    seconds: float = 0.0
 
     def on(self, batches: Sequence[Batch]) -> Scene:
         """The same on one small batch, as proofs are made."""

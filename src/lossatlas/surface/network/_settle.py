@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class Settled:
         small: a small batch to prove shortcuts on.
         notes: sentences for the record.
         proof_examples: examples read to find this out, beside those of L itself.
+        seconds: that one evaluation of L took.
     """
 
     batches: tuple[Batch, ...]
@@ -48,6 +50,7 @@ class Settled:
     small: tuple[Batch, ...]
     notes: tuple[str, ...]
     proof_examples: int
+    seconds: float
 
     @property
     def examples(self) -> int:
@@ -80,9 +83,9 @@ class NoGraph(Shortcut):
 
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The values without a graph against those with one."""
-        points = (reference.theta, reference.moved())
-        found = [reference.values(point, small)[0].loss for point in points]
+        found = [outcome.loss for outcome in reference.at_both(small)]
         reference.graph = True
+        points = (reference.theta, reference.moved())
         expected = [reference.values(point, small)[0].loss for point in points]
         reference.graph = False
         return compared(found, expected, VALUES, reference.theta.dtype)
@@ -139,7 +142,9 @@ def settle(reference: Reference, given: Data, batch_size: int | None, statistics
         )
         notes.append(Caption(untested))
     proof_examples = (reference.evaluations - before) * min(first.size, SMALL)
+    begin = time.perf_counter()
     outcomes = _all(reference, batches, by_batch)
+    seconds = time.perf_counter() - begin
     shares, hit_shares = _shares(batches, averaging, reference, 0, outcomes)
     kept = [k for k, share in enumerate(shares) if share > 0]
     if len(kept) < len(batches):
@@ -152,7 +157,7 @@ def settle(reference: Reference, given: Data, batch_size: int | None, statistics
     loss = sum(float(outcomes[k].loss.double()) * share for k, share in zip(kept, shares, strict=True))
     if loss != loss:
         raise LossError("the loss over all data is NaN at the model's own parameters; check the data for NaN.")
-    return Settled(batches, shares, hit_shares, averaging, loss, small, tuple(notes), proof_examples)
+    return Settled(batches, shares, hit_shares, averaging, loss, small, tuple(notes), proof_examples, seconds)
 
 
 def _pieces(given: Data, batch_size: int | None, reference: Reference) -> tuple[Batch, ...]:
@@ -220,6 +225,7 @@ def _without_graph(reference: Reference, small: tuple[Batch, ...]) -> str:
     if not reason:
         return ""
     reference.graph = True
+    reference.forget()
     return f"{NoGraph.name} is not used for {VALUES}: {reason}"
 
 

@@ -27,10 +27,12 @@ class Shortcut(abc.ABC):
     Attributes:
         name: for notes, a noun phrase.
         queries: the kinds of query that it answers.
+        remark: a sentence for the record that the proof may leave, of what it found beside.
     """
 
     name: ClassVar[str]
     queries: ClassVar[frozenset[str]]
+    remark: str = ""
 
     def serves(self, query: str) -> bool:
         """Whether it answers a kind of query at all."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._keeper import same
 from lossatlas.surface.network._lockstep import lockstep
+from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._scene import Scene
@@ -43,7 +47,12 @@ class _OnScene(Shortcut):
 
     def _values(self, reference: Reference, small: tuple[Batch, ...], found: Tensor) -> str:
         """What differs between values (2, 2), losses and hits of both points, and the reference's."""
-        expected = self._small(reference, small).reference_values(self._points(reference))
+        if self._scene.free:
+            expected = self._small(reference, small).reference_values(self._points(reference))
+        else:
+            outcomes = reference.at_both(small)
+            losses, hits = ([getattr(o, name).double() for o in outcomes] for name in ("loss", "hits"))
+            expected = torch.stack([torch.stack(losses), torch.stack(hits)])
         return compared(list(found[0]), list(expected[0]), VALUES, reference.theta.dtype) or compared(
             list(found[1]), list(expected[1]), VALUES, torch.bfloat16
         )
@@ -70,11 +79,19 @@ class PrivateCopy(_OnScene):
     queries: ClassVar[frozenset[str]] = frozenset({VALUES})
 
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
-        """Its values, while the user's model holds NaN: a loss that reads the user's model shows it."""
-        evaluation = self._small(reference, small)
+        """Its values, while the user's model holds NaN: a loss that reads the user's model shows it.
+
+        Where threads may be used, two copies take turns at it, which saves evaluating them once more for that proof.
+        """
+        evaluation, points = self._small(reference, small), self._points(reference)
+        if evaluation.abreast(2) > 1:
+            both = together(evaluation, reference, points)
+            if both is not None and not self._values(reference, small, both):
+                self._scene.copies.agreed = both
+                return ""
         evaluation.ready(1)
         with reference.poisoned():
-            found = evaluation.copied_values(0, self._points(reference))
+            found = evaluation.copied_values(0, points)
         return self._values(reference, small, found)
 
 
@@ -87,21 +104,45 @@ class Threads(_OnScene):
 
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The bits of two threads that take turns after every operation, against those of one."""
-        evaluation = self._small(reference, small)
-        evaluation.ready(2)
-        points = self._points(reference)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.no_grad():
-                alone = [evaluation.copied_values(worker, points[worker : worker + 1]) for worker in range(2)]
-            both = lockstep([lambda w=w: evaluation.copied_values(w, points[w : w + 1]) for w in range(2)])  # type: ignore[misc]
-        finally:
-            torch.set_num_threads(threads)
-        for one, two in zip(alone, both, strict=True):
-            if not torch.equal(one.nan_to_num(), two.nan_to_num()):
-                return "two threads give other numbers than one: the model or loss keeps something outside of itself"
-        return ""
+        evaluation, points = self._small(reference, small), self._points(reference)
+        both = self._scene.copies.agreed
+        if both is None:
+            both = together(evaluation, reference, points)
+        if both is not None:
+            if not self._scene.free:
+                losses = torch.stack([outcome.loss.double() for outcome in reference.at_both(small)])
+                if same(both[0], losses):
+                    return ""
+            evaluation.ready(1)
+            objective = evaluation.scene.copies.objective
+            checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
+            with one_thread(), torch.no_grad(), checking:
+                if same(evaluation.copied_values(0, points), both):
+                    return ""
+        return "two threads give other numbers than one: the model or loss keeps something outside of itself"
+
+
+def together(evaluation: Evaluation, reference: Reference, points: Tensor) -> Tensor | None:
+    """Values (2, 2) of two copies that take turns at both points, in opposite order; None where the copies disagree."""
+    evaluation.ready(2)
+    objective = evaluation.scene.copies.objective
+    checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
+    # Turned around outside: both have to do the same operations in step, or one may never meet what the other left.
+    orders = (points, points.flip(0))
+    with one_thread(), reference.poisoned(), checking:
+        one, two = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
+    return one if same(one, two.flip(1)) else None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Kernels of one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @final

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import lossatlas as la
 from lossatlas import _errors
+from lossatlas.surface import Sample
+from lossatlas.surface.network._minibatch import draw
 
 from ._kind import Kind, LossRow, Refusal, seeded
 from ._photograph import differences, photograph
@@ -209,6 +212,57 @@ def threaded(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def check_many(kind: Kind) -> None:
+    """Many points at once, as a chart evaluates them: enough for the library to look for a faster way."""
+    truth = oracle(kind)
+    model = kind.make()
+    with kind.around():
+        surface = make_surface(kind, model)
+        rows = torch.arange(96) % 3
+        found = surface.values(truth.points.to(surface.theta.dtype)[rows])
+    close("many values", found, truth.values[rows], kind.tolerance, VALUE_FLOOR)
+
+
+def check_minibatches(kind: Kind, size: int = 7) -> None:
+    """Gradients over mini-batches, asked for often enough to be recorded, are those of the drawn examples."""
+    assert kind.on is not None
+    points, seeds, model = kind.points()[:2], torch.tensor([3, 4]), kind.make()
+    chosen = draw(size, seeds, kind.examples)
+    expected = torch.stack([kind.slope(theta, rows) for theta, rows in zip(points, chosen, strict=True)])
+    with kind.around():
+        surface = make_surface(kind, model)
+        for _ in range(6):
+            _, found = surface.gradients(points.to(surface.theta.dtype), Sample(size, seeds))
+            close("gradients over mini-batches", found, expected, kind.tolerance, VECTOR_FLOOR)
+
+
+def check_cheaper(kind: Kind, size: int = 8) -> None:
+    """The surface over fewer examples is the loss on these, or there is none."""
+    assert kind.on is not None
+    points, model = kind.points(), kind.make()
+    chosen = torch.randperm(kind.examples, generator=torch.Generator().manual_seed(0))[:size].sort().values
+    with kind.around(), torch.no_grad():
+        expected = torch.stack([kind.on(kind.at(theta), chosen).double() for theta in points])
+        cheap = make_surface(kind, model).cheaper(size)
+        if cheap is not None:
+            found = cheap.values(points.to(cheap.theta.dtype))
+            close("values on a subset", found, expected, kind.tolerance, VALUE_FLOOR)
+
+
+def check_outputs(kind: Kind) -> None:
+    """The loss of the outputs on a frame is the loss, where a surface says that it is a function of outputs."""
+    truth, model = oracle(kind), kind.make()
+    with kind.around():
+        surface = make_surface(kind, model)
+        points = truth.points.to(surface.theta.dtype)
+        outputs = surface.outputs(la.Frame(points[0], points[1:] - points[0]))
+        if outputs is None:
+            return
+        parts = outputs.read(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        found = sum(outputs.score(k, part)[0] for k, part in enumerate(parts))
+    close("loss of outputs", found, truth.values, 2 * kind.tolerance, VALUE_FLOOR)
+
+
 def check_modes(kind: Kind) -> None:
     """The caller's gradient mode is of no account."""
     if kind.refusal is not None and not kind.or_right:
@@ -344,8 +398,8 @@ def check_batch_size(row: LossRow, size: int | None) -> None:
     try:
         close("values", found, torch.tensor(expected, dtype=torch.float64), 1e-10, VALUE_FLOOR)
     except AssertionError:
-        said = " ".join([*surface.notes, str(surface)]).lower()
-        if size is None or "batch" not in said:
+        # Said in so many words: the text of every surface says how many batches there are.
+        if size is None or "batches are part of the surface" not in " ".join(surface.notes):
             raise
 
 
@@ -360,7 +414,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """One check of one row: nothing, or why it failed."""
+    """One check of one row: nothing, or why it failed, and its seconds of processor time."""
 
     name: str
     check: str
@@ -384,7 +438,7 @@ def report(
     found: list[Checked] = []
 
     def run(name: str, check: str, work: Callable[[], None]) -> None:
-        began, failure = time.perf_counter(), None
+        began, failure = time.process_time(), None
         try:
             work()
         except BaseException as error:
@@ -392,7 +446,7 @@ def report(
                 raise
             text = str(error).split("\n")[0][:220]
             failure = text if isinstance(error, AssertionError) and text else f"{type(error).__name__}: {text}"
-        found.append(Checked(name, check, failure, time.perf_counter() - began))
+        found.append(Checked(name, check, failure, time.process_time() - began))
         if failure is not None or not quiet:
             print(
                 f"{'FAIL' if failure else 'pass'}  {name} [{check}] {found[-1].seconds:.2f}s {failure or ''}",

@@ -60,6 +60,8 @@ class Kind:
         twin: what the oracle writes θ into, where it cannot be another instance of the same (a lazy module).
         unchanged: whether the user's model has to be as it was (a lazy module is run once).
         smooth: whether the gradient that backward gives is the derivative of the values.
+        on: L on some of the examples, by their numbers; None where a part of them is no batch.
+        examples: how many there are, where there is an `on`.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Kind:
     twin: Callable[[], nn.Module] | None = None
     unchanged: bool = True
     smooth: bool = True
+    on: Callable[[nn.Module, Tensor], Tensor] | None = None
+    examples: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -122,13 +126,13 @@ class Kind:
         with self.around(), torch.enable_grad():
             return float(self.whole(self.at(theta)).detach())
 
-    def slope(self, theta: Tensor) -> Tensor:
-        """∇L(θ), by plain backward on the whole data, float64."""
+    def slope(self, theta: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """∇L(θ), by plain backward on the whole data or on some examples of it, float64."""
         with self.around(), torch.enable_grad():
             model = self.at(theta)
             for parameter in model.parameters():
                 parameter.grad = None
-            self.whole(model).backward()
+            (self.whole(model) if chosen is None else self.on(model, chosen)).backward()
         return torch.cat([sum(dense(p.grad, p).double() for p in group).reshape(-1) for group in groups(model)])
 
     def product(self, theta: Tensor, vector: Tensor) -> Tensor:
@@ -209,7 +213,7 @@ def whole_numbers(high: int, *shape: int, seed: int = 1) -> Tensor:
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def cut(value: Any, rows: slice) -> Any:
+def cut(value: Any, rows: slice | Tensor) -> Any:
     """Some examples of a nested structure in which every tensor has one row per example."""
     if isinstance(value, Tensor):
         return value[rows]
@@ -262,6 +266,8 @@ def kind(
         lambda model: {"loss": loss, "data": data, **(settings or {})},
         lambda model: run(model, data),
         parts if split else None,
+        on=(lambda model, chosen: run(model, cut(data, chosen))) if split else None,
+        examples=size,
         **rest,
     )
 

@@ -30,6 +30,11 @@ class Global(nn.Module):
         return self.b(LAST["hidden"])
 
 
+def sparse_activity(output, target):
+    """Reads what the forward pass left in a variable of its module."""
+    return F.cross_entropy(output, target) + LAST["hidden"].abs().mean()
+
+
 class OfClass(nn.Module):
     kept = None
 
@@ -244,6 +249,13 @@ def simple(name, make, **rest):
 KINDS = [
     simple("activation in a global variable", Global, **THREADS),
     simple("activation in a class attribute", OfClass, **THREADS),
+    kind(
+        "loss that reads an activation",
+        seeded(Global),
+        sparse_activity,
+        (X, Y),
+        breaks=("threads", "interpolation of outputs"),
+    ),
     simple("list that grows", Grows),
     simple("features of a hook", Hooked, **THREADS),
     simple("memory of its inputs", Remembers, **MAY, breaks=("private copy",)),

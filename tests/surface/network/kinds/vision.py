@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
 import torch
 import torch.nn.functional as F
 import transformers as hf
@@ -29,6 +31,12 @@ def settled(norm):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
         norm.weight.uniform_(0.5, 2)
+    return norm
+
+
+def doubled(norm):
+    """A batch norm that is not quite one, by a forward of its own."""
+    norm.forward = MethodType(lambda self, x: 2 * type(self).forward(self, x), norm)
     return norm
 
 
@@ -155,6 +163,13 @@ KINDS = [
         seeded(lambda: convnet(settled(nn.BatchNorm2d(4)))),
         "cross_entropy",
         (IMAGES, LABELS),
+    ),
+    kind(
+        "batch norm with a replaced forward",
+        seeded(lambda: convnet(doubled(settled(nn.BatchNorm2d(4))))),
+        "cross_entropy",
+        (IMAGES, LABELS),
+        breaks=("folded batch norm",),
     ),
     kind(
         "synchronized batch norm in evaluation mode",

@@ -1,0 +1,81 @@
+"""Outputs at nodes in a ledger: what was evaluated is kept before it is used, and evaluated by nobody again."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas._errors import OutputError
+from lossatlas.probe import Ledger, Probe
+
+Array = NDArray[np.float64]
+COORDS = "outputs at"
+# Nodes that are evaluated again when a run is resumed.
+CONFIRMED = 3
+
+
+@final
+class KeptOutputs:
+    """Outputs by coordinates, in a ledger's blobs, one for each query.
+
+    Args:
+        ledger: open.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._rows: dict[bytes, tuple[list[Tensor], int]] = {}
+        for name in ledger.blobs:
+            found = ledger.fetch(name)
+            if COORDS in found:
+                parts = [found[str(k)] for k in range(len(found) - 1)]
+                for row, place in enumerate(found[COORDS].numpy()):
+                    self._rows[place.tobytes()] = (parts, row)
+        self._unconfirmed = bool(self._rows)
+
+    def read(self, probe: Probe, source: Any, coords: Array) -> list[Tensor]:
+        """By batch, outputs at coordinates (P, k); new ones are kept before they are handed on.
+
+        Raises:
+            OutputError: if a few of those that are kept come out as something else now.
+        """
+        coords = np.ascontiguousarray(coords)
+        keys = [row.tobytes() for row in coords]
+        if self._unconfirmed:
+            self._confirm(probe, source, coords.shape[1])
+        missing = [k for k, key in enumerate(keys) if key not in self._rows]
+        if missing:
+            fresh = probe.outputs(source, coords[missing])
+            parts = {str(k): part for k, part in enumerate(fresh)}
+            self._ledger.keep({COORDS: torch.from_numpy(coords[missing]), **parts})
+            for row, k in enumerate(missing):
+                self._rows[keys[k]] = (fresh, row)
+        probe.meter.recalled += len(coords) - len(missing)
+        rows = [self._rows[key] for key in keys]
+        return [torch.stack([parts[k][row] for parts, row in rows]) for k in range(len(source.shapes))]
+
+    def _confirm(self, probe: Probe, source: Any, dimension: int) -> None:
+        self._unconfirmed = False
+        every = list(self._rows)
+        some = [every[k] for k in sorted({0, len(every) // 2, len(every) - 1})][:CONFIRMED]
+        places = np.stack([np.frombuffer(key, dtype=np.float64) for key in some])
+        if places.shape[1] != dimension:
+            return
+        values = probe.meter.values
+        now = probe.outputs(source, places)
+        probe.meter.values, probe.meter.confirmed = values, probe.meter.confirmed + len(some)
+        for row, key in enumerate(some):
+            parts, kept = self._rows[key]
+            for part, again in zip(parts, now, strict=True):
+                one, two = part[kept].double(), again[row].double()
+                allowed = torch.finfo(again.dtype).eps ** 0.5 * (1 + float(two.abs().max()))
+                if one.shape != two.shape or not float((one - two).abs().nan_to_num().max()) <= allowed:
+                    place = ", ".join(f"{c:.3g}" for c in places[row])
+                    raise OutputError(
+                        f"the ledger holds other outputs at ({place}) than the model gives now: the code of the model, or what it "
+                        "reads, has changed. Expected the same surface; choose another folder, or give it as it was."
+                    )

@@ -1,0 +1,136 @@
+"""The merge tree of a field on a grid: where its sublevel sets begin, and where two of them become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+# Steps to half of the eight neighbors of a cell; the other half sees it from the other side.
+_AHEAD = ((0, 1), (1, 0), (1, 1), (1, -1))
+
+
+@dataclass(frozen=True)
+class MergeTree:
+    """Minima of a field and the saddles at which their basins merge, deepest minimum first.
+
+    Attributes:
+        minima: (M,) flat index of each minimum, from the lowest to the highest.
+        saddles: (M,) flat index of the cell where its basin meets that of a lower minimum; −1 where it never does.
+        parents: (M,) number of that lower minimum in these arrays; −1 where there is none.
+    """
+
+    minima: Indices
+    saddles: Indices
+    parents: Indices
+
+
+def merge_tree(field: Array) -> MergeTree:
+    """The merge tree of the sublevel sets of a field, by Kruskal's algorithm and the elder rule.
+
+    Cells are neighbors along the axes *and* both diagonals. A minimum thus stands only if no diagonal of a square of four
+    cells leads out of it, whichever way the square is cut; the same rule holds for maxima (the merge tree of −field),
+    and nothing changes when the field is turned, mirrored or negated. With the axes alone a thin oblique valley falls into
+    a string of pits; with one diagonal per square (Freudenthal's triangulation) it does so in one of its two directions.
+    These are the sublevel sets of a complex of closed squares, one per cell. The merge height of two cells is a min-max
+    over paths of cells, so it moves by at most e where no value moves by more than e.
+
+    Equal values are told apart by the index of their cell, so the result is deterministic; a plateau with several
+    lowest cells gives pairs of persistence 0. Cells that are not finite are walls.
+
+    Args:
+        field: (ny, nx).
+
+    Returns:
+        The `MergeTree`, pairs of persistence 0 included.
+    """
+    shape, flat = field.shape, field.ravel()
+    finite = np.isfinite(flat)
+    n = int(finite.sum())
+    order = np.argsort(np.where(finite, flat, np.inf), kind="stable")[:n]
+    # Walls rank above everything, so that no path prefers them.
+    rank = np.full(flat.size, flat.size, dtype=np.int64)
+    rank[order] = np.arange(n)
+    ranks = rank.reshape(shape)
+    basin = _basins(ranks, n)
+    minima = np.flatnonzero(basin == np.arange(n))
+    number = np.zeros(n, dtype=np.int64)
+    number[minima] = np.arange(len(minima))
+    heights, ends = _passes(ranks, number[basin], n)
+    saddles, parents = _merge(heights, ends, len(minima))
+    met = saddles >= 0
+    saddles[met] = order[saddles[met]]
+    return MergeTree(order[minima], saddles, parents)
+
+
+def _basins(ranks: Indices, n: int) -> Indices:
+    """For each rank the rank of the minimum at the end of the steepest descent from there."""
+    ny, nx = ranks.shape
+    padded = np.full((ny + 2, nx + 2), ranks.size, dtype=np.int64)
+    padded[1:-1, 1:-1] = ranks
+    lowest = ranks
+    for j in range(3):
+        for i in range(3):
+            lowest = np.minimum(lowest, padded[j : j + ny, i : i + nx])
+    inside = ranks < n
+    down = np.empty(n, dtype=np.int64)
+    down[ranks[inside]] = lowest[inside]
+    while True:
+        further = down[down]
+        if np.array_equal(further, down):
+            return down
+        down = further
+
+
+def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices]:
+    """The lowest pass between each two neighboring basins: (P,) ranks, increasing, and (P, 2) numbers of the basins."""
+    ny, nx = ranks.shape
+    heights, pairs = [], []
+    for dj, di in _AHEAD:
+        left = slice(max(0, -di), nx - max(0, di))
+        right = slice(max(0, di), nx - max(0, -di))
+        one, two = ranks[: ny - dj, left].ravel(), ranks[dj:, right].ravel()
+        open_ = (one < n) & (two < n)
+        one, two = one[open_], two[open_]
+        apart = number[one] != number[two]
+        one, two = one[apart], two[apart]
+        heights.append(np.maximum(one, two))
+        pairs.append(np.sort(np.stack([number[one], number[two]], 1), axis=1))
+    height, pair = np.concatenate(heights), np.concatenate(pairs)
+    by_height = np.argsort(height, kind="stable")
+    height, pair = height[by_height], pair[by_height]
+    _, first = np.unique(pair[:, 0] * max(n, 1) + pair[:, 1], return_index=True)
+    # In one cell several passes may lie: their order is then that of the basins.
+    first = first[np.lexsort((pair[first, 1], pair[first, 0], height[first]))]
+    return height[first], pair[first]
+
+
+def _merge(heights: Indices, ends: Indices, count: int) -> tuple[Indices, Indices]:
+    """Join basins from the lowest pass up; the higher minimum of two ends there (elder rule)."""
+    root = list(range(count))
+    saddles, parents = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    if not len(heights):
+        return saddles, parents
+
+    def find(k: int) -> int:
+        while root[k] != k:
+            root[k] = root[root[k]]
+            k = root[k]
+        return k
+
+    # Only passes of the minimum spanning tree join anything; compiled code finds them. Their numbers are their weights.
+    weights = np.arange(1, len(heights) + 1)
+    spanning = minimum_spanning_tree(coo_array((weights, (ends[:, 0], ends[:, 1])), (count, count)))
+    used = np.sort(spanning.data.astype(np.int64)) - 1
+    for height, one, two in zip(heights[used].tolist(), ends[used, 0].tolist(), ends[used, 1].tolist(), strict=True):
+        one, two = find(one), find(two)
+        elder, younger = min(one, two), max(one, two)
+        root[younger] = elder
+        saddles[younger], parents[younger] = height, elder
+    return saddles, parents

@@ -1,0 +1,210 @@
+"""The certificate of an interpolated chart: errors near the minimum and on the whole, from cells predicted by all others.
+
+Held-out cells are drawn evenly within each stratum. Each is predicted from every other evaluated cell, so that all of
+them serve the field as well. An error is held against the one that was expected there; what the cells show of this
+ratio says what the errors of all cells of the stratum are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+CONFIDENCE = 0.95
+DRAWS = 200
+# Tolerances on the whole are wider than near the minimum by this factor.
+LOOSER = 2.5
+# Held-out cells that speak for a stratum alone.
+FEWEST = 6
+# Over 24 planes of six networks (residual, plain and perceptrons, 16 held-out cells in each stratum) the truth exceeded
+# plain estimates of the 95th percentile and of the largest error near the minimum by these factors in the median: nodes
+# are added until the estimate is small, so estimates that are small by luck are stopped at.
+NEAR = np.array([1.0, 1.2, 1.5])
+WHOLE = np.ones(3)
+# On the same planes log(truth / estimate) lay within WIDTH times sqrt(bootstrap variance + FLOOR²) in 95 % of cases.
+FLOOR, WIDTH = 0.2, 2.8
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """Errors of the interpolated cells of one stratum, in the metric of the picture.
+
+    Attributes:
+        name: ``near`` or ``whole``.
+        median: half of the cells are off by less.
+        p95: 95 % of them are.
+        worst: what the largest error of the stratum is expected to be, at least the largest that was seen.
+        median_interval: 95 % interval of the median.
+        p95_interval: of the 95th percentile.
+        worst_interval: from the largest error seen to the upper end of the interval of the largest.
+        held: held-out cells behind these figures.
+        cells: of the stratum that are interpolated.
+    """
+
+    name: str
+    median: float
+    p95: float
+    worst: float
+    median_interval: tuple[float, float]
+    p95_interval: tuple[float, float]
+    worst_interval: tuple[float, float]
+    held: int
+    cells: int
+
+
+@final
+@dataclass(frozen=True)
+class Certified:
+    """How far an interpolated chart is from the surface, where it is read.
+
+    Attributes:
+        near: around the minimum and the center.
+        whole: over the whole chart.
+        metric: ``relative`` or ``spacing``.
+        tolerance: what was asked for near the minimum; on the whole ``LOOSER`` times that.
+        channels: by further channel, the 95th percentile and the largest of absolute errors at held-out cells.
+    """
+
+    near: Row
+    whole: Row
+    metric: str
+    tolerance: float
+    channels: dict[str, tuple[float, float]]
+
+    @property
+    def reached(self) -> bool:
+        """Whether both 95th percentiles are within their tolerances."""
+        return self.near.p95 <= self.tolerance and self.whole.p95 <= LOOSER * self.tolerance
+
+    @property
+    def sentence(self) -> str:
+        """The certificate in words."""
+        unit = "" if self.metric == "relative" else " of a contour spacing"
+        parts = [
+            f"{place} 95 % of the interpolated cells are off by at most {_percent(row.p95)}{unit} (95 % interval "
+            f"{_percent(row.p95_interval[0])} to {_percent(row.p95_interval[1])}; median {_percent(row.median)}, largest "
+            f"error expected {_percent(row.worst)})"
+            for place, row in (("near the minimum", self.near), ("over the whole chart", self.whole))
+        ]
+        missed = (
+            ""
+            if self.reached
+            else f"; the tolerance, {_percent(self.tolerance)} near the minimum and {_percent(LOOSER * self.tolerance)} "
+            "over the whole chart, was not reached"
+        )
+        return f"measured on {self.whole.held} held-out cells: {parts[0]}; {parts[1]}{missed}"
+
+
+def certify(
+    expected: Array,
+    close: Mask,
+    known: Mask,
+    cells: NDArray[np.int64],
+    errors: Array,
+    predicted: Array,
+    *,
+    draws: int = DRAWS,
+) -> tuple[Row, Row, Array]:
+    """Rows of both strata, and the expected error of each cell in the light of what was held out.
+
+    Args:
+        expected: (m,), error to expect of each cell, up to a factor.
+        close: (m,), which cells are near.
+        known: (m,), which cells were evaluated.
+        cells: (h,), held-out cells, drawn evenly among the interpolated ones of each stratum.
+        errors: (h,), measured there.
+        predicted: (h,), what was expected there.
+        draws: of the bootstrap that intervals rest on; 0 for a look without intervals.
+    """
+    tiny = np.finfo(np.float64).tiny
+    ratios = errors / np.maximum(predicted, tiny)
+    where = close[cells]
+    # With few held-out cells in a stratum those of both speak for it.
+    inside = ratios[where] if where.sum() >= FEWEST else ratios
+    outside = ratios[~where] if (~where).sum() >= FEWEST else ratios
+    within, beyond = expected[close & ~known], expected[~close & ~known]
+    near = _row("near", [(within, inside)], NEAR, errors[where], int(where.sum()), draws)
+    whole = _row("whole", [(within, inside), (beyond, outside)], WHOLE, errors, len(cells), draws)
+    factor = np.where(close, _rms(inside), _rms(outside))
+    return near, whole, np.where(known, 0.0, factor * expected)
+
+
+def _row(name: str, parts: list[tuple[Array, Array]], excess: Array, seen: Array, held: int, draws: int) -> Row:
+    cells = sum(len(expected) for expected, _ in parts)
+    if cells == 0 or any(len(ratios) == 0 for _, ratios in parts):
+        none = (0.0, 0.0) if cells == 0 else (0.0, math.inf)
+        size = 0.0 if cells == 0 else math.nan
+        return Row(name, size, size, size, none, none, none, held, cells)
+    levels = np.array([0.5, 0.95, 1 - 0.5 / cells])
+    pairs = _Pairs(parts)
+    found = excess * pairs.quantiles(levels, [np.ones(len(ratios)) for _, ratios in parts])
+    rng = np.random.default_rng(0)
+    again = [
+        pairs.quantiles(
+            levels, [rng.multinomial(len(q), np.full(len(q), 1 / len(q))).astype(np.float64) for _, q in parts]
+        )
+        for _ in range(draws)
+    ]
+    spread = np.log(np.maximum(again, np.finfo(np.float64).tiny)).std(0) if draws else np.zeros(3)
+    half = WIDTH * np.sqrt(spread**2 + FLOOR**2)
+    low, high = found * np.exp(-half), found * np.exp(half)
+    largest = float(seen.max(initial=0.0))
+    return Row(
+        name,
+        float(found[0]),
+        float(found[1]),
+        max(float(found[2]), largest),
+        (float(low[0]), float(high[0])),
+        (float(low[1]), float(high[1])),
+        (largest, max(float(high[2]), largest)),
+        held,
+        cells,
+    )
+
+
+@final
+class _Pairs:
+    """All products of a cell's expected error and a held-out ratio, in order; each part weighs as many cells as it has."""
+
+    def __init__(self, parts: list[tuple[Array, Array]]) -> None:
+        values, owners, shares, first = [], [], [], 0
+        for expected, ratios in parts:
+            thin = _thinned(expected)
+            values.append(np.outer(thin, ratios).ravel())
+            owners.append(np.tile(np.arange(first, first + len(ratios)), len(thin)))
+            shares.append(np.full(len(ratios), len(expected) / max(1, len(thin) * len(ratios))))
+            first += len(ratios)
+        together = np.concatenate(values)
+        order = np.argsort(together)
+        self.values, self.owners, self.shares = together[order], np.concatenate(owners)[order], np.concatenate(shares)
+
+    def quantiles(self, levels: Array, counts: list[Array]) -> Array:
+        """Quantiles where each ratio counts so often, as in a bootstrap sample."""
+        reached = np.cumsum((np.concatenate(counts) * self.shares)[self.owners])
+        found: Array = self.values[np.minimum(np.searchsorted(reached, levels * reached[-1]), len(reached) - 1)]
+        return found
+
+
+def _thinned(expected: Array) -> Array:
+    """At most a hundred numbers that are distributed as the given ones."""
+    count = min(len(expected), 100)
+    if count == 0:
+        return expected
+    found: Array = np.sort(expected)[(np.arange(count) * len(expected) + len(expected) // 2) // count]
+    return found
+
+
+def _rms(ratios: Array) -> float:
+    return math.sqrt(float((ratios**2).mean())) if len(ratios) else 1.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
