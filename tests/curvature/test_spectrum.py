@@ -268,8 +268,8 @@ def test_filter_scaled_slices_see_the_scaled_spectrum(matrix_surface):
 
 
 def test_what_cannot_be_is_refused():
-    for wrong in ({"directions": 3}, {"draws": 0}):
-        with pytest.raises(la.InputError, match="expected 1 or 2"):
+    for wrong, said in (({"directions": 3}, "expected 1 or 2"), ({"draws": 0}, "draws=0; expected a whole number")):
+        with pytest.raises(la.InputError, match=said):
             la.p_saddle(np.ones(4), **wrong)
     for values in (np.ones((2, 2)), np.array([]), np.array([1.0, np.nan])):
         with pytest.raises(la.InputError, match="finite"):

@@ -97,7 +97,9 @@ class DoubleBackward(Shortcut):
                 if vector is None:
                     parts: list[Tensor | None] = list(torch.autograd.grad(loss, leaves, allow_unused=True))
                 else:
-                    parts = Slope(loss, leaves).turn([vector[b.span].view(b.shape) for b in layout.blocks])
+                    slope = Slope(loss, leaves)
+                    slope.refuse_dead_ends()
+                    parts = slope.turn([vector[b.span].view(b.shape) for b in layout.blocks])
             flat = [
                 p.new_zeros(p.numel()) if part is None else part.to_dense().reshape(-1)
                 for part, p in zip(parts, leaves, strict=True)
@@ -113,12 +115,15 @@ _Twice = Callable[[Tensor, Tensor | None], tuple[float, Tensor]]
 
 def _closest(twice: _Twice, points: list[Tensor], unit: float) -> float:
     """The least relative difference over two points and two directions, numbers rounded to a unit."""
-    best = float("inf")
+    best, held = float("inf"), False
     for point in points:
         step = _step(point, unit)
         for seed in range(2):
             vector = _direction(point, seed)
             product = twice(point, vector)[1].double()
+            if not bool(torch.isfinite(product).all()):
+                continue  # as of a square root at 0: no wrong number, and refused where it is used
+            held = True
             near, far = (
                 (twice(point + h * vector, None)[1].double() - twice(point - h * vector, None)[1].double()) / (2 * h)
                 for h in (step, 2 * step)
@@ -131,7 +136,7 @@ def _closest(twice: _Twice, points: list[Tensor], unit: float) -> float:
             best = min(best, 0.0 if off <= own and share <= ROUGH else share)
             if best <= SHARP:
                 return best
-    return best
+    return best if held else 0.0
 
 
 def _derives(twice: _Twice, points: list[Tensor], unit: float) -> bool:
