@@ -151,9 +151,5 @@ def test_no_checkpoints_and_points_of_another_surface_are_refused():
     bowl = la.landscapes.quadratic()
     with pytest.raises(la.InputError, match="no checkpoints"):
         curvature_along(bowl, [])
-<<<<<<< HEAD
     with pytest.raises(la.InputError, match="one per parameter of quadratic"):
-=======
-    with pytest.raises(la.InputError, match=r"of shape .3,.; expected .2,. numbers, one per parameter of quadratic"):
->>>>>>> w-rooms
         curvature_along(bowl, [torch.ones(3)])
