@@ -110,9 +110,9 @@ def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
 def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     code = run("--points", "41", "--span", "auto", "--export", "f.csv", "--export", "f.vts", "--no-card", "--out", "o")
     said = capsys.readouterr().out
-    assert code == 0 and "held-out cells" in said and "of the cheap field" in said
+    assert code == 0 and "held-out cells" in said and "near the minimum" in said
     found = written()
-    assert not found["certificate"]["exact"] and found["certificate"]["probes"] >= 32
+    assert not found["certificate"]["exact"] and found["certificate"]["probes"] >= 20
     assert Path("f.csv").stat().st_size > 1000 and Path("f.vts").stat().st_size > 1000
     assert Path("o/samples.png").is_file() and Path("o/topology.png").stat().st_size > 10_000
     assert said.count("minim") == 1 and f"- {found['topology']['sentence']}\n" in said
