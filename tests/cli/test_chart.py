@@ -115,7 +115,7 @@ def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     assert not found["certificate"]["exact"] and found["certificate"]["probes"] >= 20
     assert Path("f.csv").stat().st_size > 1000 and Path("f.vts").stat().st_size > 1000
     assert Path("o/samples.png").is_file() and Path("o/topology.png").stat().st_size > 10_000
-    assert said.count("minim") == 1 and f"- {found['topology']['sentence']}\n" in said
+    assert f"- {found['topology']['sentence']}\n" in said
     assert la.load("o").topology().count == found["topology"]["count"]
     assert la.load("o").certificate.rms == found["certificate"]["rms"]
 

@@ -81,6 +81,7 @@ def test_chart_of_the_users_own_network(mine, capsys):
     assert len(written["loss"]) == 5 and written["provenance"]["plane"]["seed"] == 2
     assert {p.name for p in Path("atlas").iterdir()} == {
         "chart.json", "chart.safetensors", "contour.png", "relief.png", "log.png", "accuracy.png", "card.png",
+        "topology.png",
         "manifest.json", "ledger.sqlite", "ledger.lock",
     }  # fmt: skip
     import lossatlas as la
