@@ -76,7 +76,7 @@ def test_the_default_chart_invents_no_minima(counts, metric):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="needs the chart that interpolates outputs: this one's error hides wells", strict=True)
+@pytest.mark.xfail(reason="not measured yet with outputs interpolated: the first edition reached 80 %", strict=False)
 @pytest.mark.parametrize("metric", ["loss", "log"])
 def test_the_default_chart_counts_the_minima_of_the_dense_truth_on_95_percent_of_planes(counts, metric):
     chart, truth, _ = counts[metric].T
