@@ -301,3 +301,18 @@ def test_a_coarse_lattice_changes_a_chart_by_little_and_fills_the_lowest_cells_t
     assert np.allclose(fine.loss[low], coarse.loss[low], rtol=1e-6)
     assert 0 < np.quantile(np.abs(coarse.loss / fine.loss - 1), 0.95) < 0.005
     assert np.abs(coarse.extras["accuracy"] - fine.extras["accuracy"]).max() < 0.1
+
+
+def test_a_users_metric_is_a_channel_with_an_error_of_its_own():
+    import lossatlas as la
+
+    torch.manual_seed(0)
+    x, y = torch.randn(200, 4), torch.randint(0, 3, (200,))
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    surface = la.NetworkSurface(model, "cross_entropy", (x, y))
+    right = {"right": lambda output, target: (output.argmax(1) == target).float().mean()}
+    chart = la.chart(surface, la.Plane.random(surface, seed=0), points=21, metrics=right, progress=False)
+    assert np.abs(chart.extras["right"] - chart.accuracy).max() < 0.02
+    assert 0 <= chart.certificate.extras["right"] < 0.05
+    with pytest.raises(la.InputError, match="one number"):
+        la.chart(surface, la.Plane.random(surface), points=21, metrics={"rows": lambda o, t: o.sum(1)}, progress=False)

@@ -304,7 +304,9 @@ def _number(name: str, metric: Metric, outputs: Tensor, target: Tensor) -> float
             f"the metric {name!r} raised {type(error).__name__}: {error} on outputs of shape {tuple(outputs.shape)} and targets of "
             f"shape {tuple(target.shape)}; expected a function of (outputs, targets) over all data that returns one number."
         ) from error
-    number = found.item() if isinstance(found, Tensor | np.ndarray | np.generic) and np.size(found) == 1 else found
+    if isinstance(found, Tensor):
+        found = found.detach().cpu().numpy()
+    number = found.item() if isinstance(found, np.ndarray | np.generic) and found.size == 1 else found
     if isinstance(number, bool) or not isinstance(number, int | float):
         what = f"a {type(found).__name__}" + (f" of shape {tuple(found.shape)}" if hasattr(found, "shape") else "")
         raise InputError(
