@@ -170,6 +170,17 @@ class Batch:
         values = [next(rest) if role == "rows" else leaf for role, leaf in flat(self._plan, self.given)]
         return replace(self, given=built(self._plan, self.given, values), size=len(leaves[0]))
 
+    @cached_property
+    def counts(self) -> dict[int, Tensor]:
+        """How many labels are not a number that is ignored, for each such number that was counted so far."""
+        return {}
+
+    def counted(self, ignored: int) -> Tensor:
+        """How many labels of the target are not this number, at least 1; counted once for all fresh batches."""
+        if ignored not in self.counts:
+            self.counts[ignored] = (self.target != ignored).sum().clamp_min(1)
+        return self.counts[ignored]
+
     def fresh(self, clone: bool = False) -> Batch:
         """The same batch in new containers, for code that writes into what it gets.
 
@@ -182,7 +193,14 @@ class Batch:
                 return leaf.copy() if clone else leaf
             return _nested.with_tensors(leaf, lambda t: t.detach().clone() if clone else t.detach())
 
-        return replace(self, given=_nested.mapped(self.given, change))
+        plain = type(self.given) is tuple and all(type(item) is Tensor for item in self.given) and not clone
+        # The plain case is taken at every point of a chart.
+        given = tuple([t.detach() for t in self.given]) if plain else _nested.mapped(self.given, change)
+        found = Batch(given, self.size, self.rows_known, self._plan)
+        if plain and len(given) > 1:
+            found.__dict__["_fields"] = Fields(given[:-1], {}, given[-1])
+        found.__dict__["counts"] = self.counts
+        return found
 
     def _picked(self, pick: Any, size: int) -> Batch:
         if self._plan is None:

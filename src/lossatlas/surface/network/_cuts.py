@@ -71,7 +71,7 @@ class Cuts(Shortcut):
         low, high = _unlike_parts(batch)
         parts = (batch.rows(low), batch.rows(high), batch.rows(torch.cat([low, high])))
         try:
-            seen = [[reference.values(point, [p])[0] for p in parts] for point in (reference.theta, None)]
+            seen = [reference.values(point, parts) for point in (reference.theta, None)]
         except LossAtlasError as error:
             over, weight = _untested(reference, self._batches[0])
             why = f"a part of a batch cannot be evaluated alone ({type(error.__cause__ or error).__name__})"

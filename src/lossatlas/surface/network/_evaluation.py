@@ -31,6 +31,9 @@ from lossatlas.surface.network._user_code import in_user_code
 # Seconds of one evaluation above which every point is worth a thread.
 SLOW = 2e-3
 
+# Losses of batches that are summed up together.
+TOGETHER = 4096
+
 
 @final
 class Evaluation:
@@ -275,15 +278,23 @@ class Evaluation:
 
     def copied_values(self, worker: int, points: Tensor) -> Tensor:
         """Losses and shares of hits (2, B) by one private copy, one point after another."""
-        rows = self._zeros(2, len(points))
-        flat = self.scene.copies.bound[worker][1]
+        rows, flat = self._zeros(2, len(points)), self.scene.copies.bound[worker][1]
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
         for b, theta in enumerate(points):
             with torch.no_grad():
                 self._completion.settle(worker, flat, theta)
             for k, batch in enumerate(self._batches):
                 with in_user_code(batch, k, len(self._batches), partial(self._place, theta)):
-                    loss, hits = self.scene.forward(batch, worker)
-                self._count(rows[:, b], k, loss, hits)
+                    loss, hit = self.scene.forward(batch, worker)
+                losses.append(loss)
+                hits.append(hit)
+            if len(losses) >= TOGETHER or b == len(points) - 1:
+                done = slice(b + 1 - len(losses) // len(self._batches), b + 1)
+                rows[0, done] = _summed(losses, self.scene.shares)
+                if self.scene.hit_shares is not None:
+                    rows[1, done] = _summed(hits, self.scene.hit_shares)
+                losses, hits = [], []
         return rows
 
     def outputs(self, worker: int, theta: Tensor) -> list[Tensor]:
@@ -378,3 +389,12 @@ class Evaluation:
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=self._device)
+
+
+def _summed(numbers: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Σ share·number over the batches of each point, in their order: each point's bits are its own."""
+    columns = torch.stack(list(numbers)).double().reshape(-1, len(shares)).unbind(1)
+    total = columns[0] * shares[0]
+    for column, share in zip(columns[1:], shares[1:], strict=True):
+        total = total + column * share
+    return total

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, final
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 # What is kept of attributes of attributes.
 DEPTH = 4
 _LEFT = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type, str, bytes, int, float, complex, bool)
+_NUMBERS = frozenset({type(None), bool, int, float, complex, str, bytes})
 # Kept by themselves: parameters and buffers hold θ, submodules are visited one by one.
 _REGISTERS = ("_parameters", "_buffers", "_modules")
 
@@ -111,79 +112,98 @@ def _differ(register: dict[str, Any], before: dict[str, Any]) -> bool:
 class _Held:
     """One mutable thing that an attribute leads to, and what was in it."""
 
-    def __init__(self, thing: Any) -> None:
-        self._thing = thing
-        self._content: Any
-        if isinstance(thing, Tensor):
-            self._content = thing.detach().clone()
-        elif isinstance(thing, torch.Generator):
-            self._content = thing.get_state()
-        elif isinstance(thing, np.random.Generator):
-            self._content = copy.deepcopy(thing.bit_generator.state)
-        elif isinstance(thing, np.random.RandomState):
-            self._content = thing.get_state()
-        elif isinstance(thing, random.Random):
-            self._content = thing.getstate()
-        elif isinstance(thing, dict | list | set | deque | bytearray):
-            self._content = thing.copy()
-        else:
-            self._content = dict(vars(thing))
+    def __init__(self, thing: Any, read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> None:
+        self._thing, self._content, self._write = thing, read(thing), write
 
     def put_back(self) -> None:
-        thing, content = self._thing, self._content
-        if isinstance(thing, Tensor):
-            if not same(thing.detach(), content):
-                thing.data.copy_(content)
-        elif isinstance(thing, torch.Generator | np.random.RandomState):
-            thing.set_state(content)
-        elif isinstance(thing, np.random.Generator):
-            thing.bit_generator.state = content
-        elif isinstance(thing, random.Random):
-            thing.setstate(content)
-        elif isinstance(thing, dict | set):
-            # Compared by identity: entries may be tensors.
-            if (
-                len(thing) != len(content)
-                or (isinstance(thing, dict) and _differ(thing, content))
-                or isinstance(thing, set)
-            ):
-                thing.clear()
-                thing.update(content)
-        elif isinstance(thing, deque):
-            thing.clear()
-            thing.extend(content)
-        elif isinstance(thing, list | bytearray):
-            thing[:] = content
-        else:
-            own = vars(thing)
-            if _differ(own, content):
-                own.clear()
-                own.update(content)
+        self._write(self._thing, self._content)
+
+
+def _put_tensor(thing: Tensor, content: Tensor) -> None:
+    if not same(thing.detach(), content):
+        thing.data.copy_(content)
+
+
+def _put_state(thing: Any, content: Any) -> None:
+    thing.bit_generator.state = content
+
+
+def _put_dict(thing: dict[Any, Any], content: dict[Any, Any]) -> None:
+    # Compared by identity: entries may be tensors.
+    if (thing or content) and _differ(thing, content):
+        thing.clear()
+        thing.update(content)
+
+
+def _put_set(thing: set[Any], content: set[Any]) -> None:
+    if thing or content:
+        thing.clear()
+        thing.update(content)
+
+
+def _put_deque(thing: deque[Any], content: deque[Any]) -> None:
+    thing.clear()
+    thing.extend(content)
+
+
+def _put_list(thing: Any, content: Any) -> None:
+    thing[:] = content
+
+
+def _put_attributes(thing: Any, content: dict[str, Any]) -> None:
+    _put_dict(vars(thing), content)
+
+
+_Way = tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]
+_DICT: _Way = (lambda thing: thing.copy(), _put_dict)
+# How what is mutable is read and put back, by its type.
+_WAYS: tuple[tuple[Any, _Way], ...] = (
+    (dict, _DICT),
+    (set, (lambda thing: thing.copy(), _put_set)),
+    (deque, (lambda thing: thing.copy(), _put_deque)),
+    ((list, bytearray), (lambda thing: thing.copy(), _put_list)),
+    (torch.Generator, (torch.Generator.get_state, torch.Generator.set_state)),
+    (np.random.Generator, (lambda thing: copy.deepcopy(thing.bit_generator.state), _put_state)),
+    (np.random.RandomState, (lambda thing: thing.get_state(), lambda thing, content: thing.set_state(content))),
+    (random.Random, (random.Random.getstate, random.Random.setstate)),
+)
 
 
 def _hold(value: Any, held: list[_Held], seen: set[int], depth: int) -> None:
     """Remember what is mutable in a value, and in what it leads to."""
-    if value is None or depth < 0 or isinstance(value, _LEFT) or id(value) in seen:
+    kind = type(value)
+    if kind in _NUMBERS or depth < 0 or id(value) in seen:
+        return
+    if kind in (dict, OrderedDict):  # most of what a module holds: its hooks
+        seen.add(id(value))
+        held.append(_Held(value, *_DICT))
+        for item in list(value.values()) if value else ():
+            _hold(item, held, seen, depth - 1)
+        return
+    if isinstance(value, _LEFT):
         return
     seen.add(id(value))
     if isinstance(value, nn.Parameter | nn.Module):
         return
     if isinstance(value, Tensor):
         if not value.is_meta and value.layout is torch.strided:
-            held.append(_Held(value))
-    elif isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
-        held.append(_Held(value))
-    elif isinstance(value, dict):
-        held.append(_Held(value))
-        for item in list(value.values()):
-            _hold(item, held, seen, depth - 1)
-    elif isinstance(value, list | tuple | deque | set | frozenset | bytearray):
-        if isinstance(value, list | deque | set | bytearray):
-            held.append(_Held(value))
-        if not isinstance(value, bytearray):
-            for item in list(value):
-                _hold(item, held, seen, depth - 1)
-    elif isinstance(getattr(value, "__dict__", None), dict) and type(value).__module__.partition(".")[0] != "torch":
-        held.append(_Held(value))
-        for item in list(vars(value).values()):
-            _hold(item, held, seen, depth - 1)
+            held.append(_Held(value, lambda thing: thing.detach().clone(), _put_tensor))
+        return
+    way = next((way for kinds, way in _WAYS if isinstance(value, kinds)), None)
+    if way is not None:
+        held.append(_Held(value, *way))
+    if isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple | deque | set | frozenset):
+        inner = list(value)
+    elif (
+        way is None
+        and isinstance(getattr(value, "__dict__", None), dict)
+        and kind.__module__.partition(".")[0] != "torch"
+    ):
+        held.append(_Held(value, lambda thing: dict(vars(thing)), _put_attributes))
+        inner = list(vars(value).values())
+    else:
+        return
+    for item in inner:
+        _hold(item, held, seen, depth - 1)

@@ -88,9 +88,9 @@ class OutputObjective(Objective):
         if not self.accurate(batch) or not isinstance(compared, Tensor) or compared.ndim != 2:
             return Outcome(loss, weight, loss.new_zeros(()))
         right = compared.argmax(1) == batch.target
-        counted = batch.target != self.loss.ignored
-        hits = (right & counted).sum(dtype=torch.float32) / counted.sum().clamp_min(1)
-        return Outcome(loss, weight, hits)
+        if self.loss.ignored >= 0:  # a negative number is no class: nothing hits it
+            right = right & (batch.target != self.loss.ignored)
+        return Outcome(loss, weight, right.sum(dtype=torch.float32) / batch.counted(self.loss.ignored))
 
     @contextmanager
     def checking(self) -> Iterator[None]:

@@ -85,5 +85,6 @@ class Scene:
 
     def precision(self) -> AbstractContextManager[Any]:
         """The type that forward passes are computed in."""
-        device = self.reference.theta.device.type
-        return nullcontext() if self.cast is None else torch.autocast(device, dtype=self.cast)
+        if self.cast is None:
+            return nullcontext()
+        return torch.autocast(self.reference.theta.device.type, dtype=self.cast)
