@@ -65,8 +65,10 @@ def _slice(chart: Chart) -> str:
 
 
 def _norm(chart: Chart) -> str:
-    """Where the running statistics of batch norm come from on this plane or line."""
-    return "" if chart.batchnorm is None else f"batch norm: {BATCHNORM[chart.batchnorm]}"
+    """Where the running statistics of batch norm come from on this plane or line, unless the surface says it."""
+    if chart.batchnorm is None or any("batch norm" in sentence for sentence in _captions(chart)):
+        return ""
+    return f"batch norm: {BATCHNORM[chart.batchnorm]}"
 
 
 def seen(surface: Any) -> list[str]:
@@ -79,7 +81,9 @@ def _captions(chart: Chart) -> list[str]:
     """Sentences of the surface and the plane that belong under a picture."""
     given = chart.provenance.get("captions")
     if given is not None:
-        return [str(sentence) for sentence in given]
+        # Between models the plane says where running statistics come from, not the surface.
+        moved = chart.batchnorm == "interpolate"
+        return [str(sentence) for sentence in given if not (moved and "batch norm" in str(sentence))]
     return [str(note) for note in chart.provenance.get("notes", ()) if _NOT_SEEN not in str(note)]
 
 

@@ -306,11 +306,6 @@ class Chart:
         """The chart that was saved."""
         from lossatlas.chart.card._card import Card
 
-        certificate: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record["certificate"].items()
-            if name != "sentence"
-        }
         return cls(
             arrays["alpha"],
             arrays["beta"],
@@ -318,7 +313,7 @@ class Chart:
             {k.removeprefix("extras/"): v for k, v in arrays.items() if k.startswith("extras/")},
             tuple(record["labels"]),
             record["title"],
-            Certificate(**certificate),
+            Certificate.restored(record["certificate"]),
             record["meter"],
             record["provenance"],
             record["status"],

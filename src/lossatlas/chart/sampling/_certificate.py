@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,13 @@ class Certificate:
     near: Row | None = None
     whole: Row | None = None
     metric: str = "relative"
+
+    @classmethod
+    def restored(cls, record: Mapping[str, Any]) -> Certificate:
+        """The certificate that a record holds."""
+        held = {name: _tuples(value) for name, value in record.items() if name != "sentence"}
+        held |= {name: Row(**held[name]) for name in ("near", "whole") if held.get(name) is not None}
+        return cls(**held)
 
     @property
     def strata(self) -> Certified | None:
@@ -187,3 +194,10 @@ def _median(values: Array, weights: Array) -> tuple[float, tuple[float, float]]:
         return float(values[order][min(int(np.searchsorted(share, level)), len(values) - 1)])
 
     return at(0.5), (at(0.5 - half), at(0.5 + half))
+
+
+def _tuples(value: Any) -> Any:
+    """A value of a JSON record as it was: its lists were tuples."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

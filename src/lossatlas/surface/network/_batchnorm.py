@@ -176,8 +176,8 @@ class Statistics:
         )
         count = f"{len(self.layers)} batch norm layer{'s' if len(self.layers) > 1 else ''}"
         says = {
-            "frozen": f"{count} use the running statistics of the model's own point, except on lines and planes between "
-            "models, which say so"
+            "frozen": f"batch norm ran on frozen statistics: {count} kept the means and variances of the model's own point, "
+            "except on lines and planes between models, which say so"
             if default
             else f"batch norm ran on frozen statistics: {count} kept the means and variances of the model's own point "
             "everywhere",
