@@ -71,6 +71,8 @@ class Copies:
         self.bound: list[Bound] = []
         # What two of them gave when they took turns on the small batch of a proof.
         self.agreed: Tensor | None = None
+        # What the model's code does that torch's transforms do not survive; None until it was looked at.
+        self.rewriting: str | None = None
 
     @property
     def first(self) -> Bound:

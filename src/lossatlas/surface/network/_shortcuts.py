@@ -15,6 +15,7 @@ from lossatlas.surface.network._lockstep import lockstep
 from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
+from lossatlas.surface.network._rewriting import rewriting
 from lossatlas.surface.network._scene import Scene
 from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES, Shortcut, compared, unpoisoned
 
@@ -36,6 +37,15 @@ class _OnScene(Shortcut):
         from lossatlas.surface.network._evaluation import Evaluation
 
         return Evaluation(self._scene.on(small), Proofs(reference, small))
+
+    def _rewriting(self, evaluation: Evaluation) -> str:
+        """What the model's code does that a transform of it does not survive; looked at once."""
+        evaluation.ready(1)
+        copies = self._scene.copies
+        if copies.rewriting is None:
+            point = self._points(self._scene.reference)[:1]
+            copies.rewriting = rewriting(lambda: evaluation.copied_values(0, point))
+        return copies.rewriting
 
     def _points(self, reference: Reference) -> Tensor:
         """θ and a point where every parameter has another value, (2, N); with their statistics where these are free."""
@@ -155,6 +165,8 @@ class OnePass(_OnScene):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """Its values or gradients at both points at once, while both models hold NaN."""
         evaluation = self._small(reference, small)
+        if why := self._rewriting(evaluation):
+            return why
         points = self._points(reference)
         with reference.poisoned(), unpoisoned(self._scene.copies.first[1]):
             if query == GRADIENTS:
@@ -224,6 +236,8 @@ class Rows(_OnScene):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """Two rows, each over the small batch."""
         evaluation = self._small(reference, small)
+        if why := self._rewriting(evaluation):
+            return why
         chosen = torch.arange(small[0].size).repeat(2, 1)
         with reference.poisoned(), unpoisoned(self._scene.copies.first[1]):
             found = evaluation.row_gradients(self._points(reference), chosen)
