@@ -1,16 +1,26 @@
-"""Two threads that take turns before every operation of torch's: whatever they share outside themselves gets mixed up."""
+"""Two threads that take turns before every operation of torch's and every line of the user's code.
+
+Whatever they share outside themselves gets mixed up: a variable of a module, or the generators of NumPy and Python.
+"""
 
 from __future__ import annotations
 
+import sys
+
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Condition, Thread
+from types import FrameType
 from typing import Any, final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# A thread that waits longer goes on out of turn: the other one is busy outside of torch, or waits for a lock of the user's.
-PATIENCE = 0.02
+# A thread that waits longer goes on out of turn: the other one waits for a lock of the user's, say.
+PATIENCE = 0.5
+# Lines of the user's code at which a thread lets the other one go on; later ones are like them.
+LINES = 2000
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
 
 
 @final
@@ -19,6 +29,8 @@ class _Turns:
 
     def __init__(self, count: int) -> None:
         self._condition, self._turn, self._running = Condition(), 0, set(range(count))
+        # Whether nobody ever went on out of turn.
+        self.kept = True
 
     def wait(self, number: int) -> None:
         """Wait for one's turn, but not forever."""
@@ -42,6 +54,7 @@ class _Turns:
     def _wait(self, number: int) -> None:
         if not self._condition.wait_for(lambda: self._turn == number or len(self._running) < 2, PATIENCE):
             self._running.clear()
+            self.kept = False
 
 
 @final
@@ -56,8 +69,26 @@ class _Alternating(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+@final
+class _Lines:
+    """Gives up the turn before each line of code that is neither torch's nor ours."""
+
+    def __init__(self, turns: _Turns, number: int) -> None:
+        self._turns, self._number, self._left = turns, number, LINES
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> _Lines | None:
+        if event == "call" and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+            return None
+        if event == "line" and self._left > 0:
+            self._left -= 1
+            self._turns.swap(self._number)
+        return self
+
+
+def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any] | None:
     """Run two tasks on threads of their own, an operation of one after an operation of the other.
+
+    None is returned where one had to go on out of turn: nothing is known then of what they share.
 
     Args:
         tasks: two of them; grad mode is off and kernels have one thread.
@@ -72,12 +103,15 @@ def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     def run(number: int) -> None:
         torch.set_num_threads(1)
         turns.wait(number)
+        if sys.gettrace() is None:  # of a debugger, or of what measures coverage
+            sys.settrace(_Lines(turns, number))
         try:
             with torch.no_grad(), _Alternating(turns, number):
                 found[number] = tasks[number]()
         except BaseException as error:
             failed.append(error)
         finally:
+            sys.settrace(None)
             turns.leave(number)
 
     threads = [Thread(target=run, args=(number,), daemon=True) for number in range(len(tasks))]
@@ -87,4 +121,4 @@ def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
         thread.join()
     if failed:
         raise failed[0]
-    return [found[number] for number in range(len(tasks))]
+    return [found[number] for number in range(len(tasks))] if turns.kept else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -43,6 +43,28 @@ def untouched_randomness(device: torch.device | None = None) -> Iterator[None]:
             torch.cuda.set_rng_state(cuda, device)
         if mps is not None:
             torch.mps.set_rng_state(mps)
+
+
+def draws(work: Callable[[], object]) -> bool:
+    """Whether some work moves a global generator of torch's, NumPy's or Python's; they are given back as they were.
+
+    Work that seeds a generator by itself, each time alike, is found because it begins elsewhere each of the two times.
+    """
+    with untouched_randomness():
+        for seed in (SEED, OTHER_SEED):
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            before = _states()
+            work()
+            if _states() != before:
+                return True
+    return False
+
+
+def _states() -> tuple[object, ...]:
+    words = np.random.get_state(legacy=False)["state"]  # type: ignore[call-overload]  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), words["key"].tobytes(), words["pos"]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from lossatlas.surface.network._keeper import same
 from lossatlas.surface.network._lockstep import lockstep
 from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._proof import Proofs
+from lossatlas.surface.network._randomness import draws
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._rewriting import rewriting
 from lossatlas.surface.network._scene import Scene
@@ -115,6 +116,9 @@ class Threads(_OnScene):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The bits of two threads that take turns after every operation, against those of one."""
         evaluation, points = self._small(reference, small), self._points(reference)
+        evaluation.ready(1)
+        if draws(lambda: evaluation.copied_values(0, points[:1])):
+            return "the model or loss draws from a global random generator, which threads share"
         both = self._scene.copies.agreed
         if both is None:
             both = together(evaluation, reference, points)
@@ -140,7 +144,10 @@ def together(evaluation: Evaluation, reference: Reference, points: Tensor) -> Te
     # Turned around outside: both have to do the same operations in step, or one may never meet what the other left.
     orders = (points, points.flip(0))
     with one_thread(), reference.poisoned(), checking:
-        one, two = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
+        found = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
+    if found is None:
+        return None
+    one, two = found
     return one if same(one, two.flip(1)) else None
 
 
