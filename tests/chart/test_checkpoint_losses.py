@@ -35,7 +35,7 @@ def run(tmp_path):
             optimizer.zero_grad()
             F.cross_entropy(model(X[part]), Y[part]).backward()
             optimizer.step()
-    model.load_state_dict({name: tensor for name, tensor in last(files[-1]).items()})
+    model.load_state_dict(last(files[-1]))
     return model.eval(), files, true
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from scipy.interpolate import make_interp_spline
 
+import lossatlas as la
+from lossatlas._errors import LossError
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._dense import fill_all
 from lossatlas.chart.sampling._fill import Filler
@@ -337,7 +339,7 @@ def test_a_chart_whose_first_nodes_all_overflow_says_so(make):
     torch.manual_seed(0)
     surface = la.NetworkSurface(_Overflows(1e-9), "cross_entropy", (torch.randn(40, 4), torch.arange(40) % 3))
     frame = make.random(surface, seed=0)
-    with pytest.raises(la.LossError, match="have finite outputs and a finite loss; expected more than .* smaller span"):
+    with pytest.raises(LossError, match=r"have finite outputs and a finite loss; expected more than .* smaller span"):
         la.chart(surface, frame, points=201 if make is la.Line else 21, progress=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,7 +113,7 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     door = _by_example(surface, frame)
     if door is None:
         return Noise(None, None, len(levels) - 1, 0, surface.examples, error, rounding, gap), None
-    picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in _axes(chart)]
+    picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in axes_of(chart)]
     coords = np.stack([g.ravel() for g in np.meshgrid(*picked)], 1)
     coords = np.concatenate([np.zeros((1, coords.shape[1])), coords[(coords != 0).any(1)]])
     losses = _examples(surface, frame, coords, door)
@@ -130,12 +131,13 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     )
 
 
-def asked_for_noise(chart: Chart) -> int:
-    """How many losses `noise` asks for at most."""
-    return math.prod(min(SAMPLED, len(axis)) for axis in _axes(chart)) + 1
+def asked_for_noise(shape: Sequence[int]) -> int:
+    """How many losses `noise` asks for at most, of a chart with so many cells along each axis."""
+    return math.prod(min(SAMPLED, count) for count in shape) + 1
 
 
-def _axes(chart: Chart) -> list[Array]:
+def axes_of(chart: Chart) -> list[Array]:
+    """Coordinates along each direction."""
     return [chart.alpha] if chart.is_line else [chart.alpha, chart.beta]
 
 
