@@ -33,9 +33,11 @@ def levels_of(chart: Chart) -> Array:
     return scale_of(chart.loss).levels
 
 
-def narrowest(chart: Chart) -> float:
-    """The narrowest gap between contour lines: what a loss must change by to be seen."""
-    return float(np.diff(levels_of(chart)).min())
+def gap_at(chart: Chart, loss: float) -> float:
+    """The gap between the contour lines around a loss: with logarithmic levels, narrow where losses are low."""
+    levels = levels_of(chart)
+    below = int(np.searchsorted(levels, loss, side="right")) - 1
+    return float(np.diff(levels)[min(max(below, 0), len(levels) - 2)])
 
 
 def resolution(chart: Chart, here: Local, bends: Curvature, typical: float | None) -> Resolution:
@@ -47,7 +49,8 @@ def resolution(chart: Chart, here: Local, bends: Curvature, typical: float | Non
         bends: curvatures of plane and whole.
         typical: tr H / N, or None.
     """
-    gap = narrowest(chart)
+    # Curvatures are those of the center, and so is the width of a valley between its lines.
+    gap = gap_at(chart, here.loss)
     step = float((here.steps * np.sqrt(here.gram.diagonal())).max())
     top = bends.largest.value if bends.largest is not None else None
     slower = math.sqrt(top / typical) if top is not None and typical is not None and top > 0 < typical else None

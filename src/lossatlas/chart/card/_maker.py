@@ -228,7 +228,7 @@ class _Maker:
             "trace": None if sums is None else lines.trace(here, sums, spectra, self.surface.dimension),
             "chance": None if spectra is None else lines.chance(bends, spectra, self.normalization),
             "alignment": lines.alignment(here, self.frame, ends, self.surface.dimension),
-            "center": lines.center(here, ends, sums, cells.narrowest(self.chart)),
+            "center": lines.center(here, ends, sums, cells.gap_at(self.chart, here.loss)),
             "resolution": cells.resolution(self.chart, here, bends, typical),
             "variance": lines.variance(self.how, k),
             "invariance": invariance(
