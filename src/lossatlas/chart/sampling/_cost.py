@@ -155,10 +155,11 @@ def work(evaluations: int, *, grid: Grid, held: int | None, first: int, elements
 
 def bisected(grid: Grid, probes: int) -> Counts:
     """Evaluations of the field of a formula, or of the full one where a subset resolves the shape."""
-    least = min(grid.cells, BISECTED[grid.dimension] + probes)
-    if least > GENEROUS * grid.cells:
+    first = BISECTED[grid.dimension]
+    if first + probes > GENEROUS * grid.cells:
         return exactly(grid.cells)
-    expected = max(least, int(SHARE * grid.cells))
+    # Held-out cells that fall on one another, or on a node, are evaluated once.
+    least, expected = first + probes // 2, max(first + probes, int(SHARE * grid.cells))
     return Counts(expected, least, int(1.5 * grid.cells))
 
 
