@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
+    from lossatlas.chart import forecast as forecast
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
     from lossatlas.chart import trajectory as trajectory
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from lossatlas.optimize import TorchOptimizer as TorchOptimizer
     from lossatlas.optimize import optimizer as optimizer
     from lossatlas.probe import Budget as Budget
+    from lossatlas.probe import Forecast as Forecast
     from lossatlas.probe import Meter as Meter
     from lossatlas.probe import Probe as Probe
     from lossatlas.race import BasinMap as BasinMap
@@ -164,6 +166,8 @@ _HOMES = {
     "read_li2018": "chart",
     "citation": "_citation",
     "compare": "chart",
+    "forecast": "chart",
+    "Forecast": "probe",
     "connect": "connect",
     "extremes": "curvature",
     "hessian": "curvature",

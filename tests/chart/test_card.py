@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import types
 from dataclasses import asdict
 
 import numpy as np
@@ -494,3 +495,17 @@ def test_traces_of_the_dense_route_and_of_products_are_the_same_quantities(small
         one, two = getattr(exact, name), getattr(drawn, name)
         assert abs(one.value - two.value) <= 2 * (two.high - two.value) + 1e-12
     assert drawn.pushed == pytest.approx(exact.pushed, rel=1e-9) and spectra.epsilon > 0
+
+
+def test_gaps_are_those_around_a_loss_where_levels_are_logarithmic():
+    from lossatlas.chart.card import _cells as cells
+
+    # Losses over five decades, so that levels are logarithmic.
+    made = types.SimpleNamespace(loss=np.exp(np.linspace(-6, 6, 441)).reshape(21, 21))
+    levels = cells.levels_of(made)
+    for k in (0, len(levels) // 2, len(levels) - 2):
+        middle = (levels[k] + levels[k + 1]) / 2
+        assert cells.gap_at(made, middle) == pytest.approx(levels[k + 1] - levels[k])
+    assert cells.gap_at(made, 0.0) == pytest.approx(levels[1] - levels[0])
+    assert cells.gap_at(made, 1e9) == pytest.approx(levels[-1] - levels[-2])
+    assert cells.gap_at(made, 1.0) > 5 * np.diff(levels).min()

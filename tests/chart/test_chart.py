@@ -215,7 +215,7 @@ def test_the_bill_counts_every_cell_once_and_the_forecast_comes_first(surface):
     assert chart.meter["values"] == 13 * 9 and chart.meter["examples"] == 13 * 9 * 31
     assert chart.meter["gradients"] == 0 and chart.meter["surface_seconds"] > 0
     (forecast,) = said
-    assert forecast.points == 117 and forecast.examples == 117 * 31 and forecast.seconds > 0
+    assert forecast.evaluations == 117 and forecast.examples == 117 * 31 and forecast.seconds > 0
     assert ticks[-1] == (117, 117) and [t[0] for t in ticks] == sorted(t[0] for t in ticks)
     assert chart.certificate.exact and chart.certificate.rms == 0
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from scipy.interpolate import make_interp_spline
 
+import lossatlas as la
+from lossatlas._errors import LossError
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._dense import fill_all
 from lossatlas.chart.sampling._fill import Filler
@@ -316,3 +318,35 @@ def test_a_users_metric_is_a_channel_with_an_error_of_its_own():
     assert 0 <= chart.certificate.extras["right"] < 0.05
     with pytest.raises(la.InputError, match="one number"):
         la.chart(surface, la.Plane.random(surface), points=21, metrics={"rows": lambda o, t: o.sum(1)}, progress=False)
+
+
+class _Overflows(torch.nn.Module):
+    """Finite at its own weights and as far from them as a limit; one output in three is finite everywhere."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.layer, self.limit = torch.nn.Linear(4, 3), limit
+        self.home = self.layer.weight.detach().clone()
+
+    def forward(self, x):
+        z = self.layer(x)
+        inside = ((self.layer.weight - self.home).abs().sum() < self.limit).to(z.dtype)
+        return torch.cat([z[:, :1], z[:, 1:] / inside], 1)
+
+
+@pytest.mark.parametrize("make", [la.Plane, la.Line])
+def test_a_chart_whose_first_nodes_all_overflow_says_so(make):
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(_Overflows(1e-9), "cross_entropy", (torch.randn(40, 4), torch.arange(40) % 3))
+    frame = make.random(surface, seed=0)
+    with pytest.raises(LossError, match=r"have finite outputs and a finite loss; expected more than .* smaller span"):
+        la.chart(surface, frame, points=201 if make is la.Line else 21, progress=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_finite_nodes_give_a_chart_with_holes_and_no_warning():
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(_Overflows(1.5), "cross_entropy", (torch.randn(40, 4), torch.arange(40) % 3))
+    made = la.chart(surface, la.Plane.random(surface, seed=0), points=21, progress=False)
+    assert 0 < made.holes < made.loss.size
+    assert np.isfinite(made.loss[10, 10]) and not np.isfinite(made.loss[0, 0])

@@ -1,6 +1,7 @@
 """`lossatlas chart`: planes of every kind, exports, few cells, resuming, and one paragraph for what does not fit."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,67 @@ def test_an_exception_of_the_users_code_in_the_middle_of_a_chart_is_one_paragrap
     said = capsys.readouterr().err.strip()
     assert "Odd: boom" in said and said.startswith("lossatlas: ") and "Traceback" not in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_forecast_is_printed_and_nothing_is_written(mine, capsys):
+    before = sorted(path.name for path in Path().rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__")
+    assert run("--points", "21", "--exact", "--forecast", "--out", "o", "--card") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("forecast: 441 evaluations, 176,400 examples, about ")
+    assert "card" in said and "pictures" in said and "bytes: " in said
+    assert before == sorted(p.name for p in Path().rglob("*") if p.suffix != ".pyc" and p.name != "__pycache__")
+    # The pictures and the card are the ones that are then written.
+    assert run("--points", "21", "--exact", "--out", "o", "--card") == 0
+    taken = sum(path.stat().st_size for path in Path("o").rglob("*") if path.is_file())
+    number, unit = re.search(r"about [^,]*, ([0-9.]+) (kB|MB);", said).groups()
+    assert taken == pytest.approx(float(number) * {"kB": 1e3, "MB": 1e6}[unit], rel=0.15)
+
+
+def test_a_forecast_counts_a_comparison_and_runs(mine, capsys):
+    assert run("--points", "9", "--forecast", "--compare", "1.safetensors", "--seeds", "2", "--no-card") == 0
+    assert "4 planes of 21 × 21 cells besides, 1,764 evaluations" in capsys.readouterr().out
+    assert run(*PLANES["pca"], "--points", "9", "--forecast") == 0
+    assert "the points of the runs are evaluated as well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--no-card",), "no honesty card was made, since --no-card was given"),
+        ((), "no honesty card was made, since there is no folder for it; --card makes it and prints it"),
+    ],
+)
+def test_a_card_that_is_not_made_says_why_and_the_record_keeps_it(mine, capsys, words, reason):
+    assert run("--points", "5", *words) == 0
+    assert f"- {reason}\n" in capsys.readouterr().out
+    assert reason in written()["provenance"]["notes"]
+
+
+@pytest.mark.slow
+def test_a_card_that_would_take_long_is_left_out_with_a_sentence(mine, capsys, monkeypatch):
+    from lossatlas.cli import _pictures
+
+    monkeypatch.setattr(_pictures, "PATIENCE", 0.0)
+    assert run("--points", "5", "--out", "o") == 0
+    said = capsys.readouterr().out
+    assert "no honesty card was made, since it would take about" in said and "--card makes it" in said
+    assert not Path("o/card.png").exists()
+    assert any("would take about" in note for note in la.load("o").provenance["notes"])
+    # A ledger that knows every cell says nothing of what one takes: it is timed anew, and the card is there again.
+    monkeypatch.setattr(_pictures, "PATIENCE", 1e9)
+    assert run("--points", "5", "--out", "o") == 0
+    assert Path("o/card.png").is_file() and "no honesty card" not in capsys.readouterr().out
+    assert run("--points", "5", "--out", "o", "--no-card") == 0
+    assert "the card.png there is of an earlier chart" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_pictures_that_are_left_out_are_named(mine, capsys):
+    assert run("--points", "5", "--exact", "--out", "o", "--no-card") == 0
+    said = capsys.readouterr().out
+    (line,) = [one for one in said.splitlines() if one.startswith("- not drawn: ")]
+    assert "samples.png, since every cell was evaluated" in line
+    for name in ("contour", "relief", "topology", "samples", "log", "accuracy"):
+        assert (Path("o") / f"{name}.png").is_file() != (f"{name}.png, since" in line), name
+    assert line.removeprefix("- ") in written()["provenance"]["notes"]

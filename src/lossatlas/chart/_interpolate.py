@@ -6,6 +6,7 @@ the scale of the picture. Either way cells are held out near the minimum and els
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -18,10 +19,12 @@ from lossatlas._errors import InputError, LossError
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth, of_strata
+from lossatlas.chart.sampling._cost import Beside, Counts, exactly
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Reconstruction
 from lossatlas.chart.sampling._metric import LEVELS
 from lossatlas.chart.sampling._outputs import Losses, node_bytes, nodes_within
+from lossatlas.chart.sampling._rates import foreseen, live
 from lossatlas.probe import Answer, Values
 
 Array = NDArray[np.float64]
@@ -63,6 +66,7 @@ class Interpolation:
         metrics: further channels by name, each a function of (outputs, targets) over all data.
         chunk: how many losses to ask for at a time.
         planned: told how many evaluations are planned so far.
+        foreseen: told, after the first round, how many to expect, and seconds by part beside evaluations for so many.
         seed: of the held-out cells.
     """
 
@@ -80,11 +84,12 @@ class Interpolation:
         metrics: Mapping[str, Metric],
         chunk: Callable[[str], int],
         planned: Callable[[int, int], None],
+        foreseen: Callable[[Counts, Beside | None], None],
         seed: int,
     ) -> None:
         self.grid, self.read, self.loss, self.tolerance, self.held = grid, read, loss, tolerance, held
         self.centers, self.memory, self.metrics = centers, memory, metrics
-        self.chunk, self.planned, self.seed = chunk, planned, seed
+        self.chunk, self.planned, self.foreseen, self.seed = chunk, planned, foreseen, seed
         self.outputs, self.why = outputs, ""
         if outputs is not None and nodes_within(outputs.shapes, memory) < LEAST:
             size, enough = node_bytes(outputs.shapes), 2 * LEAST * node_bytes(outputs.shapes)
@@ -94,6 +99,7 @@ class Interpolation:
                 f"limit of {memory / 2**20:,.0f} MiB leaves room for too few; memory={enough} would do"
             )
         self._seen: dict[bytes, tuple[float, dict[str, float]]] = {}
+        self._foreseen = False
 
     def walk(self) -> Asker:
         """The sampler."""
@@ -153,17 +159,29 @@ class Interpolation:
 
     def _of_outputs(self, sampler: OutputSampler) -> Reconstruction:
         walk = sampler.walk()
-        coords, done = next(walk), 0
+        coords, done, look = next(walk), 0, 0.0
         while True:
             done += len(coords)
             self.planned(done, 0)
             outputs = self.read(coords)
             _refuse_nothing(outputs, coords)
+            if look:
+                self._foresee(sampler, look, outputs[0])
+            begin = time.perf_counter()
             try:
                 coords = walk.send(outputs)
             except StopIteration as finished:
                 result: Reconstruction = finished.value
                 return result
+            look = time.perf_counter() - begin
+
+    def _foresee(self, sampler: OutputSampler, look: float, outputs: Tensor | None) -> None:
+        """Once: how many evaluations to expect, and what they take beside themselves, after a look of so many seconds."""
+        if self._foreseen:
+            return
+        self._foreseen = True
+        counts, beside = foreseen(self.grid, sampler, live(0.0, look, sampler, outputs), self.tolerance, whole=WHOLE)
+        self.foreseen(counts, beside)
 
     def _of_losses(self) -> Any:
         """Interpolate losses; begin anew on another scale where one of them lies below what was taken for their bound."""
@@ -185,18 +203,22 @@ class Interpolation:
             unit = 1e-6 * span if bound is not None else span / LEVELS
             scorer = Losses(bound, unit, tuple(sorted(rows[1])))
             scorer_walk = (sampler := self._sampler(scorer)).walk()
-            coords = next(scorer_walk)
+            coords, look = next(scorer_walk), 0.0
             while True:
                 losses, extras = yield from self._ask(coords)
+                if look:
+                    self._foresee(sampler, look, None)
                 low = losses[np.isfinite(losses)]
                 if bound is not None and not known and len(low) and low.min() <= 0:
                     bound = None
                     break
                 channels = {name: torch.from_numpy(values) for name, values in extras.items()}
+                begin = time.perf_counter()
                 try:
                     coords = scorer_walk.send(scorer.outputs(torch.from_numpy(losses), channels))
                 except StopIteration as finished:
                     return finished.value
+                look = time.perf_counter() - begin
             del sampler
 
     def _ask(self, coords: Array) -> Any:
@@ -226,6 +248,9 @@ class Interpolation:
 
     def _everything(self, why: str) -> Any:
         """Every cell."""
+        if not self._foreseen:
+            self._foreseen = True
+            self.foreseen(exactly(self.grid.cells), None)
         coords = self.grid.coords()
         if self.metrics:
             loss, extras = self._exact_with_metrics(coords)

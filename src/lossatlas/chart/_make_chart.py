@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._interpolate import Interpolation, Metric
 from lossatlas.chart._kept_outputs import KeptOutputs
+from lossatlas.chart._settings import no_outputs, settled
+from lossatlas.chart.planes._identity import centers, identity, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._asks import Ask, Survey
+from lossatlas.chart.sampling._cost import Beside, Counts, bisected
 from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._outputs import LIMIT
@@ -33,11 +35,6 @@ from lossatlas.surface import Frame, Surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
-# Of interpolated outputs; of fields of formulas, which are bisected.
-TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
-BISECTED, BISECTED_PROBES = 0.01, 32
-
-TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
 
 
 def chart(
@@ -112,29 +109,27 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
-    # A formula is cheap and may have kinks: its cells are bisected. What reads data is interpolated.
-    bisected = subset not in (None, "auto") or surface.examples == 0
-    if tolerance is None:
-        tolerance = BISECTED if bisected else TOLERANCE
-    if probes is None:
-        probes = BISECTED_PROBES if bisected else PROBES
-    tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
-    probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
-    exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
-    if subset is not None and subset != "auto":
-        subset = _checks.whole(
-            "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
-        )
-    memory = _checks.whole("memory", memory, 2**16, do="These are bytes for outputs at nodes.")
     frame = plane.frame
-    cells = None if isinstance(span, str) else grid(span, points, frame.dimension)
-    cheap = None if exact or subset is None or subset == "auto" else surface.cheaper(subset)
+    how = settled(
+        surface,
+        frame.dimension,
+        span=span,
+        points=points,
+        exact=exact,
+        tolerance=tolerance,
+        probes=probes,
+        subset=subset,
+        metrics=metrics,
+        memory=memory,
+        growth=growth,
+        seed=seed,
+    )
+    cells, cheap = how.cells, how.cheap
     bar = Progress(cells.cells if cells else 0, progress)
     pace = Pace(
         surface.examples,
         cheap.examples if cheap else 0,
         on_forecast or (lambda expected: bar.say(expected.sentence)),
-        open_ended=not exact,
         width=torch.get_num_threads(),
     )
     said: list[str] = []
@@ -142,48 +137,46 @@ def chart(
         door = _Door(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
         if cells is None:
-            if span != "auto":
-                raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
-            cells = grid(door.drive(auto_range(frame.dimension, growth)), points, frame.dimension)
+            cells = grid(door.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
         noise = 8 * torch.finfo(surface.dtype).eps
-        if bisected and not exact and not metrics:
+        if how.bisected and not how.exact and not how.metrics:
+            door.foresee(bisected(cells, how.probes), None)
             price = cheap.examples / surface.examples if cheap and surface.examples else None
             asker = Surveyor(
                 cells,
-                tolerance=tolerance,
-                probes=probes,
+                tolerance=how.tolerance,
+                probes=how.probes,
                 price=price,
                 chunk=pace.size,
                 planned=door.plan,
-                seed=seed,
+                seed=how.seed,
                 noise=noise,
             )
             survey = door.drive(asker.walk())
-        elif exact and not metrics:
+        elif how.exact and not how.metrics:
             door.plan(cells.cells, 0)
             survey = door.drive(full_grid(cells, pace.size))
         else:
             outputs = door.outputs()
-            if metrics and outputs is None:
-                raise InputError(
-                    f"got metrics {', '.join(metrics)} on {surface.name}; expected none, since its loss is no function of a model's "
-                    "outputs and targets that could be given to them. Leave metrics out."
-                )
+            if how.metrics and outputs is None:
+                raise InputError(no_outputs(how.metrics, surface.name))
             sampler = Interpolation(
                 cells,
                 outputs,
                 door.read_outputs,
                 loss=str(surface.fingerprint().get("loss", "")),
-                tolerance=tolerance,
-                held=max(2, probes // 2),
-                centers=_centers(plane, frame.dimension),
-                memory=memory,
-                metrics=dict(metrics or {}),
+                tolerance=how.tolerance,
+                held=how.held,
+                centers=centers(plane, frame.dimension),
+                memory=how.memory,
+                metrics=how.metrics,
                 chunk=pace.size,
                 planned=door.plan,
-                seed=seed,
+                foreseen=door.foresee,
+                seed=how.seed,
             )
-            survey = door.drive(sampler.everything() if exact else sampler.walk())
+            pace.wait()
+            survey = door.drive(sampler.everything() if how.exact else sampler.walk())
             if sampler.why and not survey.certificate.exact:
                 said.append(sampler.why)
         meter = door.record()
@@ -191,8 +184,8 @@ def chart(
         "span": span if isinstance(span, str) else _plain(cells),
         "points": list(reversed(cells.shape)),
     }
-    if not exact:
-        settings |= {"tolerance": tolerance, "probes": probes, "seed": seed}
+    if not how.exact:
+        settings |= {"tolerance": how.tolerance, "probes": how.probes, "seed": how.seed}
     if flat := _flat(survey.loss):
         said.append(flat)
     return _finish(surface, cheap, plane, cells, survey, meter, settings, door.notes, said)
@@ -227,9 +220,9 @@ class _Door:
         slices = {name: field.on(plane, steady=True) if ledger else field.on(plane) for name, field in fields.items()}
         self.ledger: Ledger | None = None
         if ledger is not None:
-            identity = {"surface": surface.fingerprint(), "plane": _identity(plane)}
-            self.ledger = stack.enter_context(Ledger.open(ledger, identity, notes=surface.notes))
-            if lost := _unrepeatable(plane):
+            what = {"surface": surface.fingerprint(), "plane": identity(plane)}
+            self.ledger = stack.enter_context(Ledger.open(ledger, what, notes=surface.notes))
+            if lost := unrepeatable(plane):
                 self.ledger.keep(lost)
         self.probes: dict[str, Probe] = {}
         for name, field in fields.items():
@@ -253,6 +246,10 @@ class _Door:
         self.pace.plan(exact, cheap)
         self.bar.grow(exact + cheap)
 
+    def foresee(self, counts: Counts, more: Beside | None) -> None:
+        """How many values to expect, and what so many take beside their evaluation."""
+        self.pace.foresee(counts, more)
+
     def outputs(self) -> Any:
         """What lies between the coordinates and the loss, or None."""
         self.source = self.slices["exact"].own_outputs()
@@ -260,12 +257,13 @@ class _Door:
 
     def read_outputs(self, coords: Array) -> list[torch.Tensor]:
         """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""
-        begin = self.probes["exact"].meter.surface_seconds
+        begin, known = self.probes["exact"].meter.surface_seconds, self.probes["exact"].meter.recalled
         if self.kept is None:
             found = self.probes["exact"].outputs(self.source, coords)
         else:
             found = self.kept.read(self.probes["exact"], self.source, coords)
-        self.pace.note("exact", len(coords), self.probes["exact"].meter.surface_seconds - begin, 0)
+        recalled = self.probes["exact"].meter.recalled - known
+        self.pace.note("exact", len(coords) - recalled, self.probes["exact"].meter.surface_seconds - begin, recalled)
         self.bar.advance(len(coords))
         return found
 
@@ -292,13 +290,6 @@ class _Door:
         seconds = self.pace.forecast.seconds if self.pace.forecast else None
         ledger = self.ledger.record() if self.ledger is not None else None
         return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
-
-
-def _centers(plane: Plane | Line | Frame, dimension: int) -> Array | None:
-    """The points that a line or plane was laid through: its origin, and what its directions lead to."""
-    if isinstance(plane, Plane | Line) and plane.kind == "between":
-        return np.concatenate([np.zeros((1, dimension)), np.eye(dimension)])
-    return None
 
 
 def _plain(cells: Grid) -> list[list[float]]:
@@ -362,22 +353,3 @@ def _flat(loss: Array) -> str:
         f"every cell has the same loss, {finite[0]:.6g}: the directions do not move the loss, as where they change only "
         "parameters that the loss does not use, the network is dead, or the span is too small for the type of its numbers"
     )
-
-
-def _unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:
-    """What no seed makes again."""
-    frame, parts = plane.frame, {}
-    seeded = isinstance(plane, Plane | Line) and plane.kind == "random"
-    if not seeded or getattr(plane, "how", {}).get("origin") != "own":
-        parts["origin"] = frame.origin
-    if not seeded:
-        parts["directions"] = frame.directions
-    if frame.statistics is not None:
-        parts["statistics"] = frame.statistics
-    return parts
-
-
-def _identity(plane: Plane | Line | Frame) -> dict[str, Any]:
-    """What makes a plane this one: how it was made, and digests of what came out."""
-    how = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
-    return how | plane.frame.digests()

@@ -19,8 +19,8 @@ from lossatlas.chart._chart import Chart
 from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.planes._walked import Walked, walked
-from lossatlas.probe import Probe, Values
-from lossatlas.surface import NetworkSurface, PointLike, Surface
+from lossatlas.probe import Meter, Probe, Values
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import ReliefDisplay, TrajectoryDisplay
@@ -32,6 +32,9 @@ Path_ = Tensor | Sequence[PointLike] | Walked | str | Path
 MARGIN = 0.18
 # Losses that span a larger factor are drawn in logarithmic levels.
 DECADES = 30.0
+# Modes of batch norm in which it reads running statistics, and their names.
+STATISTICS_GIVEN = ("frozen", "interpolate")
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 # Whole points that are in memory at once.
 AT_ONCE = 8
 
@@ -281,7 +284,7 @@ def trajectory(
     given: dict[str, Any] = dict(runs) if isinstance(runs, Mapping) else {"run": runs}
     if not given:
         raise InputError("got no runs; expected at least one recording or list of points.")
-    probe = Probe(surface)
+    probe = _AtCheckpoints(surface)
     on_plane = Probe(surface.on(plane))
     traveled, notes = {}, list(plane.notes)
     for name, source in given.items():
@@ -289,7 +292,7 @@ def trajectory(
         run = source if found is None else found
         traveled[name] = _travel(surface, plane, run, probe, on_plane)
         notes += _departed(surface, name, run)
-    meter = {"true": probe.meter.record(), "plane": on_plane.meter.record()}
+    meter = {"true": probe.record(), "plane": on_plane.meter.record()}
     made = {"kind": plane.kind, **plane.how}
     seen = Trajectory(traveled, field, made, plane.labels, tuple(notes), surface.name, meter)
     if field is None and points is not None:
@@ -297,7 +300,7 @@ def trajectory(
     return seen
 
 
-def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Probe) -> Traveled:
+def _travel(surface: Surface, plane: Plane, run: Any, probe: _AtCheckpoints, on_plane: Probe) -> Traveled:
     seen = plane.project(run, surface=surface)
     recorded = walked(run)
     count = len(seen.coords)
@@ -309,7 +312,7 @@ def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Pr
         rows = slice(None) if recorded.sketched else kept
         steps, noted = recorded.steps[rows], recorded.losses[rows]
     loss[places] = np.concatenate(
-        [_losses(surface, probe, whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
+        [probe.losses(whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
     )
     shown = on_plane.ask(Values(seen.coords.to(surface.device))).values.cpu().numpy()
     arrays = (seen.coords, seen.residuals, seen.distances)
@@ -317,10 +320,49 @@ def _travel(surface: Surface, plane: Plane, run: Any, probe: Probe, on_plane: Pr
     return Traveled(steps.astype(np.float64), coords, residuals, distances, loss, shown, noted)
 
 
-def _losses(surface: Surface, probe: Probe, few: Any) -> Array:
-    vectors = [surface.vector(one) for one in few]
-    found: Array = probe.ask(Values(torch.stack(vectors))).values.cpu().numpy()
-    return found
+@final
+class _AtCheckpoints:
+    """True losses of whole points: those of the user's own evaluation, with the running statistics that each came with.
+
+    Args:
+        surface: what the runs walked on.
+    """
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface, self.probe = surface, Probe(surface)
+        own = isinstance(surface, NetworkSurface) and surface.tracked and surface.batchnorm in STATISTICS_GIVEN
+        self.states = StateSurface(surface) if own and isinstance(surface, NetworkSurface) else None
+        self.stated = None if self.states is None else Probe(self.states)
+
+    def losses(self, few: Any) -> Array:
+        """Losses (n,) at points."""
+        fitted = [] if self.states is None else [self.states.base.fitted(one) for one in few]
+        if self.states is None or self.stated is None or all(one is None for one in fitted):
+            points, probe = torch.stack([self.surface.vector(one) for one in few]), self.probe
+        else:
+            rows = [
+                self.states.join(dict(self.surface.layout.split(self.surface.vector(one))))
+                if own is None
+                else self.states.join(self._known(own.tensors))
+                for one, own in zip(few, fitted, strict=True)
+            ]
+            points, probe = torch.stack(rows), self.stated
+        found: Array = probe.ask(Values(points)).values.cpu().numpy()
+        return found
+
+    def _known(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the tensors of a checkpoint those that a state has."""
+        assert self.states is not None
+        names = {block.name for block in self.states.layout.blocks}
+        return {name: tensor for name, tensor in tensors.items() if name in names}
+
+    def record(self) -> dict[str, Any]:
+        """What was evaluated, in plain JSON values."""
+        total = Meter()
+        for probe in (self.probe, self.stated):
+            if probe is not None:
+                total.add(probe.meter)
+        return total.record()
 
 
 def _departed(surface: Surface, name: str, run: Any) -> list[str]:
@@ -329,10 +371,18 @@ def _departed(surface: Surface, name: str, run: Any) -> list[str]:
     whole = recorded.iterates if recorded is not None else run
     if not isinstance(surface, NetworkSurface) or isinstance(whole, Tensor) or not len(whole):
         return []
-    differing = surface.departures(whole[0])
-    if not differing:
-        return []
-    return [
-        f"{name}: its points hold other values of {', '.join(differing[:3])}{' …' * (len(differing) > 3)} than the surface "
-        "(running statistics of batch norm, say); their true losses are taken with the surface's"
-    ]
+    every = surface.departures(whole[0])
+    given = surface.batchnorm in STATISTICS_GIVEN
+    differing = [one for one in every if not (given and one.rpartition(".")[2] in RUNNING)]
+    says = []
+    if len(differing) < len(every):
+        says.append(
+            f"{name}: its points hold running statistics of their own; their true losses are taken with these, as the model's "
+            "own evaluation there does, and the plane's with those of the plane"
+        )
+    if differing:
+        says.append(
+            f"{name}: its points hold other values of {', '.join(differing[:3])}{' …' * (len(differing) > 3)} than the "
+            "surface; their true losses are taken with the surface's"
+        )
+    return says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +131,13 @@ _FILE = click.Path(path_type=Path)
     "--export", "exports", type=_FILE, multiple=True, help="Also write .csv, .h5 (Li et al.), .vts or .vtp (ParaView)."
 )
 @click.option("--json", "json_file", type=_FILE, help="Write everything a program needs into this file.")
+@click.option(
+    "--forecast",
+    "foretold",
+    is_flag=True,
+    help="Say what it would take (evaluations, examples, seconds, bytes, card and pictures included) after timing a few "
+    "points, and stop. Nothing is written.",
+)
 @click.option("--quiet", is_flag=True, help="No forecast, no progress bar.")
 def command(
     model: str,
@@ -162,6 +168,7 @@ def command(
     out: Path | None,
     exports: tuple[Path, ...],
     json_file: Path | None,
+    foretold: bool,
     quiet: bool,
 ) -> None:
     """Chart the loss surface around your own network.
@@ -184,12 +191,14 @@ def command(
     DIR then holds
       chart.json, chart.safetensors   the record and the arrays (lossatlas.load)
       contour.png, relief.png         the loss over the plane (profile.png for a line)
-      log.png, samples.png            with levels over decades; with the points that were asked
-      topology.png                    minima, saddles and maxima that are more than the error
+      samples.png                     with the points that were evaluated, unless all were
+      log.png                         with levels over decades, where contour.png has even ones
+      topology.png                    minima, saddles and maxima that are more than the error (not of a line)
       accuracy.png                    where the loss is a classification loss
       path.png, trajectory.*          with --plane pca: the runs, and what the plane hides of them; their paths are drawn
                                       on contour.png and relief.png too
-      card.png                        the honesty card: what the picture can and cannot show
+      card.png                        the honesty card: what the picture can and cannot show; where it would take more
+                                      than half a minute only with --card, and a sentence says so
       compare.png, comparison.*       with --compare: all networks on planes of the same seeds
       manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
 
@@ -198,6 +207,7 @@ def command(
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
     from lossatlas.cli._checkpoints import fits, tell
+    from lossatlas.cli._pictures import note, without_card, write
     from lossatlas.cli._planes import at_the_end, made, runs_of
     from lossatlas.cli._user import call, names_of, prepare
     from lossatlas.surface import NetworkSurface, load_checkpoint
@@ -220,25 +230,35 @@ def command(
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
-    prepare(out, json_file, *exports)
+    if not foretold:
+        prepare(out, json_file, *exports)
     plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering), runs)
+    given: dict[str, Any] = {
+        "points": _points(points),
+        "exact": exact,
+        "tolerance": tolerance,
+        "probes": probes,
+        "subset": _subset(subset),
+        "growth": growth,
+        "ledger": out,
+        "seed": seed,
+    }
+    if foretold:
+        from lossatlas.cli._forecast import foretell
+
+        drawn: dict[str, Any] = {
+            "card": card,
+            "pictures": out is not None,
+            "runs": runs,
+            "others": len(others),
+            "seeds": seeds,
+        }
+        foretell(surface, plane, given | {"span": 1.0 if runs else _span(span)}, **drawn)
+        return
     seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
     by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
     framed = seen.span if seen is not None and (by_default or span == "auto") else _span(span)
-    result = chart(
-        surface,
-        plane,
-        span=framed,
-        points=_points(points),
-        exact=exact,
-        tolerance=tolerance,
-        probes=probes,
-        subset=_subset(subset),
-        growth=growth,
-        ledger=out,
-        seed=seed,
-        progress=not quiet,
-    )
+    result = chart(surface, plane, span=framed, progress=not quiet, **given)
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
@@ -246,16 +266,16 @@ def command(
     topology = result.topology()
     click.echo(f"- {topology.sentence}")
     _bill(result)
-    if card or (card is None and out is not None and _affordable(result)):
+    if reason := without_card(result, card, out):
+        note(result, reason)
+    else:
         _print(result.card(progress=not quiet))
     if seen is not None:
         seen = replace(seen, field=result)
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
     if out is not None:
-        _write(result, out, seen)
-        if not result.is_line:
-            topology.plot().save(out / "topology.png")
+        write(result, out, seen)
     beside = None
     if others:
 
@@ -263,7 +283,7 @@ def command(
             tell(load_checkpoint(module, path))
             return NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
 
-        given = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
+        chosen = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
         beside = compared(
             surface,
             other,
@@ -272,7 +292,7 @@ def command(
             seeds=range(seed, seed + seeds),
             normalization=normalization or "filter",
             span=_spans(result),
-            points=_points(points) if given else POINTS,
+            points=_points(points) if chosen else POINTS,
             ledger=None if out is None else out / "planes",
             progress=not quiet,
         )
@@ -308,36 +328,10 @@ def _bill(result: Any) -> None:
     click.echo(f"asked: {meter['values']:,} losses{cheap}, {meter['examples']:,} examples, {seconds:.2f} s{known}")
 
 
-def _affordable(result: Any) -> bool:
-    """Whether a card, worth about as much as 2,200 losses, would take no more than half a minute."""
-    exact = result.meter["fields"]["exact"]
-    asked = exact["values"]
-    return bool(asked) and 2200 * exact["surface_seconds"] / asked < 30
-
-
 def _spans(result: Any) -> list[tuple[float, float]]:
     """How far a chart goes along each axis, for pictures beside it."""
     axes = [result.alpha, result.alpha if result.is_line else result.beta]
     return [(float(axis[0]), float(axis[-1])) for axis in axes]
-
-
-def _write(result: Any, out: Path, seen: Any = None) -> None:
-    result.save(out)
-    if result.is_line:
-        result.plot(samples=True).save(out / "profile.png")
-    else:
-        draw = result.plot if seen is None else partial(seen.plot, panels=False)
-        contour = draw()
-        contour.save(out / "contour.png")
-        (result if seen is None else seen).plot_relief().save(out / "relief.png")
-        if not result.certificate.exact:
-            result.plot(samples=True).save(out / "samples.png")
-        if result.positive and (log := draw(scale="log")).render() != contour.render():
-            log.save(out / "log.png")
-    if "accuracy" in result.extras:
-        result.plot(channel="accuracy").save(out / "accuracy.png")
-    if "card" in result.kept:
-        result.card().plot().save(out / "card.png")
 
 
 def _json(result: Any, path: Path) -> None:

@@ -32,7 +32,7 @@ def experiment(runs: int, seed: int) -> Evidence:
             values += made.meter["values"]
             examples += made.meter["examples"]
         grown.append(statistics.median(seconds))
-        exact = said[0].points == made.meter["values"] and said[0].examples == made.meter["examples"]
+        exact = said[0].evaluations == made.meter["values"] and said[0].examples == made.meter["examples"]
         middle = statistics.median(ratios)
         checks += [
             Check(

@@ -1,42 +1,116 @@
-"""What a job will cost, said as it starts: points × examples, and seconds at the rate of its first points."""
+"""What a job is expected to take, before it is done: evaluations, examples, seconds and bytes, with what is not known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast:
-    """The expected bill of a job.
+    """What a job is expected to take.
 
     Attributes:
-        points: losses that will be asked for.
+        evaluations: losses (or outputs of the network, of all examples) that will be evaluated.
         examples: examples that will be read for them.
-        seconds: for the whole job, at the rate of its first points; an extrapolation, not a promise.
-        at_least: whether more may turn out to be needed.
-        measured_on: how many of the job's own points that rate comes from; none is asked twice.
+        seconds: for the whole job, by a few of its own points that were timed; an extrapolation, not a promise.
+        measured_on: how many points were evaluated and timed for it.
+        parts: seconds by part of the job; they add up to `seconds`.
+        sizes: bytes by what takes them; they add up to `bytes`.
+        evaluations_within: fewest and most evaluations, where their number is decided on the way.
+        seconds_within: seconds with these.
+        bytes_within: bytes with these.
+        notes: what the numbers rest on, in sentences.
     """
 
-    points: int
+    evaluations: int
     examples: int
     seconds: float
     measured_on: int
-    at_least: bool = False
+    parts: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    evaluations_within: tuple[int, int] | None = None
+    seconds_within: tuple[float, float] | None = None
+    bytes_within: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What outputs at nodes, the ledger and the files take together; each counts once."""
+        return sum(self.sizes.values())
+
+    @property
+    def card_bytes(self) -> int:
+        """What the honesty card adds, its picture included; 0 where no card was forecast."""
+        return self.sizes.get("card", 0)
 
     @property
     def sentence(self) -> str:
         """The forecast in words."""
+        return self._sentence(brief=False)
+
+    def _sentence(self, *, brief: bool) -> str:
+        low, high = self.evaluations_within or (self.evaluations, self.evaluations)
+        between = f" (between {low:,} and {high:,})" if low < high else ""
+        about = "about " if low < high else ""
         examples = f", {self.examples:,} examples" if self.examples else ""
-        least = "at least " if self.at_least else ""
-        return (
-            f"forecast: {least}{self.points:,} losses{examples}, about {_duration(self.seconds)} "
-            f"(from the first {self.measured_on:,})"
-        )
+        seconds = duration(self.seconds)
+        if self.seconds_within is not None and low < high:
+            seconds += f" (at most {duration(self.seconds_within[1])})"
+        text = f"{about}{self.evaluations:,} evaluations{between}{examples}, about {seconds}"
+        if self.sizes:
+            text += f", {size(self.bytes)}"
+            if self.bytes_within is not None and self.bytes_within[0] < self.bytes_within[1]:
+                text += f" (at most {size(self.bytes_within[1])})"
+        if brief:
+            return text
+        return f"forecast: {text}; {self.measured_on:,} points were evaluated and timed for it"
+
+    def lines(self) -> list[str]:
+        """The forecast part by part, in sentences."""
+        says = [self.sentence]
+        if len(self.parts) > 1:
+            says.append(
+                "seconds: " + ", ".join(f"{name} {duration(part)}" for name, part in self.parts.items() if part)
+            )
+        if self.sizes:
+            says.append("bytes: " + ", ".join(f"{name} {size(part)}" for name, part in self.sizes.items() if part))
+        return [*says, *self.notes]
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "evaluations": self.evaluations,
+            "evaluations_within": self.evaluations_within,
+            "examples": self.examples,
+            "seconds": self.seconds,
+            "seconds_within": self.seconds_within,
+            "bytes": self.bytes,
+            "bytes_within": self.bytes_within,
+            "measured_on": self.measured_on,
+            "parts": dict(self.parts),
+            "sizes": dict(self.sizes),
+            "notes": list(self.notes),
+            "sentence": self.sentence,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Forecast: {self._sentence(brief=True)}>"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the unit in which they are read."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit in which they are read."""
+    for unit, each in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= each:
+            return f"{count / each:.3g} {unit}"
+    return f"{count} bytes"

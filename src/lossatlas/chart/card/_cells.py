@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +33,11 @@ def levels_of(chart: Chart) -> Array:
     return scale_of(chart.loss).levels
 
 
-def narrowest(chart: Chart) -> float:
-    """The narrowest gap between contour lines: what a loss must change by to be seen."""
-    return float(np.diff(levels_of(chart)).min())
+def gap_at(chart: Chart, loss: float) -> float:
+    """The gap between the contour lines around a loss: with logarithmic levels, narrow where losses are low."""
+    levels = levels_of(chart)
+    below = int(np.searchsorted(levels, loss, side="right")) - 1
+    return float(np.diff(levels)[min(max(below, 0), len(levels) - 2)])
 
 
 def resolution(chart: Chart, here: Local, bends: Curvature, typical: float | None) -> Resolution:
@@ -46,7 +49,8 @@ def resolution(chart: Chart, here: Local, bends: Curvature, typical: float | Non
         bends: curvatures of plane and whole.
         typical: tr H / N, or None.
     """
-    gap = narrowest(chart)
+    # Curvatures are those of the center, and so is the width of a valley between its lines.
+    gap = gap_at(chart, here.loss)
     step = float((here.steps * np.sqrt(here.gram.diagonal())).max())
     top = bends.largest.value if bends.largest is not None else None
     slower = math.sqrt(top / typical) if top is not None and typical is not None and top > 0 < typical else None
@@ -112,7 +116,7 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     door = _by_example(surface, frame)
     if door is None:
         return Noise(None, None, len(levels) - 1, 0, surface.examples, error, rounding, gap), None
-    picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in _axes(chart)]
+    picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in axes_of(chart)]
     coords = np.stack([g.ravel() for g in np.meshgrid(*picked)], 1)
     coords = np.concatenate([np.zeros((1, coords.shape[1])), coords[(coords != 0).any(1)]])
     losses = _examples(surface, frame, coords, door)
@@ -130,12 +134,13 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     )
 
 
-def asked_for_noise(chart: Chart) -> int:
-    """How many losses `noise` asks for at most."""
-    return math.prod(min(SAMPLED, len(axis)) for axis in _axes(chart)) + 1
+def asked_for_noise(shape: Sequence[int]) -> int:
+    """How many losses `noise` asks for at most, of a chart with so many cells along each axis."""
+    return math.prod(min(SAMPLED, count) for count in shape) + 1
 
 
-def _axes(chart: Chart) -> list[Array]:
+def axes_of(chart: Chart) -> list[Array]:
+    """Coordinates along each direction."""
     return [chart.alpha] if chart.is_line else [chart.alpha, chart.beta]
 
 

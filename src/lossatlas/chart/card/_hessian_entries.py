@@ -289,7 +289,7 @@ class Center(Part):
         flatness: r = |Hg| / (‖H‖ |g|); near 0 with a gradient that is not small the center is gradient-flat. None
             where not measured.
         loss: at the center.
-        gap: the narrowest gap between contour lines, what a loss must change by to be seen.
+        gap: between the contour lines around the center, what a loss must change by to be seen.
     """
 
     heading: ClassVar[str] = "Center"

@@ -22,12 +22,13 @@ from lossatlas.chart.card._card import Card
 from lossatlas.chart.card._hessian import CHECKS
 from lossatlas.chart.card._local import Local, local
 from lossatlas.chart.card._price import Price, Quote
+from lossatlas.chart.card._prices import ENDS, NODES, RUNS, prices
 from lossatlas.chart.card._rescaling import drawn_with, invariance, scaling_of
-from lossatlas.chart.card._spread import price_of, spread
+from lossatlas.chart.card._spread import spread
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import Frame, NetworkSurface, Surface, as_points
+from lossatlas.surface import Frame, Surface, as_points
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -37,8 +38,8 @@ Result = TypeVar("Result")
 VECTORS, SEEDS = 40, 4
 # Below so many an interval would not hold what it promises.
 FEWEST = 32
-# Products for both ends of the spectrum at most; random vectors of a spectrum, and products with each.
-ENDS, FEW_ENDS, RUNS, NODES = 100, 24, 2, 20
+# Products for both ends of the spectrum where a budget has no more.
+FEW_ENDS = 24
 
 
 def card(
@@ -129,8 +130,15 @@ class _Maker:
         self.door, self.slice = self.open(surface), self.open(surface.on(plane))
         self.found: dict[str, Any] = dict.fromkeys(Card.KINDS)
         self.missing: dict[str, str] = {}
-        self.dense = False
-        self.prices = self._prices()
+        found = prices(
+            surface,
+            plane,
+            [len(axis) for axis in cells.axes_of(chart)],
+            path=0 if path is None else len(path),
+            vectors=settings["probes"],
+            seeds=settings["seeds"],
+        )
+        self.prices, self.dense = found.most, found.dense
 
     @property
     def price(self) -> Price:
@@ -151,38 +159,26 @@ class _Maker:
     def make(self, bar: Progress, announce: Callable[[Quote], None]) -> Card:
         """Measure, and put what came out on a card."""
         here = self._attempt("Curvature", self._local)
-        rate = sum(door.meter.surface_seconds for door in self.doors) / max(1.0, self.spent)
-        quote = Quote(self.price, self.surface.examples, rate * self.price.cost)
+        if here is not None:
+            # What is done for the first time warms up and proves shortcuts: the rate is that of the next losses.
+            before, spent = self._seconds(), self.spent
+            self._range(here)
+            rate = (self._seconds() - before) / max(1.0, self.spent - spent)
+        else:
+            rate = self._seconds() / max(1.0, self.spent)
+        left = max(0.0, self.price.cost - self.spent)
+        quote = Quote(self.price, self.surface.examples, self._seconds() + rate * left)
         announce(quote)
         bar.advance(round(self.spent))
         if here is not None:
-            for measure in (self._range, self._path, self._noise, self._all, self._others):
-                before = self.spent
+            for measure in (self._path, self._noise, self._all, self._others):
+                before_it = self.spent
                 measure(here)
-                bar.advance(round(self.spent - before))
+                bar.advance(round(self.spent - before_it))
         return self._card(quote)
 
-    def _prices(self) -> dict[str, Price]:
-        """Of each group of lines that is asked for on its own, at most, in order."""
-        k, n = self.frame.dimension, self.surface.dimension
-        slopes = self.surface.gradients_known
-        found = {"Curvature": Price(3**k, 2, k) if slopes else Price(3**k)}
-        found["Quadratic range"] = Price(cells.asked_for_range(k))
-        if self.path is not None:
-            found["Path"] = Price(2 * len(self.path))
-        found["Noise"] = Price(cells.asked_for_noise(self.chart) if isinstance(self.surface, NetworkSurface) else 0)
-        if slopes:
-            vectors, shape = self.settings["probes"] + CHECKS, RUNS * NODES + CHECKS
-            sparse = {
-                "Whole Hessian": Price(products=ENDS + CHECKS),
-                "Typical direction": Price(products=vectors + 1),
-                "Chance of a saddle": Price(products=shape if self.scaling is None else 2 * shape + vectors),
-            }
-            self.dense = n + CHECKS <= sum(price.products for price in sparse.values())
-            found |= {"Whole Hessian": Price(products=n + CHECKS)} if self.dense else sparse
-        if self.settings["seeds"] and self.normalization is not None:
-            found["Other planes"] = price_of(self.settings["seeds"], k, slopes)
-        return found
+    def _seconds(self) -> float:
+        return sum(door.meter.surface_seconds for door in self.doors)
 
     def _attempt(self, heading: str, measure: Callable[[], Result]) -> Result | None:
         """Measure if the budget pays for it; what keeps it from being measured goes on the card."""
@@ -232,7 +228,7 @@ class _Maker:
             "trace": None if sums is None else lines.trace(here, sums, spectra, self.surface.dimension),
             "chance": None if spectra is None else lines.chance(bends, spectra, self.normalization),
             "alignment": lines.alignment(here, self.frame, ends, self.surface.dimension),
-            "center": lines.center(here, ends, sums, cells.narrowest(self.chart)),
+            "center": lines.center(here, ends, sums, cells.gap_at(self.chart, here.loss)),
             "resolution": cells.resolution(self.chart, here, bends, typical),
             "variance": lines.variance(self.how, k),
             "invariance": invariance(

@@ -17,7 +17,7 @@ class Resolution(Part):
 
     Attributes:
         step: from cell to cell, as a length in θ; the longer of the two axes.
-        gap: ΔL, the narrowest gap between contour lines.
+        gap: ΔL, the gap between the contour lines around the center.
         sharpest: width of the sharpest valley there is; None where λmax is not known or not positive.
         plane: width of the sharpest valley in the plane; None where it bends downward everywhere.
         typical: how many times wider the valley across a random direction is, √(N λmax / tr H); None where not known.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas._errors import LossError
 from lossatlas.chart.sampling._dense import LATTICE, fill_all
 from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
@@ -106,6 +107,7 @@ class OutputSampler:
     def walk(self) -> Rounds:
         """Yields coordinates (P, k) to evaluate, takes their outputs by batch, and returns the reconstruction."""
         yield from self._evaluate(self.first())
+        self._refuse_holes()
         more, since = ROUND[self.grid.dimension], 0
         while True:
             look = self._look()
@@ -169,6 +171,20 @@ class OutputSampler:
         self.losses = np.concatenate([self.losses, fresh])
         for name, values in extras.items():
             self.extras[name] = np.concatenate([self.extras.get(name, np.zeros(0)), values])
+
+    def _refuse_holes(self) -> None:
+        """Refuse a chart whose first nodes are too few to put anything through.
+
+        Raises:
+            LossError: if no more of them than directions have finite outputs and a finite loss.
+        """
+        sound = len(self._sound())
+        if sound <= self.grid.dimension:
+            raise LossError(
+                f"of the first {len(self.coords)} points, {sound} have finite outputs and a finite loss; expected more than "
+                f"{self.grid.dimension}, since nothing can be interpolated between so few. The network overflows away from the "
+                "center: take a smaller span, or chart it exactly (exact=True) to see where."
+            )
 
     def _sound(self) -> Cells:
         """Nodes that the spline goes through."""

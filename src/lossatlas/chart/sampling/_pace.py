@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from lossatlas.chart.sampling._cost import Beside, Counts, exactly
 from lossatlas.probe import Forecast
 
 # Long enough that starting a query costs nothing, short enough that the bar moves and Ctrl-C is heard.
@@ -50,21 +51,33 @@ class Pace:
         exact: examples behind a value of the surface.
         cheap: examples behind a value of the cheap field.
         announce: takes the forecast, once.
-        open_ended: whether more may turn out to be needed than is planned.
         width: points that are evaluated side by side.
     """
 
-    def __init__(
-        self, exact: int, cheap: int, announce: Callable[[Forecast], None], open_ended: bool, width: int = 1
-    ) -> None:
+    def __init__(self, exact: int, cheap: int, announce: Callable[[Forecast], None], width: int = 1) -> None:
         self.width = max(1, width)
         self.fields = {"exact": Field(exact), "cheap": Field(cheap)}
-        self.announce, self.open_ended = announce, open_ended
+        self.announce = announce
         self.forecast: Forecast | None = None
+        self._counts: Counts | None = None
+        self._beside: Beside | None = None
+        self._waits = False
 
     def plan(self, exact: int, cheap: int) -> None:
         """So many values are planned so far."""
         self.fields["exact"].planned, self.fields["cheap"].planned = exact, cheap
+
+    def wait(self) -> None:
+        """Hold the forecast back until `foresee` is called: evaluations alone would not tell."""
+        self._waits = True
+
+    def foresee(self, counts: Counts, beside: Beside | None) -> None:
+        """So many values of the surface are expected, and this is what their number takes beside their evaluation."""
+        self._counts, self._beside, self._waits = counts, beside, False
+        known = self.fields["exact"]
+        if beside is not None and self.forecast is None and known.queries:
+            self.forecast = self._forecast(known)
+            self.announce(self.forecast)
 
     def size(self, to: str) -> int:
         """Values to evaluate of a field next: as many as keep all workers busy, for about half a second."""
@@ -94,18 +107,37 @@ class Pace:
         field.rate = seconds / values
         whole = sum(one.planned for one in self.fields.values())
         ready = field.queries >= 3 or (field.queries == 2 and values == self.wide(FEW))
-        if self.forecast is None and (ready or sum(one.done + one.recalled for one in self.fields.values()) >= whole):
+        done = sum(one.done + one.recalled for one in self.fields.values())
+        if self.forecast is None and not self._waits and (ready or done >= whole):
             self.forecast = self._forecast(field)
             self.announce(self.forecast)
 
     def _forecast(self, known: Field) -> Forecast:
         exact, cheap = self.fields["exact"], self.fields["cheap"]
-        seconds = 0.0
-        for field in (exact, cheap):
-            # A field that was not asked yet is taken to cost by its examples.
+        counts = self._counts or exactly(exact.planned)
+        counts = Counts(*(max(count, exact.planned) for count in (counts.expected, counts.least, counts.most)))
+
+        def rate(field: Field) -> float:
+            # A field that was not evaluated yet is taken to cost by its examples.
             scale = field.examples / known.examples if known.examples and field.queries == 0 else 1.0
-            rate = field.rate if field.queries else known.rate * scale
-            seconds += field.spent + max(0, field.planned - field.recalled - field.done) * rate
-        done, asked = exact.done + cheap.done, [field.planned - field.recalled for field in (exact, cheap)]
-        examples = asked[0] * exact.examples + asked[1] * cheap.examples
-        return Forecast(sum(asked), examples, seconds, done, self.open_ended)
+            return field.rate if field.queries else known.rate * scale
+
+        def parts(planned: int) -> dict[str, float]:
+            seconds = sum(
+                field.spent + max(0, count - field.recalled - field.done) * rate(field)
+                for field, count in ((exact, planned), (cheap, cheap.planned))
+            )
+            return {"evaluations": seconds} | (self._beside(planned) if self._beside is not None else {})
+
+        expected, least, most = (parts(n) for n in (counts.expected, counts.least, counts.most))
+        left = counts.without(exact.recalled)
+        more = cheap.planned - cheap.recalled
+        return Forecast(
+            left.expected + more,
+            left.expected * exact.examples + more * cheap.examples,
+            sum(expected.values()),
+            exact.done + cheap.done,
+            parts=expected,
+            evaluations_within=(left.least + more, left.most + more),
+            seconds_within=(sum(least.values()), sum(most.values())),
+        )

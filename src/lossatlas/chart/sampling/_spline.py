@@ -45,9 +45,12 @@ class Spline:
         """Inverse of the system [[Φ, Q], [Qᵀ, 0]], (n + q, n + q)."""
         tail = polynomials(self.nodes, self.degree)
         corner = np.zeros((tail.shape[1], tail.shape[1]))
-        found: Array = np.linalg.inv(
-            np.block([[kernel(self.nodes, self.nodes, self.exponent), tail], [tail.T, corner]])
-        )
+        system = np.block([[kernel(self.nodes, self.nodes, self.exponent), tail], [tail.T, corner]])
+        try:
+            found: Array = np.linalg.inv(system)
+        except np.linalg.LinAlgError:
+            # Few nodes may not determine it, such as those on one line that are left where a network overflows.
+            found = np.linalg.pinv(system)
         return found
 
     def rows(self, points: Array) -> Array:
@@ -138,6 +141,7 @@ def polynomials(points: Array, degree: int) -> Array:
 def _degree(nodes: Array) -> int:
     for degree in (2, 1):
         tail = polynomials(nodes, degree)
-        if len(nodes) >= tail.shape[1] and np.linalg.matrix_rank(tail, tol=1e-6) == tail.shape[1]:
+        # One node more than polynomials: each is predicted from the others.
+        if len(nodes) > tail.shape[1] and np.linalg.matrix_rank(tail, tol=1e-6) == tail.shape[1]:
             return degree
     return 0

@@ -154,7 +154,8 @@ def _row(name: str, parts: list[tuple[Array, Array]], excess: Array, seen: Array
         for _ in range(draws)
     ]
     spread = np.log(np.maximum(again, np.finfo(np.float64).tiny)).std(0) if draws else np.zeros(3)
-    half = WIDTH * np.sqrt(spread**2 + FLOOR**2)
+    # Errors of which some are zero have logarithms without bound; the interval stays a number.
+    half = np.minimum(WIDTH * np.sqrt(spread**2 + FLOOR**2), 300.0)
     low, high = found * np.exp(-half), found * np.exp(half)
     largest = float(seen.max(initial=0.0))
     return Row(

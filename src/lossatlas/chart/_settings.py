@@ -1,0 +1,106 @@
+"""The settings of a chart, checked and settled once: by `chart`, which makes it, and by `forecast`, which says what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from lossatlas import _checks
+from lossatlas._errors import InputError
+from lossatlas.chart._interpolate import Metric
+from lossatlas.chart.sampling._grid import Grid, Span, grid
+from lossatlas.surface import Surface
+
+# Of interpolated outputs; of fields of formulas, which are bisected.
+TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
+BISECTED, BISECTED_PROBES = 0.01, 32
+
+TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """How a chart is to be made, as `lossatlas.chart` describes it.
+
+    Attributes:
+        cells: the grid; None where the span is yet to be found.
+        points: cells per axis.
+        bisected: whether the field is bisected where it is off, as one of a formula is.
+        exact: whether every cell is evaluated.
+        tolerance: of the error.
+        probes: held-out cells.
+        memory: bytes for outputs at nodes.
+        growth: for a span that is yet to be found.
+        seed: of the held-out cells.
+        cheap: the field of a subset of the examples, or None.
+        metrics: further channels.
+    """
+
+    cells: Grid | None
+    points: int | tuple[int, int]
+    bisected: bool
+    exact: bool
+    tolerance: float
+    probes: int
+    memory: int
+    growth: float
+    seed: int
+    cheap: Surface | None
+    metrics: dict[str, Metric]
+
+    @property
+    def held(self) -> int:
+        """Held-out cells of each stratum."""
+        return max(2, self.probes // 2)
+
+
+def settled(
+    surface: Surface,
+    dimension: int,
+    *,
+    span: Span | Literal["auto"],
+    points: int | tuple[int, int],
+    exact: bool,
+    tolerance: float | None,
+    probes: int | None,
+    subset: int | Literal["auto"] | None,
+    metrics: Mapping[str, Metric] | None,
+    memory: int,
+    growth: float,
+    seed: int,
+) -> Settings:
+    """Check the settings of a chart, and put the defaults in place of what is left open.
+
+    Raises:
+        InputError: for a setting that means nothing.
+    """
+    # A formula is cheap and may have kinks: its cells are bisected. What reads data is interpolated.
+    bisected = subset not in (None, "auto") or surface.examples == 0
+    if tolerance is None:
+        tolerance = BISECTED if bisected else TOLERANCE
+    if probes is None:
+        probes = BISECTED_PROBES if bisected else PROBES
+    tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
+    probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
+    exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
+    if subset is not None and subset != "auto":
+        subset = _checks.whole(
+            "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
+        )
+    memory = _checks.whole("memory", memory, 2**16, do="These are bytes for outputs at nodes.")
+    cells = None if isinstance(span, str) else grid(span, points, dimension)
+    if cells is None and span != "auto":
+        raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
+    cheap = None if exact or subset is None or subset == "auto" else surface.cheaper(subset)
+    given: dict[str, Any] = dict(metrics or {})
+    return Settings(cells, points, bisected, exact, tolerance, probes, memory, growth, seed, cheap, given)
+
+
+def no_outputs(metrics: Mapping[str, Metric], name: str) -> str:
+    """Why a surface without outputs cannot have metrics."""
+    return (
+        f"got metrics {', '.join(metrics)} on {name}; expected none, since its loss is no function of a model's "
+        "outputs and targets that could be given to them. Leave metrics out."
+    )

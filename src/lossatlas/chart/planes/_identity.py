@@ -1,0 +1,41 @@
+"""What makes a plane this one, for whoever keeps something of it: how it was made, what no seed makes again, its centers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lossatlas.chart.planes._line import Line
+from lossatlas.chart.planes._plane import Plane
+from lossatlas.surface import Frame
+
+Array = NDArray[np.float64]
+
+
+def centers(plane: Plane | Line | Frame, dimension: int) -> Array | None:
+    """The points that a line or plane was laid through: its origin, and what its directions lead to."""
+    if isinstance(plane, Plane | Line) and plane.kind == "between":
+        return np.concatenate([np.zeros((1, dimension)), np.eye(dimension)])
+    return None
+
+
+def unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:
+    """What no seed makes again."""
+    frame, parts = plane.frame, {}
+    seeded = isinstance(plane, Plane | Line) and plane.kind == "random"
+    if not seeded or getattr(plane, "how", {}).get("origin") != "own":
+        parts["origin"] = frame.origin
+    if not seeded:
+        parts["directions"] = frame.directions
+    if frame.statistics is not None:
+        parts["statistics"] = frame.statistics
+    return parts
+
+
+def identity(plane: Plane | Line | Frame) -> dict[str, Any]:
+    """What makes a plane this one: how it was made, and digests of what came out."""
+    how = {"kind": plane.kind, **plane.how} if isinstance(plane, Plane | Line) else {"kind": "frame"}
+    return how | plane.frame.digests()

@@ -1,0 +1,57 @@
+"""`lossatlas chart --forecast`: what a chart with these options would take, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from lossatlas.cli._compare import POINTS
+from lossatlas.cli._pictures import PATIENCE
+
+
+def foretell(
+    surface: Any,
+    plane: Any,
+    settings: Mapping[str, Any],
+    *,
+    card: bool | None,
+    pictures: bool,
+    runs: Mapping[str, Any],
+    others: int,
+    seeds: int,
+) -> None:
+    """Print the forecast of a chart.
+
+    Args:
+        surface: what would be charted.
+        plane: on what.
+        settings: of the chart.
+        card: --card, --no-card, or neither.
+        pictures: whether there is a folder for them.
+        runs: training runs that would be laid on it.
+        others: networks that it would be compared with.
+        seeds: planes of each.
+    """
+    from lossatlas.chart import forecast
+    from lossatlas.chart._forecast import without_card
+
+    carded = card or (card is None and pictures)
+    found = forecast(surface, plane, card=carded, pictures=pictures, **settings)
+    says: list[str] = []
+    if card is None and found.parts.get("card", 0.0) >= PATIENCE:
+        says.append(
+            f"the honesty card would take about {found.parts['card']:,.0f} s and is left out; with --card it is made"
+        )
+        found = without_card(found)
+    click.echo("\n- ".join([*found.lines(), *says]))
+    if runs:
+        click.echo("- the points of the runs are evaluated as well, each at itself and on the plane")
+    if others:
+        each = forecast(surface, plane, points=POINTS, exact=True)
+        count = (1 + others) * seeds
+        click.echo(
+            f"- for --compare: {count} planes of {POINTS} × {POINTS} cells besides, {count * each.evaluations:,} evaluations, "
+            f"about {count * each.seconds:.3g} s"
+        )

@@ -1,0 +1,105 @@
+"""The pictures of a chart in its folder, and a sentence for each that is left out."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+# What a card takes in losses, about, and the seconds that it may take without being wanted by name.
+CARD_LOSSES, PATIENCE = 2200, 30.0
+
+
+def note(result: Any, sentence: str) -> None:
+    """Print a sentence, and keep it with the chart."""
+    result.provenance["notes"].append(sentence)
+    click.echo(f"- {sentence}")
+
+
+def without_card(result: Any, wanted: bool | None, out: Path | None) -> str:
+    """Why no card is made, in a sentence; empty where one is.
+
+    Args:
+        result: the chart.
+        wanted: --card, --no-card, or neither.
+        out: the folder, or None.
+    """
+    if wanted:
+        return ""
+    old = "; the card.png there is of an earlier chart" if out is not None and (out / "card.png").exists() else ""
+    if wanted is False:
+        return f"no honesty card was made, since --no-card was given{old}"
+    if out is None:
+        return "no honesty card was made, since there is no folder for it; --card makes it and prints it"
+    seconds = CARD_LOSSES * _seconds_of_a_loss(result)
+    if seconds < PATIENCE:
+        return ""
+    return (
+        f"no honesty card was made, since it would take about {seconds:,.0f} s, more than the {PATIENCE:.0f} s that it may take "
+        f"unasked; --card makes it, and card.png{old}"
+    )
+
+
+def write(result: Any, out: Path, seen: Any = None) -> None:
+    """Write a chart and its pictures into a folder, and say which pictures are left out and why.
+
+    Args:
+        result: the chart.
+        out: the folder.
+        seen: runs on its plane, or None.
+    """
+    from lossatlas.draw import Display
+
+    pictures: dict[str, Display] = {}
+    missing: dict[str, str] = {}
+    if result.is_line:
+        pictures["profile.png"] = result.plot(samples=True)
+    else:
+        draw = result.plot if seen is None else partial(seen.plot, panels=False)
+        contour = draw()
+        pictures["contour.png"] = contour
+        pictures["relief.png"] = (result if seen is None else seen).plot_relief()
+        pictures["topology.png"] = result.topology().plot()
+        if result.certificate.exact:
+            missing["samples.png"] = "every cell was evaluated"
+        else:
+            pictures["samples.png"] = result.plot(samples=True)
+        if not result.positive:
+            missing["log.png"] = "some losses are not positive and have no logarithm"
+        elif (log := draw(scale="log")).render() == contour.render():
+            missing["log.png"] = "contour.png has logarithmic levels"
+        else:
+            pictures["log.png"] = log
+    if "accuracy" in result.extras:
+        pictures["accuracy.png"] = result.plot(channel="accuracy")
+    else:
+        missing["accuracy.png"] = "the loss is no known classification loss"
+    if "card" in result.kept:
+        pictures["card.png"] = result.card().plot()
+    if missing:
+        listed = "; ".join(f"{name}, since {reason}" for name, reason in missing.items())
+        note(result, f"not drawn: {listed}")
+    result.save(out)
+    for name, picture in pictures.items():
+        picture.save(out / name)
+
+
+def _seconds_of_a_loss(result: Any) -> float:
+    """As the chart took them; timed anew where a ledger knew all of them."""
+    exact = result.meter["fields"]["exact"]
+    if exact["values"]:
+        return float(exact["surface_seconds"] / exact["values"])
+    import torch
+
+    from lossatlas.probe import Probe, Values
+
+    surface, plane = result.source
+    probe, count = Probe(surface.on(plane)), max(1, torch.get_num_threads())
+    center = Values(torch.zeros(count, plane.frame.dimension, dtype=torch.float64))
+    probe.ask(center)
+    begin = time.perf_counter()
+    probe.ask(center)
+    return (time.perf_counter() - begin) / count

@@ -1,0 +1,188 @@
+"""Forecasts held against what then happens: counts and bytes exactly or within a share, the time model with a fake clock."""
+
+import itertools
+import math
+import types
+
+import pytest
+import torch
+from torch import nn
+
+import lossatlas as la
+from lossatlas._errors import InputError
+from lossatlas.chart import _sizes
+from lossatlas.chart._forecast import without_card
+from lossatlas.chart.sampling._cost import Rates, bisected, interpolated, looks, work
+from lossatlas.chart.sampling._grid import grid
+from lossatlas.chart.sampling._rates import algebra_rate, fill_rates, solve
+
+X = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(60) % 3
+
+
+@pytest.fixture
+def surface():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    return la.NetworkSurface(model, "cross_entropy", (X, Y))
+
+
+def taken(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("with_ledger", [False, True])
+@pytest.mark.parametrize("settings", [{"points": 21, "exact": True}, {"points": (9, 7)}, {"points": 13, "exact": True}])
+def test_every_cell_is_counted_and_every_byte_within_a_tenth(surface, settings, with_ledger, tmp_path):
+    plane = la.Plane.random(surface, seed=1)
+    ledger = tmp_path / "run" if with_ledger else None
+    said = la.forecast(surface, plane, ledger=ledger, **settings)
+    assert not list(tmp_path.iterdir())
+    made = la.chart(surface, plane, ledger=ledger, progress=False, **settings)
+    made.save(tmp_path / "run")
+    assert (said.evaluations, said.examples) == (made.meter["values"], made.meter["examples"])
+    assert said.evaluations_within == (said.evaluations, said.evaluations)
+    assert said.bytes == pytest.approx(taken(tmp_path), rel=0.1)
+    assert said.measured_on > 0 and said.seconds > 0
+
+
+@pytest.mark.parametrize("kind", [la.Plane, la.Line])
+def test_an_interpolated_chart_ends_between_what_is_said_and_its_bytes_follow(surface, kind, tmp_path):
+    frame = kind.random(surface, seed=1)
+    points = 31 if kind is la.Plane else 201
+    said = la.forecast(surface, frame, points=points, ledger=tmp_path)
+    made = la.chart(surface, frame, points=points, ledger=tmp_path, progress=False)
+    made.save(tmp_path)
+    least, most = said.evaluations_within
+    count = made.meter["values"]
+    assert least <= count <= most and least <= said.evaluations <= most
+    # Bytes are straight in the number of nodes: for the true one they are those on disk.
+    low, high = said.bytes_within
+    share = (count - least) / max(1, said.evaluations - least)
+    assert low + share * (said.bytes - low) == pytest.approx(taken(tmp_path), rel=0.1)
+    assert low <= said.bytes <= high
+
+
+def test_a_formula_has_no_examples_and_its_exact_chart_is_counted(tmp_path):
+    ground = la.landscapes.himmelblau()
+    plane = la.Plane.random(ground, seed=0)
+    said = la.forecast(ground, plane, points=21, exact=True, ledger=tmp_path / "l")
+    made = la.chart(ground, plane, points=21, exact=True, ledger=tmp_path / "l", progress=False)
+    made.save(tmp_path / "l")
+    assert (said.evaluations, said.examples) == (made.meter["values"], 0)
+    assert said.bytes == pytest.approx(taken(tmp_path), rel=0.1)
+
+
+def test_what_a_ledger_knows_is_not_forecast_again_and_the_ledger_is_not_touched(surface, tmp_path):
+    plane = la.Plane.random(surface, seed=1)
+    la.chart(surface, plane, points=11, exact=True, ledger=tmp_path, progress=False)
+    before = {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    said = la.forecast(surface, plane, points=11, exact=True, ledger=tmp_path)
+    assert said.evaluations == 0 and "knows 121 points" in said.notes[0]
+    assert before == {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    assert _sizes.known(tmp_path / "nothing") == 0
+
+
+def test_nodes_that_a_ledger_knows_count_too(surface, tmp_path):
+    plane = la.Plane.random(surface, seed=1)
+    made = la.chart(surface, plane, points=31, ledger=tmp_path, progress=False)
+    assert _sizes.known(tmp_path) == made.meter["values"]
+
+
+def test_the_card_is_a_part_of_its_own_and_can_be_left_out(surface):
+    plane = la.Plane.random(surface, seed=1)
+    said = la.forecast(surface, plane, points=13, exact=True, card=True, pictures=True)
+    assert said.parts["card"] > 0 and said.card_bytes > 100_000 and said.sizes["pictures"] > said.card_bytes
+    assert sum(said.parts.values()) == pytest.approx(said.seconds)
+    bare = without_card(said)
+    assert bare.card_bytes == 0 and bare.bytes == said.bytes - said.card_bytes
+    assert bare.seconds == pytest.approx(said.seconds - said.parts["card"])
+
+
+def test_the_sentence_and_the_repr_say_it_in_one_line(surface):
+    plane = la.Plane.random(surface, seed=1)
+    said = la.forecast(surface, plane, points=31)
+    assert said.sentence.startswith("forecast: about ") and "(between 53 and " in said.sentence
+    assert "\n" not in repr(said) and repr(said).startswith("<Forecast: about ")
+    assert f"{said.measured_on:,} points were evaluated and timed" in said.sentence
+    assert said.record()["bytes"] == said.bytes and any(line.startswith("bytes: ") for line in said.lines())
+
+
+def test_settings_of_a_chart_can_be_handed_on_and_bad_ones_are_refused(surface):
+    plane, heard = la.Plane.random(surface, seed=1), []
+    settings = {"points": 9, "exact": True, "progress": False, "on_forecast": heard.append}
+    said = la.forecast(surface, plane, **settings)
+    assert heard == [said]
+    for wrong in ({"points": 1}, {"tolerance": 0}, {"span": "far"}, {"probes": 3}, {"memory": 5}):
+        with pytest.raises(InputError):
+            la.forecast(surface, plane, **wrong)
+
+
+def test_a_span_that_is_looked_for_adds_its_search(surface):
+    plane = la.Plane.random(surface, seed=1)
+    said = la.forecast(surface, plane, points=9, exact=True, span="auto")
+    made = la.chart(surface, plane, points=9, exact=True, span="auto", progress=False)
+    least, most = said.evaluations_within
+    assert least <= made.meter["values"] <= most and most == 81 + 1 + 2 * 2 * (12 + 3)
+
+
+def test_time_is_additive_and_a_fill_is_its_three_rates():
+    rates = Rates(2.0, algebra=0.5, score=0.25, multiply=0.125, gather=0.0625)
+    assert rates.fill(7, 5, 3) == 3 * (7 * (0.25 + 5 * 0.125) + 5 * 0.0625)
+    cells = grid(1.0, 21, 2)
+    job = work(77, grid=cells, held=14, first=25, elements=3, most=600)
+    assert job.looks == (25, 37, 49, 77)
+    parts = job.parts(rates)
+    assert parts["evaluations"] == 154
+    assert parts["nodes"] == sum(0.5 * 441 * n + 2 * rates.fill(n, n, 3) for n in (25, 37, 49, 77))
+    assert parts["fill"] == 0.5 * 441 * 77 + rates.fill(441, 77, 3) + rates.fill(77, 77, 3)
+
+
+def test_three_times_give_three_rates():
+    s, g, h = 3e-9, 2e-10, 5e-9
+    plan = ((64, 25), (256, 25), (256, 100))
+    times = [m * (s + n * g) + n * h for m, n in plan]
+    assert solve(plan, times) == pytest.approx((s, g, h), rel=1e-6)
+    assert min(solve(plan, [3.0, 1.0, 0.5])) >= 0
+
+
+def test_rates_are_what_the_clock_says():
+    ticks = itertools.count(0, 5)
+
+    scorer = types.SimpleNamespace(shapes=[(40, 3)], examples=40, fused="cross_entropy", targets=[torch.arange(40) % 3])
+
+    # Every timing takes five seconds, however many cells: all of it is done once for all of them.
+    score, multiply, gather = fill_rates(scorer, torch.randn(2, 40, 3), clock=lambda: next(ticks))
+    assert (score, multiply) == (0, 0) and gather == pytest.approx(5 / 120 / 25)
+    rate = algebra_rate(grid(1.0, 21, 2), held=14, clock=lambda: next(ticks))
+    assert rate == pytest.approx(5 / (441 * 49))
+
+
+def test_a_smaller_tolerance_takes_more_nodes_and_room_is_kept():
+    cells = grid(1.0, 51, 2)
+    how = {"held": 14, "first": 25, "whole": 6}
+    usual = interpolated(cells, tolerance=0.02, room=600, **how)
+    assert (usual.least, usual.expected, usual.most) == (53, 101, 628 + 2601)
+    # Errors fall as n^-3: a tolerance an eighth as large takes twice the nodes.
+    finer = interpolated(cells, tolerance=0.0025, room=600, **how)
+    assert abs((finer.expected - 28) / (usual.expected - 28) - 2) < 0.2
+    assert interpolated(cells, tolerance=1e-9, room=100, **how).expected <= 100 + 12
+    assert looks(53, grid=cells, held=14, first=25) == (25, 53)
+    assert bisected(grid(1.0, 9, 2), 32).expected == 81
+
+
+def test_the_chart_forecasts_itself_with_the_fill_and_the_algebra(surface):
+    said = []
+    made = la.chart(surface, la.Plane.random(surface, seed=1), points=31, progress=False, on_forecast=said.append)
+    (one,) = said
+    assert set(one.parts) == {"evaluations", "nodes", "fill"} and sum(one.parts.values()) == pytest.approx(one.seconds)
+    least, most = one.evaluations_within
+    assert least <= made.meter["values"] <= most
+    assert made.meter["forecast_seconds"] == one.seconds and math.isfinite(one.seconds)
+
+
+def test_outputs_are_counted_by_their_own_type(surface):
+    double = la.NetworkSurface(nn.Sequential(nn.Linear(5, 3)).double(), "cross_entropy", (X.double(), Y))
+    for ground, size in ((surface, 4), (double, 8)):
+        said = la.forecast(ground, la.Plane.random(ground, seed=1), points=31)
+        assert said.sizes["outputs"] == said.evaluations * 60 * 3 * size
