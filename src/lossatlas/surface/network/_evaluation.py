@@ -276,7 +276,7 @@ class Evaluation:
             slopes += gradient.double() * share
         return values, self._completion.back_many(points, slopes).to(points.dtype)
 
-    def copied_values(self, worker: int, points: Tensor) -> Tensor:
+    def copied_values(self, worker: int, points: Tensor | Sequence[Tensor]) -> Tensor:
         """Losses and shares of hits (2, B) by one private copy, one point after another."""
         rows, flat = self._zeros(2, len(points)), self.scene.copies.bound[worker][1]
         losses: list[Tensor] = []

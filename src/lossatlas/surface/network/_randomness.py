@@ -63,7 +63,7 @@ def draws(work: Callable[[], object]) -> bool:
 
 
 def _states() -> tuple[object, ...]:
-    words = np.random.get_state(legacy=False)["state"]  # type: ignore[call-overload]  # noqa: NPY002
+    words = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), words["key"].tobytes(), words["pos"]
 
 

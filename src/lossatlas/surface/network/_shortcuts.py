@@ -44,17 +44,21 @@ class _OnScene(Shortcut):
         evaluation.ready(1)
         copies = self._scene.copies
         if copies.rewriting is None:
-            point = self._points(self._scene.reference)[:1]
+            point = self._pair(self._scene.reference)[:1]
             copies.rewriting = rewriting(lambda: evaluation.copied_values(0, point))
         return copies.rewriting
 
-    def _points(self, reference: Reference) -> Tensor:
-        """θ and a point where every parameter has another value, (2, N); with their statistics where these are free."""
-        points = torch.stack([reference.theta, reference.moved()])
+    def _pair(self, reference: Reference) -> list[Tensor]:
+        """θ itself and a point where every parameter has another value; with their statistics where these are free."""
+        points = [reference.theta, reference.moved()]
         own = self._scene.statistics.own
         if not self._scene.free or own is None:
             return points
-        return torch.cat([points, torch.stack([own, 1.1 * own + 0.01])], 1)
+        return [torch.cat([points[0], own]), torch.cat([points[1], 1.1 * own + 0.01])]
+
+    def _points(self, reference: Reference) -> Tensor:
+        """Both in one matrix, (2, N)."""
+        return torch.stack(self._pair(reference))
 
     def _values(self, reference: Reference, small: tuple[Batch, ...], found: Tensor) -> str:
         """What differs between values (2, 2), losses and hits of both points, and the reference's."""
@@ -94,7 +98,7 @@ class PrivateCopy(_OnScene):
 
         Where threads may be used, two copies take turns at it, which saves evaluating them once more for that proof.
         """
-        evaluation, points = self._small(reference, small), self._points(reference)
+        evaluation, points = self._small(reference, small), self._pair(reference)
         if evaluation.abreast(2) > 1:
             both = together(evaluation, reference, points)
             if both is not None and not self._values(reference, small, both):
@@ -115,7 +119,7 @@ class Threads(_OnScene):
 
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The bits of two threads that take turns after every operation, against those of one."""
-        evaluation, points = self._small(reference, small), self._points(reference)
+        evaluation, points = self._small(reference, small), self._pair(reference)
         evaluation.ready(1)
         if draws(lambda: evaluation.copied_values(0, points[:1])):
             return "the model or loss draws from a global random generator, which threads share"
@@ -136,13 +140,13 @@ class Threads(_OnScene):
         return "two threads give other numbers than one: the model or loss keeps something outside of itself"
 
 
-def together(evaluation: Evaluation, reference: Reference, points: Tensor) -> Tensor | None:
+def together(evaluation: Evaluation, reference: Reference, points: list[Tensor]) -> Tensor | None:
     """Values (2, 2) of two copies that take turns at both points, in opposite order; None where the copies disagree."""
     evaluation.ready(2)
     objective = evaluation.scene.copies.objective
     checking = objective.checking() if isinstance(objective, OutputObjective) else nullcontext()
     # Turned around outside: both have to do the same operations in step, or one may never meet what the other left.
-    orders = (points, points.flip(0))
+    orders = (points, points[::-1])
     with one_thread(), reference.poisoned(), checking:
         found = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
     if found is None:
@@ -265,5 +269,5 @@ class FoldedNorm(_OnScene):
         evaluation = self._small(reference, small)
         evaluation.ready(1)
         with reference.poisoned():
-            found = evaluation.copied_values(0, self._points(reference))
+            found = evaluation.copied_values(0, self._pair(reference))
         return self._values(reference, small, found)
