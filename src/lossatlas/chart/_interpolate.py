@@ -248,8 +248,7 @@ class Interpolation:
         for begin in range(0, len(coords), step):
             rows = slice(begin, begin + step)
             outputs = self.read(coords[rows])
-            count = len(outputs[0])
-            losses[rows], channels = filler.losses(np.eye(count), outputs)
+            losses[rows], channels = filler.losses(None, filler.prepare(outputs))
             for name, values in channels.items():
                 extras.setdefault(name, np.empty(len(coords)))[rows] = values
             for name, values in self._metrics_of(outputs).items():
@@ -260,8 +259,7 @@ class Interpolation:
         self, sampler: OutputSampler, found: Reconstruction
     ) -> tuple[dict[str, Array], dict[str, tuple[float, float]]]:
         """The user's metrics on all cells, and how far held-out cells say that they are off."""
-        nodes = sampler._sound()
-        spline, outputs = sampler._spline(), sampler._outputs(nodes)
+        nodes, spline, outputs = sampler.interpolant()
         points = sampler.units(self.grid.coords())
         extras = dict(found.extras) | {name: np.empty(self.grid.cells) for name in self.metrics}
         step = max(1, self.memory // (4 * max(1, node_bytes(self.outputs.shapes))))
