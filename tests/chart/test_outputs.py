@@ -78,6 +78,10 @@ def filled(cases, weights, outputs, **settings):
     return filler.losses(weights, filler.prepare(outputs))
 
 
+def lowest(_, losses):
+    return losses <= np.quantile(losses, 0.1)
+
+
 def scattered(count, dimension, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (count, dimension))
 
@@ -280,12 +284,12 @@ def test_a_chart_of_very_many_cells_fills_few_of_them():
         a, b = cells.coords(numbers).T
         return 0.01 + a**2 + 3 * b**2, {"accuracy": 1 - a**2 / 2}
 
-    made = fill_all(cells, fill, Metric.of(np.array([0.01, 4.0])), 0.005)
+    made = fill_all(cells, fill, Metric.of(np.array([0.01, 4.0])), (0.005, 0.005), lowest)
     loss, extras = made.loss, made.extras
     a, b = cells.coords().T
     assert np.quantile(np.abs(loss / (0.01 + a**2 + 3 * b**2) - 1), 0.95) < 0.005
     assert np.abs(extras["accuracy"] - 1 + a**2 / 2).max() < 0.01
-    assert made.filled <= sum(filled) < cells.cells / 8 and made.low <= 0.005
+    assert made.filled <= sum(filled) < cells.cells / 8 and made.near <= 0.005
 
 
 def test_a_store_keeps_rounds_in_order_and_memory_is_forecast():
@@ -305,9 +309,9 @@ def test_a_coarse_lattice_changes_a_chart_by_little_and_the_certificate_counts_i
     assert np.array_equal(fine.samples, coarse.samples)
     off = np.abs(coarse.loss / fine.loss - 1)
     low = fine.loss <= np.quantile(fine.loss, 0.1)
-    allowed = max(0.3 * fine.certificate.near.p95, 0.001)
+    near_allowed, allowed = max(0.3 * fine.certificate.near.p95, 0.001), max(0.3 * fine.certificate.whole.p95, 0.0025)
     assert 0 < np.quantile(off, 0.95) <= 1.5 * allowed and off.max() < 10 * allowed
-    assert np.quantile(off[low], 0.95) <= 1.5 * allowed
+    assert np.quantile(off[low], 0.95) <= 1.5 * near_allowed
     assert coarse.certificate.whole.p95 > fine.certificate.whole.p95
     assert np.abs(coarse.extras["accuracy"] - fine.extras["accuracy"]).max() < 0.05
 
@@ -321,7 +325,7 @@ def test_cells_where_a_lattice_predicts_wrongly_are_filled_in():
         # A narrow valley along a diagonal beside a smooth slope.
         return 1 + a + np.minimum(50 * np.abs(a - b - 0.8), 10), {}
 
-    made = fill_all(cells, fill, Metric.of(np.array([0.01, 10.0])), 0.005)
+    made = fill_all(cells, fill, Metric.of(np.array([0.01, 10.0])), (0.005, 0.005), lowest)
     truth = fill(np.arange(cells.cells))[0]
     spent = np.concatenate(filled[:-1])
     assert len(np.unique(spent)) == len(spent) < cells.cells / 2

@@ -103,7 +103,7 @@ class OutputSampler:
         self.drawn: Cells = np.zeros(0, dtype=np.int64)  # positions among coords of held-out cells
         self.losses = np.zeros(0)
         self.extras: Channels = {}
-        self._measured = 0.0  # 95th percentile near the minimum, as last measured
+        self._measured = np.zeros(2)  # 95th percentiles near the minimum and on the whole, as last measured
         self._left: tuple[Array, Channels] = np.zeros(0), {}  # at the nodes, predicted from all others
 
     def units(self, coords: Array) -> Array:
@@ -224,7 +224,7 @@ class OutputSampler:
             errors = metric.error(left[held], true[held])
             predicted = scale[at] * spline.spread[held]
             near_row, whole_row, expected = certify(expected, close, ~free, at, errors, predicted, draws=0)
-            rows, self._measured = (near_row, whole_row), near_row.p95
+            rows, self._measured = (near_row, whole_row), np.array([near_row.p95, whole_row.p95])
         return Look(loss, scale, expected, close, free, rows)
 
     def _scale(self, spline: Spline, points: Array, loss: Array, true: Array, left: Array) -> Array:
@@ -287,10 +287,16 @@ class OutputSampler:
             together = {name: np.concatenate([extras[name] for _, extras in found]) for name in found[0][1]}
             return np.concatenate([losses for losses, _ in found]), together
 
+        def closely(cells: Cells, losses: Array) -> Mask:
+            return near(losses, points[cells], self.units(self.centers))
+
         # What the lattice adds to the error is to be little beside what there is.
-        added = np.clip(ADDED * self._measured, self.tolerance / 20, self.tolerance / 4)
+        low, high = (np.array([1, LOOSER]) * self.tolerance / share for share in (20, 4))
+        added = np.clip(ADDED * self._measured, low, high)
         quantum = 1 / self.scorer.examples if self.scorer.examples > 1 else 0.0
-        filled = fill_all(grid, fill, metric, float(added), first=self.lattice, quantum=quantum)
+        filled = fill_all(
+            grid, fill, metric, (float(added[0]), float(added[1])), closely, first=self.lattice, quantum=quantum
+        )
         loss, extras = filled.loss, filled.extras
         holes, cell = self._holes(points), grid.cell(self.coords)
         held = np.flatnonzero(np.isin(nodes, self.drawn))
@@ -304,8 +310,8 @@ class OutputSampler:
         near_row, whole_row, expected = certify(
             expected, close, known | holes, at, metric.error(left[held], true[held]), scale * spline.spread[held]
         )
-        near_row, whole_row = near_row.plus(filled.low), whole_row.plus(filled.anywhere)
-        expected = np.where(expected > 0, np.hypot(expected, np.where(close, filled.low, filled.anywhere)), 0.0)
+        near_row, whole_row = near_row.plus(filled.near), whole_row.plus(filled.anywhere)
+        expected = np.where(expected > 0, np.hypot(expected, np.where(close, filled.near, filled.anywhere)), 0.0)
         channels, on = {}, cell[nodes] >= 0
         for name, values in extras.items():
             values[cell[nodes[on]]] = self.extras[name][nodes[on]]

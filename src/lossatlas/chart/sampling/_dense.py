@@ -1,7 +1,7 @@
 """Cells of a chart from few that are filled in: between cells that lie closer than the field varies, the loss runs smoothly.
 
 Losses are filled in on a coarse lattice. Each halving of its step predicts the points in between by a spline in the
-metric of the picture; where the points of the step before came out wrong, they are filled in, elsewhere the prediction
+metric of the picture; where the points of the step before came out wrong, they are filled in; elsewhere the prediction
 is kept. Cells drawn from those that were predicted say how far off they are.
 """
 
@@ -18,19 +18,20 @@ from scipy.ndimage import maximum_filter
 
 from lossatlas.chart.sampling._fill import Channels
 from lossatlas.chart.sampling._grid import Grid
-from lossatlas.chart.sampling._metric import LOWEST, Metric
+from lossatlas.chart.sampling._metric import Metric
 
 Array = NDArray[np.float64]
 Cells = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Fill = Callable[[Cells], tuple[Array, Channels]]
+Close = Callable[[Cells, Array], Mask]
 
 # Points per axis of the first lattice, at least.
-LATTICE = 13
-# Predicted cells that are filled in to see how far off they are, among the lowest and anywhere.
+LATTICE = 12
+# Predicted cells that are filled in to see how far off they are, where the picture is read most closely and anywhere.
 CHECKED = 64
 # From one lattice to the next the error of cubic splines falls by 16, at kinks of outputs by less.
-SHRINKS = 1 / 4
+SHRINKS = 1 / 8
 # Errors of further channels that a lattice may add, as a share of their range, and in units of what one example changes:
 # the share of right predictions has steps that no lattice resolves.
 CHANNEL, STEPS = 0.005, 3.0
@@ -47,7 +48,7 @@ class Filled:
         loss: (m,).
         extras: by channel, (m,).
         filled: how many cells were computed from outputs.
-        low: 95th percentile of the error that the lattice adds to the lowest tenth of the cells, in the metric.
+        near: 95th percentile of the error that the lattice adds where the picture is read most closely, in the metric.
         anywhere: of the error that it adds to all cells.
         channels: by channel, of the absolute error that it adds.
     """
@@ -55,13 +56,20 @@ class Filled:
     loss: Array
     extras: Channels
     filled: int
-    low: float
+    near: float
     anywhere: float
     channels: dict[str, float]
 
 
 def fill_all(
-    grid: Grid, fill: Fill, metric: Metric, allowed: float, *, first: int = LATTICE, quantum: float = 0.0
+    grid: Grid,
+    fill: Fill,
+    metric: Metric,
+    allowed: tuple[float, float],
+    close: Close,
+    *,
+    first: int = LATTICE,
+    quantum: float = 0.0,
 ) -> Filled:
     """Losses and channels of all cells.
 
@@ -69,21 +77,22 @@ def fill_all(
         grid: the cells.
         fill: losses and channels of cells by number, from interpolated outputs.
         metric: of the picture.
-        allowed: 95th percentile of the error, in that metric, that the lattice may add.
+        allowed: 95th percentile of the error, in that metric, that the lattice may add where the picture is read most
+            closely, and anywhere.
+        close: which of some cells, given with their losses, are where the picture is read most closely.
         first: points per axis of the first lattice, at least.
         quantum: what one example changes of a further channel.
     """
-    lattice = _Lattice(grid, fill, metric, STEPS * quantum)
+    lattice = _Lattice(grid, fill, metric, close, STEPS * quantum)
     steps = [max(0, int(np.log2(max(1, (n - 1) / first)))) for n in grid.shape]
     if grid.dimension == 2 and max(steps) > 0:
         rng = np.random.default_rng(0)
         for attempt in range(TRIES):
-            strict = allowed / 4**attempt
-            values = lattice.refine(steps, strict)
+            values = lattice.refine(steps, np.array(allowed) / 4**attempt)
             if values is None:
                 break
             found = lattice.checked(*values, rng)
-            if found.low <= allowed and found.anywhere <= allowed:
+            if found.near <= allowed[0] and found.anywhere <= allowed[1]:
                 return found
     everything = np.arange(grid.cells)
     lattice.compute(everything)
@@ -94,8 +103,8 @@ def fill_all(
 class _Lattice:
     """What was filled in so far, on ever finer lattices."""
 
-    def __init__(self, grid: Grid, fill: Fill, metric: Metric, least: float) -> None:
-        self.grid, self.metric, self._fill, self._least = grid, metric, fill, least
+    def __init__(self, grid: Grid, fill: Fill, metric: Metric, close: Close, least: float) -> None:
+        self.grid, self.metric, self._fill, self._close, self._least = grid, metric, fill, close, least
         self.loss = np.full(grid.cells, np.nan)
         self.extras: Channels = {}
         self.known = np.zeros(grid.cells, dtype=bool)
@@ -110,7 +119,7 @@ class _Lattice:
             self.extras.setdefault(name, np.full(self.grid.cells, np.nan))[cells] = values
         self.known[cells] = True
 
-    def refine(self, steps: list[int], allowed: float) -> tuple[Array, Channels] | None:
+    def refine(self, steps: list[int], allowed: Array) -> tuple[Array, Channels] | None:
         """All cells, filled in or predicted; None where losses are not finite."""
         axes = [_every(n, 2**step) for n, step in zip(self.grid.shape, steps, strict=True)]
         cells = self._numbers(axes)
@@ -123,7 +132,7 @@ class _Lattice:
         kept = np.ix_(*coarse)
         rare = [axis[few] for axis, few in zip(axes, coarse, strict=True)]
         guess = [self._between(rare, field[kept], axes, k) for k, field in enumerate(fields)]
-        wrong = self._wrong(guess, fields, allowed)
+        wrong = self._wrong(cells, guess, fields, allowed)
         while any(steps):
             steps = [max(0, step - 1) for step in steps]
             finer = [_every(n, 2**step) for n, step in zip(self.grid.shape, steps, strict=True)]
@@ -138,22 +147,21 @@ class _Lattice:
             cells = self._numbers(finer)
             self.compute(cells[(SHRINKS * spread[np.ix_(*near)] > 1) & ~old])
             have = self.known[cells]
-            fields = [
-                np.where(have, true, value) for true, value in zip(self._fields(cells), guess, strict=True)
-            ]
+            fields = [np.where(have, true, value) for true, value in zip(self._fields(cells), guess, strict=True)]
             if not np.isfinite(fields[0]).all():
                 return None
-            wrong = np.where(have & ~old, self._wrong(guess, fields, allowed), 0.0)
+            wrong = np.where(have & ~old, self._wrong(cells, guess, fields, allowed), 0.0)
             axes = finer
         return fields[0].ravel(), {name: f.ravel() for name, f in zip(self.extras, fields[1:], strict=True)}
 
     def checked(self, loss: Array, extras: Channels, rng: np.random.Generator) -> Filled:
         """Fill in some cells that were predicted, and hold the predictions against them."""
-        free = np.flatnonzero(~self.known)
-        order = np.argsort(loss)[: int(np.ceil(LOWEST * len(loss)))]
-        low = order[~self.known[order]]
-        drawn = [rng.choice(part, min(CHECKED, len(part)), replace=False) for part in (low, free)]
-        shares = len(low) / len(order), len(free) / len(loss)
+        close = self._close(np.arange(len(loss)), loss)
+        drawn, shares = [], []
+        for part in (close, np.ones(len(loss), dtype=bool)):
+            free = np.flatnonzero(part & ~self.known)
+            drawn.append(rng.choice(free, min(CHECKED, len(free)), replace=False))
+            shares.append(len(free) / max(1, int(part.sum())))
         filled = int(self.known.sum())
         self.compute(np.concatenate(drawn))
         off = [
@@ -192,9 +200,10 @@ class _Lattice:
             return np.maximum(found, 0.0) if self.metric.name == "relative" else found
         return np.clip(found, values.min(), values.max())
 
-    def _wrong(self, guess: list[Array], true: list[Array], allowed: float) -> Array:
+    def _wrong(self, cells: Cells, guess: list[Array], true: list[Array], allowed: Array) -> Array:
         """Errors of predictions in units of what is allowed."""
-        found = self.metric.error(guess[0], true[0]) / allowed
+        close = self._close(cells.ravel(), true[0].ravel()).reshape(cells.shape)
+        found = self.metric.error(guess[0], true[0]) / np.where(close, *allowed)
         for one, other in zip(guess[1:], true[1:], strict=True):
             span = float(np.ptp(other))
             if span > 0:

@@ -94,8 +94,8 @@ class Filler:
                 continue
             parts = [next(found) for _ in kernel.spans()]
             hits = [right for _, right in parts if right is not None]
-            right = {"accuracy": sum(map(_numpy, hits)) / max(1.0, kernel.weight)} if hits else {}
-            yield sum(_numpy(loss) for loss, _ in parts), kernel.weight, right
+            accuracy = {"accuracy": _sum(hits) / max(1.0, kernel.weight)} if hits else {}
+            yield _sum([loss for loss, _ in parts]), kernel.weight, accuracy
 
     def _scored(self, batch: int, matrix: Tensor | None, part: Tensor) -> Scores:
         flat = part.flatten(1)
@@ -116,6 +116,13 @@ class Filler:
             _numpy(torch.cat(masses)),
             {name: _numpy(torch.cat(values)) for name, values in extras.items()},
         )
+
+
+def _sum(parts: list[Tensor]) -> Array:
+    found = _numpy(parts[0])
+    for part in parts[1:]:
+        found += _numpy(part)
+    return found
 
 
 def _numpy(tensor: Tensor) -> Array:
