@@ -21,6 +21,8 @@ EXAMPLES = 128
 IGNORED = -100
 # exp of this is finite in float32 even where a million classes are summed.
 HIGH = 70.0
+# exp of less is no normal number any more, and takes processors up to forty times as long.
+LOW = {torch.float32: -80.0, torch.float64: -700.0}
 
 
 @final
@@ -99,13 +101,15 @@ def _scored(gaps: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     if bool((top == 0).any()):
         # Of equal scores the first class is the prediction, as of argmax.
         right |= (top == 0) & ~((gaps == 0) & (others < own)).any(1)
+    low = LOW[gaps.dtype]
     if not top.numel():
         losses = top
     elif float(top.max()) < HIGH:
-        losses = gaps.exp_().sum(1).log1p_()
+        losses = gaps.clamp_min_(low).exp_().sum(1).log1p_()
     else:
         top.clamp_min_(0)
-        losses = gaps.sub_(top[:, None]).exp_().sum(1).add_(torch.expm1(-top)).log1p_().add_(top)
+        apart = gaps.sub_(top[:, None]).clamp_min_(low)
+        losses = apart.exp_().sum(1).add_(torch.expm1(-top)).log1p_().add_(top)
     return losses.sum(1).double(), right.sum(1)
 
 
