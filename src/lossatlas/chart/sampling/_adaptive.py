@@ -28,15 +28,15 @@ Mask = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 Rounds = Generator[Array, list[Tensor], Reconstruction]
 
-# The first nodes lie on a small tensor grid that is denser at the origin: t ↦ sign(t)|t|^1.5.
-START, GRADE = 5, 1.5
+# The first nodes lie on a small tensor grid that is denser at the origin: t ↦ sign(t)|t|^p, on a line and on a plane.
+START, GRADE = 5, (0, 1.25, 1.5)
 # Nodes of one round, and held-out cells of each stratum, on a line and on a plane.
 ROUND = (0, 1, 12)
 HELD = (0, 2, 16)
 # Nodes are added until the expected 95th percentiles are within this share of the tolerance.
-MARGIN = 0.65
+MARGIN = (0, 0.8, 0.65)
 # Held-out cells become nodes too, so that less is needed before they are drawn.
-EARLY = 1.5
+EARLY = (0, 3.0, 1.5)
 # Rounds after which further cells are held out.
 AGAIN = 4
 # Errors beyond these are taken for these where splines are compared.
@@ -114,16 +114,17 @@ class OutputSampler:
     def walk(self) -> Rounds:
         """Yields coordinates (P, k) to evaluate, takes their outputs by batch, and returns the reconstruction."""
         yield from self._evaluate(self.first())
-        more, since = ROUND[self.grid.dimension], 0
+        dimension = self.grid.dimension
+        more, early, margin, since = ROUND[dimension], EARLY[dimension], MARGIN[dimension], 0
         while True:
             look = self._look()
             full = len(self.coords) + more > self.room
-            if len(self.drawn) == 0 and (full or look.within(self.tolerance, EARLY)):
+            if len(self.drawn) == 0 and (full or look.within(self.tolerance, early)):
                 yield from self._hold_out(look, self.held)
                 if len(self.drawn) == 0:
                     return self._finish("there is no cell to hold out")
                 continue
-            if len(self.drawn) and look.within(self.tolerance, MARGIN):
+            if len(self.drawn) and look.within(self.tolerance, margin):
                 return self._finish("")
             if full:
                 return self._finish("the room for nodes is used up")
@@ -147,7 +148,7 @@ class OutputSampler:
             inside = axis[0] < 0 < axis[-1]
             middle = 0.0 if inside else (axis[0] + axis[-1]) / 2
             t = np.linspace(-1, 1, START)
-            bent = np.sign(t) * np.abs(t) ** GRADE
+            bent = np.sign(t) * np.abs(t) ** GRADE[self.grid.dimension]
             wanted = middle + np.where(bent < 0, middle - axis[0], axis[-1] - middle) * bent
             axes.append(axis[np.unique(np.abs(axis[:, None] - wanted).argmin(0))])
         mesh = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, self.grid.dimension)

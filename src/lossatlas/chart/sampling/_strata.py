@@ -29,7 +29,7 @@ FEWEST = 6
 NEAR = np.array([1.0, 1.2, 1.5])
 WHOLE = np.ones(3)
 # On the same planes log(truth / estimate) lay within WIDTH times sqrt(bootstrap variance + FLOOR²) in 95 % of cases.
-FLOOR, WIDTH = 0.2, 2.8
+FLOOR, WIDTH, ENOUGH = 0.2, 2.8, 16
 
 
 @final
@@ -168,7 +168,9 @@ def _row(name: str, parts: list[tuple[Array, Array]], excess: Array, seen: Array
     counts = [rng.multinomial(len(q), np.full(len(q), 1 / len(q)), draws) for _, q in parts]
     again = pairs.quantiles(levels, np.concatenate(counts, 1))
     spread = np.log(np.maximum(again, np.finfo(np.float64).tiny)).std(0) if draws else np.zeros(3)
-    half = WIDTH * np.sqrt(spread**2 + FLOOR**2)
+    # Few ratios neither show how far they scatter nor reach into the tails of their distribution.
+    few = max(1.0, ENOUGH / min(len(ratios) for _, ratios in parts)) ** 0.75
+    half = WIDTH * np.sqrt(spread**2 + (few * FLOOR) ** 2)
     low, high = found * np.exp(-half), found * np.exp(half)
     largest = float(seen.max(initial=0.0))
     return Row(
