@@ -27,8 +27,8 @@ from lossatlas.probe import Answer, Values
 Array = NDArray[np.float64]
 Metric = Callable[[Any, Any], Any]
 
-# Fewer cells than this are all evaluated: nodes and held-out cells would come to as many.
-FEW = 144
+# No more cells than this, on a line and on a plane, are all evaluated: nodes and held-out cells would come to as many.
+FEW = (0, 40, 144)
 # Nodes that a chart needs at least, and at most: beyond that their splines take longer than most networks.
 LEAST, MOST = 64, 600
 # A chart that misses its tolerance is evaluated whole if that takes no more than so many times what was evaluated.
@@ -97,7 +97,7 @@ class Interpolation:
 
     def walk(self) -> Asker:
         """The sampler."""
-        if self.grid.cells <= FEW:
+        if self.grid.cells <= FEW[self.grid.dimension]:
             few: Survey = yield from self._everything("full grid, since it has few cells")
             return few
         if self.outputs is not None:

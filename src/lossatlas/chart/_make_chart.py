@@ -34,7 +34,7 @@ from lossatlas.surface import Frame, Surface
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
 # Of interpolated outputs; of fields of formulas, which are bisected.
-TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
+TOLERANCE, PROBES, LINE_PROBES, FEWEST = 0.02, 28, 4, 8
 BISECTED, BISECTED_PROBES = 0.01, 32
 
 TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
@@ -79,8 +79,8 @@ def chart(
             and a neighborhood of the center), 2 % by default; 2.5 times that over the whole chart. Where losses cross zero
             it is a share of the contour spacing. Of a surface without data, or with ``subset``: the median relative
             error, 1 % by default, with an rms error of half of it as a share of the range.
-        probes: cells held out to measure the error, half of them near the minimum, at least 8; 28 by default, 32 of a
-            surface without data.
+        probes: cells held out to measure the error, half of them near the minimum, at least 8; by default 28, on a
+            line 4, and 32 of a surface without data.
         subset: resolve the shape of the field with so many of the examples and fix its height by few exact values,
             instead of interpolating outputs; ``"auto"`` and None for outputs.
         metrics: further channels by name, each a function of (outputs, targets) of all data that returns one number;
@@ -117,9 +117,11 @@ def chart(
     if tolerance is None:
         tolerance = BISECTED if bisected else TOLERANCE
     if probes is None:
-        probes = BISECTED_PROBES if bisected else PROBES
-    tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
-    probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
+        # A line needs few evaluations: more would go into the measure of its error than into itself.
+        probes = BISECTED_PROBES if bisected else (PROBES if plane.frame.dimension == 2 else LINE_PROBES)
+    else:
+        probes = _checks.whole("probes", probes, FEWEST, do="These are held-out cells.")
+    tolerance, seed = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES), _checks.seed(seed)
     exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
     if subset is not None and subset != "auto":
         subset = _checks.whole(
