@@ -111,7 +111,7 @@ def test_a_run_is_charted_with_its_path(tmp_path, capsys):
     assert json.loads((tmp_path / "mean.json").read_text())["alpha"][0] == -2
     capsys.readouterr()
     assert call(*command, "--through", "x.pt") == 2
-    assert "got recordings and checkpoint files together" in capsys.readouterr().err
+    assert "got runs and single checkpoints together" in capsys.readouterr().err
 
 
 def test_a_script_that_fails_fails_as_it_would(tmp_path, capsys):

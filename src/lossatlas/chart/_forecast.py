@@ -232,7 +232,7 @@ class _Forecaster:
         source = None if settings.exact and not settings.metrics else self.probe.surface.own_outputs()  # type: ignore[attr-defined]
         if settings.metrics and source is None:
             raise InputError(no_outputs(settings.metrics, self.surface.name))
-        if settings.exact or self.cells.cells <= FEW:
+        if settings.exact or self.cells.cells <= FEW[self.cells.dimension]:
             counts = exactly(self.cells.cells)
             rate = self._time_outputs(source)[0] if settings.metrics and source is not None else self._time_losses()
             return counts, rate, nothing, 0

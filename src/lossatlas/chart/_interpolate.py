@@ -30,8 +30,8 @@ from lossatlas.probe import Answer, Values
 Array = NDArray[np.float64]
 Metric = Callable[[Any, Any], Any]
 
-# Fewer cells than this are all evaluated: nodes and held-out cells would come to as many.
-FEW = 144
+# No more cells than this, on a line and on a plane, are all evaluated: nodes and held-out cells would come to as many.
+FEW = (0, 40, 144)
 # Nodes that a chart needs at least, and at most: beyond that their splines take longer than most networks.
 LEAST, MOST = 64, 600
 # A chart that misses its tolerance is evaluated whole if that takes no more than so many times what was evaluated.
@@ -103,7 +103,7 @@ class Interpolation:
 
     def walk(self) -> Asker:
         """The sampler."""
-        if self.grid.cells <= FEW:
+        if self.grid.cells <= FEW[self.grid.dimension]:
             few: Survey = yield from self._everything("full grid, since it has few cells")
             return few
         if self.outputs is not None:
@@ -273,8 +273,7 @@ class Interpolation:
         for begin in range(0, len(coords), step):
             rows = slice(begin, begin + step)
             outputs = self.read(coords[rows])
-            count = len(outputs[0])
-            losses[rows], channels = filler.losses(np.eye(count), outputs)
+            losses[rows], channels = filler.losses(None, filler.prepare(outputs))
             for name, values in channels.items():
                 extras.setdefault(name, np.empty(len(coords)))[rows] = values
             for name, values in self._metrics_of(outputs).items():
@@ -285,8 +284,7 @@ class Interpolation:
         self, sampler: OutputSampler, found: Reconstruction
     ) -> tuple[dict[str, Array], dict[str, tuple[float, float]]]:
         """The user's metrics on all cells, and how far held-out cells say that they are off."""
-        nodes = sampler._sound()
-        spline, outputs = sampler._spline(), sampler._outputs(nodes)
+        nodes, spline, outputs = sampler.interpolant()
         points = sampler.units(self.grid.coords())
         extras = dict(found.extras) | {name: np.empty(self.grid.cells) for name in self.metrics}
         step = max(1, self.memory // (4 * max(1, node_bytes(self.outputs.shapes))))

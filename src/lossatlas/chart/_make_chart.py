@@ -76,8 +76,8 @@ def chart(
             and a neighborhood of the center), 2 % by default; 2.5 times that over the whole chart. Where losses cross zero
             it is a share of the contour spacing. Of a surface without data, or with ``subset``: the median relative
             error, 1 % by default, with an rms error of half of it as a share of the range.
-        probes: cells held out to measure the error, half of them near the minimum, at least 8; 28 by default, 32 of a
-            surface without data.
+        probes: cells held out to measure the error, half of them near the minimum, at least 8; by default 28, on a
+            line 4, and 32 of a surface without data.
         subset: resolve the shape of the field with so many of the examples and fix its height by few exact values,
             instead of interpolating outputs; ``"auto"`` and None for outputs.
         metrics: further channels by name, each a function of (outputs, targets) of all data that returns one number;

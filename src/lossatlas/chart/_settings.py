@@ -13,7 +13,7 @@ from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.surface import Surface
 
 # Of interpolated outputs; of fields of formulas, which are bisected.
-TOLERANCE, PROBES, FEWEST = 0.02, 28, 8
+TOLERANCE, PROBES, LINE_PROBES, FEWEST = 0.02, 28, 4, 8
 BISECTED, BISECTED_PROBES = 0.01, 32
 
 TOLERANCES = "It is a share, such as 0.01 for one percent; for a chart without any error say exact=True."
@@ -81,9 +81,11 @@ def settled(
     if tolerance is None:
         tolerance = BISECTED if bisected else TOLERANCE
     if probes is None:
-        probes = BISECTED_PROBES if bisected else PROBES
-    tolerance = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES)
-    probes, seed = _checks.whole("probes", probes, FEWEST, do="These are held-out cells."), _checks.seed(seed)
+        # A line needs few evaluations: more would go into the measure of its error than into itself.
+        probes = BISECTED_PROBES if bisected else (PROBES if dimension == 2 else LINE_PROBES)
+    else:
+        probes = _checks.whole("probes", probes, FEWEST, do="These are held-out cells.")
+    tolerance, seed = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES), _checks.seed(seed)
     exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
     if subset is not None and subset != "auto":
         subset = _checks.whole(

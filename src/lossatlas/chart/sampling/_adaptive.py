@@ -11,6 +11,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
 from lossatlas._errors import LossError
@@ -19,7 +20,7 @@ from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Look, Reconstruction
 from lossatlas.chart.sampling._metric import Metric, near
-from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, nodes_within
+from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, finite, nodes_within
 from lossatlas.chart.sampling._spline import CUBIC, QUINTIC, Spline, farthest
 from lossatlas.chart.sampling._strata import LOOSER, Certified, certify
 
@@ -28,15 +29,15 @@ Mask = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 Rounds = Generator[Array, list[Tensor], Reconstruction]
 
-# The first nodes lie on a small tensor grid that is denser at the origin: t ↦ sign(t)|t|^1.5.
-START, GRADE = 5, 1.5
+# The first nodes lie on a small tensor grid that is denser at the origin: t ↦ sign(t)|t|^p, on a line and on a plane.
+START, GRADE = 5, (0, 1.25, 1.5)
 # Nodes of one round, and held-out cells of each stratum, on a line and on a plane.
 ROUND = (0, 1, 12)
 HELD = (0, 2, 16)
 # Nodes are added until the expected 95th percentiles are within this share of the tolerance.
-MARGIN = 0.65
+MARGIN = (0, 0.8, 0.65)
 # Held-out cells become nodes too, so that less is needed before they are drawn.
-EARLY = 1.5
+EARLY = (0, 3.0, 1.5)
 # Rounds after which further cells are held out.
 AGAIN = 4
 # Errors beyond these are taken for these where splines are compared.
@@ -45,6 +46,12 @@ CANDIDATES = 2601
 # Neighbors whose errors, when they are left out, speak for a place.
 NEIGHBORS = (0, 3, 8)
 ALIKE = 10
+# Charts of more cells than this have the error to expect interpolated from so many points per axis.
+PLENTY, COARSE = 6000, 71
+# Cells whose weights are held at a time.
+MANY = 8192
+# The lattice of cells that are filled in may add this share of the error that was measured.
+ADDED = 0.3
 # More evaluations than this share of the cells, and every cell may as well be evaluated.
 GENEROUS = 0.5
 
@@ -64,8 +71,7 @@ class OutputSampler:
         limit: bytes of memory for outputs.
         seed: of the held-out cells.
         exponents: of splines, among which the nodes choose.
-        lattice: of large charts so many cells per axis are filled in from outputs before others are checked; fewer than
-            the default also on small charts, which pays where the fill costs more than the network.
+        lattice: so many cells per axis, at least, are filled in from outputs before others are checked.
     """
 
     def __init__(
@@ -94,10 +100,12 @@ class OutputSampler:
         self.room = min(nodes_within(scorer.shapes, limit), int(GENEROUS * grid.cells))
         self.store = Store()
         self.coords = np.zeros((0, grid.dimension))
+        self.finite = np.zeros(0, dtype=bool)
         self.drawn: Cells = np.zeros(0, dtype=np.int64)  # positions among coords of held-out cells
         self.losses = np.zeros(0)
         self.extras: Channels = {}
-        self._left: dict[int, Array] = {}  # by exponent, losses at the nodes predicted from all others
+        self._measured = np.zeros(2)  # 95th percentiles near the minimum and on the whole, as last measured
+        self._left: tuple[Array, Channels] = np.zeros(0), {}  # at the nodes, predicted from all others
 
     def units(self, coords: Array) -> Array:
         """Coordinates in units in which each span reaches from −1 to 1."""
@@ -108,16 +116,17 @@ class OutputSampler:
         """Yields coordinates (P, k) to evaluate, takes their outputs by batch, and returns the reconstruction."""
         yield from self._evaluate(self.first())
         self._refuse_holes()
-        more, since = ROUND[self.grid.dimension], 0
+        dimension = self.grid.dimension
+        more, early, margin, since = ROUND[dimension], EARLY[dimension], MARGIN[dimension], 0
         while True:
             look = self._look()
             full = len(self.coords) + more > self.room
-            if len(self.drawn) == 0 and (full or look.within(self.tolerance, EARLY)):
+            if len(self.drawn) == 0 and (full or look.within(self.tolerance, early)):
                 yield from self._hold_out(look, self.held)
                 if len(self.drawn) == 0:
                     return self._finish("there is no cell to hold out")
                 continue
-            if len(self.drawn) and look.within(self.tolerance, MARGIN):
+            if len(self.drawn) and look.within(self.tolerance, margin):
                 return self._finish("")
             if full:
                 return self._finish("the room for nodes is used up")
@@ -141,7 +150,7 @@ class OutputSampler:
             inside = axis[0] < 0 < axis[-1]
             middle = 0.0 if inside else (axis[0] + axis[-1]) / 2
             t = np.linspace(-1, 1, START)
-            bent = np.sign(t) * np.abs(t) ** GRADE
+            bent = np.sign(t) * np.abs(t) ** GRADE[self.grid.dimension]
             wanted = middle + np.where(bent < 0, middle - axis[0], axis[-1] - middle) * bent
             axes.append(axis[np.unique(np.abs(axis[:, None] - wanted).argmin(0))])
         mesh = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, self.grid.dimension)
@@ -158,16 +167,11 @@ class OutputSampler:
 
     def _evaluate(self, coords: Array) -> Generator[Array, list[Tensor], None]:
         outputs = yield coords
-        self.store.add(outputs)
+        prepared = self.filler.prepare(outputs)
+        self.store.add(prepared)
         self.coords = np.concatenate([self.coords, coords])
-        sound = self.store.finite()[-len(coords) :]
-        fresh, extras = np.empty(len(coords)), dict[str, Array]()
-        # A product with the identity would spread what is not finite to all: each such node by itself.
-        for group in (np.flatnonzero(sound), *np.flatnonzero(~sound)[:, None]):
-            if len(group):
-                fresh[group], found = self.filler.losses(np.eye(len(group)), [part[group] for part in outputs])
-                for name, values in found.items():
-                    extras.setdefault(name, np.full(len(coords), np.nan))[group] = values
+        fresh, extras = self.filler.losses(None, prepared)
+        self.finite = np.concatenate([self.finite, finite(prepared) & np.isfinite(fresh)])
         self.losses = np.concatenate([self.losses, fresh])
         for name, values in extras.items():
             self.extras[name] = np.concatenate([self.extras.get(name, np.zeros(0)), values])
@@ -188,7 +192,7 @@ class OutputSampler:
 
     def _sound(self) -> Cells:
         """Nodes that the spline goes through."""
-        return np.flatnonzero(self.store.finite() & np.isfinite(self.losses))
+        return np.flatnonzero(self.finite)
 
     def _spline(self) -> Spline:
         return Spline(self.units(self.coords[self._sound()]), self.exponent)
@@ -197,27 +201,31 @@ class OutputSampler:
         hit = self.grid.cell(self.coords)
         return np.isin(cells, hit[hit >= 0])
 
-    def _outputs(self, nodes: Cells) -> list[Tensor]:
+    def _prepared(self, nodes: Cells) -> list[Tensor]:
         if len(nodes) == self.store.count:
             return self.store.outputs
         return [part[nodes] for part in self.store.outputs]
 
+    def interpolant(self) -> tuple[Cells, Spline, list[Tensor]]:
+        """Positions of the nodes that are interpolated, the spline through them, and by batch their outputs."""
+        nodes = self._sound()
+        return nodes, self._spline(), self.filler.restore(self._prepared(nodes))
+
     def _choose(self) -> None:
         """Take the exponent whose splines predict the nodes best from one another, in the geometric mean."""
         nodes = self._sound()
-        true, scores = self.losses[nodes], {}
-        metric = Metric.of(true)
+        true, least = self.losses[nodes], np.inf
+        metric, prepared = Metric.of(true), self._prepared(nodes)
         for exponent in self.exponents:
             spline = Spline(self.units(self.coords[nodes]), exponent)
-            left, _ = self.filler.losses(spline.omitted, self._outputs(nodes))
-            errors = np.minimum(metric.error(left, true), LARGE)
-            scores[exponent] = float(np.log(errors + SMALL).mean())
-            self._left[exponent] = left
-        self.exponent = min(scores, key=lambda exponent: scores[exponent])
+            left = self.filler.losses(spline.omitted, prepared)
+            score = float(np.log(np.minimum(metric.error(left[0], true), LARGE) + SMALL).mean())
+            if score < least:
+                least, self.exponent, self._left = score, exponent, left
 
     def _look(self) -> Look:
         self._choose()
-        nodes, spline, left = self._sound(), self._spline(), self._left[self.exponent]
+        nodes, spline, left = self._sound(), self._spline(), self._left[0]
         true, points = self.losses[nodes], self.units(self.places)
         # Good enough to tell low cells from high ones, and no outputs of candidates are needed.
         metric = Metric.of(true)
@@ -231,8 +239,9 @@ class OutputSampler:
             held = np.flatnonzero(np.isin(nodes, self.drawn))
             at = np.searchsorted(self.cells, self.grid.cell(self.coords[nodes[held]]))
             errors = metric.error(left[held], true[held])
-            near_row, whole_row, expected = certify(expected, close, ~free, at, errors, scale[at] * spline.spread[held])
-            rows = near_row, whole_row
+            predicted = scale[at] * spline.spread[held]
+            near_row, whole_row, expected = certify(expected, close, ~free, at, errors, predicted, draws=0)
+            rows, self._measured = (near_row, whole_row), np.array([near_row.p95, whole_row.p95])
         return Look(loss, scale, expected, close, free, rows)
 
     def _scale(self, spline: Spline, points: Array, loss: Array, true: Array, left: Array) -> Array:
@@ -247,9 +256,23 @@ class OutputSampler:
         found: Array = np.sqrt(((ratio[here] ** 2).mean(1) + (ratio[alike] ** 2).mean(1)) / 2)
         return found
 
+    def _expected(self, spline: Spline, loss: Array, true: Array, left: Array, held: Cells) -> tuple[Array, Array]:
+        """The error to expect of all cells, up to a factor, and error per unit of the power function at held-out ones."""
+        points, grid = self.units(self.grid.coords()), self.grid
+        scale = self._scale(spline, points[held], loss[held], true, left)
+        if grid.dimension == 1 or grid.cells <= PLENTY:
+            return self._scale(spline, points, loss, true, left) * spline.power(points), scale
+        # It varies as slowly as nodes are apart.
+        axes = [np.unique(np.rint(np.linspace(0, n - 1, min(n, COARSE))).astype(np.int64)) for n in grid.shape]
+        cells = (axes[0][:, None] * grid.shape[1] + axes[1]).ravel()
+        rough = self._scale(spline, points[cells], loss[cells], true, left) * spline.power(points[cells])
+        between = RectBivariateSpline(*axes, rough.reshape(len(axes[0]), -1), kx=1, ky=1)
+        found: Array = between(*(np.arange(n) for n in grid.shape)).ravel()
+        return found, scale
+
     def _holes(self, points: Array) -> Mask:
         """Points whose nearest evaluated one has no finite outputs or loss."""
-        lost = ~(self.store.finite() & np.isfinite(self.losses))
+        lost = ~self.finite
         if not lost.any():
             return np.zeros(len(points), dtype=bool)
         apart = ((points[:, None] - self.units(self.coords)[None]) ** 2).sum(-1)
@@ -271,34 +294,48 @@ class OutputSampler:
     def _finish(self, reason: str) -> Reconstruction:
         """The field of all cells through all evaluated ones, and its certificate."""
         nodes, spline, grid = self._sound(), self._spline(), self.grid
-        outputs, points = self._outputs(nodes), self.units(grid.coords())
-        metric = Metric.of(self.losses)
+        prepared, points = self._prepared(nodes), self.units(grid.coords())
+        metric, true = Metric.of(self.losses), self.losses[nodes]
+        left, left_extras = self._left
 
         def fill(cells: Cells) -> tuple[Array, Channels]:
-            return self.filler.losses(spline.weights(points[cells]), outputs)
+            parts = [cells[begin : begin + MANY] for begin in range(0, len(cells), MANY)]
+            found = [self.filler.losses(spline.weights(points[part]), prepared) for part in parts]
+            together = {name: np.concatenate([extras[name] for _, extras in found]) for name in found[0][1]}
+            return np.concatenate([losses for losses, _ in found]), together
 
-        loss, extras = fill_all(grid, fill, metric, self.tolerance / 4, first=self.lattice)
-        true = self.losses[nodes]
-        left, left_extras = self.filler.losses(spline.omitted, outputs)
-        holes = self._holes(points)
-        scale = self._scale(spline, points, loss, true, left)
-        expected = scale * spline.power(points)
+        def closely(cells: Cells, losses: Array) -> Mask:
+            return near(losses, points[cells], self.units(self.centers))
+
+        # What the lattice adds to the error is to be little beside what there is.
+        low, high = (np.array([1, LOOSER]) * self.tolerance / share for share in (20, 4))
+        added = np.clip(ADDED * self._measured, low, high)
+        quantum = 1 / self.scorer.examples if self.scorer.examples > 1 else 0.0
+        filled = fill_all(
+            grid, fill, metric, (float(added[0]), float(added[1])), closely, first=self.lattice, quantum=quantum
+        )
+        loss, extras = filled.loss, filled.extras
+        holes, cell = self._holes(points), grid.cell(self.coords)
+        held = np.flatnonzero(np.isin(nodes, self.drawn))
+        at = cell[nodes[held]]
+        expected, scale = self._expected(spline, loss, true, left, at)
         loss = np.where(holes, np.nan, loss)
-        cell = grid.cell(self.coords)
         loss[cell[cell >= 0]] = self.losses[cell >= 0]
         known = np.zeros(grid.cells, dtype=bool)
         known[cell[cell >= 0]] = True
         close = near(loss, points, self.units(self.centers))
-        held = np.flatnonzero(np.isin(nodes, self.drawn))
-        at = cell[nodes[held]]
         near_row, whole_row, expected = certify(
-            expected, close, known | holes, at, metric.error(left[held], true[held]), scale[at] * spline.spread[held]
+            expected, close, known | holes, at, metric.error(left[held], true[held]), scale * spline.spread[held]
         )
+        near_row, whole_row = near_row.plus(filled.near), whole_row.plus(filled.anywhere)
+        expected = np.where(expected > 0, np.hypot(expected, np.where(close, filled.near, filled.anywhere)), 0.0)
         channels, on = {}, cell[nodes] >= 0
         for name, values in extras.items():
             values[cell[nodes[on]]] = self.extras[name][nodes[on]]
             gaps = np.abs(left_extras[name][held] - self.extras[name][nodes[held]])
-            channels[name] = (float(np.quantile(gaps, 0.95)), float(gaps.max())) if len(gaps) else (np.nan, np.nan)
+            off = filled.channels[name]
+            p95, worst = (float(np.quantile(gaps, 0.95)), float(gaps.max())) if len(gaps) else (np.nan, np.nan)
+            channels[name] = float(np.hypot(p95, off)), float(np.hypot(worst, off))
             extras[name] = np.where(holes, np.nan, values).reshape(grid.shape)
         return Reconstruction(
             loss=loss.reshape(grid.shape),

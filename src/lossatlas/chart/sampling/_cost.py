@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from lossatlas.chart.sampling._adaptive import CANDIDATES, GENEROUS, HELD, ROUND, START
-from lossatlas.chart.sampling._dense import CHECKED, LATTICE, PLENTY
+from lossatlas.chart.sampling._dense import CHECKED, LATTICE
 from lossatlas.chart.sampling._grid import Grid
 
 # Seconds by part of the work beside evaluations, for so many of them.
@@ -147,8 +147,7 @@ def work(evaluations: int, *, grid: Grid, held: int | None, first: int, elements
         most: nodes and held-out cells at most.
     """
     candidates = min(grid.cells, CANDIDATES) if grid.dimension == 2 else grid.cells
-    coarse = grid.dimension == 2 and grid.cells > PLENTY
-    filled = LATTICE**2 + 2 * CHECKED if coarse else grid.cells
+    filled = min(grid.cells, LATTICE**2 + 2 * CHECKED) if grid.dimension == 2 else grid.cells
     seen = looks(min(evaluations, most), grid=grid, held=held, first=first)
     return Work(evaluations, seen, candidates, grid.cells, filled, elements)
 

@@ -102,13 +102,16 @@ class Store:
         """By batch, (n, n_b, ...)."""
         return [part[: self.count] for part in self._parts]
 
-    def finite(self) -> NDArray[np.bool_]:
-        """Which nodes have finite outputs throughout, (n,)."""
-        sound = torch.ones(self.count, dtype=torch.bool)
-        for part in self.outputs:
-            # A sum of absolute values is finite exactly where all are, short of an overflow, in one pass.
-            sound &= part.flatten(1).abs().sum(1, dtype=torch.float64).isfinite().cpu()
-        return sound.numpy()
+
+def finite(outputs: list[Tensor]) -> NDArray[np.bool_]:
+    """Which nodes have finite outputs throughout, (n,), from their outputs by batch, (n, n_b, …)."""
+    sound = torch.ones(len(outputs[0]), dtype=torch.bool)
+    for part in outputs:
+        if part[:1].numel():
+            # The extremes are finite exactly where all are, and take one pass.
+            low, high = part.flatten(1).aminmax(dim=1)
+            sound &= (low.isfinite() & high.isfinite()).cpu()
+    return sound.numpy()
 
 
 @final

@@ -8,7 +8,7 @@ ratio says what the errors of all cells of the stratum are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -29,7 +29,7 @@ FEWEST = 6
 NEAR = np.array([1.0, 1.2, 1.5])
 WHOLE = np.ones(3)
 # On the same planes log(truth / estimate) lay within WIDTH times sqrt(bootstrap variance + FLOOR²) in 95 % of cases.
-FLOOR, WIDTH = 0.2, 2.8
+FLOOR, WIDTH, ENOUGH = 0.2, 2.8, 16
 
 
 @final
@@ -58,6 +58,23 @@ class Row:
     worst_interval: tuple[float, float]
     held: int
     cells: int
+
+    def plus(self, added: float) -> Row:
+        """The same with a further error whose 95th percentile is known: squares add up."""
+        if not added > 0 or not math.isfinite(self.p95):
+            return self
+        if self.p95 == 0:
+            return replace(self, p95=added, p95_interval=(0.0, 2 * added))
+        factor = math.hypot(self.p95, added) / self.p95
+        return replace(
+            self,
+            median=factor * self.median,
+            p95=factor * self.p95,
+            worst=factor * self.worst,
+            median_interval=(self.median_interval[0], factor * self.median_interval[1]),
+            p95_interval=(self.p95_interval[0], factor * self.p95_interval[1]),
+            worst_interval=(self.worst_interval[0], factor * self.worst_interval[1]),
+        )
 
 
 @final
@@ -145,17 +162,16 @@ def _row(name: str, parts: list[tuple[Array, Array]], excess: Array, seen: Array
         return Row(name, size, size, size, none, none, none, held, cells)
     levels = np.array([0.5, 0.95, 1 - 0.5 / cells])
     pairs = _Pairs(parts)
-    found = excess * pairs.quantiles(levels, [np.ones(len(ratios)) for _, ratios in parts])
+    found = excess * pairs.quantiles(levels, np.ones((1, sum(len(ratios) for _, ratios in parts))))[0]
     rng = np.random.default_rng(0)
-    again = [
-        pairs.quantiles(
-            levels, [rng.multinomial(len(q), np.full(len(q), 1 / len(q))).astype(np.float64) for _, q in parts]
-        )
-        for _ in range(draws)
-    ]
+    # By draw, how often each ratio counts in it.
+    counts = [rng.multinomial(len(q), np.full(len(q), 1 / len(q)), draws) for _, q in parts]
+    again = pairs.quantiles(levels, np.concatenate(counts, 1))
     spread = np.log(np.maximum(again, np.finfo(np.float64).tiny)).std(0) if draws else np.zeros(3)
+    # Few ratios neither show how far they scatter nor reach into the tails of their distribution.
+    few = max(1.0, ENOUGH / min(len(ratios) for _, ratios in parts)) ** 0.75
     # Errors of which some are zero have logarithms without bound; the interval stays a number.
-    half = np.minimum(WIDTH * np.sqrt(spread**2 + FLOOR**2), 300.0)
+    half = np.minimum(WIDTH * np.sqrt(spread**2 + (few * FLOOR) ** 2), 300.0)
     low, high = found * np.exp(-half), found * np.exp(half)
     largest = float(seen.max(initial=0.0))
     return Row(
@@ -187,11 +203,12 @@ class _Pairs:
         order = np.argsort(together)
         self.values, self.owners, self.shares = together[order], np.concatenate(owners)[order], np.concatenate(shares)
 
-    def quantiles(self, levels: Array, counts: list[Array]) -> Array:
-        """Quantiles where each ratio counts so often, as in a bootstrap sample."""
-        reached = np.cumsum((np.concatenate(counts) * self.shares)[self.owners])
-        found: Array = self.values[np.minimum(np.searchsorted(reached, levels * reached[-1]), len(reached) - 1)]
-        return found
+    def quantiles(self, levels: Array, counts: NDArray[np.number]) -> Array:
+        """Quantiles (d, l) where each ratio counts so often, (d, r), as in d bootstrap samples."""
+        reached = np.cumsum((counts * self.shares)[:, self.owners], 1)
+        wanted = levels[None] * reached[:, -1:]
+        found = [np.minimum(np.searchsorted(row, at), len(row) - 1) for row, at in zip(reached, wanted, strict=True)]
+        return self.values[np.array(found, dtype=np.int64).reshape(wanted.shape)]
 
 
 def _thinned(expected: Array) -> Array:

@@ -6,7 +6,6 @@ Whatever they share outside themselves gets mixed up: a variable of a module, or
 from __future__ import annotations
 
 import sys
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Condition, Thread

@@ -1,0 +1,232 @@
+"""Interpolated charts and lines against a plain loop and two other programs, with true errors near and far beside each ratio.
+
+A plain loop sets the parameters of every cell and evaluates the loss; it and the others are timed on a part of their
+cells. True errors are of cells drawn near the minimum and anywhere. LOSSATLAS_BENCH_SMALL=1 tries the code on small
+settings.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from resnet import cifar, resnet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import lossatlas as la
+from lossatlas.chart.sampling._metric import near
+from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer, fit
+
+SMALL = os.environ.get("LOSSATLAS_BENCH_SMALL") == "1"
+POINTS, LINE, FINE = (15, 61, 31) if SMALL else (51, 61, 401)
+ROUNDS, PART, CHECKED = (1, 3, 20) if SMALL else (5, 9, 300)
+Data = tuple[Tensor, Tensor]
+
+
+def _slice(model: nn.Module, data: Data, line: bool = False) -> tuple[la.NetworkSurface, la.Plane | la.Line]:
+    surface = la.NetworkSurface(model, "cross_entropy", data)
+    kind = la.Line if line else la.Plane
+    return surface, kind.random(surface, seed=0, normalization="filter")
+
+
+def _ours(model: nn.Module, data: Data, points: int = POINTS, line: bool = False) -> la.Chart:
+    surface, made = _slice(model, data, line)
+    return la.chart(surface, made, span=1.0, points=points, progress=False)
+
+
+def _plain(model: nn.Module, data: Data, coords: np.ndarray, line: bool = False) -> np.ndarray:
+    """Losses by a loop over cells that anybody would write."""
+    frame, own = _slice(model, data, line)[1].frame, copy.deepcopy(model)
+    parameters, losses = list(own.parameters()), []
+    with torch.no_grad():
+        for row in coords:
+            theta = frame.origin + sum(float(c) * d for c, d in zip(row, frame.directions, strict=True))
+            nn.utils.vector_to_parameters(theta, parameters)
+            losses.append(float(F.cross_entropy(own(data[0]), data[1])))
+    return np.array(losses)
+
+
+def _landscapes(model: nn.Module, data: Data) -> int:
+    import loss_landscapes
+    from loss_landscapes.metrics import Loss
+
+    metric = Loss(nn.CrossEntropyLoss(), *data)
+    loss_landscapes.random_plane(
+        copy.deepcopy(model), metric, distance=1, steps=PART, normalization="filter", deepcopy_model=True
+    )
+    return PART**2
+
+
+def _landscape_3d(model: nn.Module, data: Data) -> int:
+    peer = importlib.import_module("loss_landscape_3d")
+    own = copy.deepcopy(model)
+    one, other = peer.generate_random_directions(own, normalize=True)
+    axis = np.linspace(-1, 1, PART)
+    center = {name: value.clone() for name, value in own.state_dict().items()}
+    peer.LossLandscapeCalculator(own, [data], nn.CrossEntropyLoss()).calculate(axis, axis, one, other, center)
+    return PART**2
+
+
+def _loop(model: nn.Module, data: Data) -> int:
+    axis = np.linspace(-1, 1, PART)
+    _plain(model, data, np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2))
+    return PART**2
+
+
+def _loop_on_a_line(model: nn.Module, data: Data) -> int:
+    _plain(model, data, np.linspace(-1, 1, PART)[:, None], line=True)
+    return PART
+
+
+def _seconds(program: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    program()
+    return time.perf_counter() - begin
+
+
+def _errors(chart: la.Chart, model: nn.Module, data: Data, line: bool = False) -> str:
+    """True errors of the interpolated cells, near the minimum and anywhere, beside the certificate."""
+    axes = (chart.alpha,) if line else (chart.alpha, chart.beta)
+    coords = np.stack([a.ravel() for a in np.meshgrid(*axes)], 1)
+    close = near(chart.loss.ravel(), coords, np.zeros((1, coords.shape[1])))
+    rng, words = np.random.default_rng(1), []
+    rows = chart.certificate.strata
+    for name, part in (("near", close), ("whole", np.ones(len(close), dtype=bool))):
+        cells = np.flatnonzero(part)
+        cells = rng.choice(cells, min(CHECKED, len(cells)), replace=False)
+        true = _plain(model, data, coords[cells], line)
+        off = np.abs(chart.loss.ravel()[cells] - true) / true
+        row = getattr(rows, name) if rows else None
+        said = (
+            f", certified {row.p95_interval[0]:.2%} to {row.p95_interval[1]:.2%}" if row else ", every cell evaluated"
+        )
+        words.append(f"{name}: p95 {np.quantile(off, 0.95):.2%}, worst {off.max():.2%}{said}")
+    evaluated = len(chart.samples)
+    return "; ".join(words) + f"; {evaluated} evaluations"
+
+
+def _against(
+    what: str,
+    model: nn.Module,
+    data: Data,
+    peers: list[tuple[str, Callable[[nn.Module, Data], int], str]],
+    line: bool = False,
+) -> list[list[str]]:
+    """One row for each other program; ratios are pair by pair."""
+    points, cells = (LINE, LINE) if line else (POINTS, POINTS**2)
+    chart, rows = _ours(model, data, points, line), []
+    error = _errors(chart, model, data, line)
+    for name, program, target in peers:
+        title = (
+            f"{points if line else f'{points}×{points}'} {'points of a line' if line else 'chart'}, {what}, vs {name}"
+        )
+        try:
+            program(model, data)
+        except ImportError as reason:
+            rows.append([title, "–", "–", "–", target, f"not run: {reason}"])
+            continue
+        mine, other = [], []
+        for _ in range(ROUNDS):
+            mine.append(_seconds(lambda: _ours(model, data, points, line)))
+            counted: list[int] = []
+            spent = _seconds(lambda counted=counted, program=program: counted.append(program(model, data)))
+            other.append(spent * cells / counted[0])
+        ratios = [b / a for a, b in zip(mine, other, strict=True)]
+        rows.append(
+            [
+                title,
+                f"{statistics.median(mine):.3f}",
+                f"{statistics.median(other):.3f} (from a part of its cells)",
+                f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+                target,
+                error,
+            ]
+        )
+    return rows
+
+
+def _peers(plain: str, landscapes: str) -> list[tuple[str, Callable[[nn.Module, Data], int], str]]:
+    return [
+        ("a plain loop", _loop, plain),
+        ("loss-landscapes 3.0.6", _landscapes, landscapes),
+        ("loss-landscape-3d 0.1.3", _landscape_3d, "–"),
+    ]
+
+
+def _mlp() -> tuple[nn.Module, Data]:
+    data, model = digits("all"), digits_mlp(seed=0)
+    fit(model, data, epochs=10, seed=0)
+    return model, data
+
+
+def _cnn() -> tuple[nn.Module, Data]:
+    data, model = digits("all", images=True), digits_cnn(seed=0)
+    fit(model, data, epochs=10, seed=0)
+    return model, data
+
+
+def mlp() -> list[list[str]]:
+    """The digits MLP, where the fill costs as much as the network."""
+    return _against("digits MLP, 1,797 examples", *_mlp(), _peers("≥ 10", "–"))
+
+
+def cnn() -> list[list[str]]:
+    """The digits CNN with batch norm."""
+    return _against("digits CNN, 1,797 examples", *_cnn(), _peers("≥ 12", "–"))
+
+
+def network() -> list[list[str]]:
+    """A ResNet-20 with batch norm on real images."""
+    examples = 64 if SMALL else 1000
+    what, data = f"ResNet-20 with batch norm, {examples:,} CIFAR-10 images", cifar(examples)
+    if data is None:
+        return [[what, "–", "–", "–", "≥ 12", "not run: the images are not here"]]
+    model = resnet(seed=0)
+    fit(model, data, epochs=1 if SMALL else 12, batch_size=64, rate=2e-3, seed=0)
+    return _against(what, model, data, _peers("≥ 12", "≥ 26"))
+
+
+def transformer() -> list[list[str]]:
+    """A transformer of six layers on 2,000 sequences: the digits, row by row, some of them twice and with noise."""
+    x, y = digits("all")
+    count = 100 if SMALL else 2000
+    rows = torch.arange(count) % len(x)
+    noise = torch.randn(count, x.shape[1], generator=torch.Generator().manual_seed(0)) * 0.05
+    data, model = (x[rows] + noise, y[rows]), digits_transformer(depth=6, seed=0)
+    fit(model, data, epochs=1 if SMALL else 12, seed=0)
+    return _against(f"transformer of 6 layers, {count:,} sequences", model, data, _peers("≥ 12", "–"))
+
+
+def lines() -> list[list[str]]:
+    """Lines of 61 points."""
+    peers = [("a plain loop", _loop_on_a_line, "≥ 6")]
+    return [
+        row
+        for what, made in (("digits MLP", _mlp()), ("digits CNN", _cnn()))
+        for row in _against(what, *made, peers, line=True)
+    ]
+
+
+def resolution() -> list[str]:
+    """The digits CNN on 401×401 cells instead of 51×51."""
+    model, data = _cnn()
+    coarse, fine = [], []
+    for _ in range(ROUNDS):
+        coarse.append(_seconds(lambda: _ours(model, data)))
+        fine.append(_seconds(lambda: _ours(model, data, FINE)))
+    ratios = [b / a for a, b in zip(coarse, fine, strict=True)]
+    return [
+        f"{FINE}×{FINE} cells (second column) instead of {POINTS}×{POINTS} (first), digits CNN, default tolerance",
+        f"{statistics.median(coarse):.3f}",
+        f"{statistics.median(fine):.3f}",
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        "≤ 1.3",
+        _errors(_ours(model, data, FINE), model, data),
+    ]
