@@ -13,6 +13,7 @@ from lossatlas._errors import InputError
 from lossatlas.chart import _sizes
 from lossatlas.chart._forecast import without_card
 from lossatlas.chart.sampling._cost import Rates, bisected, interpolated, looks, work
+from lossatlas.chart.sampling._dense import CHECKED, LATTICE
 from lossatlas.chart.sampling._grid import grid
 from lossatlas.chart.sampling._rates import algebra_rate, fill_rates, solve
 
@@ -135,7 +136,8 @@ def test_time_is_additive_and_a_fill_is_its_three_rates():
     parts = job.parts(rates)
     assert parts["evaluations"] == 154
     assert parts["nodes"] == sum(0.5 * 441 * n + 2 * rates.fill(n, n, 3) for n in (25, 37, 49, 77))
-    assert parts["fill"] == 0.5 * 441 * 77 + rates.fill(441, 77, 3) + rates.fill(77, 77, 3)
+    filled = min(441, LATTICE**2 + 2 * CHECKED)
+    assert parts["fill"] == 0.5 * 441 * 77 + rates.fill(filled, 77, 3) + rates.fill(77, 77, 3)
 
 
 def test_three_times_give_three_rates():

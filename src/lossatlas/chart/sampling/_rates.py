@@ -77,13 +77,13 @@ def fill_rates(
     rng = np.random.default_rng(0)
     seconds = []
     for cells, nodes in plan:
-        held = given[torch.arange(nodes) % len(given)]
+        held = filler.prepare([given[torch.arange(nodes) % len(given)]])
         # Rows that add up to one, as those of a spline do: the numbers stay in their range.
         weights = rng.dirichlet(np.ones(nodes), cells)
         times = []
         for _ in range(repeats):
             begin = clock()
-            filler.losses(weights, [held])
+            filler.losses(weights, held)
             times.append(clock() - begin)
         seconds.append(median(times) / part.elements)
     return solve(plan, seconds)
