@@ -27,6 +27,8 @@ MEASURES = {
     "interpolated_transformer": "chart_interpolated.transformer",
     "interpolated_lines": "chart_interpolated.lines",
     "interpolated_401": "chart_interpolated.resolution",
+    "exact": "exact.measure",
+    "proofs": "proofs.measure",
     "connect": "connect.measure",
     "train": "train.measure",
     "record_cnn": "train.recording_cnn",
