@@ -172,7 +172,9 @@ def sweep(folder, kills, how, seed):
         pid = child(ground, folder / "rough", how, 1 + len(sessions) % 2, asked, result)
         if killed < kills:
             # By progress, not by the clock, so that a busy machine kills no less; then at any moment of what follows.
-            wait_for(asked, moments.uniform(-0.3, 1.7) * total / kills, pid)
+            # Interpolated charts ask for a round of nodes at once, and begin every session with what is left.
+            rounds = moments.uniform(0.1, 0.6) * (total - len(before))
+            wait_for(asked, moments.uniform(-0.3, 1.7) * total / kills if "exact" in how else rounds, pid)
             time.sleep(moments.uniform(0, 0.02))
             os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]

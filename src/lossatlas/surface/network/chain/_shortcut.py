@@ -30,8 +30,8 @@ class LayerChain(Shortcut):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """Its losses on a line through both points, read one by one and several at once."""
         chain, origin = self._chain.on(small), reference.theta
-        direction = reference.moved() - origin
-        expected = [reference.values(point, small)[0] for point in (origin, origin + direction)]
+        direction = reference.moved().sub_(origin)
+        expected = reference.at_both(small)
         coords = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         for steady in (True, False):
             losses, extras = sliced(chain, origin, direction[None], steady=steady)(coords)
