@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._keeper import same
@@ -99,7 +99,8 @@ class PrivateCopy(_OnScene):
         Where threads may be used, two copies take turns at it, which saves evaluating them once more for that proof.
         """
         evaluation, points = self._small(reference, small), self._pair(reference)
-        if evaluation.abreast(2) > 1:
+        # A sequence of layers is mostly read as a chain, which needs one copy and no threads of its own.
+        if evaluation.abreast(2) > 1 and type(reference.model) is not nn.Sequential:
             both = together(evaluation, reference, points)
             if both is not None and not self._values(reference, small, both):
                 self._scene.copies.agreed = both
