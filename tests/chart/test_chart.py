@@ -220,9 +220,13 @@ def test_the_bill_counts_every_cell_once_and_the_forecast_comes_first(surface):
     assert chart.certificate.exact and chart.certificate.rms == 0
 
 
-def test_a_chart_saved_is_the_chart_loaded(surface, tmp_path):
-    chart = la.chart(surface, la.Plane.random(surface), points=4, progress=False)
+@pytest.mark.parametrize("points", [4, 21])
+def test_a_chart_saved_is_the_chart_loaded(surface, tmp_path, points):
+    chart = la.chart(surface, la.Plane.random(surface), points=points, progress=False)
+    assert chart.certificate.exact == (points == 4)
     again = la.load(chart.save(tmp_path / "c"))
+    assert again.certificate == chart.certificate and again.certificate.strata == chart.certificate.strata
+    assert again.caption() == chart.caption() and again.reading() == chart.reading()
     for name in ("alpha", "beta", "loss"):
         assert np.array_equal(getattr(chart, name), getattr(again, name))
     assert np.array_equal(chart.accuracy, again.accuracy)

@@ -92,7 +92,7 @@ def forecast(
 
     Returns:
         The `Forecast`. Its `bytes` are those of outputs at nodes (kept in memory, or in the ledger if there is one; counted
-        once), the ledger, what `Chart.save` writes, and pictures and card where they are wanted.
+        once), the ledger, what `Chart.save` writes, and pictures and card where these are made.
 
     Raises:
         InputError: for settings that `chart` would refuse.

@@ -41,9 +41,7 @@ def foretell(
     found = forecast(surface, plane, card=carded, pictures=pictures, **settings)
     says: list[str] = []
     if card is None and found.parts.get("card", 0.0) >= PATIENCE:
-        says.append(
-            f"the honesty card would take about {found.parts['card']:,.0f} s and is left out; with --card it is made"
-        )
+        says.append(f"the honesty card would take about {found.parts['card']:,.0f} s, so it is made only with --card")
         found = without_card(found)
     click.echo("\n- ".join([*found.lines(), *says]))
     if runs:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-# What a card takes in losses, about, and the seconds that it may take without being wanted by name.
+# What a card takes in losses, about, and the seconds that it may take where neither --card nor --no-card is given.
 CARD_LOSSES, PATIENCE = 2200, 30.0
 
 
@@ -38,8 +38,8 @@ def without_card(result: Any, wanted: bool | None, out: Path | None) -> str:
     if seconds < PATIENCE:
         return ""
     return (
-        f"no honesty card was made, since it would take about {seconds:,.0f} s, more than the {PATIENCE:.0f} s that it may take "
-        f"unasked; --card makes it, and card.png{old}"
+        f"no honesty card was made, since it would take about {seconds:,.0f} s, more than {PATIENCE:.0f} s; "
+        f"--card makes it, and card.png{old}"
     )
 
 
@@ -53,6 +53,7 @@ def write(result: Any, out: Path, seen: Any = None) -> None:
     """
     from lossatlas.draw import Display
 
+    result.save(out)  # first of all: drawing takes seconds, and may be interrupted
     pictures: dict[str, Display] = {}
     missing: dict[str, str] = {}
     if result.is_line:
@@ -82,7 +83,7 @@ def write(result: Any, out: Path, seen: Any = None) -> None:
     if missing:
         listed = "; ".join(f"{name}, since {reason}" for name, reason in missing.items())
         note(result, f"not drawn: {listed}")
-    result.save(out)
+        result.save(out)
     for name, picture in pictures.items():
         picture.save(out / name)
 

@@ -251,3 +251,30 @@ def test_surfaces_are_copied_and_pickled_where_the_model_can_be(again, used):
         next(twin.model.parameters()).add_(1)
     assert torch.equal(next(surface.model.parameters()), next(mlp().parameters()))
     assert torch.equal(twin.values(points), surface.values(points))
+
+
+class _Reseats(nn.Module):
+    """Takes its weights apart into one vector in every forward, and puts them together again in another place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        flat = nn.utils.parameters_to_vector(self.layer.parameters())
+        nn.utils.vector_to_parameters(flat.clone(), self.layer.parameters())
+        return self.layer(x)
+
+
+def test_weights_lie_where_they_lay_and_what_shares_their_memory_holds_its_numbers():
+    torch.manual_seed(0)
+    model = _Reseats().double()
+    flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    nn.utils.vector_to_parameters(flat, model.parameters())  # an optimizer's flat buffer, say
+    own, places = flat.clone(), [p.data_ptr() for p in model.parameters()]
+    surface = la.NetworkSurface(model, "cross_entropy", (torch.randn(6, 4).double(), torch.arange(6) % 3))
+    point = surface.theta + 0.3
+    for verb in (lambda: surface.values(point[None]), lambda: surface.gradients(point[None])):
+        verb()
+        assert torch.equal(flat, own) and [p.data_ptr() for p in model.parameters()] == places
+        assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), own)

@@ -35,7 +35,7 @@ class Keeper:
         self._modules = [one for one in module.modules() if type(vars(one).get("_parameters")) is dict]
         self._attributes = [dict(vars(one)) for one in self._modules]
         self._registers = [{name: dict(vars(one)[name]) for name in _REGISTERS} for one in self._modules]
-        self._buffers = [(b, b.detach().clone()) for b in module.buffers() if not b.is_meta]
+        self._buffers = [(b, b.data, b.detach().clone()) for b in module.buffers() if not b.is_meta]
         self._parameters = [(p, p.grad, p.requires_grad, p.data) for p in module.parameters()]
         self._held: list[_Held] = []
         seen: set[int] = {id(one) for one in self._modules}
@@ -58,7 +58,9 @@ class Keeper:
                     register.update(before)
         for held in self._held:
             held.put_back()
-        for buffer, own_buffer in self._buffers:
+        for buffer, data, own_buffer in self._buffers:
+            if not _alike(buffer, data):
+                buffer.data = data
             if not same(buffer, own_buffer):
                 buffer.data.copy_(own_buffer)
         for parameter, gradient, wanted, data in self._parameters:
@@ -66,7 +68,7 @@ class Keeper:
                 parameter.grad = gradient
             if parameter.requires_grad != wanted:
                 parameter.requires_grad_(wanted)
-            if parameter.data_ptr() != data.data_ptr():
+            if not _alike(parameter, data):
                 parameter.data = data
 
 
@@ -101,6 +103,18 @@ def same(one: Tensor, two: Tensor) -> bool:
         torch.equal(one.contiguous().view(torch.uint8), two.contiguous().view(torch.uint8))
         if one.ndim
         else (bool(one.isnan()) and bool(two.isnan()))
+    )
+
+
+def _alike(tensor: Tensor, data: Tensor) -> bool:
+    """Whether a tensor still lies where it lay, in the same form."""
+    if tensor.layout is not torch.strided or data.layout is not torch.strided:
+        return tensor.layout is data.layout
+    return (
+        tensor.data_ptr() == data.data_ptr()
+        and tensor.dtype == data.dtype
+        and tensor.shape == data.shape
+        and tensor.stride() == data.stride()
     )
 
 

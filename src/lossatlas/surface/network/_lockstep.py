@@ -15,11 +15,17 @@ from typing import Any, final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lossatlas._errors import NotApplicableError
+
 # A thread that waits longer goes on out of turn: the other one waits for a lock of the user's, say.
 PATIENCE = 0.5
 # Lines of the user's code at which a thread lets the other one go on; later ones are like them.
 LINES = 2000
 _NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
+
+
+class OutOfTurn(NotApplicableError):
+    """One of two threads had to go on out of turn: nothing is known then of what they share."""
 
 
 @final
@@ -84,15 +90,14 @@ class _Lines:
         return self
 
 
-def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any] | None:
+def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run two tasks on threads of their own, an operation of one after an operation of the other.
-
-    None is returned where one had to go on out of turn: nothing is known then of what they share.
 
     Args:
         tasks: two of them; grad mode is off and kernels have one thread.
 
     Raises:
+        OutOfTurn: if one had to go on without the other.
         Exception: what a task raised.
     """
     turns = _Turns(len(tasks))
@@ -120,4 +125,8 @@ def lockstep(tasks: Sequence[Callable[[], Any]]) -> list[Any] | None:
         thread.join()
     if failed:
         raise failed[0]
-    return [found[number] for number in range(len(tasks))] if turns.kept else None
+    if not turns.kept:
+        raise OutOfTurn(
+            f"one of two threads waited for more than {PATIENCE} s for the other, so that nothing is known of what they share"
+        )
+    return [found[number] for number in range(len(tasks))]

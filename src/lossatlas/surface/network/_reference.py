@@ -218,15 +218,18 @@ class Reference:
         write = theta if callable(theta) else _writes(theta)
         with _ALONE, untouched_randomness(*self._devices()), plain_modes(), kept(self.model):
             self._still_there()
-            before = [self._own(block, p) for block, p in self._targets]
-            constants = [(p, p.detach().clone()) for _, p, c, _ in self._frozen if c is not None and not same(p, c)]
+            # Their own numbers, wherever the model's code leads a parameter meanwhile: what shares them sees them too.
+            before = [(block, p.data, self._own(block, p)) for block, p in self._targets]
+            constants = [
+                (p.data, p.detach().clone()) for _, p, c, _ in self._frozen if c is not None and not same(p, c)
+            ]
 
             def put_back() -> None:
                 with torch.no_grad():
-                    for (block, p), own in zip(self._targets, before, strict=True):
-                        p.data.copy_(self.theta[block.span].view(block.shape) if own is None else own)
-                    for p, own in constants:
-                        p.data.copy_(own)
+                    for block, data, own in before:
+                        data.copy_(self.theta[block.span].view(block.shape) if own is None else own)
+                    for data, own in constants:
+                        data.copy_(own)
                     for module, mode in modes:
                         module.training = mode
 

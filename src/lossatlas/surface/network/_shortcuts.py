@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, ClassVar, final
 
 import torch
@@ -101,10 +101,12 @@ class PrivateCopy(_OnScene):
         evaluation, points = self._small(reference, small), self._pair(reference)
         # A sequence of layers is mostly read as a chain, which needs one copy and no threads of its own.
         if evaluation.abreast(2) > 1 and type(reference.model) is not nn.Sequential:
-            both = together(evaluation, reference, points)
-            if both is not None and not self._values(reference, small, both):
-                self._scene.copies.agreed = both
-                return ""
+            # What fails between two threads may still do alone.
+            with suppress(Exception):
+                both = together(evaluation, reference, points)
+                if both is not None and not self._values(reference, small, both):
+                    self._scene.copies.agreed = both
+                    return ""
         evaluation.ready(1)
         with reference.poisoned():
             found = evaluation.copied_values(0, points)
@@ -149,10 +151,7 @@ def together(evaluation: Evaluation, reference: Reference, points: list[Tensor])
     # Turned around outside: both have to do the same operations in step, or one may never meet what the other left.
     orders = (points, points[::-1])
     with one_thread(), reference.poisoned(), checking:
-        found = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
-    if found is None:
-        return None
-    one, two = found
+        one, two = lockstep([lambda w=w: evaluation.copied_values(w, orders[w]) for w in range(2)])  # type: ignore[misc]
     return one if same(one, two.flip(1)) else None
 
 

@@ -144,6 +144,33 @@ class Scaled(nn.Module):
         return self.gain * self.hidden.double()(x)
 
 
+class Flattens(nn.Module):
+    """Takes its last layer apart into one vector and puts it together again, by ``.data``."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        flat = nn.utils.parameters_to_vector(self.last.parameters())
+        nn.utils.vector_to_parameters(flat, self.last.parameters())
+        return self.last(torch.tanh(self.hidden(x)))
+
+
+class Reseats(Flattens):
+    """Gives its last weight and a buffer another storage."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("offset", torch.ones(3))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.last.weight.set_(self.last.weight.clone())
+            self.offset.data = self.offset.clone()
+        return self.last(torch.tanh(self.hidden(x))) + self.offset
+
+
 class Lists(nn.Module):
     def __init__(self):
         super().__init__()
@@ -533,6 +560,8 @@ KINDS = [
     classified("plain chain of layers", seeded(mlp)),
     classified("delegates its attributes", seeded(Delegates)),
     classified("hides a module", seeded(Scaled)),
+    classified("flattens its last layer and unflattens it", seeded(Flattens)),
+    classified("gives its last weight another storage", seeded(Reseats)),
     classified("layers in a plain list", seeded(in_plain_list)),
     classified("lists and dictionaries of parameters", seeded(Lists)),
     classified("LoRA over a frozen base", seeded(lora)),
