@@ -1,10 +1,11 @@
 """The honesty card: every number against a slow one from the dense Hessian, the price against the bill, the words."""
 
 import io
+import itertools
 import json
 import math
 import types
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas import archive
+from lossatlas.chart.card import _cells as cells
 from lossatlas.chart.card import _hessian as whole
 from lossatlas.chart.card._card import Card
 from lossatlas.chart.card._entry import Within, plain, share, short
@@ -509,3 +511,21 @@ def test_gaps_are_those_around_a_loss_where_levels_are_logarithmic():
     assert cells.gap_at(made, 0.0) == pytest.approx(levels[1] - levels[0])
     assert cells.gap_at(made, 1e9) == pytest.approx(levels[-1] - levels[-2])
     assert cells.gap_at(made, 1.0) > 5 * np.diff(levels).min()
+
+
+def test_errors_and_gaps_are_shares_of_the_loss_where_the_certificate_is_in_shares():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    data = torch.randn(30, 4), torch.arange(30) % 3
+    surface = la.NetworkSurface(model, "cross_entropy", data)
+    plane = la.Plane.random(surface, seed=0)
+    chart = la.chart(surface, plane, span=4.0, points=21, progress=False)
+    found, _ = cells.noise(surface, plane.frame, chart)
+    levels = cells.levels_of(chart)
+    assert found.relative and found.reconstruction == chart.certificate.whole.p95 > 0
+    assert found.gap == pytest.approx(min((b - a) / b for a, b in itertools.pairwise(levels)))
+    line = found.says()[-1]
+    assert "95 % of the cells that were not evaluated are off by at most" in line and "% of the loss" in line
+    assert line.endswith("within that error") == (found.reconstruction > found.gap / 2)
+    blurred = replace(found, reconstruction=found.gap)
+    assert blurred.says()[-1].endswith("within that error") and blurred.warns()

@@ -64,7 +64,8 @@ def test_titles_say_which_channel_of_which_network(chart):
 def test_an_exact_chart_says_so_and_how_batch_norm_ran(chart):
     said = footnote(chart.plot())
     assert "Every cell evaluated" in said
-    assert said.count("Batch norm ran on frozen statistics") == 1 and said.lower().count("batch norm ran") == 1
+    assert said.count("Batch norm: running statistics frozen at the model's own") == 1
+    assert said.lower().count("batch norm") == 1
     assert "A slice: 2 of" in said
 
 
@@ -75,6 +76,10 @@ def test_each_channel_is_under_its_own_error(chart):
     assert expected in caption(made)
     assert "1 % of the range (rms, 32 held-out cells)" in caption(made)
     assert "error 2.7 percentage points (rms, 32 held-out cells)" in caption(made, "accuracy")
+    strata = replace(made.certificate, near=object(), whole=object())
+    assert "error 2.7 percentage points (95th percentile, 32 held-out" in caption(
+        replace(made, certificate=strata), "accuracy"
+    )
     assert "range" not in caption(made, "accuracy") and "points" not in caption(made)
 
 

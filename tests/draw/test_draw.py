@@ -425,7 +425,7 @@ def test_points_that_were_asked_are_dots_on_map_and_profile():
     field = FieldDisplay(X, Y, bowl(), **LABELS, samples=samples).plot()
     (dots,) = [line for line in field.ax_.lines if line.get_gid() == "samples"]
     assert np.array_equal(np.c_[dots.get_data()], samples[:2]), "outside the box there is nothing to see"
-    assert any("3 points asked" in text.get_text() for text in field.ax_.texts)
+    assert any("3 points evaluated" in text.get_text() for text in field.ax_.texts)
     profile = ProfileDisplay(X, X**2, samples=np.c_[X[:3], X[:3] ** 2]).plot()
     (dots,) = [line for line in profile.ax_.lines if line.get_gid() == "samples"]
     assert np.array_equal(dots.get_xdata(), X[:3])

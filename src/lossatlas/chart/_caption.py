@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,13 +15,28 @@ BATCHNORM = {
     "recompute": "running statistics recomputed at every point",
     "batch": "each batch normalized by itself",
 }
+# Of these it is the plane that decides; of the others the surface says what they do to its loss.
+_OF_THE_PLANE = ("frozen", "interpolate")
+_SAID = ("batch norm ran on frozen statistics", "the running statistics of")
 # Cells whose loss is in this lowest share count as near the minimum.
 NEAR = 0.1
 # A note with these words is about speed, not about what the picture shows.
 _NOT_SEEN = "is not used for"
 
 
-def title(chart: Chart, channel: str = "loss") -> str:
+class Titled(Protocol):
+    """What has a surface's name, and a record of the surface."""
+
+    @property
+    def title(self) -> str:
+        """The surface's name."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The record."""
+
+
+def title(chart: Titled, channel: str = "loss") -> str:
     """Which channel a picture shows, and of which network.
 
     Args:
@@ -65,10 +80,9 @@ def _slice(chart: Chart) -> str:
 
 
 def _norm(chart: Chart) -> str:
-    """Where the running statistics of batch norm come from on this plane or line, unless the surface says it."""
-    if chart.batchnorm is None or any("batch norm" in sentence for sentence in _captions(chart)):
-        return ""
-    return f"batch norm: {BATCHNORM[chart.batchnorm]}"
+    """Where the running statistics of batch norm come from on this plane or line, unless the surface says more of it."""
+    mode = chart.batchnorm
+    return "" if mode is None or mode not in _OF_THE_PLANE else f"batch norm: {BATCHNORM[mode]}"
 
 
 def seen(surface: Any) -> list[str]:
@@ -81,9 +95,8 @@ def _captions(chart: Chart) -> list[str]:
     """Sentences of the surface and the plane that belong under a picture."""
     given = chart.provenance.get("captions")
     if given is not None:
-        # Between models the plane says where running statistics come from, not the surface.
-        moved = chart.batchnorm == "interpolate"
-        return [str(sentence) for sentence in given if not (moved and "batch norm" in str(sentence))]
+        said = chart.batchnorm in _OF_THE_PLANE
+        return [str(sentence) for sentence in given if not (said and str(sentence).startswith(_SAID))]
     return [str(note) for note in chart.provenance.get("notes", ()) if _NOT_SEEN not in str(note)]
 
 
@@ -125,7 +138,9 @@ def _of_channel(certificate: Any, channel: str) -> str:
     rms = (getattr(certificate, "extras", None) or {}).get(channel)
     if rms is None:
         return f"the error of the {channel} was not measured"
-    return f"error {amount(rms, channel)} (rms, {certificate.probes} held-out cells)"
+    # Beside rows of strata it is the 95th percentile, as these are.
+    measure = "rms" if getattr(certificate, "near", None) is None else "95th percentile"
+    return f"error {amount(rms, channel)} ({measure}, {certificate.probes} held-out cells)"
 
 
 def amount(size: float, channel: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas import archive
+from lossatlas.chart._caption import title
 from lossatlas.chart._features import Feature, Metric, Pair, features
 from lossatlas.chart._topology_words import amount, sentence
 from lossatlas.draw._table import Table
@@ -107,7 +108,7 @@ class Topology:
             marks = [("minimum", f.position[0]) for f in self._standing("minimum") if not f.border]
             notes = ". ".join(part for part in (self.sentence, self.note) if part)
             display = ProfileDisplay(
-                self.alpha, self.loss[0], xlabel=self.labels[0], title=self.title, marks=marks, note=notes
+                self.alpha, self.loss[0], xlabel=self.labels[0], title=title(self), marks=marks, note=notes
             )
             return display.plot(ax, **({"yscale": "log"} if self.metric == "log" else {}) | style)
         return self.display().plot(ax, **({"levels": "log"} if self.metric == "log" else {}) | style)
@@ -130,7 +131,7 @@ class Topology:
             self.loss,
             xlabel=self.labels[0],
             ylabel=self.labels[1],
-            title=self.title,
+            title=title(self),
             minima=np.array([pair.extremum.position for pair in shown]).reshape(-1, 2),
             saddles=np.array([pair.saddle.position if pair.saddle else nowhere for pair in shown]).reshape(-1, 2),
             closed=np.array([not pair.extremum.border for pair in shown], dtype=bool),

@@ -129,7 +129,7 @@ class GridDisplay(Display):
         if self.holes:
             found.append(f"{self.holes:,} of {self.z.size:,} points not finite, drawn as holes")
         if self.samples is not None and len(self.samples):
-            found.append(f"{len(self.samples):,} points asked (dots), the rest put through them")
+            found.append(f"{len(self.samples):,} points evaluated (dots), the rest interpolated")
         if scale.kind == "constant":
             found.append(f"Constant: {self.zlabel} is {scale.low:.6g} at every{' finite' * bool(self.holes)} point")
         if scale.kind == "quantile":

@@ -123,7 +123,9 @@ class ProfileDisplay(Display):
         _surround.settle(axes)
         missing = int((~finite).sum())
         gap = f"{missing:,} of {finite.size:,} points not finite, drawn as gaps" if missing else ""
-        asked = "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points asked (circles)"
+        asked = (
+            "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points evaluated (circles)"
+        )
         _surround.footnote(axes, [gap, asked, self.note or ""])
         return self
 

@@ -109,13 +109,19 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     Without such losses only the field's own errors are known.
     """
     levels = levels_of(chart)
-    gap = float(np.diff(levels).min())
-    size = float(np.nanmax(np.abs(np.where(np.isfinite(chart.loss), chart.loss, np.nan)), initial=0.0))
-    rounding = torch.finfo(surface.dtype).eps * size
-    error = 0.0 if chart.certificate.exact else chart.certificate.rms
+    whole = chart.certificate.whole
+    relative = whole is not None and chart.certificate.metric == "relative"
+    rounding = torch.finfo(surface.dtype).eps
+    if relative and whole is not None:
+        # Between the lines at two losses, errors are shares of the higher one.
+        gap, error = float((np.diff(levels) / np.abs(levels[1:])).min()), whole.p95
+    else:
+        size = float(np.nanmax(np.abs(np.where(np.isfinite(chart.loss), chart.loss, np.nan)), initial=0.0))
+        gap, rounding = float(np.diff(levels).min()), rounding * size
+        error = 0.0 if chart.certificate.exact else chart.certificate.rms
     door = _by_example(surface, frame)
     if door is None:
-        return Noise(None, None, len(levels) - 1, 0, surface.examples, error, rounding, gap), None
+        return Noise(None, None, len(levels) - 1, 0, surface.examples, error, rounding, gap, relative), None
     picked = [axis[np.unique(np.linspace(0, len(axis) - 1, SAMPLED).round().astype(int))] for axis in axes_of(chart)]
     coords = np.stack([g.ravel() for g in np.meshgrid(*picked)], 1)
     coords = np.concatenate([np.zeros((1, coords.shape[1])), coords[(coords != 0).any(1)]])
@@ -129,7 +135,7 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     clear = sum(bool(gap_ > 2 * errors[k]) for gap_, k in zip(np.diff(levels), nearest, strict=True))
     typical = float(np.median(errors[sound] / np.abs(heights[sound]))) if sound.any() else math.nan
     return (
-        Noise(typical, clear, len(middles), int(sound.sum()), apart.shape[1], error, rounding, gap),
+        Noise(typical, clear, len(middles), int(sound.sum()), apart.shape[1], error, rounding, gap, relative),
         door,
     )
 

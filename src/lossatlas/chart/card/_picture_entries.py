@@ -64,9 +64,11 @@ class Noise(Part):
         gaps: gaps between contour lines in all.
         cells: cells behind these.
         examples: examples behind each.
-        reconstruction: rms error of cells that were not asked, in units of the loss; 0 on an exact chart.
-        rounding: of one loss.
-        gap: the narrowest gap between contour lines.
+        reconstruction: error of cells that were not evaluated: rms in units of the loss, or the 95th percentile as a share of
+            it; 0 on an exact chart.
+        rounding: of one loss, likewise.
+        gap: the narrowest gap between contour lines, likewise.
+        relative: whether these three are shares of the loss, as where the chart's errors are.
     """
 
     heading: ClassVar[str] = "Noise"
@@ -78,6 +80,7 @@ class Noise(Part):
     reconstruction: float
     rounding: float
     gap: float
+    relative: bool = False
 
     def says(self) -> list[str]:
         """Sampling of examples, then the errors of the field itself."""
@@ -88,14 +91,16 @@ class Noise(Part):
                 f"(median of {self.cells} cells); {self.clear} of {self.gaps} gaps between contour lines exceed two "
                 "standard errors"
             )
-        field = (
-            f"cells that were not asked are off by {short(self.reconstruction)} (rms)"
-            if self.reconstruction > 0
-            else "every cell was asked"
-        )
+        if self.reconstruction <= 0:
+            field = "every cell was evaluated"
+        elif self.relative:
+            field = f"95 % of the cells that were not evaluated are off by at most {share(self.reconstruction)}"
+        else:
+            field = f"cells that were not evaluated are off by {short(self.reconstruction)} (rms)"
         visible = max(self.reconstruction, self.rounding) > self.gap / 2
+        gap = f"{share(self.gap)} of the loss" if self.relative else short(self.gap)
         words.append(
-            f"{field}, rounding {short(self.rounding)}; the narrowest gap between lines is {short(self.gap)}"
+            f"{field}, rounding {short(self.rounding)}; the narrowest gap between lines is {gap}"
             + (", within that error" if visible else "")
         )
         return words

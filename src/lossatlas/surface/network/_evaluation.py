@@ -17,7 +17,7 @@ from lossatlas.surface._surface import THETA_BYTES, Sample
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
 from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch
-from lossatlas.surface.network._minibatch import Minibatches, draw
+from lossatlas.surface.network._minibatch import Minibatches, draw, without_rules
 from lossatlas.surface.network._objective import OutputObjective
 from lossatlas.surface.network._products import HessianProducts, refuse_constant
 from lossatlas.surface.network._proof import Proofs
@@ -235,7 +235,8 @@ class Evaluation:
         self.ready(1)
         wholes = self._completion.many(points)
         for k, batch in enumerate(self._batches):
-            loss, hits = vmap(lambda whole, batch=batch: self._whole(whole, batch))(wholes)
+            with without_rules():
+                loss, hits = vmap(lambda whole, batch=batch: self._whole(whole, batch))(wholes)
             self._count(rows, k, loss.detach(), hits.detach())
         return rows[0], rows[1]
 
@@ -271,7 +272,8 @@ class Evaluation:
         slopes = self._zeros(*wholes.shape)
         for batch, share in zip(self._batches, self.scene.shares, strict=True):
             both = vmap(grad_and_value(lambda whole, batch=batch: self._whole(whole, batch)[0]))
-            gradient, loss = both(wholes)
+            with without_rules():
+                gradient, loss = both(wholes)
             values += loss.detach().double() * share
             slopes += gradient.double() * share
         return values, self._completion.back_many(points, slopes).to(points.dtype)
