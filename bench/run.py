@@ -18,9 +18,6 @@ HERE = Path(__file__).parent
 HEAD = "| what | ours, s | theirs, s | ratio, median (lowest to highest) | target | error of ours, and what else was seen |"
 MEASURES = {
     "chart_mlp": "chart_mlp.measure",
-    "chart_few": "chart_few.mlp",
-    "chart_401": "chart_few.resolution",
-    "chart_resnet": "chart_few.network",
     "interpolated_mlp": "chart_interpolated.mlp",
     "interpolated_cnn": "chart_interpolated.cnn",
     "interpolated_resnet": "chart_interpolated.network",
