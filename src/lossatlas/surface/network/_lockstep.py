@@ -6,6 +6,7 @@ Whatever they share outside themselves gets mixed up: a variable of a module, or
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Condition, Thread
@@ -21,7 +22,15 @@ from lossatlas._errors import NotApplicableError
 PATIENCE = 0.5
 # Lines of the user's code at which a thread lets the other one go on; later ones are like them.
 LINES = 2000
-_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), "<frozen")
+_LIBRARY = sysconfig.get_path("stdlib")
+
+
+def _the_users(file: str) -> bool:
+    """Whether code in a file may be the user's: it is not torch's, ours, or of Python's own library."""
+    if file.startswith(_NOT_THE_USERS):
+        return False
+    return not file.startswith(_LIBRARY) or "-packages" in file[len(_LIBRARY) :]
 
 
 class OutOfTurn(NotApplicableError):
@@ -82,7 +91,7 @@ class _Lines:
         self._turns, self._number, self._left = turns, number, LINES
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> _Lines | None:
-        if event == "call" and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        if event == "call" and not _the_users(frame.f_code.co_filename):
             return None
         if event == "line" and self._left > 0:
             self._left -= 1
