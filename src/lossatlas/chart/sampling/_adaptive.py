@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lossatlas._errors import LossError
@@ -275,8 +276,8 @@ class OutputSampler:
         lost = ~self.finite
         if not lost.any():
             return np.zeros(len(points), dtype=bool)
-        apart = ((points[:, None] - self.units(self.coords)[None]) ** 2).sum(-1)
-        return np.asarray(lost[apart.argmin(1)], dtype=bool)
+        _, nearest = cKDTree(self.units(self.coords)).query(points)
+        return np.asarray(lost[nearest], dtype=bool)
 
     def _hold_out(self, look: Look, count: int) -> Generator[Array, list[Tensor], None]:
         """Draw cells evenly in each stratum among those that were not evaluated, and evaluate them."""
