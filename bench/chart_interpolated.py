@@ -27,7 +27,10 @@ from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer, f
 SMALL = os.environ.get("LOSSATLAS_BENCH_SMALL") == "1"
 POINTS, LINE, FINE = (15, 61, 31) if SMALL else (51, 61, 401)
 ROUNDS, PART, CHECKED = (1, 3, 20) if SMALL else (5, 9, 300)
+# Networks of which one evaluation takes seconds.
+LONG = (1, 3, 20) if SMALL else (3, 3, 60)
 Data = tuple[Tensor, Tensor]
+Program = Callable[[nn.Module, Data, int], int]
 
 
 def _slice(model: nn.Module, data: Data, line: bool = False) -> tuple[la.NetworkSurface, la.Plane | la.Line]:
@@ -53,36 +56,36 @@ def _plain(model: nn.Module, data: Data, coords: np.ndarray, line: bool = False)
     return np.array(losses)
 
 
-def _landscapes(model: nn.Module, data: Data) -> int:
+def _landscapes(model: nn.Module, data: Data, part: int) -> int:
     import loss_landscapes
     from loss_landscapes.metrics import Loss
 
     metric = Loss(nn.CrossEntropyLoss(), *data)
     loss_landscapes.random_plane(
-        copy.deepcopy(model), metric, distance=1, steps=PART, normalization="filter", deepcopy_model=True
+        copy.deepcopy(model), metric, distance=1, steps=part, normalization="filter", deepcopy_model=True
     )
-    return PART**2
+    return part**2
 
 
-def _landscape_3d(model: nn.Module, data: Data) -> int:
+def _landscape_3d(model: nn.Module, data: Data, part: int) -> int:
     peer = importlib.import_module("loss_landscape_3d")
     own = copy.deepcopy(model)
     one, other = peer.generate_random_directions(own, normalize=True)
-    axis = np.linspace(-1, 1, PART)
+    axis = np.linspace(-1, 1, part)
     center = {name: value.clone() for name, value in own.state_dict().items()}
     peer.LossLandscapeCalculator(own, [data], nn.CrossEntropyLoss()).calculate(axis, axis, one, other, center)
-    return PART**2
+    return part**2
 
 
-def _loop(model: nn.Module, data: Data) -> int:
-    axis = np.linspace(-1, 1, PART)
+def _loop(model: nn.Module, data: Data, part: int) -> int:
+    axis = np.linspace(-1, 1, part)
     _plain(model, data, np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2))
-    return PART**2
+    return part**2
 
 
-def _loop_on_a_line(model: nn.Module, data: Data) -> int:
-    _plain(model, data, np.linspace(-1, 1, PART)[:, None], line=True)
-    return PART
+def _loop_on_a_line(model: nn.Module, data: Data, part: int) -> int:
+    _plain(model, data, np.linspace(-1, 1, part)[:, None], line=True)
+    return part
 
 
 def _seconds(program: Callable[[], object]) -> float:
@@ -91,7 +94,7 @@ def _seconds(program: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _errors(chart: la.Chart, model: nn.Module, data: Data, line: bool = False) -> str:
+def _errors(chart: la.Chart, model: nn.Module, data: Data, line: bool = False, checked: int = CHECKED) -> str:
     """True errors of the interpolated cells, near the minimum and anywhere, beside the certificate."""
     axes = (chart.alpha,) if line else (chart.alpha, chart.beta)
     coords = np.stack([a.ravel() for a in np.meshgrid(*axes)], 1)
@@ -100,7 +103,7 @@ def _errors(chart: la.Chart, model: nn.Module, data: Data, line: bool = False) -
     rows = chart.certificate.strata
     for name, part in (("near", close), ("whole", np.ones(len(close), dtype=bool))):
         cells = np.flatnonzero(part)
-        cells = rng.choice(cells, min(CHECKED, len(cells)), replace=False)
+        cells = rng.choice(cells, min(checked, len(cells)), replace=False)
         true = _plain(model, data, coords[cells], line)
         off = np.abs(chart.loss.ravel()[cells] - true) / true
         row = getattr(rows, name) if rows else None
@@ -116,27 +119,29 @@ def _against(
     what: str,
     model: nn.Module,
     data: Data,
-    peers: list[tuple[str, Callable[[nn.Module, Data], int], str]],
+    peers: list[tuple[str, Program, str]],
     line: bool = False,
+    size: tuple[int, int, int] = (ROUNDS, PART, CHECKED),
 ) -> list[list[str]]:
     """One row for each other program; ratios are pair by pair."""
+    rounds, part, checked = size
     points, cells = (LINE, LINE) if line else (POINTS, POINTS**2)
     chart, rows = _ours(model, data, points, line), []
-    error = _errors(chart, model, data, line)
+    error = _errors(chart, model, data, line, checked)
     for name, program, target in peers:
         title = (
             f"{points if line else f'{points}×{points}'} {'points of a line' if line else 'chart'}, {what}, vs {name}"
         )
         try:
-            program(model, data)
+            program(model, data, part)
         except ImportError as reason:
             rows.append([title, "–", "–", "–", target, f"not run: {reason}"])
             continue
         mine, other = [], []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             mine.append(_seconds(lambda: _ours(model, data, points, line)))
             counted: list[int] = []
-            spent = _seconds(lambda counted=counted, program=program: counted.append(program(model, data)))
+            spent = _seconds(lambda counted=counted, program=program: counted.append(program(model, data, part)))
             other.append(spent * cells / counted[0])
         ratios = [b / a for a, b in zip(mine, other, strict=True)]
         rows.append(
@@ -152,7 +157,7 @@ def _against(
     return rows
 
 
-def _peers(plain: str, landscapes: str) -> list[tuple[str, Callable[[nn.Module, Data], int], str]]:
+def _peers(plain: str, landscapes: str) -> list[tuple[str, Program, str]]:
     return [
         ("a plain loop", _loop, plain),
         ("loss-landscapes 3.0.6", _landscapes, landscapes),
@@ -190,7 +195,7 @@ def network() -> list[list[str]]:
         return [[what, "–", "–", "–", "≥ 12", "not run: the images are not here"]]
     model = resnet(seed=0)
     fit(model, data, epochs=1 if SMALL else 12, batch_size=64, rate=2e-3, seed=0)
-    return _against(what, model, data, _peers("≥ 12", "≥ 26"))
+    return _against(what, model, data, _peers("≥ 12", "≥ 26"), size=LONG)
 
 
 def transformer() -> list[list[str]]:
@@ -201,7 +206,7 @@ def transformer() -> list[list[str]]:
     noise = torch.randn(count, x.shape[1], generator=torch.Generator().manual_seed(0)) * 0.05
     data, model = (x[rows] + noise, y[rows]), digits_transformer(depth=6, seed=0)
     fit(model, data, epochs=1 if SMALL else 12, seed=0)
-    return _against(f"transformer of 6 layers, {count:,} sequences", model, data, _peers("≥ 12", "–"))
+    return _against(f"transformer of 6 layers, {count:,} sequences", model, data, _peers("≥ 12", "–"), size=LONG)
 
 
 def lines() -> list[list[str]]:

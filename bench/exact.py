@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lossatlas as la
 
-POINTS, ROUNDS = (5, 3) if SMALL else (21, 7)
+POINTS, ROUNDS = (5, 3) if SMALL else (15, 5)
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution"}
 
 
@@ -57,7 +57,7 @@ def _row(what: str, target: str, model: nn.Module, data: tuple[Tensor, Tensor], 
 def measure() -> list[list[str]]:
     """MLP and CNN on digits, ResNet-20 on CIFAR images."""
     rows = [_row("digits MLP", "≤ 1.7", *_mlp()), _row("digits CNN", "≤ 1.2", *_cnn())]
-    data = cifar(64 if SMALL else 1000)
+    data = cifar(64 if SMALL else 250)
     if data is not None:
-        rows.append(_row("ResNet-20, CIFAR images", "≤ 1.2", resnet(seed=0).eval(), data, points=3 if SMALL else 5))
+        rows.append(_row("ResNet-20, CIFAR images", "≤ 1.2", resnet(seed=0).eval(), data, points=3))
     return rows
