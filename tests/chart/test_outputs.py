@@ -28,6 +28,7 @@ class Cases:
 
     dimension: int = 2
     fused: str | None = "cross_entropy"
+    accurate: bool = True
     batches: int = 2
     steep: float = 1.0
     reads: list = field(default_factory=list)

@@ -105,7 +105,10 @@ def _error(chart: Chart, channel: str) -> str:
     certificate: Any = chart.certificate
     if getattr(certificate, "exact", False):
         return "every cell evaluated"
-    what = "outputs interpolated" if "output" in str(chart.provenance.get("sampler", "")) else "interpolated"
+    how = str(chart.provenance.get("sampler", ""))
+    what = next(
+        (word for word in ("outputs interpolated", "margins of labels interpolated") if word in how), "interpolated"
+    )
     if channel != "loss":
         return f"{what}; {_of_channel(certificate, channel)}"
     if getattr(certificate, "near", None) is not None:

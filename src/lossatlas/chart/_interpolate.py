@@ -22,6 +22,7 @@ from lossatlas.chart.sampling._certificate import Certificate, breadth, of_strat
 from lossatlas.chart.sampling._cost import Beside, Counts, exactly
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Reconstruction
+from lossatlas.chart.sampling._margins import Margins
 from lossatlas.chart.sampling._metric import LEVELS
 from lossatlas.chart.sampling._outputs import Losses, node_bytes, nodes_within
 from lossatlas.chart.sampling._rates import foreseen, live
@@ -58,7 +59,7 @@ class Interpolation:
 
     Args:
         grid: the cells.
-        outputs: of the slice, or None where the loss has none.
+        outputs: what is interpolated (outputs, or what the loss needs of them), or None where the loss itself is.
         read: outputs by batch at coordinates (P, k), counted and remembered.
         loss: name of the loss.
         tolerance: 95th percentile of the error near the minimum.
@@ -92,14 +93,7 @@ class Interpolation:
         self.grid, self.read, self.loss, self.tolerance, self.held = grid, read, loss, tolerance, held
         self.centers, self.memory, self.metrics = centers, memory, metrics
         self.chunk, self.planned, self.foreseen, self.seed = chunk, planned, foreseen, seed
-        self.outputs, self.why = outputs, ""
-        if outputs is not None and nodes_within(outputs.shapes, memory) < LEAST:
-            size, enough = node_bytes(outputs.shapes), 2 * LEAST * node_bytes(outputs.shapes)
-            self.outputs = None
-            self.why = (
-                f"losses are interpolated instead of outputs: the outputs of one point take {size / 2**20:,.0f} MiB, and the "
-                f"limit of {memory / 2**20:,.0f} MiB leaves room for too few; memory={enough} would do"
-            )
+        self.outputs = outputs
         self._seen: dict[bytes, tuple[float, dict[str, float]]] = {}
         self._foreseen = False
 
@@ -111,7 +105,7 @@ class Interpolation:
         if self.outputs is not None:
             sampler = self._sampler(self.outputs)
             found = self._of_outputs(sampler)
-            how = "outputs interpolated"
+            how = "margins of labels interpolated" if isinstance(self.outputs, Margins) else "outputs interpolated"
         else:
             found = yield from self._of_losses()
             how = "losses interpolated"
@@ -310,8 +304,7 @@ class Interpolation:
 
     def _metrics_of(self, outputs: list[Tensor]) -> dict[str, Array]:
         """Each metric at each point, from outputs by batch (P, n_b, …)."""
-        batches = self.outputs.batches
-        targets = [batch.target for batch in batches]
+        targets = self.outputs.compared
         whole = len(outputs) == 1 or all(part.shape[2:] == outputs[0].shape[2:] for part in outputs)
         if not whole or not all(isinstance(target, Tensor) for target in targets):
             raise InputError(

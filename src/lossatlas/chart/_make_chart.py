@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
-from lossatlas.chart._interpolate import Interpolation, Metric
+from lossatlas.chart._interpolate import LEAST, Interpolation, Metric
 from lossatlas.chart._kept_outputs import KeptOutputs
-from lossatlas.chart._settings import no_outputs, settled
+from lossatlas.chart._rounding import mostly_rounding
+from lossatlas.chart._settings import Settings, no_outputs, settled
 from lossatlas.chart.planes._identity import centers, identity, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
@@ -26,6 +27,7 @@ from lossatlas.chart.sampling._asks import Ask, Survey
 from lossatlas.chart.sampling._cost import Beside, Counts, bisected
 from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
+from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
@@ -133,6 +135,7 @@ def chart(
         width=torch.get_num_threads(),
     )
     said: list[str] = []
+    aside: list[str] = []
     with ExitStack() as stack:
         door = _Door(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
@@ -157,9 +160,9 @@ def chart(
             door.plan(cells.cells, 0)
             survey = door.drive(full_grid(cells, pace.size))
         else:
-            outputs = door.outputs()
+            outputs, why = door.outputs(how)
             if how.metrics and outputs is None:
-                raise InputError(no_outputs(how.metrics, surface.name))
+                raise InputError(no_outputs(how.metrics, surface.name, why))
             sampler = Interpolation(
                 cells,
                 outputs,
@@ -177,8 +180,9 @@ def chart(
             )
             pace.wait()
             survey = door.drive(sampler.everything() if how.exact else sampler.walk())
-            if sampler.why and not survey.certificate.exact:
-                said.append(sampler.why)
+            if why and not survey.certificate.exact:
+                # That margins are interpolated stands in the caption anyhow.
+                (aside if outputs is not None else said).append(why)
         meter = door.record()
     settings: dict[str, Any] = {
         "span": span if isinstance(span, str) else _plain(cells),
@@ -186,9 +190,9 @@ def chart(
     }
     if not how.exact:
         settings |= {"tolerance": how.tolerance, "probes": how.probes, "seed": how.seed}
-    if flat := _flat(survey.loss):
-        said.append(flat)
-    return _finish(surface, cheap, plane, cells, survey, meter, settings, door.notes, said)
+    names = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")
+    said += [word for word in (_flat(survey.loss), mostly_rounding(frame, surface.dtype, cells.axes, names)) if word]
+    return _finish(surface, cheap, plane, cells, survey, meter, settings, (*door.notes, *aside), said)
 
 
 @final
@@ -250,10 +254,13 @@ class _Door:
         """How many values to expect, and what so many take beside their evaluation."""
         self.pace.foresee(counts, more)
 
-    def outputs(self) -> Any:
-        """What lies between the coordinates and the loss, or None."""
-        self.source = self.slices["exact"].own_outputs()
-        return self.source
+    def outputs(self, how: Settings) -> tuple[Any, str]:
+        """What lies between the coordinates and the loss and can be stored at nodes, or None; and why it is not all of it."""
+        found, why = stored(
+            self.slices["exact"].own_outputs(), how.memory, 0 if how.exact else LEAST, whole=bool(how.metrics)
+        )
+        self.source = found
+        return found, why
 
     def read_outputs(self, coords: Array) -> list[torch.Tensor]:
         """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""

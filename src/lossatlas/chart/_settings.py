@@ -100,8 +100,14 @@ def settled(
     return Settings(cells, points, bisected, exact, tolerance, probes, memory, growth, seed, cheap, given)
 
 
-def no_outputs(metrics: Mapping[str, Metric], name: str) -> str:
-    """Why a surface without outputs cannot have metrics."""
+def no_outputs(metrics: Mapping[str, Metric], name: str, why: str = "") -> str:
+    """Why a surface without outputs, or with outputs that are too large, cannot have metrics."""
+    if why:
+        said = why.partition(": ")[2]
+        return (
+            f"got metrics {', '.join(metrics)} on {name}, which need whole outputs at every node; {said}, and so would "
+            "exact=True. Or leave metrics out."
+        )
     return (
         f"got metrics {', '.join(metrics)} on {name}; expected none, since its loss is no function of a model's "
         "outputs and targets that could be given to them. Leave metrics out."

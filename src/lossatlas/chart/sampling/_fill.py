@@ -94,7 +94,7 @@ class Filler:
                 continue
             parts = [next(found) for _ in kernel.spans()]
             hits = [right for _, right in parts if right is not None]
-            accuracy = {"accuracy": _sum(hits) / max(1.0, kernel.weight)} if hits else {}
+            accuracy = {"accuracy": _sum(hits) / max(1.0, kernel.weight)} if hits and self.scorer.accurate else {}
             yield _sum([loss for loss, _ in parts]), kernel.weight, accuracy
 
     def _scored(self, batch: int, matrix: Tensor | None, part: Tensor) -> Scores:

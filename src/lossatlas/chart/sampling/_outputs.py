@@ -35,12 +35,14 @@ class Scorer(Protocol):
         examples: in all batches together.
         fused: the named loss that ``targets`` belong to, where one formula serves all batches; else None.
         targets: by batch; empty where ``fused`` is None.
+        accurate: whether an accuracy comes with a fused loss that has one.
     """
 
     shapes: Sequence[tuple[int, ...]]
     examples: int
     fused: Fused | None
     targets: list[Tensor]
+    accurate: bool
 
     def score(self, batch: int, outputs: Tensor) -> Scored:
         """The user's loss of one batch at P points, from outputs (P, n_b, ...).
@@ -133,6 +135,7 @@ class Losses:
     names: tuple[str, ...] = ()
     fused: Fused | None = None
     examples: int = 1
+    accurate: bool = True
     targets: list[Tensor] = field(default_factory=list)
 
     @property

@@ -39,6 +39,7 @@ class _Part:
     examples: int
     fused: Fused | None
     targets: list[Tensor]
+    accurate: bool
     whole: Any
 
     @classmethod
@@ -46,7 +47,9 @@ class _Part:
         rows, *rest = scorer.shapes[0]
         if scorer.fused is not None:
             rows = min(rows, EXAMPLES)
-        return cls([(rows, *rest)], rows, scorer.fused, [one[:rows] for one in scorer.targets[:1]], scorer)
+        return cls(
+            [(rows, *rest)], rows, scorer.fused, [one[:rows] for one in scorer.targets[:1]], scorer.accurate, scorer
+        )
 
     @property
     def elements(self) -> int:

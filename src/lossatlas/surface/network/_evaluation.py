@@ -308,7 +308,6 @@ class Evaluation:
         scene, found = self.scene, []
         whole, flat = scene.copies.bound[worker]
         objective = scene.reference.objective
-        assert isinstance(objective, OutputObjective)
         with torch.no_grad():
             self._completion.settle(worker, flat, theta)
         for k, batch in enumerate(self._batches):
@@ -316,10 +315,10 @@ class Evaluation:
             place = self._place(theta)
             grad = torch.set_grad_enabled(scene.reference.graph)
             with in_user_code(batch, k, len(self._batches), place), scene.precision(), grad:
-                output = objective.compared(whole.inner(*fresh.inputs, **fresh.keywords))
+                output = objective.output(whole.inner, fresh)
             if not isinstance(output, Tensor) or output.ndim == 0 or not output.is_floating_point():
                 raise NotApplicableError(f"the model puts out {type(output).__name__}, not a tensor of numbers")
-            if batch.rows_known and len(output) != batch.size:
+            if isinstance(objective, OutputObjective) and batch.rows_known and len(output) != batch.size:
                 raise NotApplicableError(f"the model puts out {len(output)} rows for {batch.size} examples")
             found.append(output.detach())
         return found

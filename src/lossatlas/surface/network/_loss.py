@@ -222,6 +222,17 @@ def quick_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     return -torch.where(counted, picked, 0.0).sum() / counted.sum()
 
 
+def logits_of(output: Any) -> Any:
+    """The scores in what a model returned beside its loss: its ``logits``, or its only tensor of two or more axes."""
+    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
+        return output["logits"]
+    if isinstance(output, tuple | list):
+        tensors = [v for v in output if isinstance(v, Tensor) and v.ndim > 1 and v.is_floating_point()]
+        return tensors[0] if len(tensors) == 1 else None
+    logits = getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) else None
+
+
 def predictions(output: Any) -> Any:
     """The tensor that a loss compares: the output itself, or its ``logits`` (transformer outputs)."""
     logits = getattr(output, "logits", None)

@@ -370,16 +370,19 @@ class NetworkSurface(Surface):
     def outputs(self, frame: Frame) -> NetworkOutputs | None:
         """The model's outputs on a frame and the loss as a function of them; None where it is not one.
 
-        It is one for a loss of (output, target) that reads nothing else, which is proven, and outputs that are one
-        tensor. Batch norm that is frozen is folded into convolutions where that is proven to change nothing.
+        It is one for a loss of (output, target) that reads nothing else, and for a model's own loss that is the
+        cross-entropy of scores that it returns; either is proven, and outputs are one tensor. Batch norm that is frozen
+        is folded into convolutions where that is proven to change nothing.
         """
         scene = self._evaluation.scene
-        if not self._shortcuts or not isinstance(self._objective, _objective.OutputObjective):
+        if not self._shortcuts or isinstance(self._objective, _objective.FunctionObjective):
             return None
         with self._evaluation.alone, _plain(self.device):
             if not self._evaluation.copied() or self._statistics.recomputes:
                 return None
             if not self._proofs.holds(LossOfOutputs(scene), VALUES):
+                return None
+            if self._objective.ways and self._objective.scores is None:
                 return None
             copies = self._folded_copies(scene)
             evaluation = self._evaluation

@@ -12,10 +12,12 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lossatlas._errors import InputError, LossError
+from lossatlas._errors import InputError, LossError, NotApplicableError
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch
+from lossatlas.surface.network._scores import WAYS, Scores
 
 ObjectiveFunction = Callable[[nn.Module, Any], Any]
 
@@ -42,15 +44,35 @@ class Objective(abc.ABC):
         name: of the loss, for tables.
         code: the user's own callable, whose code identifies the loss; the name of a named loss.
         loss: the loss of (output, target), where the objective is one.
+        ways: how scores may lie beside labels in what the model returns.
+        scores: how they do, where the loss was seen to be the mean cross-entropy of these scores; else None.
     """
 
     name: str
     code: Any
     loss: _loss.Loss | None = None
+    ways: tuple[Scores, ...] = ()
+    scores: Scores | None = None
 
     @abc.abstractmethod
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
+
+    def output(self, model: nn.Module, batch: Batch) -> Any:
+        """What the loss is computed from, where it is computed from outputs and a target: `measure` does the rest.
+
+        Raises:
+            NotApplicableError: where it is not.
+        """
+        raise NotApplicableError("the loss is not a function of outputs and targets")
+
+    def measure(self, output: Any, batch: Batch) -> Outcome:
+        """The loss of what `output` gave."""
+        raise NotImplementedError
+
+    def labels(self, batch: Batch) -> Any:
+        """What outputs are compared with."""
+        return batch.target
 
     def weigh(self, batch: Batch) -> float | None:
         """W of a batch by what is known of the loss; None where nothing is."""
@@ -79,6 +101,10 @@ class OutputObjective(Objective):
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
         return self.measure(model(*batch.inputs, **batch.keywords), batch)
+
+    def output(self, model: nn.Module, batch: Batch) -> Any:
+        """What the loss compares with the target."""
+        return self.compared(model(*batch.inputs, **batch.keywords))
 
     def measure(self, output: Any, batch: Batch) -> Outcome:
         """The loss of an output."""
@@ -141,23 +167,42 @@ class ModelObjective(Objective):
     """
 
     name = code = "model"
+    ways = WAYS
 
     def __init__(self, model: nn.Module) -> None:
         self._label = _label_parameter(model)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
+        loss = scalar(_own_loss(self._called(model, batch)), self.name, batch)
+        return Outcome(loss, None, loss.new_zeros(()))
+
+    def output(self, model: nn.Module, batch: Batch) -> Any:
+        """The scores (n, C) of the labels that count, where the loss is their cross-entropy."""
+        logits, labels = _loss.logits_of(self._called(model, batch)), self.labels(batch)
+        if self.scores is None or not self.scores.fits(logits, labels):
+            raise NotApplicableError("the model's own loss is not the cross-entropy of scores that it returns")
+        return self.scores(logits, labels)
+
+    def measure(self, output: Any, batch: Batch) -> Outcome:
+        """Their cross-entropy."""
+        assert self.scores is not None
+        loss = F.cross_entropy(output, self.scores.labels(self.labels(batch)).to(output.device))
+        return Outcome(loss, None, loss.new_zeros(()))
+
+    def labels(self, batch: Batch) -> Any:
+        """The model's labels in a batch."""
+        return batch.given.get(self._label or "labels") if isinstance(batch.given, Mapping) else batch.target
+
+    def _called(self, model: nn.Module, batch: Batch) -> Any:
         given = batch.given
         if isinstance(given, Mapping):
-            output = model(**given)
-        elif batch.target is None:
-            output = model(*batch.inputs)
-        elif self._label is None:
-            output = model(*batch.inputs, batch.target)
-        else:
-            output = model(*batch.inputs, **{self._label: batch.target})
-        loss = scalar(_own_loss(output), self.name, batch)
-        return Outcome(loss, None, loss.new_zeros(()))
+            return model(**given)
+        if batch.target is None:
+            return model(*batch.inputs)
+        if self._label is None:
+            return model(*batch.inputs, batch.target)
+        return model(*batch.inputs, **{self._label: batch.target})
 
 
 @final

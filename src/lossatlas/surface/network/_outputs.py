@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from lossatlas._errors import NotApplicableError
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._threads import same_algorithms, steadily
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._evaluation import Evaluation
-from lossatlas.surface.network._objective import OutputObjective
+from lossatlas.surface.network._objective import FunctionObjective, OutputObjective
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._scene import Scene
+from lossatlas.surface.network._scores import WAYS, Scores
 from lossatlas.surface.network._shortcut import VALUES, Shortcut, compared
 from lossatlas.surface.network._user_code import in_user_code
 
@@ -45,31 +47,44 @@ class NetworkOutputs:
         examples: in all batches together.
         fused: the named loss that `targets` belong to, where it is one without settings; else None.
         targets: by batch, where there is a fused loss.
-        batches: what the user's metrics are computed on, beside the outputs.
+        compared: by batch, what the user's metrics get beside the outputs.
+        scores: how scores lie beside labels in the outputs, where the loss is their mean cross-entropy; else None.
+        accurate: whether an accuracy comes with the loss.
     """
 
     def __init__(self, evaluation: Evaluation, frame: Frame, around: Callable[[], AbstractContextManager[Any]]) -> None:
         scene = evaluation.scene
         objective = scene.reference.objective
-        assert isinstance(objective, OutputObjective)
         self._evaluation, self._frame, self._around, self._objective = evaluation, frame, around, objective
         self.batches, self.examples = scene.batches, scene.examples
         self._shares, self._hit_shares = scene.shares, scene.hit_shares
         first = self._parts(frame.points(torch.zeros(1, frame.dimension, dtype=torch.float64))[0], 0)
+        self.fused: Literal["cross_entropy", "mse"] | None
+        self.targets: list[Tensor]
         self.shapes = tuple(tuple(part.shape) for part in first)
         self.dtype = first[0].dtype
-        plain = objective.loss.plain
-        labels = (
-            all(batch.target.ndim == 1 and batch.target.dtype == torch.int64 for batch in self.batches)
-            if plain
-            else False
+        self.compared = [objective.labels(batch) for batch in self.batches]
+        self.accurate = self._hit_shares is not None
+        self.scores, self.fused, self.targets = objective.scores, None, []
+        if isinstance(objective, OutputObjective):
+            self._fuse(objective.loss.plain)
+        elif objective.scores is not None:
+            self.compared = [objective.scores.labels(labels) for labels in self.compared]
+            # What the model put out was brought into this form.
+            self.scores = Scores(1)
+            kept = torch.tensor([len(labels) for labels in self.compared], dtype=torch.float64)
+            if torch.allclose(kept / kept.sum(), torch.tensor(self._shares, dtype=torch.float64), rtol=1e-9):
+                self.fused, self.targets = "cross_entropy", self.compared
+
+    def _fuse(self, plain: str) -> None:
+        labels = plain == "cross_entropy" and all(
+            batch.target.ndim == 1 and batch.target.dtype == torch.int64 for batch in self.batches
         )
-        self.fused: Literal["cross_entropy", "mse"] | None = None
-        if plain == "cross_entropy" and labels and all(len(shape) == 2 for shape in self.shapes):
+        if labels and all(len(shape) == 2 for shape in self.shapes):
             self.fused = "cross_entropy"
         elif plain == "mse":
             self.fused = "mse"
-        self.targets: list[Tensor] = [batch.target for batch in self.batches] if self.fused else []
+        self.targets = self.compared if self.fused else []
 
     def read(self, coords: Coords) -> list[Tensor]:
         """By batch, outputs (P, n_b, …) at coordinates (P, k)."""
@@ -94,6 +109,8 @@ class NetworkOutputs:
     def score(self, batch: int, outputs: Tensor) -> tuple[Tensor, float, dict[str, Tensor]]:
         """The user's loss of one batch at P points, from outputs (P, n_b, …).
 
+        Where the model computes its loss, it is the cross-entropy that it was seen to be.
+
         Returns:
             Loss × share of the batch (P,) in float64; 1 over the number of batches, so that these weights add up to 1;
             and further channels (P,), whose mean over all examples is that of the data.
@@ -117,6 +134,10 @@ class NetworkOutputs:
         )
         return losses * self._shares[batch], 1.0 / count, channels
 
+    def shares(self, batch: int) -> tuple[float, float]:
+        """Of a batch in the loss and in the accuracy."""
+        return self._shares[batch], self._hit_shares[batch] if self._hit_shares is not None else 0.0
+
     def _parts(self, theta: Tensor, worker: int) -> list[Tensor]:
         """By batch, the outputs at θ."""
         return self._evaluation.outputs(worker, theta)
@@ -139,7 +160,7 @@ class LossOfOutputs(Shortcut):
     def proves(self, reference: Reference, query: str, small: tuple[Batch, ...]) -> str:
         """The loss of the outputs at both points, while the user's model holds NaN."""
         objective = reference.objective
-        if not isinstance(objective, OutputObjective):
+        if isinstance(objective, FunctionObjective):
             return "the loss is not a function of outputs and targets"
         evaluation = Evaluation(self._scene.on(small), Proofs(reference, small))
         evaluation.ready(1)
@@ -149,13 +170,46 @@ class LossOfOutputs(Shortcut):
             points = [torch.cat([point, own]) for point in points]
         statistics = own if self._scene.free else None
         expected = [reference.values(p[: len(reference.theta)], small, statistics)[0].loss for p in points]
-        parts = []
-        with reference.poisoned(), torch.no_grad():
-            for point in points:
-                try:
-                    parts += evaluation.outputs(0, point)
-                except NotApplicableError as reason:
-                    return str(reason)
-            # Only once the model was at the other point: a loss may read what the forward pass left somewhere.
-            found = [objective.measure(part, small[0]).loss for part in parts]
-        return compared(found, expected, VALUES, reference.theta.dtype)
+
+        def off() -> tuple[str, list[Tensor]]:
+            """How far the losses of outputs are off, and the outputs."""
+            parts = []
+            with reference.poisoned(), torch.no_grad():
+                for point in points:
+                    try:
+                        parts += evaluation.outputs(0, point)
+                    except NotApplicableError as reason:
+                        return str(reason), []
+                # Only once the model was at the other point: a loss may read what the forward pass left somewhere.
+                found = [objective.measure(part, small[0]).loss for part in parts]
+            return compared(found, expected, VALUES, reference.theta.dtype), parts
+
+        if isinstance(objective, OutputObjective):
+            reason, parts = off()
+            if not reason and objective.scores is None:
+                objective.scores = _scores_of(objective, parts, expected, small[0], reference.theta.dtype)
+            return reason
+        reasons = []
+        for way in objective.ways:
+            objective.scores = way
+            reason, _ = off()
+            if not reason:
+                return ""
+            reasons.append(reason)
+        objective.scores = None
+        return reasons[-1]
+
+
+def _scores_of(
+    objective: OutputObjective, parts: list[Tensor], expected: list[Tensor], batch: Batch, dtype: torch.dtype
+) -> Scores | None:
+    """How scores lie beside labels in the outputs, if the loss is their mean cross-entropy."""
+    target = objective.labels(batch)
+    for way in WAYS:
+        if not all(way.fits(part, target) for part in parts):
+            continue
+        labels = way.labels(target)
+        found = [cross_entropy(way(part, target), labels.to(part.device)) for part in parts]
+        if not compared(found, expected, VALUES, dtype):
+            return way
+    return None

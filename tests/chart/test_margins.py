@@ -1,0 +1,215 @@
+"""Charts of models that return their own loss, and of losses over so many classes that outputs do not fit into memory."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import lossatlas as la
+from lossatlas.chart.sampling._margins import margins
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_margins_give_torchs_cross_entropy_and_argmax_ties_included(dtype):
+    gen = torch.Generator().manual_seed(0)
+    scores = torch.randn(400, 7, dtype=dtype, generator=gen) * 5
+    scores[:100] = scores[:100].round()
+    scores[100:120] = 0.0
+    scores[120:140] *= 1e3
+    labels = torch.randint(7, (400,), generator=gen)
+    found = margins(scores, labels)
+    loss = torch.logaddexp(-found[:, 0], torch.zeros(len(found), dtype=dtype))
+    expected = F.cross_entropy(scores.double(), labels, reduction="none").to(dtype)
+    assert torch.allclose(loss, expected, rtol=100 * torch.finfo(dtype).eps, atol=100 * torch.finfo(dtype).eps)
+    assert torch.equal(found[:, 1] > 0, scores.argmax(1) == labels)
+
+
+def _language_model(seed=0):
+    """A GPT-2 of two layers, trained to continue counting in steps."""
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=96, n_positions=16, n_embd=24, n_layer=2, n_head=2, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
+    )
+    model = transformers.GPT2LMHeadModel(config)
+    gen = torch.Generator().manual_seed(seed)
+    begin, step = torch.randint(96, (48, 1), generator=gen), torch.randint(1, 4, (48, 1), generator=gen)
+    ids = (begin + step * torch.arange(12)) % 96
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    return model.eval(), ids
+
+
+def _plain(surface, model, loss, chart, cells):
+    """Losses by a loop that writes θ into the model and calls the user's code."""
+    frame, parameters = chart.source[1].frame, list(model.parameters())
+    own, found = [p.detach().clone() for p in parameters], []
+    for j, i in cells:
+        theta = (
+            frame.origin.double()
+            + chart.alpha[i] * frame.directions[0].double()
+            + chart.beta[j] * frame.directions[1].double()
+        )
+        with torch.no_grad():
+            nn.utils.vector_to_parameters(theta.to(parameters[0].dtype), parameters)
+            found.append(float(loss()))
+    with torch.no_grad():
+        for p, value in zip(parameters, own, strict=True):
+            p.copy_(value)
+    return np.array(found)
+
+
+def _off(surface, model, loss, chart, count=60):
+    """Worst relative error of cells near the center, and 95th percentile of any."""
+    rng, n = np.random.default_rng(3), len(chart.alpha)
+    middle = n // 2
+    near = [(middle + a, middle + b) for a in range(-2, 3) for b in range(-2, 3)]
+    anywhere = [tuple(rng.integers(n, size=2)) for _ in range(count)]
+    true = _plain(surface, model, loss, chart, near + anywhere)
+    made = np.array([chart.loss[cell] for cell in near + anywhere])
+    off = np.abs(made - true) / true
+    return off[: len(near)].max(), np.quantile(off[len(near) :], 0.95)
+
+
+@pytest.mark.parametrize(
+    ("memory", "how"), [(2**28, "outputs interpolated"), (2**20, "margins of labels interpolated")]
+)
+def test_a_causal_language_models_own_loss_is_charted_by_what_it_is_made_of(memory, how):
+    model, ids = _language_model()
+    surface = la.NetworkSurface(model, "model", {"input_ids": ids, "labels": ids})
+    plane = la.Plane.random(surface, seed=1, normalization="filter")
+    chart = la.chart(surface, plane, points=31, memory=memory, progress=False)
+    assert chart.provenance["sampler"].startswith(how)
+    assert any("margins" in note for note in chart.provenance["notes"]) == ("margins" in how)
+    assert set(chart.extras) == set(), "the exact surface has no accuracy either"
+    worst, p95 = _off(surface, model, lambda: model(input_ids=ids, labels=ids).loss, chart)
+    assert worst <= 0.05
+    assert p95 <= 0.06
+    assert (chart.loss > 0).all()
+
+
+def test_labels_that_are_left_out_and_several_batches_count_as_in_the_models_loss():
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=16,
+        hidden_dropout_prob=0,
+        attention_probs_dropout_prob=0,
+    )
+    model = transformers.BertForMaskedLM(config).double().eval()
+    gen = torch.Generator().manual_seed(0)
+    ids = torch.randint(50, (20, 10), generator=gen)
+    labels = torch.where(torch.rand(20, 10, generator=gen) < 0.3, ids, -100)
+    batches = [{"input_ids": ids[:7], "labels": labels[:7]}, {"input_ids": ids[7:], "labels": labels[7:]}]
+    surface = la.NetworkSurface(model, "model", batches)
+    plane = la.Plane.random(surface, seed=0, normalization="filter")
+    source = surface.on(plane).own_outputs()
+    assert source.fused == "cross_entropy"
+    coords = np.array([[0.0, 0.0], [0.3, -0.2]])
+    outputs = source.read(coords)
+    assert [part.shape[1] for part in outputs] == [int((b["labels"] != -100).sum()) for b in batches]
+    kept = [part.shape[1] for part in outputs]
+    losses = sum(source.score(b, part)[0] for b, part in enumerate(outputs))
+    expected = surface.values(plane.frame.points(torch.from_numpy(coords)))
+    assert torch.allclose(losses, expected, rtol=1e-12)
+    with torch.no_grad():
+        whole = model(input_ids=ids, labels=labels).loss
+    assert float(losses[0]) == pytest.approx(float(whole), rel=1e-12)
+    assert sum(kept) == int((labels != -100).sum())
+
+
+def test_a_models_own_loss_that_is_no_cross_entropy_is_interpolated_itself():
+    class Penalized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 4)
+
+        def forward(self, x, labels):
+            logits = self.layer(x)
+            return {"loss": F.cross_entropy(logits, labels) + 0.1 * self.layer.weight.square().sum(), "logits": logits}
+
+    torch.manual_seed(0)
+    x, labels = torch.randn(30, 6), torch.randint(4, (30,))
+    surface = la.NetworkSurface(Penalized(), "model", {"x": x, "labels": labels})
+    plane = la.Plane.random(surface, seed=0)
+    assert surface.on(plane).own_outputs() is None
+    chart = la.chart(surface, plane, points=15, progress=False)
+    assert chart.provenance["sampler"].startswith("losses interpolated")
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_users_own_cross_entropy_over_many_classes_is_charted_from_margins(shifted):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(64, 12), nn.Linear(12, 24), nn.Tanh(), nn.Linear(24, 64)).double()
+    ids = torch.randint(64, (16, 9))
+    target = ids if shifted else (ids + 1) % 64
+
+    def loss(out, y):
+        if shifted:
+            return F.cross_entropy(out[:, :-1].flatten(0, 1), y[:, 1:].flatten())
+        return F.cross_entropy(out.flatten(0, 1), y.flatten())
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss(model(ids), target).backward()
+        optimizer.step()
+    surface = la.NetworkSurface(model, loss, (ids, target))
+    plane = la.Plane.random(surface, seed=0, normalization="filter")
+    chart = la.chart(surface, plane, points=31, memory=2**20, progress=False)
+    assert chart.provenance["sampler"].startswith("margins of labels interpolated")
+    worst, p95 = _off(surface, model, lambda: loss(model(ids), target), chart)
+    assert worst <= 0.05
+    assert p95 <= 0.06
+
+
+def test_accuracy_comes_from_margins_as_well():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 300))
+    x, y = torch.randn(80, 5), torch.randint(300, (80,))
+    surface = la.NetworkSurface(model, "cross_entropy", [(x[:50], y[:50]), (x[50:], y[50:])])
+    plane = la.Plane.random(surface, seed=0, normalization="filter")
+    chart = la.chart(surface, plane, points=21, memory=2**20, progress=False)
+    assert chart.provenance["sampler"].startswith("margins")
+    exact = la.chart(surface, plane, points=21, exact=True, progress=False)
+    seen = ~np.isnan(chart.extras["accuracy"]) & (chart.error == 0)
+    assert seen.sum() > 20
+    np.testing.assert_allclose(chart.extras["accuracy"][seen], exact.extras["accuracy"][seen], atol=1e-6)
+    assert np.abs(chart.extras["accuracy"] - exact.extras["accuracy"]).mean() < 0.02
+
+
+def test_metrics_on_outputs_that_are_too_large_are_refused_with_the_memory_that_would_do():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 300))
+    x, y = torch.randn(80, 5), torch.randint(300, (80,))
+    surface = la.NetworkSurface(model, "cross_entropy", (x, y))
+    plane = la.Plane.random(surface, seed=0, normalization="filter")
+    metrics = {"top 5": lambda out, y: float((out.topk(5).indices == y[:, None]).any(1).float().mean())}
+    with pytest.raises(la.InputError, match=r"whole outputs.*memory=\d+ would do, and so would exact=True"):
+        la.chart(surface, plane, points=21, memory=2**20, metrics=metrics, progress=False)
+    chart = la.chart(surface, plane, points=5, exact=True, memory=2**20, metrics=metrics, progress=False)
+    assert float(chart.extras["top 5"][2, 2]) == pytest.approx(metrics["top 5"](model(x), y))
+
+
+def test_metrics_of_a_model_with_its_own_loss_get_scores_and_labels():
+    model, ids = _language_model()
+    surface = la.NetworkSurface(model, "model", {"input_ids": ids, "labels": ids})
+    plane = la.Plane.random(surface, seed=1, normalization="filter")
+
+    def accuracy(scores, labels):
+        return float((scores.argmax(1) == labels).float().mean())
+
+    chart = la.chart(surface, plane, points=5, metrics={"next token": accuracy}, progress=False)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+    true = float((logits[:, :-1].argmax(-1) == ids[:, 1:]).float().mean())
+    assert float(chart.extras["next token"][2, 2]) == pytest.approx(true)
