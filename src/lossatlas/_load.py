@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 # Their classes are known to the archive once they are imported.
+import lossatlas.chart
+import lossatlas.connect
+import lossatlas.curvature
+import lossatlas.race  # noqa: F401
 from lossatlas import archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.record import Recording
