@@ -358,6 +358,8 @@ def test_a_result_of_ones_own_is_saved_and_loaded(tmp_path):
     assert record["largest"] == 99.0 and record["sentence"] == "mine up to 99" and record["maybe"] == [[1.0]]
     assert record["parts"]["a/b"][1]["weight"] == {"shape": [50, 2], "dtype": "float32"}
     assert repr(one) == "<Mine: mine up to 99>" and "mine up to 99" in one._repr_html_()
+    with pytest.raises(la.InputError, match="saved under that name"):
+        type("Other", (archive.Result,), {"KIND": "chart"})
     with pytest.raises(la.InputError, match="a part of the result"):
         one.parts["a/b"][0].save(tmp_path)
 
