@@ -123,6 +123,9 @@ class Shop:
     def path(self):
         return la.connect(self.surface, self.a, self.b, kind="bezier", steps=5, test=self.other, **self.quiet)
 
+    def policy(self):
+        return la.policy(self.surface)
+
     def race(self):
         racers = {
             HOSTILE: "annealing",
@@ -189,6 +192,11 @@ def made(tmp_path_factory):
     return get
 
 
+def of(value: Any) -> str:
+    """The class of a value, by name: doctests import modules a second time."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
 def bits(value: Any) -> Any:
     """A value as something that is equal where every bit is: types, shapes and bytes of arrays among it."""
     if isinstance(value, torch.Tensor):
@@ -202,7 +210,7 @@ def bits(value: Any) -> Any:
         return value
     if is_dataclass(value):
         kept = [one for one in fields(value) if one.metadata.get("saved", True)]
-        return type(value), {one.name: bits(getattr(value, one.name)) for one in kept}
+        return of(value), {one.name: bits(getattr(value, one.name)) for one in kept}
     if isinstance(value, dict):
         return {key: bits(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -238,7 +246,7 @@ def test_every_kind_comes_back_bit_for_bit(made, name, tmp_path):
     path = one.save(tmp_path)
     assert path.name == f"{name.replace('_', '-')}.json"
     back = la.load(tmp_path)
-    assert type(back) is type(one) and bits(back) == bits(one)
+    assert of(back) == of(one) and bits(back) == bits(one)
     assert repr(back) == repr(one) and archive.dump(back.record()) == archive.dump(one.record())
     assert back.arrays().keys() == one.arrays().keys()
 
