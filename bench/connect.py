@@ -78,7 +78,7 @@ def _profile(width: int) -> list[str]:
         truth = line.values(torch.from_numpy(fine)[:, None]).numpy()
         grid = truth[:: (FINE - 1) // (GRID - 1)]
         span = float(np.ptp(truth))
-        asked.append(path.meter["values"] / GRID)
+        asked.append(path.meter.values / GRID)
         ours.append(np.abs(path.profile(fine) - truth).max() / span)
         theirs.append(np.abs(np.interp(fine, fine[:: (FINE - 1) // (GRID - 1)], grid) - truth).max() / span)
         tops.append((truth.max() - path.loss.max()) / span)

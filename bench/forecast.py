@@ -93,7 +93,7 @@ def _row(name: str, surface: la.Surface, kind: str, settings: dict[str, Any]) ->
             seconds = time.perf_counter() - begin
             out = ledger or Path(folder)
             made.save(out)
-            true = made.meter["values"]
+            true = made.meter.values
             kept = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
             if ledger is None and said.sizes.get("outputs"):
                 kept += round(said.sizes["outputs"] * true / said.evaluations)
@@ -122,7 +122,7 @@ def _card(name: str, surface: la.Surface) -> str:
     begin = time.perf_counter()
     card = made.card()
     seconds = time.perf_counter() - begin
-    return f"| {name} | card | worth {card.meter['cost']:,.0f} losses | {said.parts['card'] / seconds:.2f} | | |"
+    return f"| {name} | card | worth {card.meter.cost():,.0f} losses | {said.parts['card'] / seconds:.2f} | | |"
 
 
 def _spread(ratios: list[float]) -> str:

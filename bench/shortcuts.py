@@ -65,7 +65,7 @@ def main() -> None:
         "# ResNet-20 with and without shortcuts\n\n"
         f"Written by `python bench/shortcuts.py`. {EPOCHS} epochs of SGD on 4,000 CIFAR-10 images from the same initial weights; "
         f"exact charts of {POINTS}×{POINTS} cells over ±{SPAN:g} in filter norms on {EXAMPLES} of them, {SEEDS} pairs of directions; "
-        f"{made.meter['values']:,} losses. torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{made.meter.values:,} losses. torch {torch.__version__}, Python {platform.python_version()}, "
         f"{(time.perf_counter() - begin) / 60:.0f} minutes.\n\n"
         + "\n".join(f"* {line}" for line in reached)
         + f"\n\n```\n{made}\n```\n\nOf the logarithm of the loss:\n\n```\n{made.judged('log')}\n```\n\n![](shortcuts.png)\n"

@@ -83,7 +83,7 @@ def test_round_trip(tmp_path):
     assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS) and len(arrays) == 2
     arrays["loss"][0, 0] = 7  # the caller's own
     written = json.loads(path.read_text())
-    assert (written["format"], written["version"], written["kind"]) == ("lossatlas result", 1, "chart")
+    assert (written["format"], written["version"], written["kind"]) == ("lossatlas result", 2, "chart")
     assert written["arrays"]["loss"] == {"dtype": "float64", "shape": [2, 3]}
     assert sorted(contents(path.parent)) == ["chart.json", "chart.safetensors"]
 
@@ -255,7 +255,7 @@ def mix(folder):
 
 def age(folder):
     path = folder / "chart.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def age(folder):
         (damage_json, "chart.json' is damaged"),
         (damage_bytes, "chart.safetensors' is damaged"),
         (mix, "does not belong to 'chart.json'"),
-        (age, "format version 2"),
+        (age, "format version 3"),
         (lambda folder: (folder / "chart.json").write_text('{"a": NaN}'), "bare NaN"),
         (lambda folder: (folder / "chart.json").write_text("[" * 100_000), "nested too deeply"),
         (lambda folder: (folder / "chart.json").write_bytes(b'"\xff"'), "is damaged"),

@@ -58,6 +58,6 @@ def test_a_comparison_with_a_ledger_asks_nothing_twice(surface, tmp_path):
     pair = {"one": surface, "other": la.landscapes.himmelblau()}
     settings = {"seeds": 2, "points": 5, "progress": False, "ledger": tmp_path}
     first, again = (la.compare(pair, **settings) for _ in range(2))
-    assert first.meter["values"] == 100 and again.meter["values"] == 0 and again.meter["recalled"] == 100
+    assert first.meter.values == 100 and again.meter.values == 0 and again.meter.recalled == 100
     for name in pair:
         assert all(np.array_equal(a.loss, b.loss) for a, b in zip(first.charts[name], again.charts[name], strict=True))

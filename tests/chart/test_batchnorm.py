@@ -363,7 +363,7 @@ def test_each_mode_is_on_record_and_says_its_sentence():
         assert surface.notes[0] in chart.reading()
     again = surface_in("recompute")
     chart = la.chart(again, la.Plane.random(again), points=3, exact=True, progress=False)
-    assert again.examples == 24 and chart.meter["examples"] == 9 * 48, "a value reads the data twice, and is billed so"
+    assert again.examples == 24 and chart.meter.examples == 9 * 48, "a value reads the data twice, and is billed so"
 
 
 def test_networks_without_batch_norm_need_no_mode():

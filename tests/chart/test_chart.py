@@ -212,8 +212,8 @@ def test_the_bill_counts_every_cell_once_and_the_forecast_comes_first(surface):
     chart = la.chart(
         surface, la.Plane.random(surface), points=(13, 9), on_forecast=said.append, progress=lambda *t: ticks.append(t)
     )
-    assert chart.meter["values"] == 13 * 9 and chart.meter["examples"] == 13 * 9 * 31
-    assert chart.meter["gradients"] == 0 and chart.meter["surface_seconds"] > 0
+    assert chart.meter.values == 13 * 9 and chart.meter.examples == 13 * 9 * 31
+    assert chart.meter.gradients == 0 and chart.meter.surface_seconds > 0
     (forecast,) = said
     assert forecast.evaluations == 117 and forecast.examples == 117 * 31 and forecast.seconds > 0
     assert ticks[-1] == (117, 117) and [t[0] for t in ticks] == sorted(t[0] for t in ticks)

@@ -58,7 +58,7 @@ def test_true_losses_are_those_of_the_users_own_evaluation_at_each_checkpoint(ru
     assert abs(frozen[0] / true[0] - 1) > 1e-3
     # Where they are coordinates of every point, nothing need be said.
     assert any("running statistics of their own" in note for note in seen.notes) == (batchnorm != "interpolate")
-    assert seen.meter["true"]["values"] == 5
+    assert seen.meter["true"].values == 5
 
 
 def test_state_dicts_and_vectors_may_stand_in_one_run(run):

@@ -148,12 +148,12 @@ def test_reconstructed_charts_say_so(made):
     two = {name: surfaces[name] for name in ("narrow", "wide")}
     quick = compare(two, seeds=1, points=41, exact=False, tolerance=0.05, progress=False)
     assert any("reconstructed" in sentence for sentence in quick.reading())
-    assert quick.meter["values"] < 2 * 41 * 41
+    assert quick.meter.values < 2 * 41 * 41
 
 
 def test_the_bill_is_that_of_all_charts(made):
     _, found = made
-    assert found.meter["values"] == 3 * 3 * 63 and found.meter["examples"] == 3 * 3 * 63 * 80
+    assert found.meter.values == 3 * 3 * 63 and found.meter.examples == 3 * 3 * 63 * 80
 
 
 def test_it_comes_back_from_disk(made, tmp_path):

@@ -41,7 +41,7 @@ def test_every_cell_is_counted_and_every_byte_within_a_tenth(surface, settings, 
     assert not list(tmp_path.iterdir())
     made = la.chart(surface, plane, ledger=ledger, progress=False, **settings)
     made.save(tmp_path / "run")
-    assert (said.evaluations, said.examples) == (made.meter["values"], made.meter["examples"])
+    assert (said.evaluations, said.examples) == (made.meter.values, made.meter.examples)
     assert said.evaluations_within == (said.evaluations, said.evaluations)
     assert said.bytes == pytest.approx(taken(tmp_path), rel=0.1)
     assert said.measured_on > 0 and said.seconds > 0
@@ -55,7 +55,7 @@ def test_an_interpolated_chart_ends_between_what_is_said_and_its_bytes_follow(su
     made = la.chart(surface, frame, points=points, ledger=tmp_path, progress=False)
     made.save(tmp_path)
     least, most = said.evaluations_within
-    count = made.meter["values"]
+    count = made.meter.values
     assert least <= count <= most and least <= said.evaluations <= most
     # Bytes are straight in the number of nodes: for the true one they are those on disk.
     low, high = said.bytes_within
@@ -70,7 +70,7 @@ def test_a_formula_has_no_examples_and_its_exact_chart_is_counted(tmp_path):
     said = la.forecast(ground, plane, points=21, exact=True, ledger=tmp_path / "l")
     made = la.chart(ground, plane, points=21, exact=True, ledger=tmp_path / "l", progress=False)
     made.save(tmp_path / "l")
-    assert (said.evaluations, said.examples) == (made.meter["values"], 0)
+    assert (said.evaluations, said.examples) == (made.meter.values, 0)
     assert said.bytes == pytest.approx(taken(tmp_path), rel=0.1)
 
 
@@ -87,7 +87,7 @@ def test_what_a_ledger_knows_is_not_forecast_again_and_the_ledger_is_not_touched
 def test_nodes_that_a_ledger_knows_count_too(surface, tmp_path):
     plane = la.Plane.random(surface, seed=1)
     made = la.chart(surface, plane, points=31, ledger=tmp_path, progress=False)
-    assert _sizes.known(tmp_path) == made.meter["values"]
+    assert _sizes.known(tmp_path) == made.meter.values
 
 
 def test_the_card_is_a_part_of_its_own_and_can_be_left_out(surface):
@@ -124,7 +124,7 @@ def test_a_span_that_is_looked_for_adds_its_search(surface):
     said = la.forecast(surface, plane, points=9, exact=True, span="auto")
     made = la.chart(surface, plane, points=9, exact=True, span="auto", progress=False)
     least, most = said.evaluations_within
-    assert least <= made.meter["values"] <= most and most == 81 + 1 + 2 * 2 * (12 + 3)
+    assert least <= made.meter.values <= most and most == 81 + 1 + 2 * 2 * (12 + 3)
 
 
 def test_time_is_additive_and_a_fill_is_its_three_rates():
@@ -181,8 +181,8 @@ def test_the_chart_forecasts_itself_with_the_fill_and_the_algebra(surface):
     (one,) = said
     assert set(one.parts) == {"evaluations", "nodes", "fill"} and sum(one.parts.values()) == pytest.approx(one.seconds)
     least, most = one.evaluations_within
-    assert least <= made.meter["values"] <= most
-    assert made.meter["forecast_seconds"] == one.seconds and math.isfinite(one.seconds)
+    assert least <= made.meter.values <= most
+    assert made.forecast_seconds == one.seconds and math.isfinite(one.seconds)
 
 
 def test_outputs_are_counted_by_their_own_type(surface):

@@ -284,7 +284,7 @@ def test_a_tied_weight_is_moved_once_and_everywhere():
 
 def test_the_policy_names_every_block_and_what_is_done_with_it(zoo):
     table = la.policy(zoo)
-    rows = {row[0]: row for row in table.rows()}
+    rows = {row[0]: row for row in table.table().rows}
     kinds = {
         "conv.weight": ("conv", "output channel (axis 0)", "4"),
         "grouped.weight": ("conv, 2 groups", "output channel (axis 0)", "6"),

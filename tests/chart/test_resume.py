@@ -237,10 +237,10 @@ def test_a_chart_made_again_asks_nothing_and_a_finer_one_asks_what_is_missing(tm
     ground = la.landscapes.himmelblau()
     first = make(ground, tmp_path, points=9, exact=True)
     again = make(ground, tmp_path, points=9, exact=True)
-    assert (again.meter["values"], again.meter["recalled"]) == (0, 81)
+    assert (again.meter.values, again.meter.recalled) == (0, 81)
     assert arrays(again) == arrays(first) == arrays(make(ground, None, points=9, exact=True))
     finer = make(ground, tmp_path, points=17, exact=True)
-    assert (finer.meter["values"], finer.meter["recalled"]) == (17**2 - 81, 81)
+    assert (finer.meter.values, finer.meter.recalled) == (17**2 - 81, 81)
 
 
 def test_another_model_data_or_plane_is_refused_before_anything_is_asked(tmp_path):
@@ -356,8 +356,8 @@ def test_an_edited_loss_is_refused_and_charted_elsewhere(tmp_path, capsys):
         LOSS.replace("    return F.cross_entropy(o, t)\n", "    # as ever\n\n    return F.cross_entropy(o, t)\n"),
     )
     again = charted(commented.my_loss, commented, tmp_path / "O")
-    assert (again.meter["values"], again.meter["recalled"], again.meter["confirmed"]) == (0, 81, 3)
-    assert again.meter["examples"] == 3 * 24
+    assert (again.meter.values, again.meter.recalled, again.meter.confirmed) == (0, 81, 3)
+    assert again.meter.examples == 3 * 24
     _bill(again)
     assert "81 more were in the ledger (3 of its cells were evaluated again and agreed)" in capsys.readouterr().out
 
@@ -391,7 +391,7 @@ def test_what_a_loss_reads_that_is_no_code_is_caught_by_cells_evaluated_again(tm
 
     factor("1")
     charted(only_far, parts, tmp_path / "O", **how)
-    assert charted(only_far, parts, tmp_path / "O", **how).meter["confirmed"] >= 3
+    assert charted(only_far, parts, tmp_path / "O", **how).meter.confirmed >= 3
     factor("0.5")
     with pytest.raises(
         OutputError, match=r"at cell \(.* the ledger has .*, the surface now gives .*\(a file, a global"
@@ -444,12 +444,12 @@ def test_what_no_seed_makes_again_is_kept(tmp_path):
     ground = la.landscapes.himmelblau()
     chart = {"points": 3, "exact": True, "progress": False}
     seeded = la.chart(ground, la.Plane.random(ground, seed=1), ledger=tmp_path / "seeded", **chart)
-    assert seeded.meter["ledger"]["blobs"] == []
+    assert seeded.ledger["blobs"] == []
     line = la.Line.between(ground, torch.tensor([0.0, 1.0]).double(), torch.tensor([3.0, 2.0]).double())
     made = la.chart(ground, line, ledger=tmp_path / "line", **chart)
     again = la.chart(ground, line, ledger=tmp_path / "line", **chart)
-    assert made.meter["ledger"]["blobs"] == again.meter["ledger"]["blobs"] and again.meter["values"] == 0
-    (name,) = made.meter["ledger"]["blobs"]
+    assert made.ledger["blobs"] == again.ledger["blobs"] and again.meter.values == 0
+    (name,) = made.ledger["blobs"]
     kept = load_file(tmp_path / "line" / "blobs" / name)
     assert torch.equal(kept["origin"], line.frame.origin) and torch.equal(kept["directions"], line.frame.directions)
 
@@ -470,12 +470,12 @@ def test_a_chart_interrupted_by_hand_goes_on_and_its_forecast_is_of_what_is_miss
     with pytest.raises(KeyboardInterrupt):
         la.chart(ground, plane, points=21, exact=True, ledger=tmp_path, progress=interrupts)
     resumed = make(ground, tmp_path, points=21, exact=True, on_forecast=said.append)
-    known = resumed.meter["recalled"]
-    assert 100 < known < 441 and resumed.meter["values"] == 441 - known
+    known = resumed.meter.recalled
+    assert 100 < known < 441 and resumed.meter.values == 441 - known
     assert said[0].evaluations == 441 - known and said[0].examples == 300 * (441 - known)
-    assert (resumed.meter["ledger"]["points"], resumed.meter["ledger"]["asked"]) == (441, 441)
+    assert (resumed.ledger["points"], resumed.ledger["asked"]) == (441, 441)
     again = make(ground, tmp_path, points=21, exact=True, on_forecast=said.append)
-    assert len(said) == 1 and again.meter["values"] == 0 and arrays(again) == arrays(resumed)
+    assert len(said) == 1 and again.meter.values == 0 and arrays(again) == arrays(resumed)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def off(few, full):
 def test_a_smooth_field_takes_few_cells_and_the_certificate_is_true():
     surface = Formula(lambda x, y: 1 + np.sin(2 * x) ** 2 + 0.5 * (y - 0.2) ** 2 + 0.3 * x * y)
     few, full = both(surface)
-    assert few.meter["values"] <= 150 < full.meter["values"] == 51 * 51
+    assert few.meter.values <= 150 < full.meter.values == 51 * 51
     assert not few.certificate.exact and few.certificate.reached and few.certificate.probes == 32
     low, high = few.certificate.interval
     assert low <= off(few, full) <= high
@@ -61,7 +61,7 @@ def test_asked_cells_hold_the_surfaces_own_answer():
     assert few.exactly.sum() >= 32
     assert np.array_equal(few.loss[few.exactly], full.loss[few.exactly])
     assert (few.loss != full.loss).any()
-    assert few.samples.shape == (few.meter["values"], 2)
+    assert few.samples.shape == (few.meter.values, 2)
 
 
 def test_a_narrow_valley_is_refined_where_it_is():
@@ -73,19 +73,19 @@ def test_a_narrow_valley_is_refined_where_it_is():
     inside = np.abs(few.samples[:, 0] - 0.5 * few.samples[:, 1]) < 0.25
     # A quarter of the area holds the valley and its kinks: far more than a quarter of what was asked lies there.
     assert inside.mean() > 0.4
-    assert few.meter["values"] < 0.2 * 201**2
+    assert few.meter.values < 0.2 * 201**2
 
 
 def test_an_unpredictable_field_falls_back_to_the_full_grid():
     few, full = both(Formula(lambda x, y: np.sin(997 * x + 1009 * y**2) + 2), points=41)
     assert few.certificate.exact and np.array_equal(few.loss, full.loss)
     assert "too rough" in few.provenance["sampler"]
-    assert few.meter["values"] < 1.6 * 41 * 41
+    assert few.meter.values < 1.6 * 41 * 41
 
 
 def test_a_small_grid_is_simply_asked():
     few, _ = both(la.landscapes.beale(), points=(7, 5))
-    assert few.certificate.exact and few.meter["values"] == 35
+    assert few.certificate.exact and few.meter.values == 35
 
 
 def test_a_positive_field_over_decades_is_taken_on_its_logarithm():
@@ -101,7 +101,7 @@ def test_a_line_is_bisected():
     surface = Formula(lambda x, y: 1 + 1 / (1 + 400 * (x - 0.3) ** 2) + 0.1 * y)
     few, full = both(surface, plane, points=1001)
     assert few.certificate.reached and few.certificate.interval[0] <= off(few, full) <= few.certificate.interval[1]
-    assert few.meter["values"] < 150
+    assert few.meter.values < 150
     near = np.abs(few.samples[:, 0] - 0.3) < 0.1
     assert near.mean() > 0.25  # a tenth of the line
 
@@ -111,7 +111,7 @@ def test_a_finer_picture_costs_no_more():
     coarse = la.chart(surface, PLANE, points=51, progress=False)
     fine = la.chart(surface, PLANE, points=401, progress=False)
     assert fine.loss.shape == (401, 401) and fine.certificate.reached
-    assert fine.meter["values"] <= 1.5 * coarse.meter["values"]
+    assert fine.meter.values <= 1.5 * coarse.meter.values
 
 
 def test_holes_stay_holes_and_their_border_is_found():
@@ -185,15 +185,15 @@ def test_a_cheap_field_and_exact_anchors_are_a_chart_of_the_exact_one():
     surface = trained("mlp", 1200)
     plane = la.Plane.random(surface, seed=4)
     few, full = both(surface, plane, points=31, subset=150)
-    fields = few.meter["fields"]
-    assert fields["cheap"]["values"] >= 81 and fields["exact"]["values"] < 100
-    assert few.meter["examples"] < 0.1 * full.meter["examples"]
+    fields = few.meters
+    assert fields["cheap"].values >= 81 and fields["exact"].values < 100
+    assert few.meter.examples < 0.1 * full.meter.examples
     assert few.center == pytest.approx(surface.loss_at_theta, rel=1e-6)
     low, high = few.certificate.interval
     assert low <= off(few, full) <= high
     assert few.certificate.extras["accuracy"] < 0.05 and np.abs(few.accuracy - full.accuracy).mean() < 0.05
     without = la.chart(surface, plane, points=31, subset=None, progress=False)
-    assert set(without.meter["fields"]) == {"exact"} and without.certificate.reached
+    assert set(without.meters) == {"exact"} and without.certificate.reached
 
 
 @pytest.mark.slow

@@ -365,7 +365,7 @@ def test_a_topology_is_saved_loaded_listed_and_drawn(tmp_path):
     rows = found.to_dataframe()
     assert isinstance(rows, pd.DataFrame) and len(rows) == len(found.minima) + len(found.maxima) + len(found.saddles)
     assert (rows[rows.kind == "minimum"].real & ~rows[rows.kind == "minimum"].border).sum() == found.count == 3
-    assert len(repr(found)) < 400 and found.sentence in repr(found) and found.sentence in found._repr_html_()
+    assert len(repr(found)) < 200 and found.sentence in repr(found) and found.sentence in found._repr_html_()
     display = again.plot()
     counted = {line.get_gid(): len(line.get_xdata()) for line in display.ax_.lines if line.get_gid()}
     assert counted["minimum"] == 3 and counted["saddle"] == sum(f.real for f in found.minima[1:])

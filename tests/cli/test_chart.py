@@ -93,7 +93,7 @@ def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
     from safetensors.numpy import load_file
 
     arrays = load_file("o/trajectory.safetensors")
-    steps, coords = arrays["run/run/steps"], arrays["run/run/coords"]
+    steps, coords = arrays["runs/run/steps"], arrays["runs/run/coords"]
     assert steps.tolist() == [9, 10, 100] and np.abs(coords[-1]).max() < 1e-5
     chart = written()
     for axis, name in enumerate(("alpha", "beta")):
@@ -143,7 +143,7 @@ def test_the_policy_is_printed(mine, capsys):
 def test_the_card_comes_with_the_pictures(mine, capsys):
     assert run("--points", "5", "--out", "o", "--card") == 0
     assert Path("o/card.png").stat().st_size > 10_000
-    assert written()["card"] is not None and la.load("o").card().sentences
+    assert written()["card"] is not None and la.load("o").card().reading()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_extremes_of_networks_lie_within_their_residuals_of_the_truth(oracles, n
         assert np.allclose(pairs.residuals, true_residuals(oracle.matrix, pairs), atol=1e-12)
         assert np.allclose(pairs.vectors @ pairs.vectors.T, np.eye(5), atol=1e-10)
         assert (pairs.residuals <= 1e-4 * np.abs(pairs.values) + 1e-11).all()
-    assert found.meter["products"] <= 100 + 20 * 5 + 3
+    assert found.meter.products <= 100 + 20 * 5 + 3
     assert found.norm == pytest.approx(float(oracle.values.abs().max()), rel=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_extremes_are_those_of_eigsh_at_half_the_products(oracles):
     found = la.extremes(oracles("CNN with batch norm").surface, 5)
     assert np.allclose(found.largest.values, ends["LA"][::-1], rtol=1e-6)
     assert np.allclose(found.smallest.values, ends["SA"], rtol=1e-6)
-    assert found.meter["products"] < 0.75 * asked
+    assert found.meter.products < 0.75 * asked
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -91,18 +91,18 @@ def test_what_has_not_converged_is_returned_and_marked(matrix_surface):
     for pairs in (found.largest, found.smallest):
         assert (np.abs(truth[:, None] - pairs.values).min(0) <= pairs.residuals + 1e-12).all()
     assert found.smallest.values[0] >= truth[0] - 1e-12 and found.largest.values[0] <= truth[-1] + 1e-12
-    assert found.meter["products"] == 14 + 3
+    assert found.meter.products == 14 + 3
 
 
 def test_one_end_alone_is_cheaper_and_a_hint_helps(matrix_surface):
     values = np.r_[5.0, 4.0, 3.0, np.linspace(-0.3, 0.3, 297)]
     surface = matrix_surface(spectrum_of(values))
     both, top = la.extremes(surface, 2), la.extremes(surface, 2, ends="largest")
-    assert top.status == "converged" and top.meter["products"] < both.meter["products"]
+    assert top.status == "converged" and top.meter.products < both.meter.products
     assert np.allclose(top.largest.values, [5.0, 4.0], rtol=1e-7)
     warm = la.extremes(surface, 1, ends="largest", start=torch.from_numpy(top.largest.vectors[0]), tolerance=1e-6)
     cold = la.extremes(surface, 1, ends="largest", tolerance=1e-6)
-    assert warm.meter["products"] <= cold.meter["products"]
+    assert warm.meter.products <= cold.meter.products
     assert warm.largest.values[0] == pytest.approx(5.0)
     low = la.extremes(matrix_surface(-surface.matrix), 2, ends="smallest")
     assert np.allclose(low.smallest.values, [-5.0, -4.0], rtol=1e-7)
@@ -203,7 +203,7 @@ def test_every_layer_from_the_same_products(oracles, matrix_surface, names, tmp_
     for block, top, low, (off_top, off_low) in zip(blocks, found.largest, found.smallest, found.residuals, strict=True):
         values = torch.linalg.eigvalsh(block)
         assert abs(top - float(values[-1])) <= off_top + 1e-12 and abs(low - float(values[0])) <= off_low + 1e-12
-    assert found.meter["products"] >= found.samples
+    assert found.meter.products >= found.samples
     found.save(tmp_path)
     back = type(found).restore(*archive.load(tmp_path)[1:])
     assert back.record() == found.record() and np.array_equal(back.traces, found.traces)

@@ -77,16 +77,16 @@ def test_blocks_and_scaling_are_those_of_the_matrix(oracles):
 def test_every_product_is_billed():
     surface = la.NetworkSurface(mlp(), "cross_entropy", (X, Y), batch_size=10)
     operator = Operator(surface)
-    checks = operator.bill()["products"]
+    checks = operator.bill().products
     assert checks == 3
     operator.apply(torch.randn(7, surface.dimension))
     bill = operator.bill()
-    assert (bill["products"], bill["examples"]) == (checks + 7, (checks + 7) * 23)
+    assert (bill.products, bill.examples) == (checks + 7, (checks + 7) * 23)
     assert operator.applied == 7
     shared = la.Probe(surface)
     Operator(surface, probe=shared).apply(torch.randn(2, surface.dimension))
     again = Operator(surface, probe=shared)
-    assert again.bill()["products"] == checks and shared.meter.products == 2 * checks + 2
+    assert again.bill().products == checks and shared.meter.products == 2 * checks + 2
 
 
 def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
@@ -133,7 +133,7 @@ def test_central_differences_stand_in_and_say_so(dtype):
     found = differences.apply(vectors)
     error = (found - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.max()) < {torch.float64: 1e-7, torch.float32: 1e-2}[dtype], "and whatever the length of v"
-    assert differences.bill()["products"] == 0 and differences.bill()["gradients"] == 2 * (3 + 6 + 3)
+    assert differences.bill().products == 0 and differences.bill().gradients == 2 * (3 + 6 + 3)
     assert differences.provenance()["products"] == "central differences of gradients"
     assert exact.provenance()["products"] == "second derivatives"
     assert "central differences" in la.extremes(surface, 2, how="differences").status

@@ -170,16 +170,16 @@ def test_the_table_of_rescalings_comes_out_as_published(net):
         truth = float(surface.theta.numpy() ** 2 @ np.diag(h))
         assert found.values[3, k] == pytest.approx(truth, rel=0.4)  # its interval is ±20 % at 95 %: false alarm 1e-4
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    record = json.loads(json.dumps(found.record()["measures"][0]["original"]["definition"], allow_nan=False))
+    record = json.loads(json.dumps(found.record()["measures"][0][0]["definition"], allow_nan=False))
     assert record["formula"] == "λmax of D H D" and "Cohen" in record["source"]
-    assert "neuron-wise" in found._repr_html_() and found.table().row_count == len(measures)
+    assert "neuron-wise" in found._repr_html_() and len(found.table().rows) == len(measures)
 
 
 def test_the_self_test_is_saved_and_refuses_what_makes_no_sense(net, tmp_path):
     model, data = net
     found = sharpness_invariance(model, "cross_entropy", data, measures=[{"kind": "sam"}])
     _, arrays, record = archive.load(found.save(tmp_path))
-    assert arrays["values"].shape == (1, 3) and record["measures"][0]["invariant_to"] == "none"
+    assert arrays["values"].shape == (1, 3) and record["invariant_to"] == {"sam": "none"}
     again = Invariance.restore(arrays, record)
     assert again.record() == found.record() and np.array_equal(again.values, found.values)
     for settings in ({"factor": 1.0}, {"ratio": 0.5}, {"tolerance": 0.0}):
@@ -219,7 +219,7 @@ def test_a_measure_keeps_its_whole_definition(surface, tmp_path):
     assert la.load(tmp_path).record() == found.record()
     again = Sharpness.restore(arrays, record)
     assert again.record() == found.record() and np.array_equal(again.draws, found.draws)
-    assert found.meter["gradients"] == 12 and found.meter["examples"] > 0
+    assert found.meter.gradients == 12 and found.meter.examples > 0
     assert "m = 50 in 4 sub-batches" in found._repr_html_()
 
 

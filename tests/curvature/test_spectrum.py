@@ -50,10 +50,10 @@ def test_a_spectrum_through_the_network_itself(oracles):
     """Dense where that is no dearer, and both roads give one density up to their band."""
     oracle = oracles("regression")
     dense = la.spectrum(oracle.surface)
-    assert dense.dense and dense.status == "exact" and dense.meter["products"] == len(oracle.matrix) + 3
+    assert dense.dense and dense.status == "exact" and dense.meter.products == len(oracle.matrix) + 3
     assert np.allclose(dense.nodes[0], oracle.values.numpy(), atol=1e-10)
     found = la.spectrum(oracle.surface, dense=False, probes=2, steps=40)
-    assert found.meter["products"] == 2 * 40 + 3 and found.meter["calls"] == 40 + 2
+    assert found.meter.products == 2 * 40 + 3 and found.meter.calls == 40 + 2
     assert found.ends == pytest.approx(dense.ends, rel=1e-3)
 
 

@@ -49,7 +49,7 @@ def test_traces_through_the_network_itself(oracles, name):
     found = la.trace(oracle.surface, confidence=0.999, relative=0.2)
     assert holds(found, float(oracle.matrix.trace()))
     assert holds(found.frobenius, float(oracle.matrix.square().sum()))
-    assert found.products == found.samples and found.meter["products"] == found.products + 3
+    assert found.products == found.samples and found.meter.products == found.products + 3
 
 
 def test_the_spread_is_that_of_the_formula(oracles, matrix_surface):

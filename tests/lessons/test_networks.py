@@ -276,4 +276,4 @@ def test_the_bill_holds_tuning_and_referee():
     made = la.network_race(surface, ["gd"], steps=5, runs=2, trials=3, checks=1, ends=0, progress=False)
     found = _part.spent(made, Meter(values=1))
     assert found["gradients"] == 2 * 5 + 3 * 2 * 5
-    assert found["values"] == made.referee["values"] + made.runners["gd"].tuning.meter.values + 1
+    assert found["values"] == made.referee.values + made.runners["gd"].tuning.meter.values + 1

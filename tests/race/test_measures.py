@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lossatlas as la
+from lossatlas import archive
 from lossatlas.optimize import TorchOptimizer
 from lossatlas.race import ecdf, ert, searched
 from lossatlas.surface import Reading, Surface
@@ -228,7 +229,7 @@ def test_the_smallest_fix_is_the_first_of_its_ladder_that_gets_out():
             "global",
         )
     assert "momentum" in why.sentence and "queries" in str(why.table())
-    json.dumps(why.record(), allow_nan=False)
+    archive.dump(why.record())
     with pytest.raises(la.InputError, match="no racer"):
         la.counterfactual(race, "adam")
     with pytest.raises(la.InputError, match="known wells"):

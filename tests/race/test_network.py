@@ -197,7 +197,7 @@ def test_what_is_measured_on_the_way_is_the_loss_and_the_error():
                 assert loss[run, place] == pytest.approx(float(nn.functional.cross_entropy(scores, y)), rel=1e-9)
             wrong = float((scores.argmax(1) != y).double().mean())
             assert runner.test_error[run, place] == pytest.approx(wrong, abs=1e-7)
-    assert race.referee["values"] == 3 * RUNS and race.referee["test_values"] == 3 * RUNS
+    assert race.referee.values == 3 * RUNS and race.test_referee.values == 3 * RUNS
     first = runner.noisy[0, 0]
     x, y = data()
     rows = batches(surface(), 0, 1)[0]

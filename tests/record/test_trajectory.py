@@ -71,7 +71,7 @@ def test_a_trajectory_says_where_the_run_was_and_what_the_plane_hides(recorded):
     low, high = seen.field.alpha[[0, -1]]
     coords = np.concatenate([run.coords for run in seen.runs.values()])
     assert low < coords[:, 0].min() and high > coords[:, 0].max()
-    assert seen.meter["true"]["values"] == 22 and seen.meter["plane"]["values"] == 22
+    assert seen.meter["true"].values == 22 and seen.meter["plane"].values == 22
     assert "one: 11 points" in seen.reading()[0] and "random walk" in " ".join(seen.reading())
 
 

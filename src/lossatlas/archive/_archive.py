@@ -22,7 +22,7 @@ from lossatlas.archive._files import Location, commit, prepare, read
 from lossatlas.archive._plain import dump, parse
 
 FORMAT = "lossatlas result"
-VERSION = 1
+VERSION = 2
 
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))

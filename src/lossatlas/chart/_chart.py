@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.archive import Status
 from lossatlas.chart import _picture
 from lossatlas.chart._caption import BATCHNORM, caption
 from lossatlas.chart._picture import Spacing
-from lossatlas.chart._reading import reading
 from lossatlas.chart.sampling._certificate import Certificate
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart._features import Metric
@@ -22,12 +23,9 @@ if TYPE_CHECKING:
     from lossatlas.chart.card._card import Card
     from lossatlas.draw import FieldDisplay, PathsDisplay, ProfileDisplay, ReliefDisplay
 
-KIND = "chart"
-_ARRAYS = ("alpha", "beta", "loss", "exactly", "error", "samples", "cheaply")
-
 
 @dataclass(frozen=True, eq=False)
-class Chart:
+class Chart(archive.Result):
     """Losses on a grid over a plane or line of a surface.
 
     Attributes:
@@ -40,7 +38,7 @@ class Chart:
         certificate: how far the field may be off.
         meter: what was asked for it.
         provenance: surface, plane, versions and settings, plain JSON values.
-        status: ``complete``.
+        status: ``complete``, or ``interrupted`` where cells of a file were never evaluated.
         exactly: (ny, nx), which cells hold the surface's own answer; the others were reconstructed.
         error: (ny, nx), the size of error to expect of each cell: what its neighborhood lets expect, scaled to what the
             held-out cells measured; 0 where the cell holds the surface's own answer.
@@ -48,7 +46,13 @@ class Chart:
         cheaply: (n, k) coordinates where the cheap field was asked.
         source: the surface and plane it was made of; None once it was loaded.
         kept: what was made from the chart later on and is saved with it: its card.
+        meters: what was evaluated, by field: ``exact``, and ``cheap`` where there is such a field.
+        forecast_seconds: what was expected of the whole chart after its first points, or None.
+        ledger: what the ledger knew and holds, plain JSON values, or None without one.
     """
+
+    KIND: ClassVar[str] = "chart"
+    SAYS: ClassVar[tuple[str, ...]] = ("cells", "holes", "center")
 
     alpha: np.ndarray
     beta: np.ndarray
@@ -57,15 +61,18 @@ class Chart:
     labels: tuple[str, ...]
     title: str
     certificate: Certificate
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
-    status: str = "complete"
+    status: Status = Status.COMPLETE
     exactly: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     error: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     samples: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
-    source: tuple[Any, Any] | None = field(default=None, repr=False)
-    kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    source: tuple[Any, Any] | None = field(default=None, metadata=archive.UNSAVED)
+    kept: dict[str, Card] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    forecast_seconds: float | None = None
+    ledger: dict[str, Any] | None = None
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -110,9 +117,27 @@ class Chart:
         i, j = np.flatnonzero(self.alpha == 0), np.flatnonzero(self.beta == 0)
         return float(self.loss[j[0], i[0]]) if len(i) and len(j) else None
 
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return int(self.loss.size)
+
     def reading(self) -> list[str]:
-        """What the record says of the picture, in sentences."""
-        return reading(self)
+        """What the record says of the picture, in sentences, the most telling first."""
+        finite = np.isfinite(self.loss)
+        size = f"{self.cells:,} cells"
+        if not finite.any():
+            return [f"none of the {size} has a finite loss"]
+        low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
+        says = [f"{size}, loss from {low:.4g} to {high:.4g}", *self._center(low)]
+        if self.holes:
+            says.append(f"{self.holes:,} of {size} are not finite and drawn as holes")
+        says += [self.certificate.sentence, *self._edge()]
+        dimension = self.provenance.get("surface", {}).get("dimension")
+        if dimension is not None and dimension > len(self.labels):
+            says.append(f"this is a slice with {len(self.labels)} of {dimension:,} directions, not the surface itself")
+        aside = self.provenance.get("asides", ())
+        return says + [str(note) for note in self.provenance.get("notes", ()) if note not in aside]
 
     def card(self, **settings: Any) -> Card:
         """The honesty card: what this picture can and cannot show, measured with Hessian products and few losses.
@@ -274,58 +299,35 @@ class Chart:
 
         return to_xarray(self)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "title": self.title,
-            "labels": list(self.labels),
-            "status": self.status,
-            "cells": int(self.loss.size),
-            "holes": self.holes,
-            "center": self.center,
-            "reading": self.reading(),
-            "certificate": asdict(self.certificate) | {"sentence": self.certificate.sentence},
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "card": self.kept["card"].record() if "card" in self.kept else None,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the chart into a folder: `chart.json` and `chart.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return archive.save(
-            folder, KIND, {**arrays, **{f"extras/{k}": v for k, v in self.extras.items()}}, self.record()
-        )
-
     @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Chart:
-        """The chart that was saved."""
+    def _names(cls) -> dict[str, Any]:
         from lossatlas.chart.card._card import Card
 
-        return cls(
-            arrays["alpha"],
-            arrays["beta"],
-            arrays["loss"],
-            {k.removeprefix("extras/"): v for k, v in arrays.items() if k.startswith("extras/")},
-            tuple(record["labels"]),
-            record["title"],
-            Certificate.restored(record["certificate"]),
-            record["meter"],
-            record["provenance"],
-            record["status"],
-            arrays["exactly"],
-            arrays["error"],
-            arrays["samples"],
-            arrays["cheaply"],
-            kept={"card": Card.restore(record["card"])} if record.get("card") else {},
-        )
+        return {"Card": Card}
 
-    def _repr_html_(self) -> str:
-        import html
+    def _center(self, low: float) -> list[str]:
+        center = self.center
+        if center is None or not np.isfinite(center):
+            return []
+        # A reconstructed cell counts as lower only where it is so by more than its error.
+        off = 2 * self.error if self.error.shape == self.loss.shape else np.zeros_like(self.loss)
+        sure = np.where(np.isfinite(self.loss), self.loss + off, np.inf)
+        if sure.min() < center:
+            j, i = np.unravel_index(np.argmin(sure), sure.shape)
+            where = f"α = {self.alpha[i]:.3g}" + ("" if self.is_line else f", β = {self.beta[j]:.3g}")
+            about = "" if self.certificate.exact or not off[j, i] else "about "
+            return [f"the center ({center:.4g}) is not the lowest point: {about}{self.loss[j, i]:.4g} at {where}"]
+        if low < center:
+            return [f"no cell is lower than the center ({center:.4g}) by more than its error"]
+        return [f"the center is the lowest cell ({center:.4g})"]
 
-        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading())
-        return f"<p><b>{html.escape(self.title)}</b></p><ul>{items}</ul>"
+    def _edge(self) -> list[str]:
+        """Whether the picture ends where the loss is still low: a wider span would show more."""
+        center = self.center
+        if self.is_line or center is None or not np.isfinite(center):
+            return []
+        rim = np.concatenate([self.loss[0], self.loss[-1], self.loss[:, 0], self.loss[:, -1]])
+        rim = rim[np.isfinite(rim)]
+        if rim.size and float(rim.max()) < 2 * center:
+            return ["the loss does not even double on the rim: a wider span (or span='auto') would show more"]
+        return []

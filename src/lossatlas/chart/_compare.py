@@ -133,8 +133,7 @@ def _laid(
 def _finish(
     named: dict[str, Surface], labels: list[str], charts: dict[str, list[Chart]], scale: str, settings: dict[str, Any]
 ) -> Comparison:
-    every = [one.meter for made in charts.values() for one in made]
-    meter = {key: sum(record[key] for record in every) for key in Meter().record()}
+    meter = sum((one.meter for made in charts.values() for one in made), Meter())
     first = next(iter(charts.values()))[0].provenance
     provenance = {
         "surfaces": {name: surface.fingerprint() for name, surface in named.items()},

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,17 +13,16 @@ from scipy.stats import binomtest
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.chart._chart import _ARRAYS as ARRAYS
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._features import dtype_of, features
 from lossatlas.chart._roughness import MEASURES, Roughness, roughness
-from lossatlas.draw._table import Table
+from lossatlas.draw import Table
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import CompareDisplay
 
 Array = NDArray[np.float64]
-KIND = "comparison"
 Scale = Literal["linear", "log"]
 # What is compared: the measures of roughness, and what of the pictures is more than their error.
 COMPARED = MEASURES | {
@@ -38,7 +35,7 @@ COUNTS = ("minima", "resolved")
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(archive.Result):
     """Charts of several surfaces on planes that belong together, and their roughness.
 
     Attributes:
@@ -49,17 +46,17 @@ class Comparison:
         scale: whether it was taken of the loss or of its logarithm.
         meter: what was asked for all charts together.
         provenance: surfaces, settings, versions.
-        status: ``complete``.
     """
+
+    KIND: ClassVar[str] = "comparison"
 
     names: tuple[str, ...]
     planes: tuple[str, ...]
     charts: dict[str, tuple[Chart, ...]]
     roughness: dict[str, dict[str, Array]]
     scale: str
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
-    status: str = "complete"
 
     def difference(self, first: str, second: str, measure: str = "nonconvex") -> Difference:
         """How much rougher the second surface is than the first, plane by plane.
@@ -151,56 +148,6 @@ class Comparison:
             + (", of the logarithm of the loss" if self.scale == "log" else ""),
         ).plot(ax, levels=levels)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "names": list(self.names),
-            "planes": list(self.planes),
-            "scale": self.scale,
-            "roughness": {
-                measure: {name: _finite(values) for name, values in found.items()}
-                for measure, found in self.roughness.items()
-            },
-            "reading": self.reading(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-            "charts": {name: [one.record() for one in charts] for name, charts in self.charts.items()},
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `comparison.json` and `comparison.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {
-            f"{i}/{k}/{name}": values
-            for i, label in enumerate(self.names)
-            for k, one in enumerate(self.charts[label])
-            for name, values in _arrays(one).items()
-        }
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Comparison:
-        """The comparison that was saved."""
-        charts = {}
-        for i, name in enumerate(record["names"]):
-            found = []
-            for k, one in enumerate(record["charts"][name]):
-                lead = f"{i}/{k}/"
-                found.append(Chart.restore({n[len(lead) :]: v for n, v in arrays.items() if n.startswith(lead)}, one))
-            charts[name] = tuple(found)
-        rough = {
-            measure: {name: np.array([math.nan if v is None else v for v in values]) for name, values in found.items()}
-            for measure, found in record["roughness"].items()
-        }
-        return cls(
-            tuple(record["names"]), tuple(record["planes"]), charts, rough, record["scale"], record["meter"],
-            record["provenance"], record["status"],
-        )  # fmt: skip
-
     def __rich__(self) -> Any:
         from rich.console import Group
         from rich.text import Text
@@ -211,15 +158,9 @@ class Comparison:
     def __str__(self) -> str:
         return "\n".join([str(self.table()), *self.definitions, *self.reading()])
 
-    def _repr_html_(self) -> str:
-        import html
-
-        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in [*self.definitions, *self.reading()])
-        return f"{self.table()._repr_html_()}<ul>{items}</ul>"
-
 
 @dataclass(frozen=True, eq=False)
-class Difference:
+class Difference(archive.Result):
     """One measure of two surfaces over planes that belong together.
 
     Attributes:
@@ -297,10 +238,6 @@ def _resolved(one: Chart, scale: str) -> float:
     return float(sum(p.extremum.kind == "minimum" and p.extremum.real and not p.extremum.border for p in pairs))
 
 
-def _arrays(one: Chart) -> dict[str, np.ndarray]:
-    return {name: getattr(one, name) for name in ARRAYS} | {f"extras/{k}": v for k, v in one.extras.items()}
-
-
 def _spread(values: Array, measure: str) -> str:
     sound = values[np.isfinite(values)]
     if not sound.size:
@@ -312,7 +249,3 @@ def _spread(values: Array, measure: str) -> str:
         "resolved": lambda v: f"{v:.0f}",
     }[measure]
     return f"{write(float(np.median(sound)))} [{write(float(sound.min()))}, {write(float(sound.max()))}]"
-
-
-def _finite(values: Array) -> list[float | None]:
-    return [float(v) if math.isfinite(v) else None for v in values]

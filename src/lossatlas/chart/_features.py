@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter
 
+from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.chart._merge_tree import Indices, MergeTree, merge_tree
 
@@ -25,7 +26,7 @@ ROUNDING = 8
 
 
 @dataclass(frozen=True)
-class Feature:
+class Feature(archive.Result):
     """A minimum, saddle or maximum of a chart.
 
     Attributes:

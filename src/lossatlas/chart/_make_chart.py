@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress
+from lossatlas._versions import versions
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._interpolate import LEAST, Interpolation, Metric
 from lossatlas.chart._kept_outputs import KeptOutputs
@@ -183,7 +182,7 @@ def chart(
             if why and not survey.certificate.exact:
                 # That margins are interpolated stands in the caption anyhow.
                 (aside if outputs is not None else said).append(why)
-        meter = door.record()
+        spent = door.spent()
     settings: dict[str, Any] = {
         "span": span if isinstance(span, str) else _plain(cells),
         "points": list(reversed(cells.shape)),
@@ -192,7 +191,7 @@ def chart(
         settings |= {"tolerance": how.tolerance, "probes": how.probes, "seed": how.seed}
     names = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")
     said += [word for word in (_flat(survey.loss), mostly_rounding(frame, surface.dtype, cells.axes, names)) if word]
-    return _finish(surface, cheap, plane, cells, survey, meter, settings, (*door.notes, *aside), said)
+    return _finish(surface, cheap, plane, cells, survey, spent, settings, (*door.notes, *aside), said)
 
 
 @final
@@ -290,13 +289,15 @@ class _Door:
             result: Result = finished.value
             return result
 
-    def record(self) -> dict[str, Any]:
-        """The bill of both fields together, and of each."""
-        each = {name: probe.meter.record() for name, probe in self.probes.items()}
-        total = {key: sum(record[key] for record in each.values()) for key in Meter().record()}
-        seconds = self.pace.forecast.seconds if self.pace.forecast else None
-        ledger = self.ledger.record() if self.ledger is not None else None
-        return total | {"fields": each, "forecast_seconds": seconds, "ledger": ledger}
+    def spent(self) -> dict[str, Any]:
+        """What was evaluated of both fields together and of each, what was expected of it, and what the ledger knew."""
+        meters = {name: probe.meter for name, probe in self.probes.items()}
+        return {
+            "meter": sum(meters.values(), Meter()),
+            "meters": meters,
+            "forecast_seconds": self.pace.forecast.seconds if self.pace.forecast else None,
+            "ledger": self.ledger.record() if self.ledger is not None else None,
+        }
 
 
 def _plain(cells: Grid) -> list[list[float]]:
@@ -309,7 +310,7 @@ def _finish(
     plane: Plane | Line | Frame,
     cells: Grid,
     survey: Survey,
-    meter: dict[str, Any],
+    spent: dict[str, Any],
     settings: dict[str, Any],
     told: tuple[str, ...],
     said: Sequence[str],
@@ -322,15 +323,10 @@ def _finish(
         "plane": made,
         "sampler": survey.sampler,
         "settings": settings,
-        "notes": [*told, *said, *getattr(plane, "notes", ()), *(meter["ledger"] or {}).get("notes", ())],
+        "notes": [*told, *said, *getattr(plane, "notes", ()), *(spent["ledger"] or {}).get("notes", ())],
         "captions": [*(note for note in told if note in surface.captions), *said],
         "asides": [note for note in told if note not in surface.captions],
-        "versions": {
-            "lossatlas": version("lossatlas"),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "threads": torch.get_num_threads(),
     }
     return Chart(
@@ -341,13 +337,13 @@ def _finish(
         tuple(labels),
         surface.name,
         survey.certificate,
-        meter,
-        provenance,
+        provenance=provenance,
         exactly=survey.exactly,
         error=survey.error,
         samples=survey.samples,
         cheaply=survey.cheaply,
         source=(surface, plane),
+        **spent,
     )
 
 

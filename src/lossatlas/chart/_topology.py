@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +14,19 @@ from lossatlas import archive
 from lossatlas.chart._caption import title
 from lossatlas.chart._features import Feature, Metric, Pair, features
 from lossatlas.chart._topology_words import amount, sentence
-from lossatlas.draw._table import Table
+from lossatlas.draw import Table
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
     from lossatlas.draw import MergeTreeDisplay, ProfileDisplay, TopologyDisplay
 
 Array = NDArray[np.float64]
-KIND = "topology"
 _NUMBERS = ("value", "persistence", "error", "spacing", "border", "real")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Topology:
+@dataclass(frozen=True, eq=False)
+class Topology(archive.Result):
     """Minima, saddles and maxima of a chart, paired by persistence.
 
     Raise the water from the lowest cell: at each minimum a new lake appears, and at each saddle two lakes become one. The
@@ -50,8 +48,10 @@ class Topology:
         note: what the pictures of the chart say under them.
         meter: what was evaluated for the chart.
         provenance: of the chart, with the settings of the topology.
-        status: ``complete``.
     """
+
+    KIND: ClassVar[str] = "topology"
+    SAYS: ClassVar[tuple[str, ...]] = ("count",)
 
     alpha: Array
     beta: Array
@@ -61,9 +61,8 @@ class Topology:
     metric: Metric
     pairs: tuple[Pair, ...]
     note: str = ""
-    meter: dict[str, Any] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
     provenance: dict[str, Any] = field(default_factory=dict)
-    status: str = "complete"
 
     @cached_property
     def minima(self) -> tuple[Feature, ...]:
@@ -196,76 +195,11 @@ class Topology:
         ]
         return pd.DataFrame(rows, columns=["pair", "kind", "alpha", "beta", "j", "i", *_NUMBERS])
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "title": self.title,
-            "labels": list(self.labels),
-            "metric": self.metric,
-            "sentence": self.sentence,
-            "count": self.count,
-            "real": [asdict(f) for kind in ("minimum", "maximum") for f in self._standing(kind)],
-            "note": self.note,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `topology.json` and `topology.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {"alpha": self.alpha, "beta": self.beta, "loss": self.loss}
-        for kind in ("minimum", "maximum"):
-            chosen = [pair for pair in self.pairs if pair.extremum.kind == kind]
-            numbers = [_numbers(pair.extremum) for pair in chosen]
-            saddles = [_numbers(pair.saddle) if pair.saddle else [np.nan] * 8 for pair in chosen]
-            parents = [-1 if pair.parent is None else pair.parent for pair in chosen]
-            arrays[f"{kind}/extrema"] = np.array(numbers, dtype=np.float64).reshape(-1, 8)
-            arrays[f"{kind}/saddles"] = np.array(saddles, dtype=np.float64).reshape(-1, 8)
-            arrays[f"{kind}/parents"] = np.array(parents, dtype=np.int64)
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Topology:
-        """The topology that was saved."""
-        alpha, beta, labels = arrays["alpha"], arrays["beta"], tuple(record["labels"])
-
-        def feature(kind: Any, row: Array) -> Feature:
-            j, i = int(row[0]), int(row[1])
-            place = (float(alpha[i]),) if len(labels) == 1 else (float(alpha[i]), float(beta[j]))
-            value, persistence, error, spacing = (float(number) for number in row[2:6])
-            return Feature(kind, place, (j, i), value, persistence, error, spacing, bool(row[6]), bool(row[7]))
-
-        pairs = [
-            Pair(
-                feature(kind, extremum),
-                feature("saddle", saddle) if parent >= 0 else None,
-                int(parent) if parent >= 0 else None,
-            )
-            for kind in ("minimum", "maximum")
-            for extremum, saddle, parent in zip(
-                arrays[f"{kind}/extrema"], arrays[f"{kind}/saddles"], arrays[f"{kind}/parents"], strict=True
-            )
-        ]
-        return cls(
-            alpha, beta, arrays["loss"], labels, record["title"], record["metric"], tuple(pairs), record["note"],
-            record["meter"], record["provenance"], record["status"],
-        )  # fmt: skip
-
     def _standing(self, kind: str) -> list[Feature]:
         return [f for f in (self.minima if kind == "minimum" else self.maxima) if f.real]
 
     def __str__(self) -> str:
         return f"{self.table()}\n{self.sentence}"
-
-    def __repr__(self) -> str:
-        return f"<Topology of {self.title}: {self.sentence}>"
-
-    def _repr_html_(self) -> str:
-        return f"{self.table()._repr_html_()}<p>{html.escape(self.sentence)}</p>"
 
 
 def topology(
@@ -285,10 +219,6 @@ def topology(
         chart.meter,
         {**chart.provenance, "topology": settings},
     )
-
-
-def _numbers(f: Feature) -> list[float]:
-    return [*f.index, *(float(getattr(f, name)) for name in _NUMBERS)]
 
 
 def _row(f: Feature) -> dict[str, Any]:

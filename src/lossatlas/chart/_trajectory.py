@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError
-from lossatlas.chart._chart import _ARRAYS as FIELD_ARRAYS
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from lossatlas.draw import ReliefDisplay, TrajectoryDisplay
 
 Array = NDArray[np.float64]
-KIND = "trajectory"
 Path_ = Tensor | Sequence[PointLike] | Walked | str | Path
 # Room around the paths in the picture, as a share of what they span.
 MARGIN = 0.18
@@ -41,7 +39,7 @@ AT_ONCE = 8
 
 @final
 @dataclass(frozen=True, eq=False)
-class Traveled:
+class Traveled(archive.Result):
     """One run on a plane.
 
     Attributes:
@@ -53,6 +51,8 @@ class Traveled:
         shown: (n,) losses at the nearest points of the plane: what the picture shows there.
         noted: (n,) losses noted while training, of mini-batches; NaN where there are none.
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("gap",)
 
     steps: Array
     coords: Array
@@ -73,7 +73,7 @@ class Traveled:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(archive.Result):
     """Training runs on one plane.
 
     Attributes:
@@ -83,9 +83,11 @@ class Trajectory:
         labels: of its axes.
         notes: what a reader must know, in sentences.
         title: the surface's name.
-        meter: what was asked for true losses and those on the plane; the field has a meter of its own.
-        status: ``complete``.
+        meter: what was evaluated for the ``true`` losses, and for those on the ``plane``; the field has a meter of its own.
     """
+
+    KIND: ClassVar[str] = "trajectory"
+    SAYS: ClassVar[tuple[str, ...]] = ("provenance",)
 
     runs: dict[str, Traveled]
     field: Chart | None
@@ -93,8 +95,7 @@ class Trajectory:
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     title: str
-    meter: dict[str, Any]
-    status: str = "complete"
+    meter: dict[str, Meter]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -185,62 +186,6 @@ class Trajectory:
         finite = self.field.loss[np.isfinite(self.field.loss)]
         return "log" if finite.max() > DECADES * finite.min() else scale
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        runs = {
-            name: {"points": len(run.steps), "gap": run.gap, "largest_residual": float(np.nanmax(run.residuals))}
-            for name, run in self.runs.items()
-        }
-        return {
-            "title": self.title,
-            "labels": list(self.labels),
-            "notes": list(self.notes),
-            "runs": runs,
-            "field": None if self.field is None else self.field.record(),
-            "reading": self.reading(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `trajectory.json` and `trajectory.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {f"run/{name}/{what}": array for name, run in self.runs.items() for what, array in vars(run).items()}
-        return archive.save(folder, KIND, {**arrays, **self._field_arrays()}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Trajectory:
-        """The one that was saved."""
-        parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in record["runs"]}
-        for key, array in arrays.items():
-            if key.startswith("run/"):
-                name, _, what = key.removeprefix("run/").rpartition("/")
-                parts[name][what] = array
-        field = None
-        if record["field"] is not None:
-            below = {key.removeprefix("field/"): array for key, array in arrays.items() if key.startswith("field/")}
-            field = Chart.restore(below, record["field"])
-        runs = {name: Traveled(**part) for name, part in parts.items()}
-        labels, notes = tuple(record["labels"]), tuple(record["notes"])
-        plane = record["provenance"]["plane"]
-        return cls(runs, field, plane, labels, notes, record["title"], record["meter"], record["status"])
-
-    def _field_arrays(self) -> dict[str, np.ndarray]:
-        if self.field is None:
-            return {}
-        own = {name: getattr(self.field, name) for name in FIELD_ARRAYS}
-        extras = {f"extras/{name}": channel for name, channel in self.field.extras.items()}
-        return {f"field/{name}": array for name, array in {**own, **extras}.items()}
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
-
 
 def trajectory(
     surface: Surface,
@@ -292,7 +237,7 @@ def trajectory(
         run = source if found is None else found
         traveled[name] = _travel(surface, plane, run, probe, on_plane)
         notes += _departed(surface, name, run)
-    meter = {"true": probe.record(), "plane": on_plane.meter.record()}
+    meter = {"true": probe.meter, "plane": on_plane.meter}
     made = {"kind": plane.kind, **plane.how}
     seen = Trajectory(traveled, field, made, plane.labels, tuple(notes), surface.name, meter)
     if field is None and points is not None:
@@ -356,13 +301,10 @@ class _AtCheckpoints:
         names = {block.name for block in self.states.layout.blocks}
         return {name: tensor for name, tensor in tensors.items() if name in names}
 
-    def record(self) -> dict[str, Any]:
-        """What was evaluated, in plain JSON values."""
-        total = Meter()
-        for probe in (self.probe, self.stated):
-            if probe is not None:
-                total.add(probe.meter)
-        return total.record()
+    @property
+    def meter(self) -> Meter:
+        """What was evaluated."""
+        return sum((probe.meter for probe in (self.probe, self.stated) if probe is not None), Meter())
 
 
 def _departed(surface: Surface, name: str, run: Any) -> list[str]:

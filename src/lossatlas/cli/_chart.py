@@ -319,13 +319,13 @@ def _print(shown: Any) -> None:
 
 def _bill(result: Any) -> None:
     meter = result.meter
-    fields = meter["fields"]
-    cheap = f" ({fields['cheap']['values']:,} of them of the cheap field)" if "cheap" in fields else ""
-    known = f", {meter['recalled']:,} more were in the ledger" if meter.get("recalled") else ""
-    if meter.get("confirmed"):
-        known += f" ({meter['confirmed']:,} of its cells were evaluated again and agreed)"
-    seconds = meter["surface_seconds"]
-    click.echo(f"asked: {meter['values']:,} losses{cheap}, {meter['examples']:,} examples, {seconds:.2f} s{known}")
+    fields = result.meters
+    cheap = f" ({fields['cheap'].values:,} of them of the cheap field)" if "cheap" in fields else ""
+    known = f", {meter.recalled:,} more were in the ledger" if meter.recalled else ""
+    if meter.confirmed:
+        known += f" ({meter.confirmed:,} of its cells were evaluated again and agreed)"
+    seconds = meter.surface_seconds
+    click.echo(f"asked: {meter.values:,} losses{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
 
 
 def _spans(result: Any) -> list[tuple[float, float]]:

@@ -161,8 +161,8 @@ def command(
         click.echo(str(merged))
     bill = path.meter
     click.echo(
-        f"asked: {bill['values']:,} losses, {bill['gradients']:,} gradients, {bill['examples']:,} examples, "
-        f"{bill['surface_seconds']:.2f} s"
+        f"asked: {bill.values:,} losses, {bill.gradients:,} gradients, {bill.examples:,} examples, "
+        f"{bill.surface_seconds:.2f} s"
     )
     if out is not None:
         path.save(out)
@@ -178,7 +178,7 @@ def command(
             path.plot_plane(surface).save(out / "plane.png")
         click.echo(f"written: {out}")
     if json_file is not None:
-        arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "controls"}
+        arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "curve/controls"}
         record = {**path.record(), "arrays": arrays}
         if moved is not None and merged is not None and naive is not None:
             record |= {"naive": naive.record(), "alignment": moved.record(), "merge": merged.record()}

@@ -188,11 +188,11 @@ def command(
         done["along"] = run
     records = {name: one.record() for name, one in done.items()}
     records["sharpness"] = [one.record() for one in measured]
-    bill = probe.meter.record()
-    everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": bill}
+    bill = probe.meter
+    everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": bill.record()}
     click.echo(
-        f"asked: {bill['products']:,} Hessian products, {bill['gradients']:,} gradients, {bill['values']:,} losses, "
-        f"{bill['surface_seconds']:.2f} s"
+        f"asked: {bill.products:,} Hessian products, {bill.gradients:,} gradients, {bill.values:,} losses, "
+        f"{bill.surface_seconds:.2f} s"
     )
     if out is not None:
         _write(out, done, everything)

@@ -90,9 +90,9 @@ def write(result: Any, out: Path, seen: Any = None) -> None:
 
 def _seconds_of_a_loss(result: Any) -> float:
     """As the chart took them; timed anew where a ledger knew all of them."""
-    exact = result.meter["fields"]["exact"]
-    if exact["values"]:
-        return float(exact["surface_seconds"] / exact["values"])
+    exact = result.meters["exact"]
+    if exact.values:
+        return float(exact.surface_seconds / exact.values)
     import torch
 
     from lossatlas.probe import Probe, Values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import archive
 from lossatlas._errors import UnknownNameError
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ _NUMBERS = 2**24  # drawn at once, so that memory stays bounded
 
 
 @dataclass(frozen=True)
-class Barrier:
+class Barrier(archive.Result):
     """One height of a path.
 
     Attributes:
@@ -38,11 +39,6 @@ class Barrier:
     value: float
     t: float
     interval: Interval | None = None
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        interval = list(self.interval) if self.interval else None
-        return {"definition": self.definition, "value": self.value, "t": self.t, "interval": interval}
 
 
 def check(definition: str) -> str:

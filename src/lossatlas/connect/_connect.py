@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
 from pathlib import Path as FolderPath
 from typing import Literal
 
@@ -13,6 +11,8 @@ import torch
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
 from lossatlas._progress import Show, counted
+from lossatlas._versions import versions
+from lossatlas.archive import Status
 from lossatlas.chart import Line
 from lossatlas.connect._barrier import check
 from lossatlas.connect._bend import Recipe, Rule
@@ -21,9 +21,9 @@ from lossatlas.connect._ends import End, Names, two_ends
 from lossatlas.connect._measure import Asking, Measured, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
-from lossatlas.connect._readout import STATISTICS, Readout, Statistics, bill
+from lossatlas.connect._readout import STATISTICS, Readout, Statistics
 from lossatlas.connect._shape import Shape, identity, trained
-from lossatlas.probe import Exchange, Probe
+from lossatlas.probe import Exchange, Meter, Probe
 from lossatlas.surface import PointLike, Surface
 
 KINDS = ("line", "bezier", "chain", "band")
@@ -155,20 +155,15 @@ def connect(
         surface.name,
         (*(one.sentence for one in ends if one.sentence), *_notes(readout, asking), *troubles),
         shape.history,
-        "; ".join(troubles) or "complete",
-        bill([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])]),
+        Status.NOT_FINITE if troubles else Status.COMPLETE,
+        sum([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])], Meter()),
         {
             **identity(surface, ends, name, bends, recipe),
             "test": None if test is None else test.fingerprint(),
             "statistics": readout.statistics if readout.changes else None,
             "asking": {"points": asking.points, "tolerance": asking.tolerance, "resamples": asking.resamples},
             "seed": seed,
-            "versions": {
-                "lossatlas": version("lossatlas"),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         },
         read.profile.breaks,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lossatlas import archive
 
 Array = NDArray[np.float64]
 Kind = Literal["line", "bezier", "chain", "band"]
@@ -18,7 +20,7 @@ _FINE = 1001
 
 @final
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(archive.Result):
     """φ(t) = Σⱼ wⱼ(t) θⱼ for t from 0 to 1, with φ(0) = θ₀ and φ(1) = θₙ exactly.
 
     A Bézier curve of degree n has wⱼ(t) = C(n, j) tʲ (1 − t)ⁿ⁻ʲ; a chain (and a band, and a line, which is a chain
@@ -32,6 +34,8 @@ class Curve:
         Garipov, Izmailov, Podoprikhin, Vetrov and Wilson: Loss surfaces, mode connectivity, and fast ensembling of
         DNNs, NeurIPS 2018, section 3.
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("length",)
 
     kind: Kind
     controls: Tensor

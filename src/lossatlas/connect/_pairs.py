@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.connect._barrier import DEFINITIONS, Interval, check
 from lossatlas.connect._path import Path
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Barriers:
+class Barriers(archive.Result):
     """The barriers of several pairs of networks.
 
     Attributes:
@@ -33,6 +34,8 @@ class Barriers:
         method: how the interval was made.
         networks: how many different ones there are.
     """
+
+    KIND: ClassVar[str] = "barriers"
 
     values: Array
     definition: str
@@ -50,18 +53,6 @@ class Barriers:
             f"mean {self.data} barrier {self.mean:.3g} over {len(self.values)} pairs of {self.networks} networks "
             f"({self.definition}; 95 % {low:.3g} to {high:.3g}, {self.method})"
         )
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "values": self.values.tolist(),
-            "definition": self.definition,
-            "data": self.data,
-            "mean": self.mean,
-            "interval": list(self.interval),
-            "method": self.method,
-            "networks": self.networks,
-        }
 
 
 def barriers(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.archive import Status
 from lossatlas.connect._barrier import DEFINITIONS, Barrier, Interval
 from lossatlas.connect._curve import Curve
 from lossatlas.connect._profile import Profile
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart import Chart, Plane
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from lossatlas.surface import Surface
 
 Array = NDArray[np.float64]
-KIND = "path"
 
 NAMES = {"line": "straight line", "bezier": "Bézier curve", "chain": "chain", "band": "elastic band"}
 CRITIQUE = (
@@ -35,7 +34,7 @@ CRITIQUE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class Side(archive.Result):
     """What was read along a path on one set of data.
 
     Attributes:
@@ -59,7 +58,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Path(archive.Result):
     """Losses along a path from a (t = 0) to b (t = 1).
 
     Attributes:
@@ -73,10 +72,13 @@ class Path:
         title: the surface's name.
         notes: what a reader must know, in sentences.
         history: of the training of a curve: ``step`` and ``loss`` (mini-batch losses, averaged over stretches).
-        status: ``complete``, or what went wrong on the way.
-        meter: what was asked for it, as plain numbers.
+        status: ``complete``, or ``not finite`` where a loss on the way or of the training was not; `notes` says where.
+        meter: what was evaluated for it.
         provenance: surface, ends, settings and versions, plain JSON values.
     """
+
+    KIND: ClassVar[str] = "path"
+    SAYS: ClassVar[tuple[str, ...]] = ("kind", "barrier", "interval", "barriers", "length", "monotone")
 
     curve: Curve
     t: Array
@@ -88,8 +90,8 @@ class Path:
     title: str
     notes: tuple[str, ...]
     history: dict[str, Array]
-    status: str
-    meter: dict[str, Any]
+    status: Status
+    meter: Meter
     provenance: dict[str, Any]
     breaks: Array = field(default_factory=lambda: np.array([0.0, 1.0]))
 
@@ -142,12 +144,6 @@ class Path:
     def arc(self) -> Array:
         """(n,) length from a to each t."""
         return self.curve.arc(self.t)
-
-    @property
-    def mean_loss(self) -> float:
-        """Training loss averaged over the length of the path."""
-        fine = np.linspace(0, 1, 1001)
-        return float(np.trapezoid(self.profile(fine), self.curve.arc(fine)) / self.length)
 
     def points(self, t: float | Array) -> Tensor:
         """Parameters on the path, (B, N) for t (B,)."""
@@ -281,85 +277,6 @@ class Path:
 
         return over_plane(self, surface, points=points, margin=margin).plot(ax)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "kind": self.kind,
-            "title": self.title,
-            "status": self.status,
-            "definition": self.definition,
-            "definition_text": DEFINITIONS[self.definition],
-            "barrier": self.barrier,
-            "interval": list(self.interval) if self.interval else None,
-            "barriers": {
-                data: {name: barrier.record() for name, barrier in found.items()}
-                for data, found in self.barriers.items()
-            },
-            "rise": {
-                data: {"value": side.rise, "interval": list(side.rise_interval) if side.rise_interval else None}
-                for data, side in self._sides().items()
-            },
-            "length": self.length,
-            "profile_error": self.profile_error,
-            "reading": self.reading(),
-            "notes": list(self.notes),
-            "meter": self.meter,
-            "provenance": self.provenance,
-        }
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name, as they are saved."""
-        found: dict[str, np.ndarray] = {
-            "t": self.t,
-            "breaks": self.breaks,
-            "controls": self.curve.controls.detach().cpu().numpy(),
-            **({} if self.slopes is None else {"slopes": self.slopes}),
-            **{f"history/{name}": values for name, values in self.history.items()},
-        }
-        for data, side in self._sides().items():
-            for name in ("loss", "error", "low", "high"):
-                if getattr(side, name) is not None:
-                    found[f"{data}/{name}"] = getattr(side, name)
-        return found
-
-    def save(self, folder: str | File) -> File:
-        """Write the path into a folder: `path.json` and `path.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        return archive.save(folder, KIND, self.arrays(), self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Path:
-        """The path that was saved."""
-
-        def barrier(found: dict[str, Any]) -> Barrier:
-            return Barrier(found["definition"], found["value"], found["t"], _pair(found["interval"]))
-
-        def side(data: str) -> Side:
-            error, low, high = (arrays.get(f"{data}/{name}") for name in ("error", "low", "high"))
-            barriers = {name: barrier(found) for name, found in record["barriers"][data].items()}
-            rise = record["rise"][data]
-            return Side(arrays[f"{data}/loss"], error, low, high, barriers, rise["value"], _pair(rise["interval"]))
-
-        return cls(
-            Curve(record["kind"], torch.from_numpy(arrays["controls"])),
-            arrays["t"],
-            side("train"),
-            side("test") if "test" in record["barriers"] else None,
-            record["definition"],
-            arrays.get("slopes"),
-            record["profile_error"],
-            record["title"],
-            tuple(record["notes"]),
-            {k.removeprefix("history/"): v for k, v in arrays.items() if k.startswith("history/")},
-            record["status"],
-            record["meter"],
-            record["provenance"],
-            arrays["breaks"],
-        )
-
     def _sides(self) -> dict[str, Side]:
         return {"train": self.train, **({} if self.test is None else {"test": self.test})}
 
@@ -384,13 +301,3 @@ class Path:
         if arc:
             found["t"], found["asked"] = (self.curve.arc(found[k]) / self.length for k in ("t", "asked"))
         return found
-
-    def _repr_html_(self) -> str:
-        import html
-
-        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading())
-        return f"<p><b>{html.escape(self.title)}: {html.escape(self.kind)}</b></p><ul>{items}</ul>"
-
-
-def _pair(ends: list[float] | None) -> Interval | None:
-    return None if ends is None else (ends[0], ends[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -158,12 +158,6 @@ class Readout:
         error = 1 - extras["accuracy"] if "accuracy" in extras else None
         wrong = 1 - extras["right"] if "right" in extras else None
         return Rows(answer.values.cpu().numpy(), error, extras.get("losses"), wrong)
-
-
-def bill(meters: list[Meter]) -> dict[str, Any]:
-    """Several meters as one record."""
-    records = [meter.record() for meter in meters]
-    return {key: sum(record[key] for record in records) for key in Meter().record()}
 
 
 def _probe(surface: Surface) -> Probe:

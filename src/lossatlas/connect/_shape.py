@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Show
@@ -18,7 +14,7 @@ from lossatlas.connect._curve import Array, Curve, Kind, straight
 from lossatlas.connect._ends import End
 from lossatlas.connect._train import train
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import NetworkSurface, Surface
+from lossatlas.surface import NetworkSurface, Surface, tensor_digest
 
 # A band begins with so many pivots.
 PIVOTS = 3
@@ -88,10 +84,6 @@ def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, rec
         "surface": surface.fingerprint(),
         "kind": kind,
         "bends": bends,
-        "ends": [_digest(point.state) for point in ends],
+        "ends": [tensor_digest(point.state) for point in ends],
         "training": None if recipe is None else recipe.record(),
     }
-
-
-def _digest(point: Tensor) -> str:
-    return hashlib.sha256(point.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]

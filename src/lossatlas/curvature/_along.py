@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,18 +16,15 @@ from lossatlas._progress import Show, counted
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
-from lossatlas.probe import Gradients, Probe
+from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
 if TYPE_CHECKING:
     from lossatlas.draw import AlongDisplay, CurvesDisplay
 
-KIND = "run-curvature"
-ARRAYS = ("t", "loss", "gradient_norm", "largest", "residuals", "smallest", "trace", "trace_interval", "share", "edge")
-
 
 @dataclass(frozen=True, eq=False)
-class RunCurvature:
+class RunCurvature(archive.Result):
     """Curvature at the checkpoints of one run.
 
     Attributes:
@@ -45,10 +40,13 @@ class RunCurvature:
             direction has k/N.
         edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a rate.
         dimension: N.
-        meter: what was asked for all of it.
+        meter: what was evaluated for it.
         provenance: surface, settings and versions, plain JSON values.
         status: ``complete`` or ``interrupted``, what has not converged, and checkpoints left out.
     """
+
+    KIND: ClassVar[str] = "run-curvature"
+    SAYS: ClassVar[tuple[str, ...]] = ("checkpoints",)
 
     t: np.ndarray
     loss: np.ndarray
@@ -61,9 +59,14 @@ class RunCurvature:
     share: np.ndarray
     edge: np.ndarray
     dimension: int
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
+
+    @property
+    def checkpoints(self) -> int:
+        """How many were measured."""
+        return len(self.t)
 
     def reading(self) -> list[str]:
         """What the record says, in sentences."""
@@ -121,38 +124,9 @@ class RunCurvature:
         curves = {f"top {k}": (self.t, self.share), "random direction": (self.t, level)}
         return CurvesDisplay(curves, xlabel="step", ylabel="share of ‖g‖² in the top space", yscale="linear").plot(ax)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "checkpoints": len(self.t),
-            "dimension": self.dimension,
-            "reading": self.reading(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `run-curvature.json` and `run-curvature.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        return archive.save(folder, KIND, {name: getattr(self, name) for name in ARRAYS}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> RunCurvature:
-        """The measurement that was saved."""
-        fields: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
-        fields |= {name: record[name] for name in ("dimension", "meter", "provenance", "status")}
-        return cls(**fields)
-
     def _edge_name(self) -> str:
         momentum = self.provenance["momentum"]
         return "2/η" if not momentum else f"2(1 + {momentum:g})/η"
-
-    def _repr_html_(self) -> str:
-        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
 
 
 def curvature_along(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,17 +17,16 @@ from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
-from lossatlas.probe import Probe
+from lossatlas.draw import Table
+from lossatlas.probe import Meter, Probe
 from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
 
-KIND = "blocks"
-
 
 @dataclass(frozen=True, eq=False)
-class BlockCurvature:
+class BlockCurvature(archive.Result):
     """The diagonal blocks of a Hessian, one per layer or group of layers.
 
     Attributes:
@@ -41,10 +38,12 @@ class BlockCurvature:
         smallest: (b,) smallest eigenvalue of each.
         residuals: (b, 2) of the largest and the smallest.
         samples: random vectors behind the traces.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, or what has not.
     """
+
+    KIND: ClassVar[str] = "blocks"
 
     names: tuple[str, ...]
     sizes: np.ndarray
@@ -54,9 +53,23 @@ class BlockCurvature:
     smallest: np.ndarray
     residuals: np.ndarray
     samples: int
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
+
+    @property
+    def sentence(self) -> str:
+        """How many blocks, and what is known of them."""
+        return f"{len(self.names):,} blocks of {int(self.sizes.sum()):,} entries, traces up to {self.traces.max():.4g}; {self.status}"
+
+    def table(self) -> Table:
+        """One row per block: its entries, its trace with the interval, and both ends of its spectrum."""
+        numbers = zip(self.traces, *self.intervals.T, self.largest, self.smallest, strict=True)
+        rows = [
+            [name, f"{size:,}", f"{trace:.4g}", f"{low:.4g} to {high:.4g}", f"{top:.4g}", f"{least:.4g}"]
+            for name, size, (trace, low, high, top, least) in zip(self.names, self.sizes, numbers, strict=True)
+        ]
+        return Table("Blocks of the Hessian", ["block", "entries", "trace", "interval", "λmax", "λmin"], rows)
 
     def plot(self, ax: Any = None, *, of: Literal["trace", "largest", "smallest"] = "trace") -> BarsDisplay:
         """One row per block.
@@ -79,42 +92,6 @@ class BlockCurvature:
         note = f"{self.status}. Intervals at {self.provenance['confidence']:.0%}, from {self.samples:,} random vectors"
         note = note if of == "trace" else self.status
         return BarsDisplay(list(self.names), values, low, high, xlabel=label, note=note[:1].upper() + note[1:]).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "names": list(self.names),
-            "samples": self.samples,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `blocks.json` and `blocks.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        names = ("sizes", "traces", "intervals", "largest", "smallest", "residuals")
-        return archive.save(folder, KIND, {name: getattr(self, name) for name in names}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> BlockCurvature:
-        """The blocks that were saved."""
-        parts: dict[str, Any] = {name: record[name] for name in ("samples", "meter", "provenance", "status")}
-        return cls(**{**parts, **arrays, "names": tuple(record["names"])})
-
-    def _repr_html_(self) -> str:
-        head = "<tr><th>block</th><th>entries</th><th>trace</th><th>interval</th><th>λmax</th><th>λmin</th></tr>"
-        rows = [
-            f"<tr><td>{html.escape(name)}</td><td>{size:,}</td><td>{trace:.4g}</td><td>{low:.4g} to {high:.4g}</td>"
-            f"<td>{top:.4g}</td><td>{least:.4g}</td></tr>"
-            for name, size, trace, (low, high), top, least in zip(
-                self.names, self.sizes, self.traces, self.intervals, self.largest, self.smallest, strict=True
-            )
-        ]
-        return f"<table>{head}{''.join(rows)}</table><p>{html.escape(self.status)}</p>"
 
 
 def per_block(

@@ -6,26 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final, overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import UnknownNameError
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import IndexDisplay
 
 Label = Literal["true", "gradient-flat", "unfinished"]
 LABELS: tuple[Label, ...] = ("true", "gradient-flat", "unfinished")
-KIND = "critical-points"
 
 
 @dataclass(frozen=True, eq=False)
-class CriticalPoint:
+class CriticalPoint(archive.Result):
     """One point, and whether it is critical.
 
     Attributes:
@@ -50,6 +48,9 @@ class CriticalPoint:
         queries: points of any kind asked by the search.
         certificate: points of any kind asked to label it.
     """
+
+    KIND: ClassVar[str] = "critical-point"
+    SAYS: ClassVar[tuple[str, ...]] = ("kind",)
 
     point: Tensor
     loss: float
@@ -103,37 +104,26 @@ class CriticalPoint:
         kind = f" ({self.kind})" if self.label == "true" and self.exact else ""
         return f"{what}{kind}: {numbers}; {index}"
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        names = ("loss", "label", "gradient_norm", "hessian_norm", "flatness", "newton_residual", "index", "exact", "zeros",
-                 "epsilon", "kind", "start", "steps", "status", "queries", "certificate")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def restore(cls, record: dict[str, Any], point: np.ndarray, eigenvalues: np.ndarray | None) -> CriticalPoint:
-        """The point that was recorded."""
-        if eigenvalues is not None and np.isnan(eigenvalues).any():
-            eigenvalues = None
-        rest = {name: value for name, value in record.items() if name != "kind"}
-        return cls(torch.from_numpy(point), eigenvalues=eigenvalues, **rest)
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class CriticalPoints(Sequence[CriticalPoint]):
+class CriticalPoints(archive.Result, Sequence[CriticalPoint]):
     """What a search for critical points caught, in the order of its starts.
 
     Attributes:
         points: one per start.
         starts: (B, N).
-        meter: what was asked for all of it.
+        meter: what was evaluated for it.
         provenance: surface, method, thresholds and versions, plain JSON values.
         status: ``complete``, or ``interrupted`` with the starts that were done.
     """
 
+    KIND: ClassVar[str] = "critical-points"
+    SAYS: ClassVar[tuple[str, ...]] = ("counts",)
+
     points: tuple[CriticalPoint, ...]
     starts: Tensor
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str = "complete"
 
@@ -181,6 +171,10 @@ class CriticalPoints(Sequence[CriticalPoint]):
         parts = ", ".join(f"{count} {label}" for label, count in counts.items())
         return f"{len(self)} searches: {parts}; {len(self.distinct())} different true critical points"
 
+    def reading(self) -> list[str]:
+        """The catch, and the first points of it, in sentences."""
+        return [self.sentence, *(point.sentence for point in self.points[:20])]
+
     def plot(self, ax: Any = None, *, labels: Sequence[str] = ("true",)) -> IndexDisplay:
         """Index against loss. Only true critical points are drawn unless further labels are asked for.
 
@@ -203,38 +197,3 @@ class CriticalPoints(Sequence[CriticalPoint]):
             shown=tuple(labels),
             title=str(self.provenance["surface"].get("surface", "")),
         ).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "sentence": self.sentence,
-            "counts": self.counts,
-            "points": [point.record() for point in self.points],
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `critical-points.json` and `critical-points.safetensors`, atomically."""
-        n = self.starts.shape[1]
-        blank = np.full(n, np.nan)
-        arrays = {
-            "starts": self.starts.cpu().numpy(),
-            "points": np.array([p.point.cpu().numpy() for p in self]).reshape(len(self), n),
-            "eigenvalues": np.array([blank if p.eigenvalues is None else p.eigenvalues for p in self]).reshape(-1, n),
-        }
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> CriticalPoints:
-        """The catch that was saved."""
-        rows = zip(record["points"], arrays["points"], arrays["eigenvalues"], strict=True)
-        points = tuple(CriticalPoint.restore(*row) for row in rows)
-        return cls(points, torch.from_numpy(arrays["starts"]), record["meter"], record["provenance"], record["status"])
-
-    def _repr_html_(self) -> str:
-        import html
-
-        items = "".join(f"<li>{html.escape(point.sentence)}</li>" for point in self.points[:20])
-        return f"<p><b>{html.escape(self.sentence)}</b></p><ul>{items}</ul>"

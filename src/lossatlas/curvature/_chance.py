@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import beta, norm
 from torch import Tensor
 
-from lossatlas import _checks
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._spectrum import Spectrum
@@ -20,7 +19,7 @@ CELLS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
+class Chance(archive.Result):
     """How likely a random plane (or line) is to show a direction of negative curvature.
 
     Attributes:
@@ -37,6 +36,8 @@ class Chance:
             where the spectrum is exact.
         provenance: of the spectrum, with seed and draws.
     """
+
+    KIND: ClassVar[str] = "chance"
 
     directions: int
     value: float
@@ -56,24 +57,6 @@ class Chance:
             f"a random {what} with probability {_share(self.value)} ({self.provenance['interval']} "
             f"{_share(self.interval[0])} to {_share(self.interval[1])}; Gaussian formula {_share(self.gaussian)}, t = {self.ratio:.3g})"
         )
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "directions": self.directions,
-            "value": self.value,
-            "interval": list(self.interval),
-            "negative": self.negative,
-            "gaussian": self.gaussian,
-            "ratio": self.ratio,
-            "draws": self.draws,
-            "alone": self.alone.tolist(),
-            "sentence": self.sentence,
-            "provenance": self.provenance,
-        }
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def p_saddle(

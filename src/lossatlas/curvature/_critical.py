@@ -142,7 +142,7 @@ def critical_points(
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)
     probe = probe or Probe(surface)
-    begin, billed = time.perf_counter(), probe.meter.record()
+    begin, billed = time.perf_counter(), probe.meter.copy()
     operator, begun = _operator(surface, points, probe)
     rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
     caught: list[CriticalPoint] = []
@@ -166,8 +166,7 @@ def critical_points(
         "products", "skipped_before_a_finite_start": begun,
     }  # fmt: skip
     record = {**operator.provenance(**settings), "point": None}
-    meter = {name: now - billed[name] for name, now in probe.meter.record().items()}
-    meter["algorithm_seconds"] = max(0.0, time.perf_counter() - begin - meter["surface_seconds"])
+    meter = probe.meter.since(billed, time.perf_counter() - begin)
     return CriticalPoints(tuple(caught), points, meter, record, status)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,17 +14,15 @@ from lossatlas import _checks, archive
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
-from lossatlas.probe import Probe
+from lossatlas.probe import Meter, Probe
 from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
 
-KIND = "diagonal"
-
 
 @dataclass(frozen=True, eq=False)
-class Diagonal:
+class Diagonal(archive.Result):
     """H_ii for every parameter.
 
     Attributes:
@@ -34,16 +30,19 @@ class Diagonal:
         errors: (n,) their standard errors, 0 where it is exact.
         confidence: of `interval`.
         samples: random vectors behind it; 0 where it is exact.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, ``exact``, or that the limit came first.
     """
+
+    KIND: ClassVar[str] = "diagonal"
+    SAYS: ClassVar[tuple[str, ...]] = ("error",)
 
     values: np.ndarray
     errors: np.ndarray
     confidence: float
     samples: int
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -66,7 +65,7 @@ class Diagonal:
         sure = f"to {self.error:.2g} of its length" if self.samples else "exactly"
         return (
             f"{len(self.values):,} entries from {low:.4g} to {high:.4g}, known {sure} from "
-            f"{self.meter['products']:,} products; {self.status}"
+            f"{self.meter.products:,} products; {self.status}"
         )
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
@@ -83,35 +82,6 @@ class Diagonal:
         return CurvesDisplay(curves, xlabel="parameters, in descending order", ylabel="H_ii", note=self.sentence).plot(
             ax
         )
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "confidence": self.confidence,
-            "samples": self.samples,
-            "error": self.error,
-            "sentence": self.sentence,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `diagonal.json` and `diagonal.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        return archive.save(folder, KIND, {"values": self.values, "errors": self.errors}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Diagonal:
-        """The diagonal that was saved."""
-        rest = (record[name] for name in ("confidence", "samples", "meter", "provenance", "status"))
-        return cls(arrays["values"], arrays["errors"], *rest)
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def diagonal(

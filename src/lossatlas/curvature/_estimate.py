@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.stats import t as student
 
 from lossatlas import archive
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
-
-KIND = "estimate"
 
 
 def interval(draws: np.ndarray, confidence: float) -> tuple[float, float, float]:
@@ -27,7 +24,7 @@ def interval(draws: np.ndarray, confidence: float) -> tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class Estimate(archive.Result):
     """A quantity of the Hessian as the mean of independent draws, one per random vector.
 
     Attributes:
@@ -39,12 +36,15 @@ class Estimate:
         relative: how close it was to come, as a share of the value.
         products: Hessian products behind it, those of checks and sketches included.
         draws: (n,) the single draws; empty where it is exact.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, ``exact``, or that the limit came first.
         frobenius: of a trace, ‖H‖_F² from the same products.
         each: products that one more draw takes; 0 where more draws are not what it lacks.
     """
+
+    KIND: ClassVar[str] = "estimate"
+    SAYS: ClassVar[tuple[str, ...]] = ("samples",)
 
     quantity: str
     value: float
@@ -54,7 +54,7 @@ class Estimate:
     relative: float
     products: int
     draws: np.ndarray
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
     frobenius: Estimate | None = None
@@ -115,56 +115,3 @@ class Estimate:
         return CurvesDisplay(
             curves, xlabel="random vectors", ylabel=self.quantity, yscale="linear", note=self.sentence
         ).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the draws, as plain JSON values."""
-        return {
-            "quantity": self.quantity,
-            "value": self.value,
-            "interval": list(self.interval),
-            "error": self.error,
-            "confidence": self.confidence,
-            "relative": self.relative,
-            "products": self.products,
-            "samples": self.samples,
-            "sentence": self.sentence,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-            "each": self.each,
-            "frobenius": None if self.frobenius is None else self.frobenius.record(),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `estimate.json` and `estimate.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {"draws": self.draws}
-        if self.frobenius is not None:
-            arrays["frobenius"] = self.frobenius.draws
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Estimate:
-        """The estimate that was saved."""
-        inner = record["frobenius"]
-        return cls(
-            record["quantity"],
-            record["value"],
-            (record["interval"][0], record["interval"][1]),
-            record["error"],
-            record["confidence"],
-            record["relative"],
-            record["products"],
-            arrays["draws"],
-            record["meter"],
-            record["provenance"],
-            record["status"],
-            None if inner is None else cls.restore({"draws": arrays["frobenius"]}, inner),
-            record["each"],
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"

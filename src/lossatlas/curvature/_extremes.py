@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,20 +16,19 @@ from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
 from lossatlas.curvature._lanczos import Krylov
 from lossatlas.curvature._operator import How, Operator
-from lossatlas.probe import Probe
+from lossatlas.probe import Meter, Probe
 from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
 
-KIND = "extremes"
 SMALL = 64
 BASIS_BYTES = 2**30
 End = Literal["both", "largest", "smallest"]
 
 
 @dataclass(frozen=True, eq=False)
-class Eigenpairs:
+class Eigenpairs(archive.Result):
     """Eigenvalues from one end of the spectrum, outermost first.
 
     Attributes:
@@ -48,20 +45,22 @@ class Eigenpairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Extremes:
+class Extremes(archive.Result):
     """Both ends of the spectrum of a Hessian.
 
     Attributes:
         largest: the k largest, descending.
         smallest: the k smallest, ascending.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, or how many of which end are not, and how products were taken if not exactly.
     """
 
+    KIND: ClassVar[str] = "extremes"
+
     largest: Eigenpairs
     smallest: Eigenpairs
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -75,7 +74,7 @@ class Extremes:
         top, low = self.largest, self.smallest
         says = [
             f"λmax = {top.values[0]:.5g} ± {top.residuals[0]:.1g}, λmin = {low.values[0]:.5g} ± {low.residuals[0]:.1g}"
-            f" of {self.provenance['dimension']:,} eigenvalues, from {self.meter['products']:,} Hessian products",
+            f" of {self.provenance['dimension']:,} eigenvalues, from {self.meter.products:,} Hessian products",
             self.status,
         ]
         if low.values[0] + low.residuals[0] < 0:
@@ -109,46 +108,6 @@ class Extremes:
             title=f"Both ends of {self.provenance['dimension']:,} eigenvalues",
             note=self.status[:1].upper() + self.status[1:],
         ).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the vectors, as plain JSON values."""
-        ends = {
-            name: {
-                "values": pairs.values.tolist(),
-                "residuals": pairs.residuals.tolist(),
-                "converged": pairs.converged.tolist(),
-            }
-            for name, pairs in (("largest", self.largest), ("smallest", self.smallest))
-        }
-        return {**ends, "reading": self.reading(), "meter": self.meter, "provenance": self.provenance} | {
-            "status": self.status
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `extremes.json` and `extremes.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {"largest": self.largest.vectors, "smallest": self.smallest.vectors}
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Extremes:
-        """The extremes that were saved."""
-        ends = [
-            Eigenpairs(
-                np.array(record[name]["values"]),
-                arrays[name],
-                np.array(record[name]["residuals"]),
-                np.array(record[name]["converged"]),
-            )
-            for name in ("largest", "smallest")
-        ]
-        return cls(ends[0], ends[1], record["meter"], record["provenance"], record["status"])
-
-    def _repr_html_(self) -> str:
-        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
 
 
 def extremes(

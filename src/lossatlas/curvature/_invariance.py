@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,11 +16,12 @@ from lossatlas import archive
 from lossatlas._errors import InputError, ModelError
 from lossatlas.curvature._gauge import rescale, spread
 from lossatlas.curvature._sharpness import Sharpness, sharpness
+from lossatlas.draw import Table
+from lossatlas.probe import Meter
 from lossatlas.surface import NetworkSurface
 from lossatlas.surface.network._data import load
 from lossatlas.surface.network._loss import LossFunction
 
-KIND = "sharpness-invariance"
 COPIES = ("original", "layer-wise", "neuron-wise")
 MEASURES: tuple[dict[str, Any], ...] = (
     {"kind": "lambda-max"},
@@ -39,7 +38,7 @@ EQUAL = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True, eq=False)
-class Invariance:
+class Invariance(archive.Result):
     """Measures of one function in three sets of weights.
 
     Attributes:
@@ -48,17 +47,20 @@ class Invariance:
         tolerance: a value that changes by less than this share counts as the same.
         gaps: (3,) largest difference of an output from the original's, as a share of the largest output.
         measures: the `Sharpness` behind every value, in rows of three.
-        meter: what was asked for all of them.
+        meter: what was evaluated for it.
         provenance: surfaces, factors and seed, plain JSON values.
         status: what the copies have in common.
     """
+
+    KIND: ClassVar[str] = "sharpness-invariance"
+    SAYS: ClassVar[tuple[str, ...]] = ("invariant_to",)
 
     names: tuple[str, ...]
     values: np.ndarray
     tolerance: float
     gaps: np.ndarray
     measures: tuple[tuple[Sharpness, ...], ...]
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -73,61 +75,15 @@ class Invariance:
             )
         return found
 
-    def table(self) -> Any:
-        """The values as a table for the terminal."""
-        from rich.table import Table
-
-        table = Table(title="sharpness of one function in three sets of weights", title_justify="left")
-        table.add_column("measure", overflow="fold")
-        for name in COPIES:
-            table.add_column(name, justify="right")
-        table.add_column("invariant to")
-        for name, row in zip(self.names, self.values, strict=True):
-            table.add_row(name, *(f"{value:.4g}" for value in row), self.invariant_to[name])
-        return table
-
-    def record(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+    def table(self) -> Table:
+        """One row per measure: its value in each set of weights, and what leaves it as it is."""
+        unchanged = self.invariant_to
         rows = [
-            {"measure": name, "invariant_to": self.invariant_to[name]} | {c: one.record() for c, one in zip(COPIES, of, strict=True)}
-            for name, of in zip(self.names, self.measures, strict=True)
-        ]  # fmt: skip
-        return {
-            "measures": rows,
-            "tolerance": self.tolerance,
-            "gaps": self.gaps.tolist(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `sharpness-invariance.json` and `sharpness-invariance.safetensors`, atomically."""
-        arrays = {"values": self.values, "gaps": self.gaps}
-        for i, row in enumerate(self.measures):
-            arrays |= {f"draws/{i}/{name}": one.draws for name, one in zip(COPIES, row, strict=True)}
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Invariance:
-        """The self-test that was saved."""
-        rows = record["measures"]
-        measures = tuple(
-            tuple(Sharpness.restore({"draws": arrays[f"draws/{i}/{name}"]}, row[name]) for name in COPIES)
-            for i, row in enumerate(rows)
-        )
-        names = tuple(row["measure"] for row in rows)
-        rest = (record["meter"], record["provenance"], record["status"])
-        return cls(names, arrays["values"], record["tolerance"], arrays["gaps"], measures, *rest)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("measure", *COPIES, "invariant to"))
-        rows = "".join(
-            "<tr>" + f"<td>{html.escape(name)}</td>" + "".join(f"<td>{v:.4g}</td>" for v in row)
-            + f"<td>{self.invariant_to[name]}</td></tr>"
-            for name, row in zip(self.names, self.values, strict=True)
-        )  # fmt: skip
-        return f"<table><tr>{head}</tr>{rows}</table>"
+            [name, *(f"{value:.4g}" for value in row), unchanged[name]]
+            for name, row in zip(self.names, self.values.tolist(), strict=True)
+        ]
+        heads = ["measure", *COPIES, "invariant to"]
+        return Table("sharpness of one function in three sets of weights", heads, rows)
 
 
 def sharpness_invariance(
@@ -182,7 +138,6 @@ def sharpness_invariance(
         )
     rows = [tuple(sharpness(surface, **{"seed": seed, **settings}) for surface in surfaces) for settings in measures]
     names = [_name(settings) for settings in measures]
-    meters = [one.meter for row in rows for one in row]
     provenance = {
         "surfaces": [surface.fingerprint() for surface in surfaces],
         "factor": factor,
@@ -195,7 +150,7 @@ def sharpness_invariance(
         tolerance,
         gaps,
         tuple(rows),
-        {key: sum(meter[key] for meter in meters) for key in meters[0]} if meters else {},
+        sum((one.meter for row in rows for one in row), Meter()),
         provenance,
         f"outputs equal to {gaps.max():.1e} of the largest one",
     )

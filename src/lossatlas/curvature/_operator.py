@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any, Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
-from lossatlas.probe import Gradients, Probe, Products
-from lossatlas.surface import Layout, PointLike, Surface, as_direction, as_point, finite, numbers_of
+from lossatlas._versions import versions
+from lossatlas.probe import Gradients, Meter, Probe, Products
+from lossatlas.surface import Layout, PointLike, Surface, as_direction, as_point, finite, numbers_of, tensor_digest
 from lossatlas.surface.network._products import refuse_half
 
 How = Literal["auto", "exact", "differences"]
@@ -71,7 +68,7 @@ class Operator:
             raise UnknownNameError("way to take products", how, ("auto", "exact", "differences"))
         self.surface = surface
         self.probe = probe or Probe(surface)
-        self._begin, self._before = time.perf_counter(), self.probe.meter.record()
+        self._begin, self._before = time.perf_counter(), self.probe.meter.copy()
         self.point = as_point(surface, point, error=StartError)
         self.blocks, self._kept = _kept(surface.layout, blocks)
         self._scaling = _scaling(scaling, surface)
@@ -176,31 +173,23 @@ class Operator:
         """Residuals below this share of ‖H‖ cannot be asked for."""
         return max(1e-12, 16 * self.rounding)
 
-    def bill(self) -> dict[str, Any]:
-        """What was asked since this operator was made, as `Meter.record` gives it."""
-        record = self.probe.meter.record()
-        since = {name: record[name] - self._before[name] for name in record}
-        since["algorithm_seconds"] = max(0.0, time.perf_counter() - self._begin - since["surface_seconds"])
-        return since
+    def bill(self) -> Meter:
+        """What was evaluated since this operator was made."""
+        return self.probe.meter.since(self._before, time.perf_counter() - self._begin)
 
     def provenance(self, **settings: Any) -> dict[str, Any]:
         """Surface, point, how products were taken, settings and versions: plain JSON values."""
         return {
             "surface": self.surface.fingerprint(),
-            "point": _digest(self.point),
+            "point": tensor_digest(self.point),
             "products": self.method,
             "reason": self.reason or None,
             "warning": self.warning or None,
-            "scaling": None if self._scaling is None else _digest(self._scaling),
+            "scaling": None if self._scaling is None else tensor_digest(self._scaling),
             "blocks": self.blocks,
             "dimension": self.dimension,
             **settings,
-            "versions": {
-                "lossatlas": version("lossatlas"),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
 
     def remark(self, status: str) -> str:
@@ -331,7 +320,3 @@ def _kept(layout: Layout, blocks: str | Sequence[str] | None) -> tuple[list[str]
 
 def _scaling(scaling: PointLike | None, surface: Surface) -> Tensor | None:
     return None if scaling is None else as_direction(surface, scaling, "a scaling", zero=True)
-
-
-def _digest(vector: Tensor) -> str:
-    return hashlib.sha256(vector.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,19 +18,18 @@ from lossatlas.curvature._dense import dense
 from lossatlas.curvature._extremes import Eigenpairs, extremes
 from lossatlas.curvature._newton import Asker, Rules, search
 from lossatlas.curvature._operator import Operator
-from lossatlas.probe import Gradients, Probe
+from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_direction
 
 if TYPE_CHECKING:
     from lossatlas.draw import ProfileDisplay
 
-KIND = "saddle-descent"
 ENDS = ("ahead", "back")
 PUSH, STRIDE = 1e-3, 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class Side(archive.Result):
     """One way down.
 
     Attributes:
@@ -59,22 +56,25 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class SaddleDescent:
+class SaddleDescent(archive.Result):
     """Both sides of a saddle.
 
     Attributes:
         saddle: where the ways begin, labeled.
         curvature: the negative eigenvalue along the direction; NaN for a direction that was given.
         sides: the way along the direction, and the one against it.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, settings and versions, plain JSON values.
         status: of the saddle: whether it is a true one.
     """
 
+    KIND: ClassVar[str] = "saddle-descent"
+    SAYS: ClassVar[tuple[str, ...]] = ("same_end",)
+
     saddle: CriticalPoint
     curvature: float
     sides: tuple[Side, Side]
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -100,53 +100,6 @@ class SaddleDescent:
         return ProfileDisplay(
             t, y, xlabel="way down from the saddle, in units of θ", marks=[("saddle", 0.0)], note=self.status
         ).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        sides = [
-            {"end": s.end.record(), "well": s.well, "status": s.status, "way": float(s.distance[-1])}
-            for s in self.sides
-        ]
-        return {
-            "sentence": self.sentence,
-            "saddle": self.saddle.record(),
-            "curvature": self.curvature,
-            "sides": sides,
-            "same_end": self.same_end,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `saddle-descent.json` and `saddle-descent.safetensors`, atomically."""
-        arrays = {}
-        for name, one in (("saddle", self.saddle), *zip(ENDS, (side.end for side in self.sides), strict=True)):
-            arrays[f"{name}/point"] = one.point.cpu().numpy()
-            arrays[f"{name}/eigenvalues"] = np.array([np.nan]) if one.eigenvalues is None else one.eigenvalues
-        for name, side in zip(ENDS, self.sides, strict=True):
-            arrays |= {f"{name}/distance": side.distance, f"{name}/loss": side.loss}
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> SaddleDescent:
-        """The descent that was saved."""
-
-        def point(name: str, of: dict[str, Any]) -> CriticalPoint:
-            return CriticalPoint.restore(of, arrays[f"{name}/point"], arrays[f"{name}/eigenvalues"])
-
-        sides = [
-            Side(
-                arrays[f"{name}/distance"], arrays[f"{name}/loss"], point(name, one["end"]), one["well"], one["status"]
-            )
-            for name, one in zip(ENDS, record["sides"], strict=True)
-        ]
-        saddle = point("saddle", record["saddle"])
-        rest = (record["meter"], record["provenance"], record["status"])
-        return cls(saddle, record["curvature"], (sides[0], sides[1]), *rest)
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def saddle_directions(

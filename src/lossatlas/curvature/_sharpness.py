@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -17,11 +15,10 @@ from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
-from lossatlas.probe import Probe
+from lossatlas.probe import Meter, Probe
 from lossatlas.surface import NetworkSurface, PointLike, Surface
 
 Kind = Literal["lambda-max", "trace", "keskar", "sam", "asam", "average"]
-KIND = "sharpness"
 KINDS: dict[str, str] = {
     "lambda-max": "λmax of D H D",
     "trace": "tr D H D",
@@ -48,7 +45,7 @@ OWN_SCALING = {"lambda-max": "none", "trace": "none", "keskar": "none", "sam": "
 
 
 @dataclass(frozen=True, eq=False)
-class Sharpness:
+class Sharpness(archive.Result):
     """One measure of sharpness with everything that defines it.
 
     Attributes:
@@ -59,10 +56,12 @@ class Sharpness:
         definition: formula, ρ, norm, scaling, biases, η, m, sub-batches, steps and examples, plain JSON values.
         draws: (n,) the single values behind a mean; empty otherwise.
         loss: L at the point, NaN where it was not asked.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and versions, plain JSON values.
         status: how the value was come by.
     """
+
+    KIND: ClassVar[str] = "sharpness"
 
     kind: str
     value: float
@@ -70,7 +69,7 @@ class Sharpness:
     definition: dict[str, Any]
     draws: np.ndarray
     loss: float
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -90,39 +89,6 @@ class Sharpness:
         parts += [f"m = {d['m']:,} in {d['sub_batches']} sub-batches"] if d["m"] is not None else []
         inside = f" ({', '.join(parts)})" if parts else ""
         return f"{self.kind}{inside}: {how}; {self.status}"
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the draws, as plain JSON values."""
-        return {
-            "kind": self.kind,
-            "value": self.value,
-            "interval": list(self.interval),
-            "definition": self.definition,
-            "loss": self.loss,
-            "sentence": self.sentence,
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `sharpness.json` and `sharpness.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        return archive.save(folder, KIND, {"draws": self.draws}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Sharpness:
-        """The measure that was saved."""
-        low, high = record["interval"]
-        names = ("loss", "meter", "provenance", "status")
-        rest = [record[name] for name in names]
-        return cls(record["kind"], record["value"], (low, high), record["definition"], arrays["draws"], *rest)
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def sharpness(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.stats import norm
@@ -14,18 +12,18 @@ from scipy.stats import t as student
 from lossatlas import archive
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.curvature._estimate import Estimate, interval
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import SpectrumDisplay
 
-KIND = "spectrum"
 # Google's reference code smooths with a variance of 1e-5 of the range; as a width of the range that is 0.3 %.
 WIDTH = 1e-5**0.5
 BEYOND = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Spectrum(archive.Result):
     """The spectral density of a Hessian: quadrature nodes and weights of every probe, or all eigenvalues.
 
     Attributes:
@@ -36,10 +34,13 @@ class Spectrum:
         above: how many of these were counted from the top; the others were counted from the bottom.
         dimension: n, how many eigenvalues there are.
         dense: whether the nodes are all the eigenvalues.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``exact``, or that it is an estimate of how many probes.
     """
+
+    KIND: ClassVar[str] = "spectrum"
+    SAYS: ClassVar[tuple[str, ...]] = ("ends", "outliers")
 
     nodes: np.ndarray
     weights: np.ndarray
@@ -48,7 +49,7 @@ class Spectrum:
     above: int
     dimension: int
     dense: bool
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
     status: str
 
@@ -244,40 +245,6 @@ class Spectrum:
             note=f"{self.status[:1].upper()}{self.status[1:]}. Outliers lie beyond {BEYOND:g} standard deviations of the bulk",
         ).plot(ax)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "above": self.above,
-            "dimension": self.dimension,
-            "dense": self.dense,
-            "ends": list(self.ends),
-            "outliers": self.outliers().tolist(),
-            "reading": self.reading(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-            "status": self.status,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `spectrum.json` and `spectrum.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        names = ("nodes", "weights", "resolved", "residuals")
-        return archive.save(folder, KIND, {name: getattr(self, name) for name in names}, self.record())
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Spectrum:
-        """The spectrum that was saved."""
-        parts: dict[str, Any] = {name: arrays[name] for name in ("nodes", "weights", "resolved", "residuals")}
-        for name in ("above", "dimension", "dense", "meter", "provenance", "status"):
-            parts[name] = record[name]
-        return cls(**parts)
-
-    def _repr_html_(self) -> str:
-        return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.reading()) + "</ul>"
-
     def _bulk(self, apart: np.ndarray) -> tuple[float, float]:
         """Mean and standard deviation of all but some of the resolved eigenvalues, given as a mask (r,)."""
         values, counts = self.multiplicities()
@@ -309,6 +276,6 @@ class Spectrum:
         confidence: float = 0.95,
     ) -> Estimate:
         return Estimate(
-            quantity, value, ends, error, confidence, 0.05, self.meter["products"], draws, self.meter, self.provenance,
+            quantity, value, ends, error, confidence, 0.05, self.meter.products, draws, self.meter, self.provenance,
             self.status, each=0 if quantity.startswith("share") else self.provenance["steps"],
         )  # fmt: skip

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import _checks
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
@@ -129,7 +128,7 @@ def trace(
 
 
 @dataclass(frozen=True, eq=False)
-class TraceComparison:
+class TraceComparison(archive.Result):
     """The traces of two Hessians, met with the same random vectors.
 
     Attributes:
@@ -138,6 +137,8 @@ class TraceComparison:
         b: the second one.
         correlation: of the draws of a and b; the nearer to 1, the more the pairing helps.
     """
+
+    KIND: ClassVar[str] = "trace-comparison"
 
     difference: Estimate
     a: Estimate
@@ -158,9 +159,6 @@ class TraceComparison:
             f"{verdict}: tr H_a − tr H_b = {self.difference.value:.4g}, {self.difference.confidence:.0%} interval "
             f"[{low:.4g}, {high:.4g}] from {self.difference.samples:,} common vectors{gain}"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>"
 
 
 def compare_traces(
@@ -219,7 +217,7 @@ def compare_traces(
                 break
     settings = {"method": "hutchinson, paired", "relative": relative, "confidence": confidence, "seed": seed}
     bills = [side.bill() for side in sides]
-    bills.append({name: bills[0][name] + bills[1][name] for name in bills[0]})
+    bills.append(bills[0] + bills[1])
     records = [side.provenance(**settings) for side in sides]
     records.append({"a": records[0], "b": records[1]})
     names = ("tr H_a", "tr H_b", "tr H_a − tr H_b")
@@ -228,9 +226,7 @@ def compare_traces(
     for name, row, bill, record in zip(names, [*draws, draws[0] - draws[1]], bills, records, strict=True):
         mean, error, width = interval(row, confidence)
         ends = (mean - width, mean + width)
-        made.append(
-            Estimate(name, mean, ends, error, confidence, relative, bill["products"], row, bill, record, status)
-        )
+        made.append(Estimate(name, mean, ends, error, confidence, relative, bill.products, row, bill, record, status))
     centered = draws - draws.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centered, axis=1)
     correlation = float(centered[0] @ centered[1] / lengths.prod()) if lengths.all() else 0.0

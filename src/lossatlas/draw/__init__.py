@@ -19,6 +19,7 @@ from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._surrogate import SurrogateDisplay
+from lossatlas.draw._table import Table
 from lossatlas.draw._topology import TopologyDisplay
 from lossatlas.draw._trajectory import TrajectoryDisplay
 
@@ -41,6 +42,7 @@ __all__ = [
     "ReliefDisplay",
     "SpectrumDisplay",
     "SurrogateDisplay",
+    "Table",
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",

@@ -47,11 +47,11 @@ def experiment(runs: int, seed: int) -> Evidence:
     itself = chart(line, whole, points=POINTS, exact=True, progress=False)
     rim = [one.loss[0, 0] for one in charts]
     slice_says, whole_says = _said(charts[0]), _said(itself)
-    values = sum(one.meter["values"] for one in [*charts, itself])
+    values = sum(one.meter.values for one in [*charts, itself])
     asked = bill(*meters)
     asked |= {
         "values": asked["values"] + values,
-        "examples": asked["examples"] + sum(one.meter["examples"] for one in [*charts, itself]),
+        "examples": asked["examples"] + sum(one.meter.examples for one in [*charts, itself]),
     }
     checks = (
         Check(

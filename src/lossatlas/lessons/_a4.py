@@ -27,17 +27,17 @@ def experiment(runs: int, seed: int) -> Evidence:
         for _ in range(REPEATS):
             said: list[Forecast] = []
             made = chart(surface, plane, points=size, exact=True, progress=False, on_forecast=said.append)
-            seconds.append(made.meter["surface_seconds"])
+            seconds.append(made.meter.surface_seconds)
             ratios.append(said[0].seconds / seconds[-1])
-            values += made.meter["values"]
-            examples += made.meter["examples"]
+            values += made.meter.values
+            examples += made.meter.examples
         grown.append(statistics.median(seconds))
-        exact = said[0].evaluations == made.meter["values"] and said[0].examples == made.meter["examples"]
+        exact = said[0].evaluations == made.meter.values and said[0].examples == made.meter.examples
         middle = statistics.median(ratios)
         checks += [
             Check(
                 f"{size}×{size}: points and examples exactly as forecast",
-                f"{made.meter['values']:,} × {surface.examples:,}",
+                f"{made.meter.values:,} × {surface.examples:,}",
                 exact,
             ),
             Check(

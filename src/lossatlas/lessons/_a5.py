@@ -50,9 +50,9 @@ def experiment(runs: int, seed: int) -> Evidence:
         plane = Plane.random(surface, seed=seed)
         made = card(surface, plane, chart(surface, plane, points=9, progress=False), seeds=0, seed=seed)
         told = made.chance.isotropic if made.chance is not None else None
-        for record in (probe.meter.record(), made.meter):
+        for meter in (probe.meter, made.meter):
             for kind in cost:
-                cost[kind] += record[kind]
+                cost[kind] += getattr(meter, kind)
         data.append(
             {
                 "epochs": epochs, "loss": surface.loss_at_theta, "negative": negative, "chance": chance.value,

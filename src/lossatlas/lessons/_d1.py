@@ -14,7 +14,8 @@ from torch.nn import functional
 from lossatlas.curvature import CriticalPoint, CriticalPoints, critical_points
 from lossatlas.demo import digits
 from lossatlas.lessons._correlation import mean, spearman
-from lossatlas.lessons._lesson import Check, Evidence, Lesson
+from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.probe import Meter
 from lossatlas.race import wilson
 from lossatlas.surface import NetworkSurface, landscapes
 
@@ -47,7 +48,7 @@ class Decayed(nn.Module):
 
 def experiment(runs: int, seed: int) -> Evidence:
     """Search random fields of several dimensions, and 27-parameter networks; count only true critical points."""
-    meters: list[dict[str, Any]] = []
+    meters: list[Meter] = []
     data: dict[str, Any] = {"fields": {}, "networks": {}}
     shares: dict[int, tuple[float, float, float]] = {}
     saddles: dict[int, tuple[float, float, float]] = {}
@@ -126,7 +127,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         f"from uniform starts; {runs} tanh networks of 27 parameters on {EXAMPLES} digits, {NETWORK_STARTS} searches each. Counted "
         "is what is labeled true, each point once; shares with Wilson's 95 % intervals.",
         checks,
-        {kind: sum(meter[kind] for meter in meters) for kind in ("values", "gradients", "products", "examples")},
+        bill(*meters),
         caveats=(
             f"of {total} searches on networks only {sum(found.counts['true'] for found in nets)} ended at a critical point; the "
             f"{len(others)} others, which are none, have a rank correlation of index and loss of {_range(rise_of_others, plain=True)}",

@@ -54,11 +54,11 @@ def experiment(runs: int, seed: int) -> Evidence:
             for measure, settings in MEASURES.items():
                 found = sharpness(surface, seed=run, **settings)
                 row[measure] = found.value
-                totals = {kind: count + found.meter[kind] for kind, count in totals.items()}
+                totals = {kind: count + getattr(found.meter, kind) for kind, count in totals.items()}
             other = NetworkSurface(rescale(model, spread(model, seed=run)), "cross_entropy", data)
             found = sharpness(other, "lambda-max", seed=run)
             row["λmax, units rescaled"] = found.value
-            totals = {kind: count + found.meter[kind] for kind, count in totals.items()}
+            totals = {kind: count + getattr(found.meter, kind) for kind, count in totals.items()}
             rows.append(row)
     ends = {name: mean([row["loss"] for row in rows if row["large"] == (name == "large")])[0] for name in BATCHES}
     return Evidence(

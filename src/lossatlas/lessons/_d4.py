@@ -127,7 +127,7 @@ def _read_stale(nets: Twins, path: Path) -> float:
 def _add(cost: dict[str, int], paths: list[Path]) -> None:
     for path in paths:
         for kind in cost:
-            cost[kind] += path.meter[kind]
+            cost[kind] += getattr(path.meter, kind)
 
 
 LESSON = Lesson("D4", CLAIM, experiment, runs=5)

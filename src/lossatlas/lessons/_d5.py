@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from lossatlas.connect import Barriers, Merge, Path, align, barriers, connect, copies, merge, random_copy
 from lossatlas.connect._pairs import mean_interval
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._twins import Twins, normed_twins, twins
+from lossatlas.probe import Meter
 from lossatlas.race import wilson
 
 CLAIM = (
@@ -157,9 +155,9 @@ def _normed_checks(merges: list[Merge]) -> list[Check]:
     ]
 
 
-def _add(cost: dict[str, int], meter: Mapping[str, Any]) -> None:
+def _add(cost: dict[str, int], meter: Meter) -> None:
     for kind in cost:
-        cost[kind] += meter[kind]
+        cost[kind] += getattr(meter, kind)
 
 
 LESSON = Lesson("D5", CLAIM, experiment, runs=5)

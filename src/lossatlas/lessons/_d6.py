@@ -90,7 +90,7 @@ def _rung(nets: Twins, cost: dict[str, int]) -> dict[str, Any]:
         matched.append(connect(nets.train, one, found.permuted, resamples=0, progress=False))
         for meter in (found.meter, straight[-1].meter, matched[-1].meter):
             for kind in cost:
-                cost[kind] += meter[kind]
+                cost[kind] += getattr(meter, kind)
     for kind, count in bill(*(probe.meter for probe in probes)).items():
         cost[kind] += count
     return {

@@ -11,7 +11,7 @@ from torch import nn
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.curvature import rescale, spread
 from lossatlas.demo import digits, digits_mlp, fit
-from lossatlas.lessons._lesson import Check, Evidence, Lesson
+from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.surface import NetworkSurface
 
 CLAIM = (
@@ -83,7 +83,7 @@ def experiment(runs: int, seed: int) -> Evidence:
             unit_weight < EQUAL,
         ),
     )
-    cost = {kind: sum(one.meter[kind] for one in charts) for kind in ("values", "gradients", "products", "examples")}
+    cost = bill(*(one.meter for one in charts))
     return Evidence(
         "E1",
         CLAIM,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lossatlas.chart import Comparison, compare
 from lossatlas.demo import accuracy, digits, fit
-from lossatlas.lessons._lesson import Check, Evidence, Lesson
+from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.surface import NetworkSurface
 
 CLAIM = "Skip connections flatten the picture: without them a deep network looks chaotic, with them smooth."
@@ -94,7 +94,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         f"cells over ±{SPAN:g} in filter norms on {EXAMPLES} training images, {runs} pairs of directions. Roughness of the loss "
         "as `roughness` defines it; a two-sided sign test over the pairs.",
         tuple(checks),
-        {kind: made.meter[kind] for kind in ("values", "gradients", "products", "examples")},
+        bill(made.meter),
         caveats=(
             told,
             f"of the logarithm of the loss, which spans decades here: {logarithm}",

@@ -176,7 +176,7 @@ def _add(cost: dict[str, int], made: Trajectory) -> None:
     meters += [] if made.field is None else [made.field.meter]
     for meter in meters:
         for kind in KINDS:
-            cost[kind] += meter[kind]
+            cost[kind] += getattr(meter, kind)
 
 
 LESSON = Lesson("E3", CLAIM, experiment, runs=8)

@@ -57,7 +57,7 @@ def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> E
         }
         for path in downs + betweens:
             for kind in cost:
-                cost[kind] += path.meter[kind]
+                cost[kind] += getattr(path.meter, kind)
     points = int(np.mean([len(path.t) for path in downs + betweens]))
     return Evidence(
         "E4",

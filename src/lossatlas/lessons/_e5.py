@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch.nn import functional as F
 from lossatlas.chart import Card, Line, Plane, card, chart
 from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons._e2 import SHALLOW, network
-from lossatlas.lessons._lesson import Check, Evidence, Lesson
+from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
+from lossatlas.probe import Meter
 from lossatlas.surface import NetworkSurface
 
 CLAIM = "Random planes, planes of a trajectory and lines between solutions are slices, never the full picture."
@@ -39,12 +39,11 @@ def experiment(runs: int, seed: int) -> Evidence:
         ("E4 line from start to end", mlp, Line.between(mlp, path[0], path[-1]), None),
         ("E4 line between two solutions", mlp, Line.between(mlp, mlp.theta, mlp.vector(other)), None),
     ]
-    checks, cards, cost = [], {}, dict.fromkeys(("values", "gradients", "products", "examples"), 0)
+    checks, cards, meters = [], {}, list[Meter]()
     for name, surface, plane, points in pictures:
         made = chart(surface, plane, points=POINTS, exact=True, progress=False)
         found = cards[name] = card(surface, plane, made, path=points, seeds=0, seed=seed)
-        for record, kind in itertools.product((made.meter, found.meter), cost):
-            cost[kind] += record[kind]
+        meters += [made.meter, found.meter]
         checks.append(_check(name, surface, plane, found))
     trajectory = cards["E3 plane of the trajectory"]
     assert trajectory.variance is not None and trajectory.markers is not None
@@ -56,7 +55,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         "axis, and for each the card: directions shown, share of the trace of the Hessian, of its sharpest and most negative "
         f"curvature. Held to be a slice: fewer directions than parameters, and less than {FULL:.0%} of the trace.",
         tuple(checks),
-        cost,
+        bill(*meters),
         caveats=(
             trajectory.variance.says()[0],
             f"{ghosts} of {len(path)} points of the trajectory lie farther off its plane than a grid step; the loss drawn "
@@ -93,7 +92,7 @@ def _check(name: str, surface: NetworkSurface, plane: Plane | Line, found: Card)
     says.append(f"{bends.sharpest_share:.1%} of the sharpest curvature")
     if bends.negative_share == bends.negative_share:
         says.append(f"{bends.negative_share:.1%} of the most negative")
-    told = f"{shown} of {n:,} directions" in found.title and all(found.sentences)
+    told = f"{shown} of {n:,} directions" in found.title and all(found.reading())
     return Check(
         f"{name}: a slice, and its card says so",
         ", ".join(says) + f"; {len(found.warnings)} warnings",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from lossatlas import archive
 from lossatlas.probe import Meter
@@ -15,7 +15,7 @@ Outcome = Literal["supported", "not supported here", "depends"]
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(archive.Result):
     """One part of a claim, held against a number.
 
     Attributes:
@@ -30,7 +30,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(archive.Result):
     """What an experiment brought out.
 
     Attributes:
@@ -47,6 +47,8 @@ class Evidence:
         pictures: displays by name; in no record.
     """
 
+    SAYS: ClassVar[tuple[str, ...]] = ("outcome",)
+
     id: str
     claim: str
     experiment: str
@@ -57,7 +59,7 @@ class Evidence:
     runs: int | None = None
     seconds: float = 0.0
     data: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, Any] = field(default_factory=dict, repr=False)
+    pictures: dict[str, Any] = field(default_factory=dict, metadata=archive.UNSAVED)
 
     @property
     def outcome(self) -> Outcome:
@@ -67,23 +69,14 @@ class Evidence:
             return "supported"
         return "not supported here" if held == 0 else "depends"
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "id": self.id,
-            "claim": self.claim,
-            "experiment": self.experiment,
-            "outcome": self.outcome,
-            "checks": [{"what": c.what, "measured": c.measured, "holds": c.holds} for c in self.checks],
-            "caveats": list(self.caveats),
-            "cost": self.cost,
-            "seed": self.seed,
-            "runs": self.runs,
-            "seconds": self.seconds,
-            "data": self.data,
-        }
+    def reading(self) -> list[str]:
+        """The claim with its outcome, every part of it with what was measured, and the caveats."""
+        parts = [
+            f"{check.what}: {check.measured} ({'holds' if check.holds else 'does not hold'})" for check in self.checks
+        ]
+        return [f"{self.id}, {self.outcome}: {self.claim}", *parts, *(f"but: {caveat}" for caveat in self.caveats)]
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: archive.Location) -> Path:
         """Write ``lesson-ID.json`` and every picture as ``lesson-ID-NAME.png`` into a folder.
 
         Args:
@@ -148,8 +141,7 @@ class Lesson:
         return replace(evidence, seconds=time.perf_counter() - begin)
 
 
-def bill(*meters: Meter) -> dict[str, Any]:
+def bill(*meters: Meter) -> dict[str, int]:
     """The queries of several meters together."""
-    return {
-        kind: sum(getattr(meter, kind) for meter in meters) for kind in ("values", "gradients", "products", "examples")
-    }
+    total = sum(meters, Meter())
+    return {kind: getattr(total, kind) for kind in ("values", "gradients", "products", "examples")}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lossatlas.lessons._correlation import mean
-from lossatlas.lessons._lesson import Check, Evidence
+from lossatlas.lessons._lesson import Check, Evidence, bill
 from lossatlas.probe import Meter
 from lossatlas.race import NetworkRace
 
@@ -57,19 +57,14 @@ def joined(evidence: Evidence, part: Part, runs: int) -> Evidence:
 
 def spent(*asked: Meter | NetworkRace) -> dict[str, int]:
     """The queries of meters and of races on networks, their tuning and what was measured on the way included."""
-    total = dict.fromkeys(KINDS, 0)
+    meters: list[Meter] = []
     for one in asked:
-        for record in _records(one):
-            for kind in KINDS:
-                total[kind] += record[kind]
-    return total
-
-
-def _records(one: Meter | NetworkRace) -> list[dict[str, Any]]:
-    if isinstance(one, Meter):
-        return [one.record()]
-    tunings = [runner.tuning.meter for runner in one.runners.values() if runner.tuning is not None]
-    return [one.referee, *(meter.record() for meter in (*one.meter.values(), *tunings))]
+        if isinstance(one, Meter):
+            meters.append(one)
+        else:
+            tunings = [runner.tuning.meter for runner in one.runners.values() if runner.tuning is not None]
+            meters += [one.referee, *one.meter.values(), *tunings]
+    return bill(*meters)
 
 
 def interval(draws: Sequence[float], form: str = ".3g", suffix: str = "") -> str:

@@ -115,17 +115,17 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
 
 
 def _bill(made: Chart) -> tuple[list[str], list[list[str]], str]:
-    meter, cells = made.meter, made.loss.size
+    cells = made.loss.size
     fields = {
         "exact": "exact, on all examples",
         "cheap": "cheap, on some of them: they give the shape, never the height",
     }
-    parts = [(fields.get(kind, kind), part) for kind, part in meter.get("fields", {}).items()]
+    parts = [(fields.get(kind, kind), part) for kind, part in made.meters.items()]
     rows = [
-        [name, f"{part['values']:,}", f"{part['examples']:,}", f"{part['surface_seconds']:.2f}"]
-        for name, part in [*parts, ("together", meter)]
+        [name, f"{part.values:,}", f"{part.examples:,}", f"{part.surface_seconds:.2f}"]
+        for name, part in [*parts, ("together", made.meter)]
     ]
-    title = f"What was asked of this surface for {cells:,} cells (forecast: {meter['forecast_seconds']:.1f} s)"
+    title = f"What was asked of this surface for {cells:,} cells (forecast: {made.forecast_seconds or 0:.1f} s)"
     return ["losses", "how many", "examples read", "seconds"], rows, title
 
 

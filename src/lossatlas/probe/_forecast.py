@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
+
+from lossatlas import archive
 
 
 @dataclass(frozen=True, repr=False)
-class Forecast:
+class Forecast(archive.Result):
     """What a job is expected to take.
 
     Attributes:
@@ -23,6 +25,9 @@ class Forecast:
         bytes_within: bytes with these.
         notes: what the numbers rest on, in sentences.
     """
+
+    KIND: ClassVar[str] = "forecast"
+    SAYS: ClassVar[tuple[str, ...]] = ("bytes",)
 
     evaluations: int
     examples: int
@@ -77,23 +82,6 @@ class Forecast:
         if self.sizes:
             says.append("bytes: " + ", ".join(f"{name} {size(part)}" for name, part in self.sizes.items() if part))
         return [*says, *self.notes]
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "evaluations": self.evaluations,
-            "evaluations_within": self.evaluations_within,
-            "examples": self.examples,
-            "seconds": self.seconds,
-            "seconds_within": self.seconds_within,
-            "bytes": self.bytes,
-            "bytes_within": self.bytes_within,
-            "measured_on": self.measured_on,
-            "parts": dict(self.parts),
-            "sizes": dict(self.sizes),
-            "notes": list(self.notes),
-            "sentence": self.sentence,
-        }
 
     def __repr__(self) -> str:
         return f"<Forecast: {self._sentence(brief=True)}>"

@@ -1,14 +1,15 @@
-"""The bill: what was asked, by kind, and what an asker may still ask."""
+"""What was evaluated, by kind, what it is worth, and what may still be evaluated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import Any
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.probe._queries import Gradients, Products, Query, Values, count
 
@@ -24,28 +25,38 @@ class Exchange:
     gradient: float = 3.0
     product: float = 6.0
 
+    def price(self, values: float = 0, gradients: float = 0, products: float = 0) -> float:
+        """So many queries of each kind in units of one value."""
+        return self.value * values + self.gradient * gradients + self.product * products
 
-@dataclass
-class Meter:
-    """What one asker was billed, over all its runs.
 
-    A gradient brings its value along and is billed as one gradient.
+@dataclass(eq=False)
+class Meter(archive.Result):
+    """What was evaluated, for one algorithm over all its runs; meters add up.
+
+    A gradient brings its value along and counts as one gradient.
 
     Attributes:
         calls: queries answered, each for many runs at once.
-        values: points whose loss was asked for.
-        gradients: points whose gradient was asked for.
+        values: points whose loss was evaluated.
+        gradients: points whose gradient was.
         products: Hessian-vector products.
         examples: examples read for all of these; 0 on a surface without data.
         proof_examples: examples read by the surface to prove that its shortcuts equal it; not among the others.
         recalled: points whose loss a ledger knew already; they are not among the values.
         confirmed: points that a ledger knew and that were evaluated again when a run was resumed, to see that it is still
             of the same surface; they are not among the values or the recalled.
-        surface_seconds: spent answering; shared in proportion where one answer served several askers.
-        algorithm_seconds: spent by the asker itself.
+        surface_seconds: spent answering; shared in proportion where one answer served several algorithms.
+        algorithm_seconds: spent by the algorithm itself.
         runs: how many runs there are.
-        per_run: queries billed to each run, shape (B,), recalled ones among them.
+        per_run: queries answered to each run, shape (runs,), recalled ones among them.
+
+    Example:
+        >>> sum([Meter(values=3), Meter(values=4, gradients=1)], Meter()).cost()
+        10.0
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("cost",)
 
     calls: int = 0
     values: int = 0
@@ -82,8 +93,16 @@ class Meter:
 
     def cost(self, exchange: Exchange | None = None) -> float:
         """All queries in units of one value."""
-        e = exchange or Exchange()
-        return e.value * (self.values + self.confirmed) + e.gradient * self.gradients + e.product * self.products
+        return (exchange or Exchange()).price(self.values + self.confirmed, self.gradients, self.products)
+
+    @property
+    def sentence(self) -> str:
+        """What was evaluated, in words."""
+        parts = [(self.values, "value"), (self.gradients, "gradient"), (self.products, "product"),
+                 (self.recalled, "recalled value")]  # fmt: skip
+        asked = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for count, name in parts if count)
+        read = f" over {self.examples:,} examples" if self.examples else ""
+        return f"{asked or 'nothing evaluated'}{read} in {self.seconds:.3g} s, worth {self.cost():,.0f} values"
 
     def bill(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.
@@ -116,28 +135,40 @@ class Meter:
                 examples = query.sample.size if query.sample is not None and examples else examples
         self.examples += points * examples
 
-    def add(self, other: Meter) -> None:
-        """Put another bill on this one; which run it was for is not kept."""
-        for name in ("calls", "values", "gradients", "products", "examples", "proof_examples", "recalled", "confirmed"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.surface_seconds += other.surface_seconds
-        self.algorithm_seconds += other.algorithm_seconds
+    def copy(self) -> Meter:
+        """As it is now."""
+        return replace(self)
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "calls": self.calls,
-            "values": self.values,
-            "gradients": self.gradients,
-            "products": self.products,
-            "examples": self.examples,
-            "proof_examples": self.proof_examples,
-            "recalled": self.recalled,
-            "confirmed": self.confirmed,
-            "cost": self.cost(),
-            "surface_seconds": self.surface_seconds,
-            "algorithm_seconds": self.algorithm_seconds,
-        }
+    def since(self, before: Meter, seconds: float) -> Meter:
+        """What came on top of an earlier copy.
+
+        Args:
+            before: the copy.
+            seconds: that have gone by; what the surface did not take was the algorithm's.
+        """
+        told = self._joined(before, -1)
+        told.algorithm_seconds = max(0.0, seconds - told.surface_seconds)
+        return told
+
+    def __add__(self, other: Meter) -> Meter:
+        """Both together: run by run where both have as many runs, else as one run."""
+        return self._joined(other, 1) if isinstance(other, Meter) else NotImplemented
+
+    def __radd__(self, other: Literal[0]) -> Meter:
+        """The start of ``sum(meters)``."""
+        return self.copy() if other == 0 else NotImplemented
+
+    def _joined(self, other: Meter, sign: int) -> Meter:
+        names = [field.name for field in fields(self) if field.name != "runs" and field.name[0] != "_"]
+        told = Meter(**{name: getattr(self, name) + sign * getattr(other, name) for name in names})
+        each, others = self.per_run, other.per_run
+        if len(each) != len(others) and each.any() and others.any():
+            each, others = each.sum()[None], others.sum()[None]
+        elif len(each) != len(others):
+            # One that has counted nothing has no runs of its own.
+            each, others = (each, torch.zeros_like(each)) if each.any() else (torch.zeros_like(others), others)
+        told.runs, told._some = len(each), each + sign * others
+        return told
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,26 +14,24 @@ from torch import Tensor
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
-from lossatlas.optimize import Optimizer, Streams, resolve, revived
+from lossatlas.draw import Table
+from lossatlas.optimize import Optimizer, Streams, resolve
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
 from lossatlas.race._inputs import check
-from lossatlas.race._keep import meter_of, surface_of
+from lossatlas.race._keep import settings_of
 from lossatlas.race._statistics import wilson
-from lossatlas.race._table import Table
 from lossatlas.race._verdict import basins
-from lossatlas.surface import Surface, remember
+from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BasinsDisplay
 
-KIND = "basins"
-ARRAYS = ("x", "y", "ends", "final", "loss", "cost")
 # Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
 BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class BasinMap:
+class BasinMap(archive.Result):
     """Where an optimizer ends from every start of a grid.
 
     Attributes:
@@ -54,6 +50,9 @@ class BasinMap:
         referee: what the verdicts asked.
     """
 
+    KIND: ClassVar[str] = "basins"
+    SAYS: ClassVar[tuple[str, ...]] = ("provenance", "shares", "boundary")
+
     surface: Surface
     optimizer: Optimizer
     x: np.ndarray
@@ -67,6 +66,27 @@ class BasinMap:
     seed: int
     meter: Meter
     referee: Meter
+
+    @property
+    def sentence(self) -> str:
+        """What was walked, and from where."""
+        return f"{self.optimizer.title} on {self.surface.name}: {len(self.x)} × {len(self.y)} starts of {self.steps:,} steps"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The surface, the optimizer's settings, the grid of starts, steps and seed."""
+        return {
+            "surface": self.surface.fingerprint(),
+            "optimizer": settings_of(self.optimizer),
+            "points": [len(self.x), len(self.y)],
+            "steps": self.steps,
+            "seed": self.seed,
+        }
+
+    @property
+    def shares(self) -> dict[str, list[float]]:
+        """By well, the share of starts that end there, and its interval."""
+        return {name: [self.share(name), *self.interval(name)] for name in self.names}
 
     def share(self, well: str) -> float:
         """Share of starts that end in a well."""
@@ -112,63 +132,10 @@ class BasinMap:
         title = f"{self.optimizer.title} on {self.surface.name}: where each start ends"
         return BasinsDisplay(self.x, self.y, self.ends, self.names, cost=self.cost, wells=wells, title=title).plot(ax)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        shares = {name: [self.share(name), *self.interval(name)] for name in self.names}
-        return {
-            "surface": remember(self.surface),
-            "provenance": {
-                "surface": self.surface.fingerprint(),
-                "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
-                "points": [len(self.x), len(self.y)],
-                "steps": self.steps,
-                "seed": self.seed,
-            },
-            "names": list(self.names),
-            "shares": shares,
-            "boundary": self.boundary,
-            "meter": self.meter.record(),
-            "referee": self.referee.record(),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write `basins.json` and `basins.safetensors` into a folder, atomically. `lossatlas.load` reads them back."""
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(
-        cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], surface: Surface | None = None
-    ) -> BasinMap:
-        """The map that was saved; the surface as in `Race.restore`.
-
-        Args:
-            arrays: as they were saved.
-            record: as it was saved.
-            surface: what was walked on, or None.
-        """
-        told = record["provenance"]
-        return cls(
-            surface=surface_of(record, surface),
-            optimizer=revived(told["optimizer"]),
-            **{name: arrays[name] for name in ARRAYS},
-            names=tuple(record["names"]),
-            steps=told["steps"],
-            seed=told["seed"],
-            meter=meter_of(record["meter"]),
-            referee=meter_of(record["referee"]),
-        )
-
-    def __repr__(self) -> str:
-        return f"BasinMap({self.optimizer!r} on {self.surface.name}: {len(self.x)} × {len(self.y)} starts)"
-
     def _index(self, well: str) -> int:
         if well not in self.names:
             raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
         return self.names.index(well)
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def basin_map(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.draw import Table
 from lossatlas.optimize import Annealing, FiniteDifferences, GradientNoise, Momentum, Optimizer, Restart
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
 from lossatlas.race._race import Race
 from lossatlas.race._statistics import wilson
-from lossatlas.race._table import Table
 from lossatlas.race._verdict import named
 
 # Ladders from the smallest change to the largest, the same on every surface.
@@ -31,7 +32,7 @@ Ladder = list[tuple[float, Optimizer]]
 
 
 @dataclass(frozen=True)
-class Fix:
+class Fix(archive.Result):
     """One kind of fix.
 
     Attributes:
@@ -63,7 +64,7 @@ class Fix:
 
 
 @dataclass(frozen=True, eq=False)
-class Counterfactual:
+class Counterfactual(archive.Result):
     """What a racer knew when it stopped, and what would have got it out.
 
     Attributes:
@@ -75,6 +76,8 @@ class Counterfactual:
         meter: what all of this asked.
         runs: seeds per setting.
     """
+
+    KIND: ClassVar[str] = "counterfactual"
 
     racer: str
     well: str | None
@@ -115,26 +118,6 @@ class Counterfactual:
             rows,
         )
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "racer": self.racer,
-            "well": self.well,
-            "sentence": self.sentence,
-            "fixes": [
-                {
-                    "kind": f.kind,
-                    "setting": f.setting,
-                    "tried": [list(pair) for pair in f.tried],
-                    "share": f.share,
-                    "interval": list(f.interval),
-                    "price": f.price if math.isfinite(f.price) else None,
-                }
-                for f in self.fixes
-            ],
-            "meter": self.meter.record(),
-        }
-
 
 def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) -> Counterfactual:
     """Run the fixes that a stuck racer did not have, each from the same start, from its smallest setting upward.
@@ -170,16 +153,16 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) ->
             "nobody can say what is stuck and what is out."
         )
     target = values[1] - 1e-9 * abs(values[1]) if len(values) > 1 else values[0] + 1e-6 * (1 + abs(values[0]))
-    meter = Meter()
+    meters: list[Meter] = []
     fixes = [
-        _climb(given, kind, ladder, track.start[0], target, runs, seed, meter)
+        _climb(given, kind, ladder, track.start[0], target, runs, seed, meters)
         for kind, ladder in _ladders(track.optimizer, given.surface.box is not None).items()
         if ladder
     ]
     fixes.sort(key=lambda fix: (fix.setting is None, fix.price))
     knew = f"{track.meter.queries // len(track.final):,} answers"
     well = Counter(given.verdicts[racer].wells).most_common(1)[0][0]
-    return Counterfactual(racer, well, knew, tuple(fixes), target, meter, runs)
+    return Counterfactual(racer, well, knew, tuple(fixes), target, sum(meters, Meter()), runs)
 
 
 def _ladders(one: Any, box: bool) -> dict[str, Ladder]:
@@ -210,17 +193,24 @@ def _ladders(one: Any, box: bool) -> dict[str, Ladder]:
 
 
 def _climb(
-    given: Race, kind: str, ladder: Ladder, start: torch.Tensor, target: float, runs: int, seed: int, meter: Meter
+    given: Race,
+    kind: str,
+    ladder: Ladder,
+    start: torch.Tensor,
+    target: float,
+    runs: int,
+    seed: int,
+    meters: list[Meter],
 ) -> Fix:
     tried: list[tuple[float, float]] = []
     best = (-1.0, (0.0, 1.0), 1)
     for setting, optimizer in ladder:
         # Two runs tell whether anything is left to chance: where nothing is, one speaks for all.
         result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=min(2, runs), seed=seed)
-        meter.add(result.meter[kind])
+        meters.append(result.meter[kind])
         if result.runs < runs and not result.tracks[kind].alike:
             result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=runs, seed=seed)
-            meter.add(result.meter[kind])
+            meters.append(result.meter[kind])
         many = 1 if result.tracks[kind].alike else result.runs
         out = int((result.tracks[kind].loss <= target)[:many].sum())
         share = out / many

@@ -148,8 +148,8 @@ def network_race(
         "surface": surface.fingerprint(), "test": None if test is None else test.fingerprint(),
     }  # fmt: skip
     compared = ends_of(surface, referee, runners, min(ends, len(numbers)), seed) if ends else None
-    bill = referee.meter.record() | {"test_values": 0 if on_test is None else on_test.meter.values}
-    return NetworkRace(surface.name, runners, compared, bill, settings)
+    tested = Meter() if on_test is None else on_test.meter
+    return NetworkRace(surface.name, runners, compared, referee.meter, tested, settings)
 
 
 def with_heads(layout: Layout, heads: Sequence[str] | None = None) -> Layout:
@@ -266,17 +266,16 @@ def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
     drawn += [{name: _draw(name, generator) for name in names} for _ in range(trials - 1)]
     numbers = [TUNING_RUNS, TUNING_RUNS + 1]
     small = replace(ground, test=None, starts=ground.starts[[0, -1]])
-    bill, scored, made = Meter(runs=len(numbers)), [], []
+    meters, scored, made = [], [], []
     for settings in drawn:
         made.append(replace(one, **settings))
         scorer = Probe(ground.surface)
         runner = _run(made[-1], small, numbers, seed, 1, scorer, None, None)
         worst = np.where(np.isfinite(runner.loss[:, -1]), runner.loss[:, -1], np.inf)
         scored.append((settings, float(np.quantile(worst, 0.5, method="higher"))))
-        bill.add(runner.meter)
-        bill.add(scorer.meter)
+        meters += [runner.meter, scorer.meter]
     best = min(range(trials), key=lambda k: scored[k][1])
-    return Tuning(made[best], tuple(scored), bill, seed)
+    return Tuning(made[best], tuple(scored), sum(meters, Meter()), seed)
 
 
 def _draw(name: str, generator: np.random.Generator) -> float:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas.curvature import extremes
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import NetworkSurface
@@ -24,7 +25,7 @@ BETWEEN, PRODUCTS = 9, 30
 
 
 @dataclass(frozen=True, eq=False)
-class Ends:
+class Ends(archive.Result):
     """Ends of runs compared.
 
     Attributes:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.optimize import Optimizer, revived
+from lossatlas.draw import Table
+from lossatlas.optimize import Optimizer
 from lossatlas.probe import Meter
-from lossatlas.race._keep import meter_of
 from lossatlas.race._network_ends import Ends
-from lossatlas.race._table import Table
 from lossatlas.race._tune import Tuning
 
 if TYPE_CHECKING:
@@ -27,9 +23,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Axis = Literal["queries", "examples", "seconds", "steps"]
 Curve = Literal["loss", "test_loss", "test_error"]
-KIND = "network-race"
-_ARRAYS = ("steps", "queries", "examples", "seconds", "loss", "test_loss", "test_error", "noisy")
-_ENDS = ("loss", "sharpness", "residuals", "distances", "barriers")
 _WHAT = {"loss": "training loss", "test_loss": "test loss", "test_error": "test error"}
 _PER = {
     "queries": "queries per run",
@@ -40,7 +33,7 @@ _PER = {
 
 
 @dataclass(frozen=True, eq=False)
-class Runner:
+class Runner(archive.Result):
     """All runs of one optimizer.
 
     Attributes:
@@ -57,6 +50,8 @@ class Runner:
         meter: what was billed.
         tuning: what blind tuning found and what it was billed, or None.
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("diverged",)
 
     optimizer: Optimizer
     steps: Array
@@ -91,24 +86,26 @@ class Runner:
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkRace:
+class NetworkRace(archive.Result):
     """Optimizers that trained one network for the same bill.
 
     Attributes:
         title: of the surface.
         runners: by name.
         ends: sharpness and barriers at the ends, or None.
-        referee: what was asked to measure all this, billed to no racer.
+        referee: what was evaluated to measure all this, counted for no optimizer.
+        test_referee: the same on the test data.
         provenance: surfaces and settings, plain JSON values.
-        status: ``complete``.
     """
+
+    KIND: ClassVar[str] = "network-race"
 
     title: str
     runners: dict[str, Runner]
     ends: Ends | None
-    referee: dict[str, Any]
+    referee: Meter
+    test_referee: Meter
     provenance: dict[str, Any]
-    status: str = "complete"
 
     @property
     def runs(self) -> int:
@@ -119,6 +116,10 @@ class NetworkRace:
     def meter(self) -> dict[str, Meter]:
         """What each optimizer was billed for the race itself."""
         return {name: runner.meter for name, runner in self.runners.items()}
+
+    def reading(self) -> list[str]:
+        """Where each optimizer ended."""
+        return [f"{name}: {runner.sentence}" for name, runner in self.runners.items()]
 
     def final(self, racer: str) -> Tensor:
         """Where an optimizer's runs ended, (runs, N).
@@ -193,63 +194,6 @@ class NetworkRace:
             share=share,
             title=f"{self.title}: where training ended",
         ).plot(ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        runners = {
-            name: {
-                "optimizer": {"name": runner.optimizer.name, **runner.optimizer.settings()},
-                "sentence": runner.sentence,
-                "diverged": runner.diverged.tolist(),
-                "meter": runner.meter.record(),
-                "tuning": None
-                if runner.tuning is None
-                else {
-                    "trials": [[settings, score] for settings, score in runner.tuning.trials],
-                    "meter": runner.tuning.meter.record(),
-                    "seed": runner.tuning.seed,
-                },
-            }
-            for name, runner in self.runners.items()
-        }
-        ends = None if self.ends is None else {"names": list(self.ends.names), "runs": list(self.ends.runs)}
-        return {
-            "title": self.title, "runners": runners, "ends": ends, "referee": self.referee,
-            "provenance": self.provenance, "status": self.status,
-        }  # fmt: skip
-
-    def save(self, folder: str | Path) -> Path:
-        """Write it into a folder: `network-race.json` and `network-race.safetensors`, atomically.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        arrays = {f"{n}/{what}": getattr(r, what) for n, r in self.runners.items() for what in _ARRAYS}
-        arrays |= {f"{n}/final": r.final.cpu().numpy() for n, r in self.runners.items()}
-        if self.ends is not None:
-            arrays |= {f"ends/{what}": getattr(self.ends, what) for what in _ENDS}
-        return archive.save(folder, KIND, arrays, self.record())
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], record: dict[str, Any]) -> NetworkRace:
-        """The race that was saved."""
-        runners = {}
-        for name, told in record["runners"].items():
-            one, tuning = revived(told["optimizer"]), told["tuning"]
-            found = None
-            if tuning is not None:
-                trials = tuple((settings, float(score)) for settings, score in tuning["trials"])
-                found = Tuning(one, trials, meter_of(tuning["meter"]), tuning["seed"])
-            parts = {what: arrays[f"{name}/{what}"] for what in _ARRAYS}
-            final = torch.from_numpy(arrays[f"{name}/final"])
-            runners[name] = Runner(optimizer=one, **parts, final=final, meter=meter_of(told["meter"]), tuning=found)
-        ends = record["ends"]
-        if ends is not None:
-            ends = Ends(tuple(ends["names"]), tuple(ends["runs"]), *(arrays[f"ends/{what}"] for what in _ENDS))
-        return cls(record["title"], runners, ends, record["referee"], record["provenance"], record["status"])
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
     def _runner(self, racer: str) -> Runner:
         if racer not in self.runners:

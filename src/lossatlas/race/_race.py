@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.draw import Table
 from lossatlas.probe import Meter
 from lossatlas.race import _pictures, _tables
-from lossatlas.race._keep import race_arrays, race_record, restored_race
+from lossatlas.race._keep import settings_of
 from lossatlas.race._statistics import ert, wilson
-from lossatlas.race._table import Table
 from lossatlas.race._track import Track
 from lossatlas.race._verdict import Verdict
 from lossatlas.surface import Surface
@@ -24,11 +22,9 @@ from lossatlas.surface import Surface
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
 
-KIND = "race"
-
 
 @dataclass(frozen=True, eq=False)
-class Race:
+class Race(archive.Result):
     """Many optimizers on one surface.
 
     Attributes:
@@ -40,6 +36,9 @@ class Race:
         referee: what the referee asked for the verdicts, billed to no racer.
         budget: queries that each run was allowed, or None.
     """
+
+    KIND: ClassVar[str] = "race"
+    SAYS: ClassVar[tuple[str, ...]] = ("provenance", "racers", "wells")
 
     surface: Surface
     tracks: dict[str, Track]
@@ -85,16 +84,45 @@ class Race:
         """The surface, the settings of every racer, where they started, steps, runs, budget and seed."""
         return {
             "surface": self.surface.fingerprint(),
-            "racers": {
-                label: {"name": track.optimizer.name, **track.optimizer.settings()}
-                for label, track in self.tracks.items()
-            },
+            "racers": {label: settings_of(track.optimizer) for label, track in self.tracks.items()},
             "start": self.start.tolist() if self.start.numel() <= 64 else None,
             "steps": self.steps,
             "runs": self.runs,
             "budget": self.budget,
             "seed": self.seed,
         }
+
+    @property
+    def racers(self) -> dict[str, dict[str, Any]]:
+        """What the record says of each racer beside its track and verdict: settings, rates with intervals, final points."""
+        wells = [well.name for well in self.surface.wells]
+        return {
+            label: {
+                "title": track.optimizer.title,
+                "settings": track.optimizer.settings(),
+                "becomes": track.optimizer.becomes(self.surface.layout),
+                "sentence": self.verdicts[label].sentence,
+                "rates": {well: [self.rate(label, well), *self.interval(label, well)] for well in wells},
+                "final": track.final.tolist() if self.surface.dimension <= 64 else None,
+                "meter": track.meter,
+            }
+            for label, track in self.tracks.items()
+        }
+
+    @property
+    def wells(self) -> list[dict[str, Any]]:
+        """The wells of the surface by name, minimum and value."""
+        return [{"name": w.name, "minimum": w.minimum.tolist(), "value": w.value} for w in self.surface.wells]
+
+    @property
+    def sentence(self) -> str:
+        """Who raced where."""
+        runs = f"{self.runs:,} run{'s' * (self.runs > 1)} of {self.steps:,} steps"
+        return f"{', '.join(self.tracks)} on {self.surface.name}: {runs}, seed {self.seed}"
+
+    def reading(self) -> list[str]:
+        """Who raced where, and how each ended."""
+        return [self.sentence, *(verdict.sentence for verdict in self.verdicts.values())]
 
     def final(self, racer: str) -> Tensor:
         """Where a racer ended, (runs, N): its last point, or for methods that wander (annealing, restarts) the best.
@@ -238,41 +266,6 @@ class Race:
             ax: matplotlib axes, or None for a new figure.
         """
         return _pictures.rates(self, well, ax)
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the trajectories, as plain JSON values."""
-        return race_record(self)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the race into a folder: `race.json` and `race.safetensors`, atomically. `lossatlas.load` reads it back.
-
-        Raises:
-            OutputError: if the folder cannot be written; nothing is then half-written.
-        """
-        return archive.save(folder, KIND, race_arrays(self), self.record())
-
-    @classmethod
-    def restore(
-        cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], surface: Surface | None = None
-    ) -> Race:
-        """The race that was saved.
-
-        Args:
-            arrays: as they were saved.
-            record: as it was saved.
-            surface: what was raced on. A landscape of ours is built again from the record; of another surface only its
-                name, box and wells are left if it is not given.
-
-        Raises:
-            InputError: if the surface is another than the one raced on.
-        """
-        return cls(**restored_race(arrays, record, surface))
-
-    def __repr__(self) -> str:
-        return f"Race({', '.join(self.tracks)} on {self.surface.name}: {self.runs:,} × {self.steps:,} steps, seed {self.seed})"
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
     def _track(self, racer: str) -> Track:
         if racer not in self.tracks:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.optimize import Optimizer, resolve, revived
+from lossatlas.draw import Table
+from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
-from lossatlas.race._keep import meter_of, surface_of
+from lossatlas.race._keep import settings_of
 from lossatlas.race._statistics import wilson
-from lossatlas.race._table import Table
-from lossatlas.surface import PointLike, Surface, remember
+from lossatlas.surface import PointLike, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
 
-KIND = "sweep"
-ARRAYS = ("values", "ends", "loss", "queries", "alike")
-
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(archive.Result):
     """Where an optimizer ends over a range of one of its settings.
 
     Attributes:
@@ -45,6 +41,9 @@ class Sweep:
         seed: of all randomness.
         meter: what all of it asked.
     """
+
+    KIND: ClassVar[str] = "sweep"
+    SAYS: ClassVar[tuple[str, ...]] = ("provenance", "rates")
 
     surface: Surface
     optimizer: Optimizer
@@ -63,6 +62,28 @@ class Sweep:
     def runs(self) -> int:
         """Per value."""
         return int(self.ends.shape[1])
+
+    @property
+    def sentence(self) -> str:
+        """What was swept, and over how many values."""
+        return f"{self.setting} of {self.optimizer.title} on {self.surface.name}: {len(self.values)} values"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The surface, the optimizer, the setting, steps, runs and seed."""
+        return {
+            "surface": self.surface.fingerprint(),
+            "optimizer": settings_of(self.optimizer),
+            "setting": self.setting,
+            "steps": self.steps,
+            "runs": self.runs,
+            "seed": self.seed,
+        }
+
+    @property
+    def rates(self) -> dict[str, list[list[float]]]:
+        """By well, at each value: the share of runs that ended there, and its interval."""
+        return {name: np.column_stack([self.shares(name), self.intervals(name)]).tolist() for name in self.names}
 
     def shares(self, well: str) -> np.ndarray:
         """Share of runs that ended in a well, at each value, (V,)."""
@@ -120,57 +141,6 @@ class Sweep:
             note=f"{self.runs:,} run{'s' * (self.runs > 1)} of {self.steps:,} steps at each of {len(self.values)} values",
         ).plot(ax, palette={**well_colors(self.names), "no well": "#9a9a9a"})
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, and what they come to, as plain JSON values."""
-        return {
-            "surface": remember(self.surface),
-            "provenance": {
-                "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
-                "setting": self.setting,
-                "steps": self.steps,
-                "runs": self.runs,
-                "seed": self.seed,
-            },
-            "names": list(self.names),
-            "values": self.values.tolist(),
-            "shares": {name: self.shares(name).tolist() for name in self.names},
-            "intervals": {name: self.intervals(name).tolist() for name in self.names},
-            "meter": self.meter.record(),
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write `sweep.json` and `sweep.safetensors` into a folder, atomically. `lossatlas.load` reads them back."""
-        return archive.save(folder, KIND, {name: getattr(self, name) for name in ARRAYS}, self.record())
-
-    @classmethod
-    def restore(
-        cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any], surface: Surface | None = None
-    ) -> Sweep:
-        """The sweep that was saved; the surface as in `Race.restore`.
-
-        Args:
-            arrays: as they were saved.
-            record: as it was saved.
-            surface: what was walked on, or None.
-        """
-        told = record["provenance"]
-        return cls(
-            surface=surface_of(record, surface),
-            optimizer=revived(told["optimizer"]),
-            setting=told["setting"],
-            **{name: arrays[name] for name in ARRAYS},
-            names=tuple(record["names"]),
-            steps=told["steps"],
-            seed=told["seed"],
-            meter=meter_of(record["meter"]),
-        )
-
-    def __repr__(self) -> str:
-        return f"Sweep({self.setting} of {self.optimizer!r} on {self.surface.name}: {len(self.values)} values)"
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
     def _index(self, well: str) -> int:
         if well not in self.names:
             raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
@@ -225,9 +195,6 @@ def sweep(
     result = race(surface, racers, start=start, steps=steps, runs=runs, seed=seed)
     names = tuple(well.name for well in surface.wells)
     place = {name: k for k, name in enumerate(names)}
-    meter = Meter(runs=runs)
-    for other in result.meter.values():
-        meter.add(other)
     verdicts = result.verdicts.values()
     return Sweep(
         surface=surface,
@@ -241,7 +208,7 @@ def sweep(
         alike=np.array([track.alike for track in result.tracks.values()]),
         steps=steps,
         seed=seed,
-        meter=meter,
+        meter=sum(result.meter.values(), Meter()),
     )
 
 

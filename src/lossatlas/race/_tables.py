@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lossatlas.race._table import Table
+from lossatlas.draw import Table
 from lossatlas.race._verdict import Verdict
 
 if TYPE_CHECKING:

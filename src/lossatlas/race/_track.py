@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas.optimize import Optimizer
 from lossatlas.probe import Meter
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class Track(archive.Result):
     """What one racer left behind.
 
     Attributes:
@@ -55,6 +56,12 @@ class Track:
         )
 
     @property
+    def sentence(self) -> str:
+        """What ran how long."""
+        runs, places, n = self.positions.shape
+        return f"{self.optimizer.title}, {runs:,} run{'s' * (runs > 1)} of {places - 1:,} steps in {n:,} dimensions"
+
+    @property
     def alike(self) -> bool:
         """Whether there are several runs and all are one and the same: nothing in them was left to chance."""
         return len(self.final) > 1 and bool((self.positions == self.positions[:1]).all())
@@ -71,7 +78,3 @@ class Track:
         half = x >= x[-1] / 2
         x, y = x[half], np.maximum.accumulate(y[half])
         return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) and np.ptp(y) else 0.0
-
-    def __repr__(self) -> str:
-        runs, places, n = self.positions.shape
-        return f"Track({self.optimizer!r}, {runs:,} runs of {places - 1:,} steps in {n:,} dimensions)"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer, catalog, resolve
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
-from lossatlas.race._table import Table
 from lossatlas.surface import PointLike, Surface
 
 # What is searched, by the name of the setting: on a logarithmic scale, or 1 − x on one (factors that keep).
@@ -38,7 +39,7 @@ KEPT = {
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning:
+class Tuning(archive.Result):
     """What blind tuning found.
 
     Attributes:
@@ -48,6 +49,9 @@ class Tuning:
         meter: what all trials asked; it belongs on the contestant's bill.
         seed: of the settings and the runs.
     """
+
+    KIND: ClassVar[str] = "tuning"
+    SAYS: ClassVar[tuple[str, ...]] = ("score",)
 
     best: Optimizer
     trials: tuple[tuple[dict[str, Any], float], ...]
@@ -124,10 +128,7 @@ def tune(
         losses = torch.where(torch.tensor([why == "diverged" for why in track.stopped]), float("inf"), losses)
         scored.append((settings, float(losses.quantile(0.5, interpolation="higher"))))
     best = min(range(len(scored)), key=lambda k: scored[k][1])
-    bill = Meter(runs=runs)
-    for meter in result.meter.values():
-        bill.add(meter)
-    return Tuning(list(contestants.values())[best], tuple(scored), bill, seed)
+    return Tuning(list(contestants.values())[best], tuple(scored), sum(result.meter.values(), Meter()), seed)
 
 
 def searched(optimizer: Optimizer) -> list[str]:

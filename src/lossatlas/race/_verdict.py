@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas.probe import Probe
 from lossatlas.race._descent import descend
 from lossatlas.race._ends import KINDS
@@ -28,7 +30,7 @@ REACHED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(archive.Result):
     """How one racer's runs ended.
 
     Attributes:
@@ -46,6 +48,8 @@ class Verdict:
             where the surface has no slopes to judge by.
         alike: whether there are several runs and all are the same, nothing being left to chance.
     """
+
+    LISTED: ClassVar[float] = math.inf
 
     racer: str
     wells: tuple[str | None, ...]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import CheckpointError, InputError
 from lossatlas.surface import Frame, holds_weights, named_as_weights
 
@@ -23,7 +24,7 @@ _COUNTED = ("global_step", "step", "iter", "batch", "epoch", "checkpoint", "ckpt
 
 @final
 @dataclass(frozen=True, eq=False)
-class Checkpoints:
+class Checkpoints(archive.Result):
     """Checkpoints of one training run, in order; they stay on disk and are read one at a time.
 
     It is taken wherever a `Recording` is: by `Plane.pca`, `Plane.project` and `trajectory`. Trainers keep no losses

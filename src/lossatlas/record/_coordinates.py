@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import InputError, PlaneError
 
 Centering = Literal["final", "mean"]
@@ -19,7 +20,7 @@ FLAT = 1e-12
 
 @final
 @dataclass(frozen=True, eq=False)
-class Coordinates:
+class Coordinates(archive.Result):
     """A path on the two directions in which it moves most.
 
     Attributes:
@@ -32,6 +33,8 @@ class Coordinates:
         shares_error: (2,), standard errors of the shares.
         bound: 2/√m for a sketch of m numbers, which bounds the standard error of each squared length; 0 if exact.
     """
+
+    KIND: ClassVar[str] = "coordinates"
 
     steps: np.ndarray
     coords: np.ndarray

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from lossatlas import archive
 from lossatlas._errors import CheckpointError, InputError, UnknownNameError
 from lossatlas.record import _folder
 from lossatlas.record._coordinates import Centering, Coordinates, centered, components, from_sketches
@@ -31,7 +32,7 @@ AT_ONCE = 2**24
 
 @final
 @dataclass(frozen=True, eq=False)
-class Recording:
+class Recording(archive.Result):
     """A recorded training run. Points stay on disk and are read one at a time.
 
     Attributes:
@@ -303,11 +304,6 @@ class Recording:
 
         title = f"{self.manifest['model']}, recorded run"
         return CurvesDisplay({name: self.curve(name)}, xlabel="steps", ylabel=name, title=title).plot(ax)
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return f"<p>{html.escape(self.sentence)}</p>"
 
     @cached_property
     def _fold(self) -> Sketch:

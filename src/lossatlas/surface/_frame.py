@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lossatlas import _said
 from lossatlas._errors import PlaneError
 from lossatlas.surface._bits import tensor_digest
 
@@ -65,6 +66,9 @@ class Frame:
                     f"the two directions are parallel (the sine of their angle is {sine:.1e}); expected two that "
                     "span a plane. Use another seed or third point, or draw the one direction as a line."
                 )
+
+    def __repr__(self) -> str:
+        return _said.line(self, f"{self.dimension} of {self.origin.numel():,} directions")
 
     @property
     def frame(self) -> Frame:

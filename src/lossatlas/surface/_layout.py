@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas import _said
 from lossatlas._errors import InputError
 
 
@@ -61,6 +62,9 @@ class Layout:
     blocks: tuple[Block, ...]
     box: Tensor | None = None
     frozen: tuple[Block, ...] = ()
+
+    def __repr__(self) -> str:
+        return _said.line(self, f"{len(self.blocks):,} blocks, {self.dimension:,} parameters")
 
     @property
     def dimension(self) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from lossatlas import _said
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.surface import _code, _library, _points
 from lossatlas.surface._layout import Layout
@@ -111,6 +112,22 @@ class Surface(abc.ABC):
     def dimension(self) -> int:
         """N, the number of parameters; the graph lives in N + 1 dimensions."""
         return self.layout.dimension
+
+    @property
+    def sentence(self) -> str:
+        """What it is, in words."""
+        examples = f", {self.examples:,} examples" if self.examples else ""
+        wells = f", {len(self.wells)} known minima" if self.wells else ""
+        return f"{self.name}, {self.dimension:,} parameters{examples}{wells}"
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, *self.notes])
+
+    def __repr__(self) -> str:
+        return _said.line(self, self.sentence)
+
+    def _repr_html_(self) -> str:
+        return _said.block(str(self).splitlines())
 
     @property
     def captions(self) -> tuple[str, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from lossatlas.chart.card._entry import Part, plain
+from lossatlas import archive
+from lossatlas.chart.card._entry import Part
 from lossatlas.chart.card._hessian_entries import Alignment, Center, Chance, Curvature, Trace
 from lossatlas.chart.card._picture_entries import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -21,7 +23,7 @@ State = Literal["fine", "warns", "missing"]
 
 
 @dataclass(frozen=True, eq=False)
-class Card:
+class Card(archive.Result):
     """What a picture shows of its surface, line by line; a line that was not measured says so and why.
 
     Attributes:
@@ -46,39 +48,27 @@ class Card:
         chart: the picture that it is about, if it is at hand.
     """
 
+    KIND: ClassVar[str] = "card"
+    SAYS: ClassVar[tuple[str, ...]] = ("status", "warnings")
+
     title: str
-    curvature: Curvature | None
-    trace: Trace | None
-    chance: Chance | None
-    alignment: Alignment | None
-    center: Center | None
-    resolution: Resolution | None
-    noise: Noise | None
-    range: Range | None
-    variance: Variance | None
-    invariance: Invariance | None
-    spread: Spread | None
-    markers: Markers | None
     missing: dict[str, str]
-    meter: dict[str, Any]
+    meter: Meter
     forecast: dict[str, Any]
     provenance: dict[str, Any]
-    chart: Chart | None = field(default=None, repr=False)
-
-    KINDS: ClassVar[dict[str, type[Part]]] = {
-        "curvature": Curvature,
-        "trace": Trace,
-        "chance": Chance,
-        "alignment": Alignment,
-        "center": Center,
-        "resolution": Resolution,
-        "noise": Noise,
-        "range": Range,
-        "variance": Variance,
-        "invariance": Invariance,
-        "spread": Spread,
-        "markers": Markers,
-    }
+    curvature: Curvature | None = None
+    trace: Trace | None = None
+    chance: Chance | None = None
+    alignment: Alignment | None = None
+    center: Center | None = None
+    resolution: Resolution | None = None
+    noise: Noise | None = None
+    range: Range | None = None
+    variance: Variance | None = None
+    invariance: Invariance | None = None
+    spread: Spread | None = None
+    markers: Markers | None = None
+    chart: Chart | None = field(default=None, metadata=archive.UNSAVED)
 
     @property
     def status(self) -> str:
@@ -88,7 +78,7 @@ class Card:
     @property
     def parts(self) -> Iterator[Part]:
         """The lines that were measured, in order."""
-        return (part for name in self.KINDS if (part := getattr(self, name)) is not None)
+        return (part for field in fields(self) if isinstance(part := getattr(self, field.name), Part))
 
     @property
     def rows(self) -> list[tuple[str, str, State]]:
@@ -100,8 +90,7 @@ class Card:
             found.append((heading, f"Not measured: {why}", "missing"))
         return found
 
-    @property
-    def sentences(self) -> list[str]:
+    def reading(self) -> list[str]:
         """The card in words, one sentence a line."""
         return [f"{heading}: {text}" for heading, text, _ in self.rows]
 
@@ -109,34 +98,6 @@ class Card:
     def warnings(self) -> list[str]:
         """What a reader of the picture should not miss."""
         return [_sentence(words) for part in self.parts for words in part.warns()]
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values; `restore` takes them back."""
-        return {
-            "title": self.title,
-            "status": self.status,
-            **{name: None if (part := getattr(self, name)) is None else plain(asdict(part)) for name in self.KINDS},
-            "missing": self.missing,
-            "sentences": self.sentences,
-            "warnings": self.warnings,
-            "meter": self.meter,
-            "forecast": self.forecast,
-            "provenance": self.provenance,
-        }
-
-    @classmethod
-    def restore(cls, record: dict[str, Any], chart: Chart | None = None) -> Card:
-        """The card that was recorded.
-
-        Args:
-            record: what `record` gave.
-            chart: the picture that it is about, to draw it beside the card.
-        """
-        parts: dict[str, Any] = {
-            name: None if record[name] is None else kind.restore(record[name]) for name, kind in cls.KINDS.items()
-        }
-        kept = {name: record[name] for name in ("title", "missing", "meter", "forecast", "provenance")}
-        return cls(**kept, **parts, chart=chart)
 
     def plot(self, ax: Any = None) -> CardDisplay:
         """The picture with its card below, good to print; on axes of yours only the card.
@@ -161,11 +122,11 @@ class Card:
         return CardDisplay(self.rows, title=self.title, note=self._cost(), **picture).plot(ax)
 
     def _cost(self) -> str:
-        asked = ", ".join(f"{self.meter[kind]:,} {kind}" for kind in ("products", "gradients", "values"))
-        return f"card: {asked}, worth {self.meter['cost']:,.0f} losses"
+        asked = ", ".join(f"{getattr(self.meter, kind):,} {kind}" for kind in ("products", "gradients", "values"))
+        return f"card: {asked}, worth {self.meter.cost():,.0f} losses"
 
     def __str__(self) -> str:
-        return "\n".join([self.title, *self.sentences, self._cost()])
+        return "\n".join([self.title, *self.reading(), self._cost()])
 
     def __rich__(self) -> Any:
         from rich.table import Table
@@ -181,14 +142,7 @@ class Card:
         return table
 
     def _repr_html_(self) -> str:
-        marks = {"fine": "", "warns": "▲ ", "missing": "○ "}
-        body = "".join(
-            f"<tr><th style='text-align:left'>{marks[state]}{html.escape(heading)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for heading, text, state in self.rows
-        )
-        title, cost = html.escape(self.title), html.escape(self._cost())
-        return f"<table><caption>{title}</caption><tbody>{body}</tbody></table><p>{cost}</p>"
+        return f"{super()._repr_html_()}<p>{html.escape(self._cost())}</p>"
 
 
 def _display(chart: Chart) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from lossatlas import archive
 
 # What shows less than this share of something hides it.
 TELLING = 0.1
@@ -48,7 +50,7 @@ def between(number: Within, write: Any = short) -> str:
 
 
 @dataclass(frozen=True)
-class Part(abc.ABC):
+class Part(archive.Result, abc.ABC):
     """One line of the card."""
 
     heading: ClassVar[str] = ""
@@ -57,28 +59,10 @@ class Part(abc.ABC):
     def says(self) -> list[str]:
         """What was found, in sentences."""
 
+    def reading(self) -> list[str]:
+        """What was found, in sentences."""
+        return self.says()
+
     def warns(self) -> list[str]:
         """What the reader should not miss, among the sentences."""
         return []
-
-    @classmethod
-    def restore(cls, record: dict[str, Any]) -> Self:
-        """The part that was recorded."""
-        return cls(**{field.name: _back(str(field.type), record[field.name]) for field in fields(cls)})
-
-
-def _back(kind: str, value: Any) -> Any:
-    """A field as it was: tuples from lists, and numbers that are not finite from their names."""
-    if isinstance(value, list):
-        parts = [_back(kind.removeprefix("Within"), one) for one in value]
-        return Within(*parts) if kind.startswith("Within") else tuple(parts)
-    return float(value) if isinstance(value, str) and not kind.startswith("str") else value
-
-
-def plain(value: Any) -> Any:
-    """Strict JSON values: tuples as lists, numbers that are not finite by name."""
-    if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

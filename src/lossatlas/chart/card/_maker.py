@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
 from lossatlas._progress import Progress
+from lossatlas._versions import versions
 from lossatlas.chart.card import _cells as cells
 from lossatlas.chart.card import _hessian as whole
 from lossatlas.chart.card import _lines as lines
@@ -128,7 +125,7 @@ class _Maker:
         self.scaling = scaling_of(surface.layout, self.frame.origin, self.kind, self.how)
         self.doors: list[Probe] = []
         self.door, self.slice = self.open(surface), self.open(surface.on(plane))
-        self.found: dict[str, Any] = dict.fromkeys(Card.KINDS)
+        self.found: dict[str, Any] = {}
         self.missing: dict[str, str] = {}
         found = prices(
             surface,
@@ -298,19 +295,13 @@ class _Maker:
             )
 
     def _card(self, quote: Quote) -> Card:
-        each = [door.meter.record() for door in self.doors]
-        meter = {key: sum(record[key] for record in each) for key in Meter().record()}
-        meter["algorithm_seconds"] = max(0.0, time.perf_counter() - self.begin - meter["surface_seconds"])
+        meter = sum((door.meter for door in self.doors), Meter())
+        meter.algorithm_seconds = max(0.0, time.perf_counter() - self.begin - meter.surface_seconds)
         provenance = {
             "surface": self.surface.fingerprint(),
             "plane": {"kind": self.kind, **self.how},
             "settings": self.settings,
-            "versions": {
-                "lossatlas": version("lossatlas"),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
         k, n = self.frame.dimension, self.surface.dimension
         title = f"{self.chart.title}: {self.kind} {('line', 'plane')[k - 1]}, {k} of {n:,} directions"

@@ -28,8 +28,7 @@ class Price:
     @property
     def cost(self) -> float:
         """All of it in units of one loss."""
-        e = Exchange()
-        return e.value * self.values + e.gradient * self.gradients + e.product * self.products
+        return Exchange().price(self.values, self.gradients, self.products)
 
     @property
     def words(self) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas._errors import InputError, OutputError
+from lossatlas.archive import Status
 from lossatlas.chart._chart import Chart
 from lossatlas.chart.planes._normalize import UNITS
 from lossatlas.chart.sampling._certificate import Certificate, breadth
@@ -81,12 +82,15 @@ def read_li2018(path: str | Path) -> Chart:
         labels=_labels(directions, y is not None),
         title=path.stem,
         certificate=Certificate(range=breadth(loss)),
-        meter=Meter().record(),
+        meter=Meter(),
         provenance={
             "source": {"file": path.name, "format": "Li et al. 2018", "directions": directions},
-            "notes": ["read from a surface file of Li et al. 2018: its cells were evaluated there, not here"],
+            "notes": [
+                "read from a surface file of Li et al. 2018: its cells were evaluated there, not here",
+                *([f"{lost:,} of {loss.size:,} cells were not evaluated"] if lost else []),
+            ],
         },
-        status=f"interrupted: {lost:,} of {loss.size:,} cells were not evaluated" if lost else "complete",
+        status=Status.INTERRUPTED if lost else Status.COMPLETE,
         exactly=~missing,
     )
 

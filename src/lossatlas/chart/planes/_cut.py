@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _said, archive
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.record import Recording
-from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of, vector_in
+from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of, tensor_digest, vector_in
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(archive.Result):
     """Points seen on a line or plane: a path to lay over its chart, and how far from it the path really runs.
 
     Attributes:
@@ -54,6 +53,17 @@ class Cut:
     layout: Layout | None = None
 
     name: ClassVar[str] = "cut"
+
+    @property
+    def sentence(self) -> str:
+        """What it is, in words."""
+        return f"{self.kind} {self.name}, {self.frame.dimension} of {self.frame.origin.numel():,} directions"
+
+    def __repr__(self) -> str:
+        return _said.line(self, self.sentence)
+
+    def _repr_html_(self) -> str:
+        return _said.block([self.sentence, *self.labels, *self.notes])
 
     def project(
         self, iterates: Tensor | Sequence[PointLike] | Walked | str | Path, *, surface: Surface | None = None
@@ -203,18 +213,12 @@ def measures(frame: Frame) -> dict[str, Any]:
     found: dict[str, Any] = {
         "norms": norms.tolist(),
         "origin_norm": float(inner(frame.origin[None], frame.origin[None]).sqrt()),
-        "digest": digest(frame.directions),
-        "origin_digest": digest(frame.origin),
+        "digest": tensor_digest(frame.directions),
+        "origin_digest": tensor_digest(frame.origin),
     }
     if len(norms) == 2:
         found["cosine"] = float(gram[0, 1] / norms.prod())
     return found
-
-
-def digest(tensor: Tensor) -> str:
-    """A short SHA-256 of the bits."""
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(raw.data).hexdigest()[:16]
 
 
 def _array(tensor: Tensor) -> Any:

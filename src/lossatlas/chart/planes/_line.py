@@ -19,7 +19,7 @@ from lossatlas.surface import Frame, PointLike, Surface
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Line(Cut):
     """A frame of one direction and how it was made: `random`, `between`, `hessian`, `gradient`, `worst`, `of`.
 

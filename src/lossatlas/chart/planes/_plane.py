@@ -26,7 +26,7 @@ from lossatlas.surface import Frame, PointLike, Surface
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plane(Cut):
     """A frame of two directions and how it was made: `random`, `between`, `pca`, `hessian`, `gradient`, `worst`, `of`.
 

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.draw import Table
 from lossatlas.surface import Block, Layout, NetworkSurface, Surface
 
 Ignore = Literal["biasbn", "nothing"]
@@ -23,7 +24,7 @@ _VECTORS = ("norm", "bias", "gain", "scalar")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(archive.Result):
     """What happens to one block of a direction.
 
     Attributes:
@@ -134,7 +135,7 @@ def _article(kind: str) -> str:
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(archive.Result):
     """What a normalization does with every block of a network, as a table.
 
     Attributes:
@@ -145,6 +146,9 @@ class Policy:
         zeros: per block, how many of its filters are zero and therefore stay where they are.
         frozen: parameters that are not part of θ.
     """
+
+    KIND: ClassVar[str] = "policy"
+    SAYS: ClassVar[tuple[str, ...]] = ("moved",)
 
     name: str
     normalization: str
@@ -168,8 +172,8 @@ class Policy:
             text += f"; {len(self.frozen)} frozen tensors with {entries:,} entries are not part of θ"
         return text
 
-    def rows(self) -> list[list[str]]:
-        """The table's cells: block, kind, shape, what a filter is, filters, share of θ, moved."""
+    def table(self) -> Table:
+        """One row per block: kind, shape, what a filter is, filters, share of θ, whether it is moved."""
         total = sum(rule.block.size for rule in self.rules)
         found = []
         for one, zeros in zip(self.rules, self.zeros, strict=True):
@@ -183,40 +187,16 @@ class Policy:
         for block in self.frozen:
             shape = "×".join(map(str, block.shape)) or "()"
             found.append([block.name, block.kind, shape, "frozen: not part of θ", "", "", "no"])
-        return found
-
-    def record(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
-        return {
-            "surface": self.name,
-            "normalization": self.normalization,
-            "ignore": self.ignore,
-            "moved": self.moved,
-            "columns": list(_COLUMNS),
-            "rows": self.rows(),
-        }
+        return Table(self.name, list(_COLUMNS), found)
 
     def __rich__(self) -> Any:
-        from rich.table import Table
+        from rich.console import Group
+        from rich.text import Text
 
-        table = Table(title=self.name, title_justify="left", caption=self.sentence, caption_justify="left")
-        for k, column in enumerate(_COLUMNS):
-            table.add_column(column, justify="right" if k in (4, 5) else "left", overflow="fold")
-        for row in self.rows():
-            table.add_row(*row)
-        return table
+        return Group(self.table().__rich__(), Text(self.sentence))
 
     def __str__(self) -> str:
-        cells = [list(_COLUMNS), *self.rows()]
-        widths = [max(len(row[k]) for row in cells) for k in range(len(_COLUMNS))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return "\n".join([*lines, self.sentence])
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows())
-        caption = f"<caption>{html.escape(self.name)}. {html.escape(self.sentence)}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{self.table()}\n{self.sentence}"
 
 
 _COLUMNS = ("block of θ", "kind", "shape", "what a filter is", "filters", "share of θ", "moved")
@@ -243,6 +223,7 @@ def policy(surface: Surface, normalization: str = "filter", *, ignore: Ignore | 
         >>> model = torch.nn.Linear(3, 2)
         >>> surface = la.NetworkSurface(model, "mse", (torch.ones(5, 3), torch.zeros(5, 2)))
         >>> print(la.policy(surface))  # doctest: +NORMALIZE_WHITESPACE
+        Linear with mse
         block of θ  kind    shape  what a filter is          filters  share of θ  moved
         weight      linear  2×3    row, one output (axis 0)  2        75.00%      yes
         bias        bias    2      a bias: held (biasbn)              25.00%      no

@@ -56,7 +56,7 @@ def eigenvectors(
         "eigenvalues": values,
         "residuals": residuals,
         "converged": converged,
-        "products": int(found.meter["products"]),
+        "products": found.meter.products,
         "seed": seed,
         "tolerance": tolerance,
     }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from lossatlas import archive
 from lossatlas.chart.sampling._strata import Certified, Row
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ BELOW, ABOVE = 1.1, 2.5
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(archive.Result):
     """How far the field is from the surface it shows.
 
     An exact chart evaluates every cell: its error is zero by construction and nothing was held out to measure it. Any
@@ -59,13 +60,6 @@ class Certificate:
     near: Row | None = None
     whole: Row | None = None
     metric: str = "relative"
-
-    @classmethod
-    def restored(cls, record: Mapping[str, Any]) -> Certificate:
-        """The certificate that a record holds."""
-        held = {name: _tuples(value) for name, value in record.items() if name != "sentence"}
-        held |= {name: Row(**held[name]) for name in ("near", "whole") if held.get(name) is not None}
-        return cls(**held)
 
     @property
     def strata(self) -> Certified | None:

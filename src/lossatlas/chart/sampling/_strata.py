@@ -14,6 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import archive
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -34,7 +36,7 @@ FLOOR, WIDTH, ENOUGH = 0.2, 2.8, 16
 
 @final
 @dataclass(frozen=True)
-class Row:
+class Row(archive.Result):
     """Errors of the interpolated cells of one stratum, in the metric of the picture.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,20 +14,18 @@ from lossatlas import archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.connect._ends import Names, end
-from lossatlas.connect._readout import bill
 from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by_weights, correlations
 from lossatlas.connect.symmetry._same import Check, compare, verify
 from lossatlas.connect.symmetry._specification import Given, Permutations, Specification
-from lossatlas.probe import Probe, Values
+from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 Method = Literal["weights", "activations", "both"]
 METHODS = ("weights", "activations", "both")
-KIND = "alignment"
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(archive.Result):
     """A network whose hidden units were put in the order of another's.
 
     Attributes:
@@ -41,9 +39,12 @@ class Alignment:
         specification: of the permutations.
         specification_check: outputs of b with every group permuted at random, against b's.
         check: outputs of the permuted b against b's, on the data.
-        meter: what was asked for it, as plain numbers.
+        meter: what was evaluated for it.
         provenance: settings, plain JSON values.
     """
+
+    KIND: ClassVar[str] = "alignment"
+    SAYS: ClassVar[tuple[str, ...]] = ("moved",)
 
     permuted: dict[str, Tensor]
     permutations: Permutations
@@ -55,7 +56,7 @@ class Alignment:
     specification: Specification
     specification_check: Check
     check: Check
-    meter: dict[str, Any]
+    meter: Meter
     provenance: dict[str, Any]
 
     @property
@@ -81,36 +82,15 @@ class Alignment:
             f"same function: outputs differ by at most {self.check.gap:.1e}, rounding explains {self.check.tolerance:.1e}",
         ]
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, as plain JSON values."""
-        return {
-            "method": self.method,
-            "objective": self.objective,
-            "before": self.before,
-            "cosine": self.cosine,
-            "objectives": list(self.objectives),
-            "moved": self.moved,
-            "groups": {group.name: group.units for group in self.specification.groups},
-            "fixed": [list(entry) for entry in self.specification.fixed],
-            "source": self.specification.source,
-            "check": self.check.record(),
-            "specification_check": self.specification_check.record(),
-            "reading": self.reading(),
-            "meter": self.meter,
-            "provenance": self.provenance,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the permutations and the record into a folder, and the permuted weights as ``permuted.safetensors``.
+    def save(self, folder: archive.Location) -> Path:
+        """Write it into a folder as any result, and the permuted weights as ``permuted.safetensors``.
 
         Raises:
             OutputError: if the folder cannot be written.
         """
         from safetensors.torch import save
 
-        written = archive.save(
-            folder, KIND, {name: order.numpy() for name, order in self.permutations.items()}, self.record()
-        )
+        written = super().save(folder)
         archive.write_bytes(Path(folder) / "permuted.safetensors", save(untied(self.permuted)))
         return written
 
@@ -223,7 +203,7 @@ def align(
         specification,
         tested,
         check,
-        bill(meters),
+        sum(meters, Meter()),
         {
             "surface": surface.fingerprint(),
             "method": method,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,39 +15,39 @@ from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Show
 from lossatlas.connect._barrier import Interval, bootstrap, percentiles
 from lossatlas.connect._ends import End, Names, end
-from lossatlas.connect._readout import Readout, Rows, bill
+from lossatlas.connect._readout import Readout, Rows
 from lossatlas.connect.symmetry._align import Alignment, Method, align, untied
 from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Given
+from lossatlas.draw import Table
 from lossatlas.probe import Meter
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
 
-KIND = "merge"
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(archive.Result):
     """One network of the comparison.
 
     Attributes:
         name: how it was made.
         loss: on train and, where there is one, test.
         error: the same, or empty where the loss is not a classification loss.
-        intervals: 95 % intervals of these over examples, by (``loss`` or ``error``, data).
+        intervals: 95 % intervals of these over examples, by ``loss`` or ``error`` and data.
     """
 
     name: str
     loss: dict[str, float]
     error: dict[str, float]
-    intervals: dict[tuple[str, str], Interval]
+    intervals: dict[str, dict[str, Interval]]
 
 
 @dataclass(frozen=True, eq=False)
-class Merge:
+class Merge(archive.Result):
     """Two networks and their averages, side by side.
 
     Attributes:
@@ -57,8 +57,10 @@ class Merge:
         alignment: of b with a.
         notes: what a reader must know, in sentences.
         title: the surface's name.
-        meter: what was asked for it, as plain numbers.
+        meter: what was evaluated for it.
     """
+
+    KIND: ClassVar[str] = "merge"
 
     rows: tuple[Merged, ...]
     states: dict[str, dict[str, Tensor]]
@@ -66,7 +68,7 @@ class Merge:
     alignment: Alignment
     notes: tuple[str, ...]
     title: str
-    meter: dict[str, Any]
+    meter: Meter
 
     def __getitem__(self, name: str) -> Merged:
         """The row of a name."""
@@ -82,32 +84,38 @@ class Merge:
         return [("loss", data) for data in first.loss] + [("error", data) for data in first.error]
 
     def __str__(self) -> str:
+        return str(self.table())
+
+    def reading(self) -> list[str]:
+        """The best average, and what a reader must know."""
+        best = self.best
+        return [f"{self.title}: best average {best.name}, training loss {best.loss['train']:.4g}", *self.notes]
+
+    @property
+    def best(self) -> Merged:
+        """The average of the lowest training loss."""
+        return min(self.rows[2:], key=lambda row: row.loss["train"])
+
+    def save(self, folder: archive.Location) -> Path:
+        """Write it into a folder as any result, and the weights of the best average as ``merged.safetensors``.
+
+        Raises:
+            OutputError: if the folder cannot be written.
+        """
+        from safetensors.torch import save
+
+        written = super().save(folder)
+        archive.write_bytes(Path(folder) / "merged.safetensors", save(untied(self.states[self.best.name])))
+        return written
+
+    def table(self) -> Table:
+        """One row per network."""
+        rows = [[row.name, *(self._cell(row, *column) for column in self.columns)] for row in self.rows]
         heads = ["", *(f"{data} {what}" for what, data in self.columns)]
-        lines = [heads, *([row.name, *(self._cell(row, *column) for column in self.columns)] for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return Table(f"{self.title}: averages at t = {self.t:g}", heads, rows)
 
     def __rich__(self) -> Any:
-        from rich.table import Table
-
-        table = Table("", title=f"{self.title}: averages at t = {self.t:g}", title_justify="left")
-        for what, data in self.columns:
-            table.add_column(f"{data} {what}", justify="right")
-        for row in self.rows:
-            table.add_row(row.name, *(self._cell(row, *column) for column in self.columns))
-        return table
-
-    def _repr_html_(self) -> str:
-        import html
-
-        head = "".join(f"<th>{html.escape(f'{data} {what}')}</th>" for what, data in self.columns)
-        body = "".join(
-            f"<tr><td>{html.escape(row.name)}</td>"
-            + "".join(f"<td>{html.escape(self._cell(row, *column))}</td>" for column in self.columns)
-            + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><caption>{html.escape(self.title)}</caption><tr><th></th>{head}</tr>{body}</table>"
+        return self.table().__rich__()
 
     def plot(self, ax: Any = None, *, quantity: str = "error", data: str | None = None) -> BarsDisplay:
         """One dot with its interval per network.
@@ -123,7 +131,7 @@ class Merge:
         data = data or list(self.rows[0].loss)[-1]
         scale, unit = (100, " in percent") if quantity == "error" else (1, "")
         values = [scale * getattr(row, quantity)[data] for row in self.rows]
-        found = [row.intervals.get((quantity, data)) for row in self.rows]
+        found = [row.intervals.get(quantity, {}).get(data) for row in self.rows]
         ends = [(scale * e[0], scale * e[1]) if e else (v, v) for e, v in zip(found, values, strict=True)]
         return BarsDisplay(
             [row.name for row in self.rows],
@@ -135,40 +143,8 @@ class Merge:
             note=" · ".join(self.notes),
         ).plot(ax)
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the weights, as plain JSON values."""
-        return {
-            "title": self.title,
-            "t": self.t,
-            "rows": [
-                {
-                    "name": row.name,
-                    "loss": row.loss,
-                    "error": row.error,
-                    "intervals": {f"{data} {what}": list(ends) for (what, data), ends in row.intervals.items()},
-                }
-                for row in self.rows
-            ],
-            "notes": list(self.notes),
-            "alignment": self.alignment.record(),
-            "meter": self.meter,
-        }
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the record into a folder, and the best average's weights as ``merged.safetensors``.
-
-        Raises:
-            OutputError: if the folder cannot be written.
-        """
-        from safetensors.torch import save
-
-        best = min(self.rows[2:], key=lambda row: row.loss["train"])
-        written = archive.save(folder, KIND, {}, {**self.record(), "merged": best.name})
-        archive.write_bytes(Path(folder) / "merged.safetensors", save(untied(self.states[best.name])))
-        return written
-
     def _cell(self, row: Merged, what: str, data: str) -> str:
-        value, ends = getattr(row, what)[data], row.intervals.get((what, data))
+        value, ends = getattr(row, what)[data], row.intervals.get(what, {}).get(data)
         if what == "error":
             return f"{value:.1%}" + (f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "")
         return f"{value:.4g}" + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else "")
@@ -255,12 +231,13 @@ def merge(
         alignment,
         tuple(notes),
         surface.name,
-        bill([*meters]),
+        sum(meters, Meter()),
     )
 
 
 def _row(name: str, k: int, train: Rows, test: Rows | None, seed: int) -> Merged:
-    loss, error, intervals = {}, {}, {}
+    loss, error = dict[str, float](), dict[str, float]()
+    intervals = dict[str, dict[str, Interval]]()
     for data, rows in (("train", train), ("test", test)):
         if rows is None:
             continue
@@ -270,5 +247,5 @@ def _row(name: str, k: int, train: Rows, test: Rows | None, seed: int) -> Merged
         for what, each in (("loss", rows.losses), ("error", rows.wrong)):
             if each is not None and np.isfinite(each[k]).all():
                 low, high = percentiles(bootstrap(each[k : k + 1], resamples=RESAMPLES, seed=seed)[:, 0])
-                intervals[what, data] = (float(low), float(high))
+                intervals.setdefault(what, {})[data] = (float(low), float(high))
     return Merged(name, loss, error, intervals)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import ModelError
 from lossatlas.connect.symmetry._specification import Specification
 from lossatlas.probe import Probe, Values
@@ -18,7 +18,7 @@ ROUNDINGS = 300.0
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(archive.Result):
     """How far two networks' outputs are apart.
 
     Attributes:
@@ -37,10 +37,6 @@ class Check:
     def holds(self) -> bool:
         """Whether they are the same function as far as rounding can tell."""
         return self.gap <= self.tolerance
-
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"gap": self.gap, "scale": self.scale, "tolerance": self.tolerance, "examples": self.examples}
 
 
 def compare(probe: Probe, one: Tensor, two: Tensor) -> Check:

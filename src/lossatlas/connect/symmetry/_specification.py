@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import InputError, ModelError
 from lossatlas.connect.symmetry._labels import Dim, Places
 from lossatlas.connect.symmetry._trace import Trace, trace
@@ -21,7 +22,7 @@ Given = Mapping[str, Sequence[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class Axis(archive.Result):
     """An axis of a tensor along which units lie.
 
     Attributes:
@@ -78,7 +79,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Tap:
+class Tap(archive.Result):
     """A module's output in which units can be seen.
 
     Attributes:
@@ -91,7 +92,7 @@ class Tap:
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(archive.Result):
     """Units that are permuted together.
 
     Attributes:
@@ -109,7 +110,7 @@ class Group:
 
 @final
 @dataclass(frozen=True)
-class Specification:
+class Specification(archive.Result):
     """All permutations (or rescalings) that leave a network's function as it is, as far as they were found.
 
     Attributes:

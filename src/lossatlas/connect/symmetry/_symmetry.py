@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from lossatlas import archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas.connect._ends import end
-from lossatlas.connect._readout import bill
 from lossatlas.connect.symmetry._align import specified
 from lossatlas.connect.symmetry._same import Check, compare
 from lossatlas.connect.symmetry._specification import Given, Specification
-from lossatlas.probe import Probe, Values
+from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
 
 @dataclass(frozen=True)
-class Copies:
+class Copies(archive.Result):
     """How many permuted copies of a network have the same loss.
 
     Attributes:
         groups: name to number of units h of every group that is permuted together.
-        factors: name to h!.
-        total: their product, exact.
-        log10: of the total.
     """
 
+    KIND: ClassVar[str] = "copies"
+
+    SAYS: ClassVar[tuple[str, ...]] = ("log10", "digits")
+
     groups: dict[str, int]
-    factors: dict[str, int]
-    total: int
-    log10: float
+
+    @property
+    def factors(self) -> dict[str, int]:
+        """Name to h!."""
+        return {name: math.factorial(units) for name, units in self.groups.items()}
+
+    @property
+    def total(self) -> int:
+        """Their product, exact."""
+        return math.prod(self.factors.values())
+
+    @property
+    def log10(self) -> float:
+        """Of the total."""
+        return sum(math.lgamma(units + 1) for units in self.groups.values()) / math.log(10)
+
+    @property
+    def digits(self) -> str:
+        """The total as text: it is larger than numbers in files may be, and than those that Python writes by itself."""
+        return _digits(self.total)
 
     @property
     def sentence(self) -> str:
@@ -45,13 +63,9 @@ class Copies:
             f"as long as no two of its units are equal"
         )
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON values; the total as text, as it is larger than numbers in files may be."""
-        return {"groups": self.groups, "log10": self.log10, "total": _digits(self.total), "sentence": self.sentence}
-
 
 @dataclass(frozen=True, eq=False)
-class Copy:
+class Copy(archive.Result):
     """Another point of parameter space that is the same function.
 
     Attributes:
@@ -64,8 +78,10 @@ class Copy:
         permuted: names of the groups that were permuted.
         rescaled: names of the groups that were rescaled.
         why_not: why nothing was rescaled, or None.
-        meter: what was asked for it, as plain numbers.
+        meter: what was evaluated for it.
     """
+
+    KIND: ClassVar[str] = "copy"
 
     state: dict[str, Tensor]
     theta: Tensor
@@ -76,7 +92,12 @@ class Copy:
     permuted: tuple[str, ...]
     rescaled: tuple[str, ...]
     why_not: str | None
-    meter: dict[str, Any]
+    meter: Meter
+
+    @property
+    def sentence(self) -> str:
+        """How far away it is, and how much else its loss is."""
+        return f"a copy at a distance of {self.distance:.4g}: loss {self.loss:.6g}, {self.original:.6g} at the original"
 
 
 def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
@@ -107,10 +128,7 @@ def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
     states = _states(surface)
     specification = specified(states, spec)
     specification.require_groups("permuted", surface.name)
-    groups = {group.name: group.units for group in specification.groups}
-    factors = {name: math.factorial(units) for name, units in groups.items()}
-    log10 = sum(math.lgamma(units + 1) for units in groups.values()) / math.log(10)
-    return Copies(groups, factors, math.prod(factors.values()), log10)
+    return Copies({group.name: group.units for group in specification.groups})
 
 
 def random_copy(
@@ -189,7 +207,7 @@ def random_copy(
     distance = float((theta.double() - given.theta.double()).norm())
     return Copy(
         states.split(state), theta, distance, loss, original, check, permuted, rescaled, why_not,
-        bill([outputs.meter, losses.meter]),
+        outputs.meter + losses.meter,
     )  # fmt: skip
 
 

@@ -217,9 +217,6 @@ class NetworkSurface(Surface):
         """Examples read so far to find out what the loss averages over, and to prove shortcuts."""
         return self._settled.proof_examples + self._proofs.examples
 
-    def __repr__(self) -> str:
-        return f"<NetworkSurface {self.name}: {self.dimension:,} parameters, {self.examples:,} examples>"
-
     def __str__(self) -> str:
         proven = [f"{name} ({' and '.join(queries)})" for name, queries in self._proofs.proven.items()]
         lines = [
