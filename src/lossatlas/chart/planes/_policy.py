@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.surface import Block, Layout, NetworkSurface, Surface
+from lossatlas.surface import Block, Layout, Surface
 
 Ignore = Literal["biasbn", "nothing"]
 OWN = ("filter", "layer", "weight", "dfilter", "dlayer", "none")
@@ -249,7 +249,7 @@ def policy(surface: Surface, normalization: str = "filter", *, ignore: Ignore | 
         filter: 75.00% of 8 parameters are moved, 25.00% held
     """
     rules = rules_of(surface.layout, normalization, ignore)
-    theta = surface.theta if isinstance(surface, NetworkSurface) else None
+    theta = surface.own_point
     zeros = []
     for one in rules:
         count = 0
