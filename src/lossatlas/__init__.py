@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
+    from lossatlas.chart import directions as directions
     from lossatlas.chart import forecast as forecast
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
@@ -166,6 +167,7 @@ _HOMES = {
     "read_li2018": "chart",
     "citation": "_citation",
     "compare": "chart",
+    "directions": "chart",
     "forecast": "chart",
     "Forecast": "probe",
     "connect": "connect",

@@ -1,5 +1,6 @@
 """Looking at a surface: planes and lines with how they were made, and charts of the loss on them."""
 
+from lossatlas.chart import directions as directions
 from lossatlas.chart._chart import Chart as Chart
 from lossatlas.chart._compare import compare as compare
 from lossatlas.chart._comparison import Comparison as Comparison

@@ -252,7 +252,7 @@ class _Forecaster:
             self.cells,
             scorer,
             tolerance=settings.tolerance,
-            centers=centers(self.plane, self.frame.dimension),
+            centers=centers(self.plane),
             held=settings.held,
             limit=settings.memory,
         )

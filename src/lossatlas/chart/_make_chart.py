@@ -167,7 +167,7 @@ def chart(
                 loss=str(surface.fingerprint().get("loss", "")),
                 tolerance=how.tolerance,
                 held=how.held,
-                centers=centers(plane, frame.dimension),
+                centers=centers(plane),
                 memory=how.memory,
                 metrics=how.metrics,
                 chunk=pace.size,

@@ -47,8 +47,8 @@ class Formula(abc.ABC):
     def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The same values (B,), and the gradient (N, B): by differentiating `value` unless a subclass knows better."""
         # As columns do not meet, one backward pass answers for all of them.
-        values, pull = torch.func.vjp(self.value, u)
-        (slopes,) = pull(torch.ones_like(values))
+        values, pull = torch.func.vjp(self.value, u)[:2]
+        slopes: Tensor = pull(torch.ones_like(values))[0]
         return values, slopes
 
     def curve(self, u: Tensor, v: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class Landscape(Surface):
     def fingerprint(self) -> dict[str, Any]:
         """Formula, all its constants, and where it was placed: plain JSON values."""
         placed = {"shift": self.shift.tolist(), "rotation": self.rotation, "noise": self.noise}
-        constants = asdict(self.formula) if is_dataclass(self.formula) else {}
+        constants: dict[str, Any] = asdict(self.formula) if is_dataclass(self.formula) else {}
         formula: dict[str, Any] = {"formula": type(self.formula).__name__, "constants": constants}
         if not _library.holds(type(self.formula)):
             formula["code"] = _code.read_code(self.formula, entries=("value", "gradient", "curve")).digest

@@ -1,4 +1,4 @@
-"""The plane in which a path moves most: principal components of iterates, by the Gram trick, some parameters at a time."""
+"""Where a path moves most: principal components of its iterates, by the Gram trick, some parameters at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import CheckpointError, InputError, PlaneError
-from lossatlas.chart.planes._directions import point_of
+from lossatlas.chart.planes._origin import point_of
 from lossatlas.chart.planes._policy import Ignore, rule
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.surface import Block, NetworkSurface, PointLike, Surface, as_vector, numbers_of
