@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from lossatlas.record import hf_recorder as hf_recorder
     from lossatlas.record import lightning_recorder as lightning_recorder
     from lossatlas.surface import Frame as Frame
+    from lossatlas.surface import Function as Function
     from lossatlas.surface import Layout as Layout
     from lossatlas.surface import NetworkSurface as NetworkSurface
     from lossatlas.surface import Surface as Surface
@@ -133,6 +134,7 @@ _HOMES = {
     "Diagonal": "curvature",
     "Estimate": "curvature",
     "Frame": "surface",
+    "Function": "surface",
     "InputError": "_errors",
     "Layout": "surface",
     "Line": "chart",

@@ -31,7 +31,7 @@ from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
-from lossatlas.surface import Frame, Surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
@@ -109,6 +109,7 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
+    need_surface(surface, "chart")
     frame = plane.frame
     how = settled(
         surface,

@@ -12,6 +12,7 @@ from lossatlas.surface._dimension import standard_dimension as standard_dimensio
 from lossatlas.surface._frame import Frame as Frame
 from lossatlas.surface._frame import Framed as Framed
 from lossatlas.surface._frame import inner as inner
+from lossatlas.surface._function import Function as Function
 from lossatlas.surface._layout import Block as Block
 from lossatlas.surface._layout import Layout as Layout
 from lossatlas.surface._layout import listed as listed
@@ -21,6 +22,7 @@ from lossatlas.surface._points import as_point as as_point
 from lossatlas.surface._points import as_points as as_points
 from lossatlas.surface._points import as_vector as as_vector
 from lossatlas.surface._points import finite as finite
+from lossatlas.surface._points import need_surface as need_surface
 from lossatlas.surface._points import numbers_of as numbers_of
 from lossatlas.surface._points import tensors_of as tensors_of
 from lossatlas.surface._points import vector_in as vector_in

@@ -20,7 +20,17 @@ from lossatlas.chart.directions._direction import EUCLIDEAN
 from lossatlas.chart.planes._origin import point_of
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.record import Recording
-from lossatlas.surface import Frame, Layout, PointLike, Surface, as_direction, inner, numbers_of, vector_in
+from lossatlas.surface import (
+    Frame,
+    Layout,
+    PointLike,
+    Surface,
+    as_direction,
+    inner,
+    need_surface,
+    numbers_of,
+    vector_in,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Cut:
         orthogonal: bool = False,
         orthonormal: bool = False,
     ) -> None:
+        need_surface(surface, type(self).__name__)
         orthogonal = _checks.flag("orthogonal", orthogonal)
         orthonormal = _checks.flag("orthonormal", orthonormal)
         if orthogonal and self.axes == 1:
