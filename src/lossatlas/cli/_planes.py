@@ -74,19 +74,17 @@ def made(
     """
     from lossatlas.chart import Line, Plane
 
-    chosen: dict[str, Any] = {"ignore": wanted.ignore}
+    _refuse_unused(wanted)
+    frame: type[Line] | type[Plane] = Line if wanted.line else Plane
+    chosen: Any = {"seed": wanted.seed, "ignore": wanted.ignore}
     if wanted.normalization is not None:
         chosen["normalization"] = wanted.normalization
-    _refuse_unused(wanted)
-    frame: Any = Line if wanted.line else Plane
-    if wanted.kind not in KINDS:
-        return _framed(frame(surface, *(_direction(spec, wanted.seed) for spec in split(wanted.kind))))
     match wanted.kind:
         case "random":
-            return _framed(frame.random(surface, seed=wanted.seed, **chosen))
+            return frame.random(surface, **chosen)
         case "between":
             others = _needed(wanted, [1] if wanted.line else [2], "b" if wanted.line else "b and c")
-            return _framed(frame.between(surface, surface.theta, *others))
+            return frame.between(surface, surface.theta, *others)
         case "pca":
             if wanted.line:
                 raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
@@ -95,11 +93,13 @@ def made(
                 _needed(wanted, range(1, 10_000), "the path, oldest first")
             return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
         case "hessian":
-            return _framed(frame.hessian(surface, seed=wanted.seed))
+            return frame.hessian(surface, seed=wanted.seed)
         case "gradient":
-            return _framed(frame.gradient(surface, **_seeded(wanted, chosen)))
+            return frame.gradient(surface, **chosen)
+        case "worst":
+            return frame.worst(surface, **chosen)
         case _:
-            return _framed(frame.worst(surface, **chosen, seed=wanted.seed))
+            return frame(surface, *(_direction(spec, wanted.seed) for spec in split(wanted.kind)))
 
 
 def _refuse_unused(wanted: Wanted) -> None:
@@ -215,15 +215,6 @@ def _is_recording(path: Path) -> bool:
         return Recording.is_in(path)
     except (OSError, ValueError):
         return False  # no name of a file: said where checkpoints are read
-
-
-def _framed(found: Any) -> Plane | Line:
-    result: Plane | Line = found
-    return result
-
-
-def _seeded(wanted: Wanted, chosen: dict[str, Any]) -> dict[str, Any]:
-    return chosen if wanted.line else chosen | {"seed": wanted.seed}
 
 
 def _needed(wanted: Wanted, counts: Sequence[int], what: str) -> list[Path]:

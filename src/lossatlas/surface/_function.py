@@ -16,7 +16,7 @@ from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.surface import _code, _points
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._points import PointLike
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
 from lossatlas.surface.network._user_code import both
 
 EPS = torch.finfo(torch.float64).eps
@@ -292,25 +292,10 @@ class Function(Surface):
         wells = []
         for name, given in minima.items():
             center = _points.finite(_points.as_vector(self, given, f"the minimum {name!r}"), f"the minimum {name!r}")
-            point = self._refined(center) if self.gradients_known else center
+            point = refined(self, center) if self.gradients_known else center
             value = float(self.values(point[None]))
             wells.append(Well(name, center, 0.0 - value, point, value))
         return tuple(wells)
-
-    def _refined(self, point: Tensor, steps: int = 20) -> Tensor:
-        """Newton's method, as long as the gradient shrinks."""
-        slope = self.gradients(point[None])[1][0]
-        for _ in range(steps):
-            hessian = self.products(point, torch.eye(self.dimension, dtype=torch.float64))
-            step, singular = torch.linalg.solve_ex(hessian, slope)
-            trial = point - step
-            if int(singular) or not bool(torch.isfinite(trial).all()):
-                break
-            new = self.gradients(trial[None])[1][0]
-            if not float(new.norm()) < float(slope.norm()):
-                break
-            point, slope = trial, new
-        return point
 
     def _check(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:

@@ -412,3 +412,21 @@ def joined(readings: Sequence[Reading]) -> Reading:
         return readings[0]
     extras = {name: torch.cat([reading.extras[name] for reading in readings]) for name in readings[0].extras}
     return Reading(torch.cat([reading.values for reading in readings]), extras)
+
+
+def refined(surface: Surface, point: Tensor, *, tolerance: float = 1e-12, steps: int = 20) -> Tensor:
+    """A minimum (N,) from a point near it: Newton's method, as long as the gradient shrinks."""
+    slope = surface.gradients(point[None])[1][0]
+    for _ in range(steps):
+        if float(slope.norm()) <= tolerance:
+            break
+        hessian = surface.products(point, torch.eye(surface.dimension, dtype=torch.float64))
+        step, singular = torch.linalg.solve_ex(hessian, slope)
+        trial = point - step
+        if int(singular) or not bool(torch.isfinite(trial).all()):
+            break
+        new = surface.gradients(trial[None])[1][0]
+        if not float(new.norm()) < float(slope.norm()):
+            break
+        point, slope = trial, new
+    return point

@@ -16,7 +16,7 @@ from torch import Tensor
 from lossatlas._errors import InputError
 from lossatlas.surface import _code, _library
 from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
 
 Shift = Sequence[float] | Tensor | None
 
@@ -278,38 +278,13 @@ class Landscape(Surface):
     def _wells(self, minima: Sequence[Minimum]) -> tuple[Well, ...]:
         if not minima:
             return ()
-        centers = torch.stack([self._place(torch.tensor(m.center, dtype=torch.float64)) for m in minima])
-        points = self._polish(centers)
+        centers = [self._place(torch.tensor(m.center, dtype=torch.float64)) for m in minima]
+        points = torch.stack([refined(self, center) for center in centers])
         wells = []
         for minimum, center, point, value in zip(minima, centers, points, self.values(points).tolist(), strict=True):
             depth = 0.0 - value if minimum.depth is None else minimum.depth
             wells.append(Well(minimum.name, center, depth, point, value))
         return tuple(wells)
-
-    def _polish(self, centers: Tensor, tolerance: float = 1e-12, steps: int = 20) -> Tensor:
-        """Newton's method from all centers at once; a row rests once its gradient no longer shrinks."""
-        best = centers
-        slope = self.gradients(best)[1]
-        size = slope.norm(dim=1)
-        basis = torch.eye(self.dimension, dtype=torch.float64)
-        for _ in range(steps):
-            rows = (size > tolerance).nonzero()[:, 0]
-            if not len(rows):
-                break
-            hessians = self._curve(best[rows].repeat_interleave(self.dimension, 0), basis.repeat(len(rows), 1)).reshape(
-                len(rows), self.dimension, self.dimension
-            )
-            trial = best.clone()
-            step, singular = torch.linalg.solve_ex(hessians, slope[rows])
-            trial[rows] -= torch.where(singular[:, None] == 0, step, 0.0)
-            new = self.gradients(trial)[1]
-            shrunk = new.norm(dim=1) < size
-            if not bool(shrunk[rows].any()):
-                break
-            best = torch.where(shrunk[:, None], trial, best)
-            slope = torch.where(shrunk[:, None], new, slope)
-            size = slope.norm(dim=1)
-        return best
 
 
 def _turned(u: Tensor, angle: float) -> Tensor:
