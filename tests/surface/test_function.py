@@ -1,6 +1,7 @@
 """Any Python function of a vector as a surface: which gradient it has, what works on it, what is refused."""
 
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -153,6 +154,26 @@ def test_what_works_on_a_landscape_works_on_a_function():
     assert np.array_equal(*ends)
     assert la.extremes(surface, k=1).largest.values[0] == pytest.approx(la.extremes(known, k=1).largest.values[0])
     assert surface.plot(points=11).ax_.get_xlabel() == "width"
+
+
+def test_slices_of_a_function_of_many_numbers():
+    """On a random plane against a double loop over SciPy's function, here and after a pickle."""
+    surface = Function(long, start=np.full(6, 0.5))
+    plane = la.Plane.random(surface, seed=1)
+    chart = la.chart(surface, plane, points=(4, 3), span=0.5, exact=True, progress=False)
+    origin, (d1, d2) = plane.frame.origin.numpy(), plane.frame.directions.numpy()
+    for j, beta in enumerate(chart.beta):
+        for i, alpha in enumerate(chart.alpha):
+            assert chart.loss[j, i] == pytest.approx(rosen(origin + alpha * d1 + beta * d2), rel=1e-12)
+    piece = surface.on(la.Plane.of(surface, np.eye(6)[0], np.eye(6)[3]))
+    coords = torch.tensor([[0.1, 0.2], [-1.0, 0.5]], dtype=torch.float64)
+    assert torch.equal(pickle.loads(pickle.dumps(piece)).values(coords), piece.values(coords))
+    hessian = la.hessian(surface)
+    assert np.asarray(hessian) == pytest.approx(rosen_hess(np.full(6, 0.5)), abs=1e-9)
+
+
+def long(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
 
 
 def test_values_alone_are_raced_and_charted():

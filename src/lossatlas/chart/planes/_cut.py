@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -29,6 +28,7 @@ from lossatlas.surface import (
     inner,
     need_surface,
     numbers_of,
+    tensor_digest,
     vector_in,
 )
 
@@ -348,18 +348,12 @@ def measures(frame: Frame) -> dict[str, Any]:
     found: dict[str, Any] = {
         "norms": norms.tolist(),
         "origin_norm": float(inner(frame.origin[None], frame.origin[None]).sqrt()),
-        "digest": digest(frame.directions),
-        "origin_digest": digest(frame.origin),
+        "digest": tensor_digest(frame.directions),
+        "origin_digest": tensor_digest(frame.origin),
     }
     if len(norms) == 2:
         found["cosine"] = float(gram[0, 1] / norms.prod())
     return found
-
-
-def digest(tensor: Tensor) -> str:
-    """A short SHA-256 of the bits."""
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(raw.data).hexdigest()[:16]
 
 
 def _array(tensor: Tensor) -> Any:
