@@ -118,9 +118,9 @@ class Function(Surface):
         if not len(points):
             return torch.zeros(0, dtype=torch.float64), torch.zeros_like(points)
         if self.batched:
-            return self._slopes(points)
-        values, slopes = zip(*map(self._slopes, points), strict=True)
-        return torch.stack(values), torch.stack(slopes)
+            return self._gradients(points)
+        values, gradients = zip(*map(self._gradients, points), strict=True)
+        return torch.stack(values), torch.stack(gradients)
 
     def products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian at one point times each of K vectors: by double backward, else by central differences of gradients.
@@ -153,10 +153,12 @@ class Function(Surface):
                 value = self._call(theta[None] if self.batched else theta).reshape(())
                 if not value.requires_grad:
                     return torch.zeros_like(vectors)
-                (slope,) = torch.autograd.grad(value, theta, create_graph=True)
-            if not slope.requires_grad:
+                (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
+            if not gradient.requires_grad:
                 return torch.zeros_like(vectors)
-            rows = [torch.autograd.grad(slope, theta, v, retain_graph=True, materialize_grads=True)[0] for v in vectors]
+            rows = [
+                torch.autograd.grad(gradient, theta, v, retain_graph=True, materialize_grads=True)[0] for v in vectors
+            ]
         except RuntimeError as error:
             raise NotApplicableError(f"{self.name} cannot be differentiated twice: {error}") from error
         return torch.stack(rows)
@@ -231,19 +233,19 @@ class Function(Surface):
             step = EPS ** (1 / 3) * (1 + float(point.norm()))
             with warnings.catch_warnings(action="ignore"):
                 try:
-                    slope = self.gradients(point[None])[1][0]
+                    gradient = self.gradients(point[None])[1][0]
                 except InputError as error:
                     return f"values only: {what} fails ({error})"
                 ahead, behind = self.values(torch.cat([point + step * vectors, point - step * vectors])).chunk(2)
             differences = (ahead - behind) / (2 * step)
-            if not bool(torch.isfinite(differences).all() and torch.isfinite(slope).all()):
+            if not bool(torch.isfinite(differences).all() and torch.isfinite(gradient).all()):
                 continue
-            slack = AGREE * float(slope.norm()) + 1e3 * EPS * float(ahead.abs().max()) / step
-            apart = float((vectors @ slope - differences).abs().max())
+            slack = AGREE * float(gradient.norm()) + 1e3 * EPS * float(ahead.abs().max()) / step
+            apart = float((vectors @ gradient - differences).abs().max())
             if apart > max(slack, AGREE * float(differences.abs().max())):
                 return (
                     f"values only: {what} differs from central differences by {apart:.2g} at {_shown(point)}, where the gradient "
-                    f"has length {float(slope.norm()):.2g}"
+                    f"has length {float(gradient.norm()):.2g}"
                 )
             held += 1
             if held == PLACES:
@@ -265,7 +267,7 @@ class Function(Surface):
             )
         return values.reshape(wanted).double()
 
-    def _slopes(self, given: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradients(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """Values and gradients of one point, or of several if batched."""
         if self.gradient is not None:
             with self._named(given):

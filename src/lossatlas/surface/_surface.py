@@ -416,17 +416,17 @@ def joined(readings: Sequence[Reading]) -> Reading:
 
 def refined(surface: Surface, point: Tensor, *, tolerance: float = 1e-12, steps: int = 20) -> Tensor:
     """A minimum (N,) from a point near it: Newton's method, as long as the gradient shrinks."""
-    slope = surface.gradients(point[None])[1][0]
+    gradient = surface.gradients(point[None])[1][0]
     for _ in range(steps):
-        if float(slope.norm()) <= tolerance:
+        if float(gradient.norm()) <= tolerance:
             break
         hessian = surface.products(point, torch.eye(surface.dimension, dtype=torch.float64))
-        step, singular = torch.linalg.solve_ex(hessian, slope)
+        step, singular = torch.linalg.solve_ex(hessian, gradient)
         trial = point - step
         if int(singular) or not bool(torch.isfinite(trial).all()):
             break
         new = surface.gradients(trial[None])[1][0]
-        if not float(new.norm()) < float(slope.norm()):
+        if not float(new.norm()) < float(gradient.norm()):
             break
-        point, slope = trial, new
+        point, gradient = trial, new
     return point

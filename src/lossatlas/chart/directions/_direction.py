@@ -112,18 +112,18 @@ def is_euclidean(surface: Surface, normalization: str) -> bool:
     return normalization == "none" or all(block.kind == "vector" for block in surface.layout.blocks)
 
 
-def along(slope: Tensor, origin: Tensor, surface: Surface, *, normalization: str, ignore: Ignore | None) -> Tensor:
-    """A direction (N,) of one unit along a slope: of unit length for ``none`` and on landscapes, else normalized.
+def along(gradient: Tensor, origin: Tensor, surface: Surface, *, normalization: str, ignore: Ignore | None) -> Tensor:
+    """A direction (N,) of one unit along a gradient: of unit length for ``none`` and on landscapes, else normalized.
 
-    Among all directions whose filters are as long as the weights', the normalized slope is the steepest.
+    Among all directions whose filters are as long as the weights', the normalized gradient is the steepest.
     """
     if is_euclidean(surface, normalization):
         resolved(normalization, ignore)
-        length = float(inner(slope[None], slope[None]).sqrt())
-        return slope / length if length > 0 else slope
-    return normalize(slope, origin, surface.layout, normalization, ignore=ignore)
+        length = float(inner(gradient[None], gradient[None]).sqrt())
+        return gradient / length if length > 0 else gradient
+    return normalize(gradient, origin, surface.layout, normalization, ignore=ignore)
 
 
 def length_of(surface: Surface, normalization: str) -> str:
-    """What one unit means along a slope."""
+    """What one unit means along a gradient."""
     return EUCLIDEAN if is_euclidean(surface, normalization) else unit_of(normalization)

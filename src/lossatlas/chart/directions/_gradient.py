@@ -38,14 +38,14 @@ class Gradient(Direction):
         """
         probe = Probe(surface)
         answer = probe.ask(Gradients(origin[None]))
-        slope = answer.slopes[0]
-        size = float(inner(slope[None], slope[None]).sqrt())
+        gradient = answer.slopes[0]
+        size = float(inner(gradient[None], gradient[None]).sqrt())
         if not (math.isfinite(size) and size > 0):
             raise PlaneError(
                 f"the gradient at the origin has length {size}; expected a finite length above zero. Where it vanishes "
                 "there is no uphill: take the Hessian's directions instead."
             )
-        row = along(slope, origin, surface, normalization=self.normalization, ignore=self.ignore)
+        row = along(gradient, origin, surface, normalization=self.normalization, ignore=self.ignore)
         record = {
             "loss": float(answer.values[0]),
             "gradient_norm": size,

@@ -50,8 +50,8 @@ class Worst(Direction):
         probe = Probe(surface)
         settings: dict[str, Any] = {"normalization": self.normalization, "ignore": self.ignore}
         answer = probe.ask(Gradients(origin[None]))
-        own, slope = float(answer.values[0]), answer.slopes[0]
-        unit = along(slope, origin, surface, **settings)
+        own, gradient = float(answer.values[0]), answer.slopes[0]
+        unit = along(gradient, origin, surface, **settings)
         if not bool(torch.isfinite(unit).all()) or not bool(unit.any()):
             # A critical point has no uphill; a random direction is left to start from.
             (noise,) = gaussian(origin, surface.layout, 1, seed=seed + 1, **settings)
@@ -65,10 +65,10 @@ class Worst(Direction):
                 break
             if loss >= max(losses):
                 found = unit
-            slope = answer.slopes[0]
-            if not bool(torch.isfinite(slope).all()) or not bool(slope.any()):
+            gradient = answer.slopes[0]
+            if not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
                 break
-            unit = along(slope, origin, surface, **settings)
+            unit = along(gradient, origin, surface, **settings)
         record = {
             "radius": radius,
             "steps": steps,

@@ -48,13 +48,13 @@ class Formula(abc.ABC):
         """The same values (B,), and the gradient (N, B): by differentiating `value` unless a subclass knows better."""
         # As columns do not meet, one backward pass answers for all of them.
         values, pull = torch.func.vjp(self.value, u)[:2]
-        slopes: Tensor = pull(torch.ones_like(values))[0]
-        return values, slopes
+        gradients: Tensor = pull(torch.ones_like(values))[0]
+        return values, gradients
 
     def curve(self, u: Tensor, v: Tensor) -> Tensor:
         """H(u_b) v_b for each column of (N, B), by differentiating `value` twice unless a subclass knows better."""
-        slope = torch.func.grad(lambda p: self.value(p).sum())
-        pull = torch.func.vjp(slope, u)[1]
+        gradient = torch.func.grad(lambda p: self.value(p).sum())
+        pull = torch.func.vjp(gradient, u)[1]
         curved: Tensor = pull(v)[0]
         return curved
 
@@ -194,8 +194,8 @@ class Landscape(Surface):
         Raises:
             InputError: if the points, the batch size or the seeds do not fit.
         """
-        values, slope = self.formula.gradient(self._local(points.detach()))
-        gradients = self._turn(slope).T.contiguous()
+        values, gradient = self.formula.gradient(self._local(points.detach()))
+        gradients = self._turn(gradient).T.contiguous()
         if sample is not None:
             if sample.size < 1 or sample.seeds.shape != (len(points),):
                 raise InputError(
