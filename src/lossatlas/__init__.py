@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Trajectory as Trajectory
     from lossatlas.chart import chart as chart
     from lossatlas.chart import compare as compare
+    from lossatlas.chart import directions as directions
     from lossatlas.chart import forecast as forecast
     from lossatlas.chart import policy as policy
     from lossatlas.chart import read_li2018 as read_li2018
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from lossatlas.record import hf_recorder as hf_recorder
     from lossatlas.record import lightning_recorder as lightning_recorder
     from lossatlas.surface import Frame as Frame
+    from lossatlas.surface import Function as Function
     from lossatlas.surface import Layout as Layout
     from lossatlas.surface import NetworkSurface as NetworkSurface
     from lossatlas.surface import Surface as Surface
@@ -132,6 +134,7 @@ _HOMES = {
     "Diagonal": "curvature",
     "Estimate": "curvature",
     "Frame": "surface",
+    "Function": "surface",
     "InputError": "_errors",
     "Layout": "surface",
     "Line": "chart",
@@ -166,6 +169,7 @@ _HOMES = {
     "read_li2018": "chart",
     "citation": "_citation",
     "compare": "chart",
+    "directions": "chart",
     "forecast": "chart",
     "Forecast": "probe",
     "connect": "connect",

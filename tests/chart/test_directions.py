@@ -12,7 +12,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import CheckpointError, OutputError, PlaneError
-from lossatlas.chart.planes import _pca
+from lossatlas.chart.directions import _principal
 from lossatlas.chart.planes._policy import NORMALIZATIONS
 
 X = torch.randn(11, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -162,7 +162,7 @@ def test_pca_is_the_singular_vectors_of_the_centered_path(surface, centering, tm
     coords = plane.project(points).coords
     assert float(coords[0, 0]) > 0 and torch.allclose(coords[-1], torch.zeros(2, dtype=torch.float64))
     # The same from checkpoint files, state dicts and modules, a few parameters of each at a time.
-    monkeypatch.setattr(_pca, "AT_ONCE", 7 * len(points))
+    monkeypatch.setattr(_principal, "AT_ONCE", 7 * len(points))
     mixed = []
     for k, theta in enumerate(points):
         model = net()
@@ -221,7 +221,9 @@ def test_the_gradient_is_uphill_in_its_unit(surface):
     first, second = plane.frame.directions
     torch.testing.assert_close(first, slope / slope.norm(), rtol=1e-10, atol=0)
     assert float(second.norm()) == pytest.approx(1) and abs(float(first @ second)) < 1e-12
-    assert plane.how["gradient_norm"] == pytest.approx(float(slope.norm())) and plane.how["gradients"] == 1
+    uphill, random = plane.how["directions"]
+    assert uphill["gradient_norm"] == pytest.approx(float(slope.norm())) and uphill["gradients"] == 1
+    assert plane.kind == "gradient+random" and random["seed"] == 5
     assert loss_at(surface.theta + 1e-3 * first) > loss_at(surface.theta)
     filtered = la.Line.gradient(surface, normalization="filter")
     torch.testing.assert_close(filtered.frame.directions[0], per_filter(slope, surface.theta))

@@ -13,8 +13,12 @@ import lossatlas as la
 from lossatlas.cli import main
 
 MINE = """
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+
+import lossatlas as la
 
 def make_model():
     torch.manual_seed(0)
@@ -27,6 +31,16 @@ def make_data():
 def objective(model, batch):
     x, y = batch
     return nn.functional.cross_entropy(model(x), y) + 0.01 * sum(p.square().sum() for p in model.parameters())
+
+@dataclass(frozen=True)
+class Layer(la.directions.Direction):
+    index: int = 0
+
+    def draw(self, surface, origin):
+        row = torch.zeros_like(origin)
+        span = surface.layout.blocks[self.index].span
+        row[span] = origin[span]
+        return row
 
 class Odd(Exception):
     pass
@@ -68,17 +82,24 @@ PLANES = {
     "hessian": ("--plane", "hessian"),
     "gradient": ("--plane", "gradient"),
     "worst": ("--plane", "worst"),
+    "mixed": ("--plane", "gradient,eigenvector(which=smallest, limit=200)", "--seed", 3),
+    "own": ("--plane", "net.py:Layer(index=2),between(a=1.safetensors,b=2.safetensors)"),
+    "own line": ("--plane", "net.py:Layer(index=2)", "--line"),
     "li2018": ("--normalization", "li2018", "--ignore", "biasbn"),
     "line": ("--plane", "between", "--line", "--through", "1.safetensors", "--batchnorm", "interpolate"),
 }
+
+
+KINDS = {"li2018": "random", "line": "between", "gradient": "gradient+random", "worst": "worst+random"}
+KINDS |= {"mixed": "gradient+hessian", "own": "Layer+between", "own line": "Layer"}
 
 
 @pytest.mark.parametrize("kind", PLANES)
 def test_every_kind_of_plane(mine, kind, capsys):
     assert run(*PLANES[kind], "--points", "5,4", "--span", "-0.5,1", "--no-card") == 0, capsys.readouterr().err
     found = written()
-    assert found["provenance"]["plane"]["kind"] == {"li2018": "random", "line": "between"}.get(kind, kind)
-    assert np.shape(found["loss"]) == ((1, 5) if kind == "line" else (4, 5))
+    assert found["provenance"]["plane"]["kind"] == KINDS.get(kind, kind)
+    assert np.shape(found["loss"]) == ((1, 5) if "line" in kind else (4, 5))
     assert np.isfinite(found["loss"]).all()
 
 
@@ -178,6 +199,25 @@ def test_options_are_taken_or_refused_but_not_left_aside(mine, capsys):
         assert run(*words, "--points", 3) == 2
         said = capsys.readouterr().err
         assert words[-2] in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("plane", "says"),
+    [
+        ("gradient,egenvector", "Did you mean 'eigenvector'?"),
+        ("gradient,eigenvector(end=smallest)", "which"),
+        ("gradient,random,worst", "expected 2"),
+        ("gradient,given", "direction"),
+        ("gradient,net.py:Odd", "lossatlas.directions.Direction"),
+        ("gradent", "random"),
+    ],
+)
+def test_directions_that_there_are_not_are_refused_in_one_paragraph(mine, capsys, plane, says):
+    assert run("--plane", plane, "--points", 3) == 2
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said
+    assert run("--plane", "gradient,random", "--normalization", "layer") == 2
+    assert "--normalization" in capsys.readouterr().err
 
 
 def test_an_objective_takes_the_place_of_a_loss(mine, capsys):

@@ -56,9 +56,8 @@ def bent_valley():
     def make(stiffness: float = 4.0, bend: float = 1.0) -> Landscape:
         minima = [Minimum("global", (-1.0, 0.0)), Minimum("twin", (1.0, 0.0))]
         formula = BentValley(stiffness, bend)
-        return Landscape(
-            "bent-valley", formula, bounds=[(-2, 2), (-2, 4)], start=(-1.0, 0.0), minima=minima, rotation=0.3
-        )
+        ground = Landscape("bent-valley", formula, bounds=[(-2, 2), (-2, 4)], start=(-1.0, 0.0), minima=minima)
+        return ground.moved(rotation=0.3)
 
     return make
 

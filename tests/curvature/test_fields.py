@@ -45,7 +45,7 @@ def test_slope_and_hessian_have_the_moments_of_the_field():
 
 
 def test_the_closed_hessian_is_that_of_the_double_backward():
-    surface = random_field(6, 3, waves=77, rotation=0.4, shift=[0.1] * 6)
+    surface = random_field(6, 3, waves=77).moved(rotation=0.4, shift=[0.1] * 6)
     u = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     v = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     formula = surface.formula

@@ -35,7 +35,7 @@ RULES = {
 }
 GROUNDS = {
     "four-wells": la.landscapes.four_wells(),
-    "himmelblau": la.landscapes.himmelblau(shift=(0.3, -0.2), rotation=0.4),
+    "himmelblau": la.landscapes.himmelblau().moved(shift=(0.3, -0.2), rotation=0.4),
     "quadratic": la.landscapes.quadratic(condition=50.0, dimension=5, rotation=0.7),
 }
 

@@ -11,7 +11,7 @@ import lossatlas as la
 from lossatlas._errors import InputError, OutputError
 from lossatlas.optimize import catalog, revived
 
-WELLS = la.landscapes.four_wells(shift=(0.1, -0.2), rotation=0.3, noise=0.5)
+WELLS = la.landscapes.four_wells().moved(shift=(0.1, -0.2), rotation=0.3, noise=0.5)
 
 
 def same(a, b):

@@ -27,15 +27,15 @@ def end(surface, optimizer, steps, **settings):
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (1.3, -0.7)])
 @pytest.mark.parametrize("rotation", [0.0, 0.8])
 def test_the_kinds_of_ends_on_ground_where_they_are_plain(shift, rotation):
-    bowl = la.landscapes.quadratic(condition=4.0, shift=shift, rotation=rotation)
+    bowl = la.landscapes.quadratic(condition=4.0).moved(shift=shift, rotation=rotation)
     assert end(bowl, la.optimizer("gd", rate=0.2), 400) == "minimum"
     assert end(bowl, la.optimizer("gd", rate=0.002), 20) == "on its way"
     assert end(bowl, la.optimizer("gd", rate=5.0), 400) == "divergence"
     assert end(bowl, la.optimizer("lion", rate=0.0213), 1500) == "step-size cycle"
     assert end(bowl, la.optimizer("muon", rate=0.05), 800) == "step-size cycle"
-    monkey = la.landscapes.monkey_saddle(shift=shift, rotation=rotation)
+    monkey = la.landscapes.monkey_saddle().moved(shift=shift, rotation=rotation)
     center = torch.tensor(shift, dtype=torch.float64)
-    plateau = la.landscapes.plateau(shift=shift, rotation=rotation)
+    plateau = la.landscapes.plateau().moved(shift=shift, rotation=rotation)
     assert end(plateau, la.optimizer("gd"), 200) == "plateau"
     assert end(monkey, la.optimizer("gd", rate=1e-3), 5, start=center) in ("plateau", "saddle")
 
@@ -64,7 +64,7 @@ def test_a_saddle_is_no_minimum_and_an_edge_is_a_boundary():
 
 
 def test_weight_decay_is_named_as_what_holds_adamw_off_the_minimum():
-    bowl = la.landscapes.quadratic(condition=2.0, shift=(2.0, 1.0))
+    bowl = la.landscapes.quadratic(condition=2.0).moved(shift=(2.0, 1.0))
     held = la.optimizer("adamw", rate=0.01, decay=0.2)
     race = la.race(bowl, {"with": held, "without": la.optimizer("adam", rate=0.01)}, steps=6000)
     assert race.verdicts["with"].ends == ("decay offset",) and race.verdicts["without"].ends == ("minimum",)

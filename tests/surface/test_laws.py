@@ -16,7 +16,7 @@ from lossatlas.surface.landscapes import catalog
 def _moved(name):
     surface = la.landscapes.landscape(name)
     shift = torch.linspace(0.3, -0.7, surface.dimension, dtype=torch.float64)
-    return la.landscapes.landscape(name, shift=shift, rotation=0.4)
+    return surface.moved(shift=shift, rotation=0.4)
 
 
 def _network():
@@ -41,7 +41,7 @@ SURFACES = {
     **{name: (lambda name=name: la.landscapes.landscape(name)) for name in catalog},
     **{f"{name}, moved": (lambda name=name: _moved(name)) for name in catalog},
     "quadratic of 6": lambda: la.landscapes.quadratic(condition=1e3, dimension=6, rotation=0.3),
-    "rastrigin of 4": lambda: la.landscapes.rastrigin(dimension=4, rotation=0.2),
+    "rastrigin of 4": lambda: la.landscapes.rastrigin(dimension=4).moved(rotation=0.2),
     "network": _network,
     "convolution": _conv,
     "plane of a network": lambda: _slice_of(_network(), 2),
@@ -247,7 +247,7 @@ def test_the_four_wells_are_as_the_note_says():
 
 
 def test_declared_noise_is_drawn_from_the_rows_own_seed_and_shrinks_with_the_batch():
-    surface = la.landscapes.quadratic(noise=0.5)
+    surface = la.landscapes.quadratic().moved(noise=0.5)
     points = surface.start.repeat(2000, 1)
     seeds = torch.arange(2000)
     exact = surface.gradients(points)[1]
@@ -271,7 +271,7 @@ def test_declared_noise_is_drawn_from_the_rows_own_seed_and_shrinks_with_the_bat
 )
 def test_a_landscape_refuses_what_does_not_fit(settings, part):
     with pytest.raises(la.InputError, match=part):
-        la.landscapes.four_wells(**settings)
+        la.landscapes.four_wells().moved(**settings)
 
 
 def test_an_unknown_landscape_names_the_nearest():

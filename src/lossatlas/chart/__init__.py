@@ -1,5 +1,6 @@
 """Looking at a surface: planes and lines with how they were made, and charts of the loss on them."""
 
+from lossatlas.chart import directions as directions
 from lossatlas.chart._chart import Chart as Chart
 from lossatlas.chart._compare import compare as compare
 from lossatlas.chart._comparison import Comparison as Comparison
@@ -25,3 +26,7 @@ from lossatlas.chart.planes._plane import Plane as Plane
 from lossatlas.chart.planes._policy import Policy as Policy
 from lossatlas.chart.planes._policy import policy as policy
 from lossatlas.chart.sampling._certificate import Certificate as Certificate
+from lossatlas.chart.sampling._grid import Grid as Grid
+from lossatlas.chart.sampling._own import Sampler as Sampler
+from lossatlas.probe import Answer as Answer
+from lossatlas.probe import Values as Values

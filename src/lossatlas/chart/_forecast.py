@@ -259,7 +259,7 @@ class _Forecaster:
             self.cells,
             scorer,
             tolerance=settings.tolerance,
-            centers=centers(self.plane, self.frame.dimension),
+            centers=centers(self.plane),
             held=settings.held,
             limit=settings.memory,
         )
@@ -286,7 +286,7 @@ class _Forecaster:
             loss=str(self.surface.fingerprint().get("loss", "")),
             tolerance=settings.tolerance,
             held=settings.held,
-            centers=centers(self.plane, self.frame.dimension),
+            centers=centers(self.plane),
             memory=settings.memory,
             metrics={},
             chunk=lambda _: MANY,

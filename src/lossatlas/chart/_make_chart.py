@@ -28,11 +28,12 @@ from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT
+from lossatlas.chart.sampling._own import Sampler, hosted
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
-from lossatlas.surface import Frame, Surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
@@ -49,6 +50,7 @@ def chart(
     probes: int | None = None,
     subset: int | Literal["auto"] | None = "auto",
     metrics: Mapping[str, Metric] | None = None,
+    sampler: Sampler | None = None,
     memory: int = LIMIT,
     growth: float = GROWTH,
     ledger: str | Path | None = None,
@@ -83,6 +85,9 @@ def chart(
             instead of interpolating outputs; ``"auto"`` and None for outputs.
         metrics: further channels by name, each a function of (outputs, targets) of all data that returns one number;
             they are computed from the same outputs, and have an error of their own in ``certificate.extras``.
+        sampler: a sampler of your own instead: a generator function of the `Grid` that yields ``Values`` of coordinates, is
+            sent their ``Answer``, and returns the loss of every cell, (ny, nx). Cells that were evaluated show their own
+            value; of the others ``probes`` are held out to measure the error.
         memory: bytes that outputs at nodes may take.
         growth: factor for ``span="auto"``.
         ledger: a folder that remembers every answer: the same call resumes there after a crash, asks only for what is
@@ -110,6 +115,7 @@ def chart(
         >>> made.loss.shape
         (5, 7)
     """
+    need_surface(surface, "chart")
     frame = plane.frame
     how = settled(
         surface,
@@ -126,6 +132,11 @@ def chart(
         seed=seed,
     )
     cells, cheap = how.cells, how.cheap
+    if sampler is not None and (how.exact or how.metrics or cheap is not None):
+        raise InputError(
+            "got a sampler together with exact=True, metrics or a subset; expected one of them. A sampler says itself what is "
+            "evaluated; leave the others out."
+        )
     bar = Progress(cells.cells if cells else 0, progress)
     pace = Pace(
         surface.examples,
@@ -141,7 +152,9 @@ def chart(
         if cells is None:
             cells = grid(door.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
         noise = 8 * torch.finfo(surface.dtype).eps
-        if how.bisected and not how.exact and not how.metrics:
+        if sampler is not None:
+            survey = door.drive(hosted(sampler, cells, probes=how.probes, tolerance=how.tolerance, seed=how.seed))
+        elif how.bisected and not how.exact and not how.metrics:
             door.foresee(bisected(cells, how.probes), None)
             price = cheap.examples / surface.examples if cheap and surface.examples else None
             asker = Surveyor(
@@ -162,14 +175,14 @@ def chart(
             outputs, why = door.outputs(how)
             if how.metrics and outputs is None:
                 raise InputError(no_outputs(how.metrics, surface.name, why))
-            sampler = Interpolation(
+            asking = Interpolation(
                 cells,
                 outputs,
                 door.read_outputs,
                 loss=str(surface.fingerprint().get("loss", "")),
                 tolerance=how.tolerance,
                 held=how.held,
-                centers=centers(plane, frame.dimension),
+                centers=centers(plane),
                 memory=how.memory,
                 metrics=how.metrics,
                 chunk=pace.size,
@@ -178,7 +191,7 @@ def chart(
                 seed=how.seed,
             )
             pace.wait()
-            survey = door.drive(sampler.everything() if how.exact else sampler.walk())
+            survey = door.drive(asking.everything() if how.exact else asking.walk())
             if why and not survey.certificate.exact:
                 # That margins are interpolated stands in the caption anyhow.
                 (aside if outputs is not None else said).append(why)

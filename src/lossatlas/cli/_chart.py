@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import criterion, loss_options
-from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
+from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
 
 _FILE = click.Path(path_type=Path)
 
@@ -45,11 +45,12 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--plane",
     "kind",
-    type=click.Choice(KINDS),
+    type=PlaneType(),
     default="random",
     show_default=True,
     help="How the directions are made: drawn from a seed, through further checkpoints, principal components of a path, "
-    "extreme eigenvectors of the Hessian, along the gradient, or the worst direction within a radius.",
+    "extreme eigenvectors of the Hessian, along the gradient, or the worst direction within a radius. Or any two directions, "
+    "with their settings: 'gradient,eigenvector(which=smallest)', 'random(seed=3),my.py:MyDirection'.",
 )
 @click.option("--line", is_flag=True, help="One direction instead of two.")
 @click.option(
@@ -185,6 +186,7 @@ def command(
       … --plane pca --through TRAINER_OUTPUT         # its checkpoint-16, checkpoint-32 …
       … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto
+      … --plane 'gradient,eigenvector(which=largest)'   # any two; one with --line
       … --compare early.safetensors --compare other.safetensors --seeds 5
 
     \b

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
-from lossatlas._errors import InputError
+import click
+
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.cli._optimizers import split
 
 if TYPE_CHECKING:
     from lossatlas.chart import Line, Plane
+    from lossatlas.chart.directions import Direction
     from lossatlas.record import Checkpoints, Recording
     from lossatlas.surface import NetworkSurface
 
@@ -18,12 +23,25 @@ KINDS = ("random", "between", "pca", "hessian", "gradient", "worst")
 NORMALIZATIONS = ("filter", "layer", "weight", "dfilter", "dlayer", "none", "li2018")
 
 
+@final
+class PlaneType(click.Choice[str]):
+    """One of `KINDS`, or directions to mix: ``gradient,eigenvector(which=smallest)``, ``FILE.py:CLASS``."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; what it names is looked up when the surface is there."""
+        text = str(value).strip()
+        return text if set(text) & set(",(:") else str(super().convert(text, param, ctx))
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What was asked for.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or directions to mix.
         line: a line instead of a plane.
         normalization: one of `NORMALIZATIONS`, or None for the kind's own.
         ignore: ``biasbn``, ``nothing``, or None for what the normalization says.
@@ -56,17 +74,17 @@ def made(
     """
     from lossatlas.chart import Line, Plane
 
-    chosen: dict[str, Any] = {"ignore": wanted.ignore}
+    _refuse_unused(wanted)
+    frame: type[Line] | type[Plane] = Line if wanted.line else Plane
+    chosen: Any = {"seed": wanted.seed, "ignore": wanted.ignore}
     if wanted.normalization is not None:
         chosen["normalization"] = wanted.normalization
-    _refuse_unused(wanted)
-    frame: Any = Line if wanted.line else Plane
     match wanted.kind:
         case "random":
-            return _framed(frame.random(surface, seed=wanted.seed, **chosen))
+            return frame.random(surface, **chosen)
         case "between":
             others = _needed(wanted, [1] if wanted.line else [2], "b" if wanted.line else "b and c")
-            return _framed(frame.between(surface, surface.theta, *others))
+            return frame.between(surface, surface.theta, *others)
         case "pca":
             if wanted.line:
                 raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
@@ -75,11 +93,13 @@ def made(
                 _needed(wanted, range(1, 10_000), "the path, oldest first")
             return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
         case "hessian":
-            return _framed(frame.hessian(surface, seed=wanted.seed))
+            return frame.hessian(surface, seed=wanted.seed)
         case "gradient":
-            return _framed(frame.gradient(surface, **_seeded(wanted, chosen)))
+            return frame.gradient(surface, **chosen)
+        case "worst":
+            return frame.worst(surface, **chosen)
         case _:
-            return _framed(frame.worst(surface, **chosen, seed=wanted.seed))
+            return frame(surface, *(_direction(spec, wanted.seed) for spec in split(wanted.kind)))
 
 
 def _refuse_unused(wanted: Wanted) -> None:
@@ -87,12 +107,49 @@ def _refuse_unused(wanted: Wanted) -> None:
     for option, given, kinds in (
         ("--through", wanted.through, ("between", "pca")),
         ("--ignore", wanted.ignore, ("random", "gradient", "worst", "pca")),
+        ("--normalization", wanted.normalization if wanted.kind not in KINDS else None, KINDS),
     ):
         if given and wanted.kind not in kinds:
             raise InputError(
                 f"got {option} with --plane {wanted.kind}, on which it has no effect; expected it with --plane "
                 f"{', '.join(kinds)} only. Leave it out."
             )
+
+
+def _direction(spec: str, seed: int) -> Direction:
+    """One direction: ``gradient``, ``random(seed=3)``, ``eigenvector(which=smallest)``, ``mine.py:Mine(index=2)``."""
+    from lossatlas.chart.directions import Direction, catalog
+    from lossatlas.cli._user import function
+
+    name, _, rest = spec.partition("(")
+    if ":" in name:
+        kind: Any = function(name, "--plane")
+        if not (isinstance(kind, type) and issubclass(kind, Direction)):
+            raise InputError(
+                f"got --plane {name!r}; expected a class of the file that is a lossatlas.directions.Direction."
+            )
+    elif name in catalog:
+        kind = catalog[name]
+    else:
+        raise UnknownNameError("direction", name, catalog)
+    known = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
+    settings: dict[str, Any] = {"seed": seed} if "seed" in known else {}
+    for item in split(rest.removesuffix(")")):
+        key, equals, text = (part.strip() for part in item.partition("="))
+        if not equals or key not in known:
+            raise InputError(
+                f"got {item!r} in --plane {spec!r}; expected setting=value, the settings of {name} being "
+                f"{', '.join(sorted(known)) or 'none'}."
+            )
+        try:
+            settings[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[key] = text
+    try:
+        made: Direction = kind(**settings)
+        return made
+    except TypeError as error:
+        raise InputError(f"got --plane {spec!r}; expected all settings of {name} that it needs: {error}.") from error
 
 
 def runs_of(kind: str, through: tuple[Path, ...], checkpoint: Path | None) -> dict[str, Recording | Checkpoints]:
@@ -158,15 +215,6 @@ def _is_recording(path: Path) -> bool:
         return Recording.is_in(path)
     except (OSError, ValueError):
         return False  # no name of a file: said where checkpoints are read
-
-
-def _framed(found: Any) -> Plane | Line:
-    result: Plane | Line = found
-    return result
-
-
-def _seeded(wanted: Wanted, chosen: dict[str, Any]) -> dict[str, Any]:
-    return chosen if wanted.line else chosen | {"seed": wanted.seed}
 
 
 def _needed(wanted: Wanted, counts: Sequence[int], what: str) -> list[Path]:

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 )
 @click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
 @click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
+@click.option(
+    "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
+)
+@click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
 @click.option("--model", metavar="FILE.py:FUNCTION", help="Race on a network in place of LANDSCAPE: what returns it.")
 @click.option("--data", metavar="FILE.py:FUNCTION", help="Of the network: its training data.")
 @click.option("--test", metavar="FILE.py:FUNCTION", help="Of the network: test data, for the test error.")
@@ -77,6 +81,8 @@ def command(
     bbob: str | None,
     dim: int,
     instance: int,
+    given: str | None,
+    box: str | None,
     model: str | None,
     data: str | None,
     test: str | None,
@@ -103,6 +109,7 @@ def command(
       lossatlas race deep-wells --optimizers gd,adam --sweep 0.01:0.1:15 --why
       lossatlas race four-wells --optimizers adam --map 200 --out DIR
       lossatlas race --bbob f8 --dim 5 --optimizers cma,de,adam --budget 5000 --steps 5000
+      lossatlas race --function my.py:f --box -2:2,-1:3     # or a Landscape of your own: lossatlas race my.py:landscape
       lossatlas race --model my.py:make_model --data my.py:make_data --test my.py:make_test \\
           --optimizers momentum,adam,muon --tune 10 --runs 8 --steps 300 --out DIR
 
@@ -126,7 +133,7 @@ def command(
     from lossatlas import archive
     from lossatlas.cli import _optimizers
     from lossatlas.cli._race_network import OPTIMIZERS, race_network
-    from lossatlas.cli._user import numbers, prepare
+    from lossatlas.cli._user import numbers, own_surface, prepare
     from lossatlas.probe import Budget
     from lossatlas.race import race
     from lossatlas.race._inputs import check, starts
@@ -136,7 +143,7 @@ def command(
         console.print(_optimizers.table())
         return
     if model is not None or data is not None:
-        given = click.get_current_context().get_parameter_source
+        source = click.get_current_context().get_parameter_source
         race_network(
             model=model,
             data=data,
@@ -145,17 +152,20 @@ def command(
             objective=objective,
             batch=batch,
             evaluate=evaluate,
-            optimizers=OPTIMIZERS if given("optimizers") is ParameterSource.DEFAULT else optimizers,
+            optimizers=OPTIMIZERS if source("optimizers") is ParameterSource.DEFAULT else optimizers,
             steps=steps,
             runs=runs,
             seed=seed,
             trials=trials,
             out=out,
             json_file=json_file,
-            unused=_unused(landscape, bbob, start, budget, swept, map_points, why),
+            unused=[
+                *_unused(landscape, bbob, start, budget, swept, map_points, why),
+                *(["--function"] if given else []),
+            ],
         )
         return
-    surface = _surface(landscape, bbob, dim, instance)
+    surface = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance)
     chosen = {
         label: one if surface.gradients_known else _valued(one)
         for label, one in _optimizers.optimizers(optimizers).items()

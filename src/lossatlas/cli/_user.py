@@ -102,6 +102,43 @@ def numbers(text: str, option: str) -> list[float]:
         ) from error
 
 
+def own_surface(landscape: str | None, function_: str | None, box: str | None, other: str | None = None) -> Any:
+    """The surface that a user's file holds: a function of a vector on a box, or a landscape; None where none is named.
+
+    Args:
+        landscape: ``FILE.py:NAME`` of a surface, or of a function that returns one; the name of another is left alone.
+        function_: ``FILE.py:FUNCTION`` of a function of a vector.
+        box: bounds of each of its coordinates, ``LOW:HIGH,…``.
+        other: what else was named to race on.
+
+    Raises:
+        InputError: for both, a function without a box, a box without a function, or what is no surface.
+    """
+    from lossatlas.surface import Function, Surface
+
+    if (function_ is None) != (box is None):
+        raise InputError(
+            f"got --{'box' if function_ is None else 'function'} alone; expected --function FILE.py:FUNCTION together with "
+            "--box LOW:HIGH,…, which says how many numbers the function takes: --box -2:2,-1:3 for two."
+        )
+    if function_ is not None and box is not None:
+        if landscape is not None or other is not None:
+            raise InputError(
+                f"got --function {function_} and {landscape or other}; expected one to race on. Leave one out."
+            )
+        bounds = [numbers(part.replace(":", ","), "--box") for part in box.split(",")]
+        return Function(function(function_, "--function"), bounds)
+    if landscape is None or ":" not in landscape:
+        return None
+    made = call(landscape, "LANDSCAPE")
+    if not isinstance(made, Surface):
+        raise InputError(
+            f"got {landscape!r}, which is {_kind(made)}; expected a landscape, or a function that returns one. A function of a "
+            "vector goes to --function, with --box."
+        )
+    return made
+
+
 def names_of(paths: tuple[Path, ...]) -> list[str]:
     """What to call checkpoints: the shortest ends of their paths that tell them apart.
 

@@ -19,7 +19,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     network = NetworkSurface(digits_mlp((16,), seed=seed), "cross_entropy", digits("train"))
     racers = {"gd": optimizer("gd"), "sgd": optimizer("sgd", batch=BATCH)}
     checks, meters = [], []
-    for name, surface in (("four wells", landscapes.four_wells(noise=0.5)), ("digits MLP", network)):
+    for name, surface in (("four wells", landscapes.four_wells().moved(noise=0.5)), ("digits MLP", network)):
         result = race(surface, racers, steps=STEPS, seed=seed)
         for label, track in result.tracks.items():
             meter = track.meter

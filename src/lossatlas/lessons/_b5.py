@@ -22,7 +22,7 @@ def experiment(runs: int, seed: int) -> Evidence:
 
 
 def _bowl(seed: int) -> Evidence:
-    surface = landscapes.quadratic(condition=CONDITION, shift=(2.0, 2.0))
+    surface = landscapes.quadratic(condition=CONDITION).moved(shift=(2.0, 2.0))
     coupled = TorchOptimizer(torch.optim.Adam, lr=RATE, weight_decay=DECAY)
     racers = {"adam": optimizer("adam", rate=RATE), "adam + L2": coupled}
     racers |= {"adamw": optimizer("adamw", rate=RATE, decay=DECAY)}

@@ -18,7 +18,7 @@ from lossatlas.probe._channel import Lasting, Memory
 from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
-from lossatlas.surface import Reading, Sample, Surface
+from lossatlas.surface import Reading, Sample, Surface, need_surface
 
 
 class Outputs(Protocol):
@@ -63,6 +63,7 @@ class Probe:
     """
 
     def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Memory | None = None) -> None:
+        need_surface(surface)
         self.surface = surface
         self.engine: Engine = engine or Inline()
         self.ledger = ledger

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, StartError
-from lossatlas.surface import PointLike, Surface, as_point, as_points, finite
+from lossatlas._errors import StartError
+from lossatlas.surface import PointLike, Surface, as_point, as_points, finite, need_surface
 
 
 def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
@@ -20,11 +20,7 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
         seed: of all randomness.
         **counts: whole numbers of at least 1, by name.
     """
-    if not isinstance(surface, Surface):
-        raise InputError(
-            f"{where} got a surface of type {type(surface).__name__}; expected a Surface, for example "
-            "lossatlas.landscapes.four_wells() or lossatlas.NetworkSurface(model, loss, data)."
-        )
+    need_surface(surface, where)
     for name, count in counts.items():
         _checks.whole(name, count, where=where)
     _checks.seed(seed, where=where)

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lossatlas._errors import InputError, ModelError
-from lossatlas.surface import Block, Layout
-from lossatlas.surface._layout import listed
-from lossatlas.surface.network._model import layout_of
+from lossatlas.surface import Block, Layout, layout_of, listed
 
 _HOOKS = Optimizer.profile_hook_step.__code__.co_filename
 

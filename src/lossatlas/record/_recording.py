@@ -20,8 +20,7 @@ from lossatlas.record._coordinates import Centering, Coordinates, centered, comp
 from lossatlas.record._folder import Row
 from lossatlas.record._parts import bare_model
 from lossatlas.record._sketch import Sketch
-from lossatlas.surface import Frame, Layout, Surface, inner
-from lossatlas.surface.network._model import layout_of
+from lossatlas.surface import Frame, Layout, Surface, inner, layout_of
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay

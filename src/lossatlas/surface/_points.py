@@ -195,6 +195,36 @@ def tensors_of(given: nn.Module | Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
+def need_surface(given: object, where: str = "") -> None:
+    """Refuse what is no surface, with the way from what was given to one.
+
+    Args:
+        given: what stands in a surface's place.
+        where: the function that was called, for the message.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if hasattr(given, "own_point") and not isinstance(given, type):
+        return
+    name = getattr(given, "__name__", type(given).__name__).replace("<lambda>", "f")
+    way = (
+        "A module becomes one with a loss and data: lossatlas.NetworkSurface(model, loss, data)."
+        if isinstance(given, nn.Module)
+        else f"A Python function of a vector becomes one: lossatlas.Function({name}, box=[(-2, 2), (-1, 3)])."
+        if callable(given) and not isinstance(given, type)
+        else "A checkpoint is a point on one: load it into the model, and make lossatlas.NetworkSurface(model, loss, data)."
+        if isinstance(given, str | Path | Mapping)
+        else "For example lossatlas.landscapes.four_wells() or lossatlas.NetworkSurface(model, loss, data)."
+    )
+    what = (
+        f"the function {name} as a surface"
+        if "lossatlas.Function" in way
+        else f"a surface of type {type(given).__name__}"
+    )
+    raise InputError(f"{where + ' ' if where else ''}got {what}; expected a Surface. {way}")
+
+
 def as_point(
     surface: Surface, given: PointLike | None, what: str = "a point", *, error: type[InputError] = InputError
 ) -> Tensor:
@@ -210,6 +240,7 @@ def as_point(
         InputError: if it is none, is not finite, or the surface has no point of its own.
         CheckpointError: for names that do not fit.
     """
+    need_surface(surface)
     if given is None:
         own = surface.own_point
         if own is None:
@@ -222,6 +253,7 @@ def as_point(
 
 def as_vector(surface: Surface, given: PointLike, what: str, *, error: type[InputError] = InputError) -> Tensor:
     """A point (N,) of any surface, finite or not, in its type and on its device."""
+    need_surface(surface)
     try:
         numbers = numbers_of(given, what)
         if numbers is None:

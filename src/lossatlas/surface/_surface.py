@@ -1,12 +1,16 @@
-"""What a loss surface is: a fixed function L(θ) that can be probed for values, gradients and Hessian products."""
+"""What a loss surface is: a fixed function L(θ) that can be probed for values, gradients and Hessian products.
+
+A slice of a surface is a surface: everything that works on two parameters works on a plane through a network.
+"""
 
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,13 +18,10 @@ from torch import Tensor
 from lossatlas import _said
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.surface import _code, _library, _points
+from lossatlas.surface._frame import Frame, Framed, inner
 from lossatlas.surface._layout import Layout
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._threads import steadily
-
-if TYPE_CHECKING:
-    from lossatlas.surface._frame import Frame, Framed
-    from lossatlas.surface._slice import Slice
 
 # Points θ of a slice that are held at once.
 THETA_BYTES = 2**28
@@ -296,8 +297,6 @@ class Surface(abc.ABC):
         Raises:
             PlaneError: if the frame was made on another architecture; its keys are named where they are known.
         """
-        from lossatlas.surface._slice import Slice
-
         frame, layout = framed.frame, getattr(framed, "layout", None)
         differs = layout.difference(self.layout) if isinstance(layout, Layout) else ""
         if differs or frame.origin.numel() != self.dimension:
@@ -309,9 +308,142 @@ class Surface(abc.ABC):
         return Slice(self, frame, steady=steady)
 
 
+class Slice(Surface):
+    """L restricted to a frame: s(c) = L(θ₀ + Σ cₖ dₖ).
+
+    Gradients are ∂s/∂cₖ = dₖ·∇L and Hessian products D H Dᵀv; coordinates are float64 whatever the base's dtype.
+
+    Args:
+        base: the surface that is sliced.
+        frame: its origin and one or two directions.
+        steady: whether the bits of a reading must depend on its coordinates alone, as `Surface.reader` says it.
+    """
+
+    def __init__(self, base: Surface, frame: Frame, *, steady: bool = False) -> None:
+        self.base = base
+        origin, directions = (part.to(base.device, base.dtype) for part in (frame.origin, frame.directions))
+        # A frame that is made is checked, which takes a while on a large one: not twice.
+        fits = origin is frame.origin and directions is frame.directions
+        self.frame = frame if fits else Frame(origin, directions, frame.statistics)
+        self._under, self._lifted = base.along(self.frame)
+        self.layout = Layout.vector(frame.dimension)
+        self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
+        self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
+        self.device = base.device
+        self.examples, self.passes = base.examples, base.passes
+        self.steady = steady or base.rows_alone
+        self._steady_reader = steady
+        self._reader = self._base_reader(steady)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # How a surface is read along a frame is found out again where the slice arrives: it may be any closure.
+        return {name: part for name, part in vars(self).items() if name != "_reader"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._reader = self._base_reader(self._steady_reader)
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of what is evaluated."""
+        return self._under.notes
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Those of what is evaluated."""
+        return self._under.captions
+
+    @property
+    def proof_examples(self) -> int:  # type: ignore[override]
+        """Those of what is evaluated."""
+        return self._under.proof_examples
+
+    def read(self, points: Tensor) -> Reading:
+        """Losses and channels of the base surface at coordinates (B, k)."""
+        return self._reader(self._check(points))
+
+    def reader(self, frame: Frame, *, steady: bool = False) -> Callable[[Tensor], Reading]:
+        """How to read a slice of this slice: through the base, which knows how to do that best."""
+        read = self._base_reader(steady)
+        return lambda coords: read(frame.points(coords))
+
+    def _base_reader(self, steady: bool) -> Callable[[Tensor], Reading]:
+        # A surface with a reader of its own need not know the word as long as nobody asks for it.
+        return self._under.reader(self._lifted, steady=True) if steady else self._under.reader(self._lifted)
+
+    def own_outputs(self) -> Any:
+        """What lies between coordinates and the loss, such as a network's outputs; None where nothing does."""
+        return self._under.outputs(self._lifted)
+
+    def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and gradients (B, k) by the chain rule."""
+        values, gradients = self._under.gradients(self._lifted.points(self._check(points)), sample)
+        return values, inner(gradients, self._lifted.directions)
+
+    def products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """D H Dᵀ times each of K vectors (K, k)."""
+        directions = self._lifted.directions
+        full = self._under.products(self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions)
+        return inner(full, directions)
+
+    def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """The same by second derivatives of the base surface alone."""
+        directions = self._lifted.directions
+        full = self._under.exact_products(
+            self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions
+        )
+        return inner(full, directions)
+
+    def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
+        """D H Dᵀ of a mini-batch's Hessian times each of K vectors (K, k)."""
+        directions = self._lifted.directions
+        lifted, full = self._lifted.points(point[None])[0], vectors.to(directions.dtype) @ directions
+        return inner(self._under.sampled_products(lifted, full, sample), directions)
+
+    def _check(self, points: Tensor) -> Tensor:
+        if points.ndim != 2 or points.shape[1] != self.dimension:
+            raise InputError(
+                f"got points of shape {tuple(points.shape)} on {self.name}; expected (B, {self.dimension}), one row of "
+                "coordinates per point."
+            )
+        return points
+
+    @property
+    def rounding(self) -> float:
+        """The base's."""
+        return self.base.rounding
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The base's fingerprint, and which slice of it this is, to the bit."""
+        told = {"surface": self.name, "dimension": self.dimension, "base": self.base.fingerprint()}
+        return told | {"frame": self._frame_digests}
+
+    @functools.cached_property
+    def _frame_digests(self) -> dict[str, str]:
+        return self.frame.digests()
+
+
 def joined(readings: Sequence[Reading]) -> Reading:
     """One reading of several, in order."""
     if len(readings) == 1:
         return readings[0]
     extras = {name: torch.cat([reading.extras[name] for reading in readings]) for name in readings[0].extras}
     return Reading(torch.cat([reading.values for reading in readings]), extras)
+
+
+def refined(surface: Surface, point: Tensor, *, tolerance: float = 1e-12, steps: int = 20) -> Tensor:
+    """A minimum (N,) from a point near it: Newton's method, as long as the gradient shrinks."""
+    gradient = surface.gradients(point[None])[1][0]
+    for _ in range(steps):
+        if float(gradient.norm()) <= tolerance:
+            break
+        hessian = surface.products(point, torch.eye(surface.dimension, dtype=torch.float64))
+        step, singular = torch.linalg.solve_ex(hessian, gradient)
+        trial = point - step
+        if int(singular) or not bool(torch.isfinite(trial).all()):
+            break
+        new = surface.gradients(trial[None])[1][0]
+        if not float(new.norm()) < float(gradient.norm()):
+            break
+        point, gradient = trial, new
+    return point

@@ -263,7 +263,7 @@ def test_many_points_at_once_are_the_points_one_by_one():
     together = surface.values(points)  # enough of them that the width is measured
     alone = torch.cat([surface.values(point[None]) for point in points])
     assert torch.allclose(together, alone, rtol=1e-5)
-    assert surface.points_per_forward >= 1
+    assert surface._evaluation.choice >= 1
     assert surface.values(points[:0]).shape == (0,)
 
 

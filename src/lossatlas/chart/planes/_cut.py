@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
 
-from lossatlas import _said, archive
+from lossatlas import _checks, _said, archive
 from lossatlas._errors import InputError, PlaneError
+from lossatlas.chart.directions import Direction, Drawn, Given, Random
+from lossatlas.chart.directions._between import reach
+from lossatlas.chart.directions._direction import EUCLIDEAN
+from lossatlas.chart.planes._origin import point_of
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.record import Recording
-from lossatlas.surface import Frame, Layout, PointLike, Surface, inner, numbers_of, tensor_digest, vector_in
+from lossatlas.surface import (
+    Frame,
+    Layout,
+    PointLike,
+    Surface,
+    as_direction,
+    inner,
+    need_surface,
+    numbers_of,
+    tensor_digest,
+    vector_in,
+)
 
 
 @dataclass(frozen=True)
@@ -32,14 +48,16 @@ class Projection(archive.Result):
     distances: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Cut:
     """What lines and planes share. Never made itself.
 
     Attributes:
         frame: origin and directions.
-        kind: ``random``, ``between``, ``pca``, ``hessian``, ``gradient``, ``worst`` or ``of``.
-        how: what made it, as plain JSON values; seeds where there are any, and digests of what came out.
+        kind: of its directions: ``random``, ``between``, ``pca``, ``hessian``, ``gradient``, ``worst``, ``of``, or that of the
+            user's own; joined by + where they were not made together.
+        how: what made it, as plain JSON values; seeds where there are any, and digests of what came out. Directions that
+            were not made together have a record each under ``directions``.
         labels: of the axes, with their unit.
         notes: what a reader of its pictures must know, in sentences.
         layout: of the surface it was made on.
@@ -49,10 +67,77 @@ class Cut:
     kind: str
     how: dict[str, Any]
     labels: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    layout: Layout | None = None
+    notes: tuple[str, ...]
+    layout: Layout | None
 
     name: ClassVar[str] = "cut"
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        surface: Surface,
+        *directions: Direction | PointLike,
+        origin: PointLike | None = None,
+        orthogonal: bool = False,
+        orthonormal: bool = False,
+    ) -> None:
+        need_surface(surface, type(self).__name__)
+        orthogonal = _checks.flag("orthogonal", orthogonal)
+        orthonormal = _checks.flag("orthonormal", orthonormal)
+        if orthogonal and self.axes == 1:
+            raise InputError("got orthogonal=True for a line; expected it for a plane only. Leave it out.")
+        if len(directions) != self.axes:
+            raise InputError(
+                f"got {len(directions)} directions for a {self.name}; expected {self.axes}, for example "
+                f"la.{type(self).__name__}(surface, {', '.join(['la.directions.gradient()', 'la.directions.random()'][: self.axes])})."
+            )
+        chosen = [one if isinstance(one, Direction) else Given(one) for one in directions]
+        center, own = _center(surface, chosen, origin)
+        drawn, kind, how = _drawn(surface, chosen, center)
+        rows = torch.stack([_row(surface, one.row) for one in drawn])
+        statistics = _statistics(drawn)
+        if orthogonal or orthonormal:
+            Frame(center, rows)  # refuses a second direction that is zero or parallel before it is turned
+        if orthogonal and not orthonormal and len(rows) == 2:
+            gram = inner(rows, rows)
+            share = (gram[0, 1] / gram[0, 0]).to(rows.dtype)
+            rows[1] -= share * rows[0]
+            if statistics is not None:
+                statistics[2] -= share * statistics[1]
+        if orthonormal:
+            lower = torch.linalg.cholesky(inner(rows, rows))
+            turn = torch.linalg.inv(lower).to(rows.dtype)
+            rows = turn @ rows
+            if statistics is not None:
+                statistics = torch.cat([statistics[:1], turn @ statistics[1:]])
+            if "points" in how:
+                marks = {name: torch.tensor(at, dtype=torch.float64) for name, at in how["points"].items()}
+                how["points"] = {name: (at @ lower.cpu()).tolist() for name, at in marks.items()}
+        frame = Frame(center, rows, statistics)
+        if len(rows) == 2:
+            how |= {"orthogonal": orthogonal, "orthonormal": orthonormal}
+        how |= {"origin": "own" if own else "given", **measures(frame)}
+        units = [EUCLIDEAN if orthonormal else one.unit for one in drawn]
+        labels = tuple(
+            f"{axis}, {(orthonormal and one.toward) or one.label} ({unit or f'1 = {EUCLIDEAN} {norm:.4g}'})"
+            for axis, one, unit, norm in zip("t" if len(rows) == 1 else "αβ", drawn, units, how["norms"], strict=True)
+        )
+        notes = tuple(dict.fromkeys(note for one in drawn for note in one.notes))
+        if statistics is not None:
+            notes += reach(surface, statistics)
+        self._set(frame, kind, how, labels, notes, surface.layout)
+
+    def _set(
+        self,
+        frame: Frame,
+        kind: str,
+        how: dict[str, Any],
+        labels: tuple[str, ...],
+        notes: tuple[str, ...],
+        layout: Layout | None,
+    ) -> Self:
+        vars(self).update(frame=frame, kind=kind, how=how, labels=labels, notes=notes, layout=layout)
+        return self
 
     @property
     def sentence(self) -> str:
@@ -175,7 +260,7 @@ class Cut:
             moved = {name: part.to(surface.device, surface.dtype) for name, part in parts.items()}
             frame = Frame(moved["origin"], moved["directions"], moved.get("statistics"))
             labels, notes = tuple(record["labels"]), tuple(record["notes"])
-            return cls(frame, record["kind"], how, labels, notes, surface.layout)
+            return cls.__new__(cls)._set(frame, record["kind"], how, labels, notes, surface.layout)
         if record["kind"] != "random" or (how["origin"] != "own" and "origin" not in arrays):
             raise PlaneError(
                 f"the record of a {cls.name} of kind {record['kind']!r} does not hold its directions or its origin; "
@@ -183,10 +268,11 @@ class Cut:
                 "from that folder."
             )
         origin = torch.from_numpy(arrays["origin"]) if "origin" in arrays else None
-        settings = {key: how[key] for key in ("seed", "normalization", "ignore")}
-        if cls.name == "plane":
-            settings["orthogonal"] = how["orthogonal"]
-        made: Self = cls.random(surface, origin=origin, **settings)  # type: ignore[attr-defined]
+        drawn = {key: how[key] for key in ("seed", "normalization", "ignore")}
+        turned = {key: how[key] for key in ("orthogonal", "orthonormal") if key in how}
+        made = cls(
+            surface, *(Random(**drawn, index=how.get("index", k)) for k in range(cls.axes)), origin=origin, **turned
+        )
         for what, advice in (
             ("origin_digest", "the point it goes through is another: load the weights it was made at"),
             (
@@ -204,6 +290,66 @@ class Cut:
     @property
     def _is_seeded(self) -> bool:
         return self.kind == "random"
+
+
+def _center(surface: Surface, directions: Sequence[Direction], origin: PointLike | None) -> tuple[Tensor, bool]:
+    """The origin that was given, or the one that a direction has of its own, or the surface's own point; whether it is that."""
+    homes = [home for home in (one.home(surface) for one in directions) if home is not None] if origin is None else []
+    if not homes:
+        return point_of(surface, origin), origin is None
+    if any(not torch.equal(home, homes[0]) for home in homes):
+        raise PlaneError(
+            "both directions have an origin of their own, and these differ; expected one origin. Give the one that is meant: "
+            "origin=…"
+        )
+    return homes[0], False
+
+
+def _drawn(
+    surface: Surface, directions: Sequence[Direction], origin: Tensor
+) -> tuple[list[Drawn], str, dict[str, Any]]:
+    """Each direction as it came out, their kind, and their record."""
+    found: list[Drawn] = []
+    records: list[dict[str, Any]] = []
+    for _, group in groupby(directions, type):
+        several = list(group)
+        kind = type(several[0])
+        joint = kind.together(several, surface, origin)
+        if joint is not None:
+            found += joint[0]
+            records.append({"kind": kind.kind, **joint[1]})
+            continue
+        for one in several:
+            drawn = one.draw(surface, origin)
+            drawn = drawn if isinstance(drawn, Drawn) else Drawn(drawn)
+            drawn = replace(drawn, label=drawn.label or _shown(one), record=drawn.record or one.settings())
+            found.append(drawn)
+            records.append({"kind": kind.kind, **drawn.record})
+    kinds = "+".join(record["kind"] for record in records)
+    if len(records) == 1:
+        return found, kinds, {name: part for name, part in records[0].items() if name != "kind"}
+    modes = {record["batchnorm"] for record in records if "batchnorm" in record}
+    return found, kinds, {"directions": records, **({"batchnorm": modes.pop()} if modes else {})}
+
+
+def _row(surface: Surface, row: PointLike) -> Tensor:
+    if isinstance(row, Tensor) and row.shape == (surface.dimension,) and row.is_floating_point():
+        return row.detach().to(surface.device, surface.dtype)
+    return as_direction(surface, row, zero=True).to(surface.dtype)  # zero: refused where the frame is made
+
+
+def _statistics(drawn: Sequence[Drawn]) -> Tensor | None:
+    """Running statistics (k + 1, S): of the origin, and along each direction, zero along those that move none."""
+    held = [one.statistics for one in drawn if one.statistics is not None]
+    if not held:
+        return None
+    still = torch.zeros_like(held[0][1])
+    return torch.stack([held[0][0], *(still if one.statistics is None else one.statistics[1] for one in drawn)])
+
+
+def _shown(direction: Direction) -> str:
+    told = repr(direction)
+    return told if len(told) <= 40 and " at 0x" not in told else type(direction).__name__
 
 
 def measures(frame: Frame) -> dict[str, Any]:

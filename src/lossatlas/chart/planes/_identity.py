@@ -15,11 +15,10 @@ from lossatlas.surface import Frame
 Array = NDArray[np.float64]
 
 
-def centers(plane: Plane | Line | Frame, dimension: int) -> Array | None:
+def centers(plane: Plane | Line | Frame) -> Array | None:
     """The points that a line or plane was laid through: its origin, and what its directions lead to."""
-    if isinstance(plane, Plane | Line) and plane.kind == "between":
-        return np.concatenate([np.zeros((1, dimension)), np.eye(dimension)])
-    return None
+    marks = plane.how.get("points") if isinstance(plane, Plane | Line) else None
+    return None if marks is None else np.array(list(marks.values()), dtype=np.float64)
 
 
 def unrepeatable(plane: Plane | Line | Frame) -> dict[str, torch.Tensor]:

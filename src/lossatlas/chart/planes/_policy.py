@@ -14,7 +14,7 @@ import numpy as np
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.draw import Table
-from lossatlas.surface import Block, Layout, NetworkSurface, Surface
+from lossatlas.surface import Block, Layout, Surface
 
 Ignore = Literal["biasbn", "nothing"]
 OWN = ("filter", "layer", "weight", "dfilter", "dlayer", "none")
@@ -230,7 +230,7 @@ def policy(surface: Surface, normalization: str = "filter", *, ignore: Ignore | 
         filter: 75.00% of 8 parameters are moved, 25.00% held
     """
     rules = rules_of(surface.layout, normalization, ignore)
-    theta = surface.theta if isinstance(surface, NetworkSurface) else None
+    theta = surface.own_point
     zeros = []
     for one in rules:
         count = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lossatlas.chart.sampling._fused import kernel_for
 from lossatlas.chart.sampling._outputs import LIMIT, Scorer
-from lossatlas.surface._threads import steadily
+from lossatlas.surface import steadily
 
 Array = NDArray[np.float64]
 Channels = dict[str, Array]

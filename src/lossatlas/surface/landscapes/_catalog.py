@@ -30,6 +30,7 @@ catalog: dict[str, Callable[..., Landscape]] = {
     "plateau": plateau,
     "random-field": random_field,
 }
+_PLACE = {"shift", "rotation", "noise"}
 
 
 def landscape(name: str, **settings: Any) -> Landscape:
@@ -69,8 +70,9 @@ def rebuilt(fingerprint: Mapping[str, Any]) -> Surface | None:
         if fingerprint.get("suite") == "bbob":
             made: Surface = Bbob(told["function"], told["dimension"], told["instance"])
         elif name in catalog:
-            known = inspect.signature(catalog[name]).parameters
-            made = catalog[name](**{key: value for key, value in told.items() if key in known})
+            known = set(inspect.signature(catalog[name]).parameters)
+            made = catalog[name](**{key: value for key, value in told.items() if key in known - _PLACE})
+            made = made.moved(**{key: told[key] for key in _PLACE})
         else:
             return None
     except (InputError, KeyError, TypeError):

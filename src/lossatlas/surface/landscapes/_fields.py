@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.surface.landscapes._landscape import Formula, Landscape, Shift
+from lossatlas.surface.landscapes._landscape import Formula, Landscape
 from lossatlas.surface.landscapes._quadratics import check_dimension
 
 REACH = 3.0
@@ -90,9 +90,6 @@ def random_field(
     *,
     waves: int | None = None,
     length: float = 1.0,
-    shift: Shift = None,
-    rotation: float = 0.0,
-    noise: float = 0.0,
 ) -> Landscape:
     """A stationary isotropic Gaussian random field with covariance E[L(x) L(y)] = exp(−|x − y|² / (2ℓ²)).
 
@@ -111,9 +108,6 @@ def random_field(
         seed: of the waves.
         waves: m; by default 16 for each entry of a Hessian, at least 256, rounded up to a power of two.
         length: ℓ, over which the field is correlated.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape.
@@ -146,9 +140,6 @@ def random_field(
         bounds=[(-REACH * length, REACH * length)] * dimension,
         start=(0.0,) * dimension,
         wells_complete=False,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, Shift, total
+from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Plateau(Formula):
         return (1 - dip) + self.tilt * half, dip, x, y
 
 
-def four_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def four_wells() -> Landscape:
     """Four wells of different depths, and a ridge that leaves a long narrow valley between them.
 
     L = 0.05 |θ|² + 0.3 exp(−((x + y)/√2)² / (2 · 0.5²)) − Σ depth · exp(−|θ − center|² / (2 width²)) with
@@ -150,11 +150,6 @@ def four_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0
 
     on the box [−4.5, 4.5]², from the start (−3.8, −3.5), which lies in the basin of A.
 
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
-
     Returns:
         The landscape, in two dimensions.
     """
@@ -165,23 +160,15 @@ def four_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0
         bounds=BOX,
         start=FOUR_WELLS_START,
         minima=minima,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def deep_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def deep_wells() -> Landscape:
     """Three deep traps, and a deeper well diagonally opposite the start.
 
     L = 0.02 |θ|² − Σ depth · exp(−|θ − center|² / 2), all widths 1, with A of depth 3.5 at (−2.2, −2.0), which
     catches the start (−3.6, −3.2); B of 3.0 at (−2.0, 2.4); C of 4.0 at (2.2, 2.2); and the global one of 6.5 at
     (2.6, −2.4), on the box [−4.5, 4.5]².
-
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape, in two dimensions.
@@ -193,23 +180,15 @@ def deep_wells(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0
         bounds=BOX,
         start=DEEP_WELLS_START,
         minima=minima,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def plateau(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def plateau() -> Landscape:
     """A wide plain with a gradient of less than 10⁻³ around the start, and one well of depth 1 far off.
 
     L = 1 − exp(−r²/2) + 10⁻⁴ r²/2 with r the distance from (2.5, 2.0), on the box [−5, 5]² from (−3, −3). The slope
     always points to the well, but it is so small that fixed steps hardly move; steps that are scaled by the
     gradient's size do.
-
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape, in two dimensions.
@@ -220,7 +199,4 @@ def plateau(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -
         bounds=PLATEAU_BOX,
         start=PLATEAU_START,
         minima=[Minimum("global", PLATEAU_CENTER)],
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )

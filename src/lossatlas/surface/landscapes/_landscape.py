@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import abc
+import copy
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas.surface import _code, _library
 from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
 
 Shift = Sequence[float] | Tensor | None
 
@@ -31,8 +33,9 @@ def total(terms: Tensor) -> Tensor:
 
 
 class Formula(abc.ABC):
-    """A closed form f(u). Subclasses are frozen dataclasses whose fields are all of its constants.
+    """A closed form f(u): a landscape of one's own is this one class with its `value`.
 
+    Subclasses are frozen dataclasses whose fields are all of its constants; one without constants may be a plain class.
     Coordinates come first, shape (N, B), so that ``x, y = u`` reads like the textbook. Only operations that treat
     each column alone and round the same way in every batch are allowed: elementwise ones and `total`.
     """
@@ -41,15 +44,17 @@ class Formula(abc.ABC):
     def value(self, u: Tensor) -> Tensor:
         """F at local coordinates (N, B), shape (B,); twice differentiable by autograd wherever f is."""
 
-    @abc.abstractmethod
     def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The same values (B,), and the closed-form gradient (N, B)."""
+        """The same values (B,), and the gradient (N, B): by differentiating `value` unless a subclass knows better."""
+        # As columns do not meet, one backward pass answers for all of them.
+        values, pull = torch.func.vjp(self.value, u)[:2]
+        gradients: Tensor = pull(torch.ones_like(values))[0]
+        return values, gradients
 
     def curve(self, u: Tensor, v: Tensor) -> Tensor:
         """H(u_b) v_b for each column of (N, B), by differentiating `value` twice unless a subclass knows better."""
-        # As columns do not meet, one double backward pass answers for all of them.
-        slope = torch.func.grad(lambda p: self.value(p).sum())
-        pull = torch.func.vjp(slope, u)[1]
+        gradient = torch.func.grad(lambda p: self.value(p).sum())
+        pull = torch.func.vjp(gradient, u)[1]
         curved: Tensor = pull(v)[0]
         return curved
 
@@ -71,11 +76,9 @@ class Minimum:
 
 @final
 class Landscape(Surface):
-    """L(θ) = f(R⁻¹(θ − s)): float64, closed-form gradients, and minima known to rounding.
+    """L(θ) = f(R⁻¹(θ − s)): float64, gradients of the formula, and minima known to rounding.
 
-    Start and wells are rotated by R and shifted by s along with f. The box keeps its axes: it is the smallest one
-    that holds the rotated and shifted box of f, so start and wells always lie in it. Row b of a batch has the
-    same bits as that row alone.
+    R and s are the identity and zero until the landscape is `moved`. Row b of a batch has the same bits as that row alone.
 
     Args:
         name: for tables and pictures.
@@ -84,14 +87,18 @@ class Landscape(Surface):
         start: the declared starting point, in local coordinates.
         minima: the known minima of f, in local coordinates.
         wells_complete: whether `minima` are all there are in the box.
-        shift: s, shape (N,); None for zero.
-        rotation: an angle in radians; R turns the pairs of coordinates (0, 1), (1, 2), … by it, in this order.
-        noise: standard deviation ν of the declared gradient noise. A gradient on a mini-batch of n examples is
-            the exact one plus N(0, ν²/n · I), drawn from the row's own seed; values carry no noise.
         examples: number of data points behind the landscape, 0 where there are none.
 
     Raises:
-        InputError: if shift, rotation or noise do not fit.
+        InputError: if bounds, start and minima are not of one dimension, or the formula is none.
+
+    Example:
+        >>> class Bowl(Formula):
+        ...     def value(self, u):
+        ...         return u[0] ** 2 + 3 * u[1] ** 2
+        >>> bowl = Landscape("bowl", Bowl(), bounds=[(-2, 2)] * 2, start=(1, 1), minima=[Minimum("global", (0.0, 0.0))])
+        >>> bowl.moved(shift=(0.5, 0.0)).wells[0].minimum.tolist()
+        [0.5, 0.0]
     """
 
     rows_alone = True
@@ -105,32 +112,77 @@ class Landscape(Surface):
         start: Sequence[float],
         minima: Sequence[Minimum] = (),
         wells_complete: bool = True,
-        shift: Shift = None,
-        rotation: float = 0.0,
-        noise: float = 0.0,
         examples: int = 0,
     ) -> None:
-        dimension = len(start)
+        if not isinstance(formula, Formula):
+            raise InputError(
+                f"got a formula of type {type(formula).__name__} for the landscape {name!r}; expected a Formula, a class with "
+                "value(u). A plain function is a surface as lossatlas.Function(f)."
+            )
+        sizes = {len(start), len(bounds), *(len(minimum.center) for minimum in minima)}
+        if len(sizes) != 1:
+            raise InputError(
+                f"got bounds, start and minima of {', '.join(map(str, sorted(sizes)))} coordinates for the landscape {name!r}; "
+                "expected the same number for all."
+            )
         self.name = name
         self.formula = formula
         self.wells_complete = wells_complete
         self.examples = examples
-        self.rotation = _finite("rotation", rotation)
-        self.noise = _finite("noise", noise)
-        if self.noise < 0:
-            raise InputError(f"got noise={noise}; expected a standard deviation of zero or more, zero for none.")
-        if self.rotation and dimension == 1:
-            raise InputError(f"got rotation={rotation} in one dimension; expected 0.0. One coordinate cannot turn.")
-        self.shift = _vector(shift, dimension)
-        self._cosine, self._sine = math.cos(self.rotation), math.sin(self.rotation)
-        self._shifted = bool(self.shift.any())
+        self._local_bounds = torch.tensor(bounds, dtype=torch.float64)
+        self._local_start = torch.tensor(start, dtype=torch.float64)
+        self._local_minima = tuple(minima)
+        self._lie(torch.zeros(len(start), dtype=torch.float64), 0.0, 0.0)
 
-        low, high = torch.tensor(bounds, dtype=torch.float64).unbind(1)
-        reach = self._turn(torch.eye(dimension, dtype=torch.float64)).abs() @ ((high - low) / 2)
+    def moved(self, *, shift: Shift = None, rotation: float = 0.0, noise: float | None = None) -> Landscape:
+        """This landscape somewhere else: every point θ of it comes to lie at Rθ + s, and its losses with it.
+
+        Start and wells move along. The box keeps its axes: it is the smallest one that holds the box that was moved, so
+        start and wells always lie in it.
+
+        Args:
+            shift: s, shape (N,); None for zero.
+            rotation: an angle in radians; R turns the pairs of coordinates (0, 1), (1, 2), … by it, in this order.
+            noise: standard deviation ν of the declared gradient noise; None for what it is. A gradient on a mini-batch
+                of n examples is the exact one plus N(0, ν²/n · I), drawn from the row's own seed; values carry no noise.
+
+        Returns:
+            A new landscape; this one stays where it is.
+
+        Raises:
+            InputError: if shift, rotation or noise do not fit; or for a second rotation in more than two dimensions, which
+                is no rotation by one angle any more.
+
+        Example:
+            >>> from lossatlas import landscapes
+            >>> landscapes.four_wells().moved(shift=(1.0, 0.0)).start.tolist()
+            [-2.8, -3.5]
+        """
+        rotation, dimension = _finite("rotation", rotation), self.dimension
+        noise = self.noise if noise is None else _finite("noise", noise)
+        if noise < 0:
+            raise InputError(f"got noise={noise}; expected a standard deviation of zero or more, zero for none.")
+        if rotation and dimension == 1:
+            raise InputError(f"got rotation={rotation} in one dimension; expected 0.0. One coordinate cannot turn.")
+        if rotation and self.rotation and dimension > 2:
+            raise InputError(
+                f"got rotation={rotation} for {self.name} in {dimension} dimensions, which is rotated by {self.rotation:g} "
+                "already; expected one rotation. Move the landscape that is not rotated yet."
+            )
+        twin = copy.copy(self)
+        twin._lie(_turned(self.shift, rotation) + _vector(shift, dimension), self.rotation + rotation, noise)
+        return twin
+
+    def _lie(self, shift: Tensor, rotation: float, noise: float) -> None:
+        """Take a place: everything that is known of the formula in its own coordinates is brought there."""
+        self.shift, self.rotation, self.noise = shift, rotation, noise
+        self._shifted = bool(shift.any())
+        low, high = self._local_bounds.unbind(1)
+        reach = self._turn(torch.eye(len(shift), dtype=torch.float64)).abs() @ ((high - low) / 2)
         middle = self._place((low + high) / 2)
-        self.layout = Layout.vector(dimension, torch.stack([middle - reach, middle + reach], dim=1))
-        self.start = self._place(torch.tensor(start, dtype=torch.float64))
-        self.wells = self._wells(minima)
+        self.layout = Layout.vector(len(shift), torch.stack([middle - reach, middle + reach], dim=1))
+        self.start = self._place(self._local_start)
+        self.wells = self._wells(self._local_minima)
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N); differentiable."""
@@ -142,8 +194,8 @@ class Landscape(Surface):
         Raises:
             InputError: if the points, the batch size or the seeds do not fit.
         """
-        values, slope = self.formula.gradient(self._local(points.detach()))
-        gradients = self._turn(slope).T.contiguous()
+        values, gradient = self.formula.gradient(self._local(points.detach()))
+        gradients = self._turn(gradient).T.contiguous()
         if sample is not None:
             if sample.size < 1 or sample.seeds.shape != (len(points),):
                 raise InputError(
@@ -171,9 +223,12 @@ class Landscape(Surface):
     def fingerprint(self) -> dict[str, Any]:
         """Formula, all its constants, and where it was placed: plain JSON values."""
         placed = {"shift": self.shift.tolist(), "rotation": self.rotation, "noise": self.noise}
-        formula = {"formula": type(self.formula).__name__, "constants": asdict(self.formula)}  # type: ignore[call-overload]
+        constants: dict[str, Any] = asdict(self.formula) if is_dataclass(self.formula) else {}
+        formula: dict[str, Any] = {"formula": type(self.formula).__name__, "constants": constants}
+        if not _library.holds(type(self.formula)):
+            formula["code"] = _code.read_code(self.formula, entries=("value", "gradient", "curve")).digest
         # The round trip turns tuples into lists, so that a fingerprint equals the one read back from a file.
-        whole: dict[str, Any] = json.loads(json.dumps({**super().fingerprint(), **formula, **placed}))
+        whole: dict[str, Any] = json.loads(json.dumps({**super().fingerprint(), **formula, **placed}, default=_plain))
         return whole
 
     def _check(self, points: Tensor) -> None:
@@ -194,21 +249,15 @@ class Landscape(Surface):
         u = vectors.T.contiguous()
         if not self.rotation:
             return u
-        rows = list(u.unbind(0))
+        rows, cosine, sine = list(u.unbind(0)), math.cos(self.rotation), math.sin(self.rotation)
         for i in reversed(range(len(rows) - 1)):
             a, b = rows[i], rows[i + 1]
-            rows[i], rows[i + 1] = self._cosine * a + self._sine * b, self._cosine * b - self._sine * a
+            rows[i], rows[i + 1] = cosine * a + sine * b, cosine * b - sine * a
         return torch.stack(rows)
 
     def _turn(self, u: Tensor) -> Tensor:
         """R u for coordinates first."""
-        if not self.rotation:
-            return u
-        rows = list(u.unbind(0))
-        for i in range(len(rows) - 1):
-            a, b = rows[i], rows[i + 1]
-            rows[i], rows[i + 1] = self._cosine * a - self._sine * b, self._sine * a + self._cosine * b
-        return torch.stack(rows)
+        return _turned(u, self.rotation)
 
     def _place(self, u: Tensor) -> Tensor:
         """Θ = R u + s of one local point (N,)."""
@@ -229,37 +278,34 @@ class Landscape(Surface):
     def _wells(self, minima: Sequence[Minimum]) -> tuple[Well, ...]:
         if not minima:
             return ()
-        centers = torch.stack([self._place(torch.tensor(m.center, dtype=torch.float64)) for m in minima])
-        points = self._polish(centers)
+        centers = [self._place(torch.tensor(m.center, dtype=torch.float64)) for m in minima]
+        points = torch.stack([refined(self, center) for center in centers])
         wells = []
         for minimum, center, point, value in zip(minima, centers, points, self.values(points).tolist(), strict=True):
             depth = 0.0 - value if minimum.depth is None else minimum.depth
             wells.append(Well(minimum.name, center, depth, point, value))
         return tuple(wells)
 
-    def _polish(self, centers: Tensor, tolerance: float = 1e-12, steps: int = 20) -> Tensor:
-        """Newton's method from all centers at once; a row rests once its gradient no longer shrinks."""
-        best = centers
-        slope = self.gradients(best)[1]
-        size = slope.norm(dim=1)
-        basis = torch.eye(self.dimension, dtype=torch.float64)
-        for _ in range(steps):
-            rows = (size > tolerance).nonzero()[:, 0]
-            if not len(rows):
-                break
-            hessians = self._curve(best[rows].repeat_interleave(self.dimension, 0), basis.repeat(len(rows), 1)).reshape(
-                len(rows), self.dimension, self.dimension
-            )
-            trial = best.clone()
-            trial[rows] -= torch.linalg.solve(hessians, slope[rows])
-            new = self.gradients(trial)[1]
-            shrunk = new.norm(dim=1) < size
-            if not bool(shrunk[rows].any()):
-                break
-            best = torch.where(shrunk[:, None], trial, best)
-            slope = torch.where(shrunk[:, None], new, slope)
-            size = slope.norm(dim=1)
-        return best
+
+def _turned(u: Tensor, angle: float) -> Tensor:
+    """U with its pairs of coordinates (0, 1), (1, 2), … turned by an angle, coordinates first."""
+    if not angle:
+        return u
+    rows, cosine, sine = list(u.unbind(0)), math.cos(angle), math.sin(angle)
+    for i in range(len(rows) - 1):
+        a, b = rows[i], rows[i + 1]
+        rows[i], rows[i + 1] = cosine * a - sine * b, sine * a + cosine * b
+    return torch.stack(rows)
+
+
+def _plain(constant: Any) -> Any:
+    """A constant of a formula as JSON knows it."""
+    if hasattr(constant, "tolist"):
+        return constant.tolist()
+    raise InputError(
+        f"a formula holds a constant of type {type(constant).__name__}; expected numbers, text, tuples, arrays or tensors, "
+        "which a record can hold."
+    )
 
 
 def _finite(name: str, number: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, Shift, total
+from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
 from lossatlas.surface.landscapes._quadratics import check_dimension
 
 
@@ -86,7 +86,7 @@ class MonkeySaddle(Formula):
         return x * (x2 - 3 * y2), torch.stack([3 * (x2 - y2), -6 * x * y])
 
 
-def rosenbrock(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def rosenbrock(dimension: int = 2) -> Landscape:
     """Rosenbrock's curved valley, minimum 0 at (1, …, 1), from the published start (−1.2, 1, −1.2, 1, …).
 
     The box is [−2.048, 2.048]ᴺ. From four dimensions on there is a second minimum near (−1, 1, …, 1), which is not
@@ -94,9 +94,6 @@ def rosenbrock(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0
 
     Args:
         dimension: N, at least 2.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape (Rosenbrock, Computer Journal 3, 1960).
@@ -112,22 +109,14 @@ def rosenbrock(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0
         start=[-1.2 if i % 2 == 0 else 1.0 for i in range(dimension)],
         minima=[Minimum("global", (1.0,) * dimension)],
         wells_complete=dimension < 4,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def himmelblau(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def himmelblau() -> Landscape:
     """Himmelblau's four equally deep minima, all 0, on the box [−5, 5]² from (0, 0).
 
     Exactly one well of a landscape is called global. All four are here; by convention it is (3, 2), and the others
     are the second, third and fourth in the order of the quadrants, counterclockwise.
-
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape (Himmelblau, Applied Nonlinear Programming, 1972), in two dimensions.
@@ -144,21 +133,13 @@ def himmelblau(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0
         bounds=((-5.0, 5.0), (-5.0, 5.0)),
         start=(0.0, 0.0),
         minima=minima,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def beale(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def beale() -> Landscape:
     """Beale's function: flat valleys between steep corners, minimum 0 at (3, 0.5).
 
     The box is [−4.5, 4.5]², the start (1, 1) the one of Moré, Garbow and Hillstrom, ACM TOMS 7, 1981.
-
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape (Beale, 1958), in two dimensions.
@@ -169,21 +150,13 @@ def beale(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> 
         bounds=((-4.5, 4.5), (-4.5, 4.5)),
         start=(1.0, 1.0),
         minima=[Minimum("global", (3.0, 0.5))],
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def monkey_saddle(*, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def monkey_saddle() -> Landscape:
     """The monkey saddle x³ − 3xy²: no minimum, and a critical point that the Hessian says nothing about.
 
     The box is [−2, 2]²; from the start (1.5, 0.05) descent first runs toward the saddle and then away from it.
-
-    Args:
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape, in two dimensions, without wells.
@@ -193,7 +166,4 @@ def monkey_saddle(*, shift: Shift = None, rotation: float = 0.0, noise: float = 
         MonkeySaddle(),
         bounds=((-2.0, 2.0), (-2.0, 2.0)),
         start=(1.5, 0.05),
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )

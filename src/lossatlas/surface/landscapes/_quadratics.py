@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, Shift, total
+from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ def quadratic(
     condition: float = 100.0,
     dimension: int = 2,
     *,
-    shift: Shift = None,
     rotation: float = 0.0,
-    noise: float = 0.0,
 ) -> Landscape:
     """A bowl ½ Σ λᵢ θᵢ² whose eigenvalues are spaced logarithmically from 1 to `condition`.
 
@@ -97,9 +95,7 @@ def quadratic(
     Args:
         condition: ratio of the largest to the smallest eigenvalue.
         dimension: N, at least 2.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians; it takes the eigenvectors off the axes.
-        noise: standard deviation of the declared gradient noise.
+        rotation: an angle in radians, as in `Landscape.moved`: it takes the eigenvectors off the axes.
 
     Returns:
         The landscape.
@@ -117,10 +113,7 @@ def quadratic(
         bounds=[(-4.0, 4.0)] * dimension,
         start=[-3.0 if i % 2 == 0 else 3.0 for i in range(dimension)],
         minima=[Minimum("global", (0.0,) * dimension)],
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
-    )
+    ).moved(rotation=rotation)
 
 
 def regression(
@@ -128,9 +121,6 @@ def regression(
     examples: int = 50,
     *,
     spread: float = 0.3,
-    shift: Shift = None,
-    rotation: float = 0.0,
-    noise: float = 0.0,
 ) -> Landscape:
     """The mean squared error of a line y = w₁x + w₂ on data from the line (2, 1): a convex bowl.
 
@@ -141,9 +131,6 @@ def regression(
         seed: of the data.
         examples: number of data points, at least 2.
         spread: standard deviation of the noise in the targets.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape, in two dimensions; its well is the least-squares solution.
@@ -163,9 +150,6 @@ def regression(
         bounds=((-2.0, 6.0), (-3.0, 5.0)),
         start=(-1.0, -2.0),
         minima=[Minimum("global", formula.optimum)],
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
         examples=formula.examples,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, Shift, total
+from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
 from lossatlas.surface.landscapes._quadratics import check_dimension
 
 TURN = 2 * math.pi
@@ -60,7 +60,7 @@ class Ackley(Formula):
         return value, inward * u + (TURN / n) * ripple * torch.sin(phase)
 
 
-def rastrigin(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def rastrigin(dimension: int = 2) -> Landscape:
     """Rastrigin's egg carton: a minimum near every point of whole coordinates, the global one 0 at the origin.
 
     The box is [−5.12, 5.12]ᴺ, the start (−3.6, 3.3, −3.6, …). The list of wells is partial (`wells_complete` is
@@ -69,9 +69,6 @@ def rastrigin(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0,
 
     Args:
         dimension: N.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape (Rastrigin, Systems of Extremal Control, 1974).
@@ -94,13 +91,10 @@ def rastrigin(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0,
         start=[START[i % 2] for i in range(dimension)],
         minima=[Minimum("global", (0.0,) * dimension), *neighbors],
         wells_complete=False,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )
 
 
-def ackley(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0, noise: float = 0.0) -> Landscape:
+def ackley(dimension: int = 2) -> Landscape:
     """Ackley's ripples in a funnel, global minimum 0 at the origin, which is a cusp.
 
     At the cusp the gradient does not exist; `gradients` defines it as zero there, and `products` answers NaN. A
@@ -110,9 +104,6 @@ def ackley(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0, no
 
     Args:
         dimension: N.
-        shift: see `Landscape`, as are the others.
-        rotation: an angle in radians.
-        noise: standard deviation of the declared gradient noise.
 
     Returns:
         The landscape (Ackley, A Connectionist Machine for Genetic Hillclimbing, 1987).
@@ -128,7 +119,4 @@ def ackley(dimension: int = 2, *, shift: Shift = None, rotation: float = 0.0, no
         start=[START[i % 2] for i in range(dimension)],
         minima=[Minimum("global", (0.0,) * dimension)],
         wells_complete=False,
-        shift=shift,
-        rotation=rotation,
-        noise=noise,
     )

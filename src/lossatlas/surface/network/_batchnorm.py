@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MethodType
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -113,7 +113,7 @@ class Statistics:
             if self.mode == "batch":
                 forget(module)
             elif self.mode != "frozen":
-                module.forward = MethodType(_explicit, module)
+                module.forward = partial(_explicit, module)
 
     def restore(self, model: nn.Module) -> None:
         """Give a changed copy of the model its statistics back, and torch's own way to use them."""
@@ -209,7 +209,7 @@ class Collector:
         for name in self._layers:
             module: Any = self.model.get_submodule(name)
             forget(module)
-            module.forward = MethodType(self._measuring(name), module)
+            module.forward = partial(self._measuring, name, module)
 
     def measure(self, run: Callable[[], Any]) -> Tensor:
         """The statistics (S,) of one batch: means, and unbiased variances as running statistics hold them.
@@ -231,16 +231,13 @@ class Collector:
         self._seen = {}
         return torch.cat(parts)
 
-    def _measuring(self, name: str) -> Callable[[Any, Tensor], Tensor]:
-        def forward(module: Any, x: Tensor) -> Tensor:
-            count = x.numel() // x.shape[1]
-            if count < 2:
-                raise ValueError(f"Expected more than 1 value per channel, got input size {tuple(x.shape)}")
-            variance, mean = torch.var_mean(x, dim=[axis for axis in range(x.ndim) if axis != 1], correction=0)
-            self._seen[name].append(torch.cat([mean, variance * (count / (count - 1))]))
-            return _normalized(module, x, mean, variance)
-
-        return forward
+    def _measuring(self, name: str, module: Any, x: Tensor) -> Tensor:
+        count = x.numel() // x.shape[1]
+        if count < 2:
+            raise ValueError(f"Expected more than 1 value per channel, got input size {tuple(x.shape)}")
+        variance, mean = torch.var_mean(x, dim=[axis for axis in range(x.ndim) if axis != 1], correction=0)
+        self._seen[name].append(torch.cat([mean, variance * (count / (count - 1))]))
+        return _normalized(module, x, mean, variance)
 
 
 def batchwise(model: nn.Module, momentum: float = 0.0) -> list[Any]:

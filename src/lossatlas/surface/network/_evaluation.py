@@ -64,7 +64,8 @@ class Evaluation:
         self._products: HessianProducts | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("alone", "_products")}
+        made_anew = ("alone", "_products", "_completion")
+        return {name: value for name, value in vars(self).items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, alone=RLock(), _products=None)

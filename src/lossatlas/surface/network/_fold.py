@@ -7,7 +7,7 @@ s = γ / √(σ² + ε) per output channel. The factors are taken anew at every 
 from __future__ import annotations
 
 import copy
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,11 +30,11 @@ def folded(model: nn.Module) -> nn.Module | None:
     mine = copy.deepcopy(model)
     pairs = _pairs(mine)
     for conv, norm in pairs:
-        # Bound methods follow a deep copy to its own weights, as closures would not; a module in a tuple is not
+        # Partials follow a deep copy or a pickle to its own weights, as closures would not; a module in a tuple is not
         # registered, and no parameter changes its name.
         conv.folded_norm = (norm,)
-        conv.forward = MethodType(_both, conv)
-        norm.forward = MethodType(_nothing, norm)
+        conv.forward = partial(_both, conv)
+        norm.forward = partial(_nothing, norm)
     return mine if pairs else None
 
 

@@ -578,11 +578,6 @@ class NetworkSurface(Surface):
         cast = self._evaluation.scene.cast
         return super().rounding if cast is None else max(super().rounding, torch.finfo(cast).eps)
 
-    @property
-    def points_per_forward(self) -> int:
-        """What was found to be fastest on this machine so far: 1 for one by one, 0 as long as nothing was measured."""
-        return self._evaluation.choice
-
     def _points(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:
             raise InputError(

@@ -1,0 +1,342 @@
+"""Any Python function of a vector as a surface: NumPy or torch, with the gradient that it is proven to have."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas import _checks
+from lossatlas._errors import InputError, NotApplicableError
+from lossatlas.surface import _code, _points
+from lossatlas.surface._layout import Layout
+from lossatlas.surface._points import PointLike
+from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
+from lossatlas.surface.network._user_code import both
+
+EPS = torch.finfo(torch.float64).eps
+# Of the proof of a gradient: points, directions at each, and how far both ways may differ as a share of the gradient.
+PLACES, DIRECTIONS, AGREE = 3, 3, 1e-4
+
+
+@final
+class Function(Surface):
+    """The surface L(θ) = f(θ) of any Python function of a vector.
+
+    f takes one point (N,) as a torch tensor or, where it cannot, as a NumPy array, both float64, and returns one number.
+    Where it is made of torch operations, its gradient comes by autograd, once that is held against central differences at
+    a few points of the box; else by ``gradient``, which is held against them as well. Without either the surface answers
+    values only, and a note says so. Numbers that are not finite are data. What f raises arrives as one line that names the
+    point, with the traceback of f as its cause.
+
+    Args:
+        function: f, a fixed function: it is evaluated twice at the start first.
+        box: bounds of each coordinate, as in ``[(-2, 2), (-1, 3)]``; None for none.
+        gradient: g(θ), (N,), of f at one point; of several, (B, N), if batched.
+        batched: whether f takes several points (B, N) at once and returns (B,), each value of its own row alone. Faster.
+        names: of the coordinates, for the axes of pictures.
+        start: where optimizers begin and pictures are centered; the center of the box by default.
+        minima: where minima are known, by name or in a list of which the first is called ``global``: they are refined by
+            Newton's method, and verdicts and basin maps name them.
+        name: for tables and pictures; the function's by default.
+
+    Raises:
+        InputError: if f is not callable, no fixed function, or returns no single number; or box, start, names and minima do
+            not fit.
+
+    Example:
+        >>> import lossatlas as la
+        >>> surface = la.Function(lambda x: (x[0] - 1) ** 2 + 3 * x[1] ** 2, box=[(-2, 2), (-1, 3)])
+        >>> surface.gradients_known, surface.start.tolist()
+        (True, [0.0, 1.0])
+        >>> round(la.race(surface, ["adam"], steps=400).final("adam")[0, 0].item(), 2)
+        1.0
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        box: Any = None,
+        *,
+        gradient: Callable[[Any], Any] | None = None,
+        batched: bool = False,
+        names: Sequence[str] | None = None,
+        start: PointLike | None = None,
+        minima: Mapping[str, PointLike] | Sequence[PointLike] = (),
+        name: str | None = None,
+    ) -> None:
+        for what, given in (("function", function), ("gradient", gradient)):
+            if not callable(given) and not (what == "gradient" and given is None):
+                raise InputError(
+                    f"got a {what} of type {type(given).__name__}; expected a Python function of a vector."
+                )
+        self.function, self.gradient, self.batched = function, gradient, _checks.flag("batched", batched)
+        self.name = name or getattr(function, "__name__", type(function).__name__).replace("<lambda>", "f")
+        self.rows_alone = not self.batched  # type: ignore[misc]
+        bounds = None if box is None else _bounds(box)
+        if bounds is None and start is None:
+            raise InputError(
+                f"got neither a box nor a start for {self.name}; expected one of them, which says how many numbers it takes: "
+                "box=[(-2, 2), (-1, 3)] for two."
+            )
+        own = None if start is None else _points.numbers_of(start, "a start")
+        dimension = len(own) if own is not None and own.ndim == 1 else 0 if bounds is None else len(bounds)
+        self.layout = Layout.vector(dimension, bounds)
+        self.names = None if names is None else tuple(map(str, names))
+        if self.names is not None and len(self.names) != dimension:
+            raise InputError(f"got {len(self.names)} names for {self.name}; expected {dimension}, one per coordinate.")
+        if bounds is not None and len(bounds) != dimension:
+            raise InputError(f"got a start of {dimension} numbers in a box of {len(bounds)}; expected as many.")
+        center = torch.zeros(dimension, dtype=torch.float64) if bounds is None else bounds.mean(1)
+        self.start: Tensor = center if start is None else _points.as_vector(self, start, "a start")
+        self._by = "torch"
+        self._find_out()
+        self.wells = self._wells(minima)
+
+    def read(self, points: Tensor) -> Reading:
+        """Losses at points (B, N)."""
+        points = self._check(points)
+        if self.batched:
+            return Reading(self._call(points) if len(points) else torch.zeros(0, dtype=torch.float64))
+        values = [self._call(point) for point in points]
+        return Reading(torch.stack(values) if values else torch.zeros(0, dtype=torch.float64))
+
+    def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and gradients (B, N); a mini-batch means nothing here, as there are no data.
+
+        Raises:
+            NotApplicableError: if no gradient is known.
+        """
+        points = self._check(points)
+        if not self.gradients_known:
+            raise NotApplicableError(f"{self.name} answers values only: {self.notes[0]}.")
+        if not len(points):
+            return torch.zeros(0, dtype=torch.float64), torch.zeros_like(points)
+        if self.batched:
+            return self._gradients(points)
+        values, gradients = zip(*map(self._gradients, points), strict=True)
+        return torch.stack(values), torch.stack(gradients)
+
+    def products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """Hessian at one point times each of K vectors: by double backward, else by central differences of gradients.
+
+        Differences are (g(θ + hv/‖v‖) − g(θ − hv/‖v‖)) ‖v‖ / 2h with h = u^⅓ (1 + ‖θ‖), u the unit of rounding.
+        """
+        try:
+            return self.exact_products(point, vectors)
+        except NotApplicableError:
+            point, vectors = self._check(point[None])[0], self._check(vectors)
+            lengths = vectors.norm(dim=1, keepdim=True)
+            step = EPS ** (1 / 3) * (1 + float(point.norm()))
+            unit = step * vectors / torch.where(lengths > 0, lengths, 1.0)
+            ahead, behind = self.gradients(torch.cat([point + unit, point - unit]))[1].chunk(2)
+            products: Tensor = lengths * (ahead - behind) / (2 * step)
+            return products
+
+    def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
+        """Hessian products by double backward alone.
+
+        Raises:
+            NotApplicableError: if f is not made of torch operations that can be differentiated twice.
+        """
+        point, vectors = self._check(point[None])[0], self._check(vectors)
+        if not self.gradients_known or self.gradient is not None:
+            raise NotApplicableError(f"{self.name} has no second derivatives: it is not differentiated by autograd.")
+        theta = point.clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                value = self._call(theta[None] if self.batched else theta).reshape(())
+                if not value.requires_grad:
+                    return torch.zeros_like(vectors)
+                (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
+            if not gradient.requires_grad:
+                return torch.zeros_like(vectors)
+            rows = [
+                torch.autograd.grad(gradient, theta, v, retain_graph=True, materialize_grads=True)[0] for v in vectors
+            ]
+        except RuntimeError as error:
+            raise NotApplicableError(f"{self.name} cannot be differentiated twice: {error}") from error
+        return torch.stack(rows)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The code of the function and of its gradient, with all that they read by name, and the box."""
+        told = {**super().fingerprint(), "code": _code.code_digest(self.function), "batched": self.batched}
+        told["box"] = None if self.box is None else self.box.tolist()
+        if self.gradient is not None:
+            told["gradient"] = _code.code_digest(self.gradient)
+        return told
+
+    def _find_out(self) -> None:
+        """Whether f takes tensors or arrays, is a fixed function, and which gradient it has."""
+        first, second, alone = self._tried()
+        if not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
+            raise InputError(
+                f"got {float(first):.6g} and {float(second):.6g} from {self.name} at the same point; expected a fixed function. "
+                "Draw its random numbers from a seed."
+            )
+        if self.batched and alone is not None and not torch.allclose(alone, first, rtol=1e-9, equal_nan=True):
+            raise InputError(
+                f"got {float(first):.6g} from {self.name} for a point in a batch and {float(alone):.6g} for it alone; expected "
+                "values of each row alone with batched=True."
+            )
+        wrong = self._disagrees()
+        if wrong and self._by == "torch" and self.gradient is None:
+            # Parts that autograd does not see need no tensors either.
+            self._by = "numpy" if self._takes("numpy") else "torch"
+        self.gradients_known = not wrong  # type: ignore[misc]
+        self.notes = (wrong,) if wrong else ()
+
+    def _tried(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Its value at the start twice, and in a batch of two; by tensors or, if it does not take them, by arrays."""
+        errors: dict[str, Exception] = {}
+        for by in ("torch", "numpy"):
+            self._by = by
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    given = self.start.clone().requires_grad_(by == "torch")
+                    found = [self._call(given[None] if self.batched else given).detach().reshape(()) for _ in range(2)]
+                    alone = self._call(torch.stack([given, given + 1])).detach()[0] if self.batched else None
+                return found[0], found[1], alone
+            except InputError as error:
+                errors[by] = error
+        # What it says of arrays where it wants tensors is of no use.
+        raise errors["torch" if "tensor" in str(errors["numpy"]).lower() else "numpy"]
+
+    def _takes(self, by: str) -> bool:
+        before, self._by = self._by, by
+        try:
+            self.read(self.start[None])
+            return True
+        except InputError:
+            return False
+        finally:
+            self._by = before
+
+    def _disagrees(self) -> str:
+        """Why there is no gradient; empty if there is one that equals central differences."""
+        if self.gradient is None and self._by != "torch":
+            return "values only: it is not made of torch operations, and no gradient was given"
+        generator = torch.Generator().manual_seed(0)
+        what = "autograd" if self.gradient is None else "the gradient that was given"
+        held, self.gradients_known = 0, True  # type: ignore[misc]
+        for _ in range(10 * PLACES):
+            u = torch.rand(self.dimension, generator=generator, dtype=torch.float64)
+            low, high = (self.start - 1, self.start + 1) if self.box is None else self.box.unbind(1)
+            point = low + (high - low) * (0.1 + 0.8 * u)
+            vectors = torch.randn(DIRECTIONS, self.dimension, generator=generator, dtype=torch.float64)
+            vectors /= vectors.norm(dim=1, keepdim=True)
+            step = EPS ** (1 / 3) * (1 + float(point.norm()))
+            with warnings.catch_warnings(action="ignore"):
+                try:
+                    gradient = self.gradients(point[None])[1][0]
+                except InputError as error:
+                    return f"values only: {what} fails ({error})"
+                ahead, behind = self.values(torch.cat([point + step * vectors, point - step * vectors])).chunk(2)
+            differences = (ahead - behind) / (2 * step)
+            if not bool(torch.isfinite(differences).all() and torch.isfinite(gradient).all()):
+                continue
+            slack = AGREE * float(gradient.norm()) + 1e3 * EPS * float(ahead.abs().max()) / step
+            apart = float((vectors @ gradient - differences).abs().max())
+            if apart > max(slack, AGREE * float(differences.abs().max())):
+                return (
+                    f"values only: {what} differs from central differences by {apart:.2g} at {_shown(point)}, where the gradient "
+                    f"has length {float(gradient.norm()):.2g}"
+                )
+            held += 1
+            if held == PLACES:
+                break
+        return "" if held else f"values only: {what} is finite at no point where it was looked at"
+
+    def _call(self, given: Tensor) -> Tensor:
+        """Its values in float64: () of one point (N,), or (B,) of several if batched."""
+        with self._named(given):
+            # A copy: whatever f writes into its argument stays there.
+            found = self.function(given.clone() if self._by == "torch" else given.detach().numpy().copy())
+            values = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+        wanted = given.shape[:-1]
+        if values.numel() != wanted.numel() or values.is_complex():
+            raise InputError(
+                f"{self.name} returned {_checks.shown(found)} for points of shape {tuple(given.shape)}; expected "
+                + (f"{wanted.numel()} real numbers, one per row." if self.batched else "one real number.")
+                + ("" if self.batched else " For a function of several points at once say batched=True.")
+            )
+        return values.reshape(wanted).double()
+
+    def _gradients(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and gradients of one point, or of several if batched."""
+        if self.gradient is not None:
+            with self._named(given):
+                theta = given.clone() if self._by == "torch" else given.numpy().copy()
+                found = self.gradient(theta)
+                rows = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+            if rows.shape != given.shape:
+                raise InputError(
+                    f"the gradient of {self.name} has shape {tuple(rows.shape)}; expected {tuple(given.shape)}, as the point."
+                )
+            return self._call(given).detach(), rows.detach().double()
+        theta = given.clone().requires_grad_()
+        with torch.enable_grad():
+            values = self._call(theta)
+            if not values.requires_grad:
+                return values, torch.zeros_like(given)
+            with self._named(given):
+                (rows,) = torch.autograd.grad(values.sum(), theta)
+        return values.detach(), rows
+
+    def _wells(self, minima: Mapping[str, PointLike] | Sequence[PointLike]) -> tuple[Well, ...]:
+        if not isinstance(minima, Mapping):
+            minima = {"global" if k == 0 else f"minimum {k + 1}": one for k, one in enumerate(minima)}
+        wells = []
+        for name, given in minima.items():
+            center = _points.finite(_points.as_vector(self, given, f"the minimum {name!r}"), f"the minimum {name!r}")
+            point = refined(self, center) if self.gradients_known else center
+            value = float(self.values(point[None]))
+            wells.append(Well(name, center, 0.0 - value, point, value))
+        return tuple(wells)
+
+    def _check(self, points: Tensor) -> Tensor:
+        if points.ndim != 2 or points.shape[1] != self.dimension:
+            raise InputError(
+                f"got points of shape {tuple(points.shape)} on {self.name}; expected (B, {self.dimension}), one row per point."
+            )
+        return points.detach().double()
+
+    @contextmanager
+    def _named(self, given: Tensor) -> Iterator[None]:
+        """What the user's code raises names the point, and is one of ours and one of theirs."""
+        try:
+            yield
+        except Exception as error:
+            said = " ".join(str(error).split()) or "no message"
+            raise both(
+                error,
+                f"{self.name} failed at {_shown(given)}: {type(error).__name__}: {said[:300].rstrip('.')}. Expected a function "
+                "that returns at every point; return nan where it has no value.",
+            ) from error
+
+
+def _bounds(box: Any) -> Tensor:
+    try:
+        bounds = torch.as_tensor(np.asarray(box, dtype=np.float64))
+    except (TypeError, ValueError):
+        bounds = torch.zeros(0)
+    if bounds.ndim != 2 or bounds.shape[1:] != (2,) or not len(bounds) or not bool(bounds.isfinite().all()):
+        raise InputError(
+            f"got box={_checks.shown(box)}; expected (low, high) of each coordinate, as in [(-2, 2), (-1, 3)]."
+        )
+    if not bool((bounds[:, 0] < bounds[:, 1]).all()):
+        raise InputError(f"got box={_checks.shown(box)}; expected low < high for each coordinate.")
+    return bounds
+
+
+def _shown(points: Tensor) -> str:
+    first = points.reshape(-1, points.shape[-1])[0].tolist()
+    text = ", ".join(f"{x:.6g}" for x in first[:6]) + (", …" if len(first) > 6 else "")
+    return f"θ = ({text})" + (
+        f" or one of {len(points) - 1} more points" if points.ndim == 2 and len(points) > 1 else ""
+    )
