@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
-from lossatlas.cli._network import criterion, loss_options
+from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._planes import KINDS, NORMALIZATIONS, Wanted
+
+if TYPE_CHECKING:
+    from lossatlas.surface import NetworkSurface
 
 _FILE = click.Path(path_type=Path)
 
 
 @click.command("chart", short_help="Chart the loss surface around your own network.")
-@click.option(
-    "--model",
-    required=True,
-    metavar="FILE.py:FUNCTION",
-    help="Function without arguments that returns the torch module.",
-)
-@click.option(
-    "--data", required=True, metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader."
-)
-@loss_options
-@click.option(
-    "--checkpoint",
-    type=_FILE,
-    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
-)
-@click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
-)
+@network_options(required=True)
 @click.option(
     "--batchnorm",
     type=click.Choice(["frozen", "interpolate", "recompute", "batch"]),
@@ -140,12 +126,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--quiet", is_flag=True, help="No forecast, no progress bar.")
 def command(
-    model: str,
-    data: str,
-    loss: str | None,
-    objective: str | None,
-    checkpoint: Path | None,
-    evaluate: bool,
+    own: Network,
     batchnorm: str | None,
     kind: str,
     line: bool,
@@ -206,34 +187,28 @@ def command(
     """
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
-    from lossatlas.cli._checkpoints import fits, tell
-    from lossatlas.cli._pictures import note, without_card, write
+    from lossatlas.cli import _pictures
     from lossatlas.cli._planes import at_the_end, made, runs_of
-    from lossatlas.cli._user import call, names_of, prepare
-    from lossatlas.surface import NetworkSurface, load_checkpoint
+    from lossatlas.cli._user import names_of, prepare
+    from lossatlas.surface import check_checkpoint
 
-    module = call(model, "--model")
-    runs = runs_of(kind, through, checkpoint)
-    called = names_of((*((checkpoint,) if checkpoint is not None else ()), *others))
-    called = called if checkpoint is not None else ["model", *called]
+    module = own.module()
+    runs = runs_of(kind, through, own.checkpoint)
+    called = names_of((*((own.checkpoint,) if own.checkpoint is not None else ()), *others))
+    called = called if own.checkpoint is not None else ["model", *called]
     # What is compared at the end is looked at before the work begins.
-    fits(module, others)
-    if checkpoint is not None:
-        tell(load_checkpoint(module, checkpoint))
-    elif runs:
-        tell(at_the_end(module, next(iter(runs.values()))))
-    if evaluate:
-        module.eval()
-    minimized = criterion(loss, objective)
-    examples = call(data, "--data")
-    surface = NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
+    for path in others:
+        check_checkpoint(module, path)
+    if own.checkpoint is None and runs:
+        note(at_the_end(module, next(iter(runs.values()))))
+    surface = network(own, module, batchnorm=batchnorm)
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
     if not foretold:
         prepare(out, json_file, *exports)
     plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering), runs)
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "points": _points(points),
         "exact": exact,
         "tolerance": tolerance,
@@ -253,12 +228,12 @@ def command(
             "others": len(others),
             "seeds": seeds,
         }
-        foretell(surface, plane, given | {"span": 1.0 if runs else _span(span)}, **drawn)
+        foretell(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
         return
     seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
     by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
     framed = seen.span if seen is not None and (by_default or span == "auto") else _span(span)
-    result = chart(surface, plane, span=framed, progress=not quiet, **given)
+    result = chart(surface, plane, span=framed, progress=not quiet, **settings)
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
@@ -266,8 +241,8 @@ def command(
     topology = result.topology()
     click.echo(f"- {topology.sentence}")
     _bill(result)
-    if reason := without_card(result, card, out):
-        note(result, reason)
+    if reason := _pictures.without_card(result, card, out):
+        _pictures.note(result, reason)
     else:
         _print(result.card(progress=not quiet))
     if seen is not None:
@@ -275,13 +250,13 @@ def command(
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
     if out is not None:
-        write(result, out, seen)
+        _pictures.write(result, out, seen)
     beside = None
     if others:
 
         def other(path: Path) -> NetworkSurface:
-            tell(load_checkpoint(module, path))
-            return NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
+            load(module, path)
+            return network(own, module, batchnorm=batchnorm)
 
         chosen = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
         beside = compared(

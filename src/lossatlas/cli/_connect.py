@@ -7,21 +7,13 @@ from typing import Any
 
 import click
 
-from lossatlas.cli._network import criterion, loss_options
-
-_FUNCTION = "FILE.py:FUNCTION"
+from lossatlas.cli._network import Network, network, network_options
 
 
 @click.command("connect", short_help="What lies between two trained networks: a line or a curve, and its barrier.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--model", required=True, metavar=_FUNCTION, help="Function that returns the torch module.")
-@click.option("--data", required=True, metavar=_FUNCTION, help="Function that returns the training data.")
-@click.option("--test", metavar=_FUNCTION, help="Function that returns test data, to read the path there too.")
-@loss_options
-@click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
-)
+@network_options(required=True, checkpoint=False, test="to evaluate the path there too")
 @click.option(
     "--kind",
     type=click.Choice(["line", "bezier", "chain", "band"]),
@@ -70,12 +62,7 @@ _FUNCTION = "FILE.py:FUNCTION"
 def command(
     a: Path,
     b: Path,
-    model: str,
-    data: str,
-    test: str | None,
-    loss: str | None,
-    objective: str | None,
-    evaluate: bool,
+    own: Network,
     kind: Any,
     bends: int | None,
     steps: int,
@@ -113,16 +100,12 @@ def command(
       merge/                        with --align: averages of A and B in every way, and the best one's weights
     """
     from lossatlas import archive
-    from lossatlas.cli._user import call, prepare
+    from lossatlas.cli._user import prepare
     from lossatlas.connect import align, connect, merge
-    from lossatlas.surface import NetworkSurface
 
-    module = call(model, "--model")
-    if evaluate:
-        module.eval()
-    minimized = criterion(loss, objective)
-    surface = NetworkSurface(module, data=call(data, "--data"), **minimized)
-    other = None if test is None else NetworkSurface(module, data=call(test, "--test"), **minimized)
+    module = own.module()
+    surface = network(own, module)
+    other = None if own.test is None else network(own, module, test=True)
     prepare(out, json_file)
     names: Any = "guess" if guess_names else None
     settings: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lossatlas.cli._network import criterion, loss_options
+from lossatlas.cli._network import Network, network, network_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,17 +19,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("curvature", short_help="How the loss surface bends around your network, with error bars.")
 @click.argument("landscape", required=False)
-@click.option("--model", metavar="FILE.py:FUNCTION", help="Function without arguments that returns the torch module.")
-@click.option("--data", metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader.")
-@loss_options
-@click.option(
-    "--checkpoint",
-    type=_FILE,
-    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
-)
-@click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
-)
+@network_options()
 @click.option("--at", metavar="X,Y,…", help="On a LANDSCAPE: the point; its declared start by default.")
 @click.option("--k", type=int, help="Eigenvalues from each end; 5 by default, or as many as there are.")
 @click.option(
@@ -72,12 +62,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     landscape: str | None,
-    model: str | None,
-    data: str | None,
-    loss: str | None,
-    objective: str | None,
-    checkpoint: Path | None,
-    evaluate: bool,
+    own: Network,
     at: str | None,
     k: int | None,
     probes: int,
@@ -140,7 +125,7 @@ def command(
     from lossatlas.probe import Probe
 
     measures = _kinds(kinds)
-    surface, point = _surface(landscape, model, data, loss, objective, checkpoint, evaluate, at)
+    surface, point = _surface(landscape, own, at)
     prepare(out, json_file)
     show = not quiet
     done: dict[str, Any] = {}
@@ -201,26 +186,22 @@ def command(
         archive.write_json(json_file, everything)
 
 
-def _surface(
-    landscape: str | None, model: str | None, data: str | None, loss: str | None, objective: str | None,
-    checkpoint: Path | None, evaluate: bool, at: str | None,
-) -> tuple[Surface, Tensor | None]:  # fmt: skip
+def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:
     import torch
 
     from lossatlas._errors import InputError
-    from lossatlas.cli._checkpoints import tell
-    from lossatlas.cli._user import call, numbers
-    from lossatlas.surface import NetworkSurface, landscapes, load_checkpoint
+    from lossatlas.cli._user import numbers
+    from lossatlas.surface import landscapes
 
     if landscape is not None:
-        if model or data or checkpoint:
+        if own.given:
             raise InputError(
-                f"got the landscape {landscape!r} and a model, data or checkpoint; expected one or the other. Leave out "
-                "LANDSCAPE for your own network."
+                f"got the landscape {landscape!r} and {', '.join(own.given)}; expected one or the other. Leave out LANDSCAPE "
+                "for your own network."
             )
         surface = landscapes.landscape(landscape)
         return surface, torch.tensor(numbers(at, "--at"), dtype=torch.float64) if at is not None else None
-    if model is None or data is None:
+    if own.model is None or own.data is None:
         raise InputError(
             "got neither a LANDSCAPE nor both --model and --data; expected, for example, himmelblau, or --model "
             "my.py:make_model --data my.py:make_data."
@@ -229,12 +210,7 @@ def _surface(
         raise InputError(
             f"got --at {at} with --model; expected it with a LANDSCAPE. A network's point is its --checkpoint."
         )
-    module = call(model, "--model")
-    if checkpoint is not None:
-        tell(load_checkpoint(module, checkpoint))
-    if evaluate:
-        module.eval()
-    return NetworkSurface(module, data=call(data, "--data"), **criterion(loss, objective)), None
+    return network(own, own.module()), None
 
 
 def _kinds(text: str) -> list[tuple[Any, float | None]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lossatlas.cli._network import loss_options
+from lossatlas.cli._network import Network, network_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,14 +49,10 @@ if TYPE_CHECKING:
 )
 @click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
 @click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
-@click.option("--model", metavar="FILE.py:FUNCTION", help="Race on a network in place of LANDSCAPE: what returns it.")
-@click.option("--data", metavar="FILE.py:FUNCTION", help="Of the network: its training data.")
-@click.option("--test", metavar="FILE.py:FUNCTION", help="Of the network: test data, for the test error.")
-@loss_options
+@network_options(test="for the test error")
 @click.option(
     "--batch", default="64", show_default=True, metavar="SIZE | all", help="Of the network: examples per gradient."
 )
-@click.option("--eval", "evaluate", is_flag=True, help="Of the network: put it into evaluation mode.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for arrays, record and pictures.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
@@ -77,13 +73,8 @@ def command(
     bbob: str | None,
     dim: int,
     instance: int,
-    model: str | None,
-    data: str | None,
-    test: str | None,
-    loss: str | None,
-    objective: str | None,
+    own: Network,
     batch: str,
-    evaluate: bool,
     out: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -135,16 +126,11 @@ def command(
     if catalog:
         console.print(_optimizers.table())
         return
-    if model is not None or data is not None:
+    if own.given:
         given = click.get_current_context().get_parameter_source
         race_network(
-            model=model,
-            data=data,
-            test=test,
-            loss=loss,
-            objective=objective,
+            own=own,
             batch=batch,
-            evaluate=evaluate,
             optimizers=OPTIMIZERS if given("optimizers") is ParameterSource.DEFAULT else optimizers,
             steps=steps,
             runs=runs,
