@@ -133,5 +133,5 @@ def test_bad_input_is_one_paragraph_and_exit_code_two(mine, capsys, case):
 def test_the_help_teaches(capsys):
     assert run("curvature", "--help") == 0
     said = capsys.readouterr().out
-    for part in ("is the point critical", "residuals", "no proof of a minimum", "curvature.json", "--checkpoint"):
+    for part in ("is the point critical", "residuals", "does not prove a minimum", "curvature.json", "--checkpoint"):
         assert part in said

@@ -8,21 +8,21 @@ from pathlib import Path
 import click
 
 
-@click.command("lessons", short_help="Put the claims of the textbook to the test.")
+@click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
 @click.argument("ids", nargs=-1)
-@click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
+@click.option("--runs", type=int, help="Number of runs in lessons with random runs; each lesson has its own default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first run.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the evidence as JSON, one file a lesson, and for pictures.",
+    help="Folder for pictures and for the evidence, one JSON file per lesson.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence into this file.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
-    """Put claims to the test: each lesson prints its claim, runs, and says what came out.
+    """Test claims by experiment: each lesson prints its claim, runs, and reports the outcome.
 
-    Without IDS the lessons are listed. Verdicts are "supported", "not supported here" or "depends", from the numbers
-    of the run, with intervals where chance is involved, and what it cost in queries.
+    Without IDS the lessons are listed. A verdict is "supported", "not supported here" or "depends", and comes with the
+    numbers it rests on, their confidence intervals, and the number of queries.
 
     \b
       lossatlas lessons

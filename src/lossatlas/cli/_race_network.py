@@ -32,9 +32,9 @@ def race_network(
         own: the network; made once per run, each time after a seed of its own.
         batch: examples of a mini-batch, or ``all``.
         optimizers: as typed.
-        steps: the bill in gradients.
+        steps: gradients per run.
         runs: of each optimizer.
-        seed: of everything random.
+        seed: the random seed.
         trials: of blind tuning, or None.
         out: folder for results, or None.
         json_file: for a program, or None.

@@ -15,5 +15,6 @@ from lossatlas.connect.symmetry._merge import Merge as Merge
 from lossatlas.connect.symmetry._merge import merge as merge
 from lossatlas.connect.symmetry._specification import Specification as Specification
 from lossatlas.connect.symmetry._symmetry import Copies as Copies
+from lossatlas.connect.symmetry._symmetry import Copy as Copy
 from lossatlas.connect.symmetry._symmetry import copies as copies
 from lossatlas.connect.symmetry._symmetry import random_copy as random_copy

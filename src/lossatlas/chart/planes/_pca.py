@@ -69,7 +69,7 @@ def principal(
     if not bool(torch.isfinite(squares).all()) or float(squares[1]) <= FLAT * float(squares[0]):
         raise PlaneError(
             f"the {path.count} iterates span no plane: the second component holds {float(squares[1]):.1e} of a squared "
-            f"length of {float(squares[0]):.1e}; expected a path that bends. Draw it as a line between two of them."
+            f"length of {float(squares[0]):.1e}; expected a path that is not straight. Draw it as a line between two of them."
         )
     mix = inside[:, :2] / squares[:2].sqrt()
     mix = mix * torch.where(mix[0] < 0, -1.0, 1.0)  # the path begins on the positive side of both axes
