@@ -1,4 +1,4 @@
-"""The verb: connect two points of a surface, and say how high the way between them is."""
+"""The verb: connect two points of a surface, and measure the barrier between them."""
 
 from __future__ import annotations
 

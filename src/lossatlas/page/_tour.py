@@ -33,7 +33,7 @@ def tour(
         out: the folder.
         points: cells per axis of the chart.
         runs: seeds for annealing and restarts.
-        seed: of all randomness.
+        seed: random seed.
         say: takes a line of progress.
 
     Returns:
