@@ -1,4 +1,4 @@
-"""From one minimum to another: lines, curves, alignment, and how high the way between two networks is."""
+"""From one minimum to another: lines, curves, barriers and alignment."""
 
 from lossatlas.connect._barrier import DEFINITIONS as DEFINITIONS
 from lossatlas.connect._barrier import Barrier as Barrier
