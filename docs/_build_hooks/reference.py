@@ -87,7 +87,8 @@ def names(page: str) -> list[str]:
     _, _, rooms, further = PAGES[page]
     listed = public()
     found = {f"{room}.{name}" for room in rooms for name in listed.get(room, ()) if name != "landscapes"}
-    found |= {f"{rooms[0]}.{name}" for name in further}
+    # By its own module, where a room inside has the name of the function.
+    found |= {f"{getattr(import_module(rooms[0]), name).__module__}.{name}" for name in further}
     if page == "landscapes":
         found |= {f"{LANDSCAPES}.{name}" for name in import_module(LANDSCAPES).__all__ if name != "catalog"}
     if page == "optimizers":
