@@ -56,5 +56,5 @@ def _edge(chart: Chart) -> list[str]:
     rim = np.concatenate([chart.loss[0], chart.loss[-1], chart.loss[:, 0], chart.loss[:, -1]])
     rim = rim[np.isfinite(rim)]
     if rim.size and float(rim.max()) < 2 * center:
-        return ["the loss less than doubles toward the edge: a wider span (or span='auto') would show more"]
+        return ["the loss does not even double on the rim: a wider span (or span='auto') would show more"]
     return []

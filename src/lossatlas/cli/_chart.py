@@ -33,8 +33,8 @@ _FILE = click.Path(path_type=Path)
     type=click.Choice(KINDS),
     default="random",
     show_default=True,
-    help="How to choose the directions: at random from a seed, through other checkpoints, the principal components of a "
-    "path, extreme eigenvectors of the Hessian, the gradient, or the direction of the highest loss within a radius.",
+    help="How the directions are made: drawn from a seed, through further checkpoints, principal components of a path, "
+    "extreme eigenvectors of the Hessian, along the gradient, or the worst direction within a radius.",
 )
 @click.option("--line", is_flag=True, help="Chart a line: one direction instead of two.")
 @click.option(

@@ -149,23 +149,23 @@ def command(
             click.echo(f"- {sentence}")
 
     probe = Probe(surface)
-    given: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
+    asked: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
     k = min(5, surface.dimension) if k is None else k
-    ends = extremes(surface, k, progress=show, **given)
-    here = critical_point(surface, **given)
+    ends = extremes(surface, k, progress=show, **asked)
+    here = critical_point(surface, **asked)
     tell("at the point", here.sentence)
     low, high = (", ".join(f"{v:.4g}" for v in pairs.values) for pairs in (ends.smallest, ends.largest))
     tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
     done |= {"point": here, "extremes": ends}
-    whole = trace(surface, relative=relative, limit=limit, known=ends, progress=show, **given)
+    whole = trace(surface, relative=relative, limit=limit, known=ends, progress=show, **asked)
     assert whole.frobenius is not None
     tell("trace", whole.sentence, whole.frobenius.sentence)
     done["trace"] = whole
     if probes:
-        spread = spectrum(surface, probes=probes, steps=steps, progress=show, **given)
+        spread = spectrum(surface, probes=probes, steps=steps, progress=show, **asked)
         tell("spectrum", *spread.reading())
         done["spectrum"] = spread
-    measured = [sharpness(surface, kind, rho=rho, **given) for kind, rho in measures]
+    measured = [sharpness(surface, kind, rho=rho, **asked) for kind, rho in measures]
     if measured:
         tell("sharpness", *(one.sentence for one in measured))
     if search is not None:

@@ -10,8 +10,8 @@ import click
 
 @click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
 @click.argument("ids", nargs=-1)
-@click.option("--runs", type=int, help="Number of runs in lessons with random runs; each lesson has its own default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first run.")
+@click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -19,10 +19,10 @@ import click
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
-    """Test claims by experiment: each lesson prints its claim, runs, and reports the outcome.
+    """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 
-    Without IDS the lessons are listed. A verdict is "supported", "not supported here" or "depends", and comes with the
-    numbers it rests on, their confidence intervals, and the number of queries.
+    Without IDS the lessons are listed. Verdicts are "supported", "not supported here" or "depends", from the numbers
+    of the run, with intervals where chance is involved, and what it cost in queries.
 
     \b
       lossatlas lessons

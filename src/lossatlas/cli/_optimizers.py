@@ -84,7 +84,7 @@ def _number(text: str) -> float | int:
 
 
 def table() -> Table:
-    """Every optimizer of the catalog: its queries, what it remembers, its settings with their defaults, its source."""
+    """Every optimizer of the catalog: what it asks, what it remembers, its settings with their defaults, its source."""
     from lossatlas.draw._table import Table
     from lossatlas.optimize import catalog, describe
 
@@ -93,8 +93,8 @@ def table() -> Table:
         entry = describe(name)
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
         rows.append([name, entry.asks, entry.remembers, settings, entry.source, entry.becomes or ""])
-    heads = ["name", "queries per step", "remembers", "settings", "source", "reduces to, on two coordinates"]
-    return Table("Optimizers: a race counts the queries that they actually make", heads, rows)
+    heads = ["name", "asks at each step", "remembers", "settings", "source", "becomes, on two coordinates"]
+    return Table("Optimizers: what they ask is billed, whatever they say", heads, rows)
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lossatlas.surface import Surface
 
 
-@click.command("race", short_help="Race optimizers on a landscape or a network, with every query counted.")
+@click.command("race", short_help="Race optimizers on a landscape, every query billed.")
 @click.argument("landscape", required=False)
 @click.option(
     "--optimizers",
@@ -28,23 +28,12 @@ if TYPE_CHECKING:
     help="Names separated by commas; settings as name(rate=0.01).",
 )
 @click.option("--catalog", is_flag=True, help="List all optimizers with their settings and defaults, and stop.")
-@click.option("--start", help="Coordinates of the start, separated by commas; the landscape's own start by default.")
-@click.option(
-    "--steps",
-    type=int,
-    default=300,
-    show_default=True,
-    help="Steps per run; a restarted method gets as many per restart.",
-)
-@click.option("--budget", type=int, help="Maximum number of queries per run.")
-@click.option("--runs", type=int, default=1, show_default=True, help="Number of runs of each optimizer.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option(
-    "--tune",
-    "trials",
-    type=int,
-    help="Tune each optimizer first, by random search with this many trials; their cost is counted.",
-)
+@click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
+@click.option("--steps", type=int, default=300, show_default=True, help="Answers per descent and run.")
+@click.option("--budget", type=int, help="Queries per run, never exceeded.")
+@click.option("--runs", type=int, default=1, show_default=True, help="Runs of each optimizer, all at once.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
+@click.option("--tune", "trials", type=int, help="Tune every racer blindly first: this many billed trials each.")
 @click.option(
     "--sweep",
     "swept",
@@ -97,7 +86,7 @@ def command(
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Race optimizers on a LANDSCAPE or on your own network, with every query counted.
+    """Race optimizers on a LANDSCAPE, or on your own network, every query billed.
 
     Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
     monkey-saddle, plateau, random-field; or --bbob f1 … f24.
@@ -116,18 +105,19 @@ def command(
       lossatlas race --model my.py:make_model --data my.py:make_data --test my.py:make_test \\
           --optimizers momentum,adam,muon --tune 10 --runs 8 --steps 300 --out DIR
 
-    On a network all optimizers train on the same mini-batches, until each has used --steps mini-batch gradients. Run b
-    starts from --checkpoint, or else from what --model returns after torch.manual_seed(seed + b).
+    On a network every optimizer trains on the same mini-batches until it is billed --steps gradients of one; run b
+    starts from what --model returns after torch.manual_seed(seed + b).
 
-    The verdict names the well in whose basin a run ended, and how it ended: at rest in a minimum, oscillating at its
-    step length, on a plateau, and so on. For methods that may move uphill this is the best point evaluated; otherwise
-    the last. BBOB functions have no gradients: optimizers that need them use finite differences, whose cost is counted.
+    The verdict names the well in whose basin a run ended, and how: at rest in a minimum, cycling at its own step
+    length, on a plateau … For methods that wander that is the best point they asked about, for the others the last. A
+    restarted method gets the steps for each of its descents. On BBOB, which has no gradients, racers that want some
+    pay for finite differences.
 
     \b
     DIR then holds
       race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
       paths.png, losses.png, ecdf.png, memory.png; with --runs rates.png, with bayes surrogate.png
-      basins-NAME, sweep-NAME       with --map and --sweep: a folder and a picture for each optimizer
+      basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
       on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """
     from rich.console import Console
@@ -311,7 +301,7 @@ def _why(result: Race, console: Console, seed: int) -> dict[str, Any]:
         click.echo(f"- {answer.sentence}")
         found[label] = answer.record()
     if not found:
-        click.echo("- no optimizer is stuck: at least half of the runs of each ended in the basin of the global well")
+        click.echo("- nobody is stuck: at least half of every racer's runs ended in the basin of the global well")
     return found
 
 
@@ -346,9 +336,7 @@ def _maps(
     made = {}
     for label, one in chosen.items():
         if not one.batched:
-            click.echo(
-                f"- skipped the map of {label}: it is not vectorized over runs, so {points**2:,} starts would take hours"
-            )
+            click.echo(f"- no map of {label}: it thinks run by run, and {points**2:,} starts would take hours")
             continue
         made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed, progress=True)
         console.print(made[label].table())

@@ -181,7 +181,7 @@ def sharpness(
         restarts: for ``keskar``: further ascents from random points in the box.
         relative: how narrow the interval of the trace is to be.
         confidence: of intervals.
-        seed: random seed.
+        seed: of everything random.
         probe: the door to ask at; a new one by default.
 
     Returns:

@@ -35,7 +35,7 @@ def experiment(runs: int, seed: int) -> Evidence:
                     and meter.examples == STEPS * examples,
                 )
             )
-    caveat = "reverse mode brings the value with the gradient: the two are one query, counted as one gradient"
+    caveat = "reverse mode brings the value with the gradient: the two are one question, and billed as one gradient"
     what = f"{STEPS} steps of each; the door counts what is asked. The network has {network.dimension:,} parameters."
     return Evidence("B1", CLAIM, what, tuple(checks), bill(*meters), caveats=(caveat,), seed=seed)
 

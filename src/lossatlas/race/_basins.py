@@ -49,7 +49,7 @@ class BasinMap:
         loss: (ny, nx) there.
         cost: (ny, nx) queries until the loss first came within 1 % of its whole descent; NaN where it never descended.
         steps: answers per start.
-        seed: random seed.
+        seed: of all randomness.
         meter: what the walks asked.
         referee: what the verdicts asked.
     """
@@ -187,7 +187,7 @@ def basin_map(
         optimizer: a name or an optimizer.
         points: starts per axis, or (nx, ny).
         steps: answers per start.
-        seed: random seed; each start has its own stream.
+        seed: of all randomness; each start has its own stream.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (starts done, starts
             in all).
 

@@ -154,7 +154,7 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) ->
         given: a race on a surface with known wells.
         racer: its label.
         runs: seeds per setting, where anything is left to chance.
-        seed: random seed.
+        seed: of all randomness.
 
     Raises:
         UnknownNameError: if there is no such racer.

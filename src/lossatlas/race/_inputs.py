@@ -17,7 +17,7 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
     Args:
         where: the function that was called, for the message.
         surface: what was given as one.
-        seed: random seed.
+        seed: of all randomness.
         **counts: whole numbers of at least 1, by name.
     """
     if not isinstance(surface, Surface):

@@ -86,7 +86,7 @@ def network_race(
         test: the same network over test data, for the test error.
         batch: examples of a mini-batch, or None for all data at every step.
         steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
-        runs: how many runs each, or which run numbers: run b is the same whatever other runs there are.
+        runs: how many runs each, or which run numbers: run b is the same run whatever runs beside it.
         starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
             by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a

@@ -35,8 +35,8 @@ class Race:
         surface: what was raced on.
         tracks: the record of each racer by its label.
         verdicts: how each racer's runs ended; ``verdicts["gd"].sentence`` says it in words.
-        steps: queries per descent.
-        seed: random seed.
+        steps: answers per descent.
+        seed: of all randomness.
         referee: what the referee asked for the verdicts, billed to no racer.
         budget: queries that each run was allowed, or None.
     """
@@ -97,7 +97,7 @@ class Race:
         }
 
     def final(self, racer: str) -> Tensor:
-        """Where a racer ended, (runs, N): its last point, or for methods that may move uphill (annealing, restarts) the best.
+        """Where a racer ended, (runs, N): its last point, or for methods that wander (annealing, restarts) the best.
 
         Args:
             racer: its label.
@@ -124,7 +124,7 @@ class Race:
         return wilson(self._count(racer, well), self.runs, confidence)
 
     def table(self) -> Table:
-        """One row per racer: where it ended, its queries, its time. Renders in terminals and notebooks."""
+        """One row per racer: where it ended, what it asked, what it took. Renders in terminals and notebooks."""
         return _tables.ends(self)
 
     def accounting(self) -> Table:
@@ -193,7 +193,7 @@ class Race:
     def plot_losses(self, ax: Any = None) -> CurvesDisplay:
         """Loss against queries: the median over runs with the band from 5 to 95 %, or the one run there is.
 
-        For methods that may move uphill, the best so far. Where the surface has one minimum, and it is known, the loss above it.
+        For methods that wander, the best so far. Where the surface has one minimum, and it is known, the loss above it.
         """
         return _pictures.losses(self, ax)
 
@@ -201,7 +201,7 @@ class Race:
         """Share of (run, target) pairs that were reached within so many queries: COCO's run-time distribution.
 
         Args:
-            targets: losses; by default 51 heights above the lowest known minimum, log-spaced: from the median height
+            targets: losses; by default 51 heights above the lowest known minimum, even in logarithm: from the median height
                 of the first answers down to 1e-8 of it, and on BBOB COCO's own, from 1e2 to 1e-8.
             ax: matplotlib axes, or None for a new figure.
 

@@ -1,4 +1,4 @@
-"""One optimizer on its way through a race: its generator, its queries, and what became of each of its runs."""
+"""One optimizer on its way through a race: its generator, what it asked, and what became of each of its runs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Racer:
         given: the optimizer.
         surface: what is raced on; only its layout is handed to the walk.
         start: (runs, N).
-        steps: queries per descent.
-        seed: random seed.
+        steps: answers per descent.
+        seed: of all randomness.
 
     Attributes:
         query: what it asks next.

@@ -41,8 +41,8 @@ class Sweep:
         loss: (V, runs) of each result.
         queries: (V, runs) billed.
         alike: (V,) whether all runs were one and the same, nothing being left to chance.
-        steps: queries per descent.
-        seed: random seed.
+        steps: answers per descent.
+        seed: of all randomness.
         meter: what all of it asked.
     """
 
@@ -199,9 +199,9 @@ def sweep(
         values: of the setting.
         setting: its name.
         start: as in `race`.
-        steps: queries per descent and run.
+        steps: answers per descent and run.
         runs: per value.
-        seed: random seed.
+        seed: of all randomness.
 
     Raises:
         InputError: if the surface has no known wells, the optimizer no such setting, or a value is out of its range.

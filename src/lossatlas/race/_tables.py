@@ -1,4 +1,4 @@
-"""The tables of a race: where each optimizer ended, its queries and its memory."""
+"""The tables of a race: where each racer ended, and what it asked and remembered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ends(race: Race) -> Table:
-    """One row per racer: where it ended, its queries, its time. Columns that say nothing here are left out."""
+    """One row per racer: where it ended, what it asked, what it took. Columns that say nothing here are left out."""
     wells = {well.name for well in race.surface.wells} if race.surface.gradients_known else set()
     lowest = min((well.value for well in race.surface.wells), default=None)
     several = race.runs > 1

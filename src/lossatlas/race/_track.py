@@ -22,7 +22,7 @@ class Track:
         positions: (runs, T + 1, N) where it stood before each answer and at the end.
         losses: (runs, T + 1) there; NaN where it never learned the loss.
         last: (runs, N) where it stood at the end.
-        final: (runs, N) its result: where it stood, or the best point asked about for methods that may move uphill.
+        final: (runs, N) its result: where it stood, or the best point asked about for methods that wander.
         loss: (runs,) L at the final points.
         meter: what it was billed.
         stopped: why each run stopped.

@@ -126,7 +126,7 @@ def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tupl
     """The well whose basin holds each point, and the distance to that well's minimum.
 
     A point belongs to the well that the negative gradient leads to from it (`descend`); None where it leads to no known
-    minimum. The cost of these descents is not counted for any optimizer.
+    minimum. Descents are the referee's own and billed to no racer.
 
     Args:
         surface: with known wells.

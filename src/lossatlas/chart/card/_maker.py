@@ -57,7 +57,7 @@ def card(
 ) -> Card:
     """The honesty card of a chart.
 
-    Every evaluation is counted. Lines are measured in the order of what they tell for their price; what a
+    Everything is asked at the door and billed. Lines are measured in the order of what they tell for their price; what a
     budget does not pay for is listed as not measured. Small surfaces (about 300 parameters) are asked for their whole
     Hessian instead of random vectors: their numbers are then exact, and their intervals have no width. Some 25 vectors of N
     float64 numbers are held at a time.

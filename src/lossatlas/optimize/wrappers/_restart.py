@@ -26,7 +26,7 @@ class Restart(Optimizer):
     Args:
         inner: what is restarted.
         restarts: descents in all, the first of them from the given start.
-        length: queries per descent; None for as many steps as the race has, so that k descents cost k times one.
+        length: answers per descent; None for as many steps as the race has, so that k descents cost k times one.
     """
 
     inner: Optimizer = field(default_factory=GD)
