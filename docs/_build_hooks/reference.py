@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 STUB = Path(__file__).parents[2] / "src" / "lossatlas" / "__init__.pyi"
@@ -86,19 +87,28 @@ def names(page: str) -> list[str]:
     """The dotted names on a page: functions first, then types."""
     _, _, rooms, further = PAGES[page]
     listed = public()
-    found = {f"{room}.{name}" for room in rooms for name in listed.get(room, ()) if name != "landscapes"}
+    found: set[str] = set()
+    for room in (import_module(name) for name in rooms):
+        for name in listed.get(room.__name__, ()):
+            value = getattr(room, name)
+            # A public module, such as lossatlas.directions, is shown by what it holds; landscapes have a page.
+            parts = _members(value) if isinstance(value, ModuleType) else [f"{room.__name__}.{name}"]
+            found.update(part for part in parts if page == "landscapes" or not part.startswith(LANDSCAPES))
+    first = import_module(rooms[0])
     # By its own module, where a room inside has the name of the function.
-    found |= {f"{getattr(import_module(rooms[0]), name).__module__}.{name}" for name in further}
+    found |= {f"{getattr(first, name).__module__}.{name}" for name in further}
     if page == "landscapes":
-        found |= {f"{LANDSCAPES}.{name}" for name in import_module(LANDSCAPES).__all__ if name != "catalog"}
+        found |= {path for path in _members(first) if path != f"{LANDSCAPES}.catalog"}
     if page == "optimizers":
-        optimize = import_module("lossatlas.optimize")
         found |= {
-            f"lossatlas.optimize.{kind.__name__}"
-            for kind in optimize.catalog.values()
-            if hasattr(optimize, kind.__name__)
+            f"{first.__name__}.{kind.__name__}" for kind in first.catalog.values() if hasattr(first, kind.__name__)
         }
     return sorted(found, key=lambda path: (path.rpartition(".")[2][0].isupper(), path.rpartition(".")[2].lower()))
+
+
+def _members(module: ModuleType) -> list[str]:
+    own = [name for name, value in vars(module).items() if name[0] != "_" and callable(value)]
+    return [f"{module.__name__}.{name}" for name in getattr(module, "__all__", own)]
 
 
 def text(page: str) -> str:
