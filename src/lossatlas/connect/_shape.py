@@ -61,9 +61,7 @@ def trained(
     """
     recipe.check()
     if not surface.gradients_known:
-        raise NotApplicableError(
-            f"{surface.name} provides no gradients, which training a curve needs. Use kind='line'."
-        )
+        raise NotApplicableError(f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'.")
     normed = len(ends[0].statistics) > 0 and isinstance(surface, NetworkSurface)
     if normed and recipe.batch == 1:
         raise InputError(
