@@ -32,9 +32,9 @@ def race_network(
         own: the network; made once per run, each time after a seed of its own.
         batch: examples of a mini-batch, or ``all``.
         optimizers: as typed.
-        steps: gradients per run.
+        steps: the cost in gradients.
         runs: of each optimizer.
-        seed: the random seed.
+        seed: of everything random.
         trials: of blind tuning, or None.
         out: folder for results, or None.
         json_file: for a program, or None.
