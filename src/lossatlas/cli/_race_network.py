@@ -34,7 +34,7 @@ def race_network(
         optimizers: as typed.
         steps: the cost in gradients.
         runs: of each optimizer.
-        seed: of everything random.
+        seed: the random seed.
         trials: of blind tuning, or None.
         out: folder for results, or None.
         json_file: for a program, or None.
