@@ -76,7 +76,7 @@ def test_chart_of_the_users_own_network(mine, capsys):
     sys.path.insert(0, str(mine))
     assert run(*CHART, "--loss", "cross_entropy", "--seed", "2", "--out", "atlas", "--json", "chart.json") == 0
     said = capsys.readouterr().out
-    assert "43 parameters, 20 examples" in said and "25 losses" in said
+    assert "43 parameters, 20 examples" in said and "25 loss evaluations" in said
     written = strict("chart.json")
     assert len(written["loss"]) == 5 and written["provenance"]["plane"]["seed"] == 2
     assert {p.name for p in Path("atlas").iterdir()} == {
