@@ -1,11 +1,12 @@
 # The same few verbs here and in CI. `make demo` and `make test` need nothing but Python 3.11 and make.
+# Another Python, in an environment of its own: make test-quick PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick check bench bench-bbob docs clean
+.PHONY: help install demo test test-quick check bench bench-bbob docs pictures dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -16,31 +17,38 @@ help:
 	@echo "make bench       speed ratios against other programs, written to bench/results.md"
 	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
 	@echo "make docs        the documentation, into site/"
+	@echo "make pictures    the pictures of the how-to pages, drawn again"
+	@echo "make dist        the wheel, into dist/, tried in an environment of its own"
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.core: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not on the path; give another with make PYTHON=python3"; exit 2; }
 	@test -x $(BIN)/python || { echo "making a virtual environment in $(VENV) …"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing lossatlas and its tools …"
+	@echo "installing lossatlas …"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.core
+	@echo "installing the tools of development …"
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	@$(PIP) -e '.[dev,bench]'
+	@$(PIP) -e '.[bench]'
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.installed
-	@$(PIP) -e '.[dev,docs]'
+$(VENV)/.docs: $(VENV)/.core
+	@$(PIP) -e '.[docs]'
 	@touch $@
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.core
 	@$(BIN)/lossatlas tour --out atlas
 
 # One worker per core with kernels of one thread: a test takes as long as it takes alone.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test: check
+test: check docs
 	$(PYTEST)
 
 test-quick: $(VENV)/.installed
@@ -59,7 +67,19 @@ bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+pictures: $(VENV)/.core
+	cd docs/images && for script in ../../examples/howto/*.py; do ../../$(BIN)/python $$script || exit 1; done
+	cd docs/images && rm -rf run chart weights.pt
+
+# What a user installs: core dependencies only, from the wheel, away from this folder.
+dist: $(VENV)/.core
+	@rm -rf dist && $(PIP) wheel --no-deps --wheel-dir dist .
+	@$(PYTHON) -m venv --clear $(VENV)-dist
+	@$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd / && "$(CURDIR)/$(VENV)-dist/bin/python" "$(CURDIR)/.ci/installed.py"
+	@rm -rf $(VENV)-dist
 
 clean:
-	rm -rf $(VENV) atlas site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) atlas site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

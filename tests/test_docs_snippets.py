@@ -6,7 +6,10 @@ with a fresh set of them, in an empty folder.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ import lossatlas as la
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Pages of more than a few seconds, and the numbers in them that a test can make smaller.
-SLOW = {"README.md", "docs/curvature.md", "docs/races.md", "docs/connect.md", "docs/charts.md"}
+SLOW = {"README.md", "docs/index.md", "docs/curvature.md", "docs/races.md", "docs/connect.md", "docs/charts.md"}
+# Pages that are read beside the source, whose blocks are parts of a file.
+PARTS = {"docs/recipes/optimizer.md"}
 SMALLER = {"docs/races.md": {"runs=1000": "runs=20", "steps=300": "steps=40"}, "docs/charts.md": {"seeds=6": "seeds=2"}}
 # What only an extra can do.
 EXTRAS = {"h5": "h5py", "to_xarray": "xarray", "to_dataframe": "pandas"}
@@ -33,8 +38,9 @@ def blocks(page: str) -> list[tuple[int, str]]:
     return [(text[: found.start(1)].count("\n"), found[1]) for found in BLOCK.finditer(text)]
 
 
-PAGES = [str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
-PAGES = [page for page in PAGES if blocks(page)]
+PAGES = [str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
+PAGES = [page for page in PAGES if blocks(page) and page not in PARTS]
+SCRIPTS = sorted((ROOT / "examples" / "howto").glob("*.py"))
 
 
 def net(seed: int) -> nn.Module:
@@ -77,7 +83,7 @@ def prepared() -> dict[str, Any]:
     made = {name: surface.vector(trained(k)) for k, name in enumerate("abc")}
     iterates = [Path("checkpoints") / f"net-{step}.pt" for step in (0, 10, 20)]
     return {
-        "la": la, "model": model, "optimizer": optimizer, "train": train, "X": X, "y": y, "X_test": X_test,
+        "la": la, "torch": torch, "model": model, "optimizer": optimizer, "train": train, "X": X, "y": y, "X_test": X_test,
         "y_test": y_test, "surface": surface, **made, "d1": made["b"] - made["a"], "d2": made["c"] - made["a"],
         "iterates": iterates, "folder": "saved", "plain": surface,
         "residual": la.NetworkSurface(trained(5), "cross_entropy", (X, y)),
@@ -108,4 +114,23 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_pages_to_run():
-    assert {"README.md", "docs/charts.md", "docs/recording.md"} <= set(PAGES)
+    assert {"README.md", "docs/index.md", "docs/charts.md", "docs/recording.md", "docs/recipes/objective.md"} <= set(
+        PAGES
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_how_to_script_runs_and_draws_the_pictures_of_its_page(script, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(la.__file__).parents[1])}
+    ran = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    page = (ROOT / "docs" / "howto" / f"{script.stem}.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"\.\./images/([\w-]+\.png)", page))
+    assert shown == {path.name for path in tmp_path.glob("*.png")}
+    assert f'--8<-- "howto/{script.name}"' in page
+    assert all((ROOT / "docs" / "images" / name).is_file() for name in shown)
+
+
+def test_every_how_to_page_has_its_script():
+    assert {path.stem for path in SCRIPTS} == {path.stem for path in (ROOT / "docs" / "howto").glob("*.md")}

@@ -1,22 +1,90 @@
 """The public face."""
 
-import importlib
+import ast
+import importlib.util
+import inspect
+import os
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import lossatlas as la
+
+ROOT = Path(__file__).parents[1]
+# Their classes derive from those of a library that is an extra.
+OF_EXTRAS = {"HuggingFaceRecorder", "LightningRecorder"}
 
 
 def test_every_public_name_is_there_and_documented():
     for name in la.__all__:
         thing = getattr(la, name)
         assert (thing.__doc__ or "").strip(), name
-    assert set(la.__all__) <= set(dir(la))
     with pytest.raises(AttributeError, match="nothing"):
         _ = la.nothing
+
+
+def test_completion_shows_public_names_and_nothing_else():
+    _ = [getattr(la, name) for name in la.__all__]
+    assert [name for name in dir(la) if not name.startswith("__")] == la.__all__
+
+
+def _returned(function: Any) -> Iterator[type]:
+    """The package's own classes in the return annotation of a function."""
+    module = inspect.getmodule(function)
+    names = dict(vars(module))
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            exec(compile(ast.Module(node.body, []), str(module), "exec"), names)
+    hints = [typing.get_type_hints(function, names).get("return")]
+    while hints:
+        hint = hints.pop()
+        hints += typing.get_args(hint)
+        if isinstance(hint, type) and hint.__module__.startswith("lossatlas.") and not typing.get_args(hint):
+            yield hint
+
+
+def test_every_type_that_a_public_function_returns_is_public():
+    functions = [getattr(la, name) for name in la.__all__ if inspect.isfunction(getattr(la, name))]
+    functions += [one for one in vars(la.landscapes).values() if inspect.isfunction(one)]
+    found = {kind for function in functions for kind in _returned(function)}
+    assert {la.Chart, la.Sweep, la.Copies, la.FieldIndices} <= found
+    hidden = {kind.__name__ for kind in found if getattr(la, kind.__name__, None) is not kind}
+    assert hidden == OF_EXTRAS
+
+
+USER = """
+import lossatlas as la
+from torch import Tensor, nn
+
+
+def judged(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    surface = la.NetworkSurface(model, "cross_entropy", (x, y))
+    plane: la.Plane = la.Plane.random(surface, seed=0)
+    chart: la.Chart = la.chart(surface, plane, points=5)
+    certificate: la.Certificate = chart.certificate
+    reveal_type(la.race(la.landscapes.four_wells(), ["gd"], steps=3))
+    return certificate.rms
+"""
+
+
+@pytest.mark.slow
+def test_a_users_program_passes_a_strict_type_check(tmp_path):
+    assert (Path(la.__file__).parent / "py.typed").is_file()
+    (tmp_path / "mine.py").write_text(USER)
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", ROOT / ".mypy_cache", "mine.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"MYPYPATH": str(Path(la.__file__).parents[1])},
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert 'Revealed type is "lossatlas.race._race.Race"' in ran.stdout
 
 
 @pytest.mark.slow
@@ -49,12 +117,18 @@ def test_citation_is_bibtex_of_what_ran():
     assert text.count("@") == 2 and "kingma2015" in text
 
 
-def test_the_reference_lists_every_public_name_and_nothing_else():
-    pages = Path(__file__).parents[1] / "docs" / "reference.md"
-    listed = [line[4:] for line in pages.read_text().splitlines() if line.startswith("::: ")]
+def test_the_reference_shows_every_public_name_and_every_landscape_and_optimizer():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "_build_hooks" / "reference.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    listed = [path for page in pages.PAGES for path in pages.names(page)]
     for path in listed:
         room, _, name = path.rpartition(".")
         assert hasattr(importlib.import_module(room), name), path
-    told = {path.rpartition(".")[2] for path in listed}
-    assert {name for name in la.__all__ if hasattr(getattr(la, name), "__module__")} <= told
     assert len(listed) == len(set(listed))
+    told = {path.rpartition(".")[2] for path in listed}
+    assert {name for name in la.__all__ if not inspect.ismodule(getattr(la, name))} <= told
+    assert {"four_wells", "himmelblau", "Bbob", "AdamW", "Muon", "roughness"} <= told
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in pages.PAGES:
+        assert f"reference/{page}.md" in navigation

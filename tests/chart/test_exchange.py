@@ -113,7 +113,7 @@ def test_files_that_are_no_surface(tmp_path):
         file["xcoordinates"], file["ycoordinates"], file["train_loss"] = np.zeros(3), np.zeros(2), np.zeros((3, 3))
     for name, words in {
         "absent.h5": "cannot read",
-        "text.h5": "no readable HDF5",
+        "text.h5": "not a readable HDF5",
         "directions.h5": "holds xdirection",
         "short.h5": r"3×2 entries",
     }.items():

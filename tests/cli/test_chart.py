@@ -255,9 +255,9 @@ def test_a_forecast_is_printed_and_nothing_is_written(mine, capsys):
 
 def test_a_forecast_counts_a_comparison_and_runs(mine, capsys):
     assert run("--points", "9", "--forecast", "--compare", "1.safetensors", "--seeds", "2", "--no-card") == 0
-    assert "4 planes of 21 × 21 cells besides, 1,764 evaluations" in capsys.readouterr().out
+    assert "4 planes of 21 × 21 points, 1,764 evaluations" in capsys.readouterr().out
     assert run(*PLANES["pca"], "--points", "9", "--forecast") == 0
-    assert "the points of the runs are evaluated as well" in capsys.readouterr().out
+    assert "each point of the runs is also evaluated twice" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_chart_of_the_users_own_network(mine, capsys):
     sys.path.insert(0, str(mine))
     assert run(*CHART, "--loss", "cross_entropy", "--seed", "2", "--out", "atlas", "--json", "chart.json") == 0
     said = capsys.readouterr().out
-    assert "43 parameters, 20 examples" in said and "25 losses" in said
+    assert "43 parameters, 20 examples" in said and "25 loss evaluations" in said
     written = strict("chart.json")
     assert len(written["loss"]) == 5 and written["provenance"]["plane"]["seed"] == 2
     assert {p.name for p in Path("atlas").iterdir()} == {
@@ -312,3 +312,19 @@ def test_ctrl_c_ends_with_one_line_and_130(mine):
     finally:
         process.kill()
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+
+
+def test_the_options_of_a_network_are_the_same_in_every_command_that_takes_one():
+    from importlib import import_module
+
+    names = {"model", "data", "loss", "objective", "checkpoint", "evaluate"}
+    extra = {"chart": set(), "curvature": set(), "race": {"test"}, "connect": {"test"}}
+    helps: dict[str, set[str]] = {}
+    for command, more in extra.items():
+        options = {one.name: one for one in import_module(f"lossatlas.cli._{command}").command.params}
+        # A and B of connect are the checkpoints.
+        wanted = (names | more) - ({"checkpoint"} if command == "connect" else set())
+        assert wanted <= set(options)
+        for name in wanted - {"test"}:
+            helps.setdefault(name, set()).add(options[name].help)
+    assert all(len(texts) == 1 for texts in helps.values()), helps

@@ -10,6 +10,7 @@ import torch
 
 import lossatlas as la
 from lossatlas.cli import main
+from lossatlas.demo import digits
 
 MINE = """
 import torch
@@ -68,9 +69,20 @@ def test_a_model_that_is_always_the_same_is_told_of(capsys):
     assert "all runs began at the same point" in out and "on all data" in out
 
 
+def test_runs_begin_at_the_checkpoint(tmp_path, capsys):
+    torch.manual_seed(9)
+    net = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 10))
+    torch.save(net.state_dict(), "w.pt")
+    words = (*BASE[:5], "--checkpoint", "w.pt", "--steps", "1", "--optimizers", "adam")
+    assert call(*words, "--batch", "all", "--json", "race.json", "--out", "out") == 0
+    surface = la.NetworkSurface(net.eval(), "cross_entropy", digits("train"))
+    assert la.load("out").runners["adam"].loss[0, 0] == pytest.approx(surface.loss_at_theta, rel=1e-5)
+
+
 def test_bad_input(capsys):
     for args, said in (
-        (("--model", "mine.py:make"), "expected both"),
+        (("--model", "mine.py:make"), "got --model; expected both"),
+        (("--checkpoint", "w.pt", "--eval"), "got --checkpoint, --eval; expected both"),
         ((*BASE, "--batch", "many"), "got --batch 'many'"),
         (("four-wells", *BASE), "got LANDSCAPE with --model"),
         ((*BASE, "--start", "1,2", "--why"), "got --start, --why with --model"),

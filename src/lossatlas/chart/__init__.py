@@ -4,6 +4,7 @@ from lossatlas.chart import directions as directions
 from lossatlas.chart._chart import Chart as Chart
 from lossatlas.chart._compare import compare as compare
 from lossatlas.chart._comparison import Comparison as Comparison
+from lossatlas.chart._comparison import Difference as Difference
 from lossatlas.chart._features import Feature as Feature
 from lossatlas.chart._forecast import forecast as forecast
 from lossatlas.chart._make_chart import chart as chart

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
-from lossatlas.cli._network import criterion, loss_options
+from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
+
+if TYPE_CHECKING:
+    from lossatlas.surface import NetworkSurface
 
 _FILE = click.Path(path_type=Path)
 
 
 @click.command("chart", short_help="Chart the loss surface around your own network.")
-@click.option(
-    "--model",
-    required=True,
-    metavar="FILE.py:FUNCTION",
-    help="Function without arguments that returns the torch module.",
-)
-@click.option(
-    "--data", required=True, metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader."
-)
-@loss_options
-@click.option(
-    "--checkpoint",
-    type=_FILE,
-    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
-)
-@click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
-)
+@network_options(required=True)
 @click.option(
     "--batchnorm",
     type=click.Choice(["frozen", "interpolate", "recompute", "batch"]),
-    help="Running statistics away from the center: the model's, moved with the weights between models, measured anew "
-    "at every point, or each batch's own. By default they are interpolated with --plane between, and frozen on other "
-    "planes.",
+    help="Batch-norm statistics away from the center: the model's own, interpolated between the models, recomputed at "
+    "every point, or those of each batch. The default is interpolate with --plane between, and frozen on other planes.",
 )
 @click.option(
     "--plane",
@@ -52,101 +37,111 @@ _FILE = click.Path(path_type=Path)
     "extreme eigenvectors of the Hessian, along the gradient, or the worst direction within a radius. Or any two directions, "
     "with their settings: 'gradient,eigenvector(which=smallest)', 'random(seed=3),my.py:MyDirection'.",
 )
-@click.option("--line", is_flag=True, help="One direction instead of two.")
+@click.option("--line", is_flag=True, help="Chart a line: one direction instead of two.")
 @click.option(
     "--through",
     type=_FILE,
     multiple=True,
-    help="A further checkpoint, a file or a folder, for --plane between and pca; or, for pca, the folder of a run: a recorded "
-    "one, or one with numbered checkpoints (checkpoint-16, checkpoint-32, or net-16.pt, net-32.pt). May be repeated: "
-    "checkpoints are one run, oldest first; further folders are laid on the plane of the first.",
+    help="For --plane between and pca: another checkpoint, a file or a folder. For pca also the folder of a run: a recording, "
+    "or numbered checkpoints (checkpoint-16, checkpoint-32, or net-16.pt, net-32.pt). May be repeated: single checkpoints "
+    "form one run, oldest first; further runs are projected onto the plane of the first.",
 )
 @click.option(
     "--centering",
     type=click.Choice(["final", "mean"]),
     default="final",
     show_default=True,
-    help="Of --plane pca: components about the last point of the path, or about its mean.",
+    help="For --plane pca: center the components on the last point of the path, or on its mean.",
 )
 @click.option(
     "--normalization",
     type=click.Choice(NORMALIZATIONS),
-    help="What one unit on an axis means: relative to each filter's norm (Li et al. 2018, the default of random and "
-    "worst), each layer's, each weight's; of length one per filter or layer; plain; or their reference to the letter.",
+    help="How to scale the directions: relative to the norm of each filter (Li et al. 2018; the default for random and "
+    "worst), layer or weight; to length one per filter or layer; not at all; or exactly as in the code of Li et al.",
 )
 @click.option(
-    "--ignore", type=click.Choice(["biasbn", "nothing"]), help="Leave biases and batch norm where they are, or nothing."
+    "--ignore",
+    type=click.Choice(["biasbn", "nothing"]),
+    help="Keep biases and batch norm fixed (biasbn), or keep nothing fixed.",
 )
-@click.option("--policy", is_flag=True, help="Print what the normalization does to every block, and stop.")
+@click.option("--policy", is_flag=True, help="Print how the normalization treats each parameter tensor, and stop.")
 @click.option(
     "--span",
     default="1",
     show_default=True,
     metavar="S | LOW,HIGH | auto",
-    help="How far to go: to both sides, from LOW to HIGH, or to where the loss has grown --growth-fold. With runs on "
-    "--plane pca, auto frames their paths, and is the default.",
+    help="Range of the axes: -S to S, LOW to HIGH, or auto: to where the loss has grown by the factor --growth. With runs "
+    "on --plane pca, auto frames their paths and is the default.",
 )
-@click.option("--growth", type=float, default=10.0, show_default=True, help="For --span auto.")
+@click.option(
+    "--growth", type=float, default=10.0, show_default=True, help="Growth factor of the loss for --span auto."
+)
 @click.option(
     "--points",
     default="51",
     show_default=True,
     metavar="N | NX,NY",
-    help="Cells per axis; an odd number includes the center.",
+    help="Grid points per axis; an odd number includes the center.",
 )
-@click.option("--exact", is_flag=True, help="Ask every cell; no shortcut, no error.")
+@click.option("--exact", is_flag=True, help="Evaluate every grid point: no interpolation, no error.")
 @click.option(
     "--tolerance",
     type=float,
     default=0.02,
     show_default=True,
-    help="Without --exact: 95th percentile of the relative error near the minimum; 2.5 times that over the whole chart.",
+    help="Without --exact: target for the 95th percentile of the relative error near the minimum. Over the whole chart the "
+    "target is 2.5 times as large.",
 )
-@click.option("--probes", type=int, default=28, show_default=True, help="Cells held out to measure that error.")
 @click.option(
-    "--subset", metavar="N", help="Resolve the field with N of the examples instead of interpolating outputs."
+    "--probes", type=int, default=28, show_default=True, help="Number of grid points held out to measure that error."
 )
-@click.option("--card/--no-card", default=None, help="The honesty card; by default where it is affordable.")
+@click.option(
+    "--subset",
+    metavar="N",
+    help="Shape the chart with a subset of N examples instead of interpolating the network's outputs.",
+)
+@click.option(
+    "--card/--no-card", default=None, help="Make the honesty card; by default only if it takes less than half a minute."
+)
 @click.option(
     "--compare",
     "others",
     type=_FILE,
     multiple=True,
-    help="A further checkpoint to draw beside this one: random planes of the same seeds, one color scale, and how rough "
-    "each is (21 cells per axis, all asked, unless --points says otherwise). May be repeated.",
+    help="Another checkpoint to chart beside this one, on random planes from the same seeds and with one color scale; prints "
+    "how rough each is. Evaluates 21 points per axis unless --points says otherwise. May be repeated.",
 )
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Planes for --compare.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Number of planes for --compare.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Of random directions and held-out cells.",
+    help="Random seed for directions and held-out points.",
 )
 @click.option(
     "--out",
     type=_FILE,
-    help="Folder for the ledger, the arrays, the record and the pictures. The same command resumes there.",
+    help="Folder for all results. If the command is interrupted, the same command resumes from there.",
 )
 @click.option(
-    "--export", "exports", type=_FILE, multiple=True, help="Also write .csv, .h5 (Li et al.), .vts or .vtp (ParaView)."
+    "--export",
+    "exports",
+    type=_FILE,
+    multiple=True,
+    help="Also write the chart to this file: .csv, .h5 (as Li et al.), .vts or .vtp (ParaView). May be repeated.",
 )
-@click.option("--json", "json_file", type=_FILE, help="Write everything a program needs into this file.")
+@click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
 @click.option(
     "--forecast",
     "foretold",
     is_flag=True,
-    help="Say what it would take (evaluations, examples, seconds, bytes, card and pictures included) after timing a few "
-    "points, and stop. Nothing is written.",
+    help="Time a few evaluations, print the estimated cost (evaluations, examples, seconds, bytes; card and pictures "
+    "included), and stop. Nothing is written.",
 )
-@click.option("--quiet", is_flag=True, help="No forecast, no progress bar.")
+@click.option("--quiet", is_flag=True, help="Show neither the cost estimate nor a progress bar.")
 def command(
-    model: str,
-    data: str,
-    loss: str | None,
-    objective: str | None,
-    checkpoint: Path | None,
-    evaluate: bool,
+    own: Network,
     batchnorm: str | None,
     kind: str,
     line: bool,
@@ -174,9 +169,9 @@ def command(
 ) -> None:
     """Chart the loss surface around your own network.
 
-    Two random directions are drawn through the network's parameters and scaled to its filters. A few cells of a grid
-    over that plane are asked, the rest is put through them, and cells that were held out say how far it is off; --exact
-    asks every cell. What it will cost is said first, what it did cost afterwards.
+    By default the chart lies on two random directions, scaled to the network's filters. The loss is evaluated at a few
+    grid points and interpolated elsewhere; held-out points measure the error. --exact evaluates every grid point. A cost
+    estimate is printed first, the actual cost at the end.
 
     \b
       lossatlas chart --model my.py:make_model --data my.py:make_data \\
@@ -193,49 +188,42 @@ def command(
     DIR then holds
       chart.json, chart.safetensors   the record and the arrays (lossatlas.load)
       contour.png, relief.png         the loss over the plane (profile.png for a line)
-      samples.png                     with the points that were evaluated, unless all were
-      log.png                         with levels over decades, where contour.png has even ones
-      topology.png                    minima, saddles and maxima that are more than the error (not of a line)
-      accuracy.png                    where the loss is a classification loss
-      path.png, trajectory.*          with --plane pca: the runs, and what the plane hides of them; their paths are drawn
-                                      on contour.png and relief.png too
-      card.png                        the honesty card: what the picture can and cannot show; where it would take more
-                                      than half a minute only with --card, and a sentence says so
-      compare.png, comparison.*       with --compare: all networks on planes of the same seeds
-      manifest.json, ledger.sqlite    every answer: killed at any moment, the same command goes on from there
+      samples.png                     the evaluated points, unless all were evaluated
+      log.png                         log-spaced contour levels, if those of contour.png are linear
+      topology.png                    minima, saddles and maxima that exceed the error (planes only)
+      accuracy.png                    for classification losses
+      path.png, trajectory.*          with --plane pca: the runs, and how much of them the plane hides; their paths are
+                                      also drawn on contour.png and relief.png
+      card.png                        the honesty card: what the chart can and cannot show
+      compare.png, comparison.*       with --compare: all networks, on planes from the same seeds
+      manifest.json, ledger.sqlite    every evaluation, so that an interrupted command can resume
 
-    The picture is a slice: two directions of as many as the network has parameters.
+    The chart is a 2-D slice of a space with as many dimensions as the network has parameters.
     """
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
-    from lossatlas.cli._checkpoints import fits, tell
-    from lossatlas.cli._pictures import note, without_card, write
+    from lossatlas.cli import _pictures
     from lossatlas.cli._planes import at_the_end, made, runs_of
-    from lossatlas.cli._user import call, names_of, prepare
-    from lossatlas.surface import NetworkSurface, load_checkpoint
+    from lossatlas.cli._user import names_of, prepare
+    from lossatlas.surface import check_checkpoint
 
-    module = call(model, "--model")
-    runs = runs_of(kind, through, checkpoint)
-    called = names_of((*((checkpoint,) if checkpoint is not None else ()), *others))
-    called = called if checkpoint is not None else ["model", *called]
+    module = own.module()
+    runs = runs_of(kind, through, own.checkpoint)
+    called = names_of((*((own.checkpoint,) if own.checkpoint is not None else ()), *others))
+    called = called if own.checkpoint is not None else ["model", *called]
     # What is compared at the end is looked at before the work begins.
-    fits(module, others)
-    if checkpoint is not None:
-        tell(load_checkpoint(module, checkpoint))
-    elif runs:
-        tell(at_the_end(module, next(iter(runs.values()))))
-    if evaluate:
-        module.eval()
-    minimized = criterion(loss, objective)
-    examples = call(data, "--data")
-    surface = NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
+    for path in others:
+        check_checkpoint(module, path)
+    if own.checkpoint is None and runs:
+        note(at_the_end(module, next(iter(runs.values()))))
+    surface = network(own, module, batchnorm=batchnorm)
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
     if not foretold:
         prepare(out, json_file, *exports)
     plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering), runs)
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "points": _points(points),
         "exact": exact,
         "tolerance": tolerance,
@@ -255,21 +243,21 @@ def command(
             "others": len(others),
             "seeds": seeds,
         }
-        foretell(surface, plane, given | {"span": 1.0 if runs else _span(span)}, **drawn)
+        foretell(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
         return
     seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
     by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
     framed = seen.span if seen is not None and (by_default or span == "auto") else _span(span)
-    result = chart(surface, plane, span=framed, progress=not quiet, **given)
+    result = chart(surface, plane, span=framed, progress=not quiet, **settings)
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
         click.echo(f"- {sentence}")
     topology = result.topology()
     click.echo(f"- {topology.sentence}")
-    _bill(result)
-    if reason := without_card(result, card, out):
-        note(result, reason)
+    _cost(result)
+    if reason := _pictures.without_card(result, card, out):
+        _pictures.note(result, reason)
     else:
         _print(result.card(progress=not quiet))
     if seen is not None:
@@ -277,13 +265,13 @@ def command(
         for sentence in seen.reading()[: len(seen.runs)]:
             click.echo(f"- {sentence}")
     if out is not None:
-        write(result, out, seen)
+        _pictures.write(result, out, seen)
     beside = None
     if others:
 
         def other(path: Path) -> NetworkSurface:
-            tell(load_checkpoint(module, path))
-            return NetworkSurface(module, data=examples, batchnorm=batchnorm, **minimized)
+            load(module, path)
+            return network(own, module, batchnorm=batchnorm)
 
         chosen = click.get_current_context().get_parameter_source("points") is not ParameterSource.DEFAULT
         beside = compared(
@@ -319,15 +307,15 @@ def _print(shown: Any) -> None:
     Console(width=None if Console().is_terminal else 140).print(shown)
 
 
-def _bill(result: Any) -> None:
+def _cost(result: Any) -> None:
     meter = result.meter
     fields = result.meters
-    cheap = f" ({fields['cheap'].values:,} of them of the cheap field)" if "cheap" in fields else ""
-    known = f", {meter.recalled:,} more were in the ledger" if meter.recalled else ""
+    cheap = f" ({fields['cheap'].values:,} of them on a subset of the examples)" if "cheap" in fields else ""
+    known = f"; {meter.recalled:,} more came from the ledger" if meter.recalled else ""
     if meter.confirmed:
-        known += f" ({meter.confirmed:,} of its cells were evaluated again and agreed)"
+        known += f" ({meter.confirmed:,} of those were evaluated again and agreed)"
     seconds = meter.surface_seconds
-    click.echo(f"asked: {meter.values:,} losses{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
+    click.echo(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
 
 
 def _spans(result: Any) -> list[tuple[float, float]]:

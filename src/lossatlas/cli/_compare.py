@@ -1,4 +1,4 @@
-"""`lossatlas chart --compare`: the network beside other checkpoints of its, on the same seeds and in one color scale."""
+"""`lossatlas chart --compare`: the network beside its other checkpoints, on the same seeds and in one color scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lossatlas.chart import Comparison
     from lossatlas.surface import NetworkSurface
 
-# Cells per axis unless --points is given: all of them are asked, on every plane of every network.
+# Cells per axis unless --points is given: all of them are evaluated, on every plane of every network.
 POINTS = 21
 
 

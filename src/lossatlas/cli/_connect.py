@@ -7,75 +7,73 @@ from typing import Any
 
 import click
 
-from lossatlas.cli._network import criterion, loss_options
-
-_FUNCTION = "FILE.py:FUNCTION"
+from lossatlas.cli._network import Network, network, network_options
 
 
-@click.command("connect", short_help="What lies between two trained networks: a line or a curve, and its barrier.")
+@click.command(
+    "connect", short_help="Measure the loss barrier between two trained networks, along a line or a trained curve."
+)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--model", required=True, metavar=_FUNCTION, help="Function that returns the torch module.")
-@click.option("--data", required=True, metavar=_FUNCTION, help="Function that returns the training data.")
-@click.option("--test", metavar=_FUNCTION, help="Function that returns test data, to read the path there too.")
-@loss_options
-@click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
-)
+@network_options(required=True, checkpoint=False, test="to evaluate the path there too")
 @click.option(
     "--kind",
     type=click.Choice(["line", "bezier", "chain", "band"]),
     default="line",
     show_default=True,
-    help="The straight line; a trained Bézier curve; trained straight pieces; a nudged elastic band.",
+    help="Shape of the path: a straight line, a trained Bézier curve, a trained polygonal chain, or a nudged elastic band.",
 )
 @click.option(
-    "--bends", type=int, help="Control points of a curve between A and B: 1 by default, for a band 7 at most."
+    "--bends", type=int, help="Number of control points of a curve between A and B: 1 by default; for a band at most 7."
 )
-@click.option("--steps", type=int, default=1000, show_default=True, help="Mini-batches that a curve is trained on.")
-@click.option("--rate", type=float, default=3e-3, show_default=True, help="Learning rate of a curve.")
 @click.option(
-    "--resume", type=click.Path(path_type=Path), help="Folder for checkpoints of the training, to go on from."
+    "--steps", type=int, default=1000, show_default=True, help="Training steps of a curve, one mini-batch each."
+)
+@click.option("--rate", type=float, default=3e-3, show_default=True, help="Learning rate for training a curve.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Folder for training checkpoints; the same command resumes from there.",
 )
 @click.option(
     "--definition",
     type=click.Choice(["entezari", "ainsworth", "frankle"]),
     default="entezari",
     show_default=True,
-    help="Of the barrier: loss above the ends' chord, above the ends' mean, or error above the ends' mean.",
+    help="Definition of the barrier: loss above the chord of the end losses, loss above their mean, or error above their mean.",
 )
-@click.option("--points", type=int, help="The most values of t to read: 20 on a line and 61 on a curve by default.")
+@click.option(
+    "--points", type=int, help="Maximum number of points along the path: 20 on a line and 61 on a curve by default."
+)
 @click.option(
     "--statistics",
     type=click.Choice(["reset", "stale", "repair"]),
     default="reset",
     show_default=True,
-    help="Of batch norm: re-estimated at every t, or interpolated between the ends; or REPAIR of all hidden units.",
+    help="Batch-norm statistics along the path: re-estimated at every t, interpolated between the ends (stale), or REPAIR of "
+    "all hidden units.",
 )
-@click.option("--align/--no-align", "aligned", help="Put B's hidden units in the order of A's first, and compare.")
+@click.option("--align/--no-align", "aligned", help="Permute B's hidden units to match A's first, then compare.")
 @click.option(
     "--method",
     type=click.Choice(["weights", "activations", "both"]),
     default="weights",
     show_default=True,
-    help="How units are matched.",
+    help="Match hidden units by their weights, their activations, or both.",
 )
-@click.option("--guess-names", is_flag=True, help="B names its tensors differently: pair them by prefix, order, shape.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option(
+    "--guess-names", is_flag=True, help="If B names its tensors differently, pair them by prefix, order and shape."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def command(
     a: Path,
     b: Path,
-    model: str,
-    data: str,
-    test: str | None,
-    loss: str | None,
-    objective: str | None,
-    evaluate: bool,
+    own: Network,
     kind: Any,
     bends: int | None,
     steps: int,
@@ -92,11 +90,11 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> None:
-    """What lies between two trained networks.
+    """Measure the loss barrier between two trained networks.
 
-    A and B are two checkpoints of one architecture. The loss is read along the straight line between them, at few
-    values of t, more where it bends and around its maximum, or along a curve that is trained to stay low; intervals
-    come from a paired bootstrap over the examples.
+    A and B are two checkpoints of one architecture. The loss is evaluated along the straight line between them, most
+    densely where its curvature is high and around its maximum, or along a curve that is trained to keep the loss low.
+    Intervals come from a paired bootstrap over the examples.
 
     \b
       lossatlas connect a.safetensors b.safetensors --model my.py:make_model --data my.py:make_data \\
@@ -106,23 +104,19 @@ def command(
     DIR then holds
       path.json, path.safetensors   the record and the arrays (lossatlas.load)
       profile.png                   the loss along the path
-      error.png                     where the loss is a classification loss
-      plane.png                     a curve over the plane through A, B and its farthest control point
-      alignment/                    with --align: how, and B with its units in A's order (permuted.safetensors)
-      naive/                        with --align: the straight line without it
-      merge/                        with --align: averages of A and B in every way, and the best one's weights
+      error.png                     for classification losses
+      plane.png                     for a curve: the plane through A, B and the farthest control point
+      alignment/                    with --align: the permutation, and B permuted (permuted.safetensors)
+      naive/                        with --align: the straight line without alignment
+      merge/                        with --align: averages of A and B, several ways, and the weights of the best
     """
     from lossatlas import archive
-    from lossatlas.cli._user import call, prepare
+    from lossatlas.cli._user import prepare
     from lossatlas.connect import align, connect, merge
-    from lossatlas.surface import NetworkSurface
 
-    module = call(model, "--model")
-    if evaluate:
-        module.eval()
-    minimized = criterion(loss, objective)
-    surface = NetworkSurface(module, data=call(data, "--data"), **minimized)
-    other = None if test is None else NetworkSurface(module, data=call(test, "--test"), **minimized)
+    module = own.module()
+    surface = network(own, module)
+    other = None if own.test is None else network(own, module, test=True)
     prepare(out, json_file)
     names: Any = "guess" if guess_names else None
     settings: dict[str, Any] = {
@@ -159,10 +153,10 @@ def command(
         for sentence in moved.reading():
             click.echo(f"- {sentence}")
         click.echo(str(merged))
-    bill = path.meter
+    cost = path.meter
     click.echo(
-        f"asked: {bill.values:,} losses, {bill.gradients:,} gradients, {bill.examples:,} examples, "
-        f"{bill.surface_seconds:.2f} s"
+        f"cost: {cost.values:,} loss evaluations, {cost.gradients:,} gradients, {cost.examples:,} examples, "
+        f"{cost.surface_seconds:.2f} s"
     )
     if out is not None:
         path.save(out)

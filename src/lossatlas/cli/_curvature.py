@@ -1,4 +1,4 @@
-"""`lossatlas curvature`: how a loss surface bends at a point, every number with its error."""
+"""`lossatlas curvature`: the curvature of a loss surface at a point, every number with its error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lossatlas.cli._network import criterion, loss_options
+from lossatlas.cli._network import Network, network, network_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,67 +17,65 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("curvature", short_help="How the loss surface bends around your network, with error bars.")
+@click.command("curvature", short_help="Measure the curvature of the loss around your network, with error bars.")
 @click.argument("landscape", required=False)
-@click.option("--model", metavar="FILE.py:FUNCTION", help="Function without arguments that returns the torch module.")
-@click.option("--data", metavar="FILE.py:FUNCTION", help="Function that returns (X, y), a Dataset or a DataLoader.")
-@loss_options
+@network_options()
+@click.option("--at", metavar="X,Y,…", help="Point on the LANDSCAPE; its start by default.")
 @click.option(
-    "--checkpoint",
-    type=_FILE,
-    help="Weights: a file, or a folder that a trainer wrote; FILE::KEY for a part of a file.",
+    "--k", type=int, help="Number of eigenvalues from each end of the spectrum; 5 by default, or as many as there are."
 )
 @click.option(
-    "--eval", "evaluate", is_flag=True, help="Put the model into evaluation mode (dropout off, batch norm frozen)."
+    "--probes", type=int, default=4, show_default=True, help="Number of random vectors for the spectrum; 0 to skip it."
 )
-@click.option("--at", metavar="X,Y,…", help="On a LANDSCAPE: the point; its declared start by default.")
-@click.option("--k", type=int, help="Eigenvalues from each end; 5 by default, or as many as there are.")
 @click.option(
-    "--probes", type=int, default=4, show_default=True, help="Random vectors behind the spectrum; 0 for none."
+    "--steps",
+    type=int,
+    default=80,
+    show_default=True,
+    help="Lanczos steps per random vector, one Hessian-vector product each.",
 )
-@click.option("--steps", type=int, default=80, show_default=True, help="Hessian products with each of them.")
 @click.option(
-    "--relative", type=float, default=0.05, show_default=True, help="How narrow the interval of the trace is to be."
+    "--relative",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="Target relative half-width of the trace's confidence interval.",
 )
 @click.option(
     "--limit",
     type=int,
     default=200,
     show_default=True,
-    help="Hessian products at most for the trace; it says what more would buy.",
+    help="Maximum number of Hessian-vector products for the trace.",
 )
 @click.option(
     "--sharpness",
     "kinds",
     default="sam,asam,average",
     show_default=True,
-    help="Kinds separated by commas: lambda-max, trace, keskar, sam, asam, average; with their radius as sam(0.1); or none.",
+    help="Definitions of sharpness, separated by commas: lambda-max, trace, keskar, sam, asam, average; with a radius as in "
+    "sam(0.1); or none.",
 )
 @click.option(
     "--search",
     type=int,
     metavar="STARTS",
-    help="Also search for critical points from this many starts, and draw index against loss.",
+    help="Also search for critical points from this many starting points, and plot index against loss.",
 )
 @click.option(
     "--along",
     type=_FILE,
     multiple=True,
-    help="A checkpoint of the run, in order; repeated, λmax along the run is drawn.",
+    help="A checkpoint of a training run; repeat in order to plot λmax along the run.",
 )
-@click.option("--rate", type=float, help="Learning rate of that run: draws the line 2/η.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--rate", type=float, help="Learning rate η of that run, to draw the stability threshold 2/η.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=_FILE, help="Folder for the arrays, the records and the pictures.")
-@click.option("--json", "json_file", type=_FILE, help="Write everything a program needs into this file.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def command(
     landscape: str | None,
-    model: str | None,
-    data: str | None,
-    loss: str | None,
-    objective: str | None,
-    checkpoint: Path | None,
-    evaluate: bool,
+    own: Network,
     at: str | None,
     k: int | None,
     probes: int,
@@ -93,22 +91,21 @@ def command(
     json_file: Path | None,
     quiet: bool,
 ) -> None:
-    """How the loss surface bends around your own network, or at a point of a LANDSCAPE.
+    """Measure the curvature of the loss around your own network, or at a point of a LANDSCAPE.
 
-    Near a point the loss is L + g·d + ½ d·Hd. This asks for the Hessian H by its products with vectors, never for H
-    itself, and prints
+    Near a point the loss is L + g·d + ½ d·Hd. The Hessian H is used only through products with vectors. This prints
 
     \b
-      is the point critical   |g|, and r = |Hg| / (|H| |g|): if r is near 0 while g is
-                              not, only the size of the gradient rests there
-      extremes                the k largest and smallest eigenvalues with residuals: an
-                              eigenvalue lies within that distance for certain
-      trace                   with a 95 % interval, and what a closer one would cost
-      spectrum                how eigenvalues are spread, with a band over the probes
+      is the point critical   |g| and r = |Hg| / (|H| |g|): if r is near 0 while g is not, this
+                              is a gradient-flat point, not a critical point
+      extremes                the k largest and smallest eigenvalues, with residuals: some
+                              eigenvalue is guaranteed to lie within that distance
+      trace                   with a 95 % interval, and the cost of a narrower one
+      spectrum                the density of eigenvalues, with a band over the random vectors
       sharpness               by several definitions, each with its radius and scaling
 
-    No negative eigenvalue met is no proof of a minimum: eigenvalues are approached from inside. And flat is not
-    good: units of a ReLU network can be rescaled so that any curvature comes out, with the same function.
+    Finding no negative eigenvalue does not prove a minimum until the smallest one has converged. And a flat minimum
+    need not be a good one: rescaling the units of a ReLU network changes the curvature, but not the function.
 
     \b
       lossatlas curvature --model my.py:make_model --data my.py:make_data \\
@@ -120,11 +117,11 @@ def command(
 
     \b
     DIR then holds
-      curvature.json                  all numbers of the printout
+      curvature.json                  all printed numbers
       extremes.png, spectrum.png      eigenvalues with residuals; the density with its band
-      trace.png                       how the estimate settled, where it is one
+      trace.png                       convergence of the trace, if it was estimated
       index.png, along.png            with --search; with --along
-      *.json, *.safetensors           each result as it is (vectors, nodes, draws, points)
+      *.json, *.safetensors           each result in full (eigenvectors, nodes, samples, points)
     """
     from lossatlas import archive
     from lossatlas.cli._user import prepare
@@ -140,7 +137,7 @@ def command(
     from lossatlas.probe import Probe
 
     measures = _kinds(kinds)
-    surface, point = _surface(landscape, model, data, loss, objective, checkpoint, evaluate, at)
+    surface, point = _surface(landscape, own, at)
     prepare(out, json_file)
     show = not quiet
     done: dict[str, Any] = {}
@@ -188,11 +185,11 @@ def command(
         done["along"] = run
     records = {name: one.record() for name, one in done.items()}
     records["sharpness"] = [one.record() for one in measured]
-    bill = probe.meter
-    everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": bill.record()}
+    cost = probe.meter
+    everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": cost.record()}
     click.echo(
-        f"asked: {bill.products:,} Hessian products, {bill.gradients:,} gradients, {bill.values:,} losses, "
-        f"{bill.surface_seconds:.2f} s"
+        f"cost: {cost.products:,} Hessian-vector products, {cost.gradients:,} gradients, {cost.values:,} loss "
+        f"evaluations, {cost.surface_seconds:.2f} s"
     )
     if out is not None:
         _write(out, done, everything)
@@ -201,26 +198,22 @@ def command(
         archive.write_json(json_file, everything)
 
 
-def _surface(
-    landscape: str | None, model: str | None, data: str | None, loss: str | None, objective: str | None,
-    checkpoint: Path | None, evaluate: bool, at: str | None,
-) -> tuple[Surface, Tensor | None]:  # fmt: skip
+def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:
     import torch
 
     from lossatlas._errors import InputError
-    from lossatlas.cli._checkpoints import tell
-    from lossatlas.cli._user import call, numbers
-    from lossatlas.surface import NetworkSurface, landscapes, load_checkpoint
+    from lossatlas.cli._user import numbers
+    from lossatlas.surface import landscapes
 
     if landscape is not None:
-        if model or data or checkpoint:
+        if own.given:
             raise InputError(
-                f"got the landscape {landscape!r} and a model, data or checkpoint; expected one or the other. Leave out "
-                "LANDSCAPE for your own network."
+                f"got the landscape {landscape!r} and {', '.join(own.given)}; expected one or the other. Leave out LANDSCAPE "
+                "for your own network."
             )
         surface = landscapes.landscape(landscape)
         return surface, torch.tensor(numbers(at, "--at"), dtype=torch.float64) if at is not None else None
-    if model is None or data is None:
+    if own.model is None or own.data is None:
         raise InputError(
             "got neither a LANDSCAPE nor both --model and --data; expected, for example, himmelblau, or --model "
             "my.py:make_model --data my.py:make_data."
@@ -229,12 +222,7 @@ def _surface(
         raise InputError(
             f"got --at {at} with --model; expected it with a LANDSCAPE. A network's point is its --checkpoint."
         )
-    module = call(model, "--model")
-    if checkpoint is not None:
-        tell(load_checkpoint(module, checkpoint))
-    if evaluate:
-        module.eval()
-    return NetworkSurface(module, data=call(data, "--data"), **criterion(loss, objective)), None
+    return network(own, own.module()), None
 
 
 def _kinds(text: str) -> list[tuple[Any, float | None]]:

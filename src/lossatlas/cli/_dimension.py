@@ -1,4 +1,4 @@
-"""`lossatlas dimension`: where a loss surface lives."""
+"""`lossatlas dimension`: how many dimensions a loss surface has."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 
 
-@click.command("dimension", short_help="In how many dimensions a loss surface lives.")
+@click.command("dimension", short_help="Count the dimensions of a loss surface.")
 @click.argument("names", nargs=-1)
 @click.option(
     "--model",
     metavar="FILE.py:FUNCTION",
-    help="Your own network; built on the meta device where it can be, so it need not fit in memory.",
+    help="Function that returns your own network; built on the meta device if possible, so it need not fit in memory.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts into this file.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts to this file.")
 def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -> None:
-    """In how many dimensions a loss surface lives: parameters + 1.
+    """Count the dimensions of a loss surface: parameters + 1.
 
-    NAMES are standard models; without any (and without --model) the whole table is printed. Every count is made from
-    the published configuration, on tensors that hold no memory.
+    NAMES are standard models; without any (and without --model) all of them are listed. The parameters are counted on
+    the published configuration, built without allocating memory.
 
     \b
       lossatlas dimension resnet50
@@ -47,7 +47,7 @@ def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -
         found.append(count(module))
     wanted = names or (() if model is not None else tuple(standard))
     found += [standard_dimension(name) for name in wanted]
-    table = Table(title="Where the graph of the loss lives", title_justify="left")
+    table = Table(title="Dimensions of loss surfaces", title_justify="left")
     for k, column in enumerate(("model", "parameters N", "dimensions N + 1", "note")):
         table.add_column(column, justify="right" if k in (1, 2) else "left", overflow="fold")
     for one in found:

@@ -1,4 +1,4 @@
-"""`lossatlas chart --forecast`: what a chart with these options would take, and nothing else."""
+"""`lossatlas chart --forecast`: what a chart with these options would cost, and nothing else."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ def foretell(
     found = forecast(surface, plane, card=carded, pictures=pictures, **settings)
     says: list[str] = []
     if card is None and found.parts.get("card", 0.0) >= PATIENCE:
-        says.append(f"the honesty card would take about {found.parts['card']:,.0f} s, so it is made only with --card")
+        says.append(
+            f"the honesty card would take about {found.parts['card']:,.0f} s, so it will be made only with --card"
+        )
         found = without_card(found)
     click.echo("\n- ".join([*found.lines(), *says]))
     if runs:
-        click.echo("- the points of the runs are evaluated as well, each at itself and on the plane")
+        click.echo("- each point of the runs is also evaluated twice: where it is, and projected onto the plane")
     if others:
         each = forecast(surface, plane, points=POINTS, exact=True)
         count = (1 + others) * seeds
         click.echo(
-            f"- for --compare: {count} planes of {POINTS} × {POINTS} cells besides, {count * each.evaluations:,} evaluations, "
+            f"- for --compare: another {count} planes of {POINTS} × {POINTS} points, {count * each.evaluations:,} evaluations, "
             f"about {count * each.seconds:.3g} s"
         )

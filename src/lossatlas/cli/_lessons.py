@@ -8,16 +8,16 @@ from pathlib import Path
 import click
 
 
-@click.command("lessons", short_help="Put the claims of the textbook to the test.")
+@click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
 @click.argument("ids", nargs=-1)
 @click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the evidence as JSON, one file a lesson, and for pictures.",
+    help="Folder for pictures and for the evidence, one JSON file per lesson.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence into this file.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 

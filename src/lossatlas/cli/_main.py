@@ -12,13 +12,13 @@ from lossatlas._errors import LossAtlasError
 
 _COMMANDS = {
     "tour": "Train a small network, chart it, race optimizers, and write one page about it.",
-    "race": "Race optimizers on a landscape, every query billed.",
+    "race": "Race optimizers on a landscape or a network, with every query counted.",
     "chart": "Chart the loss surface around your own network.",
-    "connect": "What lies between two trained networks: a line or a curve, and its barrier.",
-    "curvature": "How the loss surface bends around your network, with error bars.",
-    "record": "Run your own training script and record where it goes.",
-    "dimension": "In how many dimensions a loss surface lives.",
-    "lessons": "Put the claims of the textbook to the test.",
+    "connect": "Measure the loss barrier between two trained networks, along a line or a trained curve.",
+    "curvature": "Measure the curvature of the loss around your network, with error bars.",
+    "record": "Run your own training script and record its path through weight space.",
+    "dimension": "Count the dimensions of a loss surface.",
+    "lessons": "Test claims about loss surfaces by experiment.",
 }
 
 
@@ -54,15 +54,15 @@ class _Rooms(click.Group):
 def group() -> None:
     """Charts of loss surfaces, and races on them.
 
-    A loss surface is fixed as soon as model, loss and data are: nothing builds it, everything probes it. These
-    commands probe it for you, say what they asked, and what the answer is worth.
+    A model, a loss and data define a loss surface, which can only be evaluated point by point. These commands evaluate
+    it for you, and report what was evaluated and how accurate the result is.
 
     \b
       lossatlas tour --out atlas
       lossatlas chart --model my.py:make_model --data my.py:make_data --loss cross_entropy --out DIR
       lossatlas race four-wells --optimizers gd,momentum,annealing,restart --runs 1000
 
-    Exit codes: 0 done, 2 the input does not fit (one paragraph says what, and what to do), 130 interrupted.
+    Exit codes: 0 done; 2 the input does not fit (one paragraph says why, and what to do); 130 interrupted.
     """
 
 
@@ -85,8 +85,8 @@ def main(args: list[str] | None = None) -> None:
     except SystemExit as ended:
         # Commands end by returning: this is the user's own code, run on the way.
         click.echo(
-            f"lossatlas: your code ended the program while it was run (sys.exit({ended.code!r})); expected a model, loss and "
-            "data that return. Take the call of exit out of them.",
+            f"lossatlas: your code ended the program while it was running (sys.exit({ended.code!r})); expected a model, loss and "
+            "data that return. Remove the call to exit.",
             err=True,
         )
         code = 2

@@ -77,7 +77,7 @@ def write(result: Any, out: Path, seen: Any = None) -> None:
     if "accuracy" in result.extras:
         pictures["accuracy.png"] = result.plot(channel="accuracy")
     else:
-        missing["accuracy.png"] = "the loss is no known classification loss"
+        missing["accuracy.png"] = "the loss is not a known classification loss"
     if "card" in result.kept:
         pictures["card.png"] = result.card().plot()
     if missing:

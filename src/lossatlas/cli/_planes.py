@@ -38,7 +38,7 @@ class PlaneType(click.Choice[str]):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for.
+    """What was typed.
 
     Attributes:
         kind: one of `KINDS`, or directions to mix.
@@ -66,7 +66,7 @@ def made(
 
     Args:
         surface: what it lies in.
-        wanted: what was asked for.
+        wanted: what was typed.
         runs: for ``pca``: those of `runs_of`, of which the first makes the plane.
 
     Raises:
@@ -111,8 +111,8 @@ def _refuse_unused(wanted: Wanted) -> None:
     ):
         if given and wanted.kind not in kinds:
             raise InputError(
-                f"got {option} with --plane {wanted.kind}, on which it has no effect; expected it with --plane "
-                f"{', '.join(kinds)} only. Leave it out."
+                f"got {option} with --plane {wanted.kind}, on which it has no effect; expected it only with --plane "
+                f"{', '.join(kinds)}. Leave it out."
             )
 
 

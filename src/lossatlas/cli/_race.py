@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lossatlas.cli._network import loss_options
+from lossatlas.cli._network import Network, network_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,11 +41,15 @@ if TYPE_CHECKING:
     help="Also race every racer at so many values of a setting (rate by default), in even ratios.",
 )
 @click.option(
-    "--map", "map_points", type=int, metavar="POINTS", help="Also map the basins: where each of POINTS² starts ends."
+    "--map",
+    "map_points",
+    type=int,
+    metavar="POINTS",
+    help="Also map the basins: run from a grid of POINTS² starts and color each by where it ends.",
 )
-@click.option("--why", is_flag=True, help="For every racer that is stuck: the smallest fix that gets it out.")
+@click.option("--why", is_flag=True, help="For each optimizer that gets stuck, find the smallest change that frees it.")
 @click.option(
-    "--bbob", metavar="fK", help="A BBOB function, f1 to f24, in place of LANDSCAPE (extra: lossatlas[bbob])."
+    "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."
 )
 @click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
 @click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
@@ -53,17 +57,17 @@ if TYPE_CHECKING:
     "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
 )
 @click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
-@click.option("--model", metavar="FILE.py:FUNCTION", help="Race on a network in place of LANDSCAPE: what returns it.")
-@click.option("--data", metavar="FILE.py:FUNCTION", help="Of the network: its training data.")
-@click.option("--test", metavar="FILE.py:FUNCTION", help="Of the network: test data, for the test error.")
-@loss_options
+@network_options(test="for the test error")
 @click.option(
-    "--batch", default="64", show_default=True, metavar="SIZE | all", help="Of the network: examples per gradient."
+    "--batch",
+    default="64",
+    show_default=True,
+    metavar="SIZE | all",
+    help="On a network: number of examples per gradient.",
 )
-@click.option("--eval", "evaluate", is_flag=True, help="Of the network: put it into evaluation mode.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for arrays, record and pictures.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 def command(
     landscape: str | None,
@@ -83,13 +87,8 @@ def command(
     instance: int,
     given: str | None,
     box: str | None,
-    model: str | None,
-    data: str | None,
-    test: str | None,
-    loss: str | None,
-    objective: str | None,
+    own: Network,
     batch: str,
-    evaluate: bool,
     out: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -142,16 +141,11 @@ def command(
     if catalog:
         console.print(_optimizers.table())
         return
-    if model is not None or data is not None:
+    if own.given:
         source = click.get_current_context().get_parameter_source
         race_network(
-            model=model,
-            data=data,
-            test=test,
-            loss=loss,
-            objective=objective,
+            own=own,
             batch=batch,
-            evaluate=evaluate,
             optimizers=OPTIMIZERS if source("optimizers") is ParameterSource.DEFAULT else optimizers,
             steps=steps,
             runs=runs,

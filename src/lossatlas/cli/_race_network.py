@@ -7,19 +7,16 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._network import Network, network
+
 # What is raced where no optimizers are named.
 OPTIMIZERS = "momentum,adam,adamw,lion,sophia,shampoo,muon"
 
 
 def race_network(
     *,
-    model: str | None,
-    data: str | None,
-    test: str | None,
-    loss: str | None,
-    objective: str | None,
+    own: Network,
     batch: str,
-    evaluate: bool,
     optimizers: str,
     steps: int,
     runs: int,
@@ -32,17 +29,12 @@ def race_network(
     """Race on a network, print what came out, and write it.
 
     Args:
-        model: FILE.py:FUNCTION of the model; called once per run, each time after a seed of its own.
-        data: of the training data.
-        test: of test data, or None.
-        loss: a name, or FILE.py:FUNCTION; None for the default.
-        objective: FILE.py:FUNCTION in its place, or None.
+        own: the network; made once per run, each time after a seed of its own.
         batch: examples of a mini-batch, or ``all``.
-        evaluate: whether to put the model into evaluation mode.
         optimizers: as typed.
-        steps: the bill in gradients.
+        steps: the cost in gradients.
         runs: of each optimizer.
-        seed: of everything random.
+        seed: the random seed.
         trials: of blind tuning, or None.
         out: folder for results, or None.
         json_file: for a program, or None.
@@ -57,30 +49,24 @@ def race_network(
     from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli import _optimizers
-    from lossatlas.cli._network import criterion
-    from lossatlas.cli._user import call, maker, prepare
+    from lossatlas.cli._user import prepare
     from lossatlas.race import network_race
-    from lossatlas.surface import NetworkSurface
 
-    if model is None or data is None:
-        raise InputError(f"got --model {model!r} and --data {data!r}; expected both, to race on a network.")
+    if own.model is None or own.data is None:
+        raise InputError(f"got {', '.join(own.given)}; expected both --model and --data, to race on a network.")
     if unused:
         raise InputError(
             f"got {', '.join(unused)} with --model; expected none of these: they are about landscapes. Leave them out."
         )
     chosen = _optimizers.optimizers(optimizers)
-    make = maker(model, "--model")
-    minimized = criterion(loss, objective)
-    given, held_out = call(data, "--data"), None if test is None else call(test, "--test")
 
     def built(run: int) -> Any:
         torch.manual_seed(seed + run)
-        made = make()
-        return made.eval() if evaluate else made
+        return own.make()
 
     first = built(0)
-    surface = NetworkSurface(first, data=given, **minimized)
-    on_test = None if held_out is None else NetworkSurface(first, data=held_out, **minimized)
+    surface = network(own, first)
+    on_test = None if own.test is None else network(own, first, test=True)
     starts = torch.stack([surface.theta, *(surface.vector(built(run)) for run in range(1, runs))])
     prepare(out, json_file)
     result = network_race(
@@ -97,7 +83,9 @@ def race_network(
     console = Console(width=None if Console().is_terminal else 170)
     console.print(result.table())
     if bool((starts == starts[0]).all()) and runs > 1:
-        click.echo("- all runs began at the same point: --model gives the same weights whatever torch's seed is")
+        click.echo(
+            "- all runs began at the same point: --model or --checkpoint gives the same weights whatever torch's seed is"
+        )
     if out is not None:
         result.save(out)
         for what in ("loss", *(("test_error",) if _tested(result) else ())):

@@ -9,7 +9,7 @@ import click
 
 @click.command(
     "record",
-    short_help="Run your own training script and record where it goes.",
+    short_help="Run your own training script and record its path through weight space.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("script", type=click.Path(path_type=Path))
@@ -17,16 +17,18 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("run"), show_default=True, help="Folder for the recording."
 )
-@click.option("--every", type=int, default=10, show_default=True, help="Record each so many steps.")
-@click.option("--keep", type=int, help="Whole points at most, evenly spread; all by default, 9 with --sketch.")
+@click.option("--every", type=int, default=10, show_default=True, help="Number of steps between recorded points.")
+@click.option(
+    "--keep", type=int, help="Maximum number of full points to keep, evenly spaced; by default all, or 9 with --sketch."
+)
 @click.option(
     "--sketch",
     type=int,
     metavar="NUMBERS",
-    help="Sketch every recorded point in so many numbers, for models too large to keep many whole points of.",
+    help="For large models: keep a random projection of each recorded point to this many numbers.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the recording in --out, where the script resumes its own run.")
-@click.option("--quiet", is_flag=True, help="Do not say what is recorded and what it cost.")
+@click.option("--resume", is_flag=True, help="Continue the recording in --out, when the script resumes its own run.")
+@click.option("--quiet", is_flag=True, help="Print neither what is recorded nor what it cost.")
 def command(
     script: Path,
     args: tuple[str, ...],
@@ -39,8 +41,8 @@ def command(
 ) -> None:
     """Run SCRIPT with its ARGS as Python would, and record the model that its optimizer steps.
 
-    The script is not changed, and its run is bit for bit the one it would be. Options of this command come before
-    SCRIPT, everything after it is the script's own.
+    The script is not changed, and its run stays the same, bit for bit. Options of this command come before SCRIPT;
+    everything after SCRIPT is passed to it.
 
     \b
       lossatlas record train.py --lr 0.1
@@ -50,11 +52,11 @@ def command(
     \b
     DIR then holds
       recording.json   what was recorded
-      steps.jsonl      a line per recorded step
+      steps.jsonl      one line per recorded step
       points           the weights at these steps, as safetensors files
-      sketches         with --sketch
+      sketches         with --sketch: the projections
 
-    If recording fails (a full disk, say), it stops and says so, and the script goes on.
+    If recording fails, for example because the disk is full, it stops with a message and the script continues.
     """
     import runpy
     import sys
@@ -70,8 +72,8 @@ def command(
     prepare(out)
     if Recording.is_in(out) and not resume:
         raise InputError(
-            f"the folder {str(out)!r} holds a recording already. Give another one with --out, or --resume to go on with "
-            "that run."
+            f"the folder {str(out)!r} holds a recording already. Give another one with --out, or --resume to "
+            "continue that run."
         )
     before = sys.argv, sys.path[:]
     sys.argv, sys.path[0:0] = [str(script), *args], [str(script.parent.resolve())]

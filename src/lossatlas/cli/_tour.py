@@ -15,17 +15,17 @@ import click
     show_default=True,
     help="Folder for the page and its pictures.",
 )
-@click.option("--points", type=int, default=51, show_default=True, help="Cells per axis of the chart.")
-@click.option("--runs", type=int, default=1000, show_default=True, help="Seeds for annealing and restarts.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
+@click.option("--points", type=int, default=51, show_default=True, help="Grid points per axis of the chart.")
+@click.option("--runs", type=int, default=1000, show_default=True, help="Number of runs of annealing and restarts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything a program needs into this file."
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None) -> None:
     """Train a small CNN on scikit-learn's digits, chart its loss surface, and race optimizers on the four wells.
 
-    Writes one folder with index.html: the pictures, the tables, what was asked of each surface, and what to see in
-    them. Takes well under two minutes on two cores.
+    Writes a folder with index.html: pictures and tables, what they show, and what each one cost. Takes less than two
+    minutes on two cores.
 
     \b
       lossatlas tour --out atlas

@@ -1,4 +1,4 @@
-"""From one minimum to another: lines, curves, alignment, and how high the way between two networks is."""
+"""From one minimum to another: lines, curves, barriers and alignment."""
 
 from lossatlas.connect._barrier import DEFINITIONS as DEFINITIONS
 from lossatlas.connect._barrier import Barrier as Barrier
@@ -15,5 +15,6 @@ from lossatlas.connect.symmetry._merge import Merge as Merge
 from lossatlas.connect.symmetry._merge import merge as merge
 from lossatlas.connect.symmetry._specification import Specification as Specification
 from lossatlas.connect.symmetry._symmetry import Copies as Copies
+from lossatlas.connect.symmetry._symmetry import Copy as Copy
 from lossatlas.connect.symmetry._symmetry import copies as copies
 from lossatlas.connect.symmetry._symmetry import random_copy as random_copy

@@ -1,4 +1,4 @@
-"""The verb: connect two points of a surface, and say how high the way between them is."""
+"""The verb: connect two points of a surface, and measure the barrier between them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def connect(
     readout = Readout(surface, test, ends, statistics)
     if definition == "frankle" and not readout.tells_error:
         raise InputError(
-            f"definition='frankle' needs an error, and the loss of {surface.name!r} is no known classification loss on "
+            f"definition='frankle' needs an error, and the loss of {surface.name!r} is not a known classification loss on "
             "class numbers. Use 'entezari' or 'ainsworth'."
         )
     shape = Shape(straight("line", ends[0].theta, ends[1].theta) if given is None else _fitting(given, ends))
@@ -220,6 +220,6 @@ def _notes(readout: Readout, asking: Asking) -> list[str]:
     elif asking.resamples:
         notes.append(
             f"95 % intervals: paired bootstrap over {readout.examples:,} examples, {asking.resamples:,} resamples; they "
-            "say nothing of other seeds"
+            "say nothing about other seeds"
         )
     return notes

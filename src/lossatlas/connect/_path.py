@@ -68,7 +68,7 @@ class Path(archive.Result):
         test: the same on the test data, or None.
         definition: which definition of a barrier `barrier` and the picture use.
         slopes: (n,) dL/dt where they were asked for, else None.
-        profile_error: how far the filled-in profile may be off between the points that were asked.
+        profile_error: how far the filled-in profile may be off between the evaluated points.
         title: the surface's name.
         notes: what a reader must know, in sentences.
         history: of the training of a curve: ``step`` and ``loss`` (mini-batch losses, averaged over stretches).

@@ -24,7 +24,7 @@ _LEAST = 0.12
 
 @dataclass(eq=False)
 class BarrierDisplay(Display):
-    """Values along paths, with the points that were asked, bands over examples, and a barrier marked.
+    """Values along paths, with the evaluated points, bands over examples, and a barrier marked.
 
     Args:
         profiles: name to a mapping with ``t`` and ``y`` (n,) of the line to draw, ``asked`` and ``read`` (k,) of the

@@ -31,7 +31,7 @@ class ProfileDisplay(Display):
         marks: (label, t) of places to point out.
         title: a line above.
         note: a sentence of small print.
-        samples: (n, 2) points t, y that were measured, where the line was put through them.
+        samples: (n, 2) points t, y that were measured, where the line is interpolated.
 
     Raises:
         InputError: shapes that do not fit, or only one end of the interval.

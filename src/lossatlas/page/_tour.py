@@ -33,7 +33,7 @@ def tour(
         out: the folder.
         points: cells per axis of the chart.
         runs: seeds for annealing and restarts.
-        seed: of all randomness.
+        seed: random seed.
         say: takes a line of progress.
 
     Returns:
@@ -47,8 +47,8 @@ def tour(
     out = archive.prepare(out)
     page = Page("An atlas of two loss surfaces")
     page.text(
-        "A loss surface is the graph of L(θ). It is fixed as soon as model, loss and data are; nothing builds it. "
-        "Everything below was found by asking it for values and gradients at points, and every question was billed."
+        "A loss surface is the graph of L(θ). A model, a loss and data define it. "
+        "Everything below was found by evaluating values and gradients at points, and every evaluation was counted."
     )
     network = _network(page, out, points, seed, say)
     wells = _wells(page, out, runs, seed, say)
@@ -96,7 +96,7 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
     page.heading("A real network: its loss on a plane")
     page.text(
         f"A convolutional network with {surface.dimension:,} parameters was trained on scikit-learn's digits: "
-        f"{seen:.1%} of the training digits and {unseen:.1%} of {len(test[1])} unseen ones are read right. Its loss "
+        f"{seen:.1%} of the training digits and {unseen:.1%} of {len(test[1])} unseen ones are classified correctly. Its loss "
         f"surface lives in {surface.dimension + 1:,} dimensions. The pictures show it on one plane: two random "
         "directions, each scaled filter by filter to the network's weights (Li et al. 2018)."
     )
@@ -105,9 +105,9 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
             "chart.png",
             "Loss on the plane; the cross is the trained network. One unit moves every filter by its own norm.",
         ),
-        ("chart-relief.png", "The same field as a relief."),
+        ("chart-relief.png", "The same plane as a relief."),
     )
-    page.pictures(("chart-accuracy.png", "Share of training digits read right, over the same plane."))
+    page.pictures(("chart-accuracy.png", "Share of training digits classified correctly, over the same plane."))
     page.text("What to see:")
     page.items(made.reading())
     page.table(*_bill(made))
@@ -118,14 +118,14 @@ def _bill(made: Chart) -> tuple[list[str], list[list[str]], str]:
     cells = made.loss.size
     fields = {
         "exact": "exact, on all examples",
-        "cheap": "cheap, on some of them: they give the shape, never the height",
+        "cheap": "approximate, on a subset: they give the shape, never the height",
     }
     parts = [(fields.get(kind, kind), part) for kind, part in made.meters.items()]
     rows = [
         [name, f"{part.values:,}", f"{part.examples:,}", f"{part.surface_seconds:.2f}"]
         for name, part in [*parts, ("together", made.meter)]
     ]
-    title = f"What was asked of this surface for {cells:,} cells (forecast: {made.forecast_seconds or 0:.1f} s)"
+    title = f"Cost of this chart of {cells:,} cells (forecast: {made.forecast_seconds or 0:.1f} s)"
     return ["losses", "how many", "examples read", "seconds"], rows, title
 
 
@@ -149,20 +149,21 @@ def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], Non
 
     page.heading("A surface with known truth: four wells")
     page.text(
-        "Two parameters, so this picture is the surface itself. All racers start in the south-west, beside the trap A; "
-        "the deepest well is global. Each sees only what it asks for."
+        "Two parameters, so this picture is the surface itself. All optimizers start in the south-west, beside the trap A; "
+        "the deepest well is global. Each sees only what it evaluates."
     )
     page.pictures(("paths.png", f"One run each, {STEPS} steps per descent, seed {seed}."))
     page.text("What to see, from the record of these runs:")
     page.items([verdict.sentence for verdict in one.verdicts.values()])
     page.text(
-        "A basin is where the negative gradient leads to one well. The global minimum is known here, and no algorithm was "
-        "told. A method that wanders is judged by the best point it asked about, the others by where they stood."
+        "The basin of a well is the set of points from which steepest descent leads to it. The global minimum is known "
+        "here, but not to the algorithms. Methods that may move uphill are judged by the best point they evaluated, the "
+        "others by their last point."
     )
     page.table(*_parts(one.table()))
     page.table(*_parts(one.accounting()))
     page.pictures(
-        ("losses.png", "Loss against queries; for methods that wander, the best so far."),
+        ("losses.png", "Loss against queries; for methods that may move uphill, the best so far."),
         ("rates.png", f"Share of {runs:,} runs that found the global well, with 95 % intervals."),
     )
     page.items([verdict.sentence for verdict in many.verdicts.values()])
@@ -193,7 +194,7 @@ def _shares(*maps: BasinMap) -> tuple[list[str], list[list[str]], str]:
         [made.optimizer.name, *(f"{made.share(well):.1%}" for well in made.names), f"{made.boundary:.1f}"]
         for made in maps
     ]
-    heads = ["racer", *(f"ends in {named(well)}" for well in maps[0].names), "length of the boundaries"]
+    heads = ["optimizer", *(f"ends in {named(well)}" for well in maps[0].names), "length of the boundaries"]
     return heads, rows, f"Shares of {maps[0].ends.size:,} starts"
 
 
@@ -214,8 +215,10 @@ def _short(result: Race) -> dict[str, Any]:
 
 def _dimensions(page: Page) -> None:
     page.heading("Why the first picture is only a slice")
-    page.text("A surface over N parameters lives in N + 1 dimensions. Only the four wells can be drawn whole.")
+    page.text(
+        "The surface over N parameters is a graph in N + 1 dimensions. Only that of the four wells can be drawn whole."
+    )
     found = [count(digits_cnn()), *(standard_dimension(name) for name in ("regression", "mlp-100", "resnet50", "gpt3"))]
     rows = [[d.name, f"{d.parameters:,}", f"{d.surface:,}", d.note] for d in found]
     rows[0][0] = "the digits CNN above"
-    page.table(["model", "parameters N", "dimensions N + 1", "note"], rows, "Where the graph of the loss lives")
+    page.table(["model", "parameters N", "dimensions N + 1", "note"], rows, "Dimensions of loss surfaces")

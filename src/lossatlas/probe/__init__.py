@@ -1,4 +1,4 @@
-"""The one door between what asks and what answers: queries, the meter, the budget, the engine."""
+"""Between algorithms and surfaces: queries, the meter, the budget, the engine."""
 
 from lossatlas.probe._blobs import digest as digest
 from lossatlas.probe._channel import Lasting as Lasting

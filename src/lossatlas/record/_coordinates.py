@@ -89,7 +89,7 @@ def components(gram: Tensor) -> Components:
     squares, inside = squares.flip(0).clamp_min(0), inside.flip(1)
     if len(gram) < 3 or float(squares[1]) <= FLAT * float(squares[0]):
         raise PlaneError(
-            f"the {len(gram)} recorded points span no plane; expected at least three of a path that bends. Record "
+            f"the {len(gram)} recorded points span no plane; expected at least three that are not on one line. Record "
             "more steps, or draw a line between the two ends."
         )
     mix = inside[:, :2] / squares[:2].sqrt()

@@ -188,17 +188,17 @@ def claim(folder: Path, record: dict[str, Any], *, resume: bool) -> None:
     if not resume:
         raise OutputError(
             f"the folder {str(folder)!r} holds a recording already; expected an empty one. Give resume=True to "
-            "go on with that run, or another folder."
+            "continue that run, or another folder."
         )
     differs = layout(found).difference(layout(record))
     if differs:
         what = f"its parameters (first) and the model's (second) differ: {differs}"
     elif found["sketch"] != record["sketch"]:
-        what = f"it has the sketch {found['sketch']}, and {record['sketch']} is asked for"
+        what = f"it has the sketch {found['sketch']}, and {record['sketch']} was requested"
     else:
         return
     raise OutputError(
-        f"the recording in {str(folder)!r} cannot be gone on with: {what}. Expected the same model and "
+        f"the recording in {str(folder)!r} cannot be continued: {what}. Expected the same model and "
         "sketch. Give another folder."
     )
 

@@ -1,4 +1,4 @@
-"""One door out: the format of a file is that of its ending."""
+"""Writing a chart to a file, whose suffix decides the format."""
 
 from __future__ import annotations
 

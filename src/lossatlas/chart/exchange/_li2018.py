@@ -52,14 +52,14 @@ def read_li2018(path: str | Path) -> Chart:
             held = {name: item[()] for name, item in file.items() if isinstance(item, h5py.Dataset)}
     except (OSError, RuntimeError, KeyError) as error:
         raise OutputError(
-            f"{str(path)!r} is no readable HDF5 file ({error}); expected a surface file of Li et al. 2018. Check that it "
+            f"{str(path)!r} is not a readable HDF5 file ({error}); expected a surface file of Li et al. 2018. Check that it "
             "was copied whole."
         ) from error
     x, y = (_axis(held, name) for name in ("xcoordinates", "ycoordinates"))
     if x is None or "train_loss" not in held:
         raise OutputError(
             f"{str(path)!r} holds {', '.join(sorted(held)) or 'nothing'}; expected xcoordinates, perhaps ycoordinates, "
-            "and train_loss. A file of directions or of a trajectory is no surface."
+            "and train_loss. A file of directions or of a trajectory does not hold one."
         )
     shape = (1 if y is None else len(y), len(x))
     channels: dict[str, Array] = {}

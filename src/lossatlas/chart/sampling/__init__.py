@@ -1,1 +1,1 @@
-"""Samplers of a chart: which cells are evaluated, what is put through them, and how far off that is."""
+"""Samplers of a chart: which cells are evaluated, how the rest is interpolated, and how large the error is."""

@@ -140,7 +140,7 @@ class OutputSampler:
             weigh = np.where(look.free, look.scale / allowed, 0.0)
             chosen = farthest(self._spline(), self.units(self.places), weigh, more)
             if len(chosen) == 0:
-                return self._finish("no further node can be told from those there are")
+                return self._finish("all further nodes would coincide with present ones")
             yield from self._evaluate(self.places[chosen])
             since += len(self.drawn) > 0
 

@@ -115,8 +115,8 @@ class Surveyor:
         away = (self.grid.place(units) != 0).any(1)
         if not np.isfinite(values[away]).any():
             raise LossError(
-                f"none of the first {away.sum()} losses on the plane, the center aside, is finite; expected some that are. The network is "
-                "driven out of the range of its numbers: take a smaller span, or chart it exactly to see where."
+                f"none of the first {away.sum()} losses on the plane, the center aside, is finite; expected some that are. The network "
+                "overflows there: take a smaller span, or chart it exactly to see where."
             )
 
     def _plan(self) -> float:

@@ -25,7 +25,7 @@ class TorchOptimizer(Optimizer):
 
     Args:
         cls: the class.
-        settings_: its keyword arguments; given as ``TorchOptimizer(cls, lr=0.1, …)``.
+        **settings: its keyword arguments, as in ``TorchOptimizer(cls, lr=0.1)``.
 
     Example:
         >>> import torch, lossatlas as la

@@ -63,7 +63,7 @@ class DoubleBackward(Shortcut):
             if found > allowed and not _derives(twice, wide, sharp):
                 self.remark = (
                     "the backward pass of the model and loss gives no derivative of the loss (a straight-through estimator, "
-                    "a masked gradient?): gradients and Hessian products are what it gives, not the slopes of the picture"
+                    "a masked gradient?): gradients and Hessian products are what it gives, not derivatives of the charted loss"
                 )
                 return ""
         except Exception:  # a forward that fixes its types, or cannot be copied: in its own precision then
