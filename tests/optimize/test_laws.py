@@ -12,7 +12,7 @@ from lossatlas.surface import Reading, Surface
 
 NAMES = sorted(catalog)
 GROUNDS = ("four-wells", "rosenbrock", "rastrigin", "quadratic")
-SETTINGS = {name: {"rate": 1e-3} for name in ("gd", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "lion")}
+SETTINGS = {name: {"lr": 1e-3} for name in ("gd", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "lion")}
 SETTINGS["bayes"] = {"initial": 4, "candidates": 64}
 MATRICES = Layout((Block("w", (2, 3), "linear", 0), Block("b", (2,), "bias", 6), Block("c", (2, 1, 2), "conv", 8)))
 
@@ -195,22 +195,22 @@ def test_every_optimizer_says_what_it_is(name):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("gd", {"rate": -1.0}),
-        ("gd", {"rate": float("nan")}),
-        ("gd", {"rate": "fast"}),
+        ("gd", {"lr": -1.0}),
+        ("gd", {"lr": float("nan")}),
+        ("gd", {"lr": "fast"}),
         ("momentum", {"momentum": 1.0}),
         ("rmsprop", {"alpha": -0.1}),
-        ("adam", {"beta1": 1.0}),
-        ("adam", {"beta2": 1.5}),
-        ("adamw", {"decay": -0.1}),
+        ("adam", {"betas": (1.0, 0.999)}),
+        ("adam", {"betas": (0.9, 1.5)}),
+        ("adamw", {"weight_decay": -0.1}),
         ("annealing", {"temperature": 0.0}),
         ("annealing", {"cooling": 1.2}),
         ("restart", {"restarts": 0}),
-        ("sgd", {"batch": 0}),
-        ("lion", {"beta2": 1.0}),
+        ("sgd", {"batch_size": 0}),
+        ("lion", {"betas": 0.9}),
         ("sophia", {"every": 0}),
         ("sophia", {"probes": "uniform"}),
-        ("shampoo", {"epsilon": 0.0}),
+        ("shampoo", {"eps": 0.0}),
         ("muon", {"vector": "diagonal"}),
         ("lbfgs", {"decrease": 0.95}),
         ("hill-climbing", {"choice": "best"}),
@@ -225,7 +225,7 @@ def test_every_optimizer_says_what_it_is(name):
         ("gradient-noise", {"scale": -1.0}),
         ("restart", {"inner": "gd"}),
         ("gd", {"speed": 1.0}),
-        ("gd", {"rate": True}),
+        ("gd", {"lr": True}),
         ("genetic", {"population": 2.5}),
         ("genetic", {"mutation": -0.1}),
         ("beam", {"beams": 2.5}),

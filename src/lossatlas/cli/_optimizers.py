@@ -44,7 +44,7 @@ def split(text: str) -> list[str]:
 
 
 def parse(spec: str) -> Optimizer:
-    """One optimizer: ``adam``, ``adam(rate=0.1)``, ``restart(inner=adam(rate=0.1), restarts=9)``, ``de(dither=0.5:1)``."""
+    """One optimizer: ``adam``, ``adam(lr=0.1)``, ``restart(inner=adam(lr=0.1), restarts=9)``, ``de(dither=0.5:1)``."""
     from lossatlas.optimize import catalog, optimizer
 
     name, bracket, rest = spec.partition("(")

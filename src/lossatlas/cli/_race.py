@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--optimizers",
     default="gd,momentum,annealing,restart",
     show_default=True,
-    help="Names separated by commas; settings as name(rate=0.01).",
+    help="Names separated by commas; settings as name(lr=0.01).",
 )
 @click.option("--catalog", is_flag=True, help="List all optimizers with their settings and defaults, and stop.")
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
@@ -99,7 +99,7 @@ def command(
     \b
       lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \\
           --steps 300 --runs 1000 --seed 0 --json race.json --out DIR
-      lossatlas race himmelblau --optimizers 'adam(rate=0.1),gd(rate=0.01)' --tune 25
+      lossatlas race himmelblau --optimizers 'adam(lr=0.1),gd(lr=0.01)' --tune 25
       lossatlas race deep-wells --optimizers gd,adam --sweep 0.01:0.1:15 --why
       lossatlas race four-wells --optimizers adam --map 200 --out DIR
       lossatlas race --bbob f8 --dim 5 --optimizers cma,de,adam --budget 5000 --steps 5000

@@ -61,11 +61,11 @@ class Band:
 
     def tell(self, answer: Answer) -> None:
         """Insert pivots, or move those there are."""
-        if answer.gradients is None:
+        if not answer.gradients.numel():
             self._looked += 1
             self._insert(answer.values.cpu().numpy())
             return
-        slopes, values = answer.slopes.to(self._pivots.dtype), answer.values
+        slopes, values = answer.gradients.to(self._pivots.dtype), answer.values
         if self.recipe.decay:
             slopes = slopes + self.recipe.decay * self._pivots
         tangents = self._tangents(values)

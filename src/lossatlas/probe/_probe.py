@@ -178,11 +178,11 @@ class Probe:
                 sample = query.sample
                 if sample is not None and rows is not None:
                     sample = Sample(sample.size, sample.seeds[rows])
-                values, slopes = self.engine.gradients(self.surface, points, sample)
-                sound = _finite(values) and _finite(slopes)
+                values, gradients = self.engine.gradients(self.surface, points, sample)
+                sound = _finite(values) and _finite(gradients)
                 found = [
                     Answer(v, g, sound=sound)
-                    for v, g in zip(values.split_with_sizes(sizes), slopes.split_with_sizes(sizes), strict=True)
+                    for v, g in zip(values.split_with_sizes(sizes), gradients.split_with_sizes(sizes), strict=True)
                 ]
                 return found, none
             case Products():
@@ -262,10 +262,9 @@ def _spread(query: Query, rows: Tensor | None, answer: Answer) -> Answer:
         return whole
 
     if isinstance(query, Products):
-        assert answer.products is not None
         products = place(answer.products, tuple(query.vectors.shape[1:]))
         return Answer(answer.values, products=products, answered=rows, sound=answer.sound)
-    if answer.gradients is not None:
+    if isinstance(query, Gradients):
         n = query.points.shape[-1]
         return Answer(place(answer.values, ()), place(answer.gradients, (n,)), answered=rows, sound=answer.sound)
     extras = {name: place(channel, tuple(shape)) for name, channel in answer.extras.items()}

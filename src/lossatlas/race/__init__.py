@@ -8,11 +8,10 @@ from lossatlas.race._counterfactual import counterfactual as counterfactual
 from lossatlas.race._driver import race as race
 from lossatlas.race._network import network_race as network_race
 from lossatlas.race._network import with_heads as with_heads
-from lossatlas.race._network_ends import Ends as Ends
+from lossatlas.race._network_result import Ends as Ends
 from lossatlas.race._network_result import NetworkRace as NetworkRace
 from lossatlas.race._network_result import Runner as Runner
 from lossatlas.race._race import Race as Race
-from lossatlas.race._statistics import ecdf as ecdf
 from lossatlas.race._statistics import ert as ert
 from lossatlas.race._statistics import wilson as wilson
 from lossatlas.race._sweep import Sweep as Sweep

@@ -16,12 +16,12 @@ from torch import Tensor
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
+from lossatlas.draw._table import Table
 from lossatlas.optimize import Optimizer, Streams, resolve, revived
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count, standing
 from lossatlas.race._inputs import check
 from lossatlas.race._keep import meter_of, surface_of
 from lossatlas.race._statistics import wilson
-from lossatlas.race._table import Table
 from lossatlas.race._verdict import basins
 from lossatlas.surface import Surface, remember
 
@@ -119,7 +119,7 @@ class BasinMap:
             "surface": remember(self.surface),
             "provenance": {
                 "surface": self.surface.fingerprint(),
-                "optimizer": {"name": self.optimizer.name, **self.optimizer.settings()},
+                "optimizer": self.optimizer.record(),
                 "points": [len(self.x), len(self.y)],
                 "steps": self.steps,
                 "seed": self.seed,
@@ -178,7 +178,7 @@ def basin_map(
     points: int | tuple[int, int] = 200,
     steps: int = 500,
     seed: int = 0,
-    progress: Show = False,
+    progress: Show = True,
 ) -> BasinMap:
     """Walk from every start of a grid over the box, all of them in large batches.
 
@@ -186,8 +186,8 @@ def basin_map(
         surface: of two parameters, with a box and known wells.
         optimizer: a name or an optimizer.
         points: starts per axis, or (nx, ny).
-        steps: answers per start.
-        seed: of all randomness; each start has its own stream.
+        steps: per start.
+        seed: random seed; each start has its own stream.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (starts done, starts
             in all).
 
@@ -262,7 +262,7 @@ def _walk(
             if answer is None:
                 break
             asked.append(count(query))
-            where = query.at.theta if query.at is not None else query.points
+            where = standing(query)
             if not isinstance(query, Products):
                 values, points = _lowest(query, answer)
                 if optimizer.wanders:
@@ -270,7 +270,7 @@ def _walk(
                 lowest = torch.fmin(lowest, values)
             lows.append(lowest.float())
             query = walk.send(answer)
-        where = query.at.theta if query.at is not None else query.points
+        where = standing(query)
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
@@ -288,4 +288,4 @@ def _lowest(query: Values | Gradients, answer: Answer) -> tuple[Tensor, Tensor]:
     if values.ndim == 2:
         values, index = torch.where(values.isnan(), float("inf"), values).min(1)
         return values, points[torch.arange(len(points), device=points.device), index]
-    return values, points if points.ndim == 2 else points[:, 0]
+    return values, points

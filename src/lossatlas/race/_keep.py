@@ -63,6 +63,7 @@ def race_record(race: Race) -> dict[str, Any]:
             "wells": list(verdict.wells),
             "rates": {w: [race.rate(label, w), *race.interval(label, w)] for w in wells},
             "alike": verdict.alike,
+            "why": track.why,
             "final": track.final.tolist() if race.surface.dimension <= 64 else None,
             "loss": verdict.loss.tolist(),
             "gradient_norm": verdict.gradient_norm.tolist(),
@@ -100,6 +101,7 @@ def restored_race(
             stopped=tuple(racer["stopped"]),
             asked=_array(arrays, f"{label}/asked"),
             memory=memory,
+            why=racer["why"],
         )
         verdicts[label] = Verdict(
             racer=label,
@@ -113,6 +115,7 @@ def restored_race(
             lowest=lowest,
             ends=tuple(racer["ends"]),
             alike=bool(racer["alike"]),
+            why=racer["why"],
         )
     return {
         "surface": ground,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,18 +13,18 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas._progress import Progress, Show
-from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk
-from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
-from lossatlas.race._driver import _labels
+from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk, labeled
+from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count, standing
 from lossatlas.race._inputs import check
 from lossatlas.race._inputs import starts as starts_of
 from lossatlas.race._network_ends import ends_of
 from lossatlas.race._network_result import NetworkRace, Runner
-from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning
+from lossatlas.race._settings import changed, numbers_of
+from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning, drawn_settings
 from lossatlas.surface import Layout, NetworkSurface, PointLike
 
-# Blind tuning searches the rate of what Muon leaves to AdamW as well.
-SPACE = {**LOGARITHMIC, "rate_others": (1e-4, 1e-1)}
+# Blind tuning searches the learning rate of what Muon leaves to AdamW as well.
+SPACE = {**LOGARITHMIC, "lr_others": (1e-4, 1e-1)}
 # Run numbers of tuning, far from those of the race: no mini-batch of one is seen in the other.
 TUNING_RUNS = 10**6
 
@@ -39,8 +38,8 @@ class Ground:
         test: the test loss over the same parameters, or None.
         layout: the blocks as the optimizers are told of them.
         starts: (runs, N).
-        batch: examples of a mini-batch, or None for all data.
-        steps: the bill in gradients.
+        batch_size: examples of a mini-batch, or None for all data.
+        steps: the cost in gradients.
         allowance: what one run may be billed: gradients of so many examples, in units of one value of one example.
     """
 
@@ -48,7 +47,7 @@ class Ground:
     test: NetworkSurface | None
     layout: Layout
     starts: Tensor
-    batch: int | None
+    batch_size: int | None
     steps: int
     allowance: float
 
@@ -58,9 +57,10 @@ def network_race(
     optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer],
     *,
     test: NetworkSurface | None = None,
-    batch: int | None = 64,
+    batch_size: int | None = 64,
     steps: int = 300,
-    runs: int | Sequence[int] = 4,
+    runs: int = 4,
+    first_run: int = 0,
     starts: PointLike | Sequence[PointLike] | None = None,
     trials: int = 0,
     heads: Sequence[str] | None = None,
@@ -84,9 +84,10 @@ def network_race(
         surface: the network's training loss.
         optimizers: names, optimizers, or a mapping of labels to either; those that ask for gradients.
         test: the same network over test data, for the test error.
-        batch: examples of a mini-batch, or None for all data at every step.
+        batch_size: examples of a mini-batch, or None for all data at every step.
         steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
-        runs: how many runs each, or which run numbers: run b is the same run whatever runs beside it.
+        runs: how many runs each.
+        first_run: number of the first: run b is the same run whatever runs beside it.
         starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
             by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a
@@ -94,9 +95,9 @@ def network_race(
         heads: names of the weights that Muon leaves to AdamW as the network's head; the last linear one by default.
         checks: how often loss and test error are measured, the start and the end besides.
         ends: runs of each optimizer whose ends are compared: sharpness, and the barriers between all of them; 0 for none.
-        seed: of mini-batches, tuning and everything else random.
-        progress: True for a line per optimizer on the error stream, False for silence, or a function of (optimizers done,
-            optimizers in all).
+        seed: random seed of mini-batches, tuning and everything else.
+        progress: True for a bar on the error stream of a terminal and a line per optimizer, False for silence, or a function
+            of (optimizers done, optimizers in all).
 
     Returns:
         The `NetworkRace`.
@@ -117,39 +118,37 @@ def network_race(
         >>> race.runners["adam"].meter.gradients
         10
     """
-    listed = runs if isinstance(runs, Sequence | np.ndarray) else range(_checks.whole("runs", runs))
-    numbers = [_checks.whole("runs", number, 0) for number in listed]
-    check("network_race", surface, seed, steps=steps, runs=len(numbers), checks=checks)
+    check("network_race", surface, seed, steps=steps, runs=runs, checks=checks)
     steps, checks, seed = int(steps), int(checks), int(seed)
+    numbers = [_checks.whole("first_run", first_run, 0) + b for b in range(int(runs))]
     trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
-    batch = None if batch is None else _checks.whole("batch", batch, 1, do="None takes all data.")
-    size = surface.examples if batch is None else batch
+    batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, do="None takes all data.")
+    size = surface.examples if batch_size is None else batch_size
     _fits(surface, test, size, trials, ends)
     first = starts_of(surface, starts, len(numbers))
     layout = with_heads(surface.layout, heads)
-    ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
+    ground = Ground(surface, test, layout, first, batch_size, steps, Exchange().gradient * steps * size)
     referee, on_test = Probe(surface), None if test is None else Probe(test)
     runners: dict[str, Runner] = {}
-    raced = _labels(optimizers)
-    report = Progress(len(raced), progress if callable(progress) else False)
-    talks = not callable(progress) and _checks.flag("progress", progress)
-    for label, one in raced.items():
-        one = replace(one, batch=batch) if isinstance(one, SGD) and batch is not None else one
-        begin = time.perf_counter()
-        found = None if trials == 0 else _tuned(one, ground, trials, seed)
-        chosen = one if found is None else found.best
-        runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
-        report.advance(1)
-        if talks:
-            print(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)", file=sys.stderr)
+    raced = labeled(optimizers)
+    with Progress(len(raced), progress, "training") as report:
+        for label, one in raced.items():
+            one = replace(one, batch_size=batch_size) if isinstance(one, SGD) and batch_size is not None else one
+            begin = time.perf_counter()
+            found = None if trials == 0 else _tuned(one, ground, trials, seed)
+            chosen = one if found is None else found.best
+            runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
+            report.advance(1)
+            report.say(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)")
     settings = {
-        "batch": batch, "steps": steps, "runs": numbers, "trials": trials, "seed": seed, "allowance": ground.allowance,
+        "batch_size": batch_size, "steps": steps, "runs": len(numbers), "first_run": numbers[0], "trials": trials, "seed": seed,
+        "allowance": ground.allowance,
         "heads": [block.name for block in layout.blocks if block.kind == "head"],
         "surface": surface.fingerprint(), "test": None if test is None else test.fingerprint(),
     }  # fmt: skip
     compared = ends_of(surface, referee, runners, min(ends, len(numbers)), seed) if ends else None
-    bill = referee.meter.record() | {"test_values": 0 if on_test is None else on_test.meter.values}
-    return NetworkRace(surface.name, runners, compared, bill, settings)
+    measured = referee.meter.record() | {"test_values": 0 if on_test is None else on_test.meter.values}
+    return NetworkRace(surface.name, runners, compared, measured, settings)
 
 
 def with_heads(layout: Layout, heads: Sequence[str] | None = None) -> Layout:
@@ -201,7 +200,7 @@ def _run(
     while True:
         price = _price(query, surface.examples)
         over = spent + price > ground.allowance * (1 + 1e-12)
-        stands = query.at.theta if query.at is not None else query.points
+        stands = standing(query)
         while marks and (spent >= marks[0] or over):
             marks.pop(0)
             if rows and rows[-1][0] == len(noisy):
@@ -244,8 +243,8 @@ def _run(
 
 def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
     # SGD is gradient descent on mini-batches: on those of the race.
-    planned, _ = (GD(one.rate) if isinstance(one, SGD) and ground.batch is not None else one).plan(ground.steps)
-    whole = planned if ground.batch is None else MiniBatches(planned, ground.batch)
+    planned, _ = (GD(one.lr) if isinstance(one, SGD) and ground.batch_size is not None else one).plan(ground.steps)
+    whole = planned if ground.batch_size is None else MiniBatches(planned, ground.batch_size)
     # The same streams for every optimizer: all of them see the same mini-batches.
     return whole.walk(ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
 
@@ -260,29 +259,21 @@ def _price(query: Query, examples: int) -> float:
 
 def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
     """Settings drawn at random, each on the bill of the race, scored by the training loss alone."""
-    names = [f.name for f in fields(one) if f.name in SPACE or f.name in KEPT]
-    generator = np.random.default_rng((seed, 7))
-    drawn = [{name: float(getattr(one, name)) for name in names}]
-    drawn += [{name: _draw(name, generator) for name in names} for _ in range(trials - 1)]
+    names = [name for name in numbers_of(one) if name in SPACE or name in KEPT]
+    drawn = drawn_settings(one, names, SPACE, trials, np.random.default_rng((seed, 7)))
     numbers = [TUNING_RUNS, TUNING_RUNS + 1]
     small = replace(ground, test=None, starts=ground.starts[[0, -1]])
-    bill, scored, made = Meter(runs=len(numbers)), [], []
+    spent, scored, made = Meter(runs=len(numbers)), [], []
     for settings in drawn:
-        made.append(replace(one, **settings))
+        made.append(changed(one, settings))
         scorer = Probe(ground.surface)
         runner = _run(made[-1], small, numbers, seed, 1, scorer, None, None)
         worst = np.where(np.isfinite(runner.loss[:, -1]), runner.loss[:, -1], np.inf)
         scored.append((settings, float(np.quantile(worst, 0.5, method="higher"))))
-        bill.add(runner.meter)
-        bill.add(scorer.meter)
+        spent.add(runner.meter)
+        spent.add(scorer.meter)
     best = min(range(trials), key=lambda k: scored[k][1])
-    return Tuning(made[best], tuple(scored), bill, seed)
-
-
-def _draw(name: str, generator: np.random.Generator) -> float:
-    low, high = SPACE.get(name) or KEPT[name]
-    value = float(np.exp(generator.uniform(np.log(low), np.log(high))))
-    return value if name in SPACE else 1 - value
+    return Tuning(made[best], tuple(scored), spent, seed)
 
 
 def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int) -> None:
@@ -292,7 +283,7 @@ def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trial
             "planes with lossatlas.race."
         )
     if not 1 <= size <= surface.examples:
-        raise InputError(f"got batch={size}; expected 1 to {surface.examples}, or None for all data.")
+        raise InputError(f"got batch_size={size}; expected 1 to {surface.examples}, or None for all data.")
     if test is not None and (differs := surface.layout.difference(test.layout)):
         raise InputError(
             f"the test surface is of another network; the parameters (training first) differ: {differs}. Make it of the same "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+import traceback
 import zlib
+from collections.abc import Callable
 from math import inf, nan
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, Streams
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count, standing
 from lossatlas.race._memory import held
 from lossatlas.race._track import Track
 from lossatlas.surface import Surface
@@ -32,15 +35,17 @@ class Racer:
         given: the optimizer.
         surface: what is raced on; only its layout is handed to the walk.
         start: (runs, N).
-        steps: answers per descent.
-        seed: of all randomness.
+        steps: per descent.
+        seed: random seed.
 
     Attributes:
-        query: what it asks next.
-        meter: what it was billed.
+        query: what it queries next.
+        meter: what it cost.
         answered: answers heard.
         length: answers it will hear at most.
         done: whether it has ended in all runs.
+        why: the sentence of what ended it, where it did not end by itself.
+        failure: the exception that it raised, or None.
     """
 
     def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
@@ -72,14 +77,13 @@ class Racer:
         streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
         self.walk = self.optimizer.walk(start, surface.layout, streams)
         self.start = start
-        try:
-            self.query: Query = next(self.walk)
-        except NotApplicableError:
-            self.refuse()
+        self.why, self.failure = "", None
+        self.query: Query = Values(start)
+        self._move(lambda: next(self.walk))
 
-    def refuse(self) -> None:
-        """End because the surface cannot answer what is asked."""
-        self.done = True
+    def refuse(self, why: str) -> None:
+        """End in all runs before the first answer: it cannot run on this surface, or here at all."""
+        self.done, self.why = True, why
         self.reasons = ["not applicable"] * self.runs
         self.positions = self.positions or [self.start]
 
@@ -105,12 +109,7 @@ class Racer:
         if self.done:
             return
         begin = time.perf_counter()
-        try:
-            self.query = self.walk.send(answer)
-        except StopIteration:
-            self.done = True
-            if self.answered < self.length:
-                self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished")
+        self._move(lambda: self.walk.send(answer))
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered == self.measured_next and not self.done:
             self.measured_next += min(self.answered, self.measured_every)
@@ -121,6 +120,11 @@ class Racer:
             self._stand()
             self.losses.append(self._unknown())
             self.done = True
+
+    @property
+    def ran(self) -> bool:
+        """Whether it could run at all."""
+        return self.reasons[0] != "not applicable"
 
     def track(self, referee: Probe) -> Track:
         """The record, each run held where it stopped.
@@ -135,7 +139,7 @@ class Racer:
         positions = positions.gather(1, index[..., None].expand(-1, -1, positions.shape[2]))
         losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
         last = positions[:, -1]
-        if self.reasons[0] != "not applicable" and bool(losses[:, -1].isnan().any()):
+        if self.ran and bool(losses[:, -1].isnan().any()):
             values = referee.ask(Values(last)).values
             losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)
         wanders = self.optimizer.wanders and bool(torch.isfinite(self.best_value).any())
@@ -152,15 +156,38 @@ class Racer:
             asked=np.cumsum([*self.asked_for, 0], dtype=np.int64)[: positions.shape[1]],
             seen=_columns(self.seen, self.runs),
             memory=tuple(self.memory),
+            why=self.why,
         )
+
+    def _move(self, step: Callable[[], Query]) -> None:
+        """Let the algorithm make its next query. What it raises ends it, and it alone."""
+        try:
+            query = step()
+            if not isinstance(query, Values | Gradients | Products):
+                raise InputError(
+                    f"{self.label} yielded a {type(query).__name__}; expected a query: Values, Gradients or Products."
+                )
+            self.query = query
+            return
+        except StopIteration:
+            why, reason = "", "finished"
+        except NotApplicableError as error:
+            why, reason = str(error), "not applicable"
+        except Exception as error:
+            why, reason, self.failure = _said(error), "failed", error
+        if reason == "not applicable" and not self.positions:
+            self.refuse(why)
+            return
+        self.positions, self.why = self.positions or [self.start], why
+        if self.answered < self.length or reason != "finished":
+            self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished" if reason == "finished" else "failed")
+        self.done = True
 
     def _unknown(self) -> Tensor:
         return torch.full((self.runs,), nan, dtype=torch.float64)
 
     def _stand(self) -> None:
-        at = self.query.at
-        where = at.theta if at is not None else self.query.points
-        self.positions.append(where if where.ndim == 2 else where[:, 0])
+        self.positions.append(standing(self.query))
 
     def _note(self, answer: Answer) -> None:
         query, runs = self.query, self.runs
@@ -196,7 +223,7 @@ class Racer:
         if self.optimizer.wanders or answer.sound:
             return
         finite = torch.isfinite(answer.values.reshape(self.runs, -1)).all(1)
-        if answer.gradients is not None:
+        if isinstance(self.query, Gradients):
             finite = finite & torch.isfinite(answer.gradients).all(1)
         met = answer.answered if answer.answered is not None else torch.ones_like(finite)
         self._freeze(met & ~finite, "diverged")
@@ -208,6 +235,14 @@ class Racer:
             self.ends[b], self.reasons[b] = self.answered, reason
         self.alive = alive & ~stopping
         self.done = not bool(self.alive.any())
+
+
+def _said(error: Exception) -> str:
+    """An exception in one sentence, with the line that it came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]}…"
+    return f"{type(error).__name__}: {text.rstrip('.')} ({Path(last.filename).name}, line {last.lineno})."
 
 
 def _billed(query: Query, answer: Answer) -> Tensor:

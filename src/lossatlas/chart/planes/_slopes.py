@@ -26,7 +26,7 @@ def uphill(
     """
     probe = Probe(surface)
     answer = probe.ask(Gradients(origin[None]))
-    slope = answer.slopes[0]
+    slope = answer.gradients[0]
     size = float(inner(slope[None], slope[None]).sqrt())
     if not (math.isfinite(size) and size > 0):
         raise PlaneError(
@@ -63,7 +63,7 @@ def worst(
     probe = Probe(surface)
     settings: dict[str, Any] = {"normalization": normalization, "ignore": ignore}
     answer = probe.ask(Gradients(origin[None]))
-    own, slope = float(answer.values[0]), answer.slopes[0]
+    own, slope = float(answer.values[0]), answer.gradients[0]
     unit = along(slope, origin, surface.layout, **settings)
     if not bool(torch.isfinite(unit).all()) or not bool(unit.any()):
         # A critical point has no uphill; a random direction is left to start from.
@@ -78,7 +78,7 @@ def worst(
             break
         if loss >= max(losses):
             found = unit
-        slope = answer.slopes[0]
+        slope = answer.gradients[0]
         if not bool(torch.isfinite(slope).all()) or not bool(slope.any()):
             break
         unit = along(slope, origin, surface.layout, **settings)

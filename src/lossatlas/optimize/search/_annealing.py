@@ -35,14 +35,15 @@ class Annealing(Optimizer):
 
     name: ClassVar[str] = "annealing"
     title: ClassVar[str] = "simulated annealing"
-    asks: ClassVar[str] = "one value at one random neighbor"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value at one random neighbor"
     remembers: ClassVar[str] = "its current point and value"
     source: ClassVar[str] = "Kirkpatrick, Gelatt & Vecchi 1983"
     reference: ClassVar[str] = "kirkpatrick1983"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, temperature=self.temperature, cooling=self.cooling, step=self.step)
+        positive(self, "temperature", "cooling", "step")
         if self.cooling > 1:
             raise InputError(f"{self.name} got cooling={self.cooling!r}; expected a factor in (0, 1].")
 

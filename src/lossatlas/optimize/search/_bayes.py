@@ -17,7 +17,7 @@ from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.search._surrogate import Posterior
-from lossatlas.probe import Layout
+from lossatlas.probe import Layout, Values
 
 Array = NDArray[np.float64]
 
@@ -46,7 +46,8 @@ class Bayes(Optimizer):
 
     name: ClassVar[str] = "bayes"
     title: ClassVar[str] = "Bayesian optimization"
-    asks: ClassVar[str] = "one value where it expects most"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value where it expects most"
     remembers: ClassVar[str] = "every observation, and a surrogate of them"
     source: ClassVar[str] = "Jones, Schonlau & Welch 1998; Ament et al. 2023"
     reference: ClassVar[str] = "jones1998"
@@ -54,10 +55,10 @@ class Bayes(Optimizer):
     batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        whole(self.name, 2, initial=self.initial)
-        whole(self.name, 8, candidates=self.candidates)
-        whole(self.name, 1, settled=self.settled)
-        positive(self.name, apart=self.apart)
+        whole(self, 2, "initial")
+        whole(self, 8, "candidates")
+        whole(self, 1, "settled")
+        positive(self, "apart")
         if self.apart >= 0.1:
             raise InputError(f"bayes got apart={self.apart!r}; expected a distance in (0, 0.1), as a share of the box.")
 
@@ -68,7 +69,7 @@ class Bayes(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look where the surrogate expects most."""
         if layout.box is None:
-            raise NotApplicableError("Bayesian optimization needs a box to search; this surface has none.")
+            raise NotApplicableError("it needs a box to search, and this surface has none. Give the surface a box.")
         box = layout.box.double().cpu().numpy()
         seeds = rng.seeds().tolist()
         minds = [self._think(point, box, seed) for point, seed in zip(start.double().cpu().numpy(), seeds, strict=True)]

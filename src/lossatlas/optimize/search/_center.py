@@ -20,7 +20,8 @@ class Center(Optimizer):
 
     name: ClassVar[str] = "center"
     title: ClassVar[str] = "evaluate the center"
-    asks: ClassVar[str] = "one value, once"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value, once"
     remembers: ClassVar[str] = "nothing"
     source: ClassVar[str] = "a check on benchmarks, not a method"
     reference: ClassVar[str] = "hansen2021"
@@ -28,5 +29,7 @@ class Center(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """One look."""
         if layout.box is None:
-            raise NotApplicableError("the center needs a box; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box to take the center of, and this surface has none. Give the surface a box."
+            )
         yield Values(layout.box.mean(1).to(start).expand(len(start), -1).clone())

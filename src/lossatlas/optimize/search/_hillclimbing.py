@@ -40,15 +40,16 @@ class HillClimbing(Optimizer):
 
     name: ClassVar[str] = "hill-climbing"
     title: ClassVar[str] = "hill climbing"
-    asks: ClassVar[str] = "values at its 2N neighbors (one random neighbor for first-choice)"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values at its 2N neighbors (one random neighbor for first-choice)"
     remembers: ClassVar[str] = "its current point and value"
     source: ClassVar[str] = "Russell & Norvig 2020, section 4.1.1"
     reference: ClassVar[str] = "russell2020"
 
     def __post_init__(self) -> None:
-        positive(self.name, step=self.step)
-        whole(self.name, 1, patience=self.patience)
-        whole(self.name, 0, finer=self.finer)
+        positive(self, "step")
+        whole(self, 1, "patience")
+        whole(self, 0, "finer")
         if self.choice not in CHOICES:
             raise InputError(f"hill-climbing got choice={self.choice!r}; expected one of {', '.join(CHOICES)}.")
 

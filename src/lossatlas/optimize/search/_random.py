@@ -21,7 +21,8 @@ class RandomSearch(Optimizer):
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "random search"
-    asks: ClassVar[str] = "one value at a random point"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value at a random point"
     remembers: ClassVar[str] = "the best point and its value"
     source: ClassVar[str] = "Brooks 1958"
     reference: ClassVar[str] = "brooks1958"
@@ -34,7 +35,9 @@ class RandomSearch(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look anywhere."""
         if layout.box is None:
-            raise NotApplicableError("random search needs a box to draw points from; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box to draw points from, and this surface has none. Give the surface a box."
+            )
         low, high = layout.box[:, 0].to(start), layout.box[:, 1].to(start)
         theta = start
         value = known((yield Values(theta)).values)
