@@ -76,10 +76,12 @@ if TYPE_CHECKING:
     from lossatlas.race import BasinMap as BasinMap
     from lossatlas.race import NetworkRace as NetworkRace
     from lossatlas.race import Race as Race
+    from lossatlas.race import Steps as Steps
     from lossatlas.race import basin_map as basin_map
     from lossatlas.race import counterfactual as counterfactual
     from lossatlas.race import network_race as network_race
     from lossatlas.race import race as race
+    from lossatlas.race import steps as steps
     from lossatlas.race import sweep as sweep
     from lossatlas.race import tune as tune
     from lossatlas.record import Checkpoints as Checkpoints
@@ -113,6 +115,8 @@ _HOMES = {
     "basin_map": "race",
     "counterfactual": "race",
     "sweep": "race",
+    "Steps": "race",
+    "steps": "race",
     "tune": "race",
     "Budget": "probe",
     "BudgetError": "_errors",

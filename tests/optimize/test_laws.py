@@ -7,8 +7,8 @@ import torch
 
 import lossatlas as la
 from lossatlas.optimize import Streams, catalog, citation, describe, resolve
-from lossatlas.probe import Answer, Block, Gradients, Layout, Products, Values
-from lossatlas.surface import Reading, Surface
+from lossatlas.probe import Answer, Gradients, Products, Values
+from lossatlas.surface import Block, Layout, Reading, Surface
 
 NAMES = sorted(catalog)
 GROUNDS = ("four-wells", "rosenbrock", "rastrigin", "quadratic")

@@ -11,7 +11,8 @@ import lossatlas as la
 from lossatlas.optimize import Posterior, Streams, TorchOptimizer
 from lossatlas.optimize.gradient._muon import newton_schulz, scalar_map
 from lossatlas.optimize.search._surrogate import log_h
-from lossatlas.probe import Answer, Block, Gradients, Layout, Products
+from lossatlas.probe import Answer, Gradients, Products
+from lossatlas.surface import Block, Layout
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries held against
 

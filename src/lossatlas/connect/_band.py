@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Sample
 from lossatlas.connect._bend import Moments, Recipe
 from lossatlas.connect._curve import Array, Curve
-from lossatlas.probe import Answer, Gradients, Query, Sample, Values
+from lossatlas.probe import Answer, Gradients, Query, Values
 
 CYCLES = 4
 # Points that are looked at inside each segment, and by which share of the band's height one must stick out.

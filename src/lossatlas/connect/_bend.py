@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._layout import Sample
 from lossatlas.connect._curve import Curve
-from lossatlas.probe import Answer, Gradients, Query, Sample
+from lossatlas.probe import Answer, Gradients, Query
 
 Rule = Literal["adam", "sgd"]
 

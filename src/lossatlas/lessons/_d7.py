@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Sample
 from lossatlas.lessons import _basins
 from lossatlas.lessons._basins import LEFT, RATE, dead, ground, heights, initial, settled, trained
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._part import KINDS, interval, spent
 from lossatlas.optimize import GradientNoise, Optimizer, optimizer
-from lossatlas.probe import Gradients, Meter, Probe, Sample
+from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.race import wilson
 from lossatlas.surface import NetworkSurface
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
 from lossatlas.optimize._optimizer import Optimizer
 from lossatlas.optimize._recorded import RecordedOptimizer, revived_outside
@@ -38,7 +39,6 @@ from lossatlas.optimize.wrappers._finitedifferences import FiniteDifferences
 from lossatlas.optimize.wrappers._gradientnoise import GradientNoise
 from lossatlas.optimize.wrappers._minibatches import MiniBatches
 from lossatlas.optimize.wrappers._restart import Restart
-from lossatlas.probe import Layout
 
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
 _LOCAL = (HillClimbing, Annealing, Beam)

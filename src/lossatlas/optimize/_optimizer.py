@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Answer, Gradients, Layout, Products, Query, Values
+from lossatlas.probe import Answer, Gradients, Products, Query, Values
 
 Walk: TypeAlias = Generator[Query, Answer, None]
 # What a class says of itself, beside its name.

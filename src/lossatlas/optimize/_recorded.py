@@ -9,10 +9,11 @@ from typing import Any, final
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize import _optimizer
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout, Products, Values
+from lossatlas.probe import Gradients, Products, Values
 
 _QUERIES = {kind.__name__: kind for kind in (Values, Gradients, Products)}
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, NotApplicableError
+from lossatlas._layout import Sample
 from lossatlas.probe._channel import Lasting, Memory
 from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
-from lossatlas.surface import Reading, Sample, Surface
+from lossatlas.surface import Reading, Surface
 
 
 class Outputs(Protocol):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lossatlas.surface import Sample
+from lossatlas._layout import Sample
 
 NOTHING = torch.empty(0)
 

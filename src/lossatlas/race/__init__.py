@@ -12,8 +12,11 @@ from lossatlas.race._network_result import Ends as Ends
 from lossatlas.race._network_result import NetworkRace as NetworkRace
 from lossatlas.race._network_result import Runner as Runner
 from lossatlas.race._race import Race as Race
+from lossatlas.race._settings import numbers_of as numbers_of
 from lossatlas.race._statistics import ert as ert
 from lossatlas.race._statistics import wilson as wilson
+from lossatlas.race._steps import Steps as Steps
+from lossatlas.race._steps import steps as steps
 from lossatlas.race._sweep import Sweep as Sweep
 from lossatlas.race._sweep import sweep as sweep
 from lossatlas.race._tune import Tuning as Tuning

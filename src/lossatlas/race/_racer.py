@@ -121,6 +121,13 @@ class Racer:
             self.losses.append(self._unknown())
             self.done = True
 
+    def stopped_at(self, where: Tensor) -> Tensor:
+        """Where each run stopped, (runs, N); `where` for those that have not."""
+        for b in torch.nonzero(self.ends >= 0)[:, 0].tolist():
+            where = where.clone()
+            where[b] = self.positions[min(int(self.ends[b]), len(self.positions) - 1)][b]
+        return where
+
     @property
     def ran(self) -> bool:
         """Whether it could run at all."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lossatlas._errors import InputError, ModelError
+from lossatlas._layout import listed
 from lossatlas.surface import Block, Layout
-from lossatlas.surface._layout import listed
 from lossatlas.surface.network._model import layout_of
 
 _HOOKS = Optimizer.profile_hook_step.__code__.co_filename

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout, Sample
 from lossatlas.surface._frame import Frame, inner
-from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface
+from lossatlas.surface._surface import Reading, Surface
 
 
 class Slice(Surface):

@@ -7,10 +7,11 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import not_negative, positive, whole
 from lossatlas.optimize._rows import dot, norm
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Gradients, Layout
+from lossatlas.probe import At, Gradients
 
 
 @final

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Block, Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
 from lossatlas.optimize._rows import dot, matmul
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Block, Gradients, Layout
+from lossatlas.probe import Gradients
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 VECTORS = ("row", "column")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import not_negative, positive, two_below_one, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Answer, At, Gradients, Layout, Products
+from lossatlas.probe import Answer, At, Gradients, Products
 
 ESTIMATES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")

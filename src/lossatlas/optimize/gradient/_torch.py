@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, plain
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final

@@ -12,12 +12,13 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.search._surrogate import Posterior
-from lossatlas.probe import Layout, Values
+from lossatlas.probe import Values
 
 Array = NDArray[np.float64]
 

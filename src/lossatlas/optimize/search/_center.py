@@ -8,9 +8,10 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Layout, Values
+from lossatlas.probe import Values
 
 
 @final

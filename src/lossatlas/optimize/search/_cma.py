@@ -11,11 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Layout, Values
+from lossatlas.probe import Values
 
 
 @final

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known
 from lossatlas.optimize._ranges import not_negative, probability, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final

@@ -9,11 +9,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
-from lossatlas.probe import Answer, Gradients, Layout, Query, Values
+from lossatlas.probe import Answer, Gradients, Query, Values
 
 
 @final

@@ -10,11 +10,12 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import not_negative
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
-from lossatlas.probe import Answer, Gradients, Layout, Query
+from lossatlas.probe import Answer, Gradients, Query
 
 
 @final
@@ -42,14 +43,14 @@ class GradientNoise(Wrapper):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """The inner walk, told noisy gradients."""
-        steps = itertools.count()
+        steps, shakes = itertools.count(), rng.part("noise")
 
         def noisy(query: Query) -> Generator[Query, Answer, Answer]:
             answer, t = (yield query), next(steps)
             if not isinstance(query, Gradients):
                 return answer
             size = self.scale / math.sqrt((1 + t) ** self.fading)
-            noise = size * rng.normal(start.shape[1]).to(answer.gradients)
+            noise = size * shakes.normal(start.shape[1]).to(answer.gradients)
             return replace(answer, gradients=answer.gradients + noise)
 
-        return through(self.inner.walk(start, layout, rng.part("inner")), noisy)
+        return through(self.inner.walk(start, layout, rng), noisy)

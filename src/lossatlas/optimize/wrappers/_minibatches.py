@@ -8,11 +8,12 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from lossatlas._layout import Layout, Sample
 from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
-from lossatlas.probe import Answer, Gradients, Layout, Products, Query, Sample
+from lossatlas.probe import Answer, Gradients, Products, Query
 
 
 @final

@@ -8,11 +8,11 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper
-from lossatlas.probe import Layout
 
 
 @final

@@ -9,10 +9,11 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.gradient._gd import GD
-from lossatlas.probe import Answer, Layout, Query
+from lossatlas.probe import Answer, Query
 
 Exchange = Callable[[Query], Generator[Query, Answer, Answer]]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
-from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas._layout import Layout, Sample
+from lossatlas.surface._surface import Reading, Surface, Well
 
 Shift = Sequence[float] | Tensor | None
 
