@@ -11,7 +11,7 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
 from lossatlas.optimize._optimizer import Optimizer
-from lossatlas.optimize._recorded import RecordedOptimizer, revived_outside
+from lossatlas.optimize._recorded import revived_outside
 from lossatlas.optimize.gradient._adam import Adam
 from lossatlas.optimize.gradient._adamw import AdamW
 from lossatlas.optimize.gradient._gd import GD
@@ -165,13 +165,12 @@ def revived(record: Mapping[str, Any]) -> Optimizer:
         The optimizer; of a class that is not at hand, and of torch's classes, a `RecordedOptimizer`.
 
     Raises:
-        InputError: if this version has no such setting of an optimizer of the catalog.
+        InputError: if this version has no such optimizer in its catalog, or no such setting of it.
     """
     settings = {key: _revived(value) for key, value in record.items() if key not in ("name", "outside")}
     if "outside" in record:
         return revived_outside(record, settings)
-    name = str(record.get("name"))
-    return optimizer(name, **settings) if name in catalog else RecordedOptimizer(dict(record))
+    return optimizer(str(record.get("name")), **settings)
 
 
 def _revived(value: Any) -> Any:

@@ -96,15 +96,22 @@ class Optimizer(abc.ABC):
         """What the rule degenerates to on a layout, or None where it is itself."""
         return None
 
+    @property
+    def outside(self) -> str | None:
+        """The full name of its class, where that is not one of this package."""
+        kind = type(self)
+        own = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return None if own else f"{kind.__module__}.{kind.__qualname__}"
+
     def record(self) -> dict[str, Any]:
         """What is saved with a result: the name and the settings.
 
         Of a class that is not this package's also what it says of itself, so that the result opens without the class.
         """
         told: dict[str, Any] = {"name": self.name, **self.settings()}
-        if type(self).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        if self.outside is not None:
             told["outside"] = {
-                "class": f"{type(self).__module__}.{type(self).__qualname__}",
+                "class": self.outside,
                 "shown": [f.name for f in fields(self) if not _is_plain(getattr(self, f.name))],
                 "queries": sorted(kind.__name__ for kind in self.queries),
                 **{key: getattr(self, key) for key in TRAITS},

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lossatlas import _checks
 from lossatlas._errors import InputError
 
@@ -43,7 +45,7 @@ def whole(one: Optimizer, least: int, *names: str) -> None:
 def two_below_one(one: Optimizer, name: str) -> None:
     """Refuse what is not two averaging factors in [0, 1)."""
     given: Any = getattr(one, name)
-    pair = tuple(given) if isinstance(given, tuple | list) else ()
+    pair = tuple(given) if isinstance(given, tuple | list | np.ndarray) else ()
     if len(pair) != 2:
         raise InputError(f"{one.name} got {name}={_checks.shown(given)}; expected two numbers in [0, 1), (β₁, β₂).")
     _set(one, name, tuple(_inside(one, name, each, "two numbers in [0, 1)", least=0, below=1) for each in pair))

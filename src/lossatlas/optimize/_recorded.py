@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
-from lossatlas.optimize import _optimizer
-from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._optimizer import TRAITS, Optimizer, Walk
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients, Products, Values
 
@@ -27,17 +26,23 @@ class RecordedOptimizer(Optimizer):
 
     Args:
         told: what `Optimizer.record` wrote.
+        inner: what it wrapped, or None.
     """
 
     told: dict[str, Any]
+    inner: Optimizer | None = None
 
     def __post_init__(self) -> None:
-        outside = self.told.get("outside", {})
-        said = {"name": self.told["name"], **{key: outside[key] for key in _optimizer.TRAITS if key in outside}}
-        if "queries" in outside:
-            said["queries"] = frozenset(_QUERIES[kind] for kind in outside["queries"])
+        outside = self.told["outside"]
+        queries = frozenset(_QUERIES[kind] for kind in outside["queries"])
+        said = {"name": self.told["name"], "queries": queries, **{key: outside[key] for key in TRAITS}}
         for key, value in said.items():
             object.__setattr__(self, key, value)
+
+    @property
+    def outside(self) -> str:
+        """The full name of the class that ran."""
+        return str(self.told["outside"]["class"])
 
     def record(self) -> dict[str, Any]:
         """As it was recorded."""
@@ -49,9 +54,8 @@ class RecordedOptimizer(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Refused."""
-        name = self.told.get("outside", self.told).get("class", self.name)
         raise InputError(
-            f"{name} was saved by its name and settings only; expected the class itself to walk again: import it, and give "
+            f"{self.outside} was saved by its name and settings only; expected the class itself to walk again: import it, and give "
             "what you raced, for example TorchOptimizer(cls, …)."
         )
         yield
@@ -60,7 +64,8 @@ class RecordedOptimizer(Optimizer):
         return hash(repr(self.told))
 
     def __repr__(self) -> str:
-        return f"{self.title}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items() if key != "class")
+        return f"{self.outside.rpartition('.')[2]}({settings})"
 
 
 def class_at_hand(name: str) -> type[Optimizer] | None:
@@ -76,9 +81,12 @@ def class_at_hand(name: str) -> type[Optimizer] | None:
 
 def revived_outside(told: Mapping[str, Any], settings: Mapping[str, Any]) -> Optimizer:
     """An optimizer of the user's own: of its class where that is at hand and the record holds all of it."""
-    outside = told.get("outside", {})
-    kind = None if outside.get("shown") else class_at_hand(str(outside.get("class")))
-    try:
-        return RecordedOptimizer(dict(told)) if kind is None else kind(**settings)
-    except (TypeError, ValueError):
-        return RecordedOptimizer(dict(told))
+    outside = told["outside"]
+    kind = None if outside["shown"] else class_at_hand(str(outside["class"]))
+    if kind is not None:
+        try:
+            return kind(**settings)
+        except (TypeError, ValueError):  # the class has changed since
+            pass
+    inner = settings.get("inner")
+    return RecordedOptimizer(dict(told), inner if isinstance(inner, Optimizer) else None)

@@ -95,7 +95,9 @@ def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budge
                 said = time.perf_counter()
                 bar.advance(sum(racer.answered for racer in racers) - bar.done)
         # Racers may have stopped early.
-        bar.grow(bar.done)
+        answered = sum(racer.answered for racer in racers)
+        bar.grow(answered)
+        bar.advance(answered - bar.done)
 
 
 def _drop_unanswerable(live: list[Racer], surface: Surface) -> list[Racer]:

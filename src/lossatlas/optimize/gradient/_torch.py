@@ -54,16 +54,21 @@ class TorchOptimizer(Optimizer):
         object.__setattr__(self, "cls", cls)
         object.__setattr__(self, "settings_", settings)
 
+    @property
+    def outside(self) -> str:
+        """The full name of torch's class."""
+        return f"{self.cls.__module__}.{self.cls.__qualname__}"
+
     def settings(self) -> dict[str, Any]:
         """The class's name and its keyword arguments."""
-        return {"class": f"{self.cls.__module__}.{self.cls.__qualname__}"} | plain(self.settings_)
+        return {"class": self.outside} | plain(self.settings_)
 
     def __hash__(self) -> int:
         return hash((self.cls, repr(self.settings_)))
 
     def __repr__(self) -> str:
         public = getattr(torch.optim, self.cls.__name__, None) is self.cls
-        name = f"torch.optim.{self.cls.__name__}" if public else f"{self.cls.__module__}.{self.cls.__qualname__}"
+        name = f"torch.optim.{self.cls.__name__}" if public else self.outside
         return f"TorchOptimizer({', '.join([name, *(f'{key}={value!r}' for key, value in self.settings_.items())])})"
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:

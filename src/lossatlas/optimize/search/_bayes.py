@@ -21,6 +21,7 @@ from lossatlas.optimize.search._surrogate import Posterior
 from lossatlas.probe import Values
 
 Array = NDArray[np.float64]
+NIL = -1e12
 
 
 @final
@@ -108,7 +109,8 @@ class Bayes(Optimizer):
         order = np.argsort(-score, kind="stable")
 
         def loss(u: Array) -> float:
-            return -float(surrogate.log_improvement((low + width * u)[None], float(values[best]))[0])
+            # Where the improvement is nil even in its logarithm, differences of it would not be numbers.
+            return -max(float(surrogate.log_improvement((low + width * u)[None], float(values[best]))[0]), NIL)
 
         refined = minimize(loss, cube[order[0]], method="L-BFGS-B", bounds=[(0, 1)] * len(box), options={"maxiter": 20})
         proposals = [np.clip(refined.x, 0, 1), *cube[order]] if refined.fun <= -score[order[0]] else cube[order]
