@@ -28,7 +28,7 @@ class Wall(la.landscapes.Formula):
     height: float = 1e300
 
     def value(self, u):
-        return u[0] ** 2 + u[1] ** 2 + self.height * (u[0] > 0)
+        return u[0] ** 2 + u[1] ** 2 + self.height * (u[0] > 0).to(u.dtype)
 
     def gradient(self, u):
         return self.value(u), 2 * u
@@ -108,8 +108,9 @@ def test_what_is_yielded_and_is_no_query_is_refused():
     assert "yielded a Tensor; expected a query" in race.tracks["odd"].why
 
 
-def test_losses_whose_squares_overflow_end_no_race():
-    surface = la.landscapes.Landscape("wall", Wall(), bounds=[(-4, 4)] * 2, start=(-3.0, 3.0))
+@pytest.mark.parametrize("height", [1e300, float("inf")])
+def test_losses_whose_squares_overflow_end_no_race(height):
+    surface = la.landscapes.Landscape("wall", Wall(height), bounds=[(-4, 4)] * 2, start=(-3.0, 3.0))
     race = la.race(surface, ["random", "bayes", "de"], steps=12)
     assert set(sum(race.status.values(), ())) == {"steps"}
 

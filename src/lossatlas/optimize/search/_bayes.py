@@ -105,12 +105,12 @@ class Bayes(Optimizer):
         size = 10.0 ** generator.uniform(-3, -0.5, (128, 1))
         near = np.clip(center + size * generator.standard_normal((128, len(box))), 0, 1)
         cube = np.vstack([everywhere, near])
-        score = surrogate.log_improvement(low + width * cube, float(values[best]))
+        score = surrogate.log_improvement(low + width * cube, surrogate.lowest)
         order = np.argsort(-score, kind="stable")
 
         def loss(u: Array) -> float:
             # Where the improvement is nil even in its logarithm, differences of it would not be numbers.
-            return -max(float(surrogate.log_improvement((low + width * u)[None], float(values[best]))[0]), NIL)
+            return -max(float(surrogate.log_improvement((low + width * u)[None], surrogate.lowest)[0]), NIL)
 
         refined = minimize(loss, cube[order[0]], method="L-BFGS-B", bounds=[(0, 1)] * len(box), options={"maxiter": 20})
         proposals = [np.clip(refined.x, 0, 1), *cube[order]] if refined.fun <= -score[order[0]] else cube[order]

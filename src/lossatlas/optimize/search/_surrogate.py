@@ -42,6 +42,7 @@ class Posterior:
         worst = float(finite.max()) if finite.size else 0.0
         # Squares of what is larger than this would overflow in the variance.
         clean = np.clip(np.where(np.isfinite(self.values), self.values, worst), -LARGEST, LARGEST)
+        self.lowest = float(clean.min())
         self.middle, self.scale = float(clean.mean()), float(clean.std()) or 1.0
         fitted = self.kernel is not None
         kernel = self.kernel or ConstantKernel(1.0, (1e-2, 1e3)) * Matern(
