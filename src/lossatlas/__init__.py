@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from lossatlas.curvature import trace as trace
     from lossatlas.lessons import lesson as lesson
     from lossatlas.optimize import Optimizer as Optimizer
+    from lossatlas.optimize import RecordedOptimizer as RecordedOptimizer
     from lossatlas.optimize import TorchOptimizer as TorchOptimizer
     from lossatlas.optimize import optimizer as optimizer
     from lossatlas.probe import Budget as Budget
@@ -111,6 +112,7 @@ _HOMES = {
     "saddle_directions": "curvature",
     "rescale": "curvature",
     "BasinMap": "race",
+    "RecordedOptimizer": "optimize",
     "TorchOptimizer": "optimize",
     "basin_map": "race",
     "counterfactual": "race",

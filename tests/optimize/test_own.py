@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -196,6 +197,14 @@ def test_the_command_refuses_what_is_no_optimizer(tmp_path, monkeypatch, capsys,
     Path("ours.py").write_text(FILE)
     assert run("race", "four-wells", "--optimizers", spec, "--steps", "5") == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_recipe_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "recipes" / "optimizer.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "optimizer.md", "exec"), {"__name__": "recipe"})
+    said = capsys.readouterr().out
+    assert said.startswith("sign-descent ended") and "@misc{sign-descent," in said and "cauchy1847" in said
 
 
 def test_help_lists_the_catalogs(capsys):

@@ -166,3 +166,52 @@ def test_gradients_are_what_a_walk_is_told():
 
     la.race(WELLS, [Listener(), "gd"], steps=2)
     assert torch.equal(told[0].gradients, WELLS.gradients(WELLS.start[None])[1]) and told[0].products.numel() == 0
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        lambda: la.race(WELLS, ["gd"], runs=10**12),
+        lambda: la.race(WELLS, ["gd"], steps=10**18),
+        lambda: la.race(WELLS, ["restart"], steps=10**8),
+        lambda: la.basin_map(WELLS, "gd", points=10**9),
+        lambda: la.basin_map(WELLS, "gd", points=4, steps=10**9),
+        lambda: la.tune("gd", WELLS, trials=10**12),
+        lambda: la.steps("gd", WELLS, runs=10**12),
+    ],
+)
+def test_counts_beyond_memory_are_refused_before_anything_runs(job):
+    with pytest.raises(la.InputError, match="expected at most"):
+        job()
+
+
+def test_a_failing_optimizer_ends_alone_on_a_network_too(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Breaking(la.Optimizer):
+        def walk(self, start, layout, rng):
+            yield Gradients(start)
+            raise ZeroDivisionError("by zero")
+
+    @dataclasses.dataclass(frozen=True)
+    class Short(la.Optimizer):
+        def walk(self, start, layout, rng):
+            answer = yield Gradients(start)
+            yield Gradients(start - 0.1 * answer.gradients)
+
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(
+        torch.nn.Linear(3, 2).double(), "cross_entropy", (torch.randn(8, 3).double(), torch.randint(0, 2, (8,)))
+    )
+    settings = {"steps": 6, "runs": 2, "batch_size": 4, "ends": 0, "checks": 2, "progress": False}
+    race = la.network_race(surface, [Breaking(), "gd", Short()], **settings)
+    assert list(race.runners) == ["gd", "short"] and race.runners["short"].steps.tolist()[-1] == 2
+    assert race.provenance["failed"]["breaking"].startswith("ZeroDivisionError: by zero (test_failures.py")
+    assert "breaking failed" in race.table().title
+    alone = la.network_race(surface, ["gd"], **settings)
+    assert torch.equal(race.final("gd"), alone.final("gd"))
+    race.save(tmp_path)
+    assert la.load(tmp_path).provenance["failed"] == race.provenance["failed"]
+    with pytest.raises(ZeroDivisionError):
+        la.network_race(surface, [Breaking()], **settings)
+    with pytest.raises(la.InputError, match="random queries no gradients"):
+        la.network_race(surface, ["gd", "random"], **settings)

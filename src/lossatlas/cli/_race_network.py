@@ -40,7 +40,7 @@ def race_network(
         batch: examples of a mini-batch, or ``all``.
         evaluate: whether to put the model into evaluation mode.
         optimizers: as typed.
-        steps: the bill in gradients.
+        steps: the cost in gradients.
         runs: of each optimizer.
         seed: of everything random.
         trials: of blind tuning, or None.

@@ -19,7 +19,7 @@ from lossatlas._progress import Show, counted
 from lossatlas.draw._table import Table
 from lossatlas.optimize import Optimizer, Streams, resolve, revived
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count, standing
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import LARGEST_RECORD, check
 from lossatlas.race._keep import meter_of, surface_of
 from lossatlas.race._statistics import wilson
 from lossatlas.race._verdict import basins
@@ -32,6 +32,7 @@ KIND = "basins"
 ARRAYS = ("x", "y", "ends", "final", "loss", "cost")
 # Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
 BLOCK = 4096
+MOST_STARTS = 10**7
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +210,11 @@ def basin_map(
             f"{len(surface.wells)} known wells; a basin map needs two parameters, a box, and wells to end in."
         )
     one, length = resolve(optimizer).plan(steps)
+    if nx * ny > MOST_STARTS or 4 * BLOCK * length > LARGEST_RECORD:
+        raise InputError(
+            f"got {nx:,} × {ny:,} starts of {length:,} steps; expected at most {MOST_STARTS:,} starts, and "
+            f"{LARGEST_RECORD // (4 * BLOCK):,} steps each. Take a coarser grid or fewer steps."
+        )
     (left, right), (bottom, top) = surface.box.tolist()
     x, y = torch.linspace(left, right, nx, dtype=torch.float64), torch.linspace(bottom, top, ny, dtype=torch.float64)
     starts = torch.stack([x.repeat(ny), y.repeat_interleave(nx)], 1).to(surface.device, surface.dtype)

@@ -71,7 +71,7 @@ class Counterfactual:
     Attributes:
         racer: its label.
         well: where most of its runs ended, or None.
-        knew: what it had asked, in words.
+        knew: what it had evaluated, in words.
         fixes: one per kind, the cheapest first.
         target: the loss that counts as out.
         meter: what all of this cost.

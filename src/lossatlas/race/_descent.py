@@ -22,7 +22,7 @@ def descend(probe: Probe, points: Tensor, minima: Tensor, scale: float) -> Tenso
     (H⁺ + λI) δ = −g with H⁺ the Hessian without its negative part, which stay on the valley's floor.
 
     Args:
-        probe: the referee's door.
+        probe: the referee's probe.
         points: (B, N); what is not finite begins at zero.
         minima: (W, N), the known ones.
         scale: the landscape's length.
@@ -84,8 +84,10 @@ def _implicit(probe: Probe, theta: Tensor, values: Tensor, gradients: Tensor, mi
     ended = theta.clone()
     rows = torch.arange(len(theta), device=theta.device)
     for _ in range(IMPLICIT):
-        bends, axes = torch.linalg.eigh(hessians(probe, theta, scale))
-        along = (axes.transpose(1, 2) @ gradients.double()[..., None])[..., 0] / (bends.clamp_min(0) + damping[:, None])
+        curvatures, axes = torch.linalg.eigh(hessians(probe, theta, scale))
+        along = (axes.transpose(1, 2) @ gradients.double()[..., None])[..., 0] / (
+            curvatures.clamp_min(0) + damping[:, None]
+        )
         step = -(axes @ along[..., None])[..., 0]
         step = step * (longest / step.norm(dim=1).clamp_min(longest))[:, None]
         trial = theta + step.to(theta)

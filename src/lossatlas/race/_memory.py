@@ -13,7 +13,7 @@ from lossatlas._layout import Layout
 from lossatlas.optimize import Optimizer, Streams
 from lossatlas.probe import Answer, At, Gradients, Products, Values
 
-# What passes through (the question just asked, the answer just heard) or was there before is not remembered.
+# What passes through (the query just made, the answer just heard) or was there before is not remembered.
 _PASSING = (Answer, At, Gradients, Products, Values, Layout, Optimizer, Streams, ModuleType, type)
 _DEPTH = 12
 

@@ -1,4 +1,4 @@
-"""Races on real networks: optimizers train on mini-batches, several seeds in one batch, each on the same bill."""
+"""Races on real networks: optimizers train on mini-batches, several seeds in one batch, each at the same cost."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, LossAtlasError
 from lossatlas._progress import Progress, Show
 from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk, labeled
-from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count, standing
+from lossatlas.probe import (
+    Answer,
+    Budget,
+    Exchange,
+    Gradients,
+    Meter,
+    Probe,
+    Products,
+    Query,
+    Request,
+    Values,
+    count,
+    standing,
+)
 from lossatlas.race._inputs import check
 from lossatlas.race._inputs import starts as starts_of
 from lossatlas.race._network_ends import ends_of
 from lossatlas.race._network_result import NetworkRace, Runner
+from lossatlas.race._racer import said
 from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning, drawn_settings
 from lossatlas.surface import Layout, NetworkSurface, PointLike
@@ -40,7 +54,7 @@ class Ground:
         starts: (runs, N).
         batch_size: examples of a mini-batch, or None for all data.
         steps: the cost in gradients.
-        allowance: what one run may be billed: gradients of so many examples, in units of one value of one example.
+        allowance: what one run may cost: gradients of so many examples, in units of one value of one example.
     """
 
     surface: NetworkSurface
@@ -69,29 +83,29 @@ def network_race(
     seed: int = 0,
     progress: Show = True,
 ) -> NetworkRace:
-    """Let optimizers train a network, all of them for the same bill.
+    """Let optimizers train a network, all of them at the same cost.
 
-    Every run is billed its queries times the examples they read, a gradient as three values and a Hessian product as
-    six; it ends when the next query would exceed the bill of ``steps`` gradients of a mini-batch. Run b sees the same
+    Every run costs its queries times the examples they read, a gradient as three values and a Hessian product as
+    six; it ends when the next query would exceed the cost of ``steps`` gradients of a mini-batch. Run b sees the same
     mini-batches whatever the optimizer is, and all runs of an optimizer are evaluated in one pass. Mini-batches are drawn
     independently of each other, not in epochs. What is measured on the way (loss over all data, test error) is the
-    referee's bill.
+    referee's cost.
 
     Muon steps the hidden matrices and leaves the head, embeddings, norms and biases to AdamW without decay; Shampoo
     preconditions every tensor, as their papers have it. SGD takes the mini-batches of the race like all others.
 
     Args:
         surface: the network's training loss.
-        optimizers: names, optimizers, or a mapping of labels to either; those that ask for gradients.
+        optimizers: names, optimizers, or a mapping of labels to either; those that query gradients.
         test: the same network over test data, for the test error.
         batch_size: examples of a mini-batch, or None for all data at every step.
-        steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
+        steps: the cost in gradients of a mini-batch: updates of every rule that queries one gradient for each.
         runs: how many runs each.
         first_run: number of the first: run b is the same run whatever runs beside it.
         starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
             by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a
-            race of two runs on the bill of the race itself, scored by the loss over the training data at its end.
+            race of two runs at the cost of the race itself, scored by the loss over the training data at its end.
         heads: names of the weights that Muon leaves to AdamW as the network's head; the last linear one by default.
         checks: how often loss and test error are measured, the start and the end besides.
         ends: runs of each optimizer whose ends are compared: sharpness, and the barriers between all of them; 0 for none.
@@ -100,14 +114,14 @@ def network_race(
             of (optimizers done, optimizers in all).
 
     Returns:
-        The `NetworkRace`.
+        The `NetworkRace`. An optimizer that fails ends alone; its sentence is in ``provenance["failed"]``.
 
     Raises:
-        InputError: for an optimizer that asks for no gradients, or settings that do not fit.
+        InputError: for an optimizer that queries no gradients, or settings that do not fit.
         StartError: for starts of another shape.
 
     Source:
-        Common mini-batches and equal bills: Schmidt, Schneider and Hennig, Descending through a crowded valley, ICML 2021,
+        Common mini-batches and equal costs: Schmidt, Schneider and Hennig, Descending through a crowded valley, ICML 2021,
         tune all contestants alike.
 
     Example:
@@ -130,20 +144,34 @@ def network_race(
     ground = Ground(surface, test, layout, first, batch_size, steps, Exchange().gradient * steps * size)
     referee, on_test = Probe(surface), None if test is None else Probe(test)
     runners: dict[str, Runner] = {}
+    failures: dict[str, _Failed] = {}
     raced = labeled(optimizers)
+    for label, one in raced.items():
+        if Gradients not in one.queries:
+            raise InputError(
+                f"{label} queries no gradients; expected rules that do. Race it with lossatlas.race, or leave it out."
+            )
     with Progress(len(raced), progress, "training") as report:
         for label, one in raced.items():
             one = replace(one, batch_size=batch_size) if isinstance(one, SGD) and batch_size is not None else one
             begin = time.perf_counter()
-            found = None if trials == 0 else _tuned(one, ground, trials, seed)
-            chosen = one if found is None else found.best
-            runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
+            try:
+                found = None if trials == 0 else _tuned(one, ground, trials, seed)
+                chosen = one if found is None else found.best
+                runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
+                sentence = runners[label].sentence
+            except _Failed as failure:
+                failures[label] = failure
+                sentence = f"it failed: {failure}"
             report.advance(1)
-            report.say(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)")
+            report.say(f"{label}: {sentence} ({time.perf_counter() - begin:.1f} s)")
+    if not runners:
+        raise next(iter(failures.values())).error
     settings = {
         "batch_size": batch_size, "steps": steps, "runs": len(numbers), "first_run": numbers[0], "trials": trials, "seed": seed,
         "allowance": ground.allowance,
         "heads": [block.name for block in layout.blocks if block.kind == "head"],
+        "failed": {label: str(failure) for label, failure in failures.items()},
         "surface": surface.fingerprint(), "test": None if test is None else test.fingerprint(),
     }  # fmt: skip
     compared = ends_of(surface, referee, runners, min(ends, len(numbers)), seed) if ends else None
@@ -191,16 +219,19 @@ def _run(
     rows: list[tuple[float, ...]] = []
     losses: list[Tensor] = []
     tested: list[tuple[Tensor, Tensor]] = []
-    query: Query = next(walk)
+    query = _next(walk)
     if not isinstance(query, Gradients):
-        raise InputError(
-            f"{one.name} asks for no gradients first; expected a rule that does. Race it with lossatlas.race."
+        error = InputError(
+            f"{one.name} queries no gradients first; expected a rule that does. Race it with lossatlas.race."
         )
-    spent = 0.0
+        raise _Failed(error)
+    spent, stands = 0.0, ground.starts
     while True:
-        price = _price(query, surface.examples)
-        over = spent + price > ground.allowance * (1 + 1e-12)
-        stands = standing(query)
+        # A rule may stop by itself, as L-BFGS does in a minimum: it is measured where it stood last.
+        price = 0.0 if query is None else _price(query, surface.examples)
+        over = query is None or spent + price > ground.allowance * (1 + 1e-12)
+        if query is not None:
+            stands = standing(query)
         while marks and (spent >= marks[0] or over):
             marks.pop(0)
             if rows and rows[-1][0] == len(noisy):
@@ -212,7 +243,7 @@ def _run(
                 tested.append(
                     (reading.values, 1 - reading.extras.get("accuracy", torch.full_like(reading.values, torch.nan)))
                 )
-        if over:
+        if query is None or over:
             break
         (answer,) = probe.answer([Request(query, meter, Budget())])
         assert answer is not None
@@ -220,7 +251,7 @@ def _run(
         if isinstance(query, Gradients):
             noisy.append(answer.values)
         begin = time.perf_counter()
-        query = walk.send(answer)
+        query = _next(walk, answer)
         meter.algorithm_seconds += time.perf_counter() - begin
     columns = np.array(rows, dtype=np.float64).T
     met = torch.stack(noisy, 1) if noisy else torch.empty(len(numbers), 0, dtype=torch.float64)
@@ -241,6 +272,24 @@ def _run(
     )
 
 
+class _Failed(Exception):
+    """What an optimizer raised, which ends it alone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error) if isinstance(error, LossAtlasError) else said(error))
+        self.error = error
+
+
+def _next(walk: Walk, answer: Answer | None = None) -> Query | None:
+    """The next query, or None where the optimizer has stopped by itself."""
+    try:
+        return next(walk) if answer is None else walk.send(answer)
+    except StopIteration:
+        return None
+    except Exception as error:
+        raise _Failed(error) from error
+
+
 def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
     # SGD is gradient descent on mini-batches: on those of the race.
     planned, _ = (GD(one.lr) if isinstance(one, SGD) and ground.batch_size is not None else one).plan(ground.steps)
@@ -258,7 +307,7 @@ def _price(query: Query, examples: int) -> float:
 
 
 def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
-    """Settings drawn at random, each on the bill of the race, scored by the training loss alone."""
+    """Settings drawn at random, each at the cost of the race, scored by the training loss alone."""
     names = [name for name in numbers_of(one) if name in SPACE or name in KEPT]
     drawn = drawn_settings(one, names, SPACE, trials, np.random.default_rng((seed, 7)))
     numbers = [TUNING_RUNS, TUNING_RUNS + 1]

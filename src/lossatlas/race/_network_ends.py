@@ -24,7 +24,7 @@ def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runne
 
     Args:
         surface: the training loss.
-        referee: is billed for it.
+        referee: its meter counts it.
         runners: by name.
         each: ends per optimizer.
         seed: of the starting vectors for eigenvalues.

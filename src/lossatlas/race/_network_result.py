@@ -174,6 +174,7 @@ class NetworkRace:
         data = "all data" if size is None else f"mini-batches of {size}"
         tuned = f", tuned blindly over {trials} settings each on the same bill" if trials else ""
         title = f"{self.title}: {self.runs} runs each on {data}{tuned}; median (lowest to highest)"
+        title += "".join(f"; {label} failed: {why}" for label, why in self.provenance["failed"].items())
         return Table(title, columns, rows)
 
     def plot(self, ax: Any = None, *, what: Curve = "loss", against: Axis = "examples") -> CurvesDisplay:

@@ -1,4 +1,4 @@
-"""One optimizer on its way through a race: its generator, what it asked, and what became of each of its runs."""
+"""One optimizer on its way through a race: its generator, what it evaluated, and what became of each of its runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, Streams
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count, standing
+from lossatlas.race._inputs import check_record
 from lossatlas.race._memory import held
 from lossatlas.race._track import Track
 from lossatlas.surface import Surface
 
-# How often the memory of a racer is measured, and the largest record that is kept.
+# How often the memory of a racer is measured.
 MEMORY_SAMPLES = 16
-LARGEST_RECORD = 2**33
 
 
 @final
@@ -59,13 +59,7 @@ class Racer:
         self.memory: list[tuple[int, float]] = []
         self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
         self.given = [start] if surface.box is None else [start, surface.box]
-        size = 8 * len(start) * self.length * (start.shape[1] + 2)
-        if size > LARGEST_RECORD:
-            raise InputError(
-                f"the record of {len(start):,} runs of {self.length:,} steps in {start.shape[1]:,} dimensions would take "
-                f"{size / 2**30:.0f} GiB; expected at most {LARGEST_RECORD / 2**30:.0f}. Take fewer runs or steps, or "
-                "basin_map, which keeps only where runs end."
-            )
+        check_record(len(start), self.length, start.shape[1])
         self.answered = 0
         self.done = False
         self.alive: Tensor | None = None
@@ -181,7 +175,7 @@ class Racer:
         except NotApplicableError as error:
             why, reason = str(error), "not applicable"
         except Exception as error:
-            why, reason, self.failure = _said(error), "failed", error
+            why, reason, self.failure = said(error), "failed", error
         if reason == "not applicable" and not self.positions:
             self.refuse(why)
             return
@@ -244,7 +238,7 @@ class Racer:
         self.done = not bool(self.alive.any())
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An exception in one sentence, with the line that it came from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
@@ -253,7 +247,7 @@ def _said(error: Exception) -> str:
 
 
 def _billed(query: Query, answer: Answer) -> Tensor:
-    """What each billed query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where unbilled."""
+    """What each counted query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where it was not counted."""
     if isinstance(query, Products):
         values = query.points.new_full((len(query.points), count(query)), inf, dtype=torch.float64)
     elif answer.sound:
@@ -286,7 +280,7 @@ def _with_active(query: Query, active: Tensor) -> Query:
 
 
 def _nothing(query: Query) -> Answer:
-    """The answer of a door that answers no run."""
+    """The answer that answers no run."""
     values = torch.full(query.points.shape[:-1], nan, dtype=torch.float64, device=query.points.device)
     answered = torch.zeros(len(query.points), dtype=torch.bool, device=query.points.device)
     match query:

@@ -96,7 +96,7 @@ class Sweep:
         return Table(title, [self.setting, *self.names, "none of them", "loss"], rows)
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
-        """Share of runs that ended in each well against the setting, with 95 % bands where there is chance."""
+        """Share of runs that ended in each well against the setting, with 95 % bands where the method is random."""
         from lossatlas.draw import CurvesDisplay, well_colors
 
         curves: dict[str, tuple[np.ndarray, ...]] = {}

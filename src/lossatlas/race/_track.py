@@ -1,4 +1,4 @@
-"""The record of one racer: where it stood, what it heard, what it was billed, what it held."""
+"""The record of one racer: where it stood, what it heard, what it cost, what it held."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Track:
         meter: what it cost.
         stopped: why each run stopped.
         asked: (T + 1,) queries per run by the time the loss at each position was known.
-        seen: (runs, Q) the loss that each billed query brought, in the order asked; infinity where there was none,
-            NaN where the run asked nothing.
+        seen: (runs, Q) the loss that each counted query brought, in order; infinity where there was none,
+            NaN where the run made no query.
         memory: (queries per run, bytes per run) held between two queries, sampled along the way.
         why: the racer's own sentence where it did not run, or failed.
     """

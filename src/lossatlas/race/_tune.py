@@ -17,7 +17,7 @@ from lossatlas.optimize import Optimizer, catalog, resolve
 from lossatlas.optimize import optimizer as optimizer_of
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import check, check_record
 from lossatlas.race._settings import changed, numbers_of
 from lossatlas.surface import PointLike, Surface
 
@@ -48,7 +48,7 @@ class Tuning:
         best: the optimizer with the settings of the lowest score.
         trials: (settings, score) of every trial; the first has the defaults. The score is the median over runs of the
             loss of the result, infinity where most runs diverged.
-        meter: what all trials asked; it belongs to the contestant's cost.
+        meter: what all trials cost; it belongs to the contestant's cost.
         seed: of the settings and the runs.
     """
 
@@ -112,6 +112,7 @@ def tune(
     """
     check("tune", surface, seed, trials=trials, steps=steps, runs=runs)
     trials, runs, seed = int(trials), int(runs), int(seed)
+    check_record(trials * runs, int(steps), surface.dimension)
     given = resolve(optimizer)
     space = searched(given)
     if not space and trials > 1:

@@ -23,8 +23,8 @@ class LBFGS(Optimizer):
     """θ ← θ + t p with p = −H g from the last m pairs (two-loop recursion) and t by weak Wolfe bisection.
 
     The bracket [low, high] of t is halved, or doubled while it has no upper end, until
-    L(θ + tp) ≤ L + c₁ t g·p and ∇L(θ + tp)·p ≥ c₂ g·p (Lewis & Overton 2013). Every gradient asked is billed. A run whose
-    search fails forgets its pairs; failing from steepest descent too, it has settled and asks no more.
+    L(θ + tp) ≤ L + c₁ t g·p and ∇L(θ + tp)·p ≥ c₂ g·p (Lewis & Overton 2013). Every gradient counts. A run whose
+    search fails forgets its pairs; failing from steepest descent too, it has settled and stops.
 
     Args:
         window: pairs m that are kept.

@@ -25,7 +25,7 @@ PROBES = ("rademacher", "gaussian")
 class Sophia(Optimizer):
     """m ← β₁m + (1 − β₁)g; every k steps h ← β₂h + (1 − β₂)ĥ; θ ← θ(1 − ηλ) − η clip(m / max(γh, ε), 1).
 
-    ĥ = u ⊙ (Hu) with a random u (one Hessian product, billed), or the exact diagonal (N products). A negative h falls
+    ĥ = u ⊙ (Hu) with a random u (one Hessian product), or the exact diagonal (N products). A negative h falls
     to the sign of the momentum by the max. The average of h starts at zero and is not corrected for it in the paper:
     with β₂ = 0.99 and k = 10 it holds 4.9 % of the diagonal after 45 steps; `correct` divides that out.
 
@@ -93,7 +93,7 @@ class Sophia(Optimizer):
             theta = theta * (1 - self.lr * self.weight_decay) - self.lr * step
 
     def _vectors(self, theta: Tensor, rng: Streams) -> Tensor:
-        """What the Hessian is asked to act on, (runs, K, N)."""
+        """What the Hessian acts on, (runs, K, N)."""
         n = theta.shape[1]
         if self.estimate == "exact":
             return torch.eye(n, dtype=theta.dtype, device=theta.device).expand(len(theta), n, n)

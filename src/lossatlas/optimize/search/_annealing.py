@@ -21,7 +21,7 @@ from lossatlas.probe import At, Values
 class Annealing(Optimizer):
     """A Gaussian neighbor is taken if lower, else with probability exp(−ΔL / T); then T ← cT.
 
-    Neighbors outside the box are moved to its edge. Its result is the best point it has asked about; where it stands
+    Neighbors outside the box are moved to its edge. Its result is the best point it has evaluated; where it stands
     is kept beside it (`Race.last`).
 
     Args:
@@ -55,8 +55,8 @@ class Annealing(Optimizer):
         while True:
             neighbor = within(theta + self.step * rng.normal(start.shape[1]).to(start), layout)
             found = known((yield Values(neighbor, at=At(theta, value))).values)
-            chance = torch.exp((value - found) / max(temperature, 1e-300))
-            taken = (found < value) | (rng.uniform().to(found) < chance)
+            probability = torch.exp((value - found) / max(temperature, 1e-300))
+            taken = (found < value) | (rng.uniform().to(found) < probability)
             theta = torch.where(taken[:, None], neighbor, theta)
             value = torch.where(taken, found, value)
             temperature *= self.cooling

@@ -27,7 +27,7 @@ NIL = -1e12
 @final
 @dataclass(frozen=True)
 class Bayes(Optimizer):
-    """Ask where the expected improvement below the best seen is largest, under a Gaussian process of all observations.
+    """Evaluate where the expected improvement below the best seen is largest, under a Gaussian process of all observations.
 
     The first points are the start and a Sobol sequence. Then: fit a Matérn-5/2 process, maximize log EI over Sobol
     candidates and candidates near the best, refine the winner by L-BFGS-B. A proposal closer than `apart` (in units

@@ -23,7 +23,7 @@ class Beam(Optimizer):
 
     That is what sets it apart from k climbs side by side: a good state takes over the beam. The first state is the
     start, the others are uniform in the box (or around the start where there is none). States themselves do not
-    survive, as in the textbook: its result is the best point asked about.
+    survive, as in the textbook: its result is the best point evaluated.
 
     Args:
         beams: states k.

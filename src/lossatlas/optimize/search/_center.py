@@ -17,7 +17,7 @@ from lossatlas.probe import Values
 @final
 @dataclass(frozen=True)
 class Center(Optimizer):
-    """Ask about the center of the box and stop."""
+    """Evaluate the center of the box and stop."""
 
     name: ClassVar[str] = "center"
     title: ClassVar[str] = "evaluate the center"

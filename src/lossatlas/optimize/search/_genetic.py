@@ -1,4 +1,4 @@
-"""A genetic algorithm on real vectors: selection, crossover, mutation, and an elite that is not asked again."""
+"""A genetic algorithm on real vectors: selection, crossover, mutation, and an elite that is not evaluated again."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ CHOICES = ("steepest", "first")
 class HillClimbing(Optimizer):
     """Move to the best of the 2N neighbors θ ± step·eᵢ if it is strictly lower (``steepest``), else stop.
 
-    ``first`` asks one random neighbor at distance about `step` at a time and takes the first that is lower; it stops
-    after `patience` misses in a row. The current value is remembered, not asked again. With `finer` > 0 a run that
+    ``first`` evaluates one random neighbor at distance about `step` at a time and takes the first that is lower; it stops
+    after `patience` misses in a row. The current value is remembered, not evaluated again. With `finer` > 0 a run that
     finds no better neighbor halves its step that many times before it stops.
 
     Args:

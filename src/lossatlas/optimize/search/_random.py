@@ -18,7 +18,7 @@ from lossatlas.probe import At, Values
 @final
 @dataclass(frozen=True)
 class RandomSearch(Optimizer):
-    """Ask about the start, then about points uniform in the box; the best of them counts."""
+    """Evaluate the start, then points uniform in the box; the best of them counts."""
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "random search"
