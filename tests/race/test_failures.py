@@ -104,8 +104,14 @@ def test_what_is_yielded_and_is_no_query_is_refused():
         def walk(self, start, layout, rng):
             yield start
 
-    race = la.race(WELLS, [Odd(), "gd"], steps=3)
+    class Wide(la.Optimizer):
+        def walk(self, start, layout, rng):
+            yield Values(torch.zeros(len(start), 3))
+
+    race = la.race(WELLS, [Odd(), Wide(), "gd"], steps=3)
     assert "yielded a Tensor; expected a query" in race.tracks["odd"].why
+    assert "points of shape (1, 3); expected (1, 2)" in race.verdicts["wide"].sentence
+    assert race.status["gd"] == ("steps",)
 
 
 @pytest.mark.parametrize("height", [1e300, float("inf")])

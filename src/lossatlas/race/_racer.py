@@ -6,6 +6,8 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from math import inf, nan
 from pathlib import Path
 from typing import final
@@ -73,7 +75,7 @@ class Racer:
         self.start = start
         self.why, self.failure = "", None
         self.query: Query = Values(start)
-        self._move(lambda: next(self.walk))
+        self._move(partial(next, self.walk))
 
     def refuse(self, why: str) -> None:
         """End in all runs before the first answer: it cannot run on this surface, or here at all."""
@@ -87,7 +89,7 @@ class Racer:
         if self.alive is None:
             return self.query
         self.asked = self.alive if self.query.active is None else self.alive & self.query.active
-        return _with_active(self.query, self.asked)
+        return replace(self.query, active=self.asked)
 
     def hear(self, answer: Answer | None) -> None:
         """Record an answer and let the algorithm move on; None if no run could be answered within the budget."""
@@ -103,7 +105,7 @@ class Racer:
         if self.done:
             return
         begin = time.perf_counter()
-        self._move(lambda: self.walk.send(answer))
+        self._move(partial(self.walk.send, answer))
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered == self.measured_next and not self.done:
             self.measured_next += min(self.answered, self.measured_every)
@@ -167,6 +169,12 @@ class Racer:
             if not isinstance(query, Values | Gradients | Products):
                 raise InputError(
                     f"{self.label} yielded a {type(query).__name__}; expected a query: Values, Gradients or Products."
+                )
+            runs, n = self.start.shape
+            if query.points.ndim not in (2, 3) or (len(query.points), query.points.shape[-1]) != (runs, n):
+                raise InputError(
+                    f"{self.label} queried points of shape {tuple(query.points.shape)}; expected ({runs}, {n}), or "
+                    f"({runs}, k, {n}) for k points per run."
                 )
             self.query = query
             return
@@ -267,16 +275,6 @@ def _columns(seen: list[Tensor], runs: int) -> Tensor:
     if all(part.ndim == 1 for part in seen):
         return torch.stack(seen, 1)
     return torch.cat([part if part.ndim == 2 else part[:, None] for part in seen], 1)
-
-
-def _with_active(query: Query, active: Tensor) -> Query:
-    match query:
-        case Values():
-            return Values(query.points, query.at, active)
-        case Gradients():
-            return Gradients(query.points, query.sample, query.at, active)
-        case Products():
-            return Products(query.points, query.vectors, query.at, active, query.sample)
 
 
 def _nothing(query: Query) -> Answer:
