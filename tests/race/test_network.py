@@ -210,9 +210,9 @@ def test_tuning_is_blind_and_costs_everyone_the_same():
     for name, runner in race.runners.items():
         assert len(runner.tuning.trials) == 5
         given = la.optimizer(name)
-        assert runner.tuning.trials[0][0]["rate"] == given.rate
+        assert runner.tuning.trials[0][0]["lr"] == given.lr
         scores = [score for _, score in runner.tuning.trials]
-        assert runner.optimizer.rate == runner.tuning.trials[int(np.argmin(scores))][0]["rate"]
+        assert runner.optimizer.lr == runner.tuning.trials[int(np.argmin(scores))][0]["lr"]
         # Two runs of every setting, and their loss over all training data at start and end.
         assert runner.tuning.meter.examples == 5 * 2 * (30 * SIZE + 2 * ground.examples)
     assert race.meter["gd"].examples == race.meter["adam"].examples == 30 * SIZE
@@ -368,4 +368,4 @@ def test_sgd_is_gradient_descent_on_the_mini_batches_of_the_race():
     sgd, gd = (raced(la.optimizer(name, lr=0.1), steps=12, batch_size=48) for name in ("sgd", "gd"))
     assert torch.equal(sgd.final("it"), gd.final("it"))
     assert sgd.runners["it"].meter.examples == gd.runners["it"].meter.examples == 12 * 48 * RUNS
-    assert sgd.runners["it"].optimizer.batch == 48
+    assert sgd.runners["it"].optimizer.batch_size == 48
