@@ -220,7 +220,7 @@ def test_race_writes_all_of_it(mine, capsys):
     assert run(*words, "--steps", "40", "--runs", "20", "--seed", "1", "--json", "race.json", "--out", "atlas") == 0
     written = strict("race.json")
     assert set(written["racers"]) == {"gd", "momentum", "annealing", "restart"}
-    assert written["racers"]["momentum"]["settings"] == {"rate": 0.02, "momentum": 0.9}
+    assert written["racers"]["momentum"]["settings"] == {"lr": 0.02, "momentum": 0.9}
     assert written["racers"]["gd"]["meter"]["gradients"] == 800
     low, high = written["racers"]["annealing"]["rates"]["global"][1:]
     assert 0 <= low < high <= 1
