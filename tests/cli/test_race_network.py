@@ -74,7 +74,7 @@ def test_bad_input(capsys):
         ((*BASE, "--batch", "many"), "got --batch 'many'"),
         (("four-wells", *BASE), "got LANDSCAPE with --model"),
         ((*BASE, "--start", "1,2", "--why"), "got --start, --why with --model"),
-        ((*BASE, "--optimizers", "annealing"), "annealing asks for no gradients first"),
+        ((*BASE, "--optimizers", "annealing"), "annealing queries no gradients"),
         ((*BASE[:4], "--steps", "3"), "training mode"),
     ):
         assert call(*args) == 2
