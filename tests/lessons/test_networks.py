@@ -57,7 +57,9 @@ def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     """AdamW in the place of Adam with L2: nothing is gone, and the two do not end apart."""
     monkeypatch.setattr(_b5_network, "STEPS", 60)
     monkeypatch.setattr(
-        _b5_network, "TorchOptimizer", lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay)
+        _b5_network,
+        "TorchOptimizer",
+        lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay),
     )
     holds = [check.holds for check in _b5_network.network(2, 0).checks]
     assert holds == [True, False, False, False]

@@ -73,7 +73,8 @@ class Racer:
         streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
         self.walk = self.optimizer.walk(start, surface.layout, streams)
         self.start = start
-        self.why, self.failure = "", None
+        self.why = ""
+        self.failure: Exception | None = None
         self.query: Query = Values(start)
         self._move(partial(next, self.walk))
 

@@ -61,7 +61,7 @@ class TorchOptimizer(Optimizer):
 
     def settings(self) -> dict[str, Any]:
         """The class's name and its keyword arguments."""
-        return {"class": self.outside} | plain(self.settings_)
+        return {"class": self.outside, **plain(self.settings_)}
 
     def __hash__(self) -> int:
         return hash((self.cls, repr(self.settings_)))
