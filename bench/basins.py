@@ -15,7 +15,7 @@ POINTS, STEPS, SAMPLED = 200, 500, 200
 def measure() -> list[str]:
     """A 200×200 map of Adam on the four wells; the loop runs 200 of its starts and is extrapolated from them."""
     surface = la.landscapes.four_wells()
-    adam = la.optimizer("adam", rate=0.05)
+    adam = la.optimizer("adam", lr=0.05)
     seconds = []
     for _ in range(4):
         begin = time.perf_counter()

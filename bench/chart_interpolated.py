@@ -194,7 +194,7 @@ def network() -> list[list[str]]:
     if data is None:
         return [[what, "–", "–", "–", "≥ 12", "not run: the images are not here"]]
     model = resnet(seed=0)
-    fit(model, data, epochs=1 if SMALL else 12, batch_size=64, rate=2e-3, seed=0)
+    fit(model, data, epochs=1 if SMALL else 12, batch_size=64, lr=2e-3, seed=0)
     return _against(what, model, data, _peers("≥ 12", "≥ 26"), size=LONG)
 
 

@@ -70,7 +70,7 @@ def _profile(width: int) -> list[str]:
     for pair in range(PAIRS):
         models = [digits_mlp((width, width), seed=2 * pair + k) for k in (0, 1)]
         for k, model in enumerate(models):
-            fit(model, data, epochs=20, rate=3e-3, seed=2 * pair + k)
+            fit(model, data, epochs=20, lr=3e-3, seed=2 * pair + k)
         surface = la.NetworkSurface(models[0], "cross_entropy", data)
         path = la.connect(surface, *models, resamples=0, progress=False)
         fine = np.linspace(0, 1, FINE)

@@ -69,7 +69,7 @@ def small_images() -> tuple[Tensor, Tensor] | None:
 
 def trained(data: tuple[Tensor, Tensor]) -> nn.Module:
     model = resnet(seed=0)
-    fit(model, data, epochs=8, batch_size=16, rate=2e-3, seed=0)
+    fit(model, data, epochs=8, batch_size=16, lr=2e-3, seed=0)
     return model
 
 

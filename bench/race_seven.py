@@ -12,13 +12,13 @@ import lossatlas as la
 STEPS, ROUNDS = 300, 9
 
 OURS = {
-    "gd": la.optimizer("gd", rate=0.05),
-    "gd slow": la.optimizer("gd", rate=0.01),
-    "momentum": la.optimizer("momentum", rate=0.05, momentum=0.92),
-    "nesterov": la.optimizer("nesterov", rate=0.05, momentum=0.92),
-    "rmsprop": la.optimizer("rmsprop", rate=0.01),
-    "adam": la.optimizer("adam", rate=0.05),
-    "adamw": la.optimizer("adamw", rate=0.05, decay=0.01),
+    "gd": la.optimizer("gd", lr=0.05),
+    "gd slow": la.optimizer("gd", lr=0.01),
+    "momentum": la.optimizer("momentum", lr=0.05, momentum=0.92),
+    "nesterov": la.optimizer("nesterov", lr=0.05, momentum=0.92),
+    "rmsprop": la.optimizer("rmsprop", lr=0.01),
+    "adam": la.optimizer("adam", lr=0.05),
+    "adamw": la.optimizer("adamw", lr=0.05, weight_decay=0.01),
 }
 THEIRS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
     "gd": lambda p: torch.optim.SGD(p, lr=0.05),

@@ -27,11 +27,11 @@ def measure() -> list[str]:
     starts = torch.stack(
         [nn.utils.parameters_to_vector(digits_mlp(seed=k).parameters()).detach() for k in range(SEEDS)]
     )
-    adam = la.optimizer("adam", rate=RATE)
+    adam = la.optimizer("adam", lr=RATE)
 
     def ours() -> Tensor:
         race = la.network_race(
-            surface, [adam], steps=STEPS, runs=SEEDS, batch=SIZE, starts=starts, ends=0, checks=1, progress=False
+            surface, [adam], steps=STEPS, runs=SEEDS, batch_size=SIZE, starts=starts, ends=0, checks=1, progress=False
         )
         return race.final("adam")
 

@@ -83,6 +83,7 @@ from lossatlas.lessons import Evidence as Evidence
 from lossatlas.lessons import Lesson as Lesson
 from lossatlas.lessons import lesson as lesson
 from lossatlas.optimize import Optimizer as Optimizer
+from lossatlas.optimize import RecordedOptimizer as RecordedOptimizer
 from lossatlas.optimize import TorchOptimizer as TorchOptimizer
 from lossatlas.optimize import optimizer as optimizer
 from lossatlas.probe import Answer as Answer
@@ -97,6 +98,7 @@ from lossatlas.race import BasinMap as BasinMap
 from lossatlas.race import Counterfactual as Counterfactual
 from lossatlas.race import NetworkRace as NetworkRace
 from lossatlas.race import Race as Race
+from lossatlas.race import Steps as Steps
 from lossatlas.race import Sweep as Sweep
 from lossatlas.race import Tuning as Tuning
 from lossatlas.race import Verdict as Verdict
@@ -104,6 +106,7 @@ from lossatlas.race import basin_map as basin_map
 from lossatlas.race import counterfactual as counterfactual
 from lossatlas.race import network_race as network_race
 from lossatlas.race import race as race
+from lossatlas.race import steps as steps
 from lossatlas.race import sweep as sweep
 from lossatlas.race import tune as tune
 from lossatlas.record import Checkpoints as Checkpoints

@@ -138,9 +138,9 @@ BAD = {
     "unknown landscape": ("race", "four-welts"),
     "unknown optimizer": ("race", "four-wells", "--optimizers", "adma"),
     "unknown setting": ("race", "four-wells", "--optimizers", "adam(speed=1)"),
-    "setting without a number": ("race", "four-wells", "--optimizers", "adam(rate=fast)"),
-    "open bracket": ("race", "four-wells", "--optimizers", "adam(rate=1"),
-    "negative rate": ("race", "four-wells", "--optimizers", "gd(rate=-1)"),
+    "setting without a number": ("race", "four-wells", "--optimizers", "adam(lr=fast)"),
+    "open bracket": ("race", "four-wells", "--optimizers", "adam(lr=1"),
+    "negative rate": ("race", "four-wells", "--optimizers", "gd(lr=-1)"),
     "start outside": ("race", "four-wells", "--start", "9,9"),
     "start of three": ("race", "four-wells", "--start", "1,2,3"),
     "start in words": ("race", "four-wells", "--start", "here"),
@@ -151,7 +151,7 @@ BAD = {
     "population of one": ("race", "four-wells", "--optimizers", "genetic(population=1)"),
     "half an individual": ("race", "four-wells", "--optimizers", "genetic(population=2.5)"),
     "no temperature": ("race", "four-wells", "--optimizers", "annealing(temperature=0)"),
-    "beta of one": ("race", "four-wells", "--optimizers", "adam(beta1=1)"),
+    "beta of one": ("race", "four-wells", "--optimizers", "adam(betas=1:0.9)"),
     "half a pair": ("race", "four-wells", "--optimizers", "de(dither=0.5)"),
     "truth in words": ("race", "four-wells", "--optimizers", "sophia(correct=perhaps)"),
     "no landscape": ("race",),
@@ -215,12 +215,12 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_race_writes_all_of_it(mine, capsys):
-    racers = "gd,momentum(rate=0.02, momentum=0.9),annealing,restart"
+    racers = "gd,momentum(lr=0.02, momentum=0.9),annealing,restart"
     words = ("race", "four-wells", "--optimizers", racers, "--start", "-3.8,-3.5")
     assert run(*words, "--steps", "40", "--runs", "20", "--seed", "1", "--json", "race.json", "--out", "atlas") == 0
     written = strict("race.json")
     assert set(written["racers"]) == {"gd", "momentum", "annealing", "restart"}
-    assert written["racers"]["momentum"]["settings"] == {"rate": 0.02, "momentum": 0.9}
+    assert written["racers"]["momentum"]["settings"] == {"lr": 0.02, "momentum": 0.9}
     assert written["racers"]["gd"]["meter"]["gradients"] == 800
     low, high = written["racers"]["annealing"]["rates"]["global"][1:]
     assert 0 <= low < high <= 1

@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for name, seed in (("a", 0), ("b", 1)):
         model = digits_mlp((16, 16), seed=seed)
-        fit(model, digits("test"), epochs=6, rate=5e-3, seed=seed)
+        fit(model, digits("test"), epochs=6, lr=5e-3, seed=seed)
         save_file(model.state_dict(), folder / f"{name}.safetensors")
         state = model.state_dict()
         save_file({f"net.{k}": v for k, v in state.items()}, folder / f"prefixed-{name}.safetensors")

@@ -48,7 +48,7 @@ BASE = ("--model", "mine.py:make", "--data", "mine.py:data", "--eval", "--steps"
 
 @pytest.mark.slow
 def test_a_network_is_raced_on(tmp_path, capsys):
-    more = ("--test", "mine.py:test", "--optimizers", "adam(rate=0.01),muon", "--runs", "2", "--tune", "2")
+    more = ("--test", "mine.py:test", "--optimizers", "adam(lr=0.01),muon", "--runs", "2", "--tune", "2")
     assert call(*BASE, *more, "--batch", "32", "--out", "out", "--json", "race.json") == 0
     said = capsys.readouterr().out
     assert "2 runs each on mini-batches of 32, tuned blindly over 2 settings each" in said and "written: out" in said
@@ -86,7 +86,7 @@ def test_bad_input(capsys):
         ((*BASE, "--batch", "many"), "got --batch 'many'"),
         (("four-wells", *BASE), "got LANDSCAPE with --model"),
         ((*BASE, "--start", "1,2", "--why"), "got --start, --why with --model"),
-        ((*BASE, "--optimizers", "annealing"), "annealing asks for no gradients first"),
+        ((*BASE, "--optimizers", "annealing"), "annealing queries no gradients"),
         ((*BASE[:4], "--steps", "3"), "training mode"),
     ):
         assert call(*args) == 2

@@ -106,7 +106,7 @@ def test_fit_is_reproducible_and_leaves_no_trace():
 def test_first_loss_is_the_mean_over_examples():
     # With a rate of zero nothing moves, so the loss met during the epoch is the loss of the initial weights.
     model, (x, y) = digits_mlp(), digits("train")
-    found = fit(model, (x, y), epochs=1, rate=0.0)
+    found = fit(model, (x, y), epochs=1, lr=0.0)
     assert found[0] == pytest.approx(nn.functional.cross_entropy(model(x), y).item(), rel=1e-5)
 
 

@@ -57,7 +57,9 @@ def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     """AdamW in the place of Adam with L2: nothing is gone, and the two do not end apart."""
     monkeypatch.setattr(_b5_network, "STEPS", 60)
     monkeypatch.setattr(
-        _b5_network, "TorchOptimizer", lambda kind, lr, weight_decay: optimizer("adamw", rate=lr, decay=weight_decay)
+        _b5_network,
+        "TorchOptimizer",
+        lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay),
     )
     holds = [check.holds for check in _b5_network.network(2, 0).checks]
     assert holds == [True, False, False, False]
@@ -130,7 +132,7 @@ def test_a_dead_unit_has_no_gradient(small):
     points[1, 4 * 64 + 2] = -1e3
     points[2, 4 * 64 : 4 * 64 + 3] = -1e3
     assert _basins.dead(points, 4) == [0, 1, 3]
-    slopes = Probe(small).ask(Gradients(points)).slopes[:, : 4 * 64].reshape(3, 4, 64).norm(dim=2)
+    slopes = Probe(small).ask(Gradients(points)).gradients[:, : 4 * 64].reshape(3, 4, 64).norm(dim=2)
     assert (slopes == 0).sum(1).tolist() == [0, 1, 3]
 
 

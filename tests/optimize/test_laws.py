@@ -7,12 +7,12 @@ import torch
 
 import lossatlas as la
 from lossatlas.optimize import Streams, catalog, citation, describe, resolve
-from lossatlas.probe import Answer, Block, Gradients, Layout, Products, Values
-from lossatlas.surface import Reading, Surface
+from lossatlas.probe import Answer, Gradients, Products, Values
+from lossatlas.surface import Block, Layout, Reading, Surface
 
 NAMES = sorted(catalog)
 GROUNDS = ("four-wells", "rosenbrock", "rastrigin", "quadratic")
-SETTINGS = {name: {"rate": 1e-3} for name in ("gd", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "lion")}
+SETTINGS = {name: {"lr": 1e-3} for name in ("gd", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "lion")}
 SETTINGS["bayes"] = {"initial": 4, "candidates": 64}
 MATRICES = Layout((Block("w", (2, 3), "linear", 0), Block("b", (2,), "bias", 6), Block("c", (2, 1, 2), "conv", 8)))
 
@@ -79,7 +79,9 @@ def test_a_row_of_a_batch_has_the_bits_of_that_run_alone(name, ground):
         assert torch.allclose(alone[:length], together[b][:length], rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not catalog[n].wanders and n not in ("center", "hill-climbing")])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if not la.optimizer(n).wanders and n not in ("center", "hill-climbing")]
+)
 def test_matrices_of_one_run_do_not_meet_those_of_another(name):
     starts = torch.randn(5, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     optimizer, steps = la.optimizer(name, **SETTINGS.get(name, {})).plan(20)
@@ -105,7 +107,7 @@ def test_never_one_query_over_the_budget(name, budget):
     # The referee asks too, on a meter of its own: what is counted at the surface is both.
     assert sum(calls) == spent.queries + race.referee.queries
     # A generation that would overrun is not begun; every other method spends its budget to the last query.
-    if not catalog[name].wanders and name not in ("center", "hill-climbing", "sophia", "lbfgs"):
+    if not la.optimizer(name).wanders and name not in ("center", "hill-climbing", "sophia", "lbfgs"):
         assert spent.per_run.tolist() == [budget] * 3 and race.status[name] == ("budget",) * 3
 
 
@@ -132,7 +134,7 @@ def test_a_surface_that_is_infinite_in_half_its_box_ends_no_race(name):
     for label in race.tracks:
         assert set(race.status[label]) <= {"steps", "diverged", "finished"}
         assert race.verdicts[label].sentence
-    if catalog[name].wanders and name != "best-so-far":
+    if la.optimizer(name).wanders and name != "best-so-far":
         assert bool(torch.isfinite(race.tracks[name].loss).all())
 
 
@@ -155,13 +157,7 @@ def test_where_there_are_no_gradients_those_that_ask_for_them_say_so_and_the_oth
             raise AssertionError("asked for a product that is not there")
 
     race = la.race(Mute(), {"one": la.optimizer(name), "other": "random"}, steps=8)
-    wants = "gradient" in la.optimizer(name).asks or name in (
-        "restart",
-        "best-so-far",
-        "gradient-noise",
-        "mini-batches",
-    )
-    wants = wants and name != "finite-differences"
+    wants = la.optimizer(name).queries != {Values}
     assert (race.status["one"] == ("not applicable",)) == wants
     assert race.status["other"] == ("steps",)
     assert "did not run" in race.verdicts["one"].sentence or not wants
@@ -170,8 +166,24 @@ def test_where_there_are_no_gradients_those_that_ask_for_them_say_so_and_the_oth
 @pytest.mark.parametrize("name", NAMES)
 def test_the_catalog_tells_all_there_is_to_know(name):
     entry = describe(name)
-    assert entry.name == name and entry.asks and entry.remembers and entry.source and entry.bibtex.startswith("@")
+    assert entry.name == name and entry.evaluates and entry.remembers and entry.source and entry.bibtex.startswith("@")
     assert set(entry.settings) == {f.name for f in dataclasses.fields(catalog[name])}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_queries_that_are_declared_are_those_that_are_made(name):
+    surface, made = la.landscapes.four_wells(), set()
+    walk = la.steps(la.optimizer(name, **SETTINGS.get(name, {})), surface, steps=12)
+    for query in walk:
+        made.add(type(query))
+        if isinstance(query, Products):
+            pairs = zip(query.points, query.vectors, strict=True)
+            walk.tell(products=torch.stack([surface.products(point, vectors) for point, vectors in pairs]))
+        elif isinstance(query, Gradients):
+            walk.tell(surface.gradients(query.points, query.sample))
+        else:
+            walk.tell(surface.values(query.points.reshape(-1, 2)))
+    assert made == la.optimizer(name).queries
 
 
 def test_degeneracies_are_labeled_on_the_layout_at_hand():
@@ -185,7 +197,7 @@ def test_degeneracies_are_labeled_on_the_layout_at_hand():
 def test_every_optimizer_says_what_it_is(name):
     kind = catalog[name]
     assert kind.name == name
-    for text in (kind.title, kind.asks, kind.remembers, kind.source):
+    for text in (kind.title, kind.evaluates, kind.remembers, kind.source):
         assert text
     assert citation([la.optimizer(name)]).startswith("@")
     assert kind.__doc__ and ("Args:" in kind.__doc__) == bool(dataclasses.fields(kind))
@@ -195,22 +207,22 @@ def test_every_optimizer_says_what_it_is(name):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("gd", {"rate": -1.0}),
-        ("gd", {"rate": float("nan")}),
-        ("gd", {"rate": "fast"}),
+        ("gd", {"lr": -1.0}),
+        ("gd", {"lr": float("nan")}),
+        ("gd", {"lr": "fast"}),
         ("momentum", {"momentum": 1.0}),
         ("rmsprop", {"alpha": -0.1}),
-        ("adam", {"beta1": 1.0}),
-        ("adam", {"beta2": 1.5}),
-        ("adamw", {"decay": -0.1}),
+        ("adam", {"betas": (1.0, 0.999)}),
+        ("adam", {"betas": (0.9, 1.5)}),
+        ("adamw", {"weight_decay": -0.1}),
         ("annealing", {"temperature": 0.0}),
         ("annealing", {"cooling": 1.2}),
         ("restart", {"restarts": 0}),
-        ("sgd", {"batch": 0}),
-        ("lion", {"beta2": 1.0}),
+        ("sgd", {"batch_size": 0}),
+        ("lion", {"betas": 0.9}),
         ("sophia", {"every": 0}),
         ("sophia", {"probes": "uniform"}),
-        ("shampoo", {"epsilon": 0.0}),
+        ("shampoo", {"eps": 0.0}),
         ("muon", {"vector": "diagonal"}),
         ("lbfgs", {"decrease": 0.95}),
         ("hill-climbing", {"choice": "best"}),
@@ -225,7 +237,7 @@ def test_every_optimizer_says_what_it_is(name):
         ("gradient-noise", {"scale": -1.0}),
         ("restart", {"inner": "gd"}),
         ("gd", {"speed": 1.0}),
-        ("gd", {"rate": True}),
+        ("gd", {"lr": True}),
         ("genetic", {"population": 2.5}),
         ("genetic", {"mutation": -0.1}),
         ("beam", {"beams": 2.5}),

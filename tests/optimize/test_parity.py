@@ -11,25 +11,25 @@ from lossatlas.optimize import Streams
 
 STEPS = 500
 RULES = {
-    "gd": (la.optimizer("gd", rate=0.002), lambda p: torch.optim.SGD(p, lr=0.002)),
+    "gd": (la.optimizer("gd", lr=0.002), lambda p: torch.optim.SGD(p, lr=0.002)),
     "momentum": (
-        la.optimizer("momentum", rate=0.001, momentum=0.9),
+        la.optimizer("momentum", lr=0.001, momentum=0.9),
         lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9),
     ),
     "nesterov": (
-        la.optimizer("nesterov", rate=0.001, momentum=0.9),
+        la.optimizer("nesterov", lr=0.001, momentum=0.9),
         lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9, nesterov=True),
     ),
     "rmsprop": (
-        la.optimizer("rmsprop", rate=0.01, alpha=0.97),
+        la.optimizer("rmsprop", lr=0.01, alpha=0.97),
         lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.97),
     ),
     "adam": (
-        la.optimizer("adam", rate=0.02, beta1=0.85, beta2=0.99),
+        la.optimizer("adam", lr=0.02, betas=(0.85, 0.99)),
         lambda p: torch.optim.Adam(p, lr=0.02, betas=(0.85, 0.99)),
     ),
     "adamw": (
-        la.optimizer("adamw", rate=0.02, decay=0.1),
+        la.optimizer("adamw", lr=0.02, weight_decay=0.1),
         lambda p: torch.optim.AdamW(p, lr=0.02, weight_decay=0.1),
     ),
 }
@@ -60,7 +60,7 @@ def test_every_step_equals_torch(rule, ground):
 def test_adam_with_decay_in_the_gradient_is_another_rule():
     """AdamW's decay is decoupled: adding it to the gradient instead leads elsewhere."""
     surface = la.landscapes.quadratic(condition=1000.0)
-    end = la.race(surface, [la.optimizer("adamw", rate=0.02, decay=0.1)], steps=100).final("adamw")[0]
+    end = la.race(surface, [la.optimizer("adamw", lr=0.02, weight_decay=0.1)], steps=100).final("adamw")[0]
     theta = surface.start.clone().requires_grad_()
     coupled = torch.optim.Adam([theta], lr=0.02, weight_decay=0.1)
     for _ in range(100):

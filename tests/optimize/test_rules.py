@@ -11,7 +11,8 @@ import lossatlas as la
 from lossatlas.optimize import Posterior, Streams, TorchOptimizer
 from lossatlas.optimize.gradient._muon import newton_schulz, scalar_map
 from lossatlas.optimize.search._surrogate import log_h
-from lossatlas.probe import Answer, Block, Gradients, Layout, Products
+from lossatlas.probe import Answer, Gradients, Products
+from lossatlas.surface import Block, Layout
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries held against
 
@@ -58,7 +59,7 @@ def test_lion_is_pytorch_optimizers():
     from pytorch_optimizer import Lion
 
     start, slopes = gradients((4, 3), 1, seed=9)[0], gradients((4, 3), 50)
-    ours = walk(la.optimizer("lion", rate=0.01, decay=0.1), MATRIX, start, slopes)
+    ours = walk(la.optimizer("lion", lr=0.01, weight_decay=0.1), MATRIX, start, slopes)
     other = theirs(lambda p: Lion(p, lr=0.01, betas=(0.9, 0.99), weight_decay=0.1, weight_decouple=True), start, slopes)
     assert torch.allclose(ours, other, rtol=0, atol=1e-14)
 
@@ -66,7 +67,7 @@ def test_lion_is_pytorch_optimizers():
 def test_lion_lands_on_zero_from_a_multiple_of_its_step():
     """The lattice trap: from (1, 1) at 0.01 it is exactly at the minimum of a bowl after 100 steps."""
     bowl = la.landscapes.quadratic(condition=1.0)
-    race = la.race(bowl, [la.optimizer("lion", rate=0.01)], start=bowl.wells[0].minimum + 1.0, steps=100)
+    race = la.race(bowl, [la.optimizer("lion", lr=0.01)], start=bowl.wells[0].minimum + 1.0, steps=100)
     assert float(race.tracks["lion"].loss) < 1e-25
 
 
@@ -76,7 +77,7 @@ def test_lion_lands_on_zero_from_a_multiple_of_its_step():
 def test_shampoo_of_a_matrix_is_the_papers_formula():
     """L^(−1/4) G R^(−1/4) with scipy's matrix powers, step by step."""
     start, slopes = torch.zeros(4, 3, dtype=torch.float64), gradients((4, 3), 12)
-    ours = walk(la.optimizer("shampoo", rate=0.1, epsilon=1e-4), MATRIX, start, slopes)
+    ours = walk(la.optimizer("shampoo", lr=0.1, eps=1e-4), MATRIX, start, slopes)
     left, right, w = 1e-4 * np.eye(4), 1e-4 * np.eye(3), np.zeros((4, 3))
     for t, slope in enumerate(slopes):
         g = slope.numpy()
@@ -89,7 +90,7 @@ def test_shampoo_is_pytorch_optimizers():
     from pytorch_optimizer import Shampoo
 
     start, slopes = torch.ones(4, 3, dtype=torch.float64), gradients((4, 3), 10)
-    ours = walk(la.optimizer("shampoo", rate=0.1, epsilon=1e-4), MATRIX, start, slopes)
+    ours = walk(la.optimizer("shampoo", lr=0.1, eps=1e-4), MATRIX, start, slopes)
     other = theirs(
         lambda p: Shampoo(p, lr=0.1, momentum=0.0, preconditioning_compute_steps=1, matrix_eps=1e-4), start, slopes
     )
@@ -100,10 +101,10 @@ def test_shampoo_of_a_vector_is_full_matrix_adagrad_and_its_first_step_has_lengt
     """Golden: from (1, 1) on (x² + 10y²)/2 with η = 0.1, θ₁ = (0.9900, 0.9005)."""
     flat = Layout.vector(2)
     start = torch.ones(2, dtype=torch.float64)
-    first = walk(la.optimizer("shampoo", rate=0.1), flat, start, [torch.tensor([1.0, 10.0]).double()])[1]
+    first = walk(la.optimizer("shampoo", lr=0.1), flat, start, [torch.tensor([1.0, 10.0]).double()])[1]
     assert first.tolist() == pytest.approx([0.9900, 0.9005], abs=6e-5)
     slopes = gradients((2,), 8)
-    ours = walk(la.optimizer("shampoo", rate=0.1, epsilon=1e-3), flat, start, slopes)
+    ours = walk(la.optimizer("shampoo", lr=0.1, eps=1e-3), flat, start, slopes)
     h, w = 1e-3 * np.eye(2), np.ones(2)
     for t, slope in enumerate(slopes):
         h = h + np.outer(slope, slope)
@@ -114,7 +115,7 @@ def test_shampoo_of_a_vector_is_full_matrix_adagrad_and_its_first_step_has_lengt
 def test_shampoo_of_three_axes_takes_the_sixth_root_of_each():
     layout = Layout((Block("w", (2, 3, 4), "conv", 0),))
     slopes = gradients((2, 3, 4), 5)
-    ours = walk(la.optimizer("shampoo", rate=0.1, epsilon=1e-3), layout, torch.zeros(24).double(), slopes)
+    ours = walk(la.optimizer("shampoo", lr=0.1, eps=1e-3), layout, torch.zeros(24).double(), slopes)
     history, w = [1e-3 * np.eye(d) for d in (2, 3, 4)], np.zeros((2, 3, 4))
     for slope in slopes:
         g = slope.numpy()
@@ -135,7 +136,7 @@ def test_distributed_shampoo_is_the_same_rule(shards):
     data = (torch.randn(20, 4).double(), torch.randint(3, (20,)))
     surface = la.NetworkSurface(model, "cross_entropy", data)
     whole, sharded = (
-        la.race(surface, [la.optimizer("shampoo", rate=0.1, shards=k)], steps=15).final("shampoo") for k in (1, shards)
+        la.race(surface, [la.optimizer("shampoo", lr=0.1, shards=k)], steps=15).final("shampoo") for k in (1, shards)
     )
     assert torch.equal(whole, sharded)
 
@@ -143,7 +144,7 @@ def test_distributed_shampoo_is_the_same_rule(shards):
 def test_shampoo_survives_what_breaks_it_in_float32():
     """Gradients of some hundreds on a 2-vector: the first term is below float32's resolution beside g gᵀ."""
     slopes = [torch.tensor([300.0, -200.0]), torch.tensor([300.0, -200.0]), torch.tensor([299.0, -201.0])]
-    path = walk(la.optimizer("shampoo", rate=0.1), Layout.vector(2), torch.zeros(2), slopes)
+    path = walk(la.optimizer("shampoo", lr=0.1), Layout.vector(2), torch.zeros(2), slopes)
     assert bool(torch.isfinite(path).all())
 
 
@@ -167,7 +168,7 @@ def test_newton_schulz_moves_singular_values_only():
 @pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
 def test_muon_is_torchs_up_to_its_bfloat16(adjust):
     start, slopes = torch.zeros(6, 4, dtype=torch.float64), gradients((6, 4), 6)
-    ours = walk(la.optimizer("muon", rate=0.02, adjust=adjust), TALL, start, slopes)
+    ours = walk(la.optimizer("muon", lr=0.02, adjust=adjust), TALL, start, slopes)
     other = theirs(
         lambda p: torch.optim.Muon(p, lr=0.02, momentum=0.95, weight_decay=0.0, adjust_lr_fn=adjust),
         start, slopes, torch.float32,
@@ -181,7 +182,7 @@ def test_muon_is_torchs_up_to_its_bfloat16(adjust):
 @pytest.mark.parametrize(("vector", "length"), [("row", 0.6964364), ("column", 0.6964364 * math.sqrt(2))])
 def test_muon_on_a_vector_steps_by_a_constant_length(vector, length):
     path = walk(
-        la.optimizer("muon", rate=0.1, vector=vector), Layout.vector(2), torch.zeros(2).double(), gradients((2,), 9)
+        la.optimizer("muon", lr=0.1, vector=vector), Layout.vector(2), torch.zeros(2).double(), gradients((2,), 9)
     )
     lengths = (path[1:] - path[:-1]).norm(dim=1)
     assert torch.allclose(lengths, torch.full((9,), 0.1 * length, dtype=torch.float64), rtol=2e-5)
@@ -190,7 +191,7 @@ def test_muon_on_a_vector_steps_by_a_constant_length(vector, length):
 def test_muon_gives_biases_adam():
     layout = Layout((Block("w", (2, 2), "linear", 0), Block("b", (2,), "bias", 4)))
     slopes = gradients((6,), 7)
-    ours = walk(la.optimizer("muon", rate_others=0.01, momentum=0.9), layout, torch.zeros(6).double(), slopes)
+    ours = walk(la.optimizer("muon", lr_others=0.01, momentum=0.9), layout, torch.zeros(6).double(), slopes)
     adam = theirs(lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.9, 0.999)), torch.zeros(2), [s[4:] for s in slopes])
     assert torch.allclose(ours[:, 4:], adam, atol=1e-12)
 
@@ -202,7 +203,7 @@ def test_sophia_by_hand():
     """The paper's algorithm 3 in plain numbers, the diagonal refreshed every second step."""
     diagonal = torch.tensor([3.0, -1.0, 0.5]).double()
     slopes = gradients((3,), 9)
-    settings = {"rate": 0.1, "beta1": 0.9, "beta2": 0.95, "gamma": 0.5, "every": 2, "decay": 0.1}
+    settings = {"lr": 0.1, "betas": (0.9, 0.95), "gamma": 0.5, "every": 2, "weight_decay": 0.1}
     ours = walk(
         la.optimizer("sophia", **settings), Layout.vector(3), torch.ones(3).double(), slopes, lambda p, v: diagonal * v
     )
@@ -219,7 +220,7 @@ def test_sophia_by_hand():
 def test_sophias_mean_diagonal_warms_up_as_slowly_as_published(correct):
     """It holds 1 − 0.99ⁿ of the diagonal after n refreshes: 4.9 % after 45 steps with a refresh every 10."""
     diagonal, slope = torch.tensor([2.0, 5.0]).double(), torch.tensor([1.0, -1.0]).double()
-    sophia = la.optimizer("sophia", rate=1e-3, beta1=0.0, gamma=1e3, estimate="exact", correct=correct)
+    sophia = la.optimizer("sophia", lr=1e-3, betas=(0.0, 0.99), gamma=1e3, estimate="exact", correct=correct)
     path = walk(sophia, Layout.vector(2), torch.zeros(2).double(), [slope] * 45, lambda p, v: diagonal * v)
     held = 1e-3 * slope / (1e3 * diagonal) / (path[-2] - path[-1])
     share = 1.0 if correct else 0.049
@@ -341,7 +342,7 @@ def test_annealing_takes_uphill_steps_as_metropolis_says():
 def test_evolution_strategies_follow_the_gradient_of_the_smoothed_loss():
     plane = Layout.vector(3)
     slope = torch.tensor([1.0, -2.0, 0.5]).double()
-    es = la.optimizer("evolution", population=40, rate=1.0)
+    es = la.optimizer("evolution", population=40, lr=1.0)
     walker = es.walk(torch.zeros(200, 3).double(), plane, Streams(0, 200))
     cloud = walker.send(Answer(torch.zeros(200).double())) if next(walker) else None
     after = walker.send(Answer(cloud.points @ slope))

@@ -36,7 +36,7 @@ def test_answers_are_what_the_surface_says_in_the_shape_of_the_query():
     assert answer.values.shape == (4, 3)
     assert torch.equal(answer.values.reshape(-1), SURFACE.values(grid.reshape(-1, 2)))
     asked = probe.ask(Gradients(points(5)))
-    assert torch.equal(asked.slopes, SURFACE.gradients(points(5))[1])
+    assert torch.equal(asked.gradients, SURFACE.gradients(points(5))[1])
     vectors = points(2, 3)
     products = probe.ask(Products(points(2), vectors)).products
     assert torch.allclose(products[1], SURFACE.products(points(2)[1], vectors[1]))

@@ -29,7 +29,7 @@ def same(a, b):
 
 
 def test_a_race_comes_back_whole_with_its_landscape(tmp_path):
-    inner = la.optimizer("gradient-noise", inner=la.optimizer("momentum", rate=0.01))
+    inner = la.optimizer("gradient-noise", inner=la.optimizer("momentum", lr=0.01))
     racers = {"a/b": "sgd", "de": "de", "noisy": inner, "again": la.optimizer("restart", restarts=2), "bad": "bayes"}
     race = la.race(WELLS, racers, steps=6, runs=2, seed=4, budget=70)
     race.save(tmp_path / "race")
@@ -45,7 +45,7 @@ def test_every_optimizer_is_revived_from_its_record():
         one = la.optimizer(name)
         record = json.loads(json.dumps({"name": one.name, **one.settings()}))
         assert revived(record) == one
-    nested = la.optimizer("restart", inner=la.optimizer("finite-differences", inner=la.optimizer("adam", rate=0.3)))
+    nested = la.optimizer("restart", inner=la.optimizer("finite-differences", inner=la.optimizer("adam", lr=0.3)))
     assert revived(json.loads(json.dumps({"name": nested.name, **nested.settings()}))) == nested
     with pytest.raises(InputError, match="no optimizer"):
         revived({"name": "future"})

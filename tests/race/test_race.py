@@ -126,7 +126,7 @@ def test_wilson_against_scipy(k, n):
 
 def test_a_racer_that_diverges_ends_while_the_others_go_on():
     surface = la.landscapes.rosenbrock()
-    race = la.race(surface, {"wild": la.optimizer("gd", rate=1.0), "tame": la.optimizer("gd", rate=1e-4)}, steps=100)
+    race = la.race(surface, {"wild": la.optimizer("gd", lr=1.0), "tame": la.optimizer("gd", lr=1e-4)}, steps=100)
     assert race.status["wild"] == ("diverged",)
     assert race.status["tame"] == ("steps",)
     assert race.meter["wild"].gradients < 100 == race.meter["tame"].gradients
@@ -138,7 +138,7 @@ def test_a_racer_that_diverges_ends_while_the_others_go_on():
 def test_one_run_may_diverge_alone():
     surface = la.landscapes.rosenbrock()
     starts = torch.tensor([[1.0, 1.0], [-2.0, 2.0]], dtype=torch.float64)
-    race = la.race(surface, [la.optimizer("gd", rate=0.003)], start=starts, steps=200, runs=2)
+    race = la.race(surface, [la.optimizer("gd", lr=0.003)], start=starts, steps=200, runs=2)
     assert race.status["gd"] == ("steps", "diverged")
     per_run = race.meter["gd"].per_run.tolist()
     assert per_run[0] == 200 > per_run[1]
@@ -213,7 +213,7 @@ def test_a_race_on_a_slice_and_in_higher_dimension():
     race = la.race(ground.on(frame), ["gd"], start=[0.5, 0.5], steps=400)
     assert float(race.final("gd").norm()) < 1e-6
     assert race.verdicts["gd"].wells == (None,)
-    full = la.race(ground, [la.optimizer("gd", rate=0.1)], steps=300)
+    full = la.race(ground, [la.optimizer("gd", lr=0.1)], steps=300)
     assert full.verdicts["gd"].wells == ("global",)
 
 

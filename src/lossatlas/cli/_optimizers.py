@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossatlas._errors import InputError
+from lossatlas.cli._user import named
 
 if TYPE_CHECKING:
     from lossatlas.draw._table import Table
@@ -20,14 +21,9 @@ def optimizers(text: str) -> dict[str, Optimizer]:
     Raises:
         InputError: for what cannot be read, or an optimizer or setting that there is not.
     """
-    found: dict[str, Optimizer] = {}
-    for spec in split(text):
-        one = parse(spec)
-        label, k = one.name, 2
-        while label in found:
-            label, k = f"{one.name}-{k}", k + 1
-        found[label] = one
-    return found
+    from lossatlas.optimize import labeled
+
+    return labeled([parse(spec) for spec in split(text)])
 
 
 def split(text: str) -> list[str]:
@@ -44,21 +40,45 @@ def split(text: str) -> list[str]:
 
 
 def parse(spec: str) -> Optimizer:
-    """One optimizer: ``adam``, ``adam(rate=0.1)``, ``restart(inner=adam(rate=0.1), restarts=9)``, ``de(dither=0.5:1)``."""
+    """One optimizer: ``adam``, ``adam(lr=0.1, betas=0.9:0.99)``, ``restart(inner=adam(lr=0.1))``, ``my.py:Mine(lr=0.1)``."""
     from lossatlas.optimize import catalog, optimizer
 
     name, bracket, rest = spec.partition("(")
     name = name.strip()
     if bracket and not rest.endswith(")"):
         raise InputError(f"got the optimizer {spec!r}; expected name or name(setting=value, …).")
-    known: dict[str, Any] = {f.name: f.default for f in fields(catalog[name])} if name in catalog else {}
+    given = named(name, "--optimizers") if ":" in name else catalog.get(name)
+    known: dict[str, Any] = {f.name: f.default for f in fields(given)} if is_dataclass(given) else {}
     settings: dict[str, Any] = {}
     for item in split(rest.removesuffix(")")):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise InputError(f"got the setting {item!r} in {spec!r}; expected setting=value.")
         settings[key] = _value(key, value, known.get(key), item, spec)
-    return optimizer(name, **settings)
+    return _own(given, settings, spec) if ":" in name else optimizer(name, **settings)
+
+
+def _own(given: Any, settings: dict[str, Any], spec: str) -> Optimizer:
+    """An optimizer of the user's: a class, what a function returns, or an optimizer itself."""
+    import torch
+
+    from lossatlas.optimize import Optimizer, TorchOptimizer
+
+    if isinstance(given, type) and issubclass(given, torch.optim.Optimizer):
+        return TorchOptimizer(given, **settings)
+    try:
+        made = given(**settings) if callable(given) and not isinstance(given, Optimizer) else given
+    except TypeError as error:
+        raise InputError(
+            f"got the optimizer {spec!r}, which could not be made: {error}. Expected settings that it has."
+        ) from error
+    if not isinstance(made, Optimizer) or (made is given and settings):
+        kind = "an optimizer with settings already" if isinstance(made, Optimizer) else f"a {type(made).__name__}"
+        raise InputError(
+            f"got the optimizer {spec!r}, which is {kind}; expected a subclass of lossatlas.Optimizer or of "
+            "torch.optim.Optimizer, a function that returns one, or one without settings here."
+        )
+    return made
 
 
 def _value(key: str, text: str, default: Any, item: str, spec: str) -> Any:
@@ -84,7 +104,7 @@ def _number(text: str) -> float | int:
 
 
 def table() -> Table:
-    """Every optimizer of the catalog: what it asks, what it remembers, its settings with their defaults, its source."""
+    """Every optimizer of the catalog: what it evaluates and remembers, its settings with their defaults, its source."""
     from lossatlas.draw._table import Table
     from lossatlas.optimize import catalog, describe
 
@@ -92,9 +112,9 @@ def table() -> Table:
     for name in catalog:
         entry = describe(name)
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
-        rows.append([name, entry.asks, entry.remembers, settings, entry.source, entry.becomes or ""])
-    heads = ["name", "asks at each step", "remembers", "settings", "source", "becomes, on two coordinates"]
-    return Table("Optimizers: what they ask is billed, whatever they say", heads, rows)
+        rows.append([name, entry.evaluates, entry.remembers, settings, entry.source, entry.becomes or ""])
+    heads = ["name", "evaluates at each step", "remembers", "settings", "source", "becomes, on two coordinates"]
+    return Table("Optimizers: every query is counted", heads, rows)
 
 
 def _shown(value: Any) -> str:

@@ -19,26 +19,49 @@ if TYPE_CHECKING:
     from lossatlas.surface import Surface
 
 
-@click.command("race", short_help="Race optimizers on a landscape, every query billed.")
+class _Listing(click.Command):
+    """A command whose help names what the catalogs hold."""
+
+    @property
+    def help(self) -> str | None:
+        """The text, with the names of landscapes and optimizers."""
+        if self._text is None or "{landscapes}" not in self._text:
+            return self._text
+        from lossatlas.optimize import Wrapper, catalog
+        from lossatlas.surface import landscapes
+
+        around = [name for name, kind in catalog.items() if issubclass(kind, Wrapper)]
+        return (
+            self._text.replace("{landscapes}", ", ".join(landscapes.catalog))
+            .replace("{optimizers}", ", ".join(name for name in catalog if name not in around))
+            .replace("{wrappers}", ", ".join(around))
+        )
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._text = text
+
+
+@click.command("race", cls=_Listing, short_help="Race optimizers on a landscape, every query counted.")
 @click.argument("landscape", required=False)
 @click.option(
     "--optimizers",
     default="gd,momentum,annealing,restart",
     show_default=True,
-    help="Names separated by commas; settings as name(rate=0.01).",
+    help="Names separated by commas; settings as name(lr=0.01); your own as my.py:Mine(lr=0.01).",
 )
 @click.option("--catalog", is_flag=True, help="List all optimizers with their settings and defaults, and stop.")
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
-@click.option("--steps", type=int, default=300, show_default=True, help="Answers per descent and run.")
+@click.option("--steps", type=int, default=300, show_default=True, help="Steps per run.")
 @click.option("--budget", type=int, help="Queries per run, never exceeded.")
 @click.option("--runs", type=int, default=1, show_default=True, help="Runs of each optimizer, all at once.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
-@click.option("--tune", "trials", type=int, help="Tune every racer blindly first: this many billed trials each.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+@click.option("--tune", "trials", type=int, help="Tune every racer blindly first: this many counted trials each.")
 @click.option(
     "--sweep",
     "swept",
     metavar="[SETTING=]LOW:HIGH:COUNT",
-    help="Also race every racer at so many values of a setting (rate by default), in even ratios.",
+    help="Also race every racer at so many log-spaced values of a setting (lr by default).",
 )
 @click.option(
     "--map",
@@ -92,19 +115,17 @@ def command(
     out: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Race optimizers on a LANDSCAPE, or on your own network, every query billed.
+    """Race optimizers on a LANDSCAPE, or on your own network, every query counted.
 
-    Landscapes: four-wells, deep-wells, regression, quadratic, rosenbrock, himmelblau, beale, rastrigin, ackley,
-    monkey-saddle, plateau, random-field; or --bbob f1 … f24.
+    Landscapes: {landscapes}; or --bbob f1 … f24.
 
-    Optimizers: gd, sgd, momentum, nesterov, rmsprop, adam, adamw, lion, sophia, shampoo, muon, lbfgs, hill-climbing,
-    annealing, beam, genetic, evolution, de, cma, bayes, random, center; around another one: restart, best-so-far,
-    gradient-noise, finite-differences, as in restart(inner=adam). Their settings: lossatlas race --catalog.
+    Optimizers: {optimizers}; around another one: {wrappers}, as in restart(inner=adam). Their settings: lossatlas race
+    --catalog. Your own: FILE.py:CLASS, as in my.py:Mine(lr=0.1).
 
     \b
       lossatlas race four-wells --optimizers gd,momentum,annealing,restart --start -3.8,-3.5 \\
           --steps 300 --runs 1000 --seed 0 --json race.json --out DIR
-      lossatlas race himmelblau --optimizers 'adam(rate=0.1),gd(rate=0.01)' --tune 25
+      lossatlas race himmelblau --optimizers 'adam(lr=0.1),gd(lr=0.01)' --tune 25
       lossatlas race deep-wells --optimizers gd,adam --sweep 0.01:0.1:15 --why
       lossatlas race four-wells --optimizers adam --map 200 --out DIR
       lossatlas race --bbob f8 --dim 5 --optimizers cma,de,adam --budget 5000 --steps 5000
@@ -112,13 +133,13 @@ def command(
       lossatlas race --model my.py:make_model --data my.py:make_data --test my.py:make_test \\
           --optimizers momentum,adam,muon --tune 10 --runs 8 --steps 300 --out DIR
 
-    On a network every optimizer trains on the same mini-batches until it is billed --steps gradients of one; run b
+    On a network every optimizer trains on the same mini-batches until it has cost --steps gradients of one; run b
     starts from what --model returns after torch.manual_seed(seed + b).
 
     The verdict names the well in whose basin a run ended, and how: at rest in a minimum, cycling at its own step
-    length, on a plateau … For methods that wander that is the best point they asked about, for the others the last. A
-    restarted method gets the steps for each of its descents. On BBOB, which has no gradients, racers that want some
-    pay for finite differences.
+    length, on a plateau … For methods that may move uphill this is the best point evaluated; otherwise the last. A
+    restarted method gets the steps for each of its descents. On BBOB, which has no gradients, racers that need some
+    use finite differences.
 
     \b
     DIR then holds
@@ -175,7 +196,7 @@ def command(
     record: dict[str, Any] = {}
     if trials is not None:
         record["tuning"] = _tune(chosen, surface, trials, steps, point, seed, console)
-    result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed, progress=True)
+    result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed)
     console.print(result.table())
     console.print(result.accounting())
     for verdict in result.verdicts.values():
@@ -263,16 +284,15 @@ def _range(text: str) -> tuple[str, list[float]]:
             f"got --sweep {text!r}; expected LOW:HIGH:COUNT with 0 < LOW < HIGH and a COUNT of at least 2, for example "
             "0.01:0.1:15 or temperature=0.1:10:9."
         ) from error
-    return (setting.strip() if equals else "rate"), np.geomspace(low, high, count).tolist()
+    return (setting.strip() if equals else "lr"), np.geomspace(low, high, count).tolist()
 
 
 def _valued(one: Optimizer) -> Optimizer:
     """The racer as it can run without gradients."""
-    from lossatlas.optimize import FiniteDifferences, Restart
+    from lossatlas.optimize import FiniteDifferences
+    from lossatlas.probe import Gradients
 
-    if isinstance(one, FiniteDifferences) or ("gradient" not in one.asks and not isinstance(one, Restart)):
-        return one
-    return FiniteDifferences(one)
+    return FiniteDifferences(one) if Gradients in one.queries else one
 
 
 def _tune(
@@ -311,7 +331,7 @@ def _why(result: Race, console: Console, seed: int) -> dict[str, Any]:
         click.echo(f"- {answer.sentence}")
         found[label] = answer.record()
     if not found:
-        click.echo("- nobody is stuck: at least half of every racer's runs ended in the basin of the global well")
+        click.echo("- no optimizer is stuck: at least half of every racer's runs ended in the basin of the global well")
     return found
 
 
@@ -326,11 +346,11 @@ def _sweeps(
     seed: int,
     console: Console,
 ) -> dict[str, Sweep]:
-    from lossatlas.race import sweep
+    from lossatlas.race import numbers_of, sweep
 
     made = {}
     for label, one in chosen.items():
-        if not hasattr(one, setting):
+        if setting not in numbers_of(one):
             click.echo(f"- no sweep of {label}: it has no {setting}")
             continue
         made[label] = sweep(surface, one, values, setting=setting, start=point, steps=steps, runs=runs, seed=seed)
@@ -346,9 +366,9 @@ def _maps(
     made = {}
     for label, one in chosen.items():
         if not one.batched:
-            click.echo(f"- no map of {label}: it thinks run by run, and {points**2:,} starts would take hours")
+            click.echo(f"- skipped {label}: it is not vectorized over runs; {points**2:,} starts would take hours")
             continue
-        made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed, progress=True)
+        made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed)
         console.print(made[label].table())
     return made
 

@@ -73,7 +73,7 @@ def race_network(
         surface,
         chosen,
         test=on_test,
-        batch=_size(batch),
+        batch_size=_size(batch),
         steps=steps,
         runs=runs,
         starts=starts,

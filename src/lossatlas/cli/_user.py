@@ -63,6 +63,15 @@ def _called(found: Callable[[], Any], spec: str, option: str) -> Any:
         ) from error
 
 
+def named(spec: str, option: str) -> Any:
+    """The object behind ``file.py:name`` or ``module:name``, whatever it is.
+
+    Raises:
+        InputError: if the file, or the name in it, is not there, or its import fails.
+    """
+    return _named(spec, option)
+
+
 def maker(spec: str, option: str) -> Callable[[], Any]:
     """What makes the object behind a name as often as it is needed: the function, or a copy of the object.
 

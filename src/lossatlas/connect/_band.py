@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Sample
 from lossatlas.connect._bend import Moments, Recipe
 from lossatlas.connect._curve import Array, Curve
-from lossatlas.probe import Answer, Gradients, Query, Sample, Values
+from lossatlas.probe import Answer, Gradients, Query, Values
 
 CYCLES = 4
 # Points that are looked at inside each segment, and by which share of the band's height one must stick out.
@@ -61,11 +62,11 @@ class Band:
 
     def tell(self, answer: Answer) -> None:
         """Insert pivots, or move those there are."""
-        if answer.gradients is None:
+        if not answer.gradients.numel():
             self._looked += 1
             self._insert(answer.values.cpu().numpy())
             return
-        slopes, values = answer.slopes.to(self._pivots.dtype), answer.values
+        slopes, values = answer.gradients.to(self._pivots.dtype), answer.values
         if self.recipe.decay:
             slopes = slopes + self.recipe.decay * self._pivots
         tangents = self._tangents(values)

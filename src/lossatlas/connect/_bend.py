@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._layout import Sample
 from lossatlas.connect._curve import Curve
-from lossatlas.probe import Answer, Gradients, Query, Sample
+from lossatlas.probe import Answer, Gradients, Query
 
 Rule = Literal["adam", "sgd"]
 
@@ -167,7 +168,7 @@ class Bend:
 
     def tell(self, answer: Answer) -> None:
         """Move every control point by its share."""
-        gradient = answer.slopes[0].to(self._controls.dtype)
+        gradient = answer.gradients[0].to(self._controls.dtype)
         if self.recipe.decay:
             gradient = gradient + self.recipe.decay * self.curve.points(np.array([self._t]))[0]
         shares = torch.from_numpy(self.curve.weights(np.array([self._t]))[0, 1:-1]).to(gradient)

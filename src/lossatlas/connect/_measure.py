@@ -82,7 +82,7 @@ def measure(
         slope = None
         if slopes is not None:
             answer = slopes.ask(Gradients(torch.from_numpy(wanted)[:, None]))
-            slope = answer.slopes[:, 0].double().cpu().numpy()
+            slope = answer.gradients[:, 0].double().cpu().numpy()
         try:
             wanted = asker.send((train.loss, slope))
         except StopIteration as finished:

@@ -60,7 +60,7 @@ def train(
         try:
             while (query := trainer.ask()) is not None:
                 answer = probe.ask(query)
-                if answer.gradients is not None and not bool(answer.slopes.isfinite().all()):
+                if not bool(answer.gradients.isfinite().all()):
                     status = f"training stopped at step {trainer.step}: a gradient on the curve is not finite"
                     break
                 trainer.tell(answer)

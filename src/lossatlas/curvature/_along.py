@@ -207,7 +207,7 @@ def curvature_along(
         with counted("checkpoints", len(points), progress) as report:
             for done, point in enumerate(points, start=1):
                 answer = probe.ask(Gradients(point[None]))
-                slope = answer.slopes[0].double().cpu().numpy()
+                slope = answer.gradients[0].double().cpu().numpy()
                 found = extremes(surface, k, point=point, seed=seed, tolerance=tolerance, probe=probe)
                 top = found.largest
                 poor += not bool(np.all(top.converged))

@@ -190,7 +190,7 @@ class Judge:
         operator.point = theta.to(operator.point.dtype)
         if known is None:
             answer = operator.probe.ask(Gradients(operator.point[None]))
-            known = float(answer.values[0]), answer.slopes[0].double()
+            known = float(answer.values[0]), answer.gradients[0].double()
         loss, slope = known
         size = float(slope.norm())
         nan = math.nan
@@ -255,7 +255,7 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Operator,
     """The operator, checked at the first start where it is finite, and how many starts were not."""
     for b, start in enumerate(points.to(surface.dtype)):
         answer = probe.ask(Gradients(start[None])) if surface.gradients_known else None
-        if answer is not None and not (answer.values.isfinite().all() and answer.slopes.isfinite().all()):
+        if answer is not None and not (answer.values.isfinite().all() and answer.gradients.isfinite().all()):
             last: LossError | str = f"the loss is {float(answer.values[0])}, or an entry of its gradient is not finite."
             continue
         try:

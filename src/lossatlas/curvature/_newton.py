@@ -68,7 +68,7 @@ class Asker:
         """
         self._room(1)
         answer = self.probe.ask(Gradients(theta.to(self.operator.point.dtype)[None]))
-        value, slope = float(answer.values[0]), answer.slopes[0].double()
+        value, slope = float(answer.values[0]), answer.gradients[0].double()
         size = float(slope.norm())
         if not self.best.numel():
             self.best, self.slope, self.value = theta, slope, value

@@ -210,7 +210,6 @@ class Operator:
         if self._differences:
             return self._differ(whole)
         answer = self.probe.ask(Products(self.point[None], whole[None]))
-        assert answer.products is not None
         return answer.products[0].double()
 
     def _differ(self, whole: Tensor, stretch: float = 1.0) -> Tensor:
@@ -219,7 +218,7 @@ class Operator:
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
         step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
-        slopes = self.probe.ask(Gradients(ends)).slopes.double()
+        slopes = self.probe.ask(Gradients(ends)).gradients.double()
         ahead, behind = slopes.chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
@@ -275,7 +274,7 @@ class Operator:
         """Where every product is zero, see whether the gradient stands still as well."""
         step = self._step()
         ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
-        slopes = self.probe.ask(Gradients(ends.to(self.surface.dtype))).slopes.double()
+        slopes = self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double()
         if float((slopes[:2] - slopes[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(slopes.norm()):
             self.warning = (
                 "every product is zero although the gradient moves: the loss bends at kinks only, or a backward pass "
@@ -284,7 +283,7 @@ class Operator:
 
     def _explain(self) -> None:
         answer = self.probe.ask(Gradients(self.point[None]))
-        loss, slope = float(answer.values[0]), answer.slopes[0]
+        loss, slope = float(answer.values[0]), answer.gradients[0]
         bad = int((~torch.isfinite(slope)).sum())
         what = (
             f"the loss there is {loss}"

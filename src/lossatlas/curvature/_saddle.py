@@ -237,7 +237,7 @@ def _walk(
     """Normalized descent of both sides at once; rows do not meet."""
     here = torch.stack([theta + push, theta - push])
     answer = probe.ask(Gradients(here))
-    values, slopes = answer.values, answer.slopes.double()
+    values, slopes = answer.values, answer.gradients.double()
     distance = [[0.0, float(push.norm())] for _ in range(2)]
     losses = [[height, float(value)] for value in values]
     length = torch.full((2,), longest, dtype=torch.float64, device=here.device)
@@ -255,7 +255,7 @@ def _walk(
                 losses[b].append(float(answer.values[b]))
         here = torch.where(better[:, None], trial, here)
         values = torch.where(better, answer.values, values)
-        slopes = torch.where(better[:, None], answer.slopes.double(), slopes)
+        slopes = torch.where(better[:, None], answer.gradients.double(), slopes)
         length = torch.where(better, (1.5 * length).clamp_max(longest), 0.5 * length)
     return distance, losses, here, [not bool(m) for m in (slopes.norm(dim=1) > 0) & (length > 1e-9 * longest)]
 

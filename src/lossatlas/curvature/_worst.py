@@ -172,7 +172,7 @@ def keskar(
 
 def _ask(surface: Surface, probe: Probe, points: Tensor, sample: Sample | None) -> tuple[Tensor, Tensor]:
     answer = probe.ask(Gradients(points.to(surface.dtype), sample))
-    slopes = answer.slopes.double()
+    slopes = answer.gradients.double()
     if not (bool(answer.values.isfinite().all()) and bool(slopes.isfinite().all())):
         raise LossError(
             f"a loss or gradient of {surface.name} near the point is not finite; expected finite numbers. Choose a smaller "

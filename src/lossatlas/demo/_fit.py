@@ -17,7 +17,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 64,
-    rate: float = 1e-3,
+    lr: float = 1e-3,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> list[float]:
@@ -31,7 +31,7 @@ def fit(
         data: inputs (n, …) and labels (n,), on the model's device.
         epochs: passes over the data.
         batch_size: examples per step; the last batch of an epoch may be smaller.
-        rate: AdamW's learning rate; its other settings are torch's defaults.
+        lr: AdamW's learning rate; its other settings are torch's defaults.
         seed: of the shuffling.
         progress: called after every epoch with its number, from 1, and its mean loss.
 
@@ -51,7 +51,7 @@ def fit(
             f"got epochs={epochs} and batch_size={batch_size}; expected at least 0 epochs and "
             "batches of at least 1 example."
         )
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
     shuffle = torch.Generator().manual_seed(seed)
     losses = []
     try:

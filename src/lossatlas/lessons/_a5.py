@@ -100,7 +100,7 @@ def _network(epochs: int, seed: int) -> NetworkSurface:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 10))
-    fit(model, digits("train"), epochs=epochs, rate=RATE, seed=seed)
+    fit(model, digits("train"), epochs=epochs, lr=RATE, seed=seed)
     return NetworkSurface(model, "cross_entropy", digits("train"))
 
 

@@ -17,7 +17,7 @@ STEPS, BATCH = 40, 64
 def experiment(runs: int, seed: int) -> Evidence:
     """Count every question at the door, on a landscape and on a network, and the examples read for it."""
     network = NetworkSurface(digits_mlp((16,), seed=seed), "cross_entropy", digits("train"))
-    racers = {"gd": optimizer("gd"), "sgd": optimizer("sgd", batch=BATCH)}
+    racers = {"gd": optimizer("gd"), "sgd": optimizer("sgd", batch_size=BATCH)}
     checks, meters = [], []
     for name, surface in (("four wells", landscapes.four_wells().moved(noise=0.5)), ("digits MLP", network)):
         result = race(surface, racers, steps=STEPS, seed=seed)

@@ -24,13 +24,12 @@ def experiment(runs: int, seed: int) -> Evidence:
 def _bowl(seed: int) -> Evidence:
     surface = landscapes.quadratic(condition=CONDITION).moved(shift=(2.0, 2.0))
     coupled = TorchOptimizer(torch.optim.Adam, lr=RATE, weight_decay=DECAY)
-    racers = {"adam": optimizer("adam", rate=RATE), "adam + L2": coupled}
-    racers |= {"adamw": optimizer("adamw", rate=RATE, decay=DECAY)}
+    racers = {"adam": optimizer("adam", lr=RATE), "adam + L2": coupled}
+    racers |= {"adamw": optimizer("adamw", lr=RATE, weight_decay=DECAY)}
     result = race(surface, racers, steps=STEPS, seed=seed)
     minimum = surface.wells[0].minimum
     probe = Probe(surface)
     products = probe.ask(Products(minimum[None], torch.eye(2, dtype=torch.float64)[None])).products
-    assert products is not None
     hessian = products[0]
     penalized = torch.linalg.solve(hessian + DECAY * torch.eye(2, dtype=torch.float64), hessian @ minimum)
     ends = {label: result.final(label)[0] for label in racers}

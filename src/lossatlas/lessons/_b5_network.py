@@ -54,18 +54,18 @@ def network(runs: int, seed: int) -> Part:
     surface = NetworkSurface(digits_mlp(WIDTHS, seed=seed).double(), "cross_entropy", (x.double(), y))
     starts = torch.stack([surface.vector(digits_mlp(WIDTHS, seed=seed + run)) for run in range(runs)])
     racers = {
-        "adam": optimizer("adam", rate=RATE),
+        "adam": optimizer("adam", lr=RATE),
         "adam + L2": TorchOptimizer(torch.optim.Adam, lr=RATE, weight_decay=DECAY),
-        "adamw": optimizer("adamw", rate=RATE, decay=DECAY),
+        "adamw": optimizer("adamw", lr=RATE, weight_decay=DECAY),
     }
     u, v = digits("test")
     test = NetworkSurface(digits_mlp(WIDTHS, seed=seed).double(), "cross_entropy", (u.double(), v))
     made = network_race(
-        surface, racers, test=test, batch=BATCH, steps=STEPS, runs=runs, starts=starts, checks=1, ends=0, seed=seed,
+        surface, racers, test=test, batch_size=BATCH, steps=STEPS, runs=runs, starts=starts, checks=1, ends=0, seed=seed,
         progress=False,
     )  # fmt: skip
     probe = Probe(surface)
-    slopes = probe.ask(Gradients(starts)).slopes
+    slopes = probe.ask(Gradients(starts)).gradients
     weight = surface.layout.blocks[0]
 
     def columns(rows: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def experiment(runs: int, seed: int) -> Evidence:
 
 def _bowl(seed: int) -> Evidence:
     surface = landscapes.quadratic(condition=100.0, dimension=DIMENSION)
-    racers = {"lion": optimizer("lion", rate=RATE), "adam": optimizer("adam", rate=RATE)}
+    racers = {"lion": optimizer("lion", lr=RATE), "adam": optimizer("adam", lr=RATE)}
     result = race(surface, racers, steps=STEPS, seed=seed)
     theta = 8 * DIMENSION
     state = {label: track.memory[-1][1] - theta for label, track in result.tracks.items()}

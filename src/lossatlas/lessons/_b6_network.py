@@ -87,7 +87,7 @@ def _held(name: str, runs: int, seed: int) -> Held:
     x, y = digits("test", images=name == "CNN")
     surface = NetworkSurface(MODELS[name](seed).double(), "cross_entropy", (x.double(), y), name=name)
     starts = torch.stack([surface.vector(MODELS[name](seed + run)) for run in range(runs)])
-    racers = {"lion": optimizer("lion", rate=RATE), "adam": optimizer("adam", rate=RATE)}
+    racers = {"lion": optimizer("lion", lr=RATE), "adam": optimizer("adam", lr=RATE)}
     made = race(surface, racers, start=starts, steps=STEPS, runs=runs, seed=seed)
     theta = surface.dimension * surface.theta.element_size()
     numbers = {label: track.memory[-1][1] / theta - 1 for label, track in made.tracks.items()}

@@ -34,9 +34,9 @@ def _first(seed: int) -> Evidence:
     surface = NetworkSurface(model, "cross_entropy", (x.double(), y))
     block = next(block for block in surface.layout.blocks if block.kind == "linear")
     racers = {
-        "sophia": optimizer("sophia", rate=RATE, every=2),
-        "shampoo": optimizer("shampoo", rate=RATE, epsilon=EPSILON),
-        "muon": optimizer("muon", rate=RATE),
+        "sophia": optimizer("sophia", lr=RATE, every=2),
+        "shampoo": optimizer("shampoo", lr=RATE, eps=EPSILON),
+        "muon": optimizer("muon", lr=RATE),
     }
     result = race(surface, racers, steps=6, seed=seed)
     probe = Probe(surface)
@@ -46,7 +46,7 @@ def _first(seed: int) -> Evidence:
         return (path[t + 1] - path[t])[block.span].reshape(block.shape)
 
     def gradient(label: str, t: int) -> np.ndarray:
-        slope = probe.ask(Gradients(result.trajectories[label][0][t][None])).slopes[0]
+        slope = probe.ask(Gradients(result.trajectories[label][0][t][None])).gradients[0]
         return slope[block.span].reshape(block.shape).numpy()
 
     rows, columns = block.shape
@@ -60,7 +60,7 @@ def _first(seed: int) -> Evidence:
     before = np.linalg.svd(gradient("muon", 4), compute_uv=False)
     largest = float(result.trajectories["sophia"][0].diff(dim=0).abs().max())
     flat = landscapes.quadratic(condition=10.0)
-    vector = race(flat, [optimizer("muon", rate=RATE), optimizer("shampoo", rate=RATE)], steps=40, seed=seed)
+    vector = race(flat, [optimizer("muon", lr=RATE), optimizer("shampoo", lr=RATE)], steps=40, seed=seed)
     lengths = vector.trajectories["muon"][0].diff(dim=0).norm(dim=1) / RATE
     first = float(vector.trajectories["shampoo"][0].diff(dim=0)[0].norm()) / RATE
     checks = (

@@ -33,7 +33,7 @@ def network(runs: int, seed: int) -> Part:
     x, y = digits("train")
     surface = NetworkSurface(digits_mlp(seed=seed).double(), "cross_entropy", (x.double(), y))
     starts = torch.stack([surface.vector(digits_mlp(seed=seed + run)) for run in range(runs)])
-    racers = {name: MiniBatches(optimizer(name, rate=rate), BATCH) for name, rate in RATES.items()}
+    racers = {name: MiniBatches(optimizer(name, lr=rate), BATCH) for name, rate in RATES.items()}
     made = race(surface, racers, start=starts, steps=STEPS, runs=runs, seed=seed)
     probe = Probe(surface)
     fallen = {name: probe.ask(Values(made.last(name))).values.tolist() for name in RATES}
@@ -114,12 +114,12 @@ def _kernel(runs: int, seed: int) -> tuple[float, tuple[int, ...], list[Any]]:
     surface = NetworkSurface(digits_cnn(seed).double(), "cross_entropy", (x.double(), y))
     starts = torch.stack([surface.vector(digits_cnn(seed + run)) for run in range(runs)])
     block = [block for block in surface.layout.blocks if len(block.shape) == 4][-1]
-    rule = optimizer("shampoo", rate=RATES["shampoo"], epsilon=EPSILON)
+    rule = optimizer("shampoo", lr=RATES["shampoo"], eps=EPSILON)
     made = race(surface, {"shampoo": rule}, start=starts, steps=KERNEL_STEPS + 1, runs=runs, seed=seed)
     probe, path = Probe(surface), made.trajectories["shampoo"]
     gap = 0.0
     for run in range(runs):
-        slopes = probe.ask(Gradients(path[run, :KERNEL_STEPS])).slopes[:, block.span]
+        slopes = probe.ask(Gradients(path[run, :KERNEL_STEPS])).gradients[:, block.span]
         histories = [EPSILON * np.eye(size) for size in block.shape]
         for t, slope in enumerate(slopes):
             gradient = slope.reshape(block.shape).numpy()

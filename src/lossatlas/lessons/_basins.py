@@ -52,7 +52,13 @@ def initial(surface: NetworkSurface, width: int, seeds: range) -> Tensor:
 
 
 def trained(
-    surface: NetworkSurface, points: Tensor, rule: Optimizer, *, steps: int, batch: int | None = None, seed: int = 0
+    surface: NetworkSurface,
+    points: Tensor,
+    rule: Optimizer,
+    *,
+    steps: int,
+    batch_size: int | None = None,
+    seed: int = 0,
 ) -> Runner:
     """Runs of a rule from points (runs, N), billed for that many gradients of a mini-batch each, of all examples for None.
 
@@ -60,7 +66,8 @@ def trained(
     gives the same bits.
     """
     made = network_race(
-        surface, {"it": rule}, batch=batch or surface.examples, steps=steps, runs=len(points), starts=points, checks=1, ends=0, seed=seed,
+        surface, {"it": rule}, batch_size=batch_size or surface.examples, steps=steps, runs=len(points), starts=points, checks=1, ends=0,
+        seed=seed,
         progress=False,
     )  # fmt: skip
     return made.runners["it"]
@@ -68,7 +75,7 @@ def trained(
 
 def settled(surface: NetworkSurface, points: Tensor, steps: int | None = None) -> Runner:
     """Where full-batch gradient descent leads from points (runs, N)."""
-    return trained(surface, points, optimizer("gd", rate=RATE), steps=steps or SETTLING)
+    return trained(surface, points, optimizer("gd", lr=RATE), steps=steps or SETTLING)
 
 
 def dead(points: Tensor, width: int) -> list[int]:

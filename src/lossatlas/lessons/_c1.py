@@ -23,12 +23,11 @@ def experiment(runs: int, seed: int) -> Evidence:
     anywhere = low + (high - low) * torch.rand(POINTS, 2, generator=generator, dtype=torch.float64)
     probe = Probe(surface)
     asked = probe.ask(Products(anywhere, torch.eye(2, dtype=torch.float64).expand(POINTS, 2, 2)))
-    assert asked.products is not None
     hessians = asked.products
     change = float((hessians - hessians[0]).abs().max())
     smallest = float(torch.linalg.eigvalsh(hessians).min())
     starts = low + (high - low) * torch.rand(runs, 2, generator=generator, dtype=torch.float64)
-    result = race(surface, [optimizer("gd", rate=RATE)], start=starts, steps=STEPS, runs=runs, seed=seed)
+    result = race(surface, [optimizer("gd", lr=RATE)], start=starts, steps=STEPS, runs=runs, seed=seed)
     solution = surface.wells[0].minimum
     gap = float((result.final("gd") - solution).norm(dim=1).max())
     checks = (

@@ -27,8 +27,8 @@ def experiment(runs: int, seed: int) -> Evidence:
     surface = landscapes.four_wells()
     sweep: dict[str, Optimizer] = {}
     for rate in RATES:
-        sweep[f"gd {rate:.4f}"] = optimizer("gd", rate=rate)
-        sweep[f"momentum {rate:.4f}"] = optimizer("momentum", rate=rate, momentum=0.92)
+        sweep[f"gd {rate:.4f}"] = optimizer("gd", lr=rate)
+        sweep[f"momentum {rate:.4f}"] = optimizer("momentum", lr=rate, momentum=0.92)
     descents = race(surface, sweep, steps=STEPS, seed=seed)
     ends = {label: verdict.wells[0] for label, verdict in descents.verdicts.items()}
     plain = [well for label, well in ends.items() if label.startswith("gd")]

@@ -21,7 +21,7 @@ STEPS, ANNEALING_STEPS, RADIUS = 1000, 2000, 0.25
 def experiment(runs: int, seed: int) -> Evidence:
     """A range of rates for the deterministic methods, many seeds for the random ones."""
     surface = landscapes.deep_wells()
-    sweep: dict[str, Optimizer] = {f"{m} {r:.4f}": optimizer(m, rate=r) for m in METHODS for r in RATES}
+    sweep: dict[str, Optimizer] = {f"{m} {r:.4f}": optimizer(m, lr=r) for m in METHODS for r in RATES}
     descents = race(surface, sweep, steps=STEPS, seed=seed)
     trap = next(well.minimum for well in surface.wells if well.name == "A")
     checks = []

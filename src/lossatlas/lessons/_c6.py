@@ -112,7 +112,6 @@ def _flattest(surface: Surface) -> float:
     assert surface.start is not None
     offset = surface.start - surface.wells[0].minimum
     products = Probe(surface).ask(Products(surface.start[None], torch.eye(2, dtype=torch.float64)[None])).products
-    assert products is not None
     values, vectors = torch.linalg.eigh(products[0])
     return float(values[0] * (offset @ vectors[:, 0]) ** 2 / 2)
 

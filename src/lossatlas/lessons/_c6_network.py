@@ -104,9 +104,9 @@ def _raced(
     surface: NetworkSurface, starts: Tensor, rates: Mapping[str, tuple[float, ...]], seed: int, cost: dict[str, int]
 ) -> dict[str, dict[float, Runner]]:
     """Every method at each of its rates, on full batches; the bill is added to `cost`."""
-    racers = {f"{name} {rate:g}": optimizer(name, rate=rate) for name, several in rates.items() for rate in several}
+    racers = {f"{name} {rate:g}": optimizer(name, lr=rate) for name, several in rates.items() for rate in several}
     made = network_race(
-        surface, racers, batch=surface.examples, steps=STEPS, runs=len(starts), starts=starts, checks=1, ends=0, seed=seed,
+        surface, racers, batch_size=surface.examples, steps=STEPS, runs=len(starts), starts=starts, checks=1, ends=0, seed=seed,
         progress=False,
     )  # fmt: skip
     for kind, count in spent(made).items():

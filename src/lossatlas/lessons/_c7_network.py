@@ -88,7 +88,7 @@ def _gradient(surface: NetworkSurface, traps: Tensor, seed: int, meters: list[Me
     for size in BATCHES:
         batch = None if size == EXAMPLES else size
         runner = trained(
-            surface, traps, optimizer("gd", rate=RATE), steps=FULL * EXAMPLES // size, batch=batch, seed=seed
+            surface, traps, optimizer("gd", lr=RATE), steps=FULL * EXAMPLES // size, batch_size=batch, seed=seed
         )
         meters.append(runner.meter)
         ends["full batch" if batch is None else f"batch {size}"] = runner.final

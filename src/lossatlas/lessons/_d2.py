@@ -33,7 +33,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     low, high = CORNER
     starts = low + (high - low) * torch.rand(runs, 2, generator=generator, dtype=torch.float64)
     probe = Probe(surface)
-    slope = float(probe.ask(Gradients(starts)).slopes.norm(dim=1).max())
+    slope = float(probe.ask(Gradients(starts)).gradients.norm(dim=1).max())
     arrived: dict[str, float] = {}
     data: dict[str, Any] = {}
     meters = [probe.meter]
@@ -41,7 +41,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         shares = []
         for rate in rates:
             # Not by basin: all of the plain belongs to the well's. Crossed is whoever is down in it.
-            losses, meter = _final(surface, optimizer(name, rate=rate), starts, STEPS, seed)
+            losses, meter = _final(surface, optimizer(name, lr=rate), starts, STEPS, seed)
             shares.append(float((losses < DOWN).double().mean()))
             meters.append(meter)
         arrived[name] = max(shares)
@@ -122,7 +122,7 @@ def _networks(
     surface = NetworkSurface(_sigmoid(hidden, seed), "cross_entropy", data)
     starts = torch.stack([surface.vector(_sigmoid(hidden, seed + run)) for run in range(runs)])
     probe = Probe(surface)
-    slopes = probe.ask(Gradients(starts)).slopes.double()
+    slopes = probe.ask(Gradients(starts)).gradients.double()
     weights = [block for block in surface.layout.blocks if block.kind == "linear"]
     first, last = (slopes[:, block.span].norm(dim=1) for block in (weights[0], weights[-1]))
     left: dict[str, dict[str, float]] = {}
@@ -130,7 +130,7 @@ def _networks(
     for name in methods:
         left[name] = {}
         for rate in NETWORK_RATES[name]:
-            losses, meter = _final(surface, optimizer(name, rate=rate), starts, NETWORK_STEPS, seed)
+            losses, meter = _final(surface, optimizer(name, lr=rate), starts, NETWORK_STEPS, seed)
             meters.append(meter)
             left[name][str(rate)] = float((losses < LEFT * CHANCE).double().mean())
     return left, meters, (first / last).tolist()

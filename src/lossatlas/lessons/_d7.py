@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Sample
 from lossatlas.lessons import _basins
 from lossatlas.lessons._basins import LEFT, RATE, dead, ground, heights, initial, settled, trained
 from lossatlas.lessons._correlation import mean
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._part import KINDS, interval, spent
 from lossatlas.optimize import GradientNoise, Optimizer, optimizer
-from lossatlas.probe import Gradients, Meter, Probe, Sample
+from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.race import wilson
 from lossatlas.surface import NetworkSurface
 
@@ -131,7 +132,7 @@ def _on(
     """All arms on one network; the size of the noise; the bill is added to `cost`."""
     begin = settled(surface, initial(surface, width, range(seed, seed + runs)))
     size, meter = _noise(surface, begin.final, seed)
-    gd = optimizer("gd", rate=RATE)
+    gd = optimizer("gd", lr=RATE)
     arms: dict[str, tuple[Optimizer, int, int | None]] = {
         "full batch": (gd, FULL, None),
         "more": (gd, _updates(), None),
@@ -139,7 +140,7 @@ def _on(
         "isotropic": (GradientNoise(gd, scale=size, fading=0.0), _updates(), None),
     }
     walked = {
-        name: trained(surface, begin.final, rule, steps=steps, batch=batch, seed=seed)
+        name: trained(surface, begin.final, rule, steps=steps, batch_size=batch, seed=seed)
         for name, (rule, steps, batch) in arms.items()
     }
     ends = torch.cat([begin.final, *(runner.final for runner in walked.values())])
@@ -161,10 +162,10 @@ def _on(
 def _noise(surface: NetworkSurface, points: Tensor, seed: int) -> tuple[float, Meter]:
     """Root mean square, per coordinate, of a mini-batch's gradient about the full one, over points (runs, N)."""
     probe = Probe(surface)
-    whole = probe.ask(Gradients(points)).slopes
+    whole = probe.ask(Gradients(points)).gradients
     rows = points.repeat_interleave(DRAWS, 0)
     seeds = torch.arange(len(rows)) + 10**6 * (1 + seed)
-    drawn = probe.ask(Gradients(rows, Sample(BATCH, seeds))).slopes
+    drawn = probe.ask(Gradients(rows, Sample(BATCH, seeds))).gradients
     return float((drawn - whole.repeat_interleave(DRAWS, 0)).square().mean().sqrt()), probe.meter
 
 

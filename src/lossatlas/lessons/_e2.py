@@ -65,7 +65,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     for depth, blocks in (("shallow", SHALLOW), ("deep", DEEP)):
         for kind, shortcut in (("with shortcuts", True), ("plain", False)):
             name, model = f"{depth}, {kind}", network(blocks, shortcut, seed)
-            fit(model, train, epochs=EPOCHS, batch_size=BATCH, rate=RATE, seed=seed)
+            fit(model, train, epochs=EPOCHS, batch_size=BATCH, lr=RATE, seed=seed)
             surfaces[name] = NetworkSurface(
                 model, "cross_entropy", (train[0][:EXAMPLES], train[1][:EXAMPLES]), name=name
             )

@@ -30,7 +30,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     mlp = NetworkSurface(model, "cross_entropy", part, name="MLP")
     residual = network(SHALLOW, True, seed)
     images = (train[0].reshape(-1, 1, 8, 8), train[1])
-    fit(residual, images, epochs=3, batch_size=128, rate=3e-3, seed=seed)
+    fit(residual, images, epochs=3, batch_size=128, lr=3e-3, seed=seed)
     cnn = NetworkSurface(residual, "cross_entropy", (images[0][:EXAMPLES], images[1][:EXAMPLES]), name="residual CNN")
     pictures: list[tuple[str, NetworkSurface, Plane | Line, Tensor | None]] = [
         ("E1 random plane", mlp, Plane.random(mlp, seed=seed), None),

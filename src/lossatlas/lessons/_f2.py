@@ -29,7 +29,7 @@ def experiment(runs: int, seed: int) -> Evidence:
             "temperature": lambda s: optimizer("annealing", temperature=s),
             "restarts": lambda s: optimizer("restart", restarts=int(s)),
             "gradient noise": lambda s: optimizer("gradient-noise", scale=s),
-            "larger rate": lambda s: optimizer("gd", rate=0.05 * s),
+            "larger lr": lambda s: optimizer("gd", lr=0.05 * s),
         }
         views = {}
         for fix in sound:

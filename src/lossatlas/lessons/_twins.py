@@ -102,7 +102,7 @@ def normed_twins(count: int, seed: int = 0, epochs: int = CNN_EPOCHS) -> Twins:
     starts = tuple({n: v.clone() for n, v in m.state_dict().items()} for m in models)
     data = digits("train", images=True)
     for s, model in zip(seeds, models, strict=True):
-        fit(model, data, epochs=epochs, batch_size=BATCH, rate=RATE, seed=s)
+        fit(model, data, epochs=epochs, batch_size=BATCH, lr=RATE, seed=s)
     return Twins(
         CNN_CHANNELS[0],
         seeds,

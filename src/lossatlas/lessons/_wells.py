@@ -17,10 +17,10 @@ GRID = 60
 def ground(surface: Surface, probe: Probe) -> list[Check]:
     """Are the declared wells minima, are there others, and where does the start lie?"""
     minima = torch.stack([well.minimum for well in surface.wells])
-    slopes = probe.ask(Gradients(minima)).slopes.norm(dim=1)
+    slopes = probe.ask(Gradients(minima)).gradients.norm(dim=1)
     eye = torch.eye(2, dtype=torch.float64).expand(len(minima), 2, 2)
     products = probe.ask(Products(minima, eye)).products
-    assert products is not None and surface.box is not None and surface.start is not None
+    assert surface.box is not None and surface.start is not None
     least = float(torch.linalg.eigvalsh(products).min())
     low, high = surface.box[:, 0], surface.box[:, 1]
     axis = torch.linspace(0, 1, GRID, dtype=torch.float64)

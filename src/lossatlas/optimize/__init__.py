@@ -4,11 +4,13 @@ from lossatlas.optimize._catalog import Entry as Entry
 from lossatlas.optimize._catalog import catalog as catalog
 from lossatlas.optimize._catalog import citation as citation
 from lossatlas.optimize._catalog import describe as describe
+from lossatlas.optimize._catalog import labeled as labeled
 from lossatlas.optimize._catalog import optimizer as optimizer
 from lossatlas.optimize._catalog import resolve as resolve
 from lossatlas.optimize._catalog import revived as revived
 from lossatlas.optimize._optimizer import Optimizer as Optimizer
 from lossatlas.optimize._optimizer import Walk as Walk
+from lossatlas.optimize._recorded import RecordedOptimizer as RecordedOptimizer
 from lossatlas.optimize._streams import Streams as Streams
 from lossatlas.optimize.gradient._adam import Adam as Adam
 from lossatlas.optimize.gradient._adamw import AdamW as AdamW
@@ -34,8 +36,9 @@ from lossatlas.optimize.search._genetic import Genetic as Genetic
 from lossatlas.optimize.search._hillclimbing import HillClimbing as HillClimbing
 from lossatlas.optimize.search._random import RandomSearch as RandomSearch
 from lossatlas.optimize.search._surrogate import Posterior as Posterior
+from lossatlas.optimize.wrappers._bestsofar import BestSoFar as BestSoFar
+from lossatlas.optimize.wrappers._finitedifferences import FiniteDifferences as FiniteDifferences
+from lossatlas.optimize.wrappers._gradientnoise import GradientNoise as GradientNoise
 from lossatlas.optimize.wrappers._minibatches import MiniBatches as MiniBatches
 from lossatlas.optimize.wrappers._restart import Restart as Restart
-from lossatlas.optimize.wrappers._wrappers import BestSoFar as BestSoFar
-from lossatlas.optimize.wrappers._wrappers import FiniteDifferences as FiniteDifferences
-from lossatlas.optimize.wrappers._wrappers import GradientNoise as GradientNoise
+from lossatlas.optimize.wrappers._wrapper import Wrapper as Wrapper

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
 from lossatlas.optimize._optimizer import Optimizer
+from lossatlas.optimize._recorded import revived_outside
 from lossatlas.optimize.gradient._adam import Adam
 from lossatlas.optimize.gradient._adamw import AdamW
 from lossatlas.optimize.gradient._gd import GD
@@ -21,7 +24,6 @@ from lossatlas.optimize.gradient._rmsprop import RMSprop
 from lossatlas.optimize.gradient._sgd import SGD
 from lossatlas.optimize.gradient._shampoo import Shampoo
 from lossatlas.optimize.gradient._sophia import Sophia
-from lossatlas.optimize.gradient._torch import TorchOptimizer, TorchRecord
 from lossatlas.optimize.search._annealing import Annealing
 from lossatlas.optimize.search._bayes import Bayes
 from lossatlas.optimize.search._beam import Beam
@@ -32,10 +34,11 @@ from lossatlas.optimize.search._evolution import Evolution
 from lossatlas.optimize.search._genetic import Genetic
 from lossatlas.optimize.search._hillclimbing import HillClimbing
 from lossatlas.optimize.search._random import RandomSearch
+from lossatlas.optimize.wrappers._bestsofar import BestSoFar
+from lossatlas.optimize.wrappers._finitedifferences import FiniteDifferences
+from lossatlas.optimize.wrappers._gradientnoise import GradientNoise
 from lossatlas.optimize.wrappers._minibatches import MiniBatches
 from lossatlas.optimize.wrappers._restart import Restart
-from lossatlas.optimize.wrappers._wrappers import BestSoFar, FiniteDifferences, GradientNoise
-from lossatlas.probe import Layout
 
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
 _LOCAL = (HillClimbing, Annealing, Beam)
@@ -52,7 +55,7 @@ class Entry:
     Attributes:
         name: in the catalog.
         title: for pictures and tables.
-        asks: what it queries at each step.
+        evaluates: what it queries at each step.
         remembers: what it keeps between steps.
         settings: hyper-parameters with their defaults.
         source: where the rule is published.
@@ -62,7 +65,7 @@ class Entry:
 
     name: str
     title: str
-    asks: str
+    evaluates: str
     remembers: str
     settings: dict[str, Any]
     source: str
@@ -70,21 +73,19 @@ class Entry:
     bibtex: str
 
 
-def describe(name: str, layout: Layout | None = None) -> Entry:
-    """The catalog's entry of an optimizer.
+def describe(given: str | Optimizer, layout: Layout | None = None) -> Entry:
+    """What there is to say of an optimizer: of the catalog, or one's own.
 
     Args:
-        name: as in `catalog`.
+        given: a name of `catalog`, or an optimizer.
         layout: of the surface it would walk on, for what it becomes there; two plain coordinates by default.
 
     Raises:
         UnknownNameError: if there is none of that name.
     """
-    one = optimizer(name)
+    one = resolve(given)
     becomes = one.becomes(Layout.vector(2) if layout is None else layout)
-    return Entry(
-        one.name, one.title, one.asks, one.remembers, one.settings(), one.source, becomes, bibliography[one.reference]
-    )
+    return Entry(one.name, one.title, one.evaluates, one.remembers, one.settings(), one.source, becomes, bibtex(one))
 
 
 def optimizer(name: str, **settings: Any) -> Optimizer:
@@ -103,7 +104,7 @@ def optimizer(name: str, **settings: Any) -> Optimizer:
 
     Example:
         >>> import lossatlas as la
-        >>> la.optimizer("momentum", rate=0.01).momentum
+        >>> la.optimizer("momentum", lr=0.01).momentum
         0.92
     """
     key = str(name).lower().replace("_", "-")
@@ -133,21 +134,62 @@ def resolve(given: str | Optimizer) -> Optimizer:
     )
 
 
-def revived(record: Mapping[str, Any]) -> Optimizer:
-    """An optimizer from its name and settings, as they are recorded with a result.
+def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer]) -> dict[str, Optimizer]:
+    """Optimizers by label; of several of one name each but the first gets a number.
 
     Raises:
-        InputError: if this version has no such optimizer, or no such setting of it.
+        InputError: for what is no optimizer, or none at all.
     """
-    settings = {key: value for key, value in record.items() if key != "name"}
-    if record.get("name") == TorchOptimizer.name:
-        return TorchRecord(settings)
-    return optimizer(
-        str(record.get("name")),
-        **{key: revived(value) if isinstance(value, Mapping) else value for key, value in settings.items()},
-    )
+    if isinstance(optimizers, str | Optimizer):
+        optimizers = [optimizers]
+    if not isinstance(optimizers, Iterable):
+        raise InputError(f"got optimizers={optimizers!r}; expected names or optimizers in a list, or labels to them.")
+    if isinstance(optimizers, Mapping):
+        found = {str(label): resolve(given) for label, given in optimizers.items()}
+    else:
+        found = {}
+        for one in map(resolve, optimizers):
+            label, k = one.name, 2
+            while label in found:
+                label, k = f"{one.name}-{k}", k + 1
+            found[label] = one
+    if not found:
+        raise InputError("got no optimizers; expected at least one name or optimizer to race.")
+    return found
+
+
+def revived(record: Mapping[str, Any]) -> Optimizer:
+    """An optimizer from what `Optimizer.record` wrote. No code is imported or run for one that is not of this package.
+
+    Returns:
+        The optimizer; of a class that is not at hand, and of torch's classes, a `RecordedOptimizer`.
+
+    Raises:
+        InputError: if this version has no such optimizer in its catalog, or no such setting of it.
+    """
+    settings = {key: _revived(value) for key, value in record.items() if key not in ("name", "outside")}
+    if "outside" in record:
+        return revived_outside(record, settings)
+    return optimizer(str(record.get("name")), **settings)
+
+
+def _revived(value: Any) -> Any:
+    """A setting as it was before JSON held it."""
+    if isinstance(value, Mapping):
+        return revived(value) if "name" in value else value
+    return tuple(map(_revived, value)) if isinstance(value, list) else value
 
 
 def citation(optimizers: Iterable[Optimizer]) -> str:
     """BibTeX of the methods used, each once, sorted."""
-    return "\n\n".join(bibliography[key] for key in sorted({optimizer.reference for optimizer in optimizers}))
+    return "\n\n".join(sorted({bibtex(one) for one in optimizers}))
+
+
+def bibtex(one: Optimizer) -> str:
+    """The BibTeX entry of an optimizer; of one whose reference is not known, an entry that names what it says of itself."""
+    reference = one.reference or one.name
+    if reference.lstrip().startswith("@"):
+        return reference.strip()
+    return bibliography.get(reference) or (
+        f"@misc{{{re.sub(r'[^A-Za-z0-9:-]+', '-', reference)},\n  title = {{{one.title}}},\n  note = {{{one.source}}}\n}}"
+    )

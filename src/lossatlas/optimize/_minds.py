@@ -1,4 +1,4 @@
-"""Methods that think for one run at a time (a surrogate, a library), walked side by side in lockstep."""
+"""Methods that work on one run at a time (a surrogate, a library), walked side by side in lockstep."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Mind: TypeAlias = Generator[np.ndarray, float, None]
 
 
 def side_by_side(minds: Sequence[Mind], start: Tensor, *, stands_at_best: bool) -> Walk:
-    """Ask one point of every mind per query; a mind that ends asks no more.
+    """One point of every method per query; one that has ended makes no more.
 
     Args:
         minds: one per run; each yields a point (N,) and is sent its loss.
         start: (runs, N), for shape, type and device.
-        stands_at_best: record the best point as where a run stands, and not the point it asks about.
+        stands_at_best: record the best point as where a run stands, and not the point that it evaluates.
     """
     points, live = start.clone(), torch.ones(len(start), dtype=torch.bool, device=start.device)
     best, lowest = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)

@@ -1,19 +1,25 @@
-"""The contract of everything that walks: a frozen record of hyper-parameters, and a generator that only asks."""
+"""The contract of everything that walks: a frozen record of hyper-parameters, and a generator of queries."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Answer, Layout, Query
+from lossatlas.probe import Answer, Gradients, Products, Query, Values
 
 Walk: TypeAlias = Generator[Query, Answer, None]
+# What a class says of itself, beside its name.
+TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "batched")
 
 
 @dataclass(frozen=True)
@@ -23,25 +29,56 @@ class Optimizer(abc.ABC):
     A walk yields queries and is sent answers; it never holds the surface. Tensors that it has yielded are never
     written again. Row b of a batch of runs is exactly what run b would be alone.
 
+    A subclass needs `walk` and nothing else: what it does not say of itself is said by its class, as `name` and
+    `title` are, or is not known.
+
     Attributes:
-        name: in the catalog.
-        title: for pictures and tables.
-        asks: what it queries at each step, in words.
-        remembers: what it keeps between steps, in words.
-        source: where the rule is published.
-        reference: key of its BibTeX entry.
-        wanders: whether it may move uphill or start again; then its result is the best point it has asked about.
+        name: in the catalog and in races; the class's own name with hyphens by default.
+        title: for pictures and tables; the class's own name by default.
+        queries: the kinds of queries that it makes, of `Values`, `Gradients` and `Products`; any of them by default.
+        evaluates: what it queries at each step, one sentence for tables.
+        remembers: what it keeps between steps, one sentence for tables.
+        source: where the rule is published; the class's module by default.
+        reference: key of its BibTeX entry, or the entry itself, or None.
+        wanders: whether it may move uphill or start again; then its result is the best point it has evaluated.
         batched: whether all runs step in one tensor operation; surrogates, libraries and torch classes think run by run.
+
+    Raises:
+        InputError: when a subclass is made whose name, texts or queries are of another kind.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    asks: ClassVar[str]
-    remembers: ClassVar[str]
+    queries: ClassVar[frozenset[type]] = frozenset({Values, Gradients, Products})
+    evaluates: ClassVar[str] = "not said"
+    remembers: ClassVar[str] = "not said"
     source: ClassVar[str]
-    reference: ClassVar[str]
+    reference: ClassVar[str | None] = None
     wanders: ClassVar[bool] = False
     batched: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", cls.__name__.strip("_"))
+        defaults = {"name": words.lower().replace(" ", "-").replace("_", "-"), "title": words, "source": cls.__module__}
+        for key, default in defaults.items():
+            if key not in vars(cls):
+                setattr(cls, key, default)
+        said = {key: getattr(cls, key) for key in ("name", "title", "evaluates", "remembers", "source")}
+        wrong = [key for key, text in said.items() if not isinstance(text, str | property) or not text]
+        if not isinstance(cls.reference, str | None):
+            wrong.append("reference")
+        queries = cls.queries
+        if not isinstance(queries, property) and not (
+            isinstance(queries, frozenset) and queries and queries <= {Values, Gradients, Products}
+        ):
+            wrong.append("queries")
+        if wrong:
+            given = ", ".join(f"{key}={vars(cls).get(key)!r}" for key in wrong)
+            raise InputError(
+                f"the optimizer {cls.__name__} got {given}; expected text for name, title, evaluates, remembers, source and "
+                "reference, and for queries a frozenset of Values, Gradients and Products."
+            )
 
     @abc.abstractmethod
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
@@ -59,9 +96,31 @@ class Optimizer(abc.ABC):
         """What the rule degenerates to on a layout, or None where it is itself."""
         return None
 
+    @property
+    def outside(self) -> str | None:
+        """The full name of its class, where that is not one of this package."""
+        kind = type(self)
+        own = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return None if own else f"{kind.__module__}.{kind.__qualname__}"
+
+    def record(self) -> dict[str, Any]:
+        """What is saved with a result: the name and the settings.
+
+        Of a class that is not this package's also what it says of itself, so that the result opens without the class.
+        """
+        told: dict[str, Any] = {"name": self.name, **self.settings()}
+        if self.outside is not None:
+            told["outside"] = {
+                "class": self.outside,
+                "shown": [f.name for f in fields(self) if not _is_plain(getattr(self, f.name))],
+                "queries": sorted(kind.__name__ for kind in self.queries),
+                **{key: getattr(self, key) for key in TRAITS},
+            }
+        return told
+
     def settings(self) -> dict[str, Any]:
-        """Hyper-parameters by name, plain values."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        """Hyper-parameters by name, as plain values that JSON can hold."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
 
 def known(values: Tensor) -> Tensor:
@@ -92,5 +151,21 @@ def scatter(start: Tensor, count: int, layout: Layout, rng: Streams, spread: flo
     return torch.cat([start[:, None], others], 1)
 
 
-def _plain(value: Any) -> Any:
-    return {"name": value.name, **value.settings()} if isinstance(value, Optimizer) else value
+def plain(value: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if isinstance(value, Optimizer):
+        return value.record()
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(plain(one) for one in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a record holds all of a setting, and not only how it is printed."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str | np.generic | Optimizer | None)

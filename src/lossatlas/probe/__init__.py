@@ -20,6 +20,4 @@ from lossatlas.probe._queries import Products as Products
 from lossatlas.probe._queries import Query as Query
 from lossatlas.probe._queries import Values as Values
 from lossatlas.probe._queries import count as count
-from lossatlas.surface import Block as Block
-from lossatlas.surface import Layout as Layout
-from lossatlas.surface import Sample as Sample
+from lossatlas.probe._queries import standing as standing

@@ -6,7 +6,8 @@ from typing import Protocol, final
 
 from torch import Tensor
 
-from lossatlas.surface import Reading, Sample, Surface
+from lossatlas._layout import Sample
+from lossatlas.surface import Reading, Surface
 
 
 class Engine(Protocol):

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, NotApplicableError
+from lossatlas._layout import Sample
 from lossatlas.probe._channel import Lasting, Memory
 from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
-from lossatlas.surface import Reading, Sample, Surface, need_surface
+from lossatlas.surface import Reading, Surface, need_surface
 
 
 class Outputs(Protocol):
@@ -179,11 +180,11 @@ class Probe:
                 sample = query.sample
                 if sample is not None and rows is not None:
                     sample = Sample(sample.size, sample.seeds[rows])
-                values, slopes = self.engine.gradients(self.surface, points, sample)
-                sound = _finite(values) and _finite(slopes)
+                values, gradients = self.engine.gradients(self.surface, points, sample)
+                sound = _finite(values) and _finite(gradients)
                 found = [
                     Answer(v, g, sound=sound)
-                    for v, g in zip(values.split_with_sizes(sizes), slopes.split_with_sizes(sizes), strict=True)
+                    for v, g in zip(values.split_with_sizes(sizes), gradients.split_with_sizes(sizes), strict=True)
                 ]
                 return found, none
             case Products():
@@ -263,10 +264,9 @@ def _spread(query: Query, rows: Tensor | None, answer: Answer) -> Answer:
         return whole
 
     if isinstance(query, Products):
-        assert answer.products is not None
         products = place(answer.products, tuple(query.vectors.shape[1:]))
         return Answer(answer.values, products=products, answered=rows, sound=answer.sound)
-    if answer.gradients is not None:
+    if isinstance(query, Gradients):
         n = query.points.shape[-1]
         return Answer(place(answer.values, ()), place(answer.gradients, (n,)), answered=rows, sound=answer.sound)
     extras = {name: place(channel, tuple(shape)) for name, channel in answer.extras.items()}

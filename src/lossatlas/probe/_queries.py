@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
-from lossatlas.surface import Sample
+from lossatlas._layout import Sample
+
+NOTHING = torch.empty(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,26 +85,27 @@ class Answer:
     """What the door says. Entries of runs that were not answered are NaN; a non-finite loss is data, kept as it is.
 
     Attributes:
-        values: (B,) or (B, k), float64; empty for products.
-        gradients: (B, N), for `Gradients`.
-        products: (B, K, N), for `Products`.
+        values: (B,) or (B, k), float64; empty for `Products`.
+        gradients: (B, N) for `Gradients`; empty for the others.
+        products: (B, K, N) for `Products`; empty for the others.
         extras: further channels shaped as the values, for `Values`.
         answered: (B,), which runs were answered; None for all of them.
         sound: whether every number of the call that this answer came from is finite.
     """
 
     values: Tensor
-    gradients: Tensor | None = None
-    products: Tensor | None = None
+    gradients: Tensor = NOTHING
+    products: Tensor = NOTHING
     extras: dict[str, Tensor] = field(default_factory=dict)
     answered: Tensor | None = None
     sound: bool = False
 
-    @property
-    def slopes(self) -> Tensor:
-        """The gradients (B, N) of an answer to `Gradients`."""
-        assert self.gradients is not None
-        return self.gradients
+
+def standing(query: Query) -> Tensor:
+    """Where each run stands while it makes a query, (B, N)."""
+    if query.at is not None:
+        return query.at.theta
+    return query.points if query.points.ndim == 2 else query.points[:, 0]
 
 
 def count(query: Query) -> int:

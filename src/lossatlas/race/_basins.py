@@ -16,9 +16,8 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer, Streams, resolve
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count
-from lossatlas.race._inputs import check
-from lossatlas.race._keep import settings_of
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count, standing
+from lossatlas.race._inputs import LARGEST_RECORD, check
 from lossatlas.race._statistics import wilson
 from lossatlas.race._verdict import basins
 from lossatlas.surface import Surface
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 # Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
 BLOCK = 4096
+MOST_STARTS = 10**7
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class BasinMap(archive.Result):
         """The surface, the optimizer's settings, the grid of starts, steps and seed."""
         return {
             "surface": self.surface.fingerprint(),
-            "optimizer": settings_of(self.optimizer),
+            "optimizer": self.optimizer.record(),
             "points": [len(self.x), len(self.y)],
             "steps": self.steps,
             "seed": self.seed,
@@ -145,7 +145,7 @@ def basin_map(
     points: int | tuple[int, int] = 200,
     steps: int = 500,
     seed: int = 0,
-    progress: Show = False,
+    progress: Show = True,
 ) -> BasinMap:
     """Walk from every start of a grid over the box, all of them in large batches.
 
@@ -153,8 +153,8 @@ def basin_map(
         surface: of two parameters, with a box and known wells.
         optimizer: a name or an optimizer.
         points: starts per axis, or (nx, ny).
-        steps: answers per start.
-        seed: of all randomness; each start has its own stream.
+        steps: per start.
+        seed: random seed; each start has its own stream.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (starts done, starts
             in all).
 
@@ -176,6 +176,11 @@ def basin_map(
             f"{len(surface.wells)} known wells; a basin map needs two parameters, a box, and wells to end in."
         )
     one, length = resolve(optimizer).plan(steps)
+    if nx * ny > MOST_STARTS or 4 * BLOCK * length > LARGEST_RECORD:
+        raise InputError(
+            f"got {nx:,} × {ny:,} starts of {length:,} steps; expected at most {MOST_STARTS:,} starts, and "
+            f"{LARGEST_RECORD // (4 * BLOCK):,} steps each. Take a coarser grid or fewer steps."
+        )
     (left, right), (bottom, top) = surface.box.tolist()
     x, y = torch.linspace(left, right, nx, dtype=torch.float64), torch.linspace(bottom, top, ny, dtype=torch.float64)
     starts = torch.stack([x.repeat(ny), y.repeat_interleave(nx)], 1).to(surface.device, surface.dtype)
@@ -229,7 +234,7 @@ def _walk(
             if answer is None:
                 break
             asked.append(count(query))
-            where = query.at.theta if query.at is not None else query.points
+            where = standing(query)
             if not isinstance(query, Products):
                 values, points = _lowest(query, answer)
                 if optimizer.wanders:
@@ -237,7 +242,7 @@ def _walk(
                 lowest = torch.fmin(lowest, values)
             lows.append(lowest.float())
             query = walk.send(answer)
-        where = query.at.theta if query.at is not None else query.points
+        where = standing(query)
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
@@ -255,4 +260,4 @@ def _lowest(query: Values | Gradients, answer: Answer) -> tuple[Tensor, Tensor]:
     if values.ndim == 2:
         values, index = torch.where(values.isnan(), float("inf"), values).min(1)
         return values, points[torch.arange(len(points), device=points.device), index]
-    return values, points if points.ndim == 2 else points[:, 0]
+    return values, points

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Progress, Show
 from lossatlas.draw import Table
 from lossatlas.optimize import Annealing, FiniteDifferences, GradientNoise, Momentum, Optimizer, Restart
-from lossatlas.probe import Meter
+from lossatlas.probe import Gradients, Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
 from lossatlas.race._race import Race
+from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._statistics import wilson
 from lossatlas.race._verdict import named
 
@@ -36,13 +38,13 @@ class Fix(archive.Result):
     """One kind of fix.
 
     Attributes:
-        kind: ``momentum``, ``temperature``, ``restarts``, ``gradient noise``, or ``larger rate`` (``larger step``).
+        kind: ``momentum``, ``temperature``, ``restarts``, ``gradient noise``, or ``larger lr`` (``larger step``).
         setting: the smallest that gets out in at least half of the runs, or None if none of the ladder does.
         tried: (setting, share of runs that got out) from the smallest on.
         share: of runs that got out at that setting, with its 95 % interval; of the best one where none suffices.
         interval: of that share.
         price: queries per success at that setting (expected running time); infinity without one.
-        runs: seeds behind the share; 1 where nothing is left to chance.
+        runs: seeds behind the share; 1 where the method is deterministic.
         optimizer: what gets out, or None.
     """
 
@@ -59,7 +61,7 @@ class Fix(archive.Result):
     def odds(self) -> str:
         """The share in words, with its interval."""
         if self.runs == 1:
-            return "always, without chance" if self.share else "never, without chance"
+            return "always (deterministic)" if self.share else "never (deterministic)"
         return f"{self.share:.0%} of {self.runs} runs, 95 % interval {self.interval[0]:.0%} to {self.interval[1]:.0%}"
 
 
@@ -70,10 +72,10 @@ class Counterfactual(archive.Result):
     Attributes:
         racer: its label.
         well: where most of its runs ended, or None.
-        knew: what it had asked, in words.
+        knew: what it had evaluated, in words.
         fixes: one per kind, the cheapest first.
         target: the loss that counts as out.
-        meter: what all of this asked.
+        meter: what all of this cost.
         runs: seeds per setting.
     """
 
@@ -119,16 +121,16 @@ class Counterfactual(archive.Result):
         )
 
 
-def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) -> Counterfactual:
+def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0, progress: Show = True) -> Counterfactual:
     """Run the fixes that a stuck racer did not have, each from the same start, from its smallest setting upward.
 
     Out means a loss below all other wells' minima: nothing but the deepest well has such points. The fixes are
 
-    * momentum: more of the racer's own, else the heavy ball in its place, for racers that ask for gradients;
+    * momentum: more of the racer's own, else the heavy ball in its place, for racers that query gradients;
     * temperature: annealing in its place, a hotter one for annealing itself;
     * restarts: the racer again from random places, where there is a box;
-    * gradient noise: added to the gradients that the racer asks for;
-    * a larger rate, or step, where it has one.
+    * gradient noise: added to the gradients that the racer queries;
+    * a larger learning rate, or step, where it has one.
 
     The ladders of settings are the same everywhere; the first setting of a ladder that gets out in at least half of the
     runs is its answer.
@@ -136,14 +138,17 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) ->
     Args:
         given: a race on a surface with known wells.
         racer: its label.
-        runs: seeds per setting, where anything is left to chance.
-        seed: of all randomness.
+        runs: seeds per setting, where the method is random.
+        seed: random seed.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of (kinds of fixes
+            done, kinds in all).
 
     Raises:
         UnknownNameError: if there is no such racer.
         InputError: if the wells are not known.
     """
     check("counterfactual", given.surface, seed, runs=runs)
+    runs, seed = int(runs), int(seed)
     if racer not in given.tracks:
         raise UnknownNameError("racer in this race", racer, given.tracks)
     track, values = given.tracks[racer], sorted(well.value for well in given.surface.wells)
@@ -154,28 +159,28 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0) ->
         )
     target = values[1] - 1e-9 * abs(values[1]) if len(values) > 1 else values[0] + 1e-6 * (1 + abs(values[0]))
     meters: list[Meter] = []
-    fixes = [
-        _climb(given, kind, ladder, track.start[0], target, runs, seed, meters)
-        for kind, ladder in _ladders(track.optimizer, given.surface.box is not None).items()
-        if ladder
-    ]
+    ladders = {kind: one for kind, one in _ladders(track.optimizer, given.surface.box is not None).items() if one}
+    fixes = []
+    with Progress(len(ladders), progress, "trying fixes") as bar:
+        for kind, ladder in ladders.items():
+            fixes.append(_climb(given, kind, ladder, track.start[0], target, runs, seed, meters))
+            bar.advance(1)
     fixes.sort(key=lambda fix: (fix.setting is None, fix.price))
     knew = f"{track.meter.queries // len(track.final):,} answers"
     well = Counter(given.verdicts[racer].wells).most_common(1)[0][0]
     return Counterfactual(racer, well, knew, tuple(fixes), target, sum(meters, Meter()), runs)
 
 
-def _ladders(one: Any, box: bool) -> dict[str, Ladder]:
+def _ladders(one: Optimizer, box: bool) -> dict[str, Ladder]:
     """The fixes that this racer lacks, each from its smallest setting upward."""
-    own = {f.name for f in fields(one)}
+    own = numbers_of(one)
     ladders: dict[str, Ladder] = {}
-    if "gradient" in one.asks and not isinstance(one, FiniteDifferences):
-        keeps = "momentum" if "momentum" in own else "beta1" if "beta1" in own else None
+    if Gradients in one.queries:
+        keeps = next((name for name in ("momentum", "betas[0]") if name in own), None)
         if keeps is not None:
-            more = [m for m in MOMENTA if m > getattr(one, keeps)]
-            ladders["momentum"] = [(m, replace(one, **{keeps: m})) for m in more]
-        elif "rate" in own:
-            ladders["momentum"] = [(m, Momentum(rate=one.rate, momentum=m)) for m in MOMENTA]
+            ladders["momentum"] = [(m, changed(one, {keeps: m})) for m in MOMENTA if m > own[keeps]]
+        elif "lr" in own:
+            ladders["momentum"] = [(m, Momentum(lr=own["lr"], momentum=m)) for m in MOMENTA]
         ladders["gradient noise"] = [(s, GradientNoise(one, scale=s)) for s in NOISES]
     if isinstance(one, Annealing):
         ladders["temperature"] = [(t, replace(one, temperature=t)) for t in TEMPERATURES if t > one.temperature]
@@ -186,9 +191,9 @@ def _ladders(one: Any, box: bool) -> dict[str, Ladder]:
         ladders["restarts"] = [(float(k), replace(inner, restarts=k)) for k in RESTARTS if k > one.restarts]
     elif box:
         ladders["restarts"] = [(float(k), Restart(one, restarts=k)) for k in RESTARTS]
-    for name in ("rate", "step"):
+    for name in ("lr", "step"):
         if name in own and not isinstance(one, FiniteDifferences):
-            ladders[f"larger {name}"] = [(f, replace(one, **{name: f * getattr(one, name)})) for f in LARGER]
+            ladders[f"larger {name}"] = [(f, changed(one, {name: f * own[name]})) for f in LARGER]
     return ladders
 
 
@@ -205,11 +210,21 @@ def _climb(
     tried: list[tuple[float, float]] = []
     best = (-1.0, (0.0, 1.0), 1)
     for setting, optimizer in ladder:
-        # Two runs tell whether anything is left to chance: where nothing is, one speaks for all.
-        result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=min(2, runs), seed=seed)
+        # Two runs tell whether the method is random: where it is not, one speaks for all.
+        result = race(
+            given.surface,
+            {kind: optimizer},
+            start=start,
+            steps=given.steps,
+            runs=min(2, runs),
+            seed=seed,
+            progress=False,
+        )
         meters.append(result.meter[kind])
         if result.runs < runs and not result.tracks[kind].alike:
-            result = race(given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=runs, seed=seed)
+            result = race(
+                given.surface, {kind: optimizer}, start=start, steps=given.steps, runs=runs, seed=seed, progress=False
+            )
             meters.append(result.meter[kind])
         many = 1 if result.tracks[kind].alike else result.runs
         out = int((result.tracks[kind].loss <= target)[:many].sum())

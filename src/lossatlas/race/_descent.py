@@ -22,7 +22,7 @@ def descend(probe: Probe, points: Tensor, minima: Tensor, scale: float) -> Tenso
     (H⁺ + λI) δ = −g with H⁺ the Hessian without its negative part, which stay on the valley's floor.
 
     Args:
-        probe: the referee's door.
+        probe: the referee's probe.
         points: (B, N); what is not finite begins at zero.
         minima: (W, N), the known ones.
         scale: the landscape's length.
@@ -31,11 +31,11 @@ def descend(probe: Probe, points: Tensor, minima: Tensor, scale: float) -> Tenso
         (B, N), where each descent ended.
     """
     theta = torch.where(torch.isfinite(points), points, torch.zeros_like(points))
-    theta, values, slopes, moving = _steepest(probe, theta, minima, scale)
+    theta, values, gradients, moving = _steepest(probe, theta, minima, scale)
     rows = moving.nonzero()[:, 0]
     if len(rows) and theta.shape[1] <= LARGEST:
         theta = theta.clone()
-        theta[rows] = _implicit(probe, theta[rows], values[rows], slopes[rows], minima, scale)
+        theta[rows] = _implicit(probe, theta[rows], values[rows], gradients[rows], minima, scale)
     return theta
 
 
@@ -48,44 +48,46 @@ def hessians(probe: Probe, points: Tensor, scale: float) -> Tensor:
     h = torch.finfo(points.dtype).eps ** (1 / 3) * scale
     offsets = h * torch.cat([torch.eye(n), -torch.eye(n)]).to(points)
     around = (points[:, None] + offsets).reshape(-1, n)
-    slopes = probe.ask(Gradients(around)).slopes.double().reshape(runs, 2, n, n)
-    hessian = (slopes[:, 0] - slopes[:, 1]) / (2 * h)
+    gradients = probe.ask(Gradients(around)).gradients.double().reshape(runs, 2, n, n)
+    hessian = (gradients[:, 0] - gradients[:, 1]) / (2 * h)
     hessian = (hessian + hessian.transpose(1, 2)) / 2
     return torch.where(hessian.isfinite(), hessian, 0.0)
 
 
-def _far(theta: Tensor, slopes: Tensor, minima: Tensor, scale: float) -> Tensor:
-    far: Tensor = (slopes.norm(dim=1) > 1e-9) & (torch.cdist(theta, minima).amin(1) > NEAR * scale)
+def _far(theta: Tensor, gradients: Tensor, minima: Tensor, scale: float) -> Tensor:
+    far: Tensor = (gradients.norm(dim=1) > 1e-9) & (torch.cdist(theta, minima).amin(1) > NEAR * scale)
     return far
 
 
 def _steepest(probe: Probe, theta: Tensor, minima: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     answer = probe.ask(Gradients(theta))
-    values, slopes = answer.values, answer.slopes
+    values, gradients = answer.values, answer.gradients
     length = torch.full_like(values, SHORT * scale)
-    moving = _far(theta, slopes, minima, scale)
+    moving = _far(theta, gradients, minima, scale)
     for _ in range(STEEPEST):
         if not bool(moving.any()):
             break
-        trial = theta - (length / slopes.norm(dim=1).clamp_min(1e-300))[:, None] * slopes
+        trial = theta - (length / gradients.norm(dim=1).clamp_min(1e-300))[:, None] * gradients
         answer = probe.ask(Gradients(trial, active=moving))
         better = moving & (answer.values < values)
         theta = torch.where(better[:, None], trial, theta)
         values = torch.where(better, answer.values, values)
-        slopes = torch.where(better[:, None], answer.slopes, slopes)
+        gradients = torch.where(better[:, None], answer.gradients, gradients)
         length = torch.where(better, (1.5 * length).clamp_max(SHORT * scale), 0.5 * length)
-        moving = _far(theta, slopes, minima, scale) & (length > 1e-12)
-    return theta, values, slopes, moving
+        moving = _far(theta, gradients, minima, scale) & (length > 1e-12)
+    return theta, values, gradients, moving
 
 
-def _implicit(probe: Probe, theta: Tensor, values: Tensor, slopes: Tensor, minima: Tensor, scale: float) -> Tensor:
+def _implicit(probe: Probe, theta: Tensor, values: Tensor, gradients: Tensor, minima: Tensor, scale: float) -> Tensor:
     longest = LONG * scale
-    damping = slopes.norm(dim=1) / longest
+    damping = gradients.norm(dim=1) / longest
     ended = theta.clone()
     rows = torch.arange(len(theta), device=theta.device)
     for _ in range(IMPLICIT):
-        bends, axes = torch.linalg.eigh(hessians(probe, theta, scale))
-        along = (axes.transpose(1, 2) @ slopes.double()[..., None])[..., 0] / (bends.clamp_min(0) + damping[:, None])
+        curvatures, axes = torch.linalg.eigh(hessians(probe, theta, scale))
+        along = (axes.transpose(1, 2) @ gradients.double()[..., None])[..., 0] / (
+            curvatures.clamp_min(0) + damping[:, None]
+        )
         step = -(axes @ along[..., None])[..., 0]
         step = step * (longest / step.norm(dim=1).clamp_min(longest))[:, None]
         trial = theta + step.to(theta)
@@ -93,11 +95,11 @@ def _implicit(probe: Probe, theta: Tensor, values: Tensor, slopes: Tensor, minim
         better = answer.values < values
         theta = torch.where(better[:, None], trial, theta)
         values = torch.where(better, answer.values, values)
-        slopes = torch.where(better[:, None], answer.slopes, slopes)
+        gradients = torch.where(better[:, None], answer.gradients, gradients)
         damping = torch.where(better, damping / 3, damping * 4)
         ended[rows] = theta
-        keep = _far(theta, slopes, minima, scale) & (step.norm(dim=1) > 1e-12)
-        rows, theta, values, slopes, damping = (part[keep] for part in (rows, theta, values, slopes, damping))
+        keep = _far(theta, gradients, minima, scale) & (step.norm(dim=1) > 1e-12)
+        rows, theta, values, gradients, damping = (part[keep] for part in (rows, theta, values, gradients, damping))
         if not len(rows):
             break
     return ended

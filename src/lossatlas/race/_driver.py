@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._errors import NotApplicableError
 from lossatlas._progress import Progress, Show
-from lossatlas.optimize import Optimizer, resolve
-from lossatlas.probe import Budget, Probe, Request, Values
+from lossatlas.optimize import Optimizer, labeled
+from lossatlas.probe import Budget, Gradients, Probe, Products, Request, Values
 from lossatlas.race._inputs import check, starts
 from lossatlas.race._judge import judge
 from lossatlas.race._race import Race
@@ -28,9 +28,9 @@ def race(
     budget: int | Budget | None = None,
     runs: int = 1,
     seed: int = 0,
-    progress: Show = False,
+    progress: Show = True,
 ) -> Race:
-    """Let optimizers walk on one surface, side by side, each query billed.
+    """Let optimizers walk on one surface, side by side, each query counted.
 
     Args:
         surface: any surface, a slice of a network included.
@@ -41,18 +41,20 @@ def race(
         budget: queries per run and racer, checked before answering: never one over.
         runs: how often each racer runs, all at once; run b uses the random stream (seed, racer, b), so that it is
             the same run whatever runs beside it.
-        seed: of all randomness.
+        seed: random seed.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (answers so far,
             answers at most), called a few times a second.
 
     Returns:
         A `Race`: trajectories, losses, a meter and a verdict per racer. A racer whose queries the surface cannot
-        answer, or that meets a loss that is not finite, ends with that status while the others go on.
+        answer, that lacks a library, that meets a loss that is not finite, or that fails ends with that status, and with
+        its own sentence in its track and verdict, while the others go on.
 
     Raises:
         StartError: if the start has another dimension, is not finite, or lies outside the box.
         UnknownNameError: for an optimizer that is not in the catalog.
         InputError: for steps, runs or a budget below one.
+        Exception: what a racer raised, if every racer failed.
 
     Example:
         >>> import lossatlas as la
@@ -64,16 +66,19 @@ def race(
     limit = budget if isinstance(budget, Budget) else Budget(budget)
     steps, runs, seed = int(steps), int(runs), int(seed)
     begin = starts(surface, start, runs)
-    racers = [Racer(label, one, surface, begin, steps, seed) for label, one in _labels(optimizers).items()]
+    racers = [Racer(label, one, surface, begin, steps, seed) for label, one in labeled(optimizers).items()]
     probe, live = Probe(surface), [racer for racer in racers if not racer.done]
     _answered(probe, racers, live, limit, progress)
+    failures = [racer.failure for racer in racers if racer.failure is not None]
+    if len(failures) == len(racers):
+        raise failures[0]
     referee = Probe(surface)
     tracks = {racer.label: racer.track(referee) for racer in racers}
     return Race(surface, tracks, judge(surface, referee, tracks), steps, seed, referee.meter, limit.queries)
 
 
 def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budget, progress: Show) -> None:
-    """Answer what all racers ask, step by step, until none asks any more."""
+    """Answer the queries of all racers, step by step, until there are no more."""
     with Progress(sum(racer.length for racer in racers), progress, "racing") as bar:
         said = time.perf_counter()
         while live:
@@ -81,7 +86,7 @@ def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budge
             try:
                 answers = probe.answer(requests)
             except NotApplicableError:
-                live = _drop_unanswerable(live)
+                live = _drop_unanswerable(live, probe.surface)
                 continue
             for racer, answer in zip(live, answers, strict=True):
                 racer.hear(answer)
@@ -90,31 +95,14 @@ def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budge
                 said = time.perf_counter()
                 bar.advance(sum(racer.answered for racer in racers) - bar.done)
         # Racers may have stopped early.
-        bar.grow(bar.done)
+        answered = sum(racer.answered for racer in racers)
+        bar.grow(answered)
+        bar.advance(answered - bar.done)
 
 
-def _labels(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer]) -> dict[str, Optimizer]:
-    if isinstance(optimizers, str | Optimizer):
-        optimizers = [optimizers]
-    if not isinstance(optimizers, Iterable):
-        raise InputError(f"got optimizers={optimizers!r}; expected names or optimizers in a list, or labels to them.")
-    if isinstance(optimizers, Mapping):
-        found = {str(label): resolve(given) for label, given in optimizers.items()}
-    else:
-        found = {}
-        for given in optimizers:
-            one = resolve(given)
-            label, k = one.name, 2
-            while label in found:
-                label, k = f"{one.name}-{k}", k + 1
-            found[label] = one
-    if not found:
-        raise InputError("got no optimizers; expected at least one name or optimizer to race.")
-    return found
-
-
-def _drop_unanswerable(live: list[Racer]) -> list[Racer]:
+def _drop_unanswerable(live: list[Racer], surface: Surface) -> list[Racer]:
     for racer in live:
         if not isinstance(racer.query, Values):
-            racer.refuse()
+            kind = {Gradients: "gradients", Products: "Hessian products"}[type(racer.query)]
+            racer.refuse(f"it needs {kind}, which {surface.name} does not provide.")
     return [racer for racer in live if not racer.done]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lossatlas.optimize import Optimizer, Wrapper
 from lossatlas.probe import Probe
 from lossatlas.race._descent import LARGEST, hessians
 from lossatlas.race._track import Track
@@ -13,7 +14,7 @@ from lossatlas.surface import Surface
 KINDS = {
     "minimum": "at rest in a minimum",
     "saddle": "at rest at a saddle: the ground falls in some direction",
-    "plateau": "on a plateau: the slope is too small to lead anywhere",
+    "plateau": "on a plateau: the gradient is too small to lead anywhere",
     "boundary": "at the edge of the box, the ground falling outward",
     "step-size cycle": "cycling at the length of a step",
     "decay offset": "held off the minimum, toward the origin, by weight decay",
@@ -22,42 +23,42 @@ KINDS = {
     "one look": "at the one point it looked at",
     "divergence": "beyond finite numbers",
     "not run": "nowhere: it did not run",
-    "unknown": "at a point whose slope nobody knows",
+    "unknown": "at a point whose gradient is not known",
 }
 WINDOW = 40
 SMALL_STEP, SMALL_DISTANCE, CREEP = 1e-3, 1e-2, 0.05
 
 
-def kinds(surface: Surface, referee: Probe, track: Track, slopes: Tensor) -> tuple[str, ...]:
+def kinds(surface: Surface, referee: Probe, track: Track, gradients: Tensor) -> tuple[str, ...]:
     """How each run of a racer ended.
 
     At rest means that the mean step of the last `WINDOW` answers is below 1e-3 of the path's mean step. A cycle is
     motion that goes on (steps do not shrink) and leads nowhere (net displacement below a tenth of the path), both over
     the last quarter. A minimum has a positive Hessian and lies, by Newton's step, within 1 % of the
     landscape's length; a decay offset stands toward the origin from there and only creeps (steps below 5 %
-    of the mean); a plateau has a slope that over that whole length would change the loss by less than 1 % of
+    of the mean); a plateau has a gradient that over that whole length would change the loss by less than 1 % of
     the range of the record. Where a method that wanders stood at the end is not looked at: its result is the best point
-    it asked about.
+    it evaluated.
 
     Args:
         surface: what was walked on.
-        referee: its door, billed to nobody else.
+        referee: its probe, counted for nobody else.
         track: the racer's record.
-        slopes: (runs, N) gradients at its results.
+        gradients: (runs, N) gradients at its results.
     """
     final, path = track.final, None if track.optimizer.wanders else track.positions
     runs, n = final.shape
     length = _length(surface, final)
     if n <= LARGEST:
-        newton, lowest = _newton(referee, final, slopes, length)
+        newton, lowest = _newton(referee, final, gradients, length)
         distances, least = newton.norm(dim=1).tolist(), lowest.tolist()
     else:
         newton, distances, least = None, [None] * runs, [None] * runs
     still = torch.zeros(runs, dtype=torch.bool)
     cycle, rest = _motion(path) if path is not None else (still, still)
-    sound, size = torch.isfinite(slopes).all(1).tolist(), slopes.norm(dim=1).tolist()
-    edge, cycles, rests = _outward(surface, final, slopes).tolist(), cycle.tolist(), rest.tolist()
-    decay = float(getattr(track.optimizer, "decay", 0.0))
+    sound, size = torch.isfinite(gradients).all(1).tolist(), gradients.norm(dim=1).tolist()
+    edge, cycles, rests = _outward(surface, final, gradients).tolist(), cycle.tolist(), rest.tolist()
+    decay = _weight_decay(track.optimizer)
     found = []
     for b, why in enumerate(track.stopped):
         if why in ("diverged", "not applicable") or not sound[b]:
@@ -90,6 +91,13 @@ def _kind(cycle: bool, rest: bool, size: float, distance: float | None, least: f
     return "on its way"
 
 
+def _weight_decay(optimizer: Optimizer) -> float:
+    """λ of the rule, or of the one that it wraps."""
+    while isinstance(optimizer, Wrapper):
+        optimizer = optimizer.inner
+    return float(getattr(optimizer, "weight_decay", 0.0))
+
+
 def _held_off(path: Tensor, target: Tensor, least: float) -> bool:
     """Whether a path only creeps by now, and stands toward the origin from the minimum.
 
@@ -109,21 +117,21 @@ def _length(surface: Surface, final: Tensor) -> float:
     return float((surface.box[:, 1] - surface.box[:, 0]).min()) / 10
 
 
-def _newton(referee: Probe, final: Tensor, slopes: Tensor, length: float) -> tuple[Tensor, Tensor]:
+def _newton(referee: Probe, final: Tensor, gradients: Tensor, length: float) -> tuple[Tensor, Tensor]:
     """Newton's step −H⁻¹g and the smallest eigenvalue of H at each final point, H by central differences."""
     values, vectors = torch.linalg.eigh(hessians(referee, final, length))
     safe = torch.where(values.abs() > 1e-300, values, 1e-300)
-    along = (vectors.transpose(1, 2) @ slopes.double()[..., None])[..., 0]
+    along = (vectors.transpose(1, 2) @ gradients.double()[..., None])[..., 0]
     step = -(vectors @ (along / safe)[..., None])[..., 0]
     return torch.nan_to_num(step, nan=0.0, posinf=1e300, neginf=-1e300), values[:, 0]
 
 
-def _outward(surface: Surface, final: Tensor, slopes: Tensor) -> Tensor:
+def _outward(surface: Surface, final: Tensor, gradients: Tensor) -> Tensor:
     if surface.box is None:
         return torch.zeros(len(final), dtype=torch.bool)
     low, high = surface.box[:, 0].to(final), surface.box[:, 1].to(final)
     near = 1e-9 * (high - low)
-    beyond = ((final <= low + near) & (slopes > 0)) | ((final >= high - near) & (slopes < 0))
+    beyond = ((final <= low + near) & (gradients > 0)) | ((final >= high - near) & (gradients < 0))
     return beyond.any(1).cpu()
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import StartError
+from lossatlas._errors import InputError, StartError
 from lossatlas.surface import PointLike, Surface, as_point, as_points, finite, need_surface
+
+# Bytes of the largest record that is kept.
+LARGEST_RECORD = 2**33
 
 
 def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
@@ -17,7 +20,7 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
     Args:
         where: the function that was called, for the message.
         surface: what was given as one.
-        seed: of all randomness.
+        seed: random seed.
         **counts: whole numbers of at least 1, by name.
     """
     need_surface(surface, where)
@@ -26,16 +29,33 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
     _checks.seed(seed, where=where)
 
 
+def check_record(runs: int, steps: int, dimension: int) -> None:
+    """Refuse runs and steps whose record would not fit into memory.
+
+    Raises:
+        InputError: beyond `LARGEST_RECORD` bytes.
+    """
+    size = 8 * runs * steps * (dimension + 2)
+    if size > LARGEST_RECORD:
+        raise InputError(
+            f"the record of {runs:,} runs of {steps:,} steps in {dimension:,} dimensions would take {size / 2**30:,.0f} GiB; "
+            f"expected at most {LARGEST_RECORD / 2**30:.0f}. Take fewer runs or steps, or basin_map, which keeps only where "
+            "runs end."
+        )
+
+
 def starts(surface: Surface, start: PointLike | Sequence[PointLike] | None, runs: int) -> Tensor:
     """Where each run begins, (runs, N).
 
     Raises:
+        InputError: for more runs than fit into memory.
         StartError: if there is none, or it has another dimension, is not finite, or lies outside the box.
     """
     if start is None:
         point = as_point(surface, None, "a start", error=StartError)[None]
     else:
         point = finite(as_points(surface, start, "a start", error=StartError), "a start", error=StartError)
+    check_record(runs, 1, surface.dimension)
     if len(point) not in (1, runs):
         raise StartError(
             f"got {len(point)} starts for {runs} runs on {surface.name}; expected one, or one per run: a point, or rows of "

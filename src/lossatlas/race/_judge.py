@@ -1,4 +1,4 @@
-"""The referee at the end of a race: slopes, basins and kinds of ends of all final points, a verdict per racer."""
+"""The referee at the end of a race: gradients, basins and kinds of ends of all final points, a verdict per racer."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from lossatlas.surface import Surface
 
 
 def judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[str, Verdict]:
-    """Ask about the final points of all racers in one go, and say of each racer how its runs ended.
+    """Evaluate the final points of all racers in one go, and say of each racer how its runs ended.
 
     Args:
         surface: what was raced on.
-        referee: its own door, billed to no racer.
+        referee: its own probe, counted for no racer.
         tracks: the records by label.
     """
     ran = [label for label, track in tracks.items() if track.stopped[0] != "not applicable"]
-    slopes: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
     ends: dict[str, tuple[str, ...]] = {}
     places: dict[str, tuple[tuple[str | None, ...], Tensor]] = {}
     if ran and surface.gradients_known:
         sizes = [len(tracks[label].final) for label in ran]
         points = torch.cat([tracks[label].final for label in ran])
-        found = referee.ask(Gradients(points)).slopes.double()
+        found = referee.ask(Gradients(points)).gradients.double()
         names, distance = basins(surface, points, referee)
         begin = 0
         for label, size in zip(ran, sizes, strict=True):
             here = slice(begin, begin + size)
             begin += size
-            slopes[label] = found[here].norm(dim=1)
+            gradients[label] = found[here].norm(dim=1)
             places[label] = names[here], distance[here]
             ends[label] = kinds(surface, referee, tracks[label], found[here])
     return {
-        label: _verdict(surface, label, track, slopes.get(label), ends.get(label), places.get(label))
+        label: _verdict(surface, label, track, gradients.get(label), ends.get(label), places.get(label))
         for label, track in tracks.items()
     }
 
@@ -46,7 +46,7 @@ def _verdict(
     surface: Surface,
     label: str,
     track: Track,
-    slopes: Tensor | None,
+    gradients: Tensor | None,
     ends: tuple[str, ...] | None,
     place: tuple[tuple[str | None, ...], Tensor] | None,
 ) -> Verdict:
@@ -63,11 +63,12 @@ def _verdict(
         wells=wells,
         distance=away,
         loss=track.loss,
-        gradient_norm=nothing if slopes is None else slopes,
+        gradient_norm=nothing if gradients is None else gradients,
         stopped=track.stopped,
         queries=track.meter.per_run,
         known=bool(surface.wells) and surface.gradients_known,
         lowest=min((well.value for well in surface.wells), default=None),
         ends=ends or unknown,
         alike=track.alike,
+        why=track.why,
     )

@@ -12,11 +12,6 @@ from lossatlas.probe import differing
 from lossatlas.surface import Remembered, Surface, landscapes, remember
 
 
-def settings_of(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer as it is recorded: its name and its settings."""
-    return {"name": optimizer.name, **optimizer.settings()}
-
-
 def surface_of(told: Mapping[str, Any], given: Surface | None) -> Surface:
     """The surface of a saved result: the given one, a landscape built again, or what is remembered of it.
 
@@ -36,5 +31,5 @@ def surface_of(told: Mapping[str, Any], given: Surface | None) -> Surface:
     return given
 
 
-archive.translate(Optimizer, settings_of, lambda record, _: revived(record))
+archive.translate(Optimizer, lambda one: one.record(), lambda record, _: revived(record))
 archive.translate(Surface, remember, surface_of, "surface")

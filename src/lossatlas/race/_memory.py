@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lossatlas._layout import Layout
 from lossatlas.optimize import Optimizer, Streams
-from lossatlas.probe import Answer, At, Gradients, Layout, Products, Values
+from lossatlas.probe import Answer, At, Gradients, Products, Values
 
-# What passes through (the question just asked, the answer just heard) or was there before is not remembered.
+# What passes through (the query just made, the answer just heard) or was there before is not remembered.
 _PASSING = (Answer, At, Gradients, Products, Values, Layout, Optimizer, Streams, ModuleType, type)
 _DEPTH = 12
 

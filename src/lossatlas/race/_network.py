@@ -1,31 +1,44 @@
-"""Races on real networks: optimizers train on mini-batches, several seeds in one batch, each on the same bill."""
+"""Races on real networks: optimizers train on mini-batches, several seeds in one batch, each at the same cost."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, LossAtlasError
 from lossatlas._progress import Progress, Show
-from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk
-from lossatlas.probe import Budget, Exchange, Gradients, Meter, Probe, Products, Query, Request, Values, count
-from lossatlas.race._driver import _labels
+from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk, labeled
+from lossatlas.probe import (
+    Answer,
+    Budget,
+    Exchange,
+    Gradients,
+    Meter,
+    Probe,
+    Products,
+    Query,
+    Request,
+    Values,
+    count,
+    standing,
+)
 from lossatlas.race._inputs import check
 from lossatlas.race._inputs import starts as starts_of
 from lossatlas.race._network_ends import ends_of
 from lossatlas.race._network_result import NetworkRace, Runner
-from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning
+from lossatlas.race._racer import said
+from lossatlas.race._settings import changed, numbers_of
+from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning, drawn_settings
 from lossatlas.surface import Layout, NetworkSurface, PointLike
 
-# Blind tuning searches the rate of what Muon leaves to AdamW as well.
-SPACE = {**LOGARITHMIC, "rate_others": (1e-4, 1e-1)}
+# Blind tuning searches the learning rate of what Muon leaves to AdamW as well.
+SPACE = {**LOGARITHMIC, "lr_others": (1e-4, 1e-1)}
 # Run numbers of tuning, far from those of the race: no mini-batch of one is seen in the other.
 TUNING_RUNS = 10**6
 
@@ -39,16 +52,16 @@ class Ground:
         test: the test loss over the same parameters, or None.
         layout: the blocks as the optimizers are told of them.
         starts: (runs, N).
-        batch: examples of a mini-batch, or None for all data.
-        steps: the bill in gradients.
-        allowance: what one run may be billed: gradients of so many examples, in units of one value of one example.
+        batch_size: examples of a mini-batch, or None for all data.
+        steps: the cost in gradients.
+        allowance: what one run may cost: gradients of so many examples, in units of one value of one example.
     """
 
     surface: NetworkSurface
     test: NetworkSurface | None
     layout: Layout
     starts: Tensor
-    batch: int | None
+    batch_size: int | None
     steps: int
     allowance: float
 
@@ -58,9 +71,10 @@ def network_race(
     optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer],
     *,
     test: NetworkSurface | None = None,
-    batch: int | None = 64,
+    batch_size: int | None = 64,
     steps: int = 300,
-    runs: int | Sequence[int] = 4,
+    runs: int = 4,
+    first_run: int = 0,
     starts: PointLike | Sequence[PointLike] | None = None,
     trials: int = 0,
     heads: Sequence[str] | None = None,
@@ -69,44 +83,45 @@ def network_race(
     seed: int = 0,
     progress: Show = True,
 ) -> NetworkRace:
-    """Let optimizers train a network, all of them for the same bill.
+    """Let optimizers train a network, all of them at the same cost.
 
-    Every run is billed its queries times the examples they read, a gradient as three values and a Hessian product as
-    six; it ends when the next query would exceed the bill of ``steps`` gradients of a mini-batch. Run b sees the same
+    Every run costs its queries times the examples they read, a gradient as three values and a Hessian product as
+    six; it ends when the next query would exceed the cost of ``steps`` gradients of a mini-batch. Run b sees the same
     mini-batches whatever the optimizer is, and all runs of an optimizer are evaluated in one pass. Mini-batches are drawn
     independently of each other, not in epochs. What is measured on the way (loss over all data, test error) is the
-    referee's bill.
+    referee's cost.
 
     Muon steps the hidden matrices and leaves the head, embeddings, norms and biases to AdamW without decay; Shampoo
     preconditions every tensor, as their papers have it. SGD takes the mini-batches of the race like all others.
 
     Args:
         surface: the network's training loss.
-        optimizers: names, optimizers, or a mapping of labels to either; those that ask for gradients.
+        optimizers: names, optimizers, or a mapping of labels to either; those that query gradients.
         test: the same network over test data, for the test error.
-        batch: examples of a mini-batch, or None for all data at every step.
-        steps: the bill in gradients of a mini-batch: updates of every rule that asks one gradient for each.
-        runs: how many runs each, or which run numbers: run b is the same run whatever runs beside it.
+        batch_size: examples of a mini-batch, or None for all data at every step.
+        steps: the cost in gradients of a mini-batch: updates of every rule that queries one gradient for each.
+        runs: how many runs each.
+        first_run: number of the first: run b is the same run whatever runs beside it.
         starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
             by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a
-            race of two runs on the bill of the race itself, scored by the loss over the training data at its end.
+            race of two runs at the cost of the race itself, scored by the loss over the training data at its end.
         heads: names of the weights that Muon leaves to AdamW as the network's head; the last linear one by default.
         checks: how often loss and test error are measured, the start and the end besides.
         ends: runs of each optimizer whose ends are compared: sharpness, and the barriers between all of them; 0 for none.
-        seed: of mini-batches, tuning and everything else random.
-        progress: True for a line per optimizer on the error stream, False for silence, or a function of (optimizers done,
-            optimizers in all).
+        seed: random seed of mini-batches, tuning and everything else.
+        progress: True for a bar on the error stream of a terminal and a line per optimizer, False for silence, or a function
+            of (optimizers done, optimizers in all).
 
     Returns:
-        The `NetworkRace`.
+        The `NetworkRace`. An optimizer that fails ends alone; its sentence is in ``provenance["failed"]``.
 
     Raises:
-        InputError: for an optimizer that asks for no gradients, or settings that do not fit.
+        InputError: for an optimizer that queries no gradients, or settings that do not fit.
         StartError: for starts of another shape.
 
     Source:
-        Common mini-batches and equal bills: Schmidt, Schneider and Hennig, Descending through a crowded valley, ICML 2021,
+        Common mini-batches and equal costs: Schmidt, Schneider and Hennig, Descending through a crowded valley, ICML 2021,
         tune all contestants alike.
 
     Example:
@@ -117,34 +132,46 @@ def network_race(
         >>> race.runners["adam"].meter.gradients
         10
     """
-    listed = runs if isinstance(runs, Sequence | np.ndarray) else range(_checks.whole("runs", runs))
-    numbers = [_checks.whole("runs", number, 0) for number in listed]
-    check("network_race", surface, seed, steps=steps, runs=len(numbers), checks=checks)
+    check("network_race", surface, seed, steps=steps, runs=runs, checks=checks)
     steps, checks, seed = int(steps), int(checks), int(seed)
+    numbers = [_checks.whole("first_run", first_run, 0) + b for b in range(int(runs))]
     trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
-    batch = None if batch is None else _checks.whole("batch", batch, 1, do="None takes all data.")
-    size = surface.examples if batch is None else batch
+    batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, do="None takes all data.")
+    size = surface.examples if batch_size is None else batch_size
     _fits(surface, test, size, trials, ends)
     first = starts_of(surface, starts, len(numbers))
     layout = with_heads(surface.layout, heads)
-    ground = Ground(surface, test, layout, first, batch, steps, Exchange().gradient * steps * size)
+    ground = Ground(surface, test, layout, first, batch_size, steps, Exchange().gradient * steps * size)
     referee, on_test = Probe(surface), None if test is None else Probe(test)
     runners: dict[str, Runner] = {}
-    raced = _labels(optimizers)
-    report = Progress(len(raced), progress if callable(progress) else False)
-    talks = not callable(progress) and _checks.flag("progress", progress)
+    failures: dict[str, _Failed] = {}
+    raced = labeled(optimizers)
     for label, one in raced.items():
-        one = replace(one, batch=batch) if isinstance(one, SGD) and batch is not None else one
-        begin = time.perf_counter()
-        found = None if trials == 0 else _tuned(one, ground, trials, seed)
-        chosen = one if found is None else found.best
-        runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
-        report.advance(1)
-        if talks:
-            print(f"{label}: {runners[label].sentence} ({time.perf_counter() - begin:.1f} s)", file=sys.stderr)
+        if Gradients not in one.queries:
+            raise InputError(
+                f"{label} queries no gradients; expected rules that do. Race it with lossatlas.race, or leave it out."
+            )
+    with Progress(len(raced), progress, "training") as report:
+        for label, one in raced.items():
+            one = replace(one, batch_size=batch_size) if isinstance(one, SGD) and batch_size is not None else one
+            begin = time.perf_counter()
+            try:
+                found = None if trials == 0 else _tuned(one, ground, trials, seed)
+                chosen = one if found is None else found.best
+                runners[label] = _run(chosen, ground, numbers, seed, checks, referee, on_test, found)
+                sentence = runners[label].sentence
+            except _Failed as failure:
+                failures[label] = failure
+                sentence = f"it failed: {failure}"
+            report.advance(1)
+            report.say(f"{label}: {sentence} ({time.perf_counter() - begin:.1f} s)")
+    if not runners:
+        raise next(iter(failures.values())).error
     settings = {
-        "batch": batch, "steps": steps, "runs": numbers, "trials": trials, "seed": seed, "allowance": ground.allowance,
+        "batch_size": batch_size, "steps": steps, "runs": len(numbers), "first_run": numbers[0], "trials": trials, "seed": seed,
+        "allowance": ground.allowance,
         "heads": [block.name for block in layout.blocks if block.kind == "head"],
+        "failed": {label: str(failure) for label, failure in failures.items()},
         "surface": surface.fingerprint(), "test": None if test is None else test.fingerprint(),
     }  # fmt: skip
     compared = ends_of(surface, referee, runners, min(ends, len(numbers)), seed) if ends else None
@@ -192,16 +219,19 @@ def _run(
     rows: list[tuple[float, ...]] = []
     losses: list[Tensor] = []
     tested: list[tuple[Tensor, Tensor]] = []
-    query: Query = next(walk)
+    query = _next(walk)
     if not isinstance(query, Gradients):
-        raise InputError(
-            f"{one.name} asks for no gradients first; expected a rule that does. Race it with lossatlas.race."
+        error = InputError(
+            f"{one.name} queries no gradients first; expected a rule that does. Race it with lossatlas.race."
         )
-    spent = 0.0
+        raise _Failed(error)
+    spent, stands = 0.0, ground.starts
     while True:
-        price = _price(query, surface.examples)
-        over = spent + price > ground.allowance * (1 + 1e-12)
-        stands = query.at.theta if query.at is not None else query.points
+        # A rule may stop by itself, as L-BFGS does in a minimum: it is measured where it stood last.
+        price = 0.0 if query is None else _price(query, surface.examples)
+        over = query is None or spent + price > ground.allowance * (1 + 1e-12)
+        if query is not None:
+            stands = standing(query)
         while marks and (spent >= marks[0] or over):
             marks.pop(0)
             if rows and rows[-1][0] == len(noisy):
@@ -213,7 +243,7 @@ def _run(
                 tested.append(
                     (reading.values, 1 - reading.extras.get("accuracy", torch.full_like(reading.values, torch.nan)))
                 )
-        if over:
+        if query is None or over:
             break
         (answer,) = probe.answer([Request(query, meter, Budget())])
         assert answer is not None
@@ -221,7 +251,7 @@ def _run(
         if isinstance(query, Gradients):
             noisy.append(answer.values)
         begin = time.perf_counter()
-        query = walk.send(answer)
+        query = _next(walk, answer)
         meter.algorithm_seconds += time.perf_counter() - begin
     columns = np.array(rows, dtype=np.float64).T
     met = torch.stack(noisy, 1) if noisy else torch.empty(len(numbers), 0, dtype=torch.float64)
@@ -242,10 +272,28 @@ def _run(
     )
 
 
+class _Failed(Exception):
+    """What an optimizer raised, which ends it alone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error) if isinstance(error, LossAtlasError) else said(error))
+        self.error = error
+
+
+def _next(walk: Walk, answer: Answer | None = None) -> Query | None:
+    """The next query, or None where the optimizer has stopped by itself."""
+    try:
+        return next(walk) if answer is None else walk.send(answer)
+    except StopIteration:
+        return None
+    except Exception as error:
+        raise _Failed(error) from error
+
+
 def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
     # SGD is gradient descent on mini-batches: on those of the race.
-    planned, _ = (GD(one.rate) if isinstance(one, SGD) and ground.batch is not None else one).plan(ground.steps)
-    whole = planned if ground.batch is None else MiniBatches(planned, ground.batch)
+    planned, _ = (GD(one.lr) if isinstance(one, SGD) and ground.batch_size is not None else one).plan(ground.steps)
+    whole = planned if ground.batch_size is None else MiniBatches(planned, ground.batch_size)
     # The same streams for every optimizer: all of them see the same mini-batches.
     return whole.walk(ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
 
@@ -259,16 +307,14 @@ def _price(query: Query, examples: int) -> float:
 
 
 def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
-    """Settings drawn at random, each on the bill of the race, scored by the training loss alone."""
-    names = [f.name for f in fields(one) if f.name in SPACE or f.name in KEPT]
-    generator = np.random.default_rng((seed, 7))
-    drawn = [{name: float(getattr(one, name)) for name in names}]
-    drawn += [{name: _draw(name, generator) for name in names} for _ in range(trials - 1)]
+    """Settings drawn at random, each at the cost of the race, scored by the training loss alone."""
+    names = [name for name in numbers_of(one) if name in SPACE or name in KEPT]
+    drawn = drawn_settings(one, names, SPACE, trials, np.random.default_rng((seed, 7)))
     numbers = [TUNING_RUNS, TUNING_RUNS + 1]
     small = replace(ground, test=None, starts=ground.starts[[0, -1]])
     meters, scored, made = [], [], []
     for settings in drawn:
-        made.append(replace(one, **settings))
+        made.append(changed(one, settings))
         scorer = Probe(ground.surface)
         runner = _run(made[-1], small, numbers, seed, 1, scorer, None, None)
         worst = np.where(np.isfinite(runner.loss[:, -1]), runner.loss[:, -1], np.inf)
@@ -278,12 +324,6 @@ def _tuned(one: Optimizer, ground: Ground, trials: int, seed: int) -> Tuning:
     return Tuning(made[best], tuple(scored), sum(meters, Meter()), seed)
 
 
-def _draw(name: str, generator: np.random.Generator) -> float:
-    low, high = SPACE.get(name) or KEPT[name]
-    value = float(np.exp(generator.uniform(np.log(low), np.log(high))))
-    return value if name in SPACE else 1 - value
-
-
 def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trials: int, ends: int) -> None:
     if not isinstance(surface, NetworkSurface):
         raise InputError(
@@ -291,7 +331,7 @@ def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trial
             "planes with lossatlas.race."
         )
     if not 1 <= size <= surface.examples:
-        raise InputError(f"got batch={size}; expected 1 to {surface.examples}, or None for all data.")
+        raise InputError(f"got batch_size={size}; expected 1 to {surface.examples}, or None for all data.")
     if test is not None and (differs := surface.layout.difference(test.layout)):
         raise InputError(
             f"the test surface is of another network; the parameters (training first) differ: {differs}. Make it of the same "

@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas import archive
 from lossatlas.curvature import extremes
 from lossatlas.probe import Probe, Values
+from lossatlas.race._network_result import Ends, Runner
 from lossatlas.surface import NetworkSurface
-
-if TYPE_CHECKING:
-    from lossatlas.race._network_result import Runner
 
 Array = NDArray[np.float64]
 # Points between two ends, and Hessian products per end at most.
 BETWEEN, PRODUCTS = 9, 30
-
-
-@dataclass(frozen=True, eq=False)
-class Ends(archive.Result):
-    """Ends of runs compared.
-
-    Attributes:
-        names: the optimizer of each end.
-        runs: which of its runs.
-        loss: (n,) over the training data.
-        sharpness: (n,) largest eigenvalue of the Hessian there, a lower bound up to its residual.
-        residuals: (n,) of these.
-        distances: (n, n) Euclidean.
-        barriers: (n, n) max over t of L(between) − ((1 − t) L(a) + t L(b)); 0 where nothing is above the chord.
-    """
-
-    names: tuple[str, ...]
-    runs: tuple[int, ...]
-    loss: Array
-    sharpness: Array
-    residuals: Array
-    distances: Array
-    barriers: Array
-
-    @property
-    def places(self) -> tuple[Array, float]:
-        """(n, 2) a map on which distances are as true as they can be (classical scaling), and the share of them it holds."""
-        n = len(self.names)
-        if n < 3:
-            return np.stack([np.concatenate([[0.0], self.distances[0, 1:]]), np.zeros(n)], 1), 1.0
-        center = np.eye(n) - 1 / n
-        gram = -center @ (self.distances**2) @ center / 2
-        values, vectors = np.linalg.eigh(gram)
-        values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-        return vectors[:, :2] * np.sqrt(values[:2]), float(values[:2].sum() / values.sum())
 
 
 def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runner], each: int, seed: int) -> Ends:
@@ -64,7 +24,7 @@ def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runne
 
     Args:
         surface: the training loss.
-        referee: is billed for it.
+        referee: its meter counts it.
         runners: by name.
         each: ends per optimizer.
         seed: of the starting vectors for eigenvalues.

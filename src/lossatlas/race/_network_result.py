@@ -14,7 +14,6 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer
 from lossatlas.probe import Meter
-from lossatlas.race._network_ends import Ends
 from lossatlas.race._tune import Tuning
 
 if TYPE_CHECKING:
@@ -86,6 +85,41 @@ class Runner(archive.Result):
 
 
 @dataclass(frozen=True, eq=False)
+class Ends(archive.Result):
+    """Ends of runs compared.
+
+    Attributes:
+        names: the optimizer of each end.
+        runs: which of its runs.
+        loss: (n,) over the training data.
+        sharpness: (n,) largest eigenvalue of the Hessian there, a lower bound up to its residual.
+        residuals: (n,) of these.
+        distances: (n, n) Euclidean.
+        barriers: (n, n) max over t of L(between) − ((1 − t) L(a) + t L(b)); 0 where nothing is above the chord.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[int, ...]
+    loss: Array
+    sharpness: Array
+    residuals: Array
+    distances: Array
+    barriers: Array
+
+    @property
+    def places(self) -> tuple[Array, float]:
+        """(n, 2) a map on which distances are as true as they can be (classical scaling), and the share of them it holds."""
+        n = len(self.names)
+        if n < 3:
+            return np.stack([np.concatenate([[0.0], self.distances[0, 1:]]), np.zeros(n)], 1), 1.0
+        center = np.eye(n) - 1 / n
+        gram = -center @ (self.distances**2) @ center / 2
+        values, vectors = np.linalg.eigh(gram)
+        values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
+        return vectors[:, :2] * np.sqrt(values[:2]), float(values[:2].sum() / values.sum())
+
+
+@dataclass(frozen=True, eq=False)
 class NetworkRace(archive.Result):
     """Optimizers that trained one network for the same bill.
 
@@ -137,10 +171,11 @@ class NetworkRace(archive.Result):
         columns += ["λmax"] if self.ends is not None else []
         columns += ["updates", "gradients", "products", "examples", "seconds"]
         rows = [self._row(name, columns) for name in self.runners]
-        batch, trials = self.provenance["batch"], self.provenance["trials"]
-        size = "all data" if batch is None else f"mini-batches of {batch}"
+        size, trials = self.provenance["batch_size"], self.provenance["trials"]
+        data = "all data" if size is None else f"mini-batches of {size}"
         tuned = f", tuned blindly over {trials} settings each on the same bill" if trials else ""
-        title = f"{self.title}: {self.runs} runs each on {size}{tuned}; median (lowest to highest)"
+        title = f"{self.title}: {self.runs} runs each on {data}{tuned}; median (lowest to highest)"
+        title += "".join(f"; {label} failed: {why}" for label, why in self.provenance["failed"].items())
         return Table(title, columns, rows)
 
     def plot(self, ax: Any = None, *, what: Curve = "loss", against: Axis = "examples") -> CurvesDisplay:

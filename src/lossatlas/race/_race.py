@@ -13,7 +13,6 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.draw import Table
 from lossatlas.probe import Meter
 from lossatlas.race import _pictures, _tables
-from lossatlas.race._keep import settings_of
 from lossatlas.race._statistics import ert, wilson
 from lossatlas.race._track import Track
 from lossatlas.race._verdict import Verdict
@@ -32,8 +31,8 @@ class Race(archive.Result):
         tracks: the record of each racer by its label.
         verdicts: how each racer's runs ended; ``verdicts["gd"].sentence`` says it in words.
         steps: answers per descent.
-        seed: of all randomness.
-        referee: what the referee asked for the verdicts, billed to no racer.
+        seed: random seed.
+        referee: what the referee evaluated for the verdicts, counted for no racer.
         budget: queries that each run was allowed, or None.
     """
 
@@ -84,7 +83,7 @@ class Race(archive.Result):
         """The surface, the settings of every racer, where they started, steps, runs, budget and seed."""
         return {
             "surface": self.surface.fingerprint(),
-            "racers": {label: settings_of(track.optimizer) for label, track in self.tracks.items()},
+            "racers": {label: track.optimizer.record() for label, track in self.tracks.items()},
             "start": self.start.tolist() if self.start.numel() <= 64 else None,
             "steps": self.steps,
             "runs": self.runs,
@@ -146,7 +145,7 @@ class Race(archive.Result):
         return self._count(racer, well) / self.runs
 
     def interval(self, racer: str, well: str, confidence: float = 0.95) -> tuple[float, float]:
-        """Wilson's interval for that share; the share itself where all runs are the same, nothing being left to chance."""
+        """Wilson's interval for that share; the share itself where all runs are the same, the method being deterministic."""
         if self._track(racer).alike:
             return self.rate(racer, well), self.rate(racer, well)
         return wilson(self._count(racer, well), self.runs, confidence)
@@ -158,8 +157,8 @@ class Race(archive.Result):
     def accounting(self) -> Table:
         """What each racer asked at each step and in all, what it remembered, and what it took: all measured.
 
-        A step is one answer. Bytes are those that the algorithm held between its last two queries, per run; the slope
-        is their growth per query over the second half.
+        A step is one answer. Bytes are those that the algorithm held between its last two queries, per run; the last
+        column is their growth per query over the second half.
         """
         return _tables.accounting(self)
 

@@ -1,10 +1,15 @@
-"""One optimizer on its way through a race: its generator, what it asked, and what became of each of its runs."""
+"""One optimizer on its way through a race: its generator, what it evaluated, and what became of each of its runs."""
 
 from __future__ import annotations
 
 import time
+import traceback
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from math import inf, nan
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -13,14 +18,14 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, Streams
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count
+from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count, standing
+from lossatlas.race._inputs import check_record
 from lossatlas.race._memory import held
 from lossatlas.race._track import Track
 from lossatlas.surface import Surface
 
-# How often the memory of a racer is measured, and the largest record that is kept.
+# How often the memory of a racer is measured.
 MEMORY_SAMPLES = 16
-LARGEST_RECORD = 2**33
 
 
 @final
@@ -32,15 +37,17 @@ class Racer:
         given: the optimizer.
         surface: what is raced on; only its layout is handed to the walk.
         start: (runs, N).
-        steps: answers per descent.
-        seed: of all randomness.
+        steps: per descent.
+        seed: random seed.
 
     Attributes:
-        query: what it asks next.
-        meter: what it was billed.
+        query: what it queries next.
+        meter: what it cost.
         answered: answers heard.
         length: answers it will hear at most.
         done: whether it has ended in all runs.
+        why: the sentence of what ended it, where it did not end by itself.
+        failure: the exception that it raised, or None.
     """
 
     def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
@@ -54,13 +61,7 @@ class Racer:
         self.memory: list[tuple[int, float]] = []
         self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
         self.given = [start] if surface.box is None else [start, surface.box]
-        size = 8 * len(start) * self.length * (start.shape[1] + 2)
-        if size > LARGEST_RECORD:
-            raise InputError(
-                f"the record of {len(start):,} runs of {self.length:,} steps in {start.shape[1]:,} dimensions would take "
-                f"{size / 2**30:.0f} GiB; expected at most {LARGEST_RECORD / 2**30:.0f}. Take fewer runs or steps, or "
-                "basin_map, which keeps only where runs end."
-            )
+        check_record(len(start), self.length, start.shape[1])
         self.answered = 0
         self.done = False
         self.alive: Tensor | None = None
@@ -72,14 +73,14 @@ class Racer:
         streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
         self.walk = self.optimizer.walk(start, surface.layout, streams)
         self.start = start
-        try:
-            self.query: Query = next(self.walk)
-        except NotApplicableError:
-            self.refuse()
+        self.why = ""
+        self.failure: Exception | None = None
+        self.query: Query = Values(start)
+        self._move(partial(next, self.walk))
 
-    def refuse(self) -> None:
-        """End because the surface cannot answer what is asked."""
-        self.done = True
+    def refuse(self, why: str) -> None:
+        """End in all runs before the first answer: it cannot run on this surface, or here at all."""
+        self.done, self.why = True, why
         self.reasons = ["not applicable"] * self.runs
         self.positions = self.positions or [self.start]
 
@@ -89,7 +90,7 @@ class Racer:
         if self.alive is None:
             return self.query
         self.asked = self.alive if self.query.active is None else self.alive & self.query.active
-        return _with_active(self.query, self.asked)
+        return replace(self.query, active=self.asked)
 
     def hear(self, answer: Answer | None) -> None:
         """Record an answer and let the algorithm move on; None if no run could be answered within the budget."""
@@ -105,12 +106,7 @@ class Racer:
         if self.done:
             return
         begin = time.perf_counter()
-        try:
-            self.query = self.walk.send(answer)
-        except StopIteration:
-            self.done = True
-            if self.answered < self.length:
-                self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished")
+        self._move(partial(self.walk.send, answer))
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered == self.measured_next and not self.done:
             self.measured_next += min(self.answered, self.measured_every)
@@ -121,6 +117,18 @@ class Racer:
             self._stand()
             self.losses.append(self._unknown())
             self.done = True
+
+    def stopped_at(self, where: Tensor) -> Tensor:
+        """Where each run stopped, (runs, N); `where` for those that have not."""
+        for b in torch.nonzero(self.ends >= 0)[:, 0].tolist():
+            where = where.clone()
+            where[b] = self.positions[min(int(self.ends[b]), len(self.positions) - 1)][b]
+        return where
+
+    @property
+    def ran(self) -> bool:
+        """Whether it could run at all."""
+        return self.reasons[0] != "not applicable"
 
     def track(self, referee: Probe) -> Track:
         """The record, each run held where it stopped.
@@ -135,7 +143,7 @@ class Racer:
         positions = positions.gather(1, index[..., None].expand(-1, -1, positions.shape[2]))
         losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
         last = positions[:, -1]
-        if self.reasons[0] != "not applicable" and bool(losses[:, -1].isnan().any()):
+        if self.ran and bool(losses[:, -1].isnan().any()):
             values = referee.ask(Values(last)).values
             losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)
         wanders = self.optimizer.wanders and bool(torch.isfinite(self.best_value).any())
@@ -152,15 +160,44 @@ class Racer:
             asked=np.cumsum([*self.asked_for, 0], dtype=np.int64)[: positions.shape[1]],
             seen=_columns(self.seen, self.runs),
             memory=tuple(self.memory),
+            why=self.why,
         )
+
+    def _move(self, step: Callable[[], Query]) -> None:
+        """Let the algorithm make its next query. What it raises ends it, and it alone."""
+        try:
+            query = step()
+            if not isinstance(query, Values | Gradients | Products):
+                raise InputError(
+                    f"{self.label} yielded a {type(query).__name__}; expected a query: Values, Gradients or Products."
+                )
+            runs, n = self.start.shape
+            if query.points.ndim not in (2, 3) or (len(query.points), query.points.shape[-1]) != (runs, n):
+                raise InputError(
+                    f"{self.label} queried points of shape {tuple(query.points.shape)}; expected ({runs}, {n}), or "
+                    f"({runs}, k, {n}) for k points per run."
+                )
+            self.query = query
+            return
+        except StopIteration:
+            why, reason = "", "finished"
+        except NotApplicableError as error:
+            why, reason = str(error), "not applicable"
+        except Exception as error:
+            why, reason, self.failure = said(error), "failed", error
+        if reason == "not applicable" and not self.positions:
+            self.refuse(why)
+            return
+        self.positions, self.why = self.positions or [self.start], why
+        if self.answered < self.length or reason != "finished":
+            self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished" if reason == "finished" else "failed")
+        self.done = True
 
     def _unknown(self) -> Tensor:
         return torch.full((self.runs,), nan, dtype=torch.float64)
 
     def _stand(self) -> None:
-        at = self.query.at
-        where = at.theta if at is not None else self.query.points
-        self.positions.append(where if where.ndim == 2 else where[:, 0])
+        self.positions.append(standing(self.query))
 
     def _note(self, answer: Answer) -> None:
         query, runs = self.query, self.runs
@@ -196,7 +233,7 @@ class Racer:
         if self.optimizer.wanders or answer.sound:
             return
         finite = torch.isfinite(answer.values.reshape(self.runs, -1)).all(1)
-        if answer.gradients is not None:
+        if isinstance(self.query, Gradients):
             finite = finite & torch.isfinite(answer.gradients).all(1)
         met = answer.answered if answer.answered is not None else torch.ones_like(finite)
         self._freeze(met & ~finite, "diverged")
@@ -210,8 +247,16 @@ class Racer:
         self.done = not bool(self.alive.any())
 
 
+def said(error: Exception) -> str:
+    """An exception in one sentence, with the line that it came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else f"{text[:300]}…"
+    return f"{type(error).__name__}: {text.rstrip('.')} ({Path(last.filename).name}, line {last.lineno})."
+
+
 def _billed(query: Query, answer: Answer) -> Tensor:
-    """What each billed query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where unbilled."""
+    """What each counted query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where it was not counted."""
     if isinstance(query, Products):
         values = query.points.new_full((len(query.points), count(query)), inf, dtype=torch.float64)
     elif answer.sound:
@@ -233,18 +278,8 @@ def _columns(seen: list[Tensor], runs: int) -> Tensor:
     return torch.cat([part if part.ndim == 2 else part[:, None] for part in seen], 1)
 
 
-def _with_active(query: Query, active: Tensor) -> Query:
-    match query:
-        case Values():
-            return Values(query.points, query.at, active)
-        case Gradients():
-            return Gradients(query.points, query.sample, query.at, active)
-        case Products():
-            return Products(query.points, query.vectors, query.at, active, query.sample)
-
-
 def _nothing(query: Query) -> Answer:
-    """The answer of a door that answers no run."""
+    """The answer that answers no run."""
     values = torch.full(query.points.shape[:-1], nan, dtype=torch.float64, device=query.points.device)
     answered = torch.zeros(len(query.points), dtype=torch.bool, device=query.points.device)
     match query:

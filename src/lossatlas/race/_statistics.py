@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 
-from scipy.stats import norm
+from scipy.stats import binomtest
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -29,12 +28,8 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
         >>> round(low, 4), round(high, 4)
         (0.4902, 0.9433)
     """
-    z = float(norm.ppf(0.5 + confidence / 2))
-    p = successes / runs
-    middle = p + z * z / (2 * runs)
-    half = z * math.sqrt(p * (1 - p) / runs + z * z / (4 * runs * runs))
-    scale = 1 + z * z / runs
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    low, high = binomtest(int(successes), int(runs)).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)
 
 
 def ert(costs: Sequence[float], spent: Sequence[float]) -> float:
@@ -57,18 +52,3 @@ def ert(costs: Sequence[float], spent: Sequence[float]) -> float:
     if not successes:
         return math.inf
     return sum(min(cost, whole) for cost, whole in zip(costs, spent, strict=True)) / successes
-
-
-def ecdf(costs: Sequence[float], budgets: Sequence[float]) -> list[float]:
-    """Share of (problem, target, run) triples that were reached within each budget.
-
-    Args:
-        costs: of every triple, infinity where the target was missed.
-        budgets: in the unit of the costs.
-
-    Example:
-        >>> ecdf([1.0, 5.0, math.inf], [1, 4, 10])
-        [0.3333333333333333, 0.3333333333333333, 0.6666666666666666]
-    """
-    ordered = sorted(costs)
-    return [bisect.bisect_right(ordered, budget) / len(ordered) for budget in budgets]

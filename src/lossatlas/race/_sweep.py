@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._progress import Show
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
 from lossatlas.race._inputs import check
-from lossatlas.race._keep import settings_of
+from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._statistics import wilson
 from lossatlas.surface import PointLike, Surface
 
@@ -35,11 +36,11 @@ class Sweep(archive.Result):
         ends: (V, runs) index into `names` of the well whose basin holds each result; −1 for none of them.
         names: of the wells.
         loss: (V, runs) of each result.
-        queries: (V, runs) billed.
-        alike: (V,) whether all runs were one and the same, nothing being left to chance.
-        steps: answers per descent.
-        seed: of all randomness.
-        meter: what all of it asked.
+        queries: (V, runs) counted.
+        alike: (V,) whether all runs were one and the same, the method being deterministic.
+        steps: per descent.
+        seed: random seed.
+        meter: what all of it cost.
     """
 
     KIND: ClassVar[str] = "sweep"
@@ -73,7 +74,7 @@ class Sweep(archive.Result):
         """The surface, the optimizer, the setting, steps, runs and seed."""
         return {
             "surface": self.surface.fingerprint(),
-            "optimizer": settings_of(self.optimizer),
+            "optimizer": self.optimizer.record(),
             "setting": self.setting,
             "steps": self.steps,
             "runs": self.runs,
@@ -90,7 +91,7 @@ class Sweep(archive.Result):
         return np.asarray((self.ends == self._index(well)).mean(1))
 
     def intervals(self, well: str, confidence: float = 0.95) -> np.ndarray:
-        """Wilson's interval of each share, (V, 2); the share itself where nothing was left to chance."""
+        """Wilson's interval of each share, (V, 2); the share itself where the method is deterministic."""
         counts = (self.ends == self._index(well)).sum(1)
         found = [
             (share, share) if same else wilson(int(count), self.runs, confidence)
@@ -115,7 +116,7 @@ class Sweep(archive.Result):
         return Table(title, [self.setting, *self.names, "none of them", "loss"], rows)
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
-        """Share of runs that ended in each well against the setting, with 95 % bands where there is chance."""
+        """Share of runs that ended in each well against the setting, with 95 % bands where the method is random."""
         from lossatlas.draw import CurvesDisplay, well_colors
 
         curves: dict[str, tuple[np.ndarray, ...]] = {}
@@ -152,26 +153,28 @@ def sweep(
     optimizer: str | Optimizer,
     values: Iterable[float],
     *,
-    setting: str = "rate",
+    setting: str = "lr",
     start: PointLike | Sequence[PointLike] | None = None,
     steps: int = 300,
     runs: int = 1,
     seed: int = 0,
+    progress: Show = True,
 ) -> Sweep:
     """Race an optimizer at every value of one of its settings, all at once.
 
-    A claim about a deterministic method is a claim about a range of its rate, not about one: this says at how many of the
-    values it holds.
+    A claim about a deterministic method is a claim about a range of its learning rate, not about one: this says at how many
+    of the values it holds.
 
     Args:
         surface: with known wells.
         optimizer: a name or an optimizer, whose other settings are kept.
         values: of the setting.
-        setting: its name.
+        setting: its name; of a pair with its place, as ``betas[0]``.
         start: as in `race`.
-        steps: answers per descent and run.
+        steps: per descent and run.
         runs: per value.
-        seed: of all randomness.
+        seed: random seed.
+        progress: as in `race`.
 
     Raises:
         InputError: if the surface has no known wells, the optimizer no such setting, or a value is out of its range.
@@ -183,16 +186,17 @@ def sweep(
         (3, 0)
     """
     check("sweep", surface, seed, steps=steps, runs=runs)
-    one: Any = resolve(optimizer)
+    steps, runs, seed = int(steps), int(runs), int(seed)
+    one = resolve(optimizer)
     given = np.array(list(values), dtype=np.float64)
-    known = [f.name for f in fields(one)]
+    known = list(numbers_of(one))
     if not surface.wells or setting not in known or not given.size:
         raise InputError(
             f"got {given.size} values of {setting!r} for {one.name} on {surface.name} with {len(surface.wells)} known wells; "
             f"expected at least one value of {', '.join(known) or 'a setting'}, on a surface whose wells are known."
         )
-    racers = {f"{one.name} {k}": replace(one, **{setting: _number(value)}) for k, value in enumerate(given.tolist())}
-    result = race(surface, racers, start=start, steps=steps, runs=runs, seed=seed)
+    racers = {f"{one.name} {k}": changed(one, {setting: _number(value)}) for k, value in enumerate(given.tolist())}
+    result = race(surface, racers, start=start, steps=steps, runs=runs, seed=seed, progress=progress)
     names = tuple(well.name for well in surface.wells)
     place = {name: k for k, name in enumerate(names)}
     verdicts = result.verdicts.values()

@@ -1,4 +1,4 @@
-"""The tables of a race: where each racer ended, and what it asked and remembered."""
+"""The tables of a race: where each racer ended, and what it evaluated and remembered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ends(race: Race) -> Table:
-    """One row per racer: where it ended, what it asked, what it took. Columns that say nothing here are left out."""
+    """One row per racer: where it ended, what it evaluated, what it took. Columns that say nothing here are left out."""
     wells = {well.name for well in race.surface.wells} if race.surface.gradients_known else set()
     lowest = min((well.value for well in race.surface.wells), default=None)
     several = race.runs > 1
@@ -48,13 +48,13 @@ def ends(race: Race) -> Table:
         if "global, 95 %" in heads:
             low, high = race.interval(label, "global")
             share = f"{race.rate(label, 'global'):.1%}"
-            cells["global, 95 %"] = f"{share}, no chance in it" if track.alike else f"{share} ({low:.1%}–{high:.1%})"
+            cells["global, 95 %"] = f"{share} (deterministic)" if track.alike else f"{share} ({low:.1%}–{high:.1%})"
         rows.append([cells[head] for head in heads])
     return Table(f"{race.surface.name}: {race.runs:,} run{'s' * several} each, seed {race.seed}", heads, rows)
 
 
 def accounting(race: Race) -> Table:
-    """What each racer asked at each step and in all, what it held, and what it took: all measured."""
+    """What each racer evaluated at each step and in all, what it held, and what it took: all measured."""
     heads = ["racer", "per step", "values", "gradients", "products", "examples", "holds", "bytes per query"]
     heads += ["surface s", "algorithm s", "becomes"]
     rows = []
@@ -86,7 +86,7 @@ def accounting(race: Race) -> Table:
         for k, head in enumerate(heads)
         if head not in ("examples", "becomes") or any(r[k] not in ("", "0") for r in rows)
     ]
-    title = f"What each asked and remembered on {race.surface.name}, {race.runs:,} run{'s' * (race.runs > 1)} each"
+    title = f"What each evaluated and remembered on {race.surface.name}, {race.runs:,} run{'s' * (race.runs > 1)} each"
     return Table(title, [heads[k] for k in kept], [[row[k] for k in kept] for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""The record of one racer: where it stood, what it heard, what it was billed, what it held."""
+"""The record of one racer: where it stood, what it heard, what it cost, what it held."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class Track(archive.Result):
         positions: (runs, T + 1, N) where it stood before each answer and at the end.
         losses: (runs, T + 1) there; NaN where it never learned the loss.
         last: (runs, N) where it stood at the end.
-        final: (runs, N) its result: where it stood, or the best point asked about for methods that wander.
+        final: (runs, N) its result: where it stood, or the best point evaluated for methods that wander.
         loss: (runs,) L at the final points.
-        meter: what it was billed.
+        meter: what it cost.
         stopped: why each run stopped.
         asked: (T + 1,) queries per run by the time the loss at each position was known.
-        seen: (runs, Q) the loss that each billed query brought, in the order asked; infinity where there was none,
-            NaN where the run asked nothing.
+        seen: (runs, Q) the loss that each counted query brought, in order; infinity where there was none,
+            NaN where the run made no query.
         memory: (queries per run, bytes per run) held between two queries, sampled along the way.
+        why: the racer's own sentence where it did not run, or failed.
     """
 
     optimizer: Optimizer
@@ -45,6 +46,7 @@ class Track(archive.Result):
     asked: np.ndarray
     seen: Tensor
     memory: tuple[tuple[int, float], ...]
+    why: str = ""
 
     def first_below(self, target: float) -> Tensor:
         """Queries that each run was billed until one brought a loss of at most `target`, (runs,); infinity if none did."""
@@ -63,7 +65,7 @@ class Track(archive.Result):
 
     @property
     def alike(self) -> bool:
-        """Whether there are several runs and all are one and the same: nothing in them was left to chance."""
+        """Whether there are several runs and all are one and the same: the method is deterministic."""
         return len(self.final) > 1 and bool((self.positions == self.positions[:1]).all())
 
     @property

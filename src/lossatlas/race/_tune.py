@@ -1,10 +1,10 @@
-"""Blind tuning: hyper-parameters by the loss alone, the same number of billed trials for every contestant."""
+"""Blind tuning: hyper-parameters by the loss alone, the same number of counted trials for every contestant."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,16 +12,19 @@ import torch
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas._progress import Show
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer, catalog, resolve
+from lossatlas.optimize import optimizer as optimizer_of
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import check, check_record
+from lossatlas.race._settings import changed, numbers_of
 from lossatlas.surface import PointLike, Surface
 
 # What is searched, by the name of the setting: on a logarithmic scale, or 1 − x on one (factors that keep).
 LOGARITHMIC = {
-    "rate": (1e-4, 1.0),
+    "lr": (1e-4, 1.0),
     "step": (1e-2, 2.0),
     "temperature": (1e-2, 1e2),
     "sigma": (3e-2, 1.0),
@@ -32,7 +35,7 @@ LOGARITHMIC = {
 KEPT = {
     "momentum": (1e-3, 0.5),
     "cooling": (1e-3, 0.1),
-    "beta1": (1e-2, 0.5),
+    "betas[0]": (1e-2, 0.5),
     "alpha": (1e-3, 0.2),
     "mutation": (0.2, 0.95),
 }
@@ -46,7 +49,7 @@ class Tuning(archive.Result):
         best: the optimizer with the settings of the lowest score.
         trials: (settings, score) of every trial; the first has the defaults. The score is the median over runs of the
             loss of the result, infinity where most runs diverged.
-        meter: what all trials asked; it belongs on the contestant's bill.
+        meter: what all trials cost; it belongs to the contestant's cost.
         seed: of the settings and the runs.
     """
 
@@ -85,20 +88,22 @@ def tune(
     runs: int = 1,
     start: PointLike | Sequence[PointLike] | None = None,
     seed: int = 0,
+    progress: Show = True,
 ) -> Tuning:
     """Search an optimizer's settings at random, scored by the loss of its results and nothing else.
 
     Known minima are never looked at. Every contestant gets the same number of trials however many settings it has, so
-    that more knobs are no advantage; the first trial has the settings given. All trials race at once and are billed.
+    that more knobs are no advantage; the first trial has the settings given. All trials race at once and are counted.
 
     Args:
         optimizer: a name or an optimizer.
         surface: what it is tuned on.
         trials: settings tried, the given ones included.
-        steps: answers per trial and descent.
+        steps: steps per trial and descent.
         runs: runs per trial.
         start: as in `race`.
-        seed: of settings and runs.
+        seed: random seed of settings and runs.
+        progress: as in `race`.
 
     Raises:
         InputError: for no trials, or an optimizer without settings to search.
@@ -110,18 +115,17 @@ def tune(
         (8, 400)
     """
     check("tune", surface, seed, trials=trials, steps=steps, runs=runs)
+    trials, runs, seed = int(trials), int(runs), int(seed)
+    check_record(trials * runs, int(steps), surface.dimension)
     given = resolve(optimizer)
     space = searched(given)
     if not space and trials > 1:
-        known = ", ".join(name for name, kind in catalog.items() if any(f.name in LOGARITHMIC for f in fields(kind)))
+        known = ", ".join(name for name in catalog if searched(optimizer_of(name)))
         raise InputError(f"{given.name} has no setting that is searched; expected one of {known}, or trials=1.")
     generator = np.random.default_rng(seed)
-    drawn = [{name: float(getattr(given, name)) for name in space}]
-    drawn += [{name: _draw(name, generator) for name in space} for _ in range(trials - 1)]
-    contestants = {
-        f"{given.name} {k}": type(given)(**{**_settings(given), **settings}) for k, settings in enumerate(drawn)
-    }
-    result = race(surface, contestants, start=start, steps=steps, runs=runs, seed=seed)
+    drawn = drawn_settings(given, space, LOGARITHMIC, trials, generator)
+    contestants = {f"{given.name} {k}": changed(given, settings) for k, settings in enumerate(drawn)}
+    result = race(surface, contestants, start=start, steps=steps, runs=runs, seed=seed, progress=progress)
     scored = []
     for settings, track in zip(drawn, result.tracks.values(), strict=True):
         losses = torch.where(track.loss.isfinite(), track.loss, float("inf"))
@@ -133,14 +137,32 @@ def tune(
 
 def searched(optimizer: Optimizer) -> list[str]:
     """Which of an optimizer's settings blind tuning searches."""
-    return [f.name for f in fields(optimizer) if f.name in LOGARITHMIC or f.name in KEPT]
+    return [name for name in numbers_of(optimizer) if name in LOGARITHMIC or name in KEPT]
 
 
-def _settings(optimizer: Optimizer) -> dict[str, Any]:
-    return {f.name: getattr(optimizer, f.name) for f in fields(optimizer)}
+def drawn_settings(
+    given: Optimizer,
+    names: Sequence[str],
+    logarithmic: Mapping[str, tuple[float, float]],
+    trials: int,
+    generator: np.random.Generator,
+) -> list[dict[str, float]]:
+    """The settings of every trial: the given ones, then others drawn at random.
 
+    Args:
+        given: the optimizer.
+        names: what is searched.
+        logarithmic: ranges that are drawn on a logarithmic scale; the others are of `KEPT`.
+        trials: how many.
+        generator: of random numbers.
+    """
 
-def _draw(name: str, generator: np.random.Generator) -> float:
-    low, high = LOGARITHMIC.get(name) or KEPT[name]
-    value = math.exp(generator.uniform(math.log(low), math.log(high)))
-    return float(value if name in LOGARITHMIC else 1 - value)
+    def draw(name: str) -> float:
+        low, high = logarithmic.get(name) or KEPT[name]
+        value = math.exp(generator.uniform(math.log(low), math.log(high)))
+        return value if name in logarithmic else 1 - value
+
+    own = numbers_of(given)
+    return [{name: float(own[name]) for name in names}] + [
+        {name: draw(name) for name in names} for _ in range(trials - 1)
+    ]

@@ -19,11 +19,12 @@ from lossatlas.race._statistics import wilson
 from lossatlas.surface import Surface
 
 REASONS = {
-    "steps": "all steps were done",
-    "budget": "its next question would have overrun its budget",
-    "finished": "it found nothing more to ask",
+    "steps": "its steps were used up",
+    "budget": "its budget was used up",
+    "finished": "it stopped by itself",
     "diverged": "it met a loss or gradient that was not finite",
-    "not applicable": "the surface cannot answer what it asks",
+    "failed": "it failed",
+    "not applicable": "it cannot run on this surface",
 }
 # A descent that ends this near to a minimum, as a share of the landscape's length, has reached it.
 REACHED = 0.02
@@ -39,14 +40,16 @@ class Verdict(archive.Result):
         distance: (runs,) from the final point to that well's minimum; NaN without a well.
         loss: (runs,) at the final point.
         gradient_norm: (runs,) there; NaN where the surface has no gradients.
-        stopped: for each run why it stopped: ``steps``, ``budget``, ``diverged`` or ``not applicable``.
-        queries: (runs,) billed.
+        stopped: for each run why it stopped: ``steps``, ``budget``, ``finished``, ``diverged``, ``failed`` or
+            ``not applicable``.
+        queries: (runs,) counted.
         known: whether the surface has known wells at all.
         lowest: the lowest known minimum, or None.
         ends: for each run the kind of its end: ``minimum``, ``saddle``, ``plateau``, ``boundary``, ``step-size cycle``,
             ``decay offset``, ``on its way``, ``off the grid``, ``one look``, ``divergence``, ``not run``, or ``unknown``
-            where the surface has no slopes to judge by.
-        alike: whether there are several runs and all are the same, nothing being left to chance.
+            where the surface has no gradients to judge by.
+        alike: whether there are several runs and all are the same: the method is deterministic.
+        why: the racer's own sentence where it did not run, or failed.
     """
 
     LISTED: ClassVar[float] = math.inf
@@ -62,29 +65,36 @@ class Verdict(archive.Result):
     lowest: float | None
     ends: tuple[str, ...]
     alike: bool = False
+    why: str = ""
 
     @property
     def sentence(self) -> str:
         """The verdict in words, from the record."""
         if set(self.stopped) == {"not applicable"}:
-            return f"{self.racer} did not run: the surface cannot answer what it asks."
+            return f"{self.racer} did not run: {self.why or REASONS['not applicable'] + '.'}"
+        if set(self.stopped) == {"failed"} and not int(self.queries.sum()):
+            return f"{self.racer} failed before its first step: {self.why}"
+        failed = f" It failed: {self.why}" if "failed" in self.stopped and self.why else ""
+        return self._ended() + failed
+
+    def _ended(self) -> str:
         if len(self.wells) == 1:
             return f"{self.racer} ended {self._single()}"
         if self.alike:
-            every = f"Nothing in {self.racer} was left to chance: all {len(self.wells):,} runs are the same."
+            every = f"{self.racer} is deterministic: all {len(self.wells):,} runs are the same."
             return f"{every} It ended {self._single()}"
         return self._many()
 
     def _single(self) -> str:
-        loss, slope, queries = float(self.loss[0]), float(self.gradient_norm[0]), int(self.queries[0])
+        loss, gradient, queries = float(self.loss[0]), float(self.gradient_norm[0]), int(self.queries[0])
         above = loss - self.lowest if self.lowest is not None else math.nan
         gap = f", {max(above, 0.0):.3g} above the global minimum" if math.isfinite(above) else ""
         if self.wells[0] is not None:
             text = f"in the basin of {named(self.wells[0])}, {float(self.distance[0]):.2g} from its minimum: loss {loss:.6g}"
         else:
             text = f"in no known well: loss {loss:.6g}" if self.known else f"at a loss of {loss:.6g}{gap}"
-        if math.isfinite(slope):
-            text += f", gradient norm {slope:.2g}"
+        if math.isfinite(gradient):
+            text += f", gradient norm {gradient:.2g}"
         text += f", after {queries:,} quer{'y' if queries == 1 else 'ies'}, because {REASONS[self.stopped[0]]}"
         text += f"; it is {KINDS[self.ends[0]]}." if self.ends[0] != "unknown" else "."
         if self.known and self.wells[0] != "global" and above > 1e-9 * (1 + abs(loss)):
@@ -130,12 +140,12 @@ def basins(surface: Surface, points: Tensor, probe: Probe | None = None) -> tupl
     """The well whose basin holds each point, and the distance to that well's minimum.
 
     A point belongs to the well that the negative gradient leads to from it (`descend`); None where it leads to no known
-    minimum. Descents are the referee's own and billed to no racer.
+    minimum. Descents are the referee's own and counted for no racer.
 
     Args:
         surface: with known wells.
         points: shape (B, N).
-        probe: the referee's door, so that its meter counts them; one of its own by default.
+        probe: the referee's probe, so that its meter counts them; one of its own by default.
 
     Returns:
         Names, and distances (B,), NaN without a well.

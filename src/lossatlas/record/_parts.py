@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lossatlas._errors import InputError, ModelError
-from lossatlas.surface import Block, Layout, layout_of, listed
+from lossatlas._layout import listed
+from lossatlas.surface import Block, Layout, layout_of
 
 _HOOKS = Optimizer.profile_hook_step.__code__.co_filename
 

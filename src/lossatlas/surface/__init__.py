@@ -1,5 +1,8 @@
 """What L is: surfaces, their layout, and the frames that slices are taken on."""
 
+from lossatlas._layout import Block as Block
+from lossatlas._layout import Layout as Layout
+from lossatlas._layout import Sample as Sample
 from lossatlas.surface import landscapes as landscapes
 from lossatlas.surface._bits import tensor_digest as tensor_digest
 from lossatlas.surface._code import Code as Code
@@ -13,9 +16,6 @@ from lossatlas.surface._frame import Frame as Frame
 from lossatlas.surface._frame import Framed as Framed
 from lossatlas.surface._frame import inner as inner
 from lossatlas.surface._function import Function as Function
-from lossatlas.surface._layout import Block as Block
-from lossatlas.surface._layout import Layout as Layout
-from lossatlas.surface._layout import listed as listed
 from lossatlas.surface._points import PointLike as PointLike
 from lossatlas.surface._points import as_direction as as_direction
 from lossatlas.surface._points import as_point as as_point
@@ -29,7 +29,6 @@ from lossatlas.surface._points import vector_in as vector_in
 from lossatlas.surface._remembered import Remembered as Remembered
 from lossatlas.surface._remembered import remember as remember
 from lossatlas.surface._surface import Reading as Reading
-from lossatlas.surface._surface import Sample as Sample
 from lossatlas.surface._surface import Slice as Slice
 from lossatlas.surface._surface import Surface as Surface
 from lossatlas.surface._surface import Well as Well

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _points
-from lossatlas.surface._layout import Layout
 from lossatlas.surface._points import PointLike
-from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
+from lossatlas.surface._surface import Reading, Surface, Well, refined
 from lossatlas.surface.network._user_code import both
 
 EPS = torch.finfo(torch.float64).eps

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import CheckpointError, InputError
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._checkpoint import fit_checkpoint
 from lossatlas.surface.network._files import open_weights
 from lossatlas.surface.network._names import Expected, Fitted, Shape, fit

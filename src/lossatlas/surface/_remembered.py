@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
-from lossatlas.surface._layout import Block, Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas._layout import Block, Layout, Sample
+from lossatlas.surface._surface import Reading, Surface, Well
 
 
 @final

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lossatlas import _said
 from lossatlas._errors import InputError, PlaneError
+from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _library, _points
 from lossatlas.surface._frame import Frame, Framed, inner
-from lossatlas.surface._layout import Layout
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._threads import steadily
 
@@ -46,19 +46,6 @@ class Well:
     depth: float
     minimum: Tensor
     value: float
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A mini-batch to take a gradient on, fixed by its seeds so that the surface stays a pure function.
-
-    Attributes:
-        size: number of examples per row.
-        seeds: shape (B,), int64; row b draws its examples (or its declared noise) from seed b alone.
-    """
-
-    size: int
-    seeds: Tensor
 
 
 @dataclass(frozen=True)

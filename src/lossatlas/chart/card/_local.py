@@ -70,11 +70,11 @@ def local(surface: Surface, frame: Frame, chart: Chart, *, door: Probe, plane: P
             raise LossError(f"{surface.name} answers values only, and those around the center are not all finite.")
         return Local(*near, gram, None, principal(near[2], gram), steps, None)
     slope = plane.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
-    gradient = door.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).slopes[0].double()
+    gradient = door.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).gradients[0].double()
     form = form_of(surface, frame, door=door, plane=plane)
     return Local(
         float(slope.values[0]),
-        slope.slopes[0].double().cpu().numpy(),
+        slope.gradients[0].double().cpu().numpy(),
         form,
         gram,
         gradient,
@@ -89,7 +89,6 @@ def form_of(surface: Surface, frame: Frame, *, door: Probe, plane: Probe) -> Arr
     k = frame.dimension
     try:
         answer = plane.ask(Products(torch.zeros(1, k, dtype=torch.float64), torch.eye(k, dtype=torch.float64)[None]))
-        assert answer.products is not None
         form = answer.products[0].double()
     except NotApplicableError:
         products = Operator(surface, frame.origin, probe=door, how="differences").apply(frame.directions.double())

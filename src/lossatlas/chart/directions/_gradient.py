@@ -38,7 +38,7 @@ class Gradient(Direction):
         """
         probe = Probe(surface)
         answer = probe.ask(Gradients(origin[None]))
-        gradient = answer.slopes[0]
+        gradient = answer.gradients[0]
         size = float(inner(gradient[None], gradient[None]).sqrt())
         if not (math.isfinite(size) and size > 0):
             raise PlaneError(

@@ -50,7 +50,7 @@ class Worst(Direction):
         probe = Probe(surface)
         settings: dict[str, Any] = {"normalization": self.normalization, "ignore": self.ignore}
         answer = probe.ask(Gradients(origin[None]))
-        own, gradient = float(answer.values[0]), answer.slopes[0]
+        own, gradient = float(answer.values[0]), answer.gradients[0]
         unit = along(gradient, origin, surface, **settings)
         if not bool(torch.isfinite(unit).all()) or not bool(unit.any()):
             # A critical point has no uphill; a random direction is left to start from.
@@ -65,7 +65,7 @@ class Worst(Direction):
                 break
             if loss >= max(losses):
                 found = unit
-            gradient = answer.slopes[0]
+            gradient = answer.gradients[0]
             if not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
                 break
             unit = along(gradient, origin, surface, **settings)

@@ -7,10 +7,11 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final
@@ -19,24 +20,25 @@ class GD(Optimizer):
     """θ ← θ − η ∇L(θ).
 
     Args:
-        rate: learning rate η.
+        lr: learning rate η.
     """
 
-    rate: float = 0.05
+    lr: float = 0.05
 
     name: ClassVar[str] = "gd"
     title: ClassVar[str] = "gradient descent"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "nothing"
     source: ClassVar[str] = "Cauchy 1847"
     reference: ClassVar[str] = "cauchy1847"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate)
+        positive(self, "lr")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Follow the negative gradient."""
         theta = start
         while True:
             answer = yield Gradients(theta)
-            theta = theta - self.rate * answer.slopes
+            theta = theta - self.lr * answer.gradients

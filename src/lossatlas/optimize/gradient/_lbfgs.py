@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import not_negative, positive, whole
 from lossatlas.optimize._rows import dot, norm
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Gradients, Layout
+from lossatlas.probe import At, Gradients
 
 
 @final
@@ -22,8 +23,8 @@ class LBFGS(Optimizer):
     """θ ← θ + t p with p = −H g from the last m pairs (two-loop recursion) and t by weak Wolfe bisection.
 
     The bracket [low, high] of t is halved, or doubled while it has no upper end, until
-    L(θ + tp) ≤ L + c₁ t g·p and ∇L(θ + tp)·p ≥ c₂ g·p (Lewis & Overton 2013). Every gradient asked is billed. A run whose
-    search fails forgets its pairs; failing from steepest descent too, it has settled and asks no more.
+    L(θ + tp) ≤ L + c₁ t g·p and ∇L(θ + tp)·p ≥ c₂ g·p (Lewis & Overton 2013). Every gradient counts. A run whose
+    search fails forgets its pairs; failing from steepest descent too, it has settled and stops.
 
     Args:
         window: pairs m that are kept.
@@ -43,15 +44,16 @@ class LBFGS(Optimizer):
 
     name: ClassVar[str] = "lbfgs"
     title: ClassVar[str] = "L-BFGS"
-    asks: ClassVar[str] = "one gradient per trial of its line search"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient per trial of its line search"
     remembers: ClassVar[str] = "the last m steps and gradient changes (2mN)"
     source: ClassVar[str] = "Nocedal 1980; Lewis & Overton 2013"
     reference: ClassVar[str] = "nocedal1980"
 
     def __post_init__(self) -> None:
-        positive(self.name, first=self.first, decrease=self.decrease, curvature=self.curvature)
-        not_negative(self.name, tolerance=self.tolerance)
-        whole(self.name, 1, window=self.window, trials=self.trials)
+        positive(self, "first", "decrease", "curvature")
+        not_negative(self, "tolerance")
+        whole(self, 1, "window", "trials")
         if not 0 < self.decrease < self.curvature < 1:
             raise InputError(
                 f"lbfgs got decrease={self.decrease!r}, curvature={self.curvature!r}; expected "
@@ -61,16 +63,16 @@ class LBFGS(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """One trial of every run's line search per query."""
         answer = yield Gradients(start)
-        theta, value, slope = start, answer.values, answer.slopes
-        memory = _Memory(int(self.window))
-        direction, length, low, high, count = self._begin(memory, slope)
-        live = norm(slope) > self.tolerance
+        theta, value, gradient = start, answer.values, answer.gradients
+        memory = _Memory(self.window)
+        direction, length, low, high, count = self._begin(memory, gradient)
+        live = norm(gradient) > self.tolerance
         while bool(live.any()):
             trial = theta + length[:, None].to(theta) * direction
             answer = yield Gradients(trial, at=At(theta, value), active=live)
-            descent = dot(slope.double(), direction.double())
+            descent = dot(gradient.double(), direction.double())
             bad = ~(answer.values <= value + self.decrease * length * descent)
-            flat = ~bad & (dot(answer.slopes.double(), direction.double()) < self.curvature * descent)
+            flat = ~bad & (dot(answer.gradients.double(), direction.double()) < self.curvature * descent)
             taken = live & ~bad & ~flat
             high = torch.where(live & bad, length, high)
             low = torch.where(live & flat, length, low)
@@ -80,28 +82,28 @@ class LBFGS(Optimizer):
             out = live & ~taken & (count >= self.trials)
             taken = taken | (out & flat)
             lost = out & ~flat
-            memory.keep(answer.slopes - slope, trial - theta, taken)
+            memory.keep(answer.gradients - gradient, trial - theta, taken)
             theta = torch.where(taken[:, None], trial, theta)
             value = torch.where(taken, answer.values, value)
-            slope = torch.where(taken[:, None], answer.slopes, slope)
+            gradient = torch.where(taken[:, None], answer.gradients, gradient)
             settled = lost & memory.empty(lost)
             memory.forget(lost)
             fresh = taken | lost
             if bool(fresh.any()):
-                begun = self._begin(memory, slope)
+                begun = self._begin(memory, gradient)
                 direction = torch.where(fresh[:, None], begun[0], direction)
                 length, low, high, count = (
                     torch.where(fresh, new, old) for new, old in zip(begun[1:], (length, low, high, count), strict=True)
                 )
-            live = live & ~settled & (norm(slope) > self.tolerance)
+            live = live & ~settled & (norm(gradient) > self.tolerance)
 
-    def _begin(self, memory: _Memory, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        direction = -memory.times(slope)
-        uphill = ~(dot(slope.double(), direction.double()) < 0)
-        direction = torch.where(uphill[:, None], -slope, direction)
-        length = torch.ones(len(slope), dtype=torch.float64, device=slope.device)
+    def _begin(self, memory: _Memory, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        direction = -memory.times(gradient)
+        uphill = ~(dot(gradient.double(), direction.double()) < 0)
+        direction = torch.where(uphill[:, None], -gradient, direction)
+        length = torch.ones(len(gradient), dtype=torch.float64, device=gradient.device)
         plain = uphill | memory.empty(torch.ones_like(uphill))
-        steep = self.first / norm(slope).double().clamp_min(1e-300)
+        steep = self.first / norm(gradient).double().clamp_min(1e-300)
         length = torch.where(plain, steep.clamp_max(1.0), length)
         zero = torch.zeros_like(length)
         return direction, length, zero, torch.full_like(length, float("inf")), zero
@@ -134,11 +136,11 @@ class _Memory:
         else:
             self.pairs = [fresh]
 
-    def times(self, slope: Tensor) -> Tensor:
+    def times(self, gradient: Tensor) -> Tensor:
         """H g by the two-loop recursion, from the scaled identity of the newest pair."""
-        q, factors = slope, []
+        q, factors = gradient, []
         for change, step, weight in reversed(self.pairs):
-            factor = (weight * dot(step.double(), q.double())).to(slope)
+            factor = (weight * dot(step.double(), q.double())).to(gradient)
             q = q - factor[:, None] * change
             factors.append(factor)
         if self.pairs:
@@ -147,7 +149,7 @@ class _Memory:
             scale = torch.where(weight > 0, 1 / (weight * size).clamp_min(1e-300), 1.0)
             q = torch.where((weight > 0)[:, None], scale.to(q)[:, None] * q, q)
         for (change, step, weight), factor in zip(self.pairs, reversed(factors), strict=True):
-            other = (weight * dot(change.double(), q.double())).to(slope)
+            other = (weight * dot(change.double(), q.double())).to(gradient)
             q = q + (factor - other)[:, None] * step
         return q
 

@@ -8,10 +8,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import below_one, positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final
@@ -20,28 +21,29 @@ class Momentum(Optimizer):
     """v ← μv + ∇L(θ), θ ← θ − η v: gradient descent with a heavy ball's velocity.
 
     Args:
-        rate: learning rate η.
+        lr: learning rate η.
         momentum: factor μ that the velocity keeps per step.
     """
 
-    rate: float = 0.05
+    lr: float = 0.05
     momentum: float = 0.92
 
     name: ClassVar[str] = "momentum"
     title: ClassVar[str] = "momentum"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "its velocity (N)"
     source: ClassVar[str] = "Polyak 1964"
     reference: ClassVar[str] = "polyak1964"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate)
-        below_one(self.name, momentum=self.momentum)
+        positive(self, "lr")
+        below_one(self, "momentum")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Build up velocity along the gradients met."""
         theta, velocity = start, torch.zeros_like(start)
         while True:
             answer = yield Gradients(theta)
-            velocity = self.momentum * velocity + answer.slopes
-            theta = theta - self.rate * velocity
+            velocity = self.momentum * velocity + answer.gradients
+            theta = theta - self.lr * velocity

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Block, Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
 from lossatlas.optimize._rows import dot, matmul
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Block, Gradients, Layout
+from lossatlas.probe import Gradients
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 VECTORS = ("row", "column")
@@ -31,38 +32,39 @@ class Muon(Optimizer):
     NS is `steps` times X ← aX + (bA + cA²)X with A = XXᵀ, from U / ‖U‖, with a, b, c = 3.4445, −4.7750, 2.0315, in the
     surface's own precision (torch's runs in bfloat16). s = √max(1, rows/columns), or 0.2 √max(rows, columns) for
     ``match_rms_adamw``. For hidden weights: convolutions are flattened to matrices; embeddings, norms and biases take
-    Adam steps of `rate_others`, as its authors do.
+    Adam steps of `lr_others`, as its authors do.
 
     Args:
-        rate: learning rate η of matrices.
+        lr: learning rate η of matrices.
         momentum: factor μ that the mean gradient keeps per step.
         steps: Newton–Schulz steps.
-        decay: decoupled weight decay λ.
+        weight_decay: decoupled weight decay λ.
         adjust: of the step's size to the matrix: ``original`` or ``match_rms_adamw``.
         vector: what a landscape's coordinates are taken for: a ``row`` or a ``column``.
-        rate_others: learning rate of the Adam steps of what is no matrix.
+        lr_others: learning rate of the Adam steps of what is no matrix.
     """
 
-    rate: float = 0.02
+    lr: float = 0.02
     momentum: float = 0.95
     steps: int = 5
-    decay: float = 0.0
+    weight_decay: float = 0.0
     adjust: str = "original"
     vector: str = "row"
-    rate_others: float = 1e-3
+    lr_others: float = 1e-3
 
     name: ClassVar[str] = "muon"
     title: ClassVar[str] = "Muon"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "mean gradient (N); Adam's two for what is no matrix"
     source: ClassVar[str] = "Jordan et al. 2024"
     reference: ClassVar[str] = "jordan2024"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, rate_others=self.rate_others)
-        whole(self.name, 1, steps=self.steps)
-        below_one(self.name, momentum=self.momentum)
-        not_negative(self.name, decay=self.decay)
+        positive(self, "lr", "lr_others")
+        whole(self, 1, "steps")
+        below_one(self, "momentum")
+        not_negative(self, "weight_decay")
         if self.vector not in VECTORS or self.adjust not in ADJUSTMENTS:
             raise InputError(
                 f"muon got vector={self.vector!r}, adjust={self.adjust!r}; expected vector of {', '.join(VECTORS)} and "
@@ -72,7 +74,7 @@ class Muon(Optimizer):
     def becomes(self, layout: Layout) -> str | None:
         """On vectors it never shrinks."""
         if all(len(block.shape) <= 1 for block in layout.blocks):
-            length = scalar_map(1.0, int(self.steps)) * self._scale(*self._matrix_shape(layout.blocks[0]))
+            length = scalar_map(1.0, self.steps) * self._scale(*self._matrix_shape(layout.blocks[0]))
             return f"normalized momentum of constant length {length:.4f} η: a vector is a matrix of rank one"
         return None
 
@@ -81,24 +83,23 @@ class Muon(Optimizer):
         theta, mean = start, torch.zeros_like(start)
         square = torch.zeros_like(start) if any(not _is_matrix(block) for block in layout.blocks) else None
         for t in itertools.count(1):
-            slopes = (yield Gradients(theta)).slopes
-            moved = theta * (1 - self.rate * self.decay)
-            nesterov = mean
+            gradients = (yield Gradients(theta)).gradients
+            moved = theta * (1 - self.lr * self.weight_decay)
             keep = self.momentum
-            fresh = keep * mean + (1 - keep) * slopes
-            nesterov = (1 - keep) * slopes + keep * fresh
+            fresh = keep * mean + (1 - keep) * gradients
+            nesterov = (1 - keep) * gradients + keep * fresh
             if square is not None:
-                square = 0.999 * square + 0.001 * slopes * slopes
+                square = 0.999 * square + 0.001 * gradients * gradients
             for block in layout.blocks:
                 if _is_matrix(block):
                     rows, columns = self._matrix_shape(block)
                     matrix = nesterov[:, block.span].reshape(-1, rows, columns)
-                    step = self._scale(rows, columns) * self.rate * newton_schulz(matrix, int(self.steps))
+                    step = self._scale(rows, columns) * self.lr * newton_schulz(matrix, self.steps)
                     moved[:, block.span] -= step.reshape(len(theta), -1)
                 elif square is not None:
                     scale = (square[:, block.span] / (1 - 0.999**t)).sqrt() + 1e-8
                     corrected = fresh[:, block.span] / (1 - keep**t)
-                    moved[:, block.span] -= self.rate_others * corrected / scale
+                    moved[:, block.span] -= self.lr_others * corrected / scale
             theta, mean = moved, fresh
 
     def _matrix_shape(self, block: Block) -> tuple[int, int]:

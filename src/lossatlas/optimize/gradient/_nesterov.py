@@ -8,10 +8,11 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import below_one, positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final
@@ -23,28 +24,29 @@ class Nesterov(Optimizer):
     that the look-ahead point itself is never queried.
 
     Args:
-        rate: learning rate η.
+        lr: learning rate η.
         momentum: factor μ that the velocity keeps per step.
     """
 
-    rate: float = 0.05
+    lr: float = 0.05
     momentum: float = 0.92
 
     name: ClassVar[str] = "nesterov"
     title: ClassVar[str] = "Nesterov momentum"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "its velocity (N)"
     source: ClassVar[str] = "Nesterov 1983; Sutskever et al. 2013"
     reference: ClassVar[str] = "nesterov1983"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate)
-        below_one(self.name, momentum=self.momentum)
+        positive(self, "lr")
+        below_one(self, "momentum")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Build up velocity along the gradients met."""
         theta, velocity = start, torch.zeros_like(start)
         while True:
             answer = yield Gradients(theta)
-            velocity = self.momentum * velocity + answer.slopes
-            theta = theta - self.rate * (answer.slopes + self.momentum * velocity)
+            velocity = self.momentum * velocity + answer.gradients
+            theta = theta - self.lr * (answer.gradients + self.momentum * velocity)

@@ -7,10 +7,11 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from lossatlas._layout import Layout, Sample
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout, Sample
+from lossatlas.probe import Gradients
 
 
 @final
@@ -22,27 +23,28 @@ class SGD(Optimizer):
     standard deviation ν/√n; with ν = 0 it is gradient descent.
 
     Args:
-        rate: learning rate η.
-        batch: examples per gradient.
+        lr: learning rate η.
+        batch_size: examples per gradient.
     """
 
-    rate: float = 0.05
-    batch: int = 32
+    lr: float = 0.05
+    batch_size: int = 32
 
     name: ClassVar[str] = "sgd"
     title: ClassVar[str] = "mini-batch SGD"
-    asks: ClassVar[str] = "one gradient of a mini-batch"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient of a mini-batch"
     remembers: ClassVar[str] = "nothing"
     source: ClassVar[str] = "Robbins & Monro 1951"
     reference: ClassVar[str] = "robbins1951"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate)
-        whole(self.name, 1, batch=self.batch)
+        positive(self, "lr")
+        whole(self, 1, "batch_size")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Follow the negative gradient of a few examples."""
         theta = start
         while True:
-            sample = Sample(int(self.batch), rng.seeds().to(start.device))
-            theta = theta - self.rate * (yield Gradients(theta, sample)).slopes
+            sample = Sample(self.batch_size, rng.seeds().to(start.device))
+            theta = theta - self.lr * (yield Gradients(theta, sample)).gradients

@@ -8,11 +8,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._rows import matmul, power, symmetric_power
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final
@@ -27,27 +28,28 @@ class Shampoo(Optimizer):
     Distributed Shampoo does (Shi et al. 2023); blocks do not meet, so that the steps are the same bits.
 
     Args:
-        rate: learning rate η.
-        epsilon: ε, the start of every preconditioner.
+        lr: learning rate η.
+        eps: ε, the start of every preconditioner.
         largest: longest axis with a full preconditioner.
         shards: workers that the blocks are dealt out to.
     """
 
-    rate: float = 0.1
-    epsilon: float = 1e-6
+    lr: float = 0.1
+    eps: float = 1e-6
     largest: int = 1024
     shards: int = 1
 
     name: ClassVar[str] = "shampoo"
     title: ClassVar[str] = "Shampoo"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "a matrix per axis of every weight"
     source: ClassVar[str] = "Gupta, Koren & Singer 2018, algorithm 2"
     reference: ClassVar[str] = "gupta2018"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, epsilon=self.epsilon)
-        whole(self.name, 1, largest=self.largest, shards=self.shards)
+        positive(self, "lr", "eps")
+        whole(self, 1, "largest", "shards")
 
     def becomes(self, layout: Layout) -> str | None:
         """On vectors it is full-matrix AdaGrad."""
@@ -58,15 +60,15 @@ class Shampoo(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Multiply every axis of the gradient by the root of its own history."""
         theta = start
-        dealt = [layout.blocks[k :: int(self.shards)] for k in range(int(self.shards))]
+        dealt = [layout.blocks[k :: self.shards] for k in range(self.shards)]
         workers = [[_Block(block.shape, start, self) for block in blocks] for blocks in dealt]
         while True:
-            slopes = (yield Gradients(theta)).slopes
+            gradients = (yield Gradients(theta)).gradients
             moved = theta.clone()
             for blocks, states in zip(dealt, workers, strict=True):
                 for block, state in zip(blocks, states, strict=True):
-                    step = state.step(slopes[:, block.span].reshape(len(slopes), *(block.shape or (1,))))
-                    moved[:, block.span] -= self.rate * step.reshape(len(slopes), -1)
+                    step = state.step(gradients[:, block.span].reshape(len(gradients), *(block.shape or (1,))))
+                    moved[:, block.span] -= self.lr * step.reshape(len(gradients), -1)
             theta = moved
 
 
@@ -78,9 +80,9 @@ class _Block:
         self.settings = settings
         self.full = [size <= settings.largest for size in self.shape]
         self.history = [
-            settings.epsilon * torch.eye(size, dtype=start.dtype, device=start.device).repeat(len(start), 1, 1)
+            settings.eps * torch.eye(size, dtype=start.dtype, device=start.device).repeat(len(start), 1, 1)
             if full
-            else start.new_full((len(start), size), settings.epsilon)
+            else start.new_full((len(start), size), settings.eps)
             for size, full in zip(self.shape, self.full, strict=True)
         ]
 
@@ -92,7 +94,7 @@ class _Block:
             unfolded = gradient.movedim(axis, 1).flatten(2) if gradient.ndim > 2 else gradient[:, :, None]
             if full:
                 history = self.history[axis - 1] + matmul(unfolded, unfolded.transpose(1, 2))
-                root = symmetric_power(history, exponent, self.settings.epsilon)
+                root = symmetric_power(history, exponent, self.settings.eps)
             else:
                 history = self.history[axis - 1] + (unfolded * unfolded).sum(2)
                 root = power(history, exponent)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
-from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
+from lossatlas.optimize._ranges import not_negative, positive, two_below_one, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Answer, At, Gradients, Layout, Products
+from lossatlas.probe import Answer, At, Gradients, Products
 
 ESTIMATES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")
@@ -24,46 +25,45 @@ PROBES = ("rademacher", "gaussian")
 class Sophia(Optimizer):
     """m ← β₁m + (1 − β₁)g; every k steps h ← β₂h + (1 − β₂)ĥ; θ ← θ(1 − ηλ) − η clip(m / max(γh, ε), 1).
 
-    ĥ = u ⊙ (Hu) with a random u (one Hessian product, billed), or the exact diagonal (N products). A negative h falls
+    ĥ = u ⊙ (Hu) with a random u (one Hessian product), or the exact diagonal (N products). A negative h falls
     to the sign of the momentum by the max. The average of h starts at zero and is not corrected for it in the paper:
     with β₂ = 0.99 and k = 10 it holds 4.9 % of the diagonal after 45 steps; `correct` divides that out.
 
     Args:
-        rate: learning rate η.
-        beta1: factor β₁ that the mean gradient keeps per step.
-        beta2: factor β₂ that the mean diagonal keeps per refresh.
+        lr: learning rate η.
+        betas: factors β₁ that the mean gradient keeps per step, and β₂ that the mean diagonal keeps per refresh.
         gamma: factor γ on the diagonal; smaller clips less.
         every: steps k between refreshes.
         estimate: ``hutchinson`` or ``exact``.
         probes: of Hutchinson's estimate, ``rademacher`` or ``gaussian`` (the paper's).
         correct: divide the mean diagonal by 1 − β₂ⁿ after n refreshes.
-        decay: decoupled weight decay λ.
-        epsilon: ε, keeps the division finite.
+        weight_decay: decoupled weight decay λ.
+        eps: ε, keeps the division finite.
     """
 
-    rate: float = 0.05
-    beta1: float = 0.965
-    beta2: float = 0.99
+    lr: float = 0.05
+    betas: tuple[float, float] = (0.965, 0.99)
     gamma: float = 0.01
     every: int = 10
     estimate: str = "hutchinson"
     probes: str = "rademacher"
     correct: bool = False
-    decay: float = 0.0
-    epsilon: float = 1e-12
+    weight_decay: float = 0.0
+    eps: float = 1e-12
 
     name: ClassVar[str] = "sophia"
     title: ClassVar[str] = "Sophia"
-    asks: ClassVar[str] = "one gradient; every k steps one Hessian product (N for the exact diagonal)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients, Products})
+    evaluates: ClassVar[str] = "one gradient; every k steps one Hessian product (N for the exact diagonal)"
     remembers: ClassVar[str] = "mean gradient and mean Hessian diagonal (2N)"
     source: ClassVar[str] = "Liu et al. 2023, algorithm 3"
     reference: ClassVar[str] = "liu2023"
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, gamma=self.gamma, epsilon=self.epsilon)
-        whole(self.name, 1, every=self.every)
-        below_one(self.name, beta1=self.beta1, beta2=self.beta2)
-        not_negative(self.name, decay=self.decay)
+        positive(self, "lr", "gamma", "eps")
+        whole(self, 1, "every")
+        two_below_one(self, "betas")
+        not_negative(self, "weight_decay")
         if self.estimate not in ESTIMATES or self.probes not in PROBES:
             raise InputError(
                 f"sophia got estimate={self.estimate!r}, probes={self.probes!r}; expected an estimate of "
@@ -78,21 +78,22 @@ class Sophia(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Refresh the diagonal now and then, step by clipped momentum over it."""
+        beta1, beta2 = self.betas
         theta, mean, diagonal, refreshes = start, torch.zeros_like(start), torch.zeros_like(start), 0
         for t in itertools.count():
             answer = yield Gradients(theta)
-            mean = self.beta1 * mean + (1 - self.beta1) * answer.slopes
-            if t % int(self.every) == 0:
+            mean = beta1 * mean + (1 - beta1) * answer.gradients
+            if t % self.every == 0:
                 vectors = self._vectors(theta, rng)
                 products = yield Products(theta, vectors, at=At(theta, answer.values))
-                diagonal = self.beta2 * diagonal + (1 - self.beta2) * self._diagonal(vectors, products)
+                diagonal = beta2 * diagonal + (1 - beta2) * self._diagonal(vectors, products)
                 refreshes += 1
-            curvature = diagonal / (1 - self.beta2**refreshes) if self.correct else diagonal
-            step = (mean / (self.gamma * curvature).clamp_min(self.epsilon)).clamp(-1, 1)
-            theta = theta * (1 - self.rate * self.decay) - self.rate * step
+            curvature = diagonal / (1 - beta2**refreshes) if self.correct else diagonal
+            step = (mean / (self.gamma * curvature).clamp_min(self.eps)).clamp(-1, 1)
+            theta = theta * (1 - self.lr * self.weight_decay) - self.lr * step
 
     def _vectors(self, theta: Tensor, rng: Streams) -> Tensor:
-        """What the Hessian is asked to act on, (runs, K, N)."""
+        """What the Hessian acts on, (runs, K, N)."""
         n = theta.shape[1]
         if self.estimate == "exact":
             return torch.eye(n, dtype=theta.dtype, device=theta.device).expand(len(theta), n, n)
@@ -100,7 +101,6 @@ class Sophia(Optimizer):
         return drawn if self.probes == "gaussian" else torch.where(drawn < 0, -1.0, 1.0).to(theta)
 
     def _diagonal(self, vectors: Tensor, answer: Answer) -> Tensor:
-        assert answer.products is not None
         products = answer.products.to(vectors)
         if self.estimate == "exact":
             return torch.diagonal(products, dim1=1, dim2=2)

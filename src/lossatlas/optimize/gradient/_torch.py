@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import InputError
-from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas._layout import Layout
+from lossatlas.optimize._optimizer import Optimizer, Walk, plain
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Gradients, Layout
+from lossatlas.probe import Gradients
 
 
 @final
@@ -40,7 +41,8 @@ class TorchOptimizer(Optimizer):
 
     name: ClassVar[str] = "torch"
     title: ClassVar[str] = "a torch optimizer"
-    asks: ClassVar[str] = "one gradient (its value comes along)"
+    queries: ClassVar[frozenset[type]] = frozenset({Gradients})
+    evaluates: ClassVar[str] = "one gradient (its value comes along)"
     remembers: ClassVar[str] = "its own state"
     source: ClassVar[str] = "the class's own"
     reference: ClassVar[str] = "paszke2019"
@@ -52,11 +54,22 @@ class TorchOptimizer(Optimizer):
         object.__setattr__(self, "cls", cls)
         object.__setattr__(self, "settings_", settings)
 
+    @property
+    def outside(self) -> str:
+        """The full name of torch's class."""
+        return f"{self.cls.__module__}.{self.cls.__qualname__}"
+
     def settings(self) -> dict[str, Any]:
         """The class's name and its keyword arguments."""
-        return {"class": f"{self.cls.__module__}.{self.cls.__qualname__}"} | {
-            k: v if isinstance(v, int | float | str | bool | None) else repr(v) for k, v in self.settings_.items()
-        }
+        return {"class": self.outside, **plain(self.settings_)}
+
+    def __hash__(self) -> int:
+        return hash((self.cls, repr(self.settings_)))
+
+    def __repr__(self) -> str:
+        public = getattr(torch.optim, self.cls.__name__, None) is self.cls
+        name = f"torch.optim.{self.cls.__name__}" if public else self.outside
+        return f"TorchOptimizer({', '.join([name, *(f'{key}={value!r}' for key, value in self.settings_.items())])})"
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Give every run its gradient and let its optimizer step."""
@@ -66,10 +79,10 @@ class TorchOptimizer(Optimizer):
         minds = [self._make(parameters) for parameters in runs]
         theta = start
         while True:
-            slopes = (yield Gradients(theta)).slopes
-            for parameters, mind, slope in zip(runs, minds, slopes, strict=True):
+            gradients = (yield Gradients(theta)).gradients
+            for parameters, mind, gradient in zip(runs, minds, gradients, strict=True):
                 for parameter, block in zip(parameters, layout.blocks, strict=True):
-                    parameter.grad = slope[block.span].reshape(block.shape).to(parameter)
+                    parameter.grad = gradient[block.span].reshape(block.shape).to(parameter)
                 self._step(mind)
             theta = torch.stack(
                 [torch.cat([parameter.detach().reshape(-1) for parameter in parameters]) for parameters in runs]
@@ -96,35 +109,3 @@ class TorchOptimizer(Optimizer):
                 f"{self.cls.__name__} could not step: {error}. A class that needs a closure, or gradients of "
                 "gradients, cannot race; use lossatlas's own rule where there is one."
             ) from error
-
-
-@final
-@dataclass(frozen=True)
-class TorchRecord(Optimizer):
-    """What a saved race knows of a `TorchOptimizer`: its class's name and its settings. Nothing is imported for it.
-
-    Args:
-        record: class and settings, plain values.
-    """
-
-    record: dict[str, Any] = field(default_factory=dict)
-
-    name: ClassVar[str] = "torch"
-    title: ClassVar[str] = "a torch optimizer"
-    asks: ClassVar[str] = TorchOptimizer.asks
-    remembers: ClassVar[str] = TorchOptimizer.remembers
-    source: ClassVar[str] = TorchOptimizer.source
-    reference: ClassVar[str] = TorchOptimizer.reference
-    batched: ClassVar[bool] = False
-
-    def settings(self) -> dict[str, Any]:
-        """As they were recorded."""
-        return dict(self.record)
-
-    def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
-        """Refused."""
-        raise InputError(
-            f"{self.record.get('class', 'the class')} was saved by its name only; expected the class itself to walk again: "
-            "TorchOptimizer(cls, …)."
-        )
-        yield

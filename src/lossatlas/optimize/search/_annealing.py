@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
@@ -20,7 +21,7 @@ from lossatlas.probe import At, Layout, Values
 class Annealing(Optimizer):
     """A Gaussian neighbor is taken if lower, else with probability exp(−ΔL / T); then T ← cT.
 
-    Neighbors outside the box are moved to its edge. Its result is the best point it has asked about; where it stands
+    Neighbors outside the box are moved to its edge. Its result is the best point it has evaluated; where it stands
     is kept beside it (`Race.last`).
 
     Args:
@@ -35,14 +36,15 @@ class Annealing(Optimizer):
 
     name: ClassVar[str] = "annealing"
     title: ClassVar[str] = "simulated annealing"
-    asks: ClassVar[str] = "one value at one random neighbor"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value at one random neighbor"
     remembers: ClassVar[str] = "its current point and value"
     source: ClassVar[str] = "Kirkpatrick, Gelatt & Vecchi 1983"
     reference: ClassVar[str] = "kirkpatrick1983"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, temperature=self.temperature, cooling=self.cooling, step=self.step)
+        positive(self, "temperature", "cooling", "step")
         if self.cooling > 1:
             raise InputError(f"{self.name} got cooling={self.cooling!r}; expected a factor in (0, 1].")
 
@@ -53,8 +55,8 @@ class Annealing(Optimizer):
         while True:
             neighbor = within(theta + self.step * rng.normal(start.shape[1]).to(start), layout)
             found = known((yield Values(neighbor, at=At(theta, value))).values)
-            chance = torch.exp((value - found) / max(temperature, 1e-300))
-            taken = (found < value) | (rng.uniform().to(found) < chance)
+            probability = torch.exp((value - found) / max(temperature, 1e-300))
+            taken = (found < value) | (rng.uniform().to(found) < probability)
             theta = torch.where(taken[:, None], neighbor, theta)
             value = torch.where(taken, found, value)
             temperature *= self.cooling

@@ -12,20 +12,22 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.search._surrogate import Posterior
-from lossatlas.probe import Layout
+from lossatlas.probe import Values
 
 Array = NDArray[np.float64]
+NIL = -1e12
 
 
 @final
 @dataclass(frozen=True)
 class Bayes(Optimizer):
-    """Ask where the expected improvement below the best seen is largest, under a Gaussian process of all observations.
+    """Evaluate where the expected improvement below the best seen is largest, under a Gaussian process of all observations.
 
     The first points are the start and a Sobol sequence. Then: fit a Matérn-5/2 process, maximize log EI over Sobol
     candidates and candidates near the best, refine the winner by L-BFGS-B. A proposal closer than `apart` (in units
@@ -46,7 +48,8 @@ class Bayes(Optimizer):
 
     name: ClassVar[str] = "bayes"
     title: ClassVar[str] = "Bayesian optimization"
-    asks: ClassVar[str] = "one value where it expects most"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value where it expects most"
     remembers: ClassVar[str] = "every observation, and a surrogate of them"
     source: ClassVar[str] = "Jones, Schonlau & Welch 1998; Ament et al. 2023"
     reference: ClassVar[str] = "jones1998"
@@ -54,10 +57,10 @@ class Bayes(Optimizer):
     batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        whole(self.name, 2, initial=self.initial)
-        whole(self.name, 8, candidates=self.candidates)
-        whole(self.name, 1, settled=self.settled)
-        positive(self.name, apart=self.apart)
+        whole(self, 2, "initial")
+        whole(self, 8, "candidates")
+        whole(self, 1, "settled")
+        positive(self, "apart")
         if self.apart >= 0.1:
             raise InputError(f"bayes got apart={self.apart!r}; expected a distance in (0, 0.1), as a share of the box.")
 
@@ -68,7 +71,7 @@ class Bayes(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look where the surrogate expects most."""
         if layout.box is None:
-            raise NotApplicableError("Bayesian optimization needs a box to search; this surface has none.")
+            raise NotApplicableError("it needs a box to search, and this surface has none. Give the surface a box.")
         box = layout.box.double().cpu().numpy()
         seeds = rng.seeds().tolist()
         minds = [self._think(point, box, seed) for point, seed in zip(start.double().cpu().numpy(), seeds, strict=True)]
@@ -102,11 +105,12 @@ class Bayes(Optimizer):
         size = 10.0 ** generator.uniform(-3, -0.5, (128, 1))
         near = np.clip(center + size * generator.standard_normal((128, len(box))), 0, 1)
         cube = np.vstack([everywhere, near])
-        score = surrogate.log_improvement(low + width * cube, float(values[best]))
+        score = surrogate.log_improvement(low + width * cube, surrogate.lowest)
         order = np.argsort(-score, kind="stable")
 
         def loss(u: Array) -> float:
-            return -float(surrogate.log_improvement((low + width * u)[None], float(values[best]))[0])
+            # Where the improvement is nil even in its logarithm, differences of it would not be numbers.
+            return -max(float(surrogate.log_improvement((low + width * u)[None], surrogate.lowest)[0]), NIL)
 
         refined = minimize(loss, cube[order[0]], method="L-BFGS-B", bounds=[(0, 1)] * len(box), options={"maxiter": 20})
         proposals = [np.clip(refined.x, 0, 1), *cube[order]] if refined.fun <= -score[order[0]] else cube[order]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, within
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
@@ -22,7 +23,7 @@ class Beam(Optimizer):
 
     That is what sets it apart from k climbs side by side: a good state takes over the beam. The first state is the
     start, the others are uniform in the box (or around the start where there is none). States themselves do not
-    survive, as in the textbook: its result is the best point asked about.
+    survive, as in the textbook: its result is the best point evaluated.
 
     Args:
         beams: states k.
@@ -38,15 +39,16 @@ class Beam(Optimizer):
 
     name: ClassVar[str] = "beam"
     title: ClassVar[str] = "local beam search"
-    asks: ClassVar[str] = "values of all successors of its k states"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values of all successors of its k states"
     remembers: ClassVar[str] = "its k states"
     source: ClassVar[str] = "Russell & Norvig 2020, section 4.1.3"
     reference: ClassVar[str] = "russell2020"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, step=self.step, cooling=self.cooling)
-        whole(self.name, 1, beams=self.beams, successors=self.successors)
+        positive(self, "step", "cooling")
+        whole(self, 1, "beams", "successors")
         if self.beams * self.successors < 2 or self.cooling > 1:
             raise InputError(
                 f"beam got beams={self.beams}, successors={self.successors}, cooling={self.cooling}; expected at least "
@@ -55,7 +57,7 @@ class Beam(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Pool all successors, keep the best."""
-        k, m, n = int(self.beams), int(self.successors), start.shape[1]
+        k, m, n = self.beams, self.successors, start.shape[1]
         states = scatter(start, k, layout, rng, self.step)
         values = known((yield Values(states)).values)
         size = self.step

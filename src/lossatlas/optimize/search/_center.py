@@ -8,19 +8,21 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Layout, Values
+from lossatlas.probe import Values
 
 
 @final
 @dataclass(frozen=True)
 class Center(Optimizer):
-    """Ask about the center of the box and stop."""
+    """Evaluate the center of the box and stop."""
 
     name: ClassVar[str] = "center"
     title: ClassVar[str] = "evaluate the center"
-    asks: ClassVar[str] = "one value, once"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value, once"
     remembers: ClassVar[str] = "nothing"
     source: ClassVar[str] = "a check on benchmarks, not a method"
     reference: ClassVar[str] = "hansen2021"
@@ -28,5 +30,7 @@ class Center(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """One look."""
         if layout.box is None:
-            raise NotApplicableError("the center needs a box; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box to take the center of, and this surface has none. Give the surface a box."
+            )
         yield Values(layout.box.mean(1).to(start).expand(len(start), -1).clone())

@@ -11,11 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import Layout
+from lossatlas.probe import Values
 
 
 @final
@@ -38,7 +39,8 @@ class CMAES(Optimizer):
 
     name: ClassVar[str] = "cma"
     title: ClassVar[str] = "CMA-ES"
-    asks: ClassVar[str] = "values of λ samples per generation"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values of λ samples per generation"
     remembers: ClassVar[str] = "a mean, a covariance and two paths (N² + 3N)"
     source: ClassVar[str] = "Hansen & Ostermeier 2001; Auger & Hansen 2005"
     reference: ClassVar[str] = "hansen2001"
@@ -46,8 +48,8 @@ class CMAES(Optimizer):
     batched: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        positive(self.name, sigma=self.sigma)
-        whole(self.name, 0, population=self.population, restarts=self.restarts)
+        positive(self, "sigma")
+        whole(self, 0, "population", "restarts")
         if self.population in (1, 2):
             raise InputError(
                 f"cma got population={self.population!r}; expected a population of at least 3, or 0 for the default."
@@ -56,7 +58,9 @@ class CMAES(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Let the library ask and tell, one run beside the other."""
         if importlib.util.find_spec("cma") is None:
-            raise NotApplicableError("CMA-ES needs the library pycma; install it with pip install 'lossatlas[cma]'.")
+            raise NotApplicableError(
+                "it needs the library pycma, which is not installed; install it with pip install 'lossatlas[cma]'."
+            )
         box = None if layout.box is None else layout.box.double().cpu().numpy()
         points = start.double().cpu().numpy()
         minds = [self._think(point, box, seed) for point, seed in zip(points, rng.seeds().tolist(), strict=True)]

@@ -8,11 +8,13 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known
-from lossatlas.optimize._ranges import not_negative, positive, probability, whole
+from lossatlas.optimize._ranges import not_negative, probability, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
@@ -38,18 +40,19 @@ class DifferentialEvolution(Optimizer):
 
     name: ClassVar[str] = "de"
     title: ClassVar[str] = "differential evolution"
-    asks: ClassVar[str] = "values of one trial per member"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values of one trial per member"
     remembers: ClassVar[str] = "its population and their values"
     source: ClassVar[str] = "Storn & Price 1997"
     reference: ClassVar[str] = "storn1997"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        whole(self.name, 1, population=self.population)
-        probability(self.name, crossover=self.crossover)
-        not_negative(self.name, collapsed=self.collapsed)
+        whole(self, 1, "population")
+        probability(self, "crossover")
+        not_negative(self, "collapsed")
         pair = tuple(self.dither) if isinstance(self.dither, tuple | list) else (self.dither,)
-        positive(self.name, **{f"dither[{k}]": factor for k, factor in enumerate(pair)})
+        pair = tuple(_checks.number("dither", factor, above=0, where=self.name) for factor in pair)
         if len(pair) != 2 or not pair[0] <= pair[1] <= 2:
             raise InputError(f"de got dither={self.dither!r}; expected lowest and highest F, 0 < low ≤ high ≤ 2.")
         object.__setattr__(self, "dither", pair)
@@ -57,10 +60,12 @@ class DifferentialEvolution(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Move every member by the difference of two others from the best."""
         if layout.box is None:
-            raise NotApplicableError("differential evolution needs a box for its population; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box for its population, and this surface has none. Give the surface a box."
+            )
         low, width = layout.box[:, 0].to(start), (layout.box[:, 1] - layout.box[:, 0]).to(start)
         n = start.shape[1]
-        size = max(5, int(self.population) * n)
+        size = max(5, self.population * n)
         runs = torch.arange(len(start), device=start.device)
         people = low + width * self._hypercube(rng, size, n).to(start)
         people = torch.cat([start[:, None], people[:, 1:]], 1)

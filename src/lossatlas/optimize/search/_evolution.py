@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
@@ -24,32 +25,33 @@ class Evolution(Optimizer):
     narrower than σ. Ranks in [−½, ½] make it blind to the loss's units.
 
     Args:
-        rate: learning rate η.
+        lr: learning rate η.
         sigma: σ, in units of θ.
         population: points n per step, an even number.
     """
 
-    rate: float = 0.1
+    lr: float = 0.1
     sigma: float = 0.3
     population: int = 10
 
     name: ClassVar[str] = "evolution"
     title: ClassVar[str] = "evolution strategies"
-    asks: ClassVar[str] = "values at n random points around it"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values at n random points around it"
     remembers: ClassVar[str] = "its current point"
     source: ClassVar[str] = "Wierstra et al. 2014; Salimans et al. 2017"
     reference: ClassVar[str] = "salimans2017"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, rate=self.rate, sigma=self.sigma)
-        whole(self.name, 2, population=self.population)
+        positive(self, "lr", "sigma")
+        whole(self, 2, "population")
         if self.population % 2:
             raise InputError(f"evolution got population={self.population!r}; expected an even number of at least 2.")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Step toward the better half of what it sees."""
-        theta, half = start, int(self.population) // 2
+        theta, half = start, self.population // 2
         value = known((yield Values(theta)).values)
         while True:
             noise = rng.normal(half, start.shape[1]).to(start)
@@ -61,6 +63,6 @@ class Evolution(Optimizer):
             pull = torch.zeros_like(theta)
             for i in range(2 * half):
                 pull = pull + shaped[:, i : i + 1] * noise[:, i]
-            theta = within(theta - self.rate / (2 * half * self.sigma) * pull, layout)
+            theta = within(theta - self.lr / (2 * half * self.sigma) * pull, layout)
             # The cloud's mean is what it knows of where it now stands.
             value = found.min(1).values

@@ -1,4 +1,4 @@
-"""A genetic algorithm on real vectors: selection, crossover, mutation, and an elite that is not asked again."""
+"""A genetic algorithm on real vectors: selection, crossover, mutation, and an elite that is not evaluated again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, within
 from lossatlas.optimize._ranges import positive, probability, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
@@ -41,17 +42,18 @@ class Genetic(Optimizer):
 
     name: ClassVar[str] = "genetic"
     title: ClassVar[str] = "genetic algorithm"
-    asks: ClassVar[str] = "values of its population, all but the elite"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values of its population, all but the elite"
     remembers: ClassVar[str] = "its population and their values"
     source: ClassVar[str] = "Holland 1975; Russell & Norvig 2020, section 4.1.4"
     reference: ClassVar[str] = "holland1975"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(self.name, spread=self.spread, floor=self.floor)
-        probability(self.name, mutation=self.mutation)
-        whole(self.name, 2, population=self.population)
-        whole(self.name, 0, elite=self.elite)
+        positive(self, "spread", "floor")
+        probability(self, "mutation")
+        whole(self, 2, "population")
+        whole(self, 0, "elite")
         if self.elite >= self.population:
             raise InputError(
                 f"genetic got population={self.population!r}, elite={self.elite!r}; expected an elite smaller than the "
@@ -60,7 +62,7 @@ class Genetic(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Breed generation after generation."""
-        p, e, n = int(self.population), int(self.elite), start.shape[1]
+        p, e, n = self.population, self.elite, start.shape[1]
         runs = torch.arange(len(start), device=start.device)
         people = scatter(start, p, layout, rng, 1.0)
         values = known((yield Values(people)).values)
@@ -82,6 +84,6 @@ class Genetic(Optimizer):
 
     def _draw(self, rng: Streams, count: int) -> Tensor:
         """Places in the sorted population, the k-th with P − k tickets."""
-        p = int(self.population)
+        p = self.population
         tickets = torch.arange(p, 0, -1, dtype=torch.float64).cumsum(0) / (p * (p + 1) / 2)
         return torch.searchsorted(tickets, rng.uniform(count)).clamp_max(p - 1)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 CHOICES = ("steepest", "first")
 
@@ -22,8 +23,8 @@ CHOICES = ("steepest", "first")
 class HillClimbing(Optimizer):
     """Move to the best of the 2N neighbors θ ± step·eᵢ if it is strictly lower (``steepest``), else stop.
 
-    ``first`` asks one random neighbor at distance about `step` at a time and takes the first that is lower; it stops
-    after `patience` misses in a row. The current value is remembered, not asked again. With `finer` > 0 a run that
+    ``first`` evaluates one random neighbor at distance about `step` at a time and takes the first that is lower; it stops
+    after `patience` misses in a row. The current value is remembered, not evaluated again. With `finer` > 0 a run that
     finds no better neighbor halves its step that many times before it stops.
 
     Args:
@@ -40,15 +41,16 @@ class HillClimbing(Optimizer):
 
     name: ClassVar[str] = "hill-climbing"
     title: ClassVar[str] = "hill climbing"
-    asks: ClassVar[str] = "values at its 2N neighbors (one random neighbor for first-choice)"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "values at its 2N neighbors (one random neighbor for first-choice)"
     remembers: ClassVar[str] = "its current point and value"
     source: ClassVar[str] = "Russell & Norvig 2020, section 4.1.1"
     reference: ClassVar[str] = "russell2020"
 
     def __post_init__(self) -> None:
-        positive(self.name, step=self.step)
-        whole(self.name, 1, patience=self.patience)
-        whole(self.name, 0, finer=self.finer)
+        positive(self, "step")
+        whole(self, 1, "patience")
+        whole(self, 0, "finer")
         if self.choice not in CHOICES:
             raise InputError(f"hill-climbing got choice={self.choice!r}; expected one of {', '.join(CHOICES)}.")
 

@@ -9,19 +9,21 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
+from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known
 from lossatlas.optimize._streams import Streams
-from lossatlas.probe import At, Layout, Values
+from lossatlas.probe import At, Values
 
 
 @final
 @dataclass(frozen=True)
 class RandomSearch(Optimizer):
-    """Ask about the start, then about points uniform in the box; the best of them counts."""
+    """Evaluate the start, then points uniform in the box; the best of them counts."""
 
     name: ClassVar[str] = "random"
     title: ClassVar[str] = "random search"
-    asks: ClassVar[str] = "one value at a random point"
+    queries: ClassVar[frozenset[type]] = frozenset({Values})
+    evaluates: ClassVar[str] = "one value at a random point"
     remembers: ClassVar[str] = "the best point and its value"
     source: ClassVar[str] = "Brooks 1958"
     reference: ClassVar[str] = "brooks1958"
@@ -34,7 +36,9 @@ class RandomSearch(Optimizer):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Look anywhere."""
         if layout.box is None:
-            raise NotApplicableError("random search needs a box to draw points from; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box to draw points from, and this surface has none. Give the surface a box."
+            )
         low, high = layout.box[:, 0].to(start), layout.box[:, 1].to(start)
         theta = start
         value = known((yield Values(theta)).values)

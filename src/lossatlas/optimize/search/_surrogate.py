@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import erfcx
 
 Array = NDArray[np.float64]
+LARGEST = 1e150
 
 
 @dataclass(eq=False)
@@ -18,7 +19,7 @@ class Posterior:
     """The posterior of a Gaussian process with a Matérn-5/2 kernel, one length per coordinate.
 
     Inputs are scaled to the unit cube of the box, values to zero mean and unit deviation; lengths are fitted by
-    maximum likelihood (scikit-learn). A loss that is not finite counts as the worst finite one.
+    maximum likelihood (scikit-learn). A loss that is not finite counts as the worst finite one; losses count as ±1e150 at most.
 
     Args:
         points: (n, N).
@@ -39,7 +40,9 @@ class Posterior:
 
         finite = self.values[np.isfinite(self.values)]
         worst = float(finite.max()) if finite.size else 0.0
-        clean = np.where(np.isfinite(self.values), self.values, worst)
+        # Squares of what is larger than this would overflow in the variance.
+        clean = np.clip(np.where(np.isfinite(self.values), self.values, worst), -LARGEST, LARGEST)
+        self.lowest = float(clean.min())
         self.middle, self.scale = float(clean.mean()), float(clean.std()) or 1.0
         fitted = self.kernel is not None
         kernel = self.kernel or ConstantKernel(1.0, (1e-2, 1e3)) * Matern(

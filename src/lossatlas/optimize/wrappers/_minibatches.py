@@ -1,23 +1,24 @@
-"""Any rule that asks for gradients, told those of mini-batches: what training a network is."""
+"""Any rule that queries gradients, told those of mini-batches: what training a network is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from torch import Tensor
 
-from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas._layout import Layout, Sample
+from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.optimize.gradient._gd import GD
-from lossatlas.optimize.wrappers._wrappers import wrapped
-from lossatlas.probe import Gradients, Layout, Products, Sample
+from lossatlas.optimize.wrappers._wrapper import Wrapper, through
+from lossatlas.probe import Answer, Gradients, Products, Query
 
 
 @final
 @dataclass(frozen=True)
-class MiniBatches(Optimizer):
+class MiniBatches(Wrapper):
     """Another optimizer whose every gradient and Hessian product is one of a fresh mini-batch.
 
     Each is drawn without replacement from all examples, independently of the ones before. Runs with the same random
@@ -25,45 +26,28 @@ class MiniBatches(Optimizer):
 
     Args:
         inner: what steps.
-        size: examples of a mini-batch.
+        batch_size: examples of a mini-batch.
     """
 
-    inner: Optimizer = field(default_factory=GD)
-    size: int = 64
+    batch_size: int = 64
 
     name: ClassVar[str] = "mini-batches"
     title: ClassVar[str] = "on mini-batches"
-    asks: ClassVar[str] = "what the wrapped method asks, of a few examples"
-    remembers: ClassVar[str] = "what the wrapped method remembers"
+    evaluates: ClassVar[str] = "what the wrapped method evaluates, on a few examples"
     source: ClassVar[str] = "Robbins & Monro 1951"
     reference: ClassVar[str] = "robbins1951"
 
     def __post_init__(self) -> None:
-        wrapped(self.name, self.inner)
-        whole(self.name, 1, size=self.size)
-
-    def plan(self, steps: int) -> tuple[Optimizer, int]:
-        """As the inner one plans."""
-        inner, length = self.inner.plan(steps)
-        return replace(self, inner=inner), length
-
-    def breaks(self, answered: int) -> list[int]:
-        """Those of the inner one."""
-        return self.inner.breaks(answered)
-
-    def becomes(self, layout: Layout) -> str | None:
-        """What the inner one becomes."""
-        return self.inner.becomes(layout)
+        super().__post_init__()
+        whole(self, 1, "batch_size")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
-        """The inner walk, each question about slopes and curvature put to a few examples."""
+        """The inner walk, each query for gradients and products put to a few examples."""
         draws = rng.part("mini-batches")
-        walk = self.inner.walk(start, layout, rng.part("inner"))
-        try:
-            query = next(walk)
-            while True:
-                if isinstance(query, Gradients | Products) and query.sample is None:
-                    query = replace(query, sample=Sample(int(self.size), draws.seeds().to(start.device)))
-                query = walk.send((yield query))
-        except StopIteration:
-            return
+
+        def sampled(query: Query) -> Generator[Query, Answer, Answer]:
+            if isinstance(query, Gradients | Products) and query.sample is None:
+                query = replace(query, sample=Sample(self.batch_size, draws.seeds().to(start.device)))
+            return (yield query)
+
+        return through(self.inner.walk(start, layout, rng.part("inner")), sampled)

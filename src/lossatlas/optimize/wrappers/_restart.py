@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas._layout import Layout
+from lossatlas.optimize._optimizer import Walk
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
-from lossatlas.optimize.gradient._gd import GD
-from lossatlas.optimize.wrappers._wrappers import wrapped
-from lossatlas.probe import Layout
+from lossatlas.optimize.wrappers._wrapper import Wrapper
 
 
 @final
 @dataclass(frozen=True)
-class Restart(Optimizer):
+class Restart(Wrapper):
     """Run another optimizer from the start, then again from points uniform in the box; the best point met counts.
 
     A descent that stops by itself gives its place to the next once it has stopped in every run of the batch.
@@ -26,40 +25,43 @@ class Restart(Optimizer):
     Args:
         inner: what is restarted.
         restarts: descents in all, the first of them from the given start.
-        length: answers per descent; None for as many steps as the race has, so that k descents cost k times one.
+        length: steps per descent; None for as many steps as the race has, so that k descents cost k times one.
     """
 
-    inner: Optimizer = field(default_factory=GD)
     restarts: int = 5
     length: int | None = None
 
     name: ClassVar[str] = "restart"
     title: ClassVar[str] = "random restart"
-    asks: ClassVar[str] = "what the restarted method asks"
-    remembers: ClassVar[str] = "what the restarted method remembers, and the best point"
+    remembers: ClassVar[str] = "what the wrapped method remembers, and the best point"
     source: ClassVar[str] = "Russell & Norvig 2020, section 4.1.1"
     reference: ClassVar[str] = "russell2020"
     wanders: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        wrapped(self.name, self.inner)
-        whole(self.name, 1, restarts=self.restarts)
+        super().__post_init__()
+        whole(self, 1, "restarts")
         if self.length is not None:
-            whole(self.name, 1, length=self.length)
+            whole(self, 1, "length")
 
-    def plan(self, steps: int) -> tuple[Optimizer, int]:
+    def plan(self, steps: int) -> tuple[Restart, int]:
         """Each descent gets the race's steps unless a length is set."""
         inner, length = self.inner.plan(self.length or steps)
         return replace(self, inner=inner, length=length), self.restarts * length
 
     def breaks(self, answered: int) -> list[int]:
-        """Every descent but the first begins elsewhere."""
-        return list(range(self.length or answered, answered, self.length or answered))
+        """Every descent but the first begins elsewhere, and may begin again itself."""
+        length = max(1, self.length or answered)
+        begins = range(0, answered, length)
+        own = [begin + k for begin in begins for k in self.inner.breaks(min(length, answered - begin))]
+        return sorted({*begins[1:], *own})
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Descend, begin elsewhere, descend again."""
         if layout.box is None and self.restarts > 1:
-            raise NotApplicableError("random restart needs a box to draw starting points from; this surface has none.")
+            raise NotApplicableError(
+                "it needs a box to draw starting points from, and this surface has none. Give the surface a box."
+            )
         if self.length is None:
             raise InputError("restart was started without a length; give length=… or let a race plan it.")
         for k in range(self.restarts):

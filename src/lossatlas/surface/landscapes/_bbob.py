@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well
+from lossatlas._layout import Layout, Sample
+from lossatlas.surface._surface import Reading, Surface, Well
 
 FUNCTIONS = 24
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import InputError
+from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _library
-from lossatlas.surface._layout import Layout
-from lossatlas.surface._surface import Reading, Sample, Surface, Well, refined
+from lossatlas.surface._surface import Reading, Surface, Well, refined
 
 Shift = Sequence[float] | Tensor | None
 

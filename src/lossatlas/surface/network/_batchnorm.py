@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError, UnknownNameError
+from lossatlas._layout import Block, Layout
 from lossatlas.surface._caption import Caption
-from lossatlas.surface._layout import Block, Layout
 
 MODES = ("frozen", "interpolate", "recompute", "batch")
 _KINDS = ("running_mean", "running_var")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._batchnorm import Collector, Statistics
 from lossatlas.surface.network._copies import PREFIX, Bound, Whole, attach
 from lossatlas.surface.network._data import Batch

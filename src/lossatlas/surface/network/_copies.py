@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._batchnorm import Statistics
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._objective import Objective, Outcome

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._layout import Sample
 from lossatlas.surface._frame import Frame
-from lossatlas.surface._surface import THETA_BYTES, Sample
+from lossatlas.surface._surface import THETA_BYTES
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
 from lossatlas.surface.network import _data
 from lossatlas.surface.network._data import Batch

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
+from lossatlas._layout import Block, Layout, listed
 from lossatlas.surface import _bits, _code
-from lossatlas.surface._layout import Block, Layout, listed
 from lossatlas.surface.network._data import Batch, untouched_randomness
 from lossatlas.surface.network._objective import Objective
 from lossatlas.surface.network._user_code import in_user_code

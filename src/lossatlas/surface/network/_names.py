@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import CheckpointError
-from lossatlas.surface._layout import Layout, listed
+from lossatlas._layout import Layout, listed
 from lossatlas.surface.network._files import Lazy
 from lossatlas.surface.network._spelling import SPELLINGS, Prefix, adapted, is_adapted, prefixes
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
+from lossatlas._layout import Sample
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
-from lossatlas.surface._surface import Reading, Sample, Surface, joined
+from lossatlas.surface._surface import Reading, Surface, joined
 from lossatlas.surface._threads import steadily
 from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss, _model, _objective
 from lossatlas.surface.network._copies import Copies, private

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas._errors import LossError, ModelError, NotApplicableError
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._user_code import in_user_code
 

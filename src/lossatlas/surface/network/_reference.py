@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas._errors import ModelError, NotApplicableError
-from lossatlas.surface._layout import Block, Layout
+from lossatlas._layout import Block, Layout
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batchnorm import batchwise, settled, watched
 from lossatlas.surface.network._data import Batch, untouched_randomness

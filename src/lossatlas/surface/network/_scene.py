@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._batchnorm import Statistics
 from lossatlas.surface.network._completion import Completion, prefixed
 from lossatlas.surface.network._copies import Copies

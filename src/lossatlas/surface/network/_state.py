@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from lossatlas._errors import InputError, LossAtlasError, NotApplicableError
-from lossatlas.surface._layout import Block, Layout
-from lossatlas.surface._surface import Reading, Sample, Surface
+from lossatlas._layout import Block, Layout, Sample
+from lossatlas.surface._surface import Reading, Surface
 from lossatlas.surface.network import _data, _loss
 from lossatlas.surface.network._batchnorm import Statistics
 from lossatlas.surface.network._copies import bind, private

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.surface._layout import Layout
+from lossatlas._layout import Layout
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._loss import Loss
 

@@ -1,4 +1,8 @@
-"""How a parameter vector θ is made of named blocks: where each weight lies, and what kind of weight it is."""
+"""What algorithms know of a surface: how θ is made of named blocks, and how a mini-batch is named.
+
+Where each weight lies in θ and what kind of weight it is decides what an optimizer does with it; the surface itself it
+never sees.
+"""
 
 from __future__ import annotations
 
@@ -130,6 +134,19 @@ class Layout:
             ("of another shape", shapes),
         )
         return "; ".join(f"{what}: {listed(names)}" for what, names in found if names) or "the order of the blocks"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A mini-batch to take a gradient on, fixed by its seeds so that the surface stays a pure function.
+
+    Attributes:
+        size: number of examples per row.
+        seeds: shape (B,), int64; row b draws its examples (or its declared noise) from seed b alone.
+    """
+
+    size: int
+    seeds: Tensor
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
