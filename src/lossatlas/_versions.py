@@ -13,7 +13,7 @@ def versions() -> dict[str, str]:
 
     return {
         "lossatlas": version("lossatlas"),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }

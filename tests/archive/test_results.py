@@ -215,7 +215,7 @@ def bits(value: Any) -> Any:
         return {key: bits(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [bits(one) for one in value]
-    return repr(value) if isinstance(value, float) else value
+    return float(value).hex() if isinstance(value, float) else value
 
 
 def parts_of(value: Any):

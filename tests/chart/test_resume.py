@@ -103,7 +103,7 @@ def child(ground, folder, how, threads, asked, result):
         Probe.outputs = told_outputs
         os.dup2(2, 1)  # what it says is not this script's answer
         chart = make(ground, folder, **how) if how else command(folder)
-        record = {"arrays": arrays(chart), "meter": chart.meter}
+        record = {"arrays": arrays(chart), "meter": chart.meter.record()}
         temporary = Path(f"{result}.new")
         temporary.write_text(json.dumps(record))
         temporary.replace(result)
@@ -435,7 +435,7 @@ def test_a_comparison_resumes_and_refuses_an_edited_loss(tmp_path):
         return la.compare(grounds, seeds=1, span=5, points=5, ledger=tmp_path / "C", progress=False)
 
     compared(first)
-    assert (again := compared(first).meter)["recalled"] == 50 and again["confirmed"] == 6
+    assert (again := compared(first).meter).recalled == 50 and again.confirmed == 6
     with pytest.raises(OutputError, match=r"surface\.code was"):
         compared(second)
 

@@ -18,6 +18,7 @@ from lossatlas.chart._features import measured, spacing_error, ways_out
 from lossatlas.chart._merge_tree import merge_tree
 from lossatlas.chart._topology_words import amount
 from lossatlas.chart.sampling._certificate import Certificate
+from lossatlas.probe import Meter
 
 
 def charted(loss, error=None, *, dtype="torch.float64", span=1.0):
@@ -27,7 +28,7 @@ def charted(loss, error=None, *, dtype="torch.float64", span=1.0):
     labels = ("α", "β") if loss.shape[0] > 1 else ("t",)
     certificate = Certificate() if error is None else Certificate(rms=float(off.mean()), exact=False, range=1.0)
     provenance = {"surface": {"dtype": dtype}}
-    return Chart(alpha, beta, loss, {}, labels, "planted", certificate, {}, provenance, error=np.array(off))
+    return Chart(alpha, beta, loss, {}, labels, "planted", certificate, Meter(), provenance, error=np.array(off))
 
 
 def pairs(loss, sign=1, **options):

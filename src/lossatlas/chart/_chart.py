@@ -52,6 +52,7 @@ class Chart(archive.Result):
     """
 
     KIND: ClassVar[str] = "chart"
+    LISTED: ClassVar[float] = 0
     SAYS: ClassVar[tuple[str, ...]] = ("cells", "holes", "center")
 
     alpha: np.ndarray

@@ -18,9 +18,9 @@ from lossatlas.chart.sampling._grid import Grid
 LEDGER, ROW, CHANNEL = 16384 + 1070, 67, 23
 # A blob's header, and the coordinates of a node.
 HEADER, COORDINATE = 240, 8
-# The record of an exact chart of a formula; what data, and a certificate of bisected cells or of outputs, add; what a line
-# leaves out; what a card adds.
-RECORD, OF_DATA, OF_BISECTION, OF_OUTPUTS, LINE_LESS, CARD_RECORD = 3_310, 350, 500, 1_850, 200, 7_700
+# The record of an exact chart; what a certificate of bisected cells or of outputs adds; what a line leaves out; what a
+# card adds.
+RECORD, OF_BISECTION, OF_OUTPUTS, LINE_LESS, CARD_RECORD = 4_600, 500, 1_850, 250, 10_500
 # The header of the arrays, and of each further channel.
 ARRAYS, FURTHER = 470, 85
 # PNG files of the command line: networks of the digits, at the default size.
@@ -68,7 +68,7 @@ def saved(cells: Grid, channels: int, samples: int, *, data: bool, interpolated:
     """
     # Loss, error and channels as float64, and a truth value for each cell.
     arrays = cells.cells * (8 * (2 + channels) + 1) + 8 * (sum(cells.shape) + samples * cells.dimension)
-    record = RECORD + OF_DATA * data - LINE_LESS * (cells.dimension == 1)
+    record = RECORD - LINE_LESS * (cells.dimension == 1)
     if interpolated:
         record += OF_OUTPUTS if data else OF_BISECTION
     return arrays + ARRAYS + FURTHER * channels + record
