@@ -89,7 +89,9 @@ def test_it_is_drawn_and_saved(recorded, tmp_path):
     assert seen.plot(axes).ax_ is axes
     seen.save(tmp_path / "out")
     back = la.load(tmp_path / "out")
-    assert np.array_equal(back.runs["run"].coords, seen.runs["run"].coords) and archive.dump(back.record()) == archive.dump(seen.record())
+    assert np.array_equal(back.runs["run"].coords, seen.runs["run"].coords) and archive.dump(
+        back.record()
+    ) == archive.dump(seen.record())
     assert np.array_equal(back.field.loss, field.loss) and back.plot().render() == display.render()
 
 
