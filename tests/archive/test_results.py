@@ -108,7 +108,7 @@ class Shop:
         return la.merge(self.surface, self.a, self.b, test=self.other, **self.quiet)
 
     def network_race(self):
-        adam = la.optimizer("adam", rate=0.1)
+        adam = la.optimizer("adam", lr=0.1)
         return la.network_race(
             self.surface,
             {HOSTILE: "gd", "adam": adam},
