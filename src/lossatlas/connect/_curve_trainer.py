@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas import _checks
+from lossatlas._errors import UnknownNameError
 from lossatlas.connect._curve import Curve
 from lossatlas.probe import Answer, Gradients, Query, Sample
 
 Rule = Literal["adam", "sgd"]
+OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
+    "adam": lambda points, lr: torch.optim.Adam(points, lr=lr),
+    "sgd": lambda points, lr: torch.optim.SGD(points, lr=lr, momentum=0.9),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,10 @@ class Recipe:
         rule: ``adam`` (β 0.9 and 0.999) or ``sgd`` (momentum 0.9).
         seed: of the t and the mini-batches; step k has its own stream, so that a resumed training goes on as before.
 
+    Raises:
+        UnknownNameError: for another rule.
+        InputError: for a setting that cannot be.
+
     Source:
         Schedule and decay as Garipov et al. 2018, their code.
     """
@@ -39,19 +49,17 @@ class Recipe:
     rule: Rule
     seed: int
 
-    def check(self) -> None:
-        """Refuse settings that cannot be.
-
-        Raises:
-            InputError: saying which.
-        """
-        if self.rule not in ("adam", "sgd"):
-            raise UnknownNameError("rule", self.rule, ("adam", "sgd"))
-        if self.steps < 1 or self.batch < 0 or not self.rate > 0 or self.decay < 0:
-            raise InputError(
-                f"got steps={self.steps}, batch={self.batch}, rate={self.rate}, decay={self.decay}; expected at least one "
-                "step, a batch of at least one example, a rate above 0 and a decay of at least 0."
-            )
+    def __post_init__(self) -> None:
+        if self.rule not in OPTIMIZERS:
+            raise UnknownNameError("rule", self.rule, OPTIMIZERS)
+        for name, value in {
+            "steps": _checks.whole("steps", self.steps),
+            "batch": _checks.whole("batch", self.batch, 0),
+            "rate": _checks.number("rate", self.rate, above=0),
+            "decay": _checks.number("decay", self.decay, least=0),
+            "seed": _checks.seed(self.seed),
+        }.items():
+            object.__setattr__(self, name, value)
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
@@ -70,14 +78,7 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "steps": self.steps,
-            "batch": self.batch,
-            "rate": self.rate,
-            "decay": self.decay,
-            "rule": self.rule,
-            "seed": self.seed,
-        }
+        return asdict(self)
 
 
 class Trainer(Protocol):
@@ -109,31 +110,46 @@ class Trainer(Protocol):
 
 
 @final
-class Moments:
-    """The memory of a first-order rule over a block of numbers, and its steps.
+class ControlPoints:
+    """The control points of a curve, with the torch optimizer that moves the inner ones; the ends stay.
 
-    Source:
-        Kingma and Ba: Adam, ICLR 2015; Polyak 1964 for momentum.
+    Args:
+        controls: (n + 1, N), the ends first and last.
+        recipe: says which optimizer, and its learning rate at every step.
     """
 
-    def __init__(self, rule: Rule, like: Tensor) -> None:
-        self.rule = rule
-        self.first = torch.zeros_like(like)
-        self.second = torch.zeros_like(like) if rule == "adam" else torch.zeros(0, dtype=like.dtype)
+    def __init__(self, controls: Tensor, recipe: Recipe) -> None:
+        self._recipe, self._first, self._last = recipe, controls[:1], controls[-1:]
+        self._inner = controls[1:-1].clone()
+        self._optimizer = OPTIMIZERS[recipe.rule]([self._inner], recipe.rate)
 
-    def step(self, gradient: Tensor, rate: float, count: int) -> Tensor:
-        """What to add, given the gradient of the step with this number, from 0."""
-        if self.rule == "sgd":
-            self.first = 0.9 * self.first + gradient
-            return -rate * self.first
-        self.first = self.first.lerp(gradient, 0.1)
-        self.second = self.second.lerp(gradient * gradient, 0.001)
-        mean, square = self.first / (1 - 0.9 ** (count + 1)), self.second / (1 - 0.999 ** (count + 1))
-        return -rate * mean / (square.sqrt() + 1e-8)
+    def move(self, gradient: Tensor, step: int) -> Tensor:
+        """All control points, (n + 1, N), after one step against a gradient of the inner ones."""
+        self._inner.grad = gradient
+        self._optimizer.param_groups[0]["lr"] = self._recipe.rate_at(step)
+        self._optimizer.step()
+        return torch.cat([self._first, self._inner, self._last])
+
+    def place(self, controls: Tensor) -> None:
+        """Put the inner points elsewhere; what the optimizer remembers of them stays."""
+        self._inner.copy_(controls[1:-1])
+
+    def state(self) -> dict[str, Tensor]:
+        """What the optimizer remembers, by its names for it."""
+        memory: dict[str, Tensor] = self._optimizer.state_dict()["state"].get(0, {})
+        return {f"optimizer/{name}": value for name, value in memory.items()}
+
+    @classmethod
+    def resumed(cls, controls: Tensor, recipe: Recipe, state: Mapping[str, Tensor]) -> ControlPoints:
+        """Control points whose optimizer remembers what `state` says."""
+        found = cls(controls, recipe)
+        memory = {key.removeprefix("optimizer/"): value for key, value in state.items() if key.startswith("optimizer/")}
+        found._optimizer.load_state_dict({**found._optimizer.state_dict(), "state": {0: memory} if memory else {}})
+        return found
 
 
 @final
-class Bend:
+class CurveTrainer:
     """Trains the inner control points of a Bézier curve or a chain: minimizes E over t of L(φ(t)), t uniform.
 
     ∂L(φ(t))/∂θⱼ = wⱼ(t) ∇L(φ(t)): one gradient of the surface per step, whatever the number of control points.
@@ -149,7 +165,7 @@ class Bend:
     def __init__(self, curve: Curve, recipe: Recipe) -> None:
         self.recipe, self._kind = recipe, curve.kind
         self._controls = curve.controls.clone()
-        self._moments = Moments(recipe.rule, self._controls[1:-1])
+        self._points = ControlPoints(self._controls, recipe)
         self.step, self.losses = 0, list[float]()
         self._t = 0.0
 
@@ -171,23 +187,21 @@ class Bend:
         if self.recipe.decay:
             gradient = gradient + self.recipe.decay * self.curve.points(np.array([self._t]))[0]
         shares = torch.from_numpy(self.curve.weights(np.array([self._t]))[0, 1:-1]).to(gradient)
-        moved = self._moments.step(shares[:, None] * gradient, self.recipe.rate_at(self.step), self.step)
-        self._controls = torch.cat([self._controls[:1], self._controls[1:-1] + moved, self._controls[-1:]])
+        self._controls = self._points.move(shares[:, None] * gradient, self.step)
         self.losses.append(float(answer.values[0]))
         self.step += 1
 
     def state(self) -> dict[str, Tensor]:
-        """Control points, moments and losses so far."""
+        """Control points, what the optimizer remembers, and losses so far."""
         return {
+            **self._points.state(),
             "controls": self._controls,
-            "first": self._moments.first,
-            "second": self._moments.second,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
         }
 
     def resume(self, state: dict[str, Tensor]) -> None:
         """Go on from there."""
         self._controls = state["controls"]
-        self._moments.first, self._moments.second = state["first"], state["second"]
+        self._points = ControlPoints.resumed(self._controls, self.recipe, state)
         self.losses = state["losses"].tolist()
         self.step = len(self.losses)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.connect._curve import Curve
+from lossatlas.draw import PathsDisplay
 from lossatlas.surface import NetworkSurface, Surface
-
-if TYPE_CHECKING:
-    from lossatlas.connect._path import Path
-    from lossatlas.draw import PathsDisplay
 
 STEPS = 201
 
@@ -44,27 +42,36 @@ def plane_of(curve: Curve, surface: Surface) -> Plane:
     return Plane.between(surface, curve.controls[0], curve.controls[-1], third.to(curve.controls.dtype))
 
 
-def chart_over(path: Path, surface: Surface, *, points: int, margin: float) -> tuple[Plane, Chart]:
-    """The plane of a path and its chart, large enough to hold the path."""
-    if isinstance(surface, NetworkSurface) and path.provenance.get("statistics") == "reset":
+def chart_over(
+    curve: Curve, surface: Surface, statistics: str | None, *, points: int, margin: float
+) -> tuple[Plane, Chart]:
+    """The plane of a curve and its chart, large enough to hold the curve.
+
+    Args:
+        curve: the path.
+        surface: what it lies on.
+        statistics: how those of batch norm were read along it, or None where there are none.
+        points: cells per axis.
+        margin: how far to go beyond the curve, as a share of its extent.
+    """
+    margin = _checks.number("margin", margin, least=0)
+    if isinstance(surface, NetworkSurface) and statistics == "reset":
         surface = surface.with_batchnorm("recompute")
-    plane = plane_of(path.curve, surface)
-    coords, _ = plane.frame.project(_steps(path))
+    plane = plane_of(curve, surface)
+    coords, _ = plane.frame.project(_steps(curve))
     low, high = coords.amin(0), coords.amax(0)
     room = margin * (high - low).amax()
     spans = [(float(x - room), float(y + room)) for x, y in zip(low, high, strict=True)]
     return plane, chart(surface, plane, span=spans, points=points, progress=False)
 
 
-def over_plane(path: Path, surface: Surface, *, points: int, margin: float) -> PathsDisplay:
-    """The path on the chart of its plane, not drawn yet."""
-    from dataclasses import replace
-
-    from lossatlas.draw import PathsDisplay
-
-    plane, made = chart_over(path, surface, points=points, margin=margin)
-    coords, off = plane.frame.project(_steps(path))
-    straight, _ = plane.frame.project(path.curve.controls[[0, -1]])
+def over_plane(
+    curve: Curve, surface: Surface, statistics: str | None, *, title: str, name: str, points: int, margin: float
+) -> PathsDisplay:
+    """The curve on the chart of its plane, not drawn yet; `title` and `name` are those of the path."""
+    plane, made = chart_over(curve, surface, statistics, points=points, margin=margin)
+    coords, off = plane.frame.project(_steps(curve))
+    straight, _ = plane.frame.project(curve.controls[[0, -1]])
     unit = "(in lengths of b − a)"
     field = replace(made.display(), xlabel=f"from a to b {unit}", ylabel=f"across {unit}", center=None)
     residual = float(off.max())
@@ -75,11 +82,11 @@ def over_plane(path: Path, surface: Surface, *, points: int, margin: float) -> P
     )
     return PathsDisplay(
         field,
-        {"straight line": straight.cpu().numpy(), path.name: coords.cpu().numpy()},
-        title=f"{path.title}: the plane of the {path.name}",
+        {"straight line": straight.cpu().numpy(), name: coords.cpu().numpy()},
+        title=f"{title}: the plane of the {name}",
         note=f"One plane of {surface.dimension:,} dimensions; {lies}",
     )
 
 
-def _steps(path: Path) -> Tensor:
-    return path.curve.points(np.linspace(0, 1, STEPS))
+def _steps(curve: Curve) -> Tensor:
+    return curve.points(np.linspace(0, 1, STEPS))

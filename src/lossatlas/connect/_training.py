@@ -1,45 +1,103 @@
-"""Drives what improves a curve through the door: progress, checkpoints, and a stop where the numbers end."""
+"""Training a curve to stay low: progress, checkpoints, a stop where the numbers end, and what makes two trainings the same."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lossatlas import archive
-from lossatlas._errors import OutputError
+from lossatlas._errors import InputError, NotApplicableError, OutputError
 from lossatlas._progress import Show, counted
-from lossatlas.connect._bend import Trainer
-from lossatlas.connect._curve import Array, Curve
-from lossatlas.probe import Probe, differing
+from lossatlas.connect._band import Band
+from lossatlas.connect._curve import Array, Curve, Kind, straight
+from lossatlas.connect._curve_trainer import CurveTrainer, Recipe, Trainer
+from lossatlas.connect._endpoints import End
+from lossatlas.probe import Meter, Probe, differing
+from lossatlas.surface import NetworkSurface, Surface
 
 KIND = "training"
 EVERY = 15.0  # seconds between two checkpoints
 STRETCHES = 100
+# A band begins with so many pivots.
+PIVOTS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A curve after its training.
+    """A curve after its training, or a straight one without any.
 
     Attributes:
         curve: the curve.
         history: ``step`` and ``loss``, the mini-batch losses averaged over up to 100 stretches.
         status: ``complete``, or why it stopped.
+        meters: what the training evaluated.
     """
 
     curve: Curve
-    history: dict[str, Array]
-    status: str
+    history: dict[str, Array] = field(default_factory=dict)
+    status: str = "complete"
+    meters: tuple[Meter, ...] = ()
+
+
+def trained(
+    surface: Surface,
+    ends: tuple[End, End],
+    kind: Kind,
+    bends: int,
+    recipe: Recipe,
+    *,
+    folder: str | Path | None,
+    progress: Show,
+) -> Trained:
+    """A curve that was trained to stay low.
+
+    In training each mini-batch is normalized by itself where there is batch norm: the statistics that fit a point of
+    the curve are not known yet.
+
+    Raises:
+        NotApplicableError: on a surface without gradients.
+    """
+    if not surface.gradients_known:
+        raise NotApplicableError(f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'.")
+    normed = len(ends[0].statistics) > 0 and isinstance(surface, NetworkSurface)
+    if normed and recipe.batch == 1:
+        raise InputError(
+            "got batch=1 for a network with batch norm, which cannot normalize one example by itself; give more."
+        )
+    probe = Probe(surface.with_batchnorm("batch") if normed and isinstance(surface, NetworkSurface) else surface)
+    a, b = (end.theta for end in ends)
+    begin = straight(kind, a, b, min(bends, PIVOTS) if kind == "band" else bends)
+    trainer: Trainer = Band(begin, recipe, bends) if kind == "band" else CurveTrainer(begin, recipe)
+    same = identity(surface, ends, kind, bends, recipe)
+    history, status = train(trainer, probe, recipe.steps, folder=folder, identity=same, progress=progress)
+    return Trained(trainer.curve, history, status, (probe.meter,))
+
+
+def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, recipe: Recipe | None) -> dict[str, Any]:
+    """What a path is of: two runs that share it go the same way."""
+    return {
+        "surface": surface.fingerprint(),
+        "kind": kind,
+        "bends": bends,
+        "ends": [_digest(point.state) for point in ends],
+        "training": None if recipe is None else recipe.record(),
+    }
+
+
+def _digest(point: Tensor) -> str:
+    return hashlib.sha256(point.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
 def train(
     trainer: Trainer, probe: Probe, steps: int, *, folder: str | Path | None, identity: dict[str, Any], progress: Show
-) -> Trained:
+) -> tuple[dict[str, Array], str]:
     """Let a trainer ask until it is done.
 
     Args:
@@ -49,6 +107,9 @@ def train(
         folder: for checkpoints; a training that was interrupted there goes on where it was. None for none.
         identity: what must be the same for that, plain JSON values.
         progress: see `counted`.
+
+    Returns:
+        The history and the status, see `Trained`.
 
     Raises:
         OutputError: if the folder holds another training, or cannot be written.
@@ -77,7 +138,7 @@ def train(
         "step": np.array([part.mean() for part in parts]),
         "loss": np.array([losses[part].mean() for part in parts]),
     }
-    return Trained(trainer.curve, history, status)
+    return history, status
 
 
 def _put_down(trainer: Trainer, folder: str | Path, identity: dict[str, Any]) -> None:
