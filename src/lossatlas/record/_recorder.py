@@ -21,7 +21,10 @@ from lossatlas.record import _folder
 from lossatlas.record._folder import Row
 from lossatlas.record._image import Image
 from lossatlas.record._notes import Notes
-from lossatlas.record._parts import (
+from lossatlas.record._sketch import Sketch
+from lossatlas.record._store import Store
+from lossatlas.record._thinning import Thinning
+from lossatlas.record._training_loop import (
     Watched,
     bare_model,
     bare_optimizers,
@@ -31,9 +34,6 @@ from lossatlas.record._parts import (
     steps_made,
     was_skipped,
 )
-from lossatlas.record._sketch import Sketch
-from lossatlas.record._store import Store
-from lossatlas.record._thinning import Thinning
 from lossatlas.record._writer import Writer
 
 # Whole points kept beside a sketch, unless another number is given.
