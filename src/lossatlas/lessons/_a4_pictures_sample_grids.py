@@ -1,4 +1,4 @@
-"""A4: nothing generates a surface; a picture samples a grid, and the bill can be told beforehand."""
+"""A4: nothing generates a surface; a picture samples a grid, and its cost can be told beforehand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPEATS = 5
 
 
 def experiment(runs: int, seed: int) -> Part:
-    """Chart a digits MLP at three resolutions; hold each forecast against the bill."""
+    """Chart a digits MLP at three resolutions; hold each forecast against the cost."""
     surface = NetworkSurface(digits_mlp(seed=seed), "cross_entropy", digits("all"))
     plane = Plane.random(surface, seed=seed)
     checks, meters = [], list[Counted]()
@@ -41,7 +41,7 @@ def experiment(runs: int, seed: int) -> Part:
             ),
             Check(
                 f"{size}×{size}: seconds within 25 % of the forecast (median of {REPEATS})",
-                f"forecast / bill {middle:.2f} (from {min(ratios):.2f} to {max(ratios):.2f})",
+                f"forecast / cost {middle:.2f} (from {min(ratios):.2f} to {max(ratios):.2f})",
                 abs(middle - 1) <= 0.25,
             ),
         ]

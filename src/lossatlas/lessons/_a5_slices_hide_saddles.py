@@ -62,7 +62,7 @@ def experiment(runs: int, seed: int) -> Part:
         checks.append(
             Check(
                 f"{when}: at least {MUCH:.0%} of the curvatures are negative, a random plane shows it in less than {SELDOM:.0%}",
-                f"{negative:.0%} below −{NEGATIVE:g} λmax; chance {chance.value:.2%} [{chance.interval[0]:.2%}, "
+                f"{negative:.0%} below −{NEGATIVE:g} λmax; probability {chance.value:.2%} [{chance.interval[0]:.2%}, "
                 f"{chance.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
                 negative >= MUCH and chance.interval[1] < SELDOM,
             )
@@ -70,7 +70,7 @@ def experiment(runs: int, seed: int) -> Part:
     held = [row["card"][1] <= row["chance"] <= row["card"][2] for row in data if row["card"] is not None]
     checks.append(
         Check(
-            "the card of one picture tells that chance from products alone: its intervals hold the exact one",
+            "the card of one picture tells that probability from products alone: its intervals hold the exact one",
             f"{sum(held)} of {len(held)}: "
             + "; ".join(f"[{row['card'][1]:.2%}, {row['card'][2]:.2%}]" for row in data if row["card"] is not None),
             all(held),
@@ -78,7 +78,7 @@ def experiment(runs: int, seed: int) -> Part:
     )
     return Part(
         f"Kac–Rice shares of minima in random Gaussian fields; and a tanh network 64-{HIDDEN}-10 on digits before and during "
-        f"training (AdamW, rate {RATE:g}), its whole Hessian, the exact chance that a random plane shows a saddle, and "
+        f"training (AdamW, rate {RATE:g}), its whole Hessian, the exact probability that a random plane shows a saddle, and "
         f"{runs:,} planes really drawn.",
         tuple(checks),
         spent(*meters),

@@ -1,4 +1,4 @@
-"""B1: gradient descent and SGD ask one value and one gradient per step."""
+"""B1: gradient descent and SGD evaluate one value and one gradient per step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lossatlas.optimize import optimizer
 from lossatlas.race import race
 from lossatlas.surface import NetworkSurface, landscapes
 
-CLAIM = "Gradient descent and mini-batch SGD ask for one value and one gradient at each step, and for nothing else."
+CLAIM = "Gradient descent and mini-batch SGD evaluate one value and one gradient at each step, and for nothing else."
 STEPS, BATCH = 40, 64
 
 
 def experiment(runs: int, seed: int) -> Part:
-    """Count every question at the door, on a landscape and on a network, and the examples read for it."""
+    """Count every query, on a landscape and on a network, and the examples read for it."""
     network = NetworkSurface(digits_mlp((16,), seed=seed), "cross_entropy", digits("train"))
     racers = {"gd": optimizer("gd"), "sgd": optimizer("sgd", batch=BATCH)}
     checks, meters = [], []
@@ -35,8 +35,8 @@ def experiment(runs: int, seed: int) -> Part:
                     and meter.examples == STEPS * examples,
                 )
             )
-    caveat = "reverse mode brings the value with the gradient: the two are one question, and billed as one gradient"
-    what = f"{STEPS} steps of each; the door counts what is asked. The network has {network.dimension:,} parameters."
+    caveat = "reverse mode brings the value with the gradient: the two are one query, counted as one gradient"
+    what = f"{STEPS} steps of each; every query is counted. The network has {network.dimension:,} parameters."
     return Part(what, tuple(checks), spent(*meters), caveats=(caveat,))
 
 

@@ -1,4 +1,4 @@
-"""B2: what the search methods ask at each step."""
+"""B2: what the search methods evaluate at each step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lossatlas.race import race
 from lossatlas.surface import landscapes
 
 CLAIM = (
-    "Hill climbing asks about its point's neighbors; annealing about one random neighbor; a genetic algorithm about its "
-    "population; local beam search about all successors of its k states; Bayesian optimization about one new point, "
+    "Hill climbing evaluates its point's neighbors; annealing one random neighbor; a genetic algorithm its "
+    "population; local beam search all successors of its k states; Bayesian optimization one new point, "
     "from all past observations."
 )
 STEPS = 15

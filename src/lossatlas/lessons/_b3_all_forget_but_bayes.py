@@ -7,9 +7,9 @@ from lossatlas.optimize import catalog, optimizer
 from lossatlas.race import race
 from lossatlas.surface import landscapes
 
-CLAIM = "No algorithm builds the surface. All of them forget what they asked, except Bayesian optimization."
+CLAIM = "No algorithm builds the surface. All of them forget what they evaluated, except Bayesian optimization."
 STEPS, FEW = 600, 60
-# Less than one float64 per query is forgetting: what is held does not grow with what was asked.
+# Less than one float64 per query is forgetting: what is held does not grow with what was evaluated.
 FLOAT = 8.0
 
 
@@ -28,8 +28,8 @@ def experiment(runs: int, seed: int) -> Part:
     window = many.tracks["lbfgs"].memory
     checks = (
         Check(
-            f"{len(names)} algorithms hold no more the more they ask (slope below one number per query)",
-            f"largest slope {grown[worst]:+.3g} bytes per query ({worst}); what they hold at the end: "
+            f"{len(names)} algorithms hold no more the more they evaluate (growth below one number per query)",
+            f"largest growth {grown[worst]:+.3g} bytes per query ({worst}); what they hold at the end: "
             f"{min(held.values()):,.0f} to {max(held.values()):,.0f} bytes",
             all(abs(value) < FLOAT for value in grown.values()),
         ),
@@ -51,10 +51,10 @@ def experiment(runs: int, seed: int) -> Part:
     )
     return Part(
         f"{STEPS} answers each on the four wells ({FEW} for Bayesian optimization); tensors and arrays in reach of the "
-        "generator's frame, measured sixteen times on the way, slope over the second half.",
+        "generator's frame, measured sixteen times on the way, growth over the second half.",
         checks,
         spent(*many.meter.values(), *few.meter.values()),
-        caveats=("random numbers drawn ahead, the question and its answer are not counted",),
+        caveats=("random numbers drawn ahead, the query and its answer are not counted",),
         data={"bytes_per_query": {**grown, "bayes": slope}, "bytes": {**held, "bayes": kept[1]}},
     )
 

@@ -37,7 +37,7 @@ class Held:
         theirs: numbers per parameter in the state of torch's own Adam.
         moved: per run, the share of coordinates of all of Lion's steps that moved.
         gap: largest distance of such a step from ±η.
-        meters: the bill.
+        meters: of the race.
     """
 
     parameters: int

@@ -186,7 +186,7 @@ def _singular(steps: Tensor, hidden: list[Block]) -> Tensor:
 
 
 def _kernel(runs: int, seed: int) -> tuple[float, tuple[int, ...], list[Any]]:
-    """How far Shampoo's steps on a convolution are from the rule by numpy; the kernel's shape; the bill."""
+    """How far Shampoo's steps on a convolution are from the rule by numpy; the kernel's shape; the meters."""
     x, y = digits("test", images=True)
     surface = NetworkSurface(digits_cnn(seed).double(), "cross_entropy", (x.double(), y))
     starts = torch.stack([surface.vector(digits_cnn(seed + run)) for run in range(runs)])

@@ -16,7 +16,7 @@ CLAIM = (
 
 
 def experiment(runs: int, seed: int) -> Part:
-    """Ask the ground for minima, basins, the pass, and its curvature in the middle."""
+    """Evaluate the surface for minima, basins, the pass, and its curvature in the middle."""
     surface = landscapes.four_wells()
     probe = Probe(surface)
     start, ridge = height(surface, probe, "A", "global")
@@ -33,13 +33,13 @@ def experiment(runs: int, seed: int) -> Part:
             start > ridge,
         ),
         Check(
-            "a ridge runs through the middle: the ground bends down across it",
-            f"curvature across it at (−1, 1), (0, 0), (1, −1): {', '.join(f'{b:.2f}' for b in bent)}",
+            "a ridge runs through the middle: the curvature across it is negative",
+            f"at (−1, 1), (0, 0), (1, −1): {', '.join(f'{b:.2f}' for b in bent)}",
             all(b < 0 for b in bent),
         ),
     )
     return Part(
-        "Slopes and curvatures at the declared wells; normalized descent from a 60 × 60 grid; the straight way from A.",
+        "Gradients and curvatures at the declared wells; normalized descent from a 60 × 60 grid; the straight way from A.",
         checks,
         spent(probe.meter),
         caveats=("the note gives places and one ridge: widths, depths and the bowl are ours (docs/decisions/0002)",),

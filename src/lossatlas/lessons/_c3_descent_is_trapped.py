@@ -88,7 +88,7 @@ def experiment(runs: int, seed: int) -> Part:
         spent(*descents.meter.values(), *cooled.meter.values(), *again.meter.values(), *uniform.meter.values()),
         caveats=(
             "the note names the places of the wells, not their widths or the ridge: these constants are ours, chosen once",
-            "annealing and restarts are judged by the best point they asked about",
+            "annealing and restarts are judged by the best point they evaluated",
         ),
         data={
             "ends": ends,

@@ -16,7 +16,7 @@ CLAIM = (
 
 
 def experiment(runs: int, seed: int) -> Part:
-    """Ask the ground for minima and basins, and compare places and depths with the note's."""
+    """Evaluate the surface for minima and basins, and compare places and depths with the note's."""
     surface = landscapes.deep_wells()
     probe = Probe(surface)
     depths = {well.name: well.depth for well in surface.wells}
@@ -36,7 +36,7 @@ def experiment(runs: int, seed: int) -> Part:
             places == ([-1.0, -1.0], [1.0, -1.0]),
         ),
     )
-    what = "Slopes and curvatures at the declared wells; normalized descent from a 60 × 60 grid."
+    what = "Gradients and curvatures at the declared wells; normalized descent from a 60 × 60 grid."
     return Part(what, checks, spent(probe.meter))
 
 

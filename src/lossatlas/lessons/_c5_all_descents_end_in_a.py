@@ -53,7 +53,7 @@ def experiment(runs: int, seed: int) -> Part:
         f"{ANNEALING_STEPS:,} proposals; five restarts of 300 steps.",
         tuple(checks),
         spent(*descents.meter.values(), *cooled.meter.values(), *again.meter.values()),
-        caveats=("annealing and restarts are judged by the best point they asked about",),
+        caveats=("annealing and restarts are judged by the best point they evaluated",),
         data={"ends": {label: verdict.wells[0] for label, verdict in descents.verdicts.items()}},
     )
 

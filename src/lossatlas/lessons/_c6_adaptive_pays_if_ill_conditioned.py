@@ -103,7 +103,7 @@ def _landscapes(runs: int, seed: int) -> Part:
     )
     return Part(
         f"Quadratics along the axes, to {SHARE:g} of the loss that lies in the flattest direction; each "
-        f"method's rate tuned blindly with {TRIALS} billed trials, {BOWL_STEPS:,} steps at most; "
+        f"method's rate tuned blindly with {TRIALS} counted trials, {BOWL_STEPS:,} steps at most; "
         f"Rastrigin from {runs:,} uniform starts in growing squares.",
         checks,
         spent(*meters),

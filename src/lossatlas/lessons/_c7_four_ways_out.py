@@ -105,7 +105,7 @@ def _network(runs: int, seed: int) -> Part:
         shares[kind][label] = (hits / runs, *wilson(hits, runs))
     return Part(
         f"A digits MLP 64-{WIDTH}-10 on {EXAMPLES} digits, too narrow to fit them: {runs} traps, each the highest of {TRAPS} minima from "
-        f"fresh initializations; every level on the bill of {FULL} full-batch gradients. Out: after descent to the bottom, behind a "
+        f"fresh initializations; every level at the cost of {FULL} full-batch gradients. Out: after descent to the bottom, behind a "
         f"barrier of more than {LEFT:.3f} on the straight line, and lower.",
         tuple(_check(kind, ladder) for kind, ladder in shares.items()),
         spent(*meters),
@@ -150,7 +150,7 @@ def _gradient(surface: NetworkSurface, traps: Tensor, seed: int, meters: list[Me
 def _search(
     surface: NetworkSurface, traps: Tensor, ladder: dict[str, Optimizer], seed: int, meters: list[Meter]
 ) -> dict[str, Tensor]:
-    """Methods that ask for values only: the best point each has asked about."""
+    """Methods that evaluate values only: the best point that each has evaluated."""
     values = int(FULL * Exchange().gradient)
     made = race(surface, ladder, start=traps, steps=values, budget=Budget(values), runs=len(traps), seed=seed)
     meters += list(made.meter.values())
@@ -158,7 +158,7 @@ def _search(
 
 
 def _start(surface: NetworkSurface, traps: Tensor, runs: int, seed: int, meters: list[Meter]) -> dict[str, Tensor]:
-    """Fresh initializations that share the bill, and the lowest of what they led to; descent from the trap for none."""
+    """Fresh initializations that share the cost, and the lowest of what they led to; descent from the trap for none."""
     ends = {}
     for count in FRESH:
         begin = seed + 10_000
@@ -202,7 +202,7 @@ def _picture(shares: dict[str, dict[str, tuple[float, float, float]]], runs: int
         high,
         xlabel="share of runs that got out, 95 % intervals",
         title="Out of bad minima of a narrow digits MLP",
-        note=f"{runs} traps; every level on the bill of {FULL} full-batch gradients; gray: what the levels below are held against",
+        note=f"{runs} traps; every level at the cost of {FULL} full-batch gradients; gray: what the levels below are held against",
     ).plot(palette=off)
 
 

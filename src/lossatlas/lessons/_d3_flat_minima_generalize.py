@@ -71,7 +71,7 @@ def experiment(runs: int, seed: int) -> Part:
         caveats=(
             "both batch sizes share one rate: another rate, decay or stopping rule may come out otherwise",
             f"training stopped at mean losses of {ends['small']:.4f} (small) and {ends['large']:.4f} (large), short of a minimum: "
-            "Keskar's, SAM's and ASAM's measures then hold the slope that is left, and curvature shrinks with the loss",
+            "Keskar's, SAM's and ASAM's measures then hold the gradient that is left, and curvature shrinks with the loss",
             "a correlation over networks of two kinds may come from what else they differ in; within one batch size: "
             + "; ".join(f"{name} {_text(three)}" for name, three in _within(rows).items()),
             "networks of one architecture on one task; nothing here says what happens across them",

@@ -28,9 +28,9 @@ NETWORKS = {"narrow": 3, "wide": 16}
 FULL, BATCH = 150, 10
 DRAWS = 32
 ARMS = {
-    "full batch": "full batch, same bill",
+    "full batch": "full batch, same cost",
     "more": "full batch, as many updates",
-    "mini-batch": "mini-batch, same bill",
+    "mini-batch": "mini-batch, same cost",
     "isotropic": "isotropic noise of that size",
 }
 
@@ -99,7 +99,7 @@ def experiment(runs: int, seed: int, networks: dict[str, int] | None = None) -> 
     return Part(
         f"Digits MLPs 64-h-10 with h = {', '.join(f'{w} ({n})' for n, w in (networks or NETWORKS).items())} on {basins.EXAMPLES} "
         f"digits, {runs} initializations. From a minimum (full-batch descent, {basins.SETTLING:,} steps at rate {RATE}) on at the same "
-        f"rate: {FULL} full batches; {_updates()} mini-batches of {BATCH}, the same bill of examples; {_updates()} full batches. All "
+        f"rate: {FULL} full batches; {_updates()} mini-batches of {BATCH}, the same number of examples; {_updates()} full batches. All "
         f"then descend {basins.SETTLING:,} full-batch steps. A run has left its basin if the straight line between the bottoms of start "
         f"and end rises more than {LEFT:.3f} = ln(10)/100 above the chord; Wilson's 95 % intervals.",
         tuple(checks),
@@ -167,12 +167,12 @@ def _checks(name: str, found: dict[str, Outcome]) -> list[Check]:
     later = [a - b for a, b in zip(more.loss, mini.loss, strict=True)]
     return [
         Check(
-            f"{name}: mini-batches leave the basin more often than full batches on the same bill (95 % intervals apart)",
+            f"{name}: mini-batches leave the basin more often than full batches at the same cost (95 % intervals apart)",
             f"{mini.sentence} against {full.sentence}",
             mini.share[1] > full.share[2],
         ),
         Check(
-            f"{name}: and than as many full-batch updates, {basins.EXAMPLES // BATCH} times the bill (95 % intervals apart)",
+            f"{name}: and than as many full-batch updates, {basins.EXAMPLES // BATCH} times the cost (95 % intervals apart)",
             f"{mini.sentence} against {more.sentence}",
             mini.share[1] > more.share[2],
         ),

@@ -42,7 +42,7 @@ def experiment(runs: int, seed: int) -> Part:
         data[surface.name] = {**why.record(), "seen": seen, "seen_by_fixes": views}
         checks += [
             Check(
-                f"{surface.name}: gradient descent ends in A, having asked nothing outside its basin",
+                f"{surface.name}: gradient descent ends in A, having evaluated nothing outside its basin",
                 f"in {stuck.verdicts['gd'].wells[0]}; {home:.0%} of {STEPS} points in that basin, {seen:.1%} of {CELLS**2} cells",
                 stuck.verdicts["gd"].wells[0] == "A" and home == 1.0,
             ),
@@ -59,7 +59,7 @@ def experiment(runs: int, seed: int) -> Part:
         ]
     return Part(
         f"Gradient descent at its default rate, {STEPS} steps; five kinds of fixes, each from its smallest setting upward, "
-        f"{runs} seeds; cells of a {CELLS} × {CELLS} grid over the box that a point was asked in.",
+        f"{runs} seeds; cells of a {CELLS} × {CELLS} grid over the box that a point was evaluated in.",
         tuple(checks),
         spent(*meters),
         caveats=("the ladders of settings are coarse; a fix that fails may work at a setting between",),
@@ -68,7 +68,7 @@ def experiment(runs: int, seed: int) -> Part:
 
 
 def _seen(surface: Surface, result: Race, label: str) -> float:
-    """Share of the box's cells in which a run asked, averaged over runs."""
+    """Share of the box's cells in which a run evaluated, averaged over runs."""
     assert surface.box is not None
     low, high = surface.box[:, 0], surface.box[:, 1]
     path = result.trajectories[label]

@@ -1,4 +1,4 @@
-"""What the lessons on landscapes of wells have in common: their ground, asked and compared with its declaration."""
+"""What the lessons on landscapes of wells have in common: their surface, evaluated and compared with its declaration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ground(surface: Surface, probe: Probe) -> list[Check]:
     return [
         Check(
             f"all {len(minima)} declared wells are minima",
-            f"largest slope there {float(slopes.max()):.1e}, smallest curvature {least:.3g}",
+            f"largest gradient there {float(slopes.max()):.1e}, smallest curvature {least:.3g}",
             float(slopes.max()) < 1e-8 and least > 0,
         ),
         Check(
