@@ -39,7 +39,7 @@ def experiment(runs: int, seed: int) -> Part:
         ]
         meters.append(probe.meter)
     return Part(
-        f"{POINTS} random θ around the start of a digits MLP and CNN, float64, test digits; evaluated twice, and by a loop in plain PyTorch.",
+        f"{POINTS} random θ around the start of a digits MLP and CNN, float64, test digits; evaluated twice; against plain PyTorch.",
         tuple(checks),
         spent(*meters),
         caveats=(
