@@ -10,7 +10,9 @@ import click
 
 @click.command("lessons", short_help="Put the claims of the textbook to the test.")
 @click.argument("ids", nargs=-1)
-@click.option("--runs", type=int, help="Random seeds per lesson; each lesson has its own default.")
+@click.option(
+    "--runs", type=int, help="Runs per lesson, each with its own random seed; each lesson has its own default."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first run.")
 @click.option(
     "--out",

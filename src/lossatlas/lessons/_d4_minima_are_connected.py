@@ -85,7 +85,7 @@ def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> P
     ]
     data["batch norm"] = {"straight": barriers(line).record(), "highest_on_curve": tops.tolist(), "stale": stale}
     return Part(
-        f"Digits MLPs of width {', '.join(map(str, widths))} and CNNs with batch norm, trained from different seeds, in "
+        f"Digits MLPs of width {', '.join(map(str, widths))} and CNNs with batch norm, trained from different seeds, in {runs} "
         f"disjoint pairs; straight lines read adaptively, quadratic Bézier curves trained for {STEPS:,} ({CNN_STEPS}) mini-batches.",
         tuple(checks),
         spent(*(path.meter for path in [*read, *line, *curve])),

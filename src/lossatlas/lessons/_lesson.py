@@ -67,7 +67,7 @@ class Evidence:
         claim: as it is tested.
         parts: what came out, one for every kind of surface it was tested on.
         seed: of the first run.
-        runs: seeds used, or None where nothing is random.
+        runs: how many there were, or None where nothing is random.
         seconds: it took.
     """
 
@@ -188,8 +188,8 @@ class Evidence:
             table.add_row(check.what, check.measured, "yes" if check.holds else "no")
         counted = ", ".join(f"{value:,} {kind}" for kind, value in self.cost.items() if value)
         notes = [f"but: {caveat}" for caveat in self.caveats]
-        seeds = "" if self.runs is None else f"; {self.runs:,} seeds from {self.seed}"
-        cost = f"cost: {counted or 'no evaluations'}{seeds}; {self.seconds:.1f} s"
+        runs = "" if self.runs is None else f"; {self.runs:,} runs from seed {self.seed}"
+        cost = f"cost: {counted or 'no evaluations'}{runs}; {self.seconds:.1f} s"
         head = [Text(f"claim: {self.claim}"), Text(f"experiment: {self.experiment}")]
         return Group(*head, table, *(Text(note) for note in notes), Text(cost), Text(""))
 
@@ -205,7 +205,7 @@ class Lesson:
         id: as in the list of claims: letters, digits, ``-`` and ``_``, since files are named after it.
         claim: what is tested, in one sentence.
         experiment: function of (runs, seed) that returns a `Part`, or one for every kind of surface.
-        runs: default number of seeds; 0 where nothing is random.
+        runs: how many by default, each with its own seed; 0 where nothing is random.
 
     Raises:
         InputError: for an id that names no file, an experiment that is no function, or runs that cannot be.
@@ -238,7 +238,7 @@ class Lesson:
         """Run the experiment.
 
         Args:
-            runs: seeds, for lessons in which something is random; the lesson's own number by default.
+            runs: how many, for lessons in which something is random; the lesson's own number by default.
             seed: of the first run.
 
         Raises:
