@@ -153,7 +153,8 @@ class Budget:
     queries: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "queries", _checks.optional(_checks.whole, "queries", self.queries, where="a budget"))
+        queries = _checks.optional(_checks.whole, "budget", self.queries, do="It is counted in queries per run.")
+        object.__setattr__(self, "queries", queries)
 
     def allows(self, meter: Meter, query: Query) -> Tensor | None:
         """Which runs may still ask this, shape (B,); None for all of them."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import LossError, ModelError, NotApplicableError
+from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
 from lossatlas._progress import Progress
 from lossatlas.chart.card import _cells as cells
 from lossatlas.chart.card import _hessian as whole
@@ -93,7 +93,8 @@ def card(
         >>> round(card(surface, plane, made).curvature.largest.value, 6)
         100.0
     """
-    budget = _checks.optional(_checks.number, "budget", budget, above=0, do="These are losses; None makes all lines.")
+    if budget is not None and not budget > 0:
+        raise InputError(f"got budget={budget}; expected a number of losses above 0, or None for all lines.")
     probes = _checks.whole("probes", probes, FEWEST, do="These are random vectors.")
     seeds, seed = _checks.whole("seeds", seeds, 0, do="These are other planes."), _checks.seed(seed)
     settings = {"probes": probes, "seeds": seeds, "budget": budget, "seed": seed}
