@@ -70,7 +70,7 @@ def experiment(runs: int, seed: int) -> Part:
     held = [row["card"][1] <= row["chance"] <= row["card"][2] for row in data if row["card"] is not None]
     checks.append(
         Check(
-            "the card of one picture tells that probability from products alone: its intervals hold the exact one",
+            "the card of one picture gives that probability from products alone: its intervals hold the exact one",
             f"{sum(held)} of {len(held)}: "
             + "; ".join(f"[{row['card'][1]:.2%}, {row['card'][2]:.2%}]" for row in data if row["card"] is not None),
             all(held),
