@@ -65,7 +65,9 @@ def trained(
         NotApplicableError: on a surface without gradients.
     """
     if not surface.gradients_known:
-        raise NotApplicableError(f"{surface.name} answers no gradients, which training a curve needs. Use kind='line'.")
+        raise NotApplicableError(
+            f"{surface.name} provides no gradients, which training a curve needs. Use kind='line'."
+        )
     normed = len(ends[0].statistics) > 0 and isinstance(surface, NetworkSurface)
     if normed and recipe.batch == 1:
         raise InputError(
