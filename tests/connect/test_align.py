@@ -195,7 +195,7 @@ def test_repair_corrects_batch_norms_where_there_are_any(cnns):
     states = StateSurface(surface)
     found = Specification.traced(states)
     assert [site.name for site in sites(states, found)] == ["1", "4"]
-    from lossatlas.connect._ends import end
+    from lossatlas.connect._endpoints import end
 
     ends = (end(surface, one, "a"), end(surface, two, "b"))
     state = Repair(surface, ends, found).at(0.5, torch.lerp(ends[0].state, ends[1].state, 0.5))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lossatlas import archive
-from lossatlas._errors import InputError
+from lossatlas import _checks, archive
 from lossatlas.probe._queries import Gradients, Products, Query, Values, count
 
 
@@ -185,12 +183,8 @@ class Budget:
     queries: int | None = None
 
     def __post_init__(self) -> None:
-        if self.queries is not None and (
-            isinstance(self.queries, bool)
-            or not isinstance(self.queries, Real)
-            or not (self.queries >= 1 and self.queries % 1 == 0)
-        ):
-            raise InputError(f"got a budget of {self.queries} queries per run; expected a whole number of at least 1.")
+        queries = _checks.optional(_checks.whole, "budget", self.queries, do="It is counted in queries per run.")
+        object.__setattr__(self, "queries", queries)
 
     def allows(self, meter: Meter, query: Query) -> Tensor | None:
         """Which runs may still ask this, shape (B,); None for all of them."""
