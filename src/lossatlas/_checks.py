@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from lossatlas._errors import InputError
 
-MOST_SEED = 2**63 - 1
+# What NumPy and torch can count, and seed with.
+MOST = 2**63 - 1
 T = TypeVar("T")
 
 
@@ -24,7 +25,7 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
         name: of the argument.
         value: any integer, or a float without a fraction.
         least: the smallest that is allowed.
-        most: the largest that is allowed, or None.
+        most: the largest that is allowed, or None for all below 2⁶³.
         where: the function or object that was given it, for the message.
         do: a sentence on what to do, for the message.
 
@@ -32,8 +33,9 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
         InputError: for anything else.
     """
     found = _whole(value)
-    if found is None or found < least or (most is not None and found > most):
-        raise _refusal(where, name, value, f"a whole number {_range(least, most)}", do)
+    if found is None or found < least or found > (MOST if most is None else most):
+        large = most is None and found is not None and found > MOST
+        raise _refusal(where, name, value, f"a whole number {_range(least, most)}{' and below 2⁶³' * large}", do)
     return found
 
 
@@ -96,7 +98,7 @@ def seed(value: Any, name: str = "seed", *, where: str = "") -> int:
         InputError: for anything else.
     """
     found = _whole(value)
-    if found is None or not 0 <= found <= MOST_SEED:
+    if found is None or not 0 <= found <= MOST:
         raise _refusal(where, name, value, "a whole number of at least 0 and below 2⁶³", "")
     return found
 

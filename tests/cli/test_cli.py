@@ -285,6 +285,27 @@ def test_lessons_are_listed_and_run(mine, capsys):
     assert record["outcome"] == "supported" and record == strict("atlas/lesson-A2.json")
 
 
+OWN = """
+from lossatlas.lessons import Check, Lesson, Part
+
+def experiment(runs, seed):
+    return Part("Counted.", (Check("it is 2", str(runs), runs == 2),), {"values": 1})
+
+MINE = Lesson("X1", "There are two.", experiment, runs=2)
+"""
+
+
+def test_a_lesson_from_a_file_is_run(mine, capsys, monkeypatch):
+    monkeypatch.setattr("lossatlas.lessons._catalog._registered", {})
+    Path("own.py").write_text(OWN)
+    assert run("lessons", "own.py:MINE", "--out", "atlas", "--json", "l.json") == 0
+    assert "X1: supported" in capsys.readouterr().out
+    assert strict("atlas/lesson-X1.json")["claim"] == "There are two." == strict("l.json")["lessons"][0]["claim"]
+    assert run("lessons") == 0 and "X1  There are two." in capsys.readouterr().out
+    assert run("lessons", "own.py:experiment") == 2
+    assert run("lessons", "own.py:NONE") == 2
+
+
 @pytest.mark.slow
 def test_the_example_is_a_users_file(mine, capsys):
     done = subprocess.run(

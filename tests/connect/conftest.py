@@ -74,7 +74,7 @@ def mlps():
     data, held_out = digits("train"), digits("test")
     models = [digits_mlp((32, 32), seed=seed) for seed in (0, 1)]
     for seed, model in enumerate(models):
-        fit(model, data, epochs=8, batch_size=128, rate=3e-3, seed=seed)
+        fit(model, data, epochs=8, batch_size=128, lr=3e-3, seed=seed)
     return (
         models,
         la.NetworkSurface(models[0], "cross_entropy", data),
@@ -88,7 +88,7 @@ def cnns():
     images, labels = digits("train", images=True)
     models = [digits_cnn(seed=seed) for seed in (0, 1)]
     for seed, model in enumerate(models):
-        fit(model, (images, labels), epochs=2, batch_size=128, rate=3e-3, seed=seed)
+        fit(model, (images, labels), epochs=2, batch_size=128, lr=3e-3, seed=seed)
     held_out = tuple(part[:120] for part in digits("test", images=True))
     return (
         models,

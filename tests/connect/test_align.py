@@ -195,7 +195,7 @@ def test_repair_corrects_batch_norms_where_there_are_any(cnns):
     states = StateSurface(surface)
     found = Specification.traced(states)
     assert [site.name for site in sites(states, found)] == ["1", "4"]
-    from lossatlas.connect._ends import end
+    from lossatlas.connect._endpoints import end
 
     ends = (end(surface, one, "a"), end(surface, two, "b"))
     state = Repair(surface, ends, found).at(0.5, torch.lerp(ends[0].state, ends[1].state, 0.5))
@@ -239,7 +239,7 @@ def test_barriers_over_pairs_have_an_interval_over_networks():
     data = tuple(part[:150] for part in digits("train"))
     models = [digits_mlp((8,), seed=seed) for seed in range(4)]
     for seed, model in enumerate(models):
-        fit(model, data, epochs=5, rate=1e-2, seed=seed)
+        fit(model, data, epochs=5, lr=1e-2, seed=seed)
     surface = la.NetworkSurface(models[0], "cross_entropy", data)
 
     def path(i, j):

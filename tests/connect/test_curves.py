@@ -11,8 +11,8 @@ from torch import nn
 import lossatlas as la
 from lossatlas.connect import Curve
 from lossatlas.connect._band import Band, spread
-from lossatlas.connect._bend import Bend, Recipe
 from lossatlas.connect._curve import straight
+from lossatlas.connect._curve_trainer import ControlPoints, CurveTrainer, Recipe
 from lossatlas.demo import digits
 
 
@@ -64,7 +64,7 @@ def test_spreading_pivots_evens_out_their_distances():
 def test_the_gradient_of_a_control_point_is_autograds(bent_valley):
     surface = bent_valley()
     controls = torch.tensor([[-1.0, 0.2], [0.3, 0.7], [0.1, -0.4], [1.0, 0.0]], dtype=torch.float64)
-    bend = Bend(Curve("bezier", controls), recipe(rule="sgd", decay=0.3, rate=1.0))
+    bend = CurveTrainer(Curve("bezier", controls), recipe(rule="sgd", decay=0.3, rate=1.0))
     query = bend.ask()
     t = bend._t
     value, slope = surface.gradients(query.points)
@@ -75,6 +75,29 @@ def test_the_gradient_of_a_control_point_is_autograds(bent_valley):
     loss.backward()
     assert torch.allclose(bend.curve.controls[1:-1], controls[1:-1] - free.grad[1:-1], atol=1e-12)
     assert torch.equal(bend.curve.controls[[0, -1]], controls[[0, -1]])
+
+
+@pytest.mark.parametrize("rule", ["adam", "sgd"])
+def test_control_points_move_by_the_published_rule_and_resume(rule):
+    """Adam as Kingma and Ba print it, and Polyak's momentum, number by number; taken up again after 7 of 15 steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    gradients = torch.randn(15, 2, 3, generator=generator, dtype=torch.float64)
+    settings = recipe(rule=rule, steps=15, rate=0.2)
+    points, whole = ControlPoints(start, settings), start
+    theta, m, v = start[1:-1].clone(), torch.zeros(2, 3).double(), torch.zeros(2, 3).double()
+    for k, gradient in enumerate(gradients):
+        if k == 7:
+            points = ControlPoints.resumed(whole, settings, points.state())
+        whole = points.move(gradient, k)
+        rate = settings.rate_at(k)
+        if rule == "adam":
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            theta = theta - rate * (m / (1 - 0.9 ** (k + 1))) / ((v / (1 - 0.999 ** (k + 1))).sqrt() + 1e-8)
+        else:
+            m = 0.9 * m + gradient
+            theta = theta - rate * m
+        assert torch.allclose(whole[1:-1], theta, atol=1e-12) and torch.equal(whole[[0, -1]], start[[0, -1]])
 
 
 def test_the_schedule_is_garipovs():
@@ -275,9 +298,9 @@ def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"bends": 0}, "at least 1.*control points"),
-        ({"steps": 0}, "at least one step"),
-        ({"rate": 0.0}, "rate above 0"),
+        ({"bends": 0}, "from 1 to 1,000.*control points"),
+        ({"steps": 0}, "steps=0; expected a whole number of at least 1"),
+        ({"rate": 0.0}, "rate=0.0; expected a finite number above 0"),
         ({"rule": "adagrad"}, "no rule"),
     ],
 )

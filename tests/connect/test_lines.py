@@ -10,7 +10,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas.connect import DEFINITIONS
-from lossatlas.connect._barrier import above, bootstrap, monotone_rise, percentiles
+from lossatlas.connect._barrier import above, barrier, bootstrap, monotone_rise, percentiles
 from lossatlas.connect._profile import BREAK_EVEN, Profile, adaptive
 from lossatlas.demo import digits
 from lossatlas.probe import Exchange
@@ -60,10 +60,40 @@ def test_all_three_definitions_agree_with_their_formulas(mlps):
         assert side.barriers["entezari"].value == max(loss - ((1 - t) * loss[0] + t * loss[-1]))
         assert side.barriers["ainsworth"].value == max(loss) - (loss[0] + loss[-1]) / 2
         assert side.barriers["frankle"].value == max(side.error) - (side.error[0] + side.error[-1]) / 2
-        for barrier in side.barriers.values():
-            assert barrier.interval[0] <= barrier.value <= barrier.interval[1]
+        for one_way in side.barriers.values():
+            assert one_way.interval[0] <= one_way.value <= one_way.interval[1]
     assert path.barrier == path.train.barriers["frankle"].value
     assert set(path.barriers["train"]) == set(DEFINITIONS)
+
+
+def test_each_definition_is_its_formula_where_they_differ():
+    """Ends of unequal height, and the peak over the chord elsewhere than the peak over the mean of the ends."""
+    t, y = [0.0, 0.1, 0.3, 0.7, 1.0], [3.0, 3.2, 2.0, 2.9, 0.0]
+    formulas = {
+        "entezari": [y[k] - ((1 - t[k]) * y[0] + t[k] * y[-1]) for k in range(5)],
+        "ainsworth": [y[k] - (y[0] + y[-1]) / 2 for k in range(5)],
+        "frankle": [y[k] - (y[0] + y[-1]) / 2 for k in range(5)],
+    }
+    peaks = []
+    for name, heights in formulas.items():
+        found = barrier(name, np.array(t), np.array(y))
+        peaks.append(t[heights.index(max(heights))])
+        assert found.value == pytest.approx(max(heights)) and found.t == peaks[-1]
+    assert peaks == [0.7, 0.1, 0.1]
+
+
+def test_between_wells_of_unequal_depth_the_definitions_differ():
+    """From A to the global well of the four wells, against a plain loop over 2,001 points of the line."""
+    surface = la.landscapes.four_wells()
+    wells = {well.name: well.minimum for well in surface.wells}
+    path = la.connect(surface, wells["A"], wells["global"], points=60, tolerance=1e-6, progress=False)
+    fine = [k / 2000 for k in range(2001)]
+    losses = [float(surface.values((1 - t) * wells["A"][None] + t * wells["global"][None])[0]) for t in fine]
+    chord = max(y - ((1 - t) * losses[0] + t * losses[-1]) for t, y in zip(fine, losses, strict=True))
+    mean = max(losses) - (losses[0] + losses[-1]) / 2
+    assert path.train.barriers["entezari"].value == pytest.approx(chord, rel=1e-4)
+    assert path.train.barriers["ainsworth"].value == pytest.approx(mean, rel=1e-4)
+    assert abs(chord - mean) > 0.05 * chord
 
 
 def test_the_filled_in_profile_is_as_good_as_61_points_for_a_third_of_them(mlps):
@@ -245,8 +275,13 @@ def test_other_names_are_taken_when_they_are_mapped(mlps):
     "settings, message",
     [
         ({"kind": "spline"}, "no kind of path"),
-        ({"points": 2}, "at least 3"),
+        ({"points": 2}, "from 3 to 100,000"),
         ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": "a"}, "tolerance"),
+        ({"points": 10**9}, "points=1000000000; expected a whole number from 3 to 100,000"),
+        ({"kind": "bezier", "bends": 10**6}, "bends=1000000; expected"),
+        ({"resamples": 10**12}, "resamples"),
+        ({"steps": 10**30}, "below 2⁶³"),
         ({"definition": "mine"}, "no definition"),
         ({"definition": "frankle"}, "needs an error"),
         ({"statistics": "mean"}, "no treatment"),
@@ -265,3 +300,40 @@ def test_a_frozen_parameter_that_differs_is_refused(mlps):
     surface = la.NetworkSurface(frozen, "cross_entropy", digits("test"))
     with pytest.raises(la.InputError, match=r"differs from the surface in '0.weight'"):
         la.connect(surface, frozen, two, progress=False)
+
+
+@pytest.mark.parametrize(
+    "bad", [math.nan, math.inf, -math.inf, 1e308, 1.5, True, "3", -1, torch.tensor(math.nan), None]
+)
+def test_counts_that_are_none_are_refused_in_one_sentence(mlps, bad):
+    """Before anything is evaluated or trained: a NaN once trained a curve without end."""
+    (one, two), surface, _ = mlps
+    wells = ends(la.landscapes.himmelblau())
+    for name in ("steps", "points", "bends", "resamples", "batch", "seed"):
+        if bad is None and name in ("points", "bends"):  # there it stands for the default
+            continue
+        for kind in ("bezier", "band"):
+            with pytest.raises(la.InputError, match=f"got {name}=.*; expected a whole number"):
+                la.connect(la.landscapes.himmelblau(), *wells[:2], kind=kind, progress=False, **{name: bad})
+    for name in ("rate", "decay"):
+        if bad in (1e308, 1.5):
+            continue
+        with pytest.raises(la.InputError, match=f"got {name}=.*; expected a finite number"):
+            la.connect(la.landscapes.himmelblau(), *wells[:2], kind="bezier", progress=False, **{name: bad})
+    for call, names in ((la.align, ("restarts", "examples", "seed")), (la.merge, ("restarts", "seed"))):
+        for name in names:
+            with pytest.raises(la.InputError, match=f"got {name}=.*; expected a whole number"):
+                call(surface, one, two, progress=False, **{name: bad})
+    with pytest.raises(la.InputError, match="got t="):
+        la.merge(surface, one, two, t=math.nan if bad is None else bad, progress=False)
+    for name in ("examples", "seed"):
+        with pytest.raises(la.InputError, match=f"got {name}=.*; expected a whole number"):
+            la.random_copy(surface, one, **{name: bad})
+
+
+def test_numpys_numbers_are_numbers(bent_valley):
+    surface = bent_valley()
+    plain = la.connect(surface, *ends(surface), kind="bezier", points=9, steps=3, batch=8, seed=2, progress=False)
+    numpys = {name: np.int64(value) for name, value in {"points": 9, "steps": 3, "batch": 8, "seed": 2}.items()}
+    found = la.connect(surface, *ends(surface), kind="bezier", progress=False, bends=np.int64(1), **numpys)
+    assert np.array_equal(found.loss, plain.loss) and found.provenance["training"] == plain.provenance["training"]

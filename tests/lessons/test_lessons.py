@@ -1,13 +1,15 @@
 """Lessons run, say what came out, and can come out otherwise."""
 
 import json
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
 
 import lossatlas as la
-from lossatlas.lessons import catalog
-from lossatlas.lessons._lesson import Check, Evidence
+from lossatlas.lessons import Check, Evidence, Lesson, Part, claims, register
+from lossatlas.lessons._catalog import MODULES
 
 FAST = {
     "E1": 1,
@@ -64,7 +66,7 @@ SMALLER = {
 def test_a_lesson_runs_and_its_evidence_is_json(name):
     evidence = la.lesson(name).run(runs=FAST[name])
     record = json.loads(json.dumps(evidence.record(), allow_nan=False))
-    assert record["id"] == name and record["claim"] == catalog[name].claim and record["checks"]
+    assert record["id"] == name and record["claim"] == claims()[name] and record["checks"]
     assert record["outcome"] in ("supported", "not supported here", "depends")
     if name != "A2":
         assert sum(record["cost"].values()) > 0
@@ -75,20 +77,20 @@ def test_a_lesson_runs_and_its_evidence_is_json(name):
 @pytest.mark.parametrize("name", sorted(SLOW))
 def test_a_long_lesson_runs_too(name, monkeypatch):
     for constant, value in SMALLER.get(name, {}).items():
-        monkeypatch.setattr(import_module(f"lossatlas.lessons._{name.lower()}"), constant, value)
+        monkeypatch.setattr(import_module(f"lossatlas.lessons.{MODULES[name]}"), constant, value)
     record = json.loads(json.dumps(la.lesson(name.lower()).run(runs=SLOW[name]).record(), allow_nan=False))
     assert record["id"] == name and record["checks"] and sum(record["cost"].values()) > 0
 
 
 def test_every_lesson_is_tried():
-    assert set(catalog) == FAST.keys() | SLOW.keys()
+    assert set(MODULES) == FAST.keys() | SLOW.keys()
 
 
 def test_the_outcome_is_what_the_checks_say():
     yes, no = Check("a", "1", True), Check("b", "2", False)
 
     def outcome(*checks):
-        return Evidence("X", "claim", "experiment", checks, {}).outcome
+        return Evidence("X", "claim", (Part("experiment", checks, {}),)).outcome
 
     assert outcome(yes, yes) == "supported"
     assert outcome(no, no) == "not supported here"
@@ -105,3 +107,57 @@ def test_the_same_seed_gives_the_same_evidence():
 def test_an_unknown_lesson_names_the_nearest():
     with pytest.raises(la.LossAtlasError, match="Known: A1"):
         la.lesson("Q7")
+
+
+def test_the_list_states_every_claim_and_runs_no_lesson():
+    """A list that imported the lessons would take the seconds that torch takes."""
+    line = "import sys; from lossatlas.lessons import claims; print(len(claims()), 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(len(MODULES)), "False"]
+    assert all(claims()[name] == la.lesson(name).claim and la.lesson(name).id == name for name in ("A2", "B6", "C2"))
+
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr("lossatlas.lessons._catalog._registered", {})
+
+    def experiment(runs, seed):
+        return Part(
+            f"Drawn {runs} times.", (Check("it is 3", str(seed), seed == 3),), {"values": runs}, data={"n": 0.1}
+        )
+
+    return Lesson("My-1", "The seed is 3.", experiment, runs=5)
+
+
+def test_a_lesson_of_ones_own_is_found_listed_saved_and_loaded(own, tmp_path):
+    assert register(own) is own and register(own) is own
+    assert la.lesson("my-1") is own and claims()["My-1"] == "The seed is 3."
+    found = la.lesson("My-1").run(runs=2, seed=3)
+    assert found.outcome == "supported" and found.runs == 2 and found.cost["values"] == 2
+    assert own.run().outcome == "not supported here" and own.run().runs == 5
+    found.save(tmp_path)
+    assert Evidence.load(tmp_path / "lesson-My-1.json") == found
+
+
+def test_a_lesson_that_cannot_be_is_refused(own, tmp_path):
+    register(own)
+    with pytest.raises(la.InputError, match="there is a lesson My-1 already"):
+        register(Lesson("My-1", "Another.", own.experiment))
+    with pytest.raises(la.InputError, match="there is a lesson a2 already"):
+        register(Lesson("a2", "Another.", own.experiment))
+    with pytest.raises(la.InputError, match="got a dict"):
+        register({})
+    with pytest.raises(la.InputError, match="id='a/b'"):
+        Lesson("a/b", "claim", own.experiment)
+    with pytest.raises(la.InputError, match="expected a function"):
+        Lesson("X", "claim", 3)
+    with pytest.raises(la.InputError, match=r"returned \{\}"):
+        Lesson("X", "claim", lambda runs, seed: {}).run()
+    with pytest.raises(la.InputError, match="expected a Part"):
+        Lesson("X", "claim", lambda runs, seed: ()).run()
+    for bad in (0, -1, 1.5, True, float("nan"), float("inf"), "3"):
+        with pytest.raises(la.InputError, match="runs"):
+            own.run(runs=bad)
+    (tmp_path / "x.json").write_text('{"id": "X"}')
+    with pytest.raises(la.LossAtlasError, match="damaged"):
+        Evidence.load(tmp_path / "x.json")

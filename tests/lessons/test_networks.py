@@ -12,18 +12,16 @@ from torch.nn import functional
 
 import lossatlas as la
 from lossatlas.demo import digits, digits_mlp
-from lossatlas.lessons import (
-    _b5_network,
-    _b6_network,
-    _b7_network,
-    _basins,
-    _c6_network,
-    _c7_network,
-    _d7,
-    _e3,
-    _part,
-)
-from lossatlas.lessons._lesson import Check, Evidence
+from lossatlas.lessons import Check, Evidence, Part, spent
+from lossatlas.lessons import _b5_adamw_decays_apart as _b5
+from lossatlas.lessons import _b6_lion_steps_by_sign as _b6
+from lossatlas.lessons import _b7_sophia_shampoo_muon as _b7
+from lossatlas.lessons import _c6_adaptive_pays_if_ill_conditioned as _c6
+from lossatlas.lessons import _c7_four_ways_out as _c7
+from lossatlas.lessons import _d7_noise_leaves_basins as _d7
+from lossatlas.lessons import _e3_components_show_the_path as _e3
+from lossatlas.lessons import _network_basins as _basins
+from lossatlas.lessons._lesson import meters_of
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Gradients, Meter, Probe, Values
 from lossatlas.surface import Block
@@ -39,14 +37,14 @@ def small(monkeypatch):
 
 def test_decay_apart_from_the_gradient_is_torchs_own(monkeypatch):
     """Weights that no gradient reaches: our share against torch's AdamW on a weight whose gradient is zero."""
-    monkeypatch.setattr(_b5_network, "STEPS", 60)
-    part = _b5_network.network(2, 0)
+    monkeypatch.setattr(_b5, "STEPS", 60)
+    part = _b5._network(2, 0)
     weight = nn.Parameter(torch.ones(5, dtype=torch.float64))
-    theirs = torch.optim.AdamW([weight], lr=_b5_network.RATE, weight_decay=_b5_network.DECAY)
+    theirs = torch.optim.AdamW([weight], lr=_b5.RATE, weight_decay=_b5.DECAY)
     for _ in range(60):
         weight.grad = torch.zeros_like(weight)
         theirs.step()
-    kept = part.data["kept"]
+    kept = part.data["network"]["kept"]
     assert np.allclose(kept["adamw"], weight.detach().numpy()[0], atol=1e-12)
     assert kept["adam"] == [1.0, 1.0]
     # The coupled pull is normalized: a step of η from every weight, whatever λ is, so that most of them are gone.
@@ -55,18 +53,16 @@ def test_decay_apart_from_the_gradient_is_torchs_own(monkeypatch):
 
 def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     """AdamW in the place of Adam with L2: nothing is gone, and the two do not end apart."""
-    monkeypatch.setattr(_b5_network, "STEPS", 60)
+    monkeypatch.setattr(_b5, "STEPS", 60)
     monkeypatch.setattr(
-        _b5_network,
-        "TorchOptimizer",
-        lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay),
+        _b5, "TorchOptimizer", lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay)
     )
-    holds = [check.holds for check in _b5_network.network(2, 0).checks]
+    holds = [check.holds for check in _b5._network(2, 0).checks]
     assert holds == [True, False, False, False]
 
 
 def test_lions_bytes_are_those_of_another_lion():
-    found = _b6_network._held("MLP", 2, 0)
+    found = _b6._held("MLP", 2, 0)
     model = digits_mlp()
     theirs = Lion(model.parameters())
     functional.cross_entropy(model(digits("test")[0]), digits("test")[1]).backward()
@@ -78,7 +74,7 @@ def test_lions_bytes_are_those_of_another_lion():
 
 def test_lion_stands_still_only_where_there_is_no_gradient():
     """Weights on pixels that are dark in every image, and on units that are never alive."""
-    found = _b6_network._held("MLP", 1, 0)
+    found = _b6._held("MLP", 1, 0)
     x, _ = digits("test")
     dark = int((x.amax(0) == 0).sum())
     assert dark > 0 and found.gap < 1e-12
@@ -88,22 +84,22 @@ def test_lion_stands_still_only_where_there_is_no_gradient():
 
 def test_singular_values_of_steps_are_over_the_rate(monkeypatch):
     """Steps with known singular values come back over the rate."""
-    monkeypatch.setitem(_b7_network.RATES, "muon", 0.5)
+    monkeypatch.setitem(_b7.RATES, "muon", 0.5)
     block = Block("w", (3, 4), "linear", 0)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     r, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     step = 0.5 * q @ torch.diag(torch.tensor([0.4, 0.9, 1.2], dtype=torch.float64)) @ r[:3]
-    found = _b7_network._singular(step.reshape(1, 1, -1), [block])
+    found = _b7._singular(step.reshape(1, 1, -1), [block])
     assert found[0].tolist() == pytest.approx([1.2, 0.9, 0.4])
 
 
 def test_shampoo_on_a_kernel_with_another_root_is_another_rule(monkeypatch):
-    monkeypatch.setattr(_b7_network, "KERNEL_STEPS", 2)
-    right, shape, _ = _b7_network._kernel(1, 0)
+    monkeypatch.setattr(_b7, "KERNEL_STEPS", 2)
+    right, shape, _ = _b7._kernel(1, 0)
     assert right < 1e-9 and len(shape) == 4
-    power = _b7_network._power
-    monkeypatch.setattr(_b7_network, "_power", lambda matrix, exponent: power(matrix, 2 * exponent))
-    assert _b7_network._kernel(1, 0)[0] > 1e-3
+    power = _b7._power
+    monkeypatch.setattr(_b7, "_power", lambda matrix, exponent: power(matrix, 2 * exponent))
+    assert _b7._kernel(1, 0)[0] > 1e-3
 
 
 def test_barriers_are_those_of_connect(small):
@@ -211,13 +207,13 @@ def test_a_path_like_a_random_walk_is_not_called_more_than_one():
 
 def test_inputs_spread_as_they_should():
     for spread in (1.0, 1e4):
-        surface = _c6_network._surface(spread, 0)
-        assert surface.examples == _c6_network.EXAMPLES
-        model = _c6_network._model(0)
+        surface = _c6._surface(spread, 0)
+        assert surface.examples == _c6.EXAMPLES
+        model = _c6._model(0)
         assert sum(p.numel() for p in model.parameters()) == surface.dimension
     x, _ = digits("train")
     centered = (x.double() - x.double().mean(0)).numpy()
-    left = np.linalg.svd(centered, full_matrices=False)[0][:, : _c6_network.FEATURES] * np.sqrt(len(x))
+    left = np.linalg.svd(centered, full_matrices=False)[0][:, : _c6.FEATURES] * np.sqrt(len(x))
     assert np.allclose(left.var(0), 1)
 
 
@@ -231,27 +227,27 @@ def test_the_first_step_at_the_target_is_counted():
         ends=0,
         progress=False,
     )
-    assert _c6_network._first(replace(made.runners["gd"], noisy=noisy)).tolist() == [2.0, _c6_network.STEPS]
+    assert _c6._first(replace(made.runners["gd"], noisy=noisy)).tolist() == [2.0, _c6.STEPS]
 
 
 def test_each_method_counts_at_its_soonest_rate(monkeypatch):
     """Among rates of which one hardly moves; and no rate that was tried is sooner."""
-    monkeypatch.setattr(_c6_network, "RATES", {"gd": (1e-4, 1.0), "adam": (1e-5, 0.1)})
-    monkeypatch.setattr(_c6_network, "STEPS", 40)
-    cost = dict.fromkeys(_part.KINDS, 0)
-    found = _c6_network._steps(1.0, 2, 0, cost)
+    monkeypatch.setattr(_c6, "RATES", {"gd": (1e-4, 1.0), "adam": (1e-5, 0.1)})
+    monkeypatch.setattr(_c6, "STEPS", 40)
+    meters = []
+    found = _c6._steps(1.0, 2, 0, meters)
     assert {name: rate for name, (rate, _) in found.items()} == {"gd": 1.0, "adam": 0.1}
     assert all((counts < 40).all() for _, counts in found.values())
-    assert cost["gradients"] == 4 * 2 * 40
+    assert spent(*meters)["gradients"] == 4 * 2 * 40
 
 
 def test_how_many_must_get_out_to_be_told_from_none():
-    assert _c7_network._needed(12) == 6 and _c7_network._needed(2) is None
+    assert _c7._needed(12) == 6 and _c7._needed(2) is None
 
 
 def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):
-    monkeypatch.setattr(_c7_network, "WIDTH", 4)
-    traps = _c7_network._traps(small, 2, 0, [])
+    monkeypatch.setattr(_c7, "WIDTH", 4)
+    traps = _c7._traps(small, 2, 0, [])
     all_ = _basins.settled(small, _basins.initial(small, 4, range(6))).loss[:, -1].reshape(2, 3)
     values = Probe(small).ask(Values(traps)).values.numpy()
     assert np.allclose(values, all_.max(1))
@@ -260,22 +256,21 @@ def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):
 def test_parts_join_and_pictures_are_saved(tmp_path):
     from lossatlas.draw import BarsDisplay
 
-    evidence = Evidence("B5", "claim", "one.", (Check("a", "1", True),), Meter(values=2).record(), seed=3)
     picture = BarsDisplay(["a"], [0.5], [0.2], [0.8], xlabel="share")
-    part = _part.Part(
-        "Two.", (Check("b", "2", False),), {**dict.fromkeys(_part.KINDS, 0), "values": 5}, ("c",), {"k": 1}
-    )
-    whole = _part.joined(evidence, replace(part, pictures={"left": picture}), 7)
-    assert whole.outcome == "depends" and whole.runs == 7 and whole.cost["values"] == 7
-    assert whole.experiment == "one. Two." and whole.record()["data"] == {"network": {"k": 1}}
+    one = Part("One.", (Check("a", "1", True),), spent(Meter(values=2)), data={"j": 0})
+    two = Part("Two.", (Check("b", "2", False),), {"values": 5}, ("c",), {"k": 1}, {"left": picture})
+    whole = Evidence("B5", "claim", (one, two), seed=3, runs=7)
+    assert whole.outcome == "depends" and whole.cost == {"values": 7, "gradients": 0, "products": 0, "examples": 0}
+    assert whole.experiment == "One. Two." and whole.data == {"j": 0, "k": 1} and whole.caveats == ("c",)
     whole.save(tmp_path / "new")
     assert json.loads((tmp_path / "new/lesson-B5.json").read_text())["outcome"] == "depends"
     assert (tmp_path / "new/lesson-B5-left.png").read_bytes().startswith(b"\x89PNG")
+    assert Evidence.load(tmp_path / "new/lesson-B5.json").record() == whole.record()
 
 
 def test_the_bill_holds_tuning_and_referee():
     surface = la.NetworkSurface(digits_mlp((4,)), "cross_entropy", digits("test"))
     made = la.network_race(surface, ["gd"], steps=5, runs=2, trials=3, checks=1, ends=0, progress=False)
-    found = _part.spent(made, Meter(values=1))
+    found = spent(*meters_of(made), Meter(values=1))
     assert found["gradients"] == 2 * 5 + 3 * 2 * 5
     assert found["values"] == made.referee.values + made.runners["gd"].tuning.meter.values + 1

@@ -265,7 +265,7 @@ def test_bad_settings(run, tmp_path):
     for settings, said in (
         ({"every": 0}, "every=0"),
         ({"every": None}, "every=None"),
-        ({"keep": 2}, "expected at least 3 points"),
+        ({"keep": 2}, "keep=2; expected a whole number of at least 3"),
         ({"sketch": 10}, "at least 64"),
     ):
         with pytest.raises(InputError, match=said):

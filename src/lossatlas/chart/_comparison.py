@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._features import dtype_of, features
@@ -132,7 +132,10 @@ class Comparison(archive.Result):
         """
         from lossatlas.draw import CompareDisplay
 
-        chosen = list(range(planes)) if isinstance(planes, int) else list(planes)
+        if isinstance(planes, Sequence | np.ndarray):
+            chosen = [_checks.whole("planes", plane, 0) for plane in planes]
+        else:
+            chosen = list(range(_checks.whole("planes", planes)))
         if not chosen or min(chosen) < 0 or max(chosen) >= len(self.planes):
             raise InputError(f"got planes={planes}; expected some of the {len(self.planes)} there are, counted from 0.")
         first = [self.charts[name][chosen[0]] for name in self.names]

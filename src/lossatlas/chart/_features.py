@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.chart._merge_tree import Indices, MergeTree, merge_tree
 
@@ -83,11 +82,9 @@ def features(chart: Chart, metric: Metric, at_least: float | None, spacing: bool
     """
     if metric not in ("loss", "log"):
         raise UnknownNameError("metric of topology", metric, ("loss", "log"))
-    if at_least is not None and (isinstance(at_least, bool) or not (math.isfinite(at_least) and at_least >= 0)):
-        raise InputError(
-            f"got minimum_persistence={at_least!r}; expected a finite number of at least 0, in units of the "
-            f"{'loss' if metric == 'loss' else 'logarithm of the loss'}, or None to keep every pair."
-        )
+    units = "loss" if metric == "loss" else "logarithm of the loss"
+    do = f"It is in units of the {units}; None keeps every pair."
+    at_least = _checks.optional(_checks.number, "minimum_persistence", at_least, least=0, do=do)
     field, error = measured(chart, metric)
     between = spacing_error(field) if spacing else np.zeros_like(field)
     maker = _Maker(chart, field, error, between, at_least or 0.0)

@@ -10,8 +10,10 @@ import click
 
 @click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
 @click.argument("ids", nargs=-1)
-@click.option("--runs", type=int, help="Seeds for lessons with chance in them; each lesson has its own default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first run.")
+@click.option(
+    "--runs", type=int, help="Runs per lesson, each with its own random seed; each lesson has its own default."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first run.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -21,28 +23,30 @@ import click
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 
-    Without IDS the lessons are listed. Verdicts are "supported", "not supported here" or "depends", from the numbers
-    of the run, with intervals where chance is involved, and what it cost in queries.
+    IDS are numbers of the list, or FILE.py:NAME for a lesson of your own; without any the lessons are listed. Verdicts
+    are "supported", "not supported here" or "depends", from the numbers of the run, with intervals where something is
+    random, and what it cost in evaluations.
 
     \b
       lossatlas lessons
       lossatlas lessons A1 C1
       lossatlas lessons C3 --runs 1000
+      lossatlas lessons my.py:LESSON --out atlas
     """
     from rich.console import Console
 
     from lossatlas import _checks, archive
-    from lossatlas.cli._user import prepare
-    from lossatlas.lessons import catalog, lesson
+    from lossatlas.cli._user import call, prepare
+    from lossatlas.lessons import claims, lesson, register
 
     if runs is not None:
         _checks.whole("runs", runs, where="lessons")
     _checks.seed(seed, where="lessons")
     if not ids:
-        for one in catalog.values():
-            click.echo(f"{one.id}  {one.claim}")
+        for number, claim in claims().items():
+            click.echo(f"{number}  {claim}")
         return
-    chosen = [lesson(name) for name in ids]
+    chosen = [register(call(name, "the lesson")) if ":" in name else lesson(name) for name in ids]
     prepare(out, json_file)
     console = Console(width=None if Console().is_terminal else 140)
     records = []

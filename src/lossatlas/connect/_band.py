@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lossatlas._layout import Sample
-from lossatlas.connect._bend import Moments, Recipe
 from lossatlas.connect._curve import Array, Curve
+from lossatlas.connect._curve_trainer import ControlPoints, Recipe
 from lossatlas.probe import Answer, Gradients, Query, Values
 
 CYCLES = 4
@@ -40,9 +40,9 @@ class Band:
     def __init__(self, curve: Curve, recipe: Recipe, most: int, cycles: int = CYCLES) -> None:
         self.recipe, self._most, self._cycles = recipe, most, min(cycles, recipe.steps)
         self._pivots = curve.controls.clone()
-        self._moments = Moments(recipe.rule, self._pivots[1:-1])
+        self._points = ControlPoints(self._pivots, recipe)
         self.step, self.losses = 0, list[float]()
-        self._since, self._looked = 0, 0
+        self._looked = 0
 
     @property
     def curve(self) -> Curve:
@@ -72,29 +72,27 @@ class Band:
         tangents = self._tangents(values)
         inner = slopes[1:-1]
         across = inner - (inner * tangents).sum(1, keepdim=True) * tangents
-        moved = self._moments.step(across, self.recipe.rate_at(self.step), self._since)
-        self._pivots = spread(torch.cat([self._pivots[:1], self._pivots[1:-1] + moved, self._pivots[-1:]]))
+        self._pivots = spread(self._points.move(across, self.step))
+        self._points.place(self._pivots)
         self.losses.append(float(values.mean()))
         self.step += 1
-        self._since += 1
 
     def state(self) -> dict[str, Tensor]:
-        """Pivots, moments, losses so far, and how far the cycles are."""
+        """Pivots, what the optimizer remembers, losses so far, and how many cycles are over."""
         return {
+            **self._points.state(),
             "controls": self._pivots,
-            "first": self._moments.first,
-            "second": self._moments.second,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
-            "counts": torch.tensor([self._since, self._looked]),
+            "cycles": torch.tensor(self._looked),
         }
 
     def resume(self, state: dict[str, Tensor]) -> None:
         """Go on from there."""
         self._pivots = state["controls"]
-        self._moments.first, self._moments.second = state["first"], state["second"]
+        self._points = ControlPoints.resumed(self._pivots, self.recipe, state)
         self.losses = state["losses"].tolist()
         self.step = len(self.losses)
-        self._since, self._looked = state["counts"].tolist()
+        self._looked = int(state["cycles"])
 
     def _tangents(self, values: Tensor) -> Tensor:
         """Unit vectors (n − 1, N) at the inner pivots, towards the neighbor with the higher loss."""
@@ -112,7 +110,7 @@ class Band:
         return np.linspace(0, 1, (len(self._pivots) - 1) * (INSIDE + 1) + 1)
 
     def _insert(self, values: Array) -> None:
-        """Put a pivot into the segments that stick out most, and begin with fresh moments."""
+        """Put a pivot into the segments that stick out most, and begin with a fresh optimizer."""
         ends = values[:: INSIDE + 1]
         inner = values[:-1].reshape(-1, INSIDE + 1)[:, 1:]
         share = np.arange(1, INSIDE + 1) / (INSIDE + 1)
@@ -127,7 +125,7 @@ class Band:
         if at:
             t = np.sort(np.concatenate([self.curve.nodes, at]))
             self._pivots = spread(self.curve.points(t))
-        self._moments, self._since = Moments(self.recipe.rule, self._pivots[1:-1]), 0
+        self._points = ControlPoints(self._pivots, self.recipe)
 
 
 def spread(pivots: Tensor) -> Tensor:

@@ -15,14 +15,14 @@ from lossatlas._versions import versions
 from lossatlas.archive import Status
 from lossatlas.chart import Line
 from lossatlas.connect._barrier import check
-from lossatlas.connect._bend import Recipe, Rule
 from lossatlas.connect._curve import Curve, Kind, straight
-from lossatlas.connect._ends import End, Names, two_ends
+from lossatlas.connect._curve_trainer import Recipe, Rule
+from lossatlas.connect._endpoints import End, Names, two_ends
 from lossatlas.connect._measure import Asking, Measured, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics
-from lossatlas.connect._shape import Shape, identity, trained
+from lossatlas.connect._training import Trained, identity, trained
 from lossatlas.probe import Exchange, Meter, Probe
 from lossatlas.surface import PointLike, Surface
 
@@ -30,6 +30,8 @@ KINDS = ("line", "bezier", "chain", "band")
 # A third of the 61 points that papers draw; a cubic through them is nearer to the truth than 61 joined by straight lines.
 POINTS = {"line": 20, "bezier": 61, "chain": 61, "band": 61}
 BENDS = {"line": 0, "bezier": 1, "chain": 1, "band": 7}
+# More points than a profile can show, binomials beyond a float's range, and tables of resamples beyond the memory.
+MOST_POINTS, MOST_BENDS, MOST_RESAMPLES = 100_000, 1_000, 1_000_000
 
 
 def connect(
@@ -118,12 +120,13 @@ def connect(
         raise UnknownNameError("kind of path", name, KINDS)
     points = POINTS[name] if points is None else points
     bends = given.degree - 1 if given is not None else BENDS[name] if bends is None else bends
-    points = _checks.whole("points", points, 3, do="These are values of t.")
-    bends = _checks.whole("bends", bends, int(name != "line"), do=f"These are control points of a {name}.")
+    points = _checks.whole("points", points, 3, MOST_POINTS, do="These are values of t.")
+    bends = _checks.whole("bends", bends, int(name != "line"), MOST_BENDS, do=f"These are control points of a {name}.")
     steps, batch, seed = _checks.whole("steps", steps, 0), _checks.whole("batch", batch), _checks.seed(seed)
-    resamples = _checks.whole("resamples", resamples, 0)
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise InputError(f"got tolerance={tolerance}; expected a share of the profile's range, or None.")
+    resamples = _checks.whole("resamples", resamples, 0, MOST_RESAMPLES)
+    if tolerance is not None:
+        do = "This is a share of the profile's range; None reads at equal distances."
+        tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do=do)
     check(definition)
     ends = two_ends(surface, a, b, names)
     if statistics == "repair" and name != "line":
@@ -134,7 +137,7 @@ def connect(
             f"definition='frankle' needs an error, and the loss of {surface.name!r} is not a known classification loss on "
             "class numbers. Use 'entezari' or 'ainsworth'."
         )
-    shape = Shape(straight("line", ends[0].theta, ends[1].theta) if given is None else _fitting(given, ends))
+    shape = Trained(straight("line", ends[0].theta, ends[1].theta) if given is None else _fitting(given, ends))
     slope_probe = _slopes(surface, shape.curve, name, readout, slopes, exchange or Exchange())
     recipe = None
     if name != "line" and given is None:

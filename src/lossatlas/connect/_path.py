@@ -15,6 +15,7 @@ from lossatlas._errors import InputError
 from lossatlas.archive import Status
 from lossatlas.connect._barrier import DEFINITIONS, Barrier, Interval
 from lossatlas.connect._curve import Curve
+from lossatlas.connect._path_plane import chart_over, over_plane, plane_of
 from lossatlas.connect._profile import Profile
 from lossatlas.probe import Meter
 
@@ -246,8 +247,6 @@ class Path(archive.Result):
         Raises:
             InputError: for a straight line, which spans no plane.
         """
-        from lossatlas.connect._over import plane_of
-
         return plane_of(self.curve, surface)
 
     def chart(self, surface: Surface, *, points: int = 31, margin: float = 0.25) -> Chart:
@@ -260,9 +259,7 @@ class Path(archive.Result):
             points: cells per axis.
             margin: how far to go beyond the path, as a share of its extent.
         """
-        from lossatlas.connect._over import chart_over
-
-        return chart_over(self, surface, points=points, margin=margin)[1]
+        return chart_over(self.curve, surface, self.provenance.get("statistics"), points=points, margin=margin)[1]
 
     def plot_plane(self, surface: Surface, ax: Any = None, *, points: int = 31, margin: float = 0.25) -> PathsDisplay:
         """The path over its `plane`, which is charted for it; with the residual of what does not lie in it.
@@ -273,9 +270,15 @@ class Path(archive.Result):
             points: cells per axis of the chart.
             margin: how far to go beyond the path, as a share of its extent.
         """
-        from lossatlas.connect._over import over_plane
-
-        return over_plane(self, surface, points=points, margin=margin).plot(ax)
+        return over_plane(
+            self.curve,
+            surface,
+            self.provenance.get("statistics"),
+            title=self.title,
+            name=self.name,
+            points=points,
+            margin=margin,
+        ).plot(ax)
 
     def _sides(self) -> dict[str, Side]:
         return {"train": self.train, **({} if self.test is None else {"test": self.test})}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
-from lossatlas.connect._ends import End
+from lossatlas.connect._endpoints import End
 from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Specification
 from lossatlas.probe import Meter, Probe, Values

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas import _checks
 from lossatlas._errors import UnknownNameError
 
 _SPLITS = ("all", "train", "test")
@@ -57,7 +58,9 @@ def digits(
     if split != "all":
         from sklearn.model_selection import train_test_split
 
-        train, test = train_test_split(chosen, test_size=0.2, random_state=seed, stratify=labels.numpy())
+        train, test = train_test_split(
+            chosen, test_size=0.2, random_state=_checks.whole("seed", seed, 0, 2**32 - 1), stratify=labels.numpy()
+        )
         chosen = np.sort(train if split == "train" else test)
     pixels, labels = pixels[chosen], labels[chosen]  # copies: the cached data stay as they are
     return (pixels.reshape(-1, 1, 8, 8) if images else pixels), labels
@@ -76,7 +79,7 @@ def digits_mlp(widths: Sequence[int] = (64, 64), seed: int = 0) -> nn.Sequential
     """
     sizes = (64, *widths, 10)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(_checks.seed(seed))
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -94,7 +97,7 @@ def digits_cnn(seed: int = 0) -> nn.Sequential:
         10026
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(_checks.seed(seed))
         return nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1),
             nn.BatchNorm2d(16),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lossatlas._errors import DataError, InputError
+from lossatlas import _checks
+from lossatlas._errors import DataError
 
 
 def fit(
@@ -46,11 +47,8 @@ def fit(
         Loshchilov and Hutter: Decoupled weight decay regularization, ICLR 2019, arXiv:1711.05101.
     """
     inputs, labels = _checked(data)
-    if epochs < 0 or batch_size < 1:
-        raise InputError(
-            f"got epochs={epochs} and batch_size={batch_size}; expected at least 0 epochs and "
-            "batches of at least 1 example."
-        )
+    epochs, batch_size = _checks.whole("epochs", epochs, 0), _checks.whole("batch_size", batch_size)
+    seed = _checks.seed(seed)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
     shuffle = torch.Generator().manual_seed(seed)
     losses = []

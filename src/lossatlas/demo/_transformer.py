@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossatlas import _checks
+
 
 @final
 class DigitsTransformer(nn.Module):
@@ -71,5 +73,5 @@ def digits_transformer(width: int = 32, depth: int = 2, seed: int = 0) -> nn.Mod
         18026
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(_checks.seed(seed))
         return DigitsTransformer(width, depth=depth).eval()

@@ -8,11 +8,11 @@ from lossatlas.draw._card import CardDisplay
 from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._display import Display
-from lossatlas.draw._ends import EndsDisplay
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
+from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import colors, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError
 from lossatlas.record import _folder
 from lossatlas.record._folder import Row
 from lossatlas.record._image import Image
 from lossatlas.record._notes import Notes
-from lossatlas.record._parts import (
+from lossatlas.record._sketch import Sketch
+from lossatlas.record._store import Store
+from lossatlas.record._thinning import Thinning
+from lossatlas.record._training_loop import (
     Watched,
     bare_model,
     bare_optimizers,
@@ -31,9 +34,6 @@ from lossatlas.record._parts import (
     steps_made,
     was_skipped,
 )
-from lossatlas.record._sketch import Sketch
-from lossatlas.record._store import Store
-from lossatlas.record._thinning import Thinning
 from lossatlas.record._writer import Writer
 
 # Whole points kept beside a sketch, unless another number is given.
@@ -115,15 +115,16 @@ class Recorder:
         # A training script may change its directory.
         self.folder = Path(folder).absolute()
         self._every = _steps(every)
+        keep = _checks.optional(_checks.whole, "keep", keep, 3, do="Two points make no plane.")
         self._keep = ANCHORS if keep is None and sketch is not None else keep
-        if self._keep is not None and self._keep < 3:
-            raise InputError(f"got keep={keep}; expected at least 3 points, since two make no plane.")
         self._optimizers = bare_optimizers(optimizer)
         bare = bare_model(model)
         check_membership(bare, self._optimizers)
         self._watched = Watched(bare)
         self._sketch = None if sketch is None else Sketch(self._watched.layout.dimension, sketch, seed)
-        self._start, self._resume, self._quiet, self._process = start, resume, quiet, os.getpid()
+        self._start = _checks.optional(_checks.whole, "start", start, 0)
+        self._resume, self._quiet = _checks.flag("resume", resume), _checks.flag("quiet", quiet)
+        self._process = os.getpid()
         self._image: Image | None = None
         self._notes, self._rows, self._thinning = Notes(), 0, Thinning(self._keep)
         self._recorded: int | None = None
@@ -381,16 +382,9 @@ def _close(recorder: Recorder | None) -> None:
 
 
 def _steps(every: int | Iterable[int]) -> int | frozenset[int]:
-    if isinstance(every, int) and not isinstance(every, bool):
-        if every < 1:
-            raise InputError(f"got every={every}; expected a whole number of at least 1, or the steps to record.")
-        return every
-    try:
-        return frozenset(int(step) for step in every)  # type: ignore[union-attr]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"got every={every!r}; expected a whole number of at least 1, or the steps to record."
-        ) from None
+    if isinstance(every, Iterable) and not isinstance(every, str | Tensor) and getattr(every, "ndim", None) != 0:
+        return frozenset(_checks.whole("every", step, 0, do="These are the steps to record.") for step in every)
+    return _checks.whole("every", every, do="Or give the steps to record.")
 
 
 def _described(optimizer: Optimizer) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from lossatlas._errors import CheckpointError, InputError, UnknownNameError
 from lossatlas.record import _folder
 from lossatlas.record._coordinates import Centering, Coordinates, centered, components, from_sketches
 from lossatlas.record._folder import Row
-from lossatlas.record._parts import bare_model
 from lossatlas.record._sketch import Sketch
+from lossatlas.record._training_loop import bare_model
 from lossatlas.surface import Frame, Layout, Surface, inner, layout_of
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 
 LEAST = 64
@@ -50,8 +51,10 @@ class Sketch:
     """
 
     def __init__(self, dimension: int, size: int, seed: int = 0) -> None:
-        if size < LEAST:
-            raise InputError(f"got a sketch of {size} numbers; expected at least {LEAST}, whose error is 2/√{LEAST}.")
+        size = _checks.whole(
+            "sketch", size, LEAST, do=f"The error is 2/√sketch, {2 / math.sqrt(LEAST):g} for the least."
+        )
+        seed = _checks.seed(seed)
         self.dimension, self.size, self.seed = dimension, size, seed
         source = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, size))))
         chunks = -(-dimension // size)

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, TensorDataset
 
 import lossatlas as la
-from lossatlas._errors import DataError
+from lossatlas._errors import DataError, InputError
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._data import Batch, cut, describe, digest, join, load, subset, untouched_randomness
 
@@ -482,8 +482,8 @@ def test_an_exception_of_the_user_arrives_with_its_cause(error):
 @pytest.mark.parametrize("name", ["batch_size", "examples"])
 def test_numpy_integers_are_integers_and_other_numbers_are_refused(name):
     assert load((X, Y), CPU, **{name: np.int64(5)}).batches[0].size == (5 if name == "examples" else N)
-    for value in (0, -1, True, 2.0, float("nan"), "4"):
-        with pytest.raises(DataError, match=f"{name}.*whole number"):
+    for value in (0, -1, True, 2.5, float("nan"), "4"):
+        with pytest.raises(InputError, match=f"{name}.*whole number"):
             load((X, Y), CPU, **{name: value})
 
 

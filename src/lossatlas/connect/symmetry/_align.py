@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
 from lossatlas._progress import Show, counted
-from lossatlas.connect._ends import Names, end
+from lossatlas.connect._endpoints import Names, end
 from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by_weights, correlations
-from lossatlas.connect.symmetry._same import Check, compare, verify
 from lossatlas.connect.symmetry._specification import Given, Permutations, Specification
+from lossatlas.connect.symmetry._verify import Check, compare, verify
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
@@ -152,8 +152,8 @@ def align(
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to align networks on.")
     if method not in METHODS:
         raise UnknownNameError("method of alignment", method, METHODS)
-    if restarts < 1 or examples < 1:
-        raise InputError(f"got restarts={restarts} and examples={examples}; expected at least 1 of each.")
+    restarts, examples = _checks.whole("restarts", restarts), _checks.whole("examples", examples)
+    seed = _checks.seed(seed)
     first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     states = StateSurface(surface)
     specification = specified(states, spec)

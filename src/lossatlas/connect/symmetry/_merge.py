@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Show
 from lossatlas.connect._barrier import Interval, bootstrap, percentiles
-from lossatlas.connect._ends import End, Names, end
+from lossatlas.connect._endpoints import End, Names, end
 from lossatlas.connect._readout import Readout, Rows
 from lossatlas.connect.symmetry._align import Alignment, Method, align, untied
 from lossatlas.connect.symmetry._repair import Repair
@@ -191,8 +191,7 @@ def merge(
     Raises:
         InputError: for a share outside 0 to 1, and as `align`.
     """
-    if not 0 <= t <= 1:
-        raise InputError(f"got t={t}; expected the share of b, from 0 to 1.")
+    t, seed = _checks.number("t", t, least=0, most=1, do="This is the share of b."), _checks.seed(seed)
     if alignment is None:
         alignment = align(
             surface, a, b, method=method, spec=spec, restarts=restarts, names=names, seed=seed, progress=progress

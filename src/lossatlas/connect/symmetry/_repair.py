@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
-from lossatlas.connect._ends import End
+from lossatlas.connect._endpoints import End
 from lossatlas.connect.symmetry._specification import Axis, Specification
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, StateSurface

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, ModelError, NotApplicableError
-from lossatlas.connect._ends import end
+from lossatlas.connect._endpoints import end
 from lossatlas.connect.symmetry._align import specified
-from lossatlas.connect.symmetry._same import Check, compare
 from lossatlas.connect.symmetry._specification import Given, Specification
+from lossatlas.connect.symmetry._verify import Check, compare
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
 
@@ -165,6 +165,9 @@ def random_copy(
     Source:
         Dinh, Pascanu, Bengio and Bengio: Sharp minima can generalize for deep nets, ICML 2017, section 3 (rescaling).
     """
+    permute, rescale = _checks.flag("permute", permute), _checks.flag("rescale", rescale)
+    spread = _checks.number("spread", spread, least=0)
+    examples, seed = _checks.whole("examples", examples), _checks.seed(seed)
     if not (permute or rescale):
         raise InputError("got permute=False and rescale=False; expected at least one of them to make another copy.")
     states = _states(surface)

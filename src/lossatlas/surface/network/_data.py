@@ -11,7 +11,6 @@ Forms:
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, final
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from lossatlas import _checks
 from lossatlas._errors import DataError
 from lossatlas.surface._caption import Caption
 from lossatlas.surface.network import _nested
@@ -97,7 +97,8 @@ def load(data: Any, device: torch.device, *, batch_size: int | None = None, exam
         DataError: for no data, tensors of unequal length, samples of different shapes, data that change each time they
             are read, an exception in the user's code, or a form that is none of these.
     """
-    batch_size, examples = _whole_number("batch_size", batch_size), _whole_number("examples", examples)
+    batch_size = _checks.optional(_checks.whole, "batch_size", batch_size)
+    examples = _checks.optional(_checks.whole, "examples", examples)
     if type(data) is TensorDataset:
         data = tuple(data.tensors)
     found = _read(data, device, examples)
@@ -298,15 +299,3 @@ def _limited(batches: tuple[Batch, ...], examples: int | None) -> tuple[Batch, .
             kept.append(batch.rows(torch.arange(room)))
             room = 0
     return tuple(kept)
-
-
-def _whole_number(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < 1:
-        raise DataError(f"got {name}={value!r}; expected a whole number of at least 1, or None.")
-    return number

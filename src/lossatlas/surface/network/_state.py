@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, LossAtlasError, NotApplicableError
 from lossatlas._layout import Block, Layout, Sample
 from lossatlas.surface._surface import Reading, Surface
@@ -327,10 +328,9 @@ def _extended(layout: Layout, statistics: Mapping[str, Tensor]) -> Layout:
 
 
 def _first(batches: tuple[Batch, ...], limit: int | None) -> tuple[Batch, ...]:
+    limit = _checks.optional(_checks.whole, "limit", limit)
     if limit is None or limit >= sum(batch.size for batch in batches):
         return batches
-    if limit < 1:
-        raise InputError(f"got limit={limit} examples; expected at least 1, or None for all.")
     kept: list[Batch] = []
     for batch in batches:
         room = limit - sum(one.size for one in kept)

@@ -1,0 +1,213 @@
+"""D7: mini-batch noise helps to leave a basin: full batches against mini-batches from the same minima of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossatlas._layout import Sample
+from lossatlas.lessons import _network_basins as basins
+from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._network_basins import LEFT, RATE, dead, ground, heights, initial, settled, trained
+from lossatlas.lessons._statistics import interval, mean
+from lossatlas.optimize import GradientNoise, Optimizer, optimizer
+from lossatlas.probe import Gradients, Meter, Probe
+from lossatlas.race import wilson
+from lossatlas.surface import NetworkSurface
+
+CLAIM = (
+    "The noise of mini-batches helps to leave a basin: from a minimum that full-batch descent has come to rest in, mini-batch "
+    "descent at the same rate gets out, and lower, where full batches stay."
+)
+# Fixed before the first run: a network too narrow to fit its data, and one that fits them. Mini-batches of BATCH, as many of
+# them as cost FULL full batches.
+NETWORKS = {"narrow": 3, "wide": 16}
+FULL, BATCH = 150, 10
+DRAWS = 32
+ARMS = {
+    "full batch": "full batch, same cost",
+    "more": "full batch, as many updates",
+    "mini-batch": "mini-batch, same cost",
+    "isotropic": "isotropic noise of that size",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one arm on one network.
+
+    Attributes:
+        barriers: (runs,) between the bottoms of start and end.
+        loss: (runs,) at the bottom that the end leads to.
+        before: (runs,) at the bottom of the start.
+        distance: (runs,) between the two.
+        dead: (runs,) hidden units that answer to no example, at the bottom that the end leads to.
+    """
+
+    barriers: list[float]
+    loss: list[float]
+    before: list[float]
+    distance: list[float]
+    dead: list[int]
+
+    @property
+    def out(self) -> int:
+        """How many runs left their basin."""
+        return sum(height > LEFT for height in self.barriers)
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """The same as a share with its interval."""
+        return (self.out / len(self.barriers), *wilson(self.out, len(self.barriers)))
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        share, low, high = self.share
+        return f"{self.out} of {len(self.barriers)} = {share:.0%} ({low:.0%} to {high:.0%})"
+
+
+def experiment(runs: int, seed: int, networks: dict[str, int] | None = None) -> Part:
+    """Descend to minima; go on from each in four ways; descend again; look for a barrier on the way back.
+
+    Args:
+        runs: initializations per network.
+        seed: of the first.
+        networks: names to widths of the hidden layer.
+    """
+    meters: list[Meter] = []
+    checks: list[Check] = []
+    data: dict[str, Any] = {}
+    said, noted = {}, []
+    for name, width in (networks or NETWORKS).items():
+        found, noise = _on(ground(width, seed), width, runs, seed, meters)
+        said[name] = found
+        checks += _checks(name, found)
+        start, control = found["mini-batch"].before, found["isotropic"]
+        noted.append(
+            f"{name}: isotropic Gaussian noise of the same expected length (σ = {noise:.2g} per coordinate, as measured at the "
+            f"starts) left {control.sentence}, its bottoms lie lower by {_lower(control)}; the starts' own losses are {interval(start)}; "
+            f"hidden units that answer to no example, of {runs * width}: "
+            + ", ".join(
+                f"{sum(found[arm].dead)} after {ARMS[arm]}" for arm in ("full batch", "mini-batch", "isotropic")
+            )
+        )
+        data[name] = {arm: vars(outcome) | {"out": outcome.out} for arm, outcome in found.items()} | {"noise": noise}
+    return Part(
+        f"Digits MLPs 64-h-10 with h = {', '.join(f'{w} ({n})' for n, w in (networks or NETWORKS).items())} on {basins.EXAMPLES} "
+        f"digits, {runs} initializations. From a minimum (full-batch descent, {basins.SETTLING:,} steps at rate {RATE}) on at the same "
+        f"rate: {FULL} full batches; {_updates()} mini-batches of {BATCH}, the same number of examples; {_updates()} full batches. All "
+        f"then descend {basins.SETTLING:,} full-batch steps. A run has left its basin if the straight line between the bottoms of start "
+        f"and end rises more than {LEFT:.3f} = ln(10)/100 above the chord; Wilson's 95 % intervals.",
+        tuple(checks),
+        spent(*meters),
+        caveats=(
+            *noted,
+            "a barrier on the straight line is not one on every path (D4): left means that descent leads elsewhere, not that no "
+            "low path leads back",
+            "where nothing left its basin, lower is further down the same one, where more updates lead without noise too",
+            "one rate and one size of mini-batches: with others more or fewer may leave",
+        ),
+        data=data,
+        pictures={"left": _picture(said, runs)},
+    )
+
+
+def _updates() -> int:
+    return FULL * basins.EXAMPLES // BATCH
+
+
+def _on(
+    surface: NetworkSurface, width: int, runs: int, seed: int, meters: list[Meter]
+) -> tuple[dict[str, Outcome], float]:
+    """All arms on one network; the size of the noise."""
+    begin = settled(surface, initial(surface, width, range(seed, seed + runs)))
+    size, meter = _noise(surface, begin.final, seed)
+    gd = optimizer("gd", lr=RATE)
+    arms: dict[str, tuple[Optimizer, int, int | None]] = {
+        "full batch": (gd, FULL, None),
+        "more": (gd, _updates(), None),
+        "mini-batch": (gd, _updates(), BATCH),
+        "isotropic": (GradientNoise(gd, scale=size, fading=0.0), _updates(), None),
+    }
+    walked = {
+        name: trained(surface, begin.final, rule, steps=steps, batch_size=batch, seed=seed)
+        for name, (rule, steps, batch) in arms.items()
+    }
+    ends = torch.cat([begin.final, *(runner.final for runner in walked.values())])
+    bottoms = settled(surface, ends)
+    home, *others = torch.split(bottoms.final, runs)
+    before, *losses = torch.split(torch.from_numpy(bottoms.loss[:, -1]), runs)
+    found = {}
+    meters += [begin.meter, bottoms.meter, meter, *(runner.meter for runner in walked.values())]
+    for name, points, loss in zip(arms, others, losses, strict=True):
+        barriers, asked = heights(surface, home, points)
+        meters.append(asked)
+        away = (points - home).norm(dim=1)
+        found[name] = Outcome(barriers.tolist(), loss.tolist(), before.tolist(), away.tolist(), dead(points, width))
+    return found, size
+
+
+def _noise(surface: NetworkSurface, points: Tensor, seed: int) -> tuple[float, Meter]:
+    """Root mean square, per coordinate, of a mini-batch's gradient about the full one, over points (runs, N)."""
+    probe = Probe(surface)
+    whole = probe.ask(Gradients(points)).gradients
+    rows = points.repeat_interleave(DRAWS, 0)
+    seeds = torch.arange(len(rows)) + 10**6 * (1 + seed)
+    drawn = probe.ask(Gradients(rows, Sample(BATCH, seeds))).gradients
+    return float((drawn - whole.repeat_interleave(DRAWS, 0)).square().mean().sqrt()), probe.meter
+
+
+def _checks(name: str, found: dict[str, Outcome]) -> list[Check]:
+    mini, full, more = found["mini-batch"], found["full batch"], found["more"]
+    gained = [a - b for a, b in zip(full.loss, mini.loss, strict=True)]
+    later = [a - b for a, b in zip(more.loss, mini.loss, strict=True)]
+    return [
+        Check(
+            f"{name}: mini-batches leave the basin more often than full batches at the same cost (95 % intervals apart)",
+            f"{mini.sentence} against {full.sentence}",
+            mini.share[1] > full.share[2],
+        ),
+        Check(
+            f"{name}: and than as many full-batch updates, {basins.EXAMPLES // BATCH} times the cost (95 % intervals apart)",
+            f"{mini.sentence} against {more.sentence}",
+            mini.share[1] > more.share[2],
+        ),
+        Check(
+            f"{name}: where they lead is lower than where full batches do (mean difference of the bottoms, interval above 0)",
+            f"{interval(gained, '+.3g')}, of {interval(full.loss)}, lower in {sum(g > 0 for g in gained)} of {len(gained)}; than as "
+            f"many full-batch updates {interval(later, '+.3g')}",
+            mean(gained)[1] > 0,
+        ),
+    ]
+
+
+def _lower(outcome: Outcome) -> str:
+    return interval([a - b for a, b in zip(outcome.before, outcome.loss, strict=True)], "+.3g")
+
+
+def _picture(said: dict[str, dict[str, Outcome]], runs: int) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    labels, shares = [], []
+    for name, found in said.items():
+        for arm, outcome in found.items():
+            labels.append(f"{name}: {ARMS[arm]}")
+            shares.append(outcome.share)
+    middle, low, high = np.array(shares).T
+    return BarsDisplay(
+        labels,
+        middle,
+        low,
+        high,
+        xlabel="share of runs that left their basin, 95 % intervals",
+        title="From minima of digits networks, at one rate",
+        note=f"{runs} runs each; left: a barrier above {LEFT:.3f} on the straight line between the bottoms of start and end",
+    )
+
+
+LESSON = Lesson("D7", CLAIM, experiment, runs=16)

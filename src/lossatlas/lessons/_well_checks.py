@@ -1,0 +1,61 @@
+"""What the lessons on landscapes of wells have in common: their surface, evaluated and compared with its declaration."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from lossatlas.lessons._lesson import Check
+from lossatlas.probe import Gradients, Probe, Products, Values
+from lossatlas.race._verdict import basins
+from lossatlas.surface import Surface
+
+GRID = 60
+
+
+def ground(surface: Surface, probe: Probe) -> list[Check]:
+    """Are the declared wells minima, are there others, and where does the start lie?"""
+    minima = torch.stack([well.minimum for well in surface.wells])
+    slopes = probe.ask(Gradients(minima)).gradients.norm(dim=1)
+    eye = torch.eye(2, dtype=torch.float64).expand(len(minima), 2, 2)
+    products = probe.ask(Products(minima, eye)).products
+    assert surface.box is not None and surface.start is not None
+    least = float(torch.linalg.eigvalsh(products).min())
+    low, high = surface.box[:, 0], surface.box[:, 1]
+    axis = torch.linspace(0, 1, GRID, dtype=torch.float64)
+    unit = torch.stack([axis.repeat(GRID), axis.repeat_interleave(GRID)], 1)
+    names, _ = basins(surface, low + (high - low) * unit, probe)
+    shares = {well.name: names.count(well.name) / len(names) for well in surface.wells}
+    lost = names.count(None)
+    home = basins(surface, surface.start[None], probe)[0][0]
+    depths = sorted(-well.value for well in surface.wells)
+    return [
+        Check(
+            f"all {len(minima)} declared wells are minima",
+            f"largest gradient there {float(slopes.max()):.1e}, smallest curvature {least:.3g}",
+            float(slopes.max()) < 1e-8 and least > 0,
+        ),
+        Check(
+            "there are no others: descent from everywhere ends in one of them",
+            f"{len(names) - lost:,} of {len(names):,} grid points; "
+            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
+            lost == 0,
+        ),
+        Check("the start lies in the basin of A", f"descent from it ends in {home}", home == "A"),
+        Check(
+            "the wells have different depths, the global one the deepest",
+            "losses " + ", ".join(f"{well.name} {well.value:.3f}" for well in surface.wells),
+            min(b - a for a, b in itertools.pairwise(depths)) > 0.05
+            and min(surface.wells, key=lambda w: w.value).name == "global",
+        ),
+    ]
+
+
+def height(surface: Surface, probe: Probe, well: str, other: str, points: int = 2001) -> tuple[float, float]:
+    """The loss at the start, and the highest loss on the straight way between two wells."""
+    found = {w.name: w.minimum for w in surface.wells}
+    along = torch.linspace(0, 1, points, dtype=torch.float64)[:, None]
+    way = found[well] + along * (found[other] - found[well])
+    assert surface.start is not None
+    return float(probe.ask(Values(surface.start[None])).values), float(probe.ask(Values(way)).values.max())
