@@ -113,7 +113,7 @@ class Shop:
             self.surface,
             {HOSTILE: "gd", "adam": adam},
             test=self.other,
-            batch=4,
+            batch_size=4,
             steps=3,
             runs=2,
             trials=2,
