@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
 from lossatlas._progress import Show, counted
-from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
@@ -171,7 +170,7 @@ def per_block(
         raise InputError("got no blocks; expected at least one name, or None for every block of the layout.")
     rows = [operator.rows_of(name) for name in names]
     draws = _draws(operator, rows, seed, relative, confidence, limit, progress)
-    means = np.array([interval(row, confidence) for row in draws])
+    means = np.array([_statistics.mean(row, confidence) for row in draws])
     traces, half = means[:, 0], means[:, 2]
     short = [] if (half <= relative * np.abs(traces).max()).all() else [f"traces within {limit} products"]
     pairs, offs, fine = np.full((len(names), 2), np.nan), np.full((len(names), 2), np.nan), 0
@@ -214,6 +213,6 @@ def _draws(
             new = torch.stack([entries[:, index].sum(1) for index in rows]).cpu().numpy()
             draws = np.concatenate([draws, new], axis=1)
             report(draws.shape[1])
-            means = np.array([interval(row, confidence) for row in draws])
+            means = np.array([_statistics.mean(row, confidence) for row in draws])
             if (means[:, 2] <= relative * np.abs(means[:, 0]).max()).all() or draws.shape[1] >= limit:
                 return draws

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, norm
+from scipy.stats import norm
 from torch import Tensor
 
-from lossatlas import _checks
+from lossatlas import _checks, _statistics
 from lossatlas._errors import InputError
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._spectrum import Spectrum
@@ -143,7 +143,7 @@ def p_saddle(
     # What widens the interval need not be as sharp as what lies in its middle.
     few = max(1, draws // 4)
     each = np.array([_count(v, c, directions, few, rng)[0] / few for v, c in single])
-    low, high = _clopper(hits, draws)
+    low, high = _statistics.proportion_interval(hits, draws, method="exact")
     interval = (float(min([low, *each])), float(max([high, *each])))
     size = math.sqrt((counts * values**2).sum())
     ratio = float((counts * values).sum()) / size if size else 0.0
@@ -215,11 +215,6 @@ def _mended(
         square = trace.frobenius.value - float((values[:known] ** 2).sum())
     stretch = math.sqrt(max(0.0, square - total * aim**2) / spread) if spread > 0 else 1.0
     return np.concatenate([values[:known], aim + stretch * (rest - mean)]), counts
-
-
-def _clopper(hits: int, draws: int) -> tuple[float, float]:
-    low = float(beta.ppf(0.025, hits, draws - hits + 1)) if hits else 0.0
-    return low, float(beta.ppf(0.975, hits + 1, draws - hits)) if hits < draws else 1.0
 
 
 def _share(value: float) -> str:

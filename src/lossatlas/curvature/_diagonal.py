@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
@@ -50,7 +49,7 @@ class Diagonal:
     @property
     def interval(self) -> np.ndarray:
         """(n, 2) Student's interval of each entry; one in twenty misses at 95 %."""
-        z = float(student.ppf(0.5 + self.confidence / 2, self.samples - 1)) if self.samples else 0.0
+        z = _statistics.quantile(self.confidence, self.samples - 1) if self.samples else 0.0
         return np.stack([self.values - z * self.errors, self.values + z * self.errors], 1)
 
     @property

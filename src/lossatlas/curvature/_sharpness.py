@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._extremes import extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._trace import trace
@@ -256,8 +255,7 @@ def sharpness(
 def _span(kind: str, found: Found, steps: int, confidence: float) -> tuple[float, float]:
     value = float(found.draws.mean())
     if len(found.draws) > 1:
-        half = interval(found.draws, confidence)[2]
-        return value - half, value + half
+        return _statistics.mean_interval(found.draws, confidence)
     exact = kind in ("sam", "asam") and steps == 1
     return (value, value) if exact else (value, math.inf)
 

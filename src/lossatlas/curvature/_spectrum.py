@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import norm
-from scipy.stats import t as student
 
-from lossatlas import archive
+from lossatlas import _statistics, archive
 from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.curvature._estimate import Estimate, interval
+from lossatlas.curvature._estimate import Estimate
 
 if TYPE_CHECKING:
     from lossatlas.draw import SpectrumDisplay
@@ -142,12 +141,11 @@ class Spectrum:
         for row, (inside, weights) in enumerate(zip(below, self.weights, strict=True)):
             k = int(inside.sum())
             low[row], high[row] = weights[: max(0, k - 1)].sum(), weights[: k + 1].sum()
-        z = float(student.ppf(0.5 + confidence / 2, self.probes - 1)) if self.probes > 1 else float("inf")
-        down, up = (
-            (ends.mean(), ends.std(ddof=1) / self.probes**0.5 if self.probes > 1 else 1.0) for ends in (low, high)
+        error = _statistics.mean(share)[1]
+        ends = (
+            max(0.0, _statistics.mean_interval(low, confidence)[0]),
+            min(1.0, _statistics.mean_interval(high, confidence)[1]),
         )
-        error = float(share.std(ddof=1) / self.probes**0.5) if self.probes > 1 else float("nan")
-        ends = (max(0.0, float(down[0] - z * down[1])), min(1.0, float(up[0] + z * up[1])))
         return self._estimate(
             f"share of eigenvalues below −{eps:g}", float(share.mean()), ends, error, share, confidence
         )
@@ -294,9 +292,7 @@ class Spectrum:
         )
         if self.dense:
             return self._estimate(quantity, float(draws[0]), (float(draws[0]),) * 2, 0.0, draws[:0])
-        if self.probes == 1:
-            return self._estimate(quantity, float(draws[0]), (-np.inf, np.inf), float("nan"), draws)
-        mean, error, half = interval(draws, 0.95)
+        mean, error, half = _statistics.mean(draws)
         return self._estimate(quantity, mean, (mean - half, mean + half), error, draws)
 
     def _estimate(

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import _checks
+from lossatlas import _checks, _statistics
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._dense import dense
-from lossatlas.curvature._estimate import Estimate, interval
+from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import Extremes
 from lossatlas.curvature._operator import How, Operator
 from lossatlas.probe import Probe
@@ -111,14 +111,14 @@ def trace(
             forms = np.append(forms, (vectors * found).sum(1).cpu().numpy())
             squares = np.append(squares, found.square().sum(1).cpu().numpy())
             report(operator.applied)
-            mean, _, half = interval(forms, confidence)
+            mean, _, half = _statistics.mean(forms, confidence)
             if len(forms) >= FLOOR and (half <= relative * abs(trace_in + mean) or operator.applied >= limit):
                 break
     status = operator.remark(_status(half, relative * abs(trace_in + mean), limit))
     bill, record = operator.bill(), operator.provenance(**settings)
 
     def estimate(quantity: str, part: float, draws: np.ndarray, inner: Estimate | None = None) -> Estimate:
-        middle, spread, width = interval(draws, confidence)
+        middle, spread, width = _statistics.mean(draws, confidence)
         ends = (part + middle - width, part + middle + width)
         return Estimate(
             quantity, part + middle, ends, spread, confidence, relative, operator.applied, part + draws, bill, record,
@@ -213,7 +213,7 @@ def compare_traces(
             found = [side.apply(vectors).to(vectors.device) for side in sides]
             draws = np.append(draws, [(vectors * product).sum(1).cpu().numpy() for product in found], axis=1)
             report(draws.shape[1])
-            _, _, half = interval(draws[0] - draws[1], confidence)
+            _, _, half = _statistics.mean(draws[0] - draws[1], confidence)
             wanted = relative * float(np.abs(draws.mean(1)).max())
             if draws.shape[1] >= FLOOR and (half <= wanted or draws.shape[1] >= limit):
                 break
@@ -226,7 +226,7 @@ def compare_traces(
     status = _status(half, wanted, limit)
     made = []
     for name, row, bill, record in zip(names, [*draws, draws[0] - draws[1]], bills, records, strict=True):
-        mean, error, width = interval(row, confidence)
+        mean, error, width = _statistics.mean(row, confidence)
         ends = (mean - width, mean + width)
         made.append(
             Estimate(name, mean, ends, error, confidence, relative, bill["products"], row, bill, record, status)

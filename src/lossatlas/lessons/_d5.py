@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import Barriers, Merge, Path, align, barriers, connect, copies, merge, random_copy
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._twins import Twins, normed_twins, twins
 from lossatlas.race import wilson

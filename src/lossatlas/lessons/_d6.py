@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import align, barriers, connect
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.curvature import extremes
 from lossatlas.lessons._lesson import Check, Evidence, Lesson, bill
 from lossatlas.lessons._twins import Twins, twins

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas import _statistics
 from lossatlas.chart.card._entry import Within
 from lossatlas.curvature import Estimate, Operator, extremes, hessian, trace
 from lossatlas.curvature._chance import Chance, p_saddle
-from lossatlas.curvature._estimate import interval
 from lossatlas.curvature._slq import spectrum
 from lossatlas.curvature._trace import Signs
 from lossatlas.probe import Probe
@@ -122,7 +122,7 @@ def sums_of(
 
 
 def _estimate(operator: Operator, quantity: str, draws: Array, inner: Estimate | None = None) -> Estimate:
-    mean, error, half = interval(draws, CONFIDENCE)
+    mean, error, half = _statistics.mean(draws, CONFIDENCE)
     ends, bill, record = (mean - half, mean + half), operator.bill(), operator.provenance()
     status = f"from {len(draws)} vectors"
     return Estimate(
@@ -239,7 +239,7 @@ def _exactly(value: float) -> Within:
 
 
 def _mean(samples: Array) -> Within:
-    mean, _, half = interval(samples, CONFIDENCE)
+    mean, _, half = _statistics.mean(samples, CONFIDENCE)
     return Within(mean, mean - half, mean + half)
 
 
