@@ -16,7 +16,6 @@ from scipy.sparse.linalg import LinearOperator, minres
 from torch import Tensor
 
 from lossatlas._errors import BudgetError, LossError
-from lossatlas.curvature._dense import dense
 from lossatlas.curvature._operator import Operator
 from lossatlas.probe import Gradients
 
@@ -41,7 +40,7 @@ class Asker:
     """What a search may do: ask for gradients and Hessian products, within a budget.
 
     Args:
-        operator: the Hessian; it is moved to wherever it is asked about.
+        operator: the Hessian, anywhere on the surface.
         budget: points of any kind, or None.
 
     Attributes:
@@ -81,8 +80,7 @@ class Asker:
     def hessian(self, theta: Tensor) -> Tensor:
         """The dense Hessian (N, N)."""
         self._room(self.operator.dimension)
-        self._move(theta)
-        matrix = dense(self.operator)
+        matrix = self.operator.at(theta).dense()
         # The Frobenius norm would be up to √N too large, a norm of products alone too small.
         self.curvature = max(self.curvature, float(torch.linalg.eigvalsh(matrix).abs().max()))
         return matrix
@@ -90,15 +88,11 @@ class Asker:
     def product(self, theta: Tensor, vector: Tensor) -> Tensor:
         """The Hessian times one vector (N,)."""
         self._room(1)
-        self._move(theta)
-        product = self.operator.apply(vector[None])[0]
+        product = self.operator.at(theta).apply(vector[None])[0]
         length = float(vector.norm())
         if length:
             self.curvature = max(self.curvature, float(product.norm()) / length)
         return product
-
-    def _move(self, theta: Tensor) -> None:
-        self.operator.point = theta.to(self.operator.point.dtype)
 
     def _room(self, questions: int) -> None:
         questions *= 1 if self.operator.method == "second derivatives" or questions == 1 else 2

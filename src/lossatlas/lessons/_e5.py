@@ -42,7 +42,7 @@ def experiment(runs: int, seed: int) -> Evidence:
     checks, cards, cost = [], {}, dict.fromkeys(("values", "gradients", "products", "examples"), 0)
     for name, surface, plane, points in pictures:
         made = chart(surface, plane, points=POINTS, exact=True, progress=False)
-        found = cards[name] = card(surface, plane, made, path=points, seeds=0, seed=seed)
+        found = cards[name] = card(surface, plane, made, path=points, seeds=0, seed=seed, progress=False)
         for record, kind in itertools.product((made.meter, found.meter), cost):
             cost[kind] += record[kind]
         checks.append(_check(name, surface, plane, found))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas.chart.card._entry import Part, plain
-from lossatlas.chart.card._hessian_entries import Alignment, Center, Chance, Curvature, Trace
+from lossatlas.chart.card._hessian_entries import Alignment, Center, Curvature, Saddle, Trace
 from lossatlas.chart.card._picture_entries import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Card:
         title: the surface's name.
         curvature: curvatures in the plane against those of the whole Hessian.
         trace: the typical direction, and how much of all curvature the plane holds.
-        chance: how likely a random picture shows a way down.
+        saddle: how likely a random picture shows a way down.
         alignment: how much of the gradient and of the extreme eigenvectors lies in the plane.
         center: whether the center is critical.
         resolution: grid step against the width of valleys.
@@ -39,7 +39,7 @@ class Card:
         spread: what other seeds would have shown.
         markers: points that do not lie on the plane.
         missing: why a line has no numbers, by its heading.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         forecast: what was expected at most: queries, cost in losses, seconds.
         provenance: surface, plane, settings, versions.
         status: ``complete``, or how many lines were not measured.
@@ -49,7 +49,7 @@ class Card:
     title: str
     curvature: Curvature | None
     trace: Trace | None
-    chance: Chance | None
+    saddle: Saddle | None
     alignment: Alignment | None
     center: Center | None
     resolution: Resolution | None
@@ -68,7 +68,7 @@ class Card:
     KINDS: ClassVar[dict[str, type[Part]]] = {
         "curvature": Curvature,
         "trace": Trace,
-        "chance": Chance,
+        "saddle": Saddle,
         "alignment": Alignment,
         "center": Center,
         "resolution": Resolution,
@@ -161,8 +161,8 @@ class Card:
         return CardDisplay(self.rows, title=self.title, note=self._cost(), **picture).plot(ax)
 
     def _cost(self) -> str:
-        asked = ", ".join(f"{self.meter[kind]:,} {kind}" for kind in ("products", "gradients", "values"))
-        return f"card: {asked}, worth {self.meter['cost']:,.0f} losses"
+        counts = ", ".join(f"{self.meter[kind]:,} {kind}" for kind in ("products", "gradients", "values"))
+        return f"card: {counts}, worth {self.meter['cost']:,.0f} losses"
 
     def __str__(self) -> str:
         return "\n".join([self.title, *self.sentences, self._cost()])

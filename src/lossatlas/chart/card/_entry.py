@@ -5,10 +5,24 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 # What shows less than this share of something hides it.
 TELLING = 0.1
+
+
+class Measured(Protocol):
+    """A result of the curvature room that is one number."""
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        ...
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its interval."""
+        ...
 
 
 class Within(NamedTuple):
@@ -17,6 +31,11 @@ class Within(NamedTuple):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, measured: Measured) -> Self:
+        """The number of a result, and its interval."""
+        return cls(measured.value, *measured.interval)
 
 
 def short(value: float) -> str:

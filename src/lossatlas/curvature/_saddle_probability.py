@@ -1,4 +1,4 @@
-"""The chance that a random slice through a point shows that its Hessian is indefinite, from the spectrum alone."""
+"""The probability that a random slice through a point shows that its Hessian is indefinite, from the spectrum alone."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CELLS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
+class SaddleProbability:
     """How likely a random plane (or line) is to show a direction of negative curvature.
 
     Attributes:
         directions: 2 for planes, 1 for lines.
-        value: of planes, the chance of a saddle, one principal curvature above and one below zero; of lines, of a
+        value: of planes, the probability of a saddle, one principal curvature above and one below zero; of lines, of a
             negative curvature.
         interval: 95 % interval of it: Clopper and Pearson for the draws; where the spectrum is an estimate, widened to
             the values of its single probes, or of both ends of the trace's interval.
-        negative: the chance that the smaller principal curvature is below zero, saddle or not.
+        negative: the probability that the smaller principal curvature is below zero, saddle or not.
         gaussian: what the cheap formula says: Φ(−t/√2) for lines, exp(−t²/4)/√2 for planes.
         ratio: t = tr H / ‖H‖_F.
         draws: random slices behind it.
@@ -50,7 +50,7 @@ class Chance:
 
     @property
     def sentence(self) -> str:
-        """The chance in words."""
+        """The probability in words."""
         what = ("line shows negative curvature", "plane shows a saddle")[self.directions - 1]
         return (
             f"a random {what} with probability {_share(self.value)} ({self.provenance['interval']} "
@@ -83,8 +83,8 @@ def p_saddle(
     trace: Estimate | None = None,
     draws: int = 10_000,
     seed: int = 0,
-) -> Chance:
-    """The chance that a random slice shows the saddle: P(det Σ λᵢ zᵢzᵢᵀ < 0), or P(Σ λᵢzᵢ² < 0) on a line.
+) -> SaddleProbability:
+    """The probability that a random slice shows the saddle: P(det Σ λᵢ zᵢzᵢᵀ < 0), or P(Σ λᵢzᵢ² < 0) on a line.
 
     The zᵢ are independent normal pairs. The sign pattern of a form does not depend on the basis of the slice
     (Sylvester), so neither orthogonalization nor the lengths of the directions matter. No loss is evaluated: random
@@ -95,14 +95,14 @@ def p_saddle(
     Args:
         spectrum: a `Spectrum`, or all eigenvalues (N,).
         directions: 2 for planes, 1 for lines.
-        trace: of the same Hessian, to mend an estimated spectrum with. The chance hangs on t = tr H / ‖H‖_F, which a
+        trace: of the same Hessian, to correct an estimated spectrum with. The probability depends on t = tr H / ‖H‖_F, which a
             few probes leave wide open while as many products make a good trace: all but the resolved eigenvalues are
             shifted and stretched until tr H and ‖H‖_F² are those of the estimate, and the interval spans its interval.
         draws: random slices.
         seed: of the draws.
 
     Returns:
-        The `Chance`.
+        The `SaddleProbability`.
 
     Raises:
         InputError: for another number of directions, no draws, or no eigenvalues.
@@ -113,8 +113,8 @@ def p_saddle(
 
     Example:
         >>> import numpy as np
-        >>> chance = p_saddle(np.array([1.0, 1.0, -1.0]))  # exactly 1/√2: planes that meet the cone
-        >>> abs(chance.value - 0.5**0.5) < 0.015
+        >>> found = p_saddle(np.array([1.0, 1.0, -1.0]))  # exactly 1/√2: planes that meet the cone
+        >>> abs(found.value - 0.5**0.5) < 0.015
         True
     """
     if directions not in (1, 2):
@@ -127,7 +127,7 @@ def p_saddle(
         if trace is not None and not spectrum.dense:
             known = len(spectrum.resolved)
             (values, counts), *single = (
-                _mended(values, counts, known, trace, at) for at in (trace.value, *trace.interval)
+                _corrected(values, counts, known, trace, at) for at in (trace.value, *trace.interval)
             )
         elif not spectrum.dense and spectrum.probes > 1:
             single = [spectrum.of_probe(row) for row in range(spectrum.probes)]
@@ -137,7 +137,7 @@ def p_saddle(
             raise InputError(f"got eigenvalues of shape {values.shape}; expected (N,) finite numbers.")
         counts, record, single = np.ones(len(values)), {}, []
     if directions == 2 and counts.sum() < 2:
-        raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Ask for directions=1.")
+        raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Give directions=1.")
     rng = np.random.default_rng(seed)
     hits, below = _count(values, counts, directions, draws, rng)
     # What widens the interval need not be as sharp as what lies in its middle.
@@ -150,7 +150,9 @@ def p_saddle(
     cheap = float(norm.cdf(-ratio / math.sqrt(2))) if directions == 1 else math.exp(-(ratio**2) / 4) / math.sqrt(2)
     named = "95 % interval" if trace is not None or not single else "with single probes"
     record |= {"draws": draws, "seed of the draws": seed, "interval": named}
-    return Chance(directions, hits / draws, interval, below / draws, cheap if size else 0.0, ratio, draws, each, record)
+    return SaddleProbability(
+        directions, hits / draws, interval, below / draws, cheap if size else 0.0, ratio, draws, each, record
+    )
 
 
 def _count(
@@ -199,7 +201,7 @@ def _forms(
     return form
 
 
-def _mended(
+def _corrected(
     values: np.ndarray, counts: np.ndarray, known: int, trace: Estimate, at: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The spectrum with its unresolved part moved to the trace `at` and the ‖H‖_F² of an estimate."""
