@@ -13,7 +13,6 @@ from lossatlas._errors import InputError
 from lossatlas.chart import _picture
 from lossatlas.chart._caption import BATCHNORM, caption
 from lossatlas.chart._picture import Spacing
-from lossatlas.chart._reading import reading
 from lossatlas.chart.sampling._certificate import Certificate
 
 if TYPE_CHECKING:
@@ -111,8 +110,48 @@ class Chart:
         return float(self.loss[j[0], i[0]]) if len(i) and len(j) else None
 
     def reading(self) -> list[str]:
-        """What the record says of the picture, in sentences."""
-        return reading(self)
+        """What the record says of the picture, in sentences, most telling first."""
+        finite, size = np.isfinite(self.loss), f"{self.loss.size:,} cells"
+        if not finite.any():
+            return [f"none of the {size} has a finite loss"]
+        low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
+        says = [f"{size}, loss from {low:.4g} to {high:.4g}", *self._about_center(low)]
+        if self.holes:
+            says.append(f"{self.holes:,} of {size} are not finite and drawn as holes")
+        says += [self.certificate.sentence, *self._about_rim()]
+        dimension = self.provenance.get("surface", {}).get("dimension")
+        if dimension is not None and dimension > len(self.labels):
+            says.append(f"this is a slice with {len(self.labels)} of {dimension:,} directions, not the surface itself")
+        aside = self.provenance.get("asides", ())
+        return says + [str(note) for note in self.provenance.get("notes", ()) if note not in aside]
+
+    def _about_center(self, low: float) -> list[str]:
+        """Whether the center is the lowest cell, in a sentence."""
+        center = self.center
+        if center is None or not np.isfinite(center):
+            return []
+        # A reconstructed cell counts as lower only where it is so by more than its error.
+        off = 2 * self.error if self.error.shape == self.loss.shape else np.zeros_like(self.loss)
+        sure = np.where(np.isfinite(self.loss), self.loss + off, np.inf)
+        if sure.min() < center:
+            j, i = np.unravel_index(np.argmin(sure), sure.shape)
+            where = f"α = {self.alpha[i]:.3g}" + ("" if self.is_line else f", β = {self.beta[j]:.3g}")
+            about = "" if self.certificate.exact or not off[j, i] else "about "
+            return [f"the center ({center:.4g}) is not the lowest point: {about}{self.loss[j, i]:.4g} at {where}"]
+        if low < center:
+            return [f"no cell is lower than the center ({center:.4g}) by more than its error"]
+        return [f"the center is the lowest cell ({center:.4g})"]
+
+    def _about_rim(self) -> list[str]:
+        """Whether the picture ends where the loss is still low: a wider span would show more."""
+        center = self.center
+        if self.is_line or center is None or not np.isfinite(center):
+            return []
+        rim = np.concatenate([self.loss[0], self.loss[-1], self.loss[:, 0], self.loss[:, -1]])
+        rim = rim[np.isfinite(rim)]
+        if rim.size and float(rim.max()) < 2 * center:
+            return ["the loss does not even double on the rim: a wider span (or span='auto') would show more"]
+        return []
 
     def card(self, **settings: Any) -> Card:
         """The honesty card: what this picture can and cannot show, measured with Hessian products and few losses.
@@ -123,14 +162,14 @@ class Chart:
             settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
 
         Raises:
-            InputError: if the chart was loaded without a card: its surface is not there to be asked.
+            InputError: if the chart was loaded without a card: its surface is not there to be evaluated.
         """
         from lossatlas.chart.card._maker import card
 
         if "card" not in self.kept or settings:
             if self.source is None:
                 raise InputError(
-                    "this chart was loaded from a folder and holds no card; making one asks the surface, which is not "
+                    "this chart was loaded from a folder and holds no card; making one evaluates the surface, which is not "
                     "there. Chart it again and call card() before saving."
                 )
             self.kept["card"] = card(*self.source, self, **settings)
