@@ -87,7 +87,7 @@ def test_points_scalings_and_blocks_are_those_of_the_matrix(oracles):
     assert torch.allclose(layer.dense(), scaled[module, module], atol=1e-10) and layer.blocks == ["2.weight", "2.bias"]
     assert torch.allclose(layer.block("2.bias").dense(), scaled[bias, bias], atol=1e-10)
     assert torch.allclose(layer.rows_of("2.bias"), torch.arange(bias.start, bias.stop) - module.start)
-    with pytest.raises(UnknownNameError, match="0.weight"):
+    with pytest.raises(UnknownNameError, match=r"0\.weight"):
         layer.block("0.weight")
     blocks = layer.per_block(eigenvalues=False, limit=400, relative=0.02, progress=False)
     assert blocks.names == ("2.weight", "2.bias")
