@@ -231,12 +231,12 @@ def curvature_along(
         with counted("checkpoints", len(points), progress) as report:
             for done, point in enumerate(points, start=1):
                 here, answer = operator.at(point), operator.probe.ask(Gradients(point[None]))
-                slope = answer.slopes[0].double().cpu().numpy()
+                gradient = answer.slopes[0].double().cpu().numpy()
                 found = here.extremes(k, seed=seed, tolerance=tolerance, progress=False)
                 top = found.largest
                 poor += not bool(np.all(top.converged))
-                size = float(np.linalg.norm(slope))
-                inside = float(np.linalg.norm(top.vectors @ slope))
+                size = float(np.linalg.norm(gradient))
+                inside = float(np.linalg.norm(top.vectors @ gradient))
                 value, low, high = math.nan, math.nan, math.nan
                 if with_trace:
                     guess = here.trace(relative=relative, seed=seed, progress=False)

@@ -17,7 +17,7 @@ from lossatlas._errors import InputError, LossError, StartError, UnknownNameErro
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
 from lossatlas.curvature._hessian import Hessian
-from lossatlas.curvature._newton import REASONS, Asker, Rules, search
+from lossatlas.curvature._newton import REASONS, Evaluator, Rules, search
 from lossatlas.probe import Gradients, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
@@ -102,7 +102,7 @@ def critical_points(
         starts: points, as rows (B, N) or a sequence of whatever describes one; or how many to draw, uniformly in the
             surface's box, or around θ where it has none.
         method: ``newton`` or ``gradient-norm``.
-        budget: points of any kind (values, gradients, products) that one search may ask; labels come on top.
+        budget: points of any kind (values, gradients, products) that one search may evaluate; labels come on top.
         steps: of one search at most.
         seed: of the starts.
         spread: where there is no box: starts are θ + spread · σ z with z ~ N(0, I) and σ the root mean square of each
@@ -141,7 +141,7 @@ def critical_points(
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)
     probe = probe or Probe(surface)
-    begin, billed = time.perf_counter(), probe.meter.record()
+    begin, before_all = time.perf_counter(), probe.meter.record()
     operator, begun = _operator(surface, points, probe)
     rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
     caught: list[CriticalPoint] = []
@@ -150,10 +150,10 @@ def critical_points(
         with counted("searches", len(points), progress) as report:
             for b, start in enumerate(points):
                 before = probe.meter.queries
-                asker = Asker(operator, budget)
-                reason, taken = search(asker, start, method, rules)
+                evaluator = Evaluator(operator, budget)
+                reason, taken = search(evaluator, start, method, rules)
                 spent = probe.meter.queries - before
-                one = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+                one = judge(operator, evaluator.best, evaluator.curvature, (evaluator.value, evaluator.steepness))
                 caught.append(replace(one, start=b, steps=taken, status=REASONS[reason], queries=spent))
                 report(b + 1)
     except KeyboardInterrupt:
@@ -165,7 +165,7 @@ def critical_points(
         "products", "skipped_before_a_finite_start": begun,
     }  # fmt: skip
     record = {**operator.provenance(**settings), "point": None}
-    meter = {name: now - billed[name] for name, now in probe.meter.record().items()}
+    meter = {name: now - before_all[name] for name, now in probe.meter.record().items()}
     meter["algorithm_seconds"] = max(0.0, time.perf_counter() - begin - meter["surface_seconds"])
     return CriticalPoints(tuple(caught), points, meter, record, status)
 
@@ -190,14 +190,14 @@ class Judge:
         if known is None:
             answer = operator.probe.ask(Gradients(theta.to(operator.point.dtype)[None]))
             known = float(answer.values[0]), answer.slopes[0].double()
-        loss, slope = known
-        size = float(slope.norm())
+        loss, gradient = known
+        size = float(gradient.norm())
         nan = math.nan
         blank = CriticalPoint(theta, loss, "unfinished", size, nan, nan, nan, None, False, None, self.epsilon, None)
         if not (math.isfinite(loss) and math.isfinite(size)):
             return blank
         try:
-            found = (self._dense if self.exact else self._products)(operator.at(theta), blank, slope, curvature)
+            found = (self._dense if self.exact else self._products)(operator.at(theta), blank, gradient, curvature)
         except LossError:
             return blank
         label: Label = "unfinished"
@@ -207,16 +207,16 @@ class Judge:
             label = "gradient-flat"
         return replace(found, label=label, certificate=operator.probe.meter.queries - before)
 
-    def _dense(self, operator: Hessian, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
+    def _dense(self, operator: Hessian, blank: CriticalPoint, gradient: Tensor, curvature: float) -> CriticalPoint:
         values, basis = torch.linalg.eigh(operator.dense())
         norm = float(values.abs().max())
         rounding = len(values) * float(torch.finfo(self.surface.dtype).eps)
         epsilon = max(ZERO * self.tolerance, rounding) * max(norm, curvature)
         epsilon = epsilon if self.epsilon is None else self.epsilon
-        parts = basis.T @ slope
+        parts = basis.T @ gradient
         kept = values.abs() > FLAT * norm
         step = float(torch.where(kept, parts / torch.where(kept, values, 1.0), 0.0).norm())
-        left, size = float(parts[~kept].norm()), float(slope.norm())
+        left, size = float(parts[~kept].norm()), float(gradient.norm())
         whole = norm * step + size
         return replace(
             blank,
@@ -230,13 +230,13 @@ class Judge:
             eigenvalues=values.numpy(),
         )
 
-    def _products(self, operator: Hessian, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
+    def _products(self, operator: Hessian, blank: CriticalPoint, gradient: Tensor, curvature: float) -> CriticalPoint:
         k = 1 if self.epsilon is None else max(1, min(10, self.surface.dimension // 4))
         ends = operator.extremes(k, seed=self.seed, tolerance=1e-3, progress=False)
         low, high = ends.smallest.values, ends.largest.values
         norm = max((abs(float(v)) for v in (*low, *high)), default=0.0)
-        size = float(slope.norm())
-        curved = float(operator.apply(slope[None])[0].norm()) if size else 0.0
+        size = float(gradient.norm())
+        curved = float(operator.apply(gradient[None])[0].norm()) if size else 0.0
         return replace(
             blank,
             hessian_norm=norm,

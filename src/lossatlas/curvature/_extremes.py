@@ -190,20 +190,20 @@ def _grow(
     krylov: Krylov, operator: Operator, k: int, limit: int, tolerance: float, needed: list[bool], report: Any
 ) -> int:
     """Take products until both wanted ends have converged; how many that took."""
-    asked, due = 0, 2 * k + 2
+    taken, due = 0, 2 * k + 2
     while True:
         krylov.take(operator.apply(krylov.next[None])[0])
-        asked += 1
-        report(asked)
-        last = asked == limit or krylov.whole
-        if asked >= due or last or krylov.full:
+        taken += 1
+        report(taken)
+        last = taken == limit or krylov.whole
+        if taken >= due or last or krylov.full:
             values, inner, residuals = krylov.ritz()
             done = _converged(values, residuals, tolerance, operator.noise)
             if last or all(
                 done[rows].all() for rows, want in ((slice(-k, None), needed[0]), (slice(k), needed[1])) if want
             ):
-                return asked
-            due = asked + max(1, krylov.size // 10)
+                return taken
+            due = taken + max(1, krylov.size // 10)
             if krylov.full:
                 krylov.restart(inner[:, _kept(len(values), k, needed)])
 
@@ -220,7 +220,7 @@ def _converged(values: np.ndarray, residuals: np.ndarray, tolerance: float, nois
     return np.asarray(residuals <= allowed)
 
 
-def _status(pairs: list[Eigenpairs], needed: list[bool], asked: int) -> str:
+def _status(pairs: list[Eigenpairs], needed: list[bool], taken: int) -> str:
     if all(np.all(end.values == 0) for end in pairs):
         return "converged: every product was zero, the Hessian vanishes here"
     short = [
@@ -228,7 +228,7 @@ def _status(pairs: list[Eigenpairs], needed: list[bool], asked: int) -> str:
         for end, name, want in zip(pairs, ("largest", "smallest"), needed, strict=True)
         if want and not end.converged.all()
     ]
-    return "converged" if not short else f"not converged within {asked} products: {' and '.join(short)}"
+    return "converged" if not short else f"not converged within {taken} products: {' and '.join(short)}"
 
 
 def _start(operator: Operator, start: Tensor | None, seed: int) -> Tensor:

@@ -296,8 +296,7 @@ class Operator:
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
         step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
-        slopes = self.probe.ask(Gradients(ends)).slopes.double()
-        ahead, behind = slopes.chunk(2)
+        ahead, behind = self.probe.ask(Gradients(ends)).slopes.double().chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
 
@@ -352,8 +351,8 @@ class Operator:
         """Where every product is zero, see whether the gradient stands still as well."""
         step = self._step()
         ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
-        slopes = self.probe.ask(Gradients(ends.to(self.surface.dtype))).slopes.double()
-        if float((slopes[:2] - slopes[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(slopes.norm()):
+        found = self.probe.ask(Gradients(ends.to(self.surface.dtype))).slopes.double()
+        if float((found[:2] - found[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(found.norm()):
             self.warning = (
                 "every product is zero although the gradient moves: the loss has kinks only, or a backward pass "
                 'hides it (how="differences" sees both)'
@@ -361,12 +360,12 @@ class Operator:
 
     def _explain(self) -> None:
         answer = self.probe.ask(Gradients(self.point[None]))
-        loss, slope = float(answer.values[0]), answer.slopes[0]
-        bad = int((~torch.isfinite(slope)).sum())
+        loss, gradient = float(answer.values[0]), answer.slopes[0]
+        bad = int((~torch.isfinite(gradient)).sum())
         what = (
             f"the loss there is {loss}"
             if not math.isfinite(loss)
-            else f"{bad:,} of {len(slope):,} entries of the gradient there are not finite"
+            else f"{bad:,} of {len(gradient):,} entries of the gradient there are not finite"
             if bad
             else "loss and gradient there are finite, the second derivative is not (as of a square root at 0)"
         )

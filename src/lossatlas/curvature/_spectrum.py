@@ -72,7 +72,7 @@ class Spectrum:
         if not self.dense:
             raise NotApplicableError(
                 f"the index of {self.dimension:,} eigenvalues cannot be had from {self.probes} probes: quadrature does "
-                "not tell the sign of what lies at zero. Ask for dense=True (up to 5,000 parameters), or for "
+                "not tell the sign of what lies at zero. Give dense=True (up to 5,000 parameters), or use "
                 "share_below(eps) with an eps that matters to you."
             )
         return int((self.nodes[0] < -self.rounding).sum())
@@ -101,7 +101,7 @@ class Spectrum:
         """The resolved eigenvalues that stand apart from the bulk, descending.
 
         An eigenvalue stands apart if it lies more than `beyond` standard deviations of the bulk from its mean; the
-        bulk is what is left when those are taken away, until nothing more goes (clipping). The count hangs on
+        bulk is what is left when those are taken away, until nothing more goes (clipping). The count depends on
         `beyond` where a bulk has long tails, and is a lower bound where every resolved eigenvalue stands apart.
 
         Args:
@@ -123,7 +123,7 @@ class Spectrum:
         and Σ_{i≤k+1} w_i (Chebyshev, Markov, Stieltjes). Where much mass lies at zero and eps is small it is wide.
 
         Args:
-            eps: above 0. There is no default: which eigenvalues count as negative is for the asker to say.
+            eps: above 0. There is no default: which eigenvalues count as negative is for you to say.
             confidence: of the interval.
 
         Raises:

@@ -70,9 +70,9 @@ def quadratic_range(chart: Chart, here: Local, slice_probe: Probe) -> Range:
 
     def holds(radius: float) -> bool:
         coords = radius * rims * _circle(len(axes))
-        rise = coords @ here.slope + 0.5 * np.einsum("ij,jk,ik->i", coords, here.form, coords)
+        model = coords @ here.rise + 0.5 * np.einsum("ij,jk,ik->i", coords, here.form, coords)
         true = slice_probe.ask(Values(torch.from_numpy(coords))).values.cpu().numpy() - here.loss
-        off, size = (math.sqrt(float((part**2).mean())) for part in (true - rise, true))
+        off, size = (math.sqrt(float((part**2).mean())) for part in (true - model, true))
         return off <= OFF * size + rounding
 
     if holds(1.0):

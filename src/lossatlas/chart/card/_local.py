@@ -28,7 +28,7 @@ class Local:
 
     Attributes:
         loss: L₀.
-        slope: (k,) Dg.
+        rise: (k,) Dg.
         form: (k, k) P = DHDᵀ.
         gram: (k, k) G = DDᵀ.
         gradient: (N,) g, float64; None where the surface knows values only.
@@ -38,7 +38,7 @@ class Local:
     """
 
     loss: float
-    slope: Array
+    rise: Array
     form: Array
     gram: Array
     gradient: Tensor | None
@@ -69,12 +69,12 @@ def local(surface: Surface, frame: Frame, chart: Chart, *, probe: Probe, slice_p
         if near is None:
             raise LossError(f"{surface.name} knows values only, and those around the center are not all finite.")
         return Local(*near, gram, None, principal(near[2], gram), steps, None)
-    slope = slice_probe.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
+    here = slice_probe.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
     gradient = probe.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).slopes[0].double()
     form = form_of(surface, frame, probe=probe, slice_probe=slice_probe)
     return Local(
-        float(slope.values[0]),
-        slope.slopes[0].double().cpu().numpy(),
+        float(here.values[0]),
+        here.slopes[0].double().cpu().numpy(),
         form,
         gram,
         gradient,
@@ -121,7 +121,7 @@ def curvatures_of(
 
 
 def _fit(steps: Array, slice_probe: Probe, field: Array | None = None) -> tuple[float, Array, Array] | None:
-    """Loss, slope (k,) and form (k, k) from the 3ᵏ losses around the origin, evaluated where they are not known.
+    """Loss, gradient (k,) and form (k, k) from the 3ᵏ losses around the origin, evaluated where they are not known.
 
     None where one of them is not finite.
     """
@@ -133,14 +133,18 @@ def _fit(steps: Array, slice_probe: Probe, field: Array | None = None) -> tuple[
     if not np.isfinite(field).all():
         return None
     if k == 1:
-        slope = (field[2] - field[0]) / 2
-        return float(field[1]), np.array([slope]) / steps, np.array([[field[0] - 2 * field[1] + field[2]]]) / steps**2
+        gradient = (field[2] - field[0]) / 2
+        return (
+            float(field[1]),
+            np.array([gradient]) / steps,
+            np.array([[field[0] - 2 * field[1] + field[2]]]) / steps**2,
+        )
     # Least squares over all nine: differences are means over three rows or columns.
-    slope = np.array([(field[:, 2] - field[:, 0]).mean(), (field[2] - field[0]).mean()]) / 2
+    gradient = np.array([(field[:, 2] - field[:, 0]).mean(), (field[2] - field[0]).mean()]) / 2
     xx = float((field[:, 0] - 2 * field[:, 1] + field[:, 2]).mean())
     yy = float((field[0] - 2 * field[1] + field[2]).mean())
     xy = float(field[2, 2] - field[2, 0] - field[0, 2] + field[0, 0]) / 4
-    return float(field[1, 1]), slope / steps, np.array([[xx, xy], [xy, yy]]) / np.outer(steps, steps)
+    return float(field[1, 1]), gradient / steps, np.array([[xx, xy], [xy, yy]]) / np.outer(steps, steps)
 
 
 def _central(chart: Chart, k: int) -> Array | None:
