@@ -129,15 +129,11 @@ def estimate_diagonal(
 def _exact(operator: Operator, progress: Show) -> np.ndarray:
     if operator.known:
         return operator.dense().diagonal().numpy()
-    n = operator.dimension
-    values = torch.empty(n, dtype=torch.float64)
-    with counted("Hessian products", n, progress) as report:
-        for first in range(0, n, FLOOR):
-            rows = torch.zeros(min(FLOOR, n - first), n, dtype=torch.float64)
-            rows[:, first : first + len(rows)].fill_diagonal_(1.0)
-            found = operator.apply(rows).cpu()
-            values[first : first + len(rows)] = found[:, first : first + len(rows)].diagonal()
-            report(first + len(rows))
+    values = torch.empty(operator.dimension, dtype=torch.float64)
+    with counted("Hessian products", len(values), progress) as report:
+        for span, found in operator.columns():
+            values[span] = found[:, span].diagonal()
+            report(span.stop)
     return values.numpy()
 
 

@@ -329,18 +329,10 @@ def hessian(surface: Surface, point: PointLike | None = None, **where: Unpack[Wh
 
 
 def extremes(
-    surface: Surface,
-    k: int = 5,
-    *,
-    point: PointLike | None = None,
-    seed: int = 0,
-    tolerance: float = 1e-4,
-    limit: int | None = None,
-    ends: End = "both",
-    start: PointLike | None = None,
-    progress: Show = True,
+    surface: Surface, k: int = 5, *, point: PointLike | None = None, seed: int = 0, tolerance: float = 1e-4,
+    limit: int | None = None, ends: End = "both", start: PointLike | None = None, progress: Show = True,
     **where: Unpack[Where],
-) -> Extremes:
+) -> Extremes:  # fmt: skip
     """The k largest and k smallest eigenpairs of the Hessian at a point: see `Hessian` and `Hessian.extremes`.
 
     Example:
@@ -355,19 +347,10 @@ def extremes(
 
 
 def trace(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    method: Method = "hutchinson",
-    relative: float = 0.05,
-    confidence: float = 0.95,
-    limit: int = 1000,
-    seed: int = 0,
-    sketch: int = 16,
-    known: Extremes | None = None,
-    progress: Show = True,
-    **where: Unpack[Where],
-) -> Estimate:
+    surface: Surface, *, point: PointLike | None = None, method: Method = "hutchinson", relative: float = 0.05,
+    confidence: float = 0.95, limit: int = 1000, seed: int = 0, sketch: int = 16, known: Extremes | None = None,
+    progress: Show = True, **where: Unpack[Where],
+) -> Estimate:  # fmt: skip
     """The trace of the Hessian at a point with its interval, and ‖H‖_F²: see `Hessian` and `Hessian.trace`.
 
     Example:
@@ -383,16 +366,9 @@ def trace(
 
 
 def diagonal(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    relative: float = 0.05,
-    confidence: float = 0.95,
-    limit: int = 1000,
-    seed: int = 0,
-    progress: Show = True,
-    **where: Unpack[Where],
-) -> Diagonal:
+    surface: Surface, *, point: PointLike | None = None, relative: float = 0.05, confidence: float = 0.95,
+    limit: int = 1000, seed: int = 0, progress: Show = True, **where: Unpack[Where],
+) -> Diagonal:  # fmt: skip
     """The diagonal of the Hessian at a point, every entry with its error: see `Hessian` and `Hessian.diagonal`.
 
     Example:
@@ -407,16 +383,9 @@ def diagonal(
 
 
 def spectrum(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    probes: int = 4,
-    steps: int = 80,
-    seed: int = 0,
-    dense: bool | None = None,
-    progress: Show = True,
-    **where: Unpack[Where],
-) -> Spectrum:
+    surface: Surface, *, point: PointLike | None = None, probes: int = 4, steps: int = 80, seed: int = 0,
+    dense: bool | None = None, progress: Show = True, **where: Unpack[Where],
+) -> Spectrum:  # fmt: skip
     """The spectral density of the Hessian at a point: see `Hessian` and `Hessian.spectrum`.
 
     Example:
@@ -431,21 +400,10 @@ def spectrum(
 
 
 def per_block(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    blocks: Sequence[str] | None = None,
-    eigenvalues: bool = True,
-    relative: float = 0.05,
-    confidence: float = 0.95,
-    limit: int = 200,
-    tolerance: float = 1e-3,
-    seed: int = 0,
-    progress: Show = True,
-    scaling: PointLike | None = None,
-    how: How = "auto",
-    probe: Probe | None = None,
-) -> BlockCurvature:
+    surface: Surface, *, point: PointLike | None = None, blocks: Sequence[str] | None = None, eigenvalues: bool = True,
+    relative: float = 0.05, confidence: float = 0.95, limit: int = 200, tolerance: float = 1e-3, seed: int = 0,
+    progress: Show = True, scaling: PointLike | None = None, how: How = "auto", probe: Probe | None = None,
+) -> BlockCurvature:  # fmt: skip
     """Trace and extreme eigenvalues of every diagonal block at a point: see `Hessian` and `Hessian.per_block`.
 
     Example:

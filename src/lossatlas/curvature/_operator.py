@@ -7,7 +7,7 @@ import hashlib
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, Self
 
@@ -132,13 +132,17 @@ class Operator:
                 "spectrum, which need products only, or restrict it with blocks=…."
             )
         if not self.known:
-            matrix = torch.empty(n, n, dtype=torch.float64)
-            for first in range(0, n, ROWS):
-                rows = torch.zeros(min(ROWS, n - first), n, dtype=torch.float64)
-                rows[:, first : first + len(rows)].fill_diagonal_(1.0)
-                matrix[first : first + len(rows)] = self.apply(rows).cpu()
+            matrix = torch.cat([found for _, found in self.columns()])
             self._matrix.append((matrix + matrix.T) / 2)
         return self._matrix[0].clone()
+
+    def columns(self) -> Iterator[tuple[slice, Tensor]]:
+        """Which columns of the matrix, and these as rows (k, n), from one product each, until all were there."""
+        for first in range(0, self.dimension, ROWS):
+            span = slice(first, min(first + ROWS, self.dimension))
+            unit = torch.zeros(span.stop - first, self.dimension, dtype=torch.float64)
+            unit[:, span].fill_diagonal_(1.0)
+            yield span, self.apply(unit).cpu()
 
     def apply(self, vectors: Tensor) -> Tensor:
         """The operator times each of K vectors.

@@ -5,24 +5,13 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from lossatlas.curvature import Estimate, SaddleProbability
 
 # What shows less than this share of something hides it.
 TELLING = 0.1
-
-
-class Measured(Protocol):
-    """A result of the curvature room that is one number."""
-
-    @property
-    def value(self) -> float:
-        """The number."""
-        ...
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Its interval."""
-        ...
 
 
 class Within(NamedTuple):
@@ -33,7 +22,7 @@ class Within(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, measured: Measured) -> Self:
+    def of(cls, measured: Estimate | SaddleProbability) -> Self:
         """The number of a result, and its interval."""
         return cls(measured.value, *measured.interval)
 
