@@ -37,6 +37,7 @@ def test_products_take_vectors_and_matrices_and_keep_their_kind(known):
         assert isinstance(found, torch.Tensor) and isinstance(array, np.ndarray) and found.shape == given.shape
         assert torch.allclose(found, expected) and np.allclose(array, expected.numpy())
     assert np.allclose(v.numpy() @ H, matrix @ v) and np.allclose(columns.numpy().T @ H, columns.T @ matrix)
+    assert torch.allclose(v @ H, matrix @ v) and torch.allclose(columns.T @ H, columns.T @ matrix)
     assert not (H @ torch.zeros(100)).any()
     with pytest.raises(la.InputError, match="100"):
         H @ np.ones(99)

@@ -95,9 +95,9 @@ class Hessian(Operator):
         found = found[0] if matrix is None else found.T
         return found.to(other.device) if isinstance(other, Tensor) else found.cpu().numpy()
 
-    def __rmatmul__(self, other: np.ndarray) -> np.ndarray:
-        """A row (n,), or the rows of a matrix (k, n), times H."""
-        return (self @ np.asarray(other).T).T
+    def __rmatmul__(self, other: Tensor | np.ndarray) -> Tensor | np.ndarray:
+        """A row (n,), or the rows of a matrix (k, n), times H: H is symmetric."""
+        return (self @ other.T).T if other.ndim == 2 else self @ other
 
     matvec = rmatvec = matmat = rmatmat = __matmul__
 
