@@ -130,7 +130,7 @@ def rescale(model: nn.Module, factors: float | Sequence[float | Tensor]) -> nn.M
     """
     hidden = joints(model)
     given: list[float | Tensor]
-    given = [float(factors), *[1.0] * (len(hidden) - 1)] if isinstance(factors, Real) else list(factors)
+    given = [float(factors), *[1.0] * (len(hidden) - 1)] if isinstance(factors, int | float | Real) else list(factors)
     if len(given) != len(hidden):
         raise InputError(f"got {len(given)} factors; expected {len(hidden)}, one for each hidden layer.")
     mine = copy.deepcopy(model)

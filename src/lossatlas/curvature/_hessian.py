@@ -77,7 +77,7 @@ class Hessian(Operator):
         return self.dimension, self.dimension
 
     @overload
-    def __matmul__(self, other: Tensor) -> Tensor: ...
+    def __matmul__(self, other: Tensor) -> Tensor: ...  # type: ignore[overload-overlap]
     @overload
     def __matmul__(self, other: PointLike) -> np.ndarray: ...
     def __matmul__(self, other: PointLike) -> Tensor | np.ndarray:

@@ -154,8 +154,11 @@ def _networks(runs: int, seed: int) -> list[CriticalPoints]:
     found = []
     for run in range(seed, seed + runs):
         surface = NetworkSurface(Decayed(run), "model", batch)
-        search = {"method": "gradient-norm", "seed": run, "spread": SPREAD, "progress": False}
-        found.append(critical_points(surface, starts=NETWORK_STARTS, **search))
+        found.append(
+            critical_points(
+                surface, starts=NETWORK_STARTS, method="gradient-norm", seed=run, spread=SPREAD, progress=False
+            )
+        )
     return found
 
 
