@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from lossatlas.connect import merge as merge
     from lossatlas.connect import random_copy as random_copy
     from lossatlas.curvature import BlockCurvature as BlockCurvature
-    from lossatlas.curvature import Chance as Chance
     from lossatlas.curvature import CriticalPoint as CriticalPoint
     from lossatlas.curvature import CriticalPoints as CriticalPoints
     from lossatlas.curvature import Diagonal as Diagonal
     from lossatlas.curvature import Estimate as Estimate
     from lossatlas.curvature import Extremes as Extremes
+    from lossatlas.curvature import Hessian as Hessian
     from lossatlas.curvature import RunCurvature as RunCurvature
+    from lossatlas.curvature import SaddleProbability as SaddleProbability
     from lossatlas.curvature import Sharpness as Sharpness
     from lossatlas.curvature import Spectrum as Spectrum
     from lossatlas.curvature import TraceComparison as TraceComparison
@@ -127,7 +128,8 @@ _HOMES = {
     "diagonal": "curvature",
     "compare_traces": "curvature",
     "TraceComparison": "curvature",
-    "Chance": "curvature",
+    "Hessian": "curvature",
+    "SaddleProbability": "curvature",
     "Spectrum": "curvature",
     "Diagonal": "curvature",
     "Estimate": "curvature",

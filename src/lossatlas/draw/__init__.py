@@ -12,6 +12,7 @@ from lossatlas.draw._ends import EndsDisplay
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
+from lossatlas.draw._levels import scale_of
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._palette import colors, well_colors
 from lossatlas.draw._paths import PathsDisplay
@@ -46,5 +47,6 @@ __all__ = [
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
+    "scale_of",
     "well_colors",
 ]

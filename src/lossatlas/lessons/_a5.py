@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from lossatlas.chart import Plane, card, chart
-from lossatlas.curvature import hessian
-from lossatlas.curvature._chance import p_saddle
+from lossatlas.curvature import hessian, p_saddle
 from lossatlas.demo import digits, fit
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.probe import Probe
@@ -45,18 +44,18 @@ def experiment(runs: int, seed: int) -> Evidence:
         matrix = hessian(surface, probe=probe)
         values = torch.linalg.eigvalsh(matrix).numpy()
         negative = float((values < -NEGATIVE * values[-1]).mean())
-        chance = p_saddle(values, seed=seed)
+        exact = p_saddle(values, seed=seed)
         seen, filtered = (_seen(surface, matrix, name, runs, seed) for name in ("none", "filter"))
         plane = Plane.random(surface, seed=seed)
-        made = card(surface, plane, chart(surface, plane, points=9, progress=False), seeds=0, seed=seed)
-        told = made.chance.isotropic if made.chance is not None else None
+        made = card(surface, plane, chart(surface, plane, points=9, progress=False), seeds=0, seed=seed, progress=False)
+        told = made.saddle.isotropic if made.saddle is not None else None
         for meter in (probe.meter, made.meter):
             for kind in cost:
                 cost[kind] += getattr(meter, kind)
         data.append(
             {
-                "epochs": epochs, "loss": surface.loss_at_theta, "negative": negative, "chance": chance.value,
-                "interval": list(chance.interval), "seen": seen, "filtered": filtered, "t": chance.ratio,
+                "epochs": epochs, "loss": surface.loss_at_theta, "negative": negative, "probability": exact.value,
+                "interval": list(exact.interval), "seen": seen, "filtered": filtered, "t": exact.ratio,
                 "card": None if told is None else list(told),
             }
         )  # fmt: skip
@@ -64,15 +63,15 @@ def experiment(runs: int, seed: int) -> Evidence:
         checks.append(
             Check(
                 f"{when}: at least {MUCH:.0%} of the curvatures are negative, a random plane shows it in less than {SELDOM:.0%}",
-                f"{negative:.0%} below −{NEGATIVE:g} λmax; chance {chance.value:.2%} [{chance.interval[0]:.2%}, "
-                f"{chance.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
-                negative >= MUCH and chance.interval[1] < SELDOM,
+                f"{negative:.0%} below −{NEGATIVE:g} λmax; probability {exact.value:.2%} [{exact.interval[0]:.2%}, "
+                f"{exact.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
+                negative >= MUCH and exact.interval[1] < SELDOM,
             )
         )
-    held = [row["card"][1] <= row["chance"] <= row["card"][2] for row in data if row["card"] is not None]
+    held = [row["card"][1] <= row["probability"] <= row["card"][2] for row in data if row["card"] is not None]
     checks.append(
         Check(
-            "the card of one picture tells that chance from products alone: its intervals hold the exact one",
+            "the card of one picture gives that probability from products alone: its intervals hold the exact one",
             f"{sum(held)} of {len(held)}: "
             + "; ".join(f"[{row['card'][1]:.2%}, {row['card'][2]:.2%}]" for row in data if row["card"] is not None),
             all(held),
@@ -82,7 +81,7 @@ def experiment(runs: int, seed: int) -> Evidence:
         "A5",
         CLAIM,
         f"Kac–Rice shares of minima in random Gaussian fields; and a tanh network 64-{HIDDEN}-10 on digits before and during "
-        f"training (AdamW, rate {RATE:g}), its whole Hessian, the exact chance that a random plane shows a saddle, and "
+        f"training (AdamW, rate {RATE:g}), its whole Hessian, the exact probability that a random plane shows a saddle, and "
         f"{runs:,} planes really drawn.",
         tuple(checks),
         cost,

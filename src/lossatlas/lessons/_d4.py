@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import Path, barriers, connect
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.lessons._lesson import Check, Evidence, Lesson
 from lossatlas.lessons._twins import Twins, normed_twins, twins
 

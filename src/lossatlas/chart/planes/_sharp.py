@@ -36,7 +36,14 @@ def eigenvectors(
         )
     ends: Any = places[0][0] if len({end for end, _ in places}) == 1 else "both"
     found = extremes(
-        surface, max(k for _, k in places), point=origin, seed=seed, tolerance=tolerance, limit=limit, ends=ends
+        surface,
+        max(k for _, k in places),
+        point=origin,
+        seed=seed,
+        tolerance=tolerance,
+        limit=limit,
+        ends=ends,
+        progress=False,
     )
     rows, values, residuals, converged, notes = [], [], [], [], []
     for name, (end, k) in zip(which, places, strict=True):
