@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lossatlas as la
-from lossatlas.curvature import Operator
+from lossatlas.curvature import Hessian
 from lossatlas.demo import digits, digits_mlp, fit
 
 # What both are asked for: every one of five eigenvalues, and the half width of the trace's 95 % interval.
@@ -149,7 +149,7 @@ def _off(runs: list, total: float) -> float:
 
 def _product_row(what: str, model: nn.Module, x: Tensor, y: Tensor, batch: int | None, count: int, rounds: int) -> list:
     surface = la.NetworkSurface(model, "cross_entropy", (x, y), batch_size=batch)
-    operator = Operator(surface)
+    operator = Hessian(surface)
     vector = torch.randn(1, surface.dimension, dtype=torch.float64)
     parameters = list(model.parameters())
     sizes = [p.numel() for p in parameters]

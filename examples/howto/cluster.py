@@ -21,7 +21,7 @@ print(la.forecast(surface, plane, points=31).sentence)
 chart = la.chart(surface, plane, points=31, ledger="chart")  # kill it at any moment: the same call resumes
 chart.save("chart")
 again = la.chart(surface, plane, points=31, ledger="chart")
-print("evaluated again:", again.meter["values"], "of", again.meter["values"] + again.meter["recalled"])
+print("evaluated again:", again.meter.values, "of", again.meter.values + again.meter.recalled)
 
 # At home: copy the folder. Neither the model nor its data are needed.
 la.load(Path("chart")).plot(scale="log").save("cluster.png")

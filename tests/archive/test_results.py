@@ -62,7 +62,7 @@ class Shop:
     def card(self):
         return self.chart().card()
 
-    def chance(self):
+    def saddle_probability(self):
         return la.p_saddle(self.spectrum(), draws=200)
 
     def chart(self):

@@ -212,7 +212,7 @@ def test_a_chart_of_a_few_examples_says_how_many_evaluations_to_expect():
         said = la.forecast(ground, plane)
         made = la.chart(ground, plane, progress=False)
         assert any("the same chart of 128 of the 1,500 examples" in note for note in said.notes)
-        off.append(abs(said.evaluations / made.meter["values"] - 1))
+        off.append(abs(said.evaluations / made.meter.values - 1))
     assert sorted(off)[3] <= 0.15 and max(off) <= 0.45, off
 
 
@@ -228,5 +228,5 @@ def test_the_loss_itself_is_tried_on_a_few_examples_too():
     ground = la.NetworkSurface(model, objective=penalized, data=(x, y))
     plane = la.Plane.random(ground, seed=0, normalization="filter")
     said, made = la.forecast(ground, plane), la.chart(ground, plane, progress=False)
-    assert said.evaluations == pytest.approx(made.meter["values"], rel=0.25)
+    assert said.evaluations == pytest.approx(made.meter.values, rel=0.25)
     assert any("the same chart of 64 of the 500 examples" in note for note in said.notes)

@@ -55,7 +55,7 @@ def test_what_it_evaluated_is_exact_and_the_rest_is_held_against_cells_it_never_
     assert low < np.sqrt((off**2).mean()) < high
     assert made.certificate.worst <= np.abs(off).max() * 3
     assert (made.error > 0).sum() == (~made.exactly).sum() and len(made.samples) == 1 + 49 + 40
-    assert made.meter["values"] == 1 + 49 + 40
+    assert made.meter.values == 1 + 49 + 40
     assert made.provenance["sampler"] == "coarse, a sampler of the user's own"
 
 
@@ -87,7 +87,7 @@ def test_further_channels_have_their_error_too():
 def test_it_is_saved_loaded_and_resumed(tmp_path):
     first = chart(coarse, ledger=tmp_path / "ledger")
     again = chart(coarse, ledger=tmp_path / "ledger")
-    assert np.array_equal(first.loss, again.loss) and again.meter["values"] == 0
+    assert np.array_equal(first.loss, again.loss) and again.meter.values == 0
     first.save(tmp_path)
     back = la.load(tmp_path)
     assert np.array_equal(back.loss, first.loss) and back.certificate == first.certificate

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import lossatlas as la
-from lossatlas.connect._pairs import mean_interval, over_networks
+from lossatlas._statistics import mean_interval
+from lossatlas.connect._pairs import over_networks
 from lossatlas.connect.symmetry._match import Weights, by_weights
 from lossatlas.connect.symmetry._repair import Repair, sites
 from lossatlas.connect.symmetry._specification import Specification

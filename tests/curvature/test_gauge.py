@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -142,6 +143,17 @@ def test_what_comes_before_the_first_and_after_the_last_layer_does_not_matter():
 def test_factors_that_do_not_fit_are_refused(factors):
     with pytest.raises(la.InputError, match=r"expected|factors"):
         rescale(_mlp(), factors)
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = _mlp()
+    for five in (np.float64(5), np.float32(5), np.int64(5)):
+        for ours, theirs in zip(rescale(model, five).parameters(), rescale(model, 5.0).parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+    assert all(torch.equal(a, b) for a, b in zip(spread(model, seed=np.int64(3)), spread(model, seed=3), strict=True))
+    for settings in ({"seed": 1.5}, {"seed": True}, {"ratio": 1.0}, {"ratio": float("nan")}):
+        with pytest.raises(la.InputError, match="expected"):
+            spread(model, **settings)
 
 
 def test_something_that_is_no_module_is_refused():

@@ -1,4 +1,4 @@
-"""Products behind the door: equal to the dense Hessian, billed, and refused where they would mean nothing."""
+"""Hessian products: equal to the dense Hessian, counted, and refused where they would mean nothing."""
 
 import copy
 import math
@@ -11,7 +11,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import LossError, ModelError, NotApplicableError, StartError, UnknownNameError
-from lossatlas.curvature import Operator
+from lossatlas.curvature import Hessian
 from lossatlas.surface import Sample, Surface
 
 NETS = ["MLP", "CNN with batch norm", "transformer, tied", "regression", "frozen and unused"]
@@ -29,7 +29,7 @@ def test_products_are_those_of_the_dense_hessian(oracles, name):
     oracle = oracles(name)
     assert len({batch.size for batch in oracle.surface._settled.batches}) == 2, "the last batch must be smaller"
     vectors = torch.randn(40, oracle.surface.dimension, dtype=torch.float64)
-    operator = Operator(oracle.surface)
+    operator = Hessian(oracle.surface)
     for block in (vectors[:1], vectors):  # one by one, and as many as the sweep likes
         found, expected = operator.apply(block), block @ oracle.matrix
         assert float((found - expected).abs().max()) < 1e-10
@@ -44,7 +44,7 @@ def test_products_are_derivatives_of_the_gradient(oracles, name):
     step = 1e-5 * vector / vector.norm()  # short, to stay between the kinks of the ReLUs
     ends = [surface.gradients((surface.theta + k * step)[None])[1][0] for k in (-2, -1, 1, 2)]
     slope = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / 12e-5 * float(vector.norm())
-    assert torch.allclose(Operator(surface).apply(vector[None])[0], slope, atol=1e-6 * float(slope.norm()))
+    assert torch.allclose(Hessian(surface).apply(vector[None])[0], slope, atol=1e-6 * float(slope.norm()))
 
 
 def test_frozen_unused_and_tied_parameters(oracles):
@@ -71,22 +71,22 @@ def test_blocks_and_scaling_are_those_of_the_matrix(oracles):
         "a module's name stands for all its blocks"
     )
     with pytest.raises(UnknownNameError, match="weight"):
-        Operator(oracle.surface, blocks="2.wieght")
+        Hessian(oracle.surface, blocks="2.wieght")
 
 
-def test_every_product_is_billed():
+def test_every_product_is_counted():
     surface = la.NetworkSurface(mlp(), "cross_entropy", (X, Y), batch_size=10)
-    operator = Operator(surface)
-    checks = operator.bill().products
+    operator = Hessian(surface)
+    checks = operator.spent().products
     assert checks == 3
     operator.apply(torch.randn(7, surface.dimension))
-    bill = operator.bill()
-    assert (bill.products, bill.examples) == (checks + 7, (checks + 7) * 23)
+    spent = operator.spent()
+    assert (spent.products, spent.examples) == (checks + 7, (checks + 7) * 23)
     assert operator.applied == 7
     shared = la.Probe(surface)
-    Operator(surface, probe=shared).apply(torch.randn(2, surface.dimension))
-    again = Operator(surface, probe=shared)
-    assert again.bill().products == checks and shared.meter.products == 2 * checks + 2
+    Hessian(surface, probe=shared).apply(torch.randn(2, surface.dimension))
+    again = Hessian(surface, probe=shared)
+    assert again.spent().products == checks and shared.meter.products == 2 * checks + 2
 
 
 def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
@@ -127,13 +127,13 @@ def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_central_differences_stand_in_and_say_so(dtype):
     surface = la.NetworkSurface(mlp(dtype), "cross_entropy", (X.to(dtype), Y))
-    exact, differences = Operator(surface), Operator(surface, how="differences")
+    exact, differences = Hessian(surface), Hessian(surface, how="differences")
     vectors = torch.randn(3, surface.dimension, dtype=torch.float64) * torch.tensor([[1e-3], [1.0], [1e3]])
     expected = exact.apply(vectors)
     found = differences.apply(vectors)
     error = (found - expected).norm(dim=1) / expected.norm(dim=1)
     assert float(error.max()) < {torch.float64: 1e-7, torch.float32: 1e-2}[dtype], "and whatever the length of v"
-    assert differences.bill().products == 0 and differences.bill().gradients == 2 * (3 + 6 + 3)
+    assert differences.spent().products == 0 and differences.spent().gradients == 2 * (3 + 6 + 3)
     assert differences.provenance()["products"] == "central differences of gradients"
     assert exact.provenance()["products"] == "second derivatives"
     assert "central differences" in la.extremes(surface, 2, how="differences").status
@@ -173,8 +173,8 @@ def test_a_kernel_without_double_backward_falls_back_to_differences():
         once.products(once.theta, once.theta[None]), twice.products(twice.theta, twice.theta[None]), atol=1e-6
     )
     with pytest.raises(NotApplicableError):
-        Operator(once, how="exact")
-    operator = Operator(once)
+        Hessian(once, how="exact")
+    operator = Hessian(once)
     assert operator.method == "central differences of gradients" and "differentiated twice" in operator.reason
     assert torch.allclose(la.hessian(once), la.hessian(twice), atol=1e-6)
     assert "central differences" in la.trace(once).status
@@ -200,9 +200,7 @@ def test_a_backward_pass_that_hides_curvature_is_noticed():
     found = la.trace(hidden)
     assert "it differs from differences of gradients" in found.status and "central differences" in found.status
     assert found.value == pytest.approx(float(la.hessian(plain).trace()), abs=1e-5)
-    assert torch.allclose(
-        Operator(hidden, how="differences").apply(torch.eye(7).double()), la.hessian(plain), atol=1e-6
-    )
+    assert torch.allclose(Hessian(hidden, how="differences").apply(torch.eye(7).double()), la.hessian(plain), atol=1e-6)
 
 
 def test_fused_attention_runs_on_the_math_kernel(oracles):
@@ -212,7 +210,7 @@ def test_fused_attention_runs_on_the_math_kernel(oracles):
     (slope,) = torch.autograd.grad(fused, query, create_graph=True)
     with pytest.raises(RuntimeError, match="not implemented"):
         torch.autograd.grad(slope.sum(), query)
-    assert Operator(oracles("transformer, tied").surface, how="exact").method == "second derivatives"
+    assert Hessian(oracles("transformer, tied").surface, how="exact").method == "second derivatives"
 
 
 def test_a_loss_without_derivatives_is_refused():
@@ -301,7 +299,7 @@ class Restless(Surface):
         return found * (1 + 0.01 * self.calls) if self.fault == "moves" else found + 0.1 * vectors.roll(1, 1)
 
 
-@pytest.mark.parametrize(("fault", "words"), [("moves", "asked twice"), ("leans", "not symmetric")])
+@pytest.mark.parametrize(("fault", "words"), [("moves", "evaluated twice"), ("leans", "not symmetric")])
 def test_an_operator_that_is_no_fixed_hessian_is_refused(fault, words):
     surface = Restless(la.landscapes.quadratic(condition=10.0, dimension=80), fault)
     with pytest.raises(ModelError, match=words):
@@ -311,15 +309,15 @@ def test_an_operator_that_is_no_fixed_hessian_is_refused(fault, words):
 def test_what_does_not_fit_is_refused():
     surface = la.landscapes.himmelblau()
     with pytest.raises(StartError, match=r"\(2,\)"):
-        Operator(surface, torch.zeros(3))
+        Hessian(surface, torch.zeros(3))
     with pytest.raises(StartError, match="finite"):
-        Operator(surface, torch.tensor([math.nan, 0.0]))
+        Hessian(surface, torch.tensor([math.nan, 0.0]))
     with pytest.raises(la.InputError, match="scaling"):
-        Operator(surface, scaling=torch.ones(3))
+        Hessian(surface, scaling=torch.ones(3))
     with pytest.raises(UnknownNameError, match="exact"):
-        Operator(surface, how="exakt")
+        Hessian(surface, how="exakt")
     with pytest.raises(la.InputError, match=r"\(K, 2\)"):
-        Operator(surface).apply(torch.zeros(2))
+        Hessian(surface).apply(torch.zeros(2))
     with pytest.raises(la.InputError, match=r"5,000"):
         la.hessian(la.landscapes.quadratic(condition=2.0, dimension=6000))
 

@@ -121,6 +121,33 @@ def test_further_steps_only_raise_the_worst_case_and_stay_in_the_ball(surface):
     assert found.value == pytest.approx(50.0, rel=0.02) and found.value <= 50.0 + 0.2
 
 
+@pytest.mark.parametrize("kind", ["sam", "asam"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_ascents_go_on_by_half_the_radius_and_stay_in_the_ball(kind, steps):
+    """Step by step as `worst` has it: ρ first, then ρ/2 along the gradient there, halved where that does not rise."""
+    bowl, theta, rho = _bowl(), torch.tensor([0.3, -0.2, 0.4, 0.001], dtype=torch.float64), 0.2
+    d = theta.abs() if kind == "asam" else torch.ones(4, dtype=torch.float64)
+    z, best, length, moved = torch.zeros(4, dtype=torch.float64), -math.inf, rho, []
+    for _ in range(steps):
+        pull = d * EIGENVALUES * (theta + d * z)
+        trial = z + length * pull / pull.norm()
+        trial = trial * min(1.0, rho / float(trial.norm()))
+        moved.append(_loss(theta + d * trial) > best)
+        if moved[-1]:
+            z, best, length = trial, _loss(theta + d * trial), rho / 2
+        else:
+            length /= 2
+    found = sharpness(bowl, kind, point=theta, rho=rho, steps=steps)
+    assert found.value == pytest.approx(best - _loss(theta), rel=1e-12)
+    if steps == 2:
+        full = z * 0
+        for _ in range(2):
+            pull = d * EIGENVALUES * (theta + d * full)
+            full = full + rho * pull / pull.norm()
+            full = full * min(1.0, rho / float(full.norm()))
+        assert _loss(theta + d * full) != pytest.approx(best, rel=1e-6), "full steps end elsewhere"
+
+
 def test_keskars_ascent_beats_random_points_of_its_box(surface):
     found = sharpness(surface, "keskar", restarts=1)
     generator = torch.Generator().manual_seed(1)

@@ -1,15 +1,16 @@
-"""Spectra against the true eigenvalues, and the chance of a saddle against planes that were really drawn."""
+"""Spectra against the true eigenvalues, and the probability of a saddle against planes that were really drawn."""
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest, ttest_1samp, wasserstein_distance
 from scipy.stats import f as fisher
-from scipy.stats import wasserstein_distance
 
 import lossatlas as la
 from lossatlas import archive
 from lossatlas._errors import NotApplicableError
 from lossatlas.curvature import Spectrum
+from lossatlas.probe import Meter
 
 NETS = ["MLP", "CNN with batch norm", "transformer, tied", "regression", "frozen and unused"]
 
@@ -189,15 +190,15 @@ def test_planted_saddles_against_planes_that_were_drawn(matrix_surface, positive
     for directions, hits in ((2, curvatures[:, 0] * curvatures[:, 1] < 0), (1, lines < 0)):
         share = float(hits.double().mean())
         for given in (values, la.spectrum(matrix_surface(rotated(values)))):
-            chance = la.p_saddle(given, directions=directions)
+            found = la.p_saddle(given, directions=directions)
             error = (max(share * (1 - share), 2.5e-4) * (1 / 4000 + 1 / 10000)) ** 0.5
-            assert abs(chance.value - share) < 4 * error
+            assert abs(found.value - share) < 4 * error
     assert la.spectrum(matrix_surface(rotated(values))).index == negative
     below = float((curvatures[:, 0] < 0).double().mean())
     assert la.p_saddle(values).negative == pytest.approx(below, abs=4 * (0.25 * (1 / 4000 + 1 / 10000)) ** 0.5)
 
 
-def test_chances_that_are_known_in_closed_form():
+def test_probabilities_that_are_known_in_closed_form():
     """Each within its own 99.99 % range of 10,000 draws."""
     for a, b in ((1.0, 1.0), (1.0, 3.0), (5.0, 1.0)):
         # In three dimensions the sign of a plane's form is that of H⁻¹ along its normal, uniform on the sphere.
@@ -216,18 +217,18 @@ def test_chances_that_are_known_in_closed_form():
 @pytest.mark.parametrize("shift,expected", [(0.0, 0.5**0.5), (0.035, None)])
 def test_the_gaussian_formula_where_no_eigenvalue_dominates(shift, expected):
     values = np.linalg.eigvalsh(wigner(1000, shift=shift).numpy())
-    chance = la.p_saddle(values, draws=2000)
-    assert chance.gaussian == pytest.approx(chance.value, abs=0.05)
+    found = la.p_saddle(values, draws=2000)
+    assert found.gaussian == pytest.approx(found.value, abs=0.05)
     if expected:
-        assert chance.gaussian == pytest.approx(expected, abs=0.01) and abs(chance.ratio) < 0.2
+        assert found.gaussian == pytest.approx(expected, abs=0.01) and abs(found.ratio) < 0.2
     else:
-        assert chance.ratio > 2
+        assert found.ratio > 2
     line = la.p_saddle(values, directions=1, draws=2000)
     assert line.gaussian == pytest.approx(line.value, abs=0.05)
 
 
 def test_multiplicities_stand_for_many_eigenvalues(matrix_surface):
-    """A pooled node of weight n/N enters as n eigenvalues: the same chance as from all of them, one by one."""
+    """A pooled node of weight n/N enters as n eigenvalues: the same probability as from all of them, one by one."""
     values = np.r_[np.ones(40), -0.7 * np.ones(25), 0.1 * np.ones(135)]
     exact = la.p_saddle(values)
     found = la.spectrum(matrix_surface(torch.diag(torch.from_numpy(values))), dense=False, steps=5)
@@ -237,34 +238,72 @@ def test_multiplicities_stand_for_many_eigenvalues(matrix_surface):
 
 
 @pytest.mark.slow
-def test_a_trace_mends_the_chance_from_a_few_probes(matrix_surface):
+def test_a_trace_corrects_the_probability_from_a_few_probes(matrix_surface):
     surface = matrix_surface(wigner(300, outliers=(3.0, 2.5, -2.0), shift=0.05))
     truth = la.p_saddle(la.spectrum(surface, dense=True))
     assert 0.1 < truth.value < 0.6
     rough = [la.spectrum(surface, seed=seed, dense=False) for seed in range(6)]
     known = la.extremes(surface, 3)
     alone = [la.p_saddle(one) for one in rough]
-    mended = [la.p_saddle(one, trace=la.trace(surface, seed=100 + seed, known=known)) for seed, one in enumerate(rough)]
-    assert np.std([one.value for one in mended]) < np.std([one.value for one in alone])
-    assert np.mean([one.interval[1] - one.interval[0] for one in mended]) < np.mean(
+    corrected = [
+        la.p_saddle(one, trace=la.trace(surface, seed=100 + seed, known=known)) for seed, one in enumerate(rough)
+    ]
+    assert np.std([one.value for one in corrected]) < np.std([one.value for one in alone])
+    assert np.mean([one.interval[1] - one.interval[0] for one in corrected]) < np.mean(
         [one.interval[1] - one.interval[0] for one in alone]
     )
-    held = sum(one.interval[0] - 0.01 <= truth.value <= one.interval[1] + 0.01 for one in mended)
+    held = sum(one.interval[0] - 0.01 <= truth.value <= one.interval[1] + 0.01 for one in corrected)
     assert held >= 4, "95 % intervals, and 1 % of Monte Carlo in the truth itself: fewer twice in 1,000"
-    assert "95 % interval" in mended[0].sentence and "single probes" in alone[0].sentence
-    assert mended[0].record()["ratio"] == mended[0].ratio
+    assert "95 % interval" in corrected[0].sentence and "single probes" in alone[0].sentence
+    assert corrected[0].record()["ratio"] == corrected[0].ratio
+
+
+def by_hand(*rows):
+    """A spectrum of 50 eigenvalues estimated by one probe a row."""
+    nodes = np.array(rows, dtype=float)
+    provenance = {"steps": nodes.shape[1], "rounding": 1e-16}
+    empty = np.empty(0)
+    return Spectrum(
+        nodes=nodes, weights=np.full(nodes.shape, 1 / nodes.shape[1]), resolved=empty, residuals=empty, above=0, dimension=50,
+        dense=False, meter=Meter(products=nodes.size), provenance=provenance, status="by hand",
+    )  # fmt: skip
+
+
+def test_the_interval_spans_the_single_probes():
+    """Two probes that say 0 and much, of which the pooled draws alone would say something sharp in between."""
+    found = la.p_saddle(by_hand([1.0, 1.0], [-1.0, 1.1]), draws=4000)
+    sharp = binomtest(round(found.value * 4000), 4000).proportion_ci(0.95, method="exact")
+    assert len(found.alone) == 2 and found.alone[0] == 0 and found.alone[1] > sharp.high + 0.05
+    assert found.interval == (0.0, found.alone[1])
+    near = la.p_saddle(by_hand([-1.0, 1.1], [-1.0, 1.1]), draws=4000)
+    sharp = binomtest(round(near.value * 4000), 4000).proportion_ci(0.95, method="exact")
+    low, high = min(sharp.low, *near.alone), max(sharp.high, *near.alone)
+    assert near.interval == pytest.approx((low, high), abs=1e-12) and low <= sharp.low < sharp.high <= high
+    one = la.p_saddle(by_hand([-1.0, 1.1]), draws=4000)
+    sharp = binomtest(round(one.value * 4000), 4000).proportion_ci(0.95, method="exact")
+    assert one.interval == pytest.approx((sharp.low, sharp.high), abs=1e-12) and not len(one.alone)
+
+
+def test_the_share_below_holds_probes_and_what_quadrature_leaves_open():
+    """Two probes of four nodes: Chebyshev, Markov and Stieltjes bounds by hand, each with Student's interval."""
+    spectrum = by_hand([-2.0, -1.0, 1.0, 2.0], [-2.0, -1.0, -0.5, 2.0], [-3.0, -1.0, -0.7, 4.0])
+    found = spectrum.share_below(0.2, confidence=0.5)
+    assert found.value == pytest.approx((2 + 3 + 3) / 12)
+    low, high = (ttest_1samp(ends, 0.0).confidence_interval(0.5) for ends in ([1 / 4, 2 / 4, 2 / 4], [3 / 4, 1.0, 1.0]))
+    assert found.interval == pytest.approx((low.low, min(1.0, high.high)))
+    assert by_hand([-2.0, 2.0]).share_below(0.2).interval == (0.0, 1.0), "one probe knows nothing of its spread"
 
 
 def test_filter_scaled_slices_see_the_scaled_spectrum(matrix_surface):
-    """p of DHD is the chance for directions Dz: against drawn ones, as in the survey's filter-normalized slices."""
+    """p of DHD is the probability for directions Dz: against drawn ones, as in the survey's filter-normalized slices."""
     values = np.r_[np.linspace(0.2, 2, 40), -np.linspace(0.1, 1, 20)]
     matrix = rotated(values)
     scale = torch.cat([torch.full((30,), 0.2), torch.full((30,), 1.5)]).double()
-    chance = la.p_saddle(la.spectrum(matrix_surface(matrix), scaling=scale))
+    found = la.p_saddle(la.spectrum(matrix_surface(matrix), scaling=scale))
     draws = torch.randn(4000, 2, 60, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * scale
     forms = draws @ matrix @ draws.transpose(1, 2)
     share = float((torch.linalg.det(forms) < 0).double().mean())
-    assert abs(chance.value - share) < 4 * (share * (1 - share) * (1 / 4000 + 1 / 10000)) ** 0.5
+    assert abs(found.value - share) < 4 * (share * (1 - share) * (1 / 4000 + 1 / 10000)) ** 0.5
 
 
 def test_what_cannot_be_is_refused():

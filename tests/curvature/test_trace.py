@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
+from scipy.stats import binom, ttest_1samp
+from scipy.stats import t as student
 
 import lossatlas as la
 from lossatlas import archive
@@ -60,6 +61,20 @@ def test_the_spread_is_that_of_the_formula(oracles, matrix_surface):
     assert found.status == "not converged: the limit of 2,000 came first" and found.products == 2000
     assert found.draws.std(ddof=1) == pytest.approx(expected, rel=0.1)
     assert found.error == pytest.approx(expected / 2000**0.5, rel=0.1)
+
+
+def test_intervals_are_students_of_the_draws(oracles, matrix_surface):
+    """Against SciPy's t test, of the trace, the norm, the difference of two traces, and every layer."""
+    matrix = oracles("MLP").matrix
+    surface = matrix_surface(matrix, layout=oracles("MLP").surface.layout)
+    found = la.trace(surface, confidence=0.9, relative=0.2)
+    both = la.compare_traces(surface, matrix_surface(2 * matrix), confidence=0.9, relative=0.2)
+    for one in (found, found.frobenius, both.a, both.difference, *la.Hessian(surface).traces(np.ones(len(matrix)))):
+        oracle = ttest_1samp(one.draws, 0.0).confidence_interval(one.confidence)
+        assert one.interval == pytest.approx((oracle.low, oracle.high)) and one.value == pytest.approx(one.draws.mean())
+    diagonal = la.diagonal(surface, limit=40, confidence=0.9)
+    half = (diagonal.interval[:, 1] - diagonal.interval[:, 0]) / 2
+    assert np.allclose(half, student.ppf(0.95, 39) * diagonal.errors)
 
 
 def test_a_diagonal_matrix_is_exact_in_one_sample(matrix_surface):

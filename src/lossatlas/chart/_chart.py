@@ -149,14 +149,14 @@ class Chart(archive.Result):
             settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
 
         Raises:
-            InputError: if the chart was loaded without a card: its surface is not there to be asked.
+            InputError: if the chart was loaded without a card: its surface is not there to be evaluated.
         """
         from lossatlas.chart.card._maker import card
 
         if "card" not in self.kept or settings:
             if self.source is None:
                 raise InputError(
-                    "this chart was loaded from a folder and holds no card; making one asks the surface, which is not "
+                    "this chart was loaded from a folder and holds no card; making one evaluates the surface, which is not "
                     "there. Chart it again and call card() before saving."
                 )
             self.kept["card"] = card(*self.source, self, **settings)

@@ -125,15 +125,7 @@ def command(
     """
     from lossatlas import archive
     from lossatlas.cli._user import prepare
-    from lossatlas.curvature import (
-        critical_point,
-        critical_points,
-        curvature_along,
-        extremes,
-        sharpness,
-        spectrum,
-        trace,
-    )
+    from lossatlas.curvature import Hessian, critical_point, critical_points, curvature_along, sharpness
     from lossatlas.probe import Probe
 
     measures = _kinds(kinds)
@@ -149,23 +141,24 @@ def command(
             click.echo(f"- {sentence}")
 
     probe = Probe(surface)
-    asked: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
+    there: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
     k = min(5, surface.dimension) if k is None else k
-    ends = extremes(surface, k, progress=show, **asked)
-    here = critical_point(surface, **asked)
+    operator = Hessian(surface, point, probe=probe)
+    ends = operator.extremes(k, seed=seed, progress=show)
+    here = critical_point(surface, **there)
     tell("at the point", here.sentence)
     low, high = (", ".join(f"{v:.4g}" for v in pairs.values) for pairs in (ends.smallest, ends.largest))
     tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
     done |= {"point": here, "extremes": ends}
-    whole = trace(surface, relative=relative, limit=limit, known=ends, progress=show, **asked)
+    whole = operator.trace(relative=relative, limit=limit, known=ends, seed=seed, progress=show)
     assert whole.frobenius is not None
     tell("trace", whole.sentence, whole.frobenius.sentence)
     done["trace"] = whole
     if probes:
-        spread = spectrum(surface, probes=probes, steps=steps, progress=show, **asked)
+        spread = operator.spectrum(probes=probes, steps=steps, seed=seed, progress=show)
         tell("spectrum", *spread.reading())
         done["spectrum"] = spread
-    measured = [sharpness(surface, kind, rho=rho, **asked) for kind, rho in measures]
+    measured = [sharpness(surface, kind, rho=rho, progress=show, **there) for kind, rho in measures]
     if measured:
         tell("sharpness", *(one.sentence for one in measured))
     if search is not None:

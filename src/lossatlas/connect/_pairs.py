@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from lossatlas import archive
 from lossatlas._errors import InputError
+from lossatlas._statistics import mean_interval, quantile
 from lossatlas.connect._barrier import DEFINITIONS, Interval, check
 from lossatlas.connect._path import Path
 
@@ -141,17 +141,6 @@ def ladder(rungs: Mapping[str, Mapping[float, Barriers]], ax: Any = None, *, not
     ).plot(ax)
 
 
-def mean_interval(values: Array, confidence: float = 0.95) -> Interval:
-    """Student's interval of a mean; infinite where a value is not finite.
-
-    Source: Student, Biometrika 6 (1908).
-    """
-    if not np.isfinite(values).all():
-        return (-np.inf, np.inf)
-    half = float(student.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return float(values.mean()) - half, float(values.mean()) + half
-
-
 def over_networks(values: Array, places: NDArray[np.intp], count: int, confidence: float = 0.95) -> Interval:
     """Interval of the mean over pairs that share networks: the jackknife, a network left out with all its pairs.
 
@@ -173,5 +162,5 @@ def over_networks(values: Array, places: NDArray[np.intp], count: int, confidenc
         return (-np.inf, np.inf)
     means = np.array([kept.mean() for kept in without])
     deviation = np.sqrt((count - 1) / count * ((means - means.mean()) ** 2).sum())
-    half = float(student.ppf(0.5 + confidence / 2, count - 1) * deviation)
+    half = quantile(confidence, count - 1) * float(deviation)
     return float(values.mean()) - half, float(values.mean()) + half

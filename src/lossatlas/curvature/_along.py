@@ -13,9 +13,7 @@ import torch
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, StartError
 from lossatlas._progress import Show, counted
-from lossatlas.curvature._extremes import extremes
-from lossatlas.curvature._operator import Operator
-from lossatlas.curvature._trace import trace
+from lossatlas.curvature._hessian import Hessian
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
@@ -142,7 +140,7 @@ def curvature_along(
     tolerance: float = 1e-3,
     seed: int = 0,
     probe: Probe | None = None,
-    progress: Show = False,
+    progress: Show = True,
 ) -> RunCurvature:
     """The largest eigenvalues, the trace, and the gradient's share in the top space at the checkpoints of a run.
 
@@ -161,8 +159,9 @@ def curvature_along(
         relative: how narrow the interval of the trace is to be.
         tolerance: of the eigenvalues.
         seed: of all random vectors; the same ones at every checkpoint.
-        probe: the door to ask at; a new one by default.
-        progress: True for a bar where the error stream is a terminal, False, or a function of (checkpoints done, all).
+        probe: what evaluates and counts; a new one by default.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of
+            (checkpoints done, all).
 
     Returns:
         The `RunCurvature`. If it is interrupted with Ctrl-C, of the checkpoints that were done.
@@ -198,24 +197,23 @@ def curvature_along(
         raise StartError(f"none of {len(points)} checkpoints is finite; expected at least one. The run has diverged.")
     gone, points = int((~finite).sum()), points[finite]
     times, edge = times[finite.cpu().numpy()], edge[finite.cpu().numpy()]
-    operator = Operator(surface, points[0], probe=probe)
-    probe = operator.probe
+    operator = Hessian(surface, points[0], probe=probe)
     rows: list[list[float]] = []
     tops, residuals, ends, poor = [], [], [], 0
     status = "complete"
     try:
         with counted("checkpoints", len(points), progress) as report:
             for done, point in enumerate(points, start=1):
-                answer = probe.ask(Gradients(point[None]))
-                slope = answer.gradients[0].double().cpu().numpy()
-                found = extremes(surface, k, point=point, seed=seed, tolerance=tolerance, probe=probe)
+                here, answer = operator.at(point), operator.probe.ask(Gradients(point[None]))
+                gradient = answer.gradients[0].double().cpu().numpy()
+                found = here.extremes(k, seed=seed, tolerance=tolerance, progress=False)
                 top = found.largest
                 poor += not bool(np.all(top.converged))
-                size = float(np.linalg.norm(slope))
-                inside = float(np.linalg.norm(top.vectors @ slope))
+                size = float(np.linalg.norm(gradient))
+                inside = float(np.linalg.norm(top.vectors @ gradient))
                 value, low, high = math.nan, math.nan, math.nan
                 if with_trace:
-                    guess = trace(surface, point=point, relative=relative, seed=seed, probe=probe)
+                    guess = here.trace(relative=relative, seed=seed, progress=False)
                     value, (low, high) = guess.value, guess.interval
                 rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
                 ends.append([float(found.smallest.values[0]), low, high])
@@ -233,7 +231,7 @@ def curvature_along(
     n = len(table)
     return RunCurvature(
         times[:n], table[:, 0], table[:, 1], np.array(tops).reshape(-1, k), np.array(residuals).reshape(-1, k), last[:, 0],
-        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, operator.bill(),
+        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, operator.spent(),
         operator.provenance(**settings), status,
     )  # fmt: skip
 

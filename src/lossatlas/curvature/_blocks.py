@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
-from lossatlas._progress import Show, counted
-from lossatlas.curvature._estimate import interval
-from lossatlas.curvature._extremes import extremes
-from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
+from lossatlas._progress import Show
+from lossatlas.curvature._extremes import find_extremes
+from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._samples import FLOOR, check_width, samples
 from lossatlas.draw import Table
-from lossatlas.probe import Meter, Probe
-from lossatlas.surface import PointLike, Surface
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
@@ -94,69 +91,30 @@ class BlockCurvature(archive.Result):
         return BarsDisplay(list(self.names), values, low, high, xlabel=label, note=note[:1].upper() + note[1:]).plot(ax)
 
 
-def per_block(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    blocks: Sequence[str] | None = None,
-    eigenvalues: bool = True,
-    relative: float = 0.05,
-    confidence: float = 0.95,
-    limit: int = 200,
-    tolerance: float = 1e-3,
-    seed: int = 0,
-    how: How = "auto",
-    probe: Probe | None = None,
-    progress: Show = False,
-) -> BlockCurvature:
-    """Trace and extreme eigenvalues of every diagonal block of the Hessian.
-
-    One product Hv with random signs v serves the traces of all blocks, tr H_bb = E v_b·(Hv)_b, so that a hundred
-    layers cost no more than one. The eigenvalues are those of H restricted to the block, and cost a run each.
-
-    Args:
-        surface: any surface that knows gradients.
-        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
-        blocks: names of layout blocks, or of modules that hold several; every block of the layout by default.
-        eigenvalues: whether to ask for the largest and smallest eigenvalue of each.
-        relative: stop once the interval of every trace reaches no farther than this share of the largest of them.
-        confidence: of the intervals.
-        limit: products at most for the traces, and for the eigenvalues of each block.
-        tolerance: of the eigenvalues, as in `extremes`.
-        seed: of the random vectors.
-        how: to take products, as in `Operator`.
-        probe: the door to ask at; a new one by default.
-        progress: True for a bar, or a function of (products done, limit), for the traces.
-
-    Returns:
-        The `BlockCurvature`.
-
-    Raises:
-        UnknownNameError: for a block that is not in the layout.
-
-    Example:
-        >>> import torch, lossatlas as la
-        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-        >>> surface = la.NetworkSurface(model, "mse", (torch.ones(5, 3), torch.zeros(5, 1)))
-        >>> la.per_block(surface, blocks=["0", "2"]).sizes.tolist()
-        [16, 5]
-    """
+def estimate_blocks(
+    operator: Operator, names: Sequence[str] | None, eigenvalues: bool, relative: float, confidence: float, limit: int,
+    tolerance: float, seed: int, progress: Show,
+) -> BlockCurvature:  # fmt: skip
+    """See `Hessian.per_block`."""
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
-    operator = Operator(surface, point, probe=probe, how=how)
-    names = tuple(block.name for block in surface.layout.blocks) if blocks is None else tuple(blocks)
+    own = [block.name for block in operator.surface.layout.blocks] if operator.blocks is None else operator.blocks
+    names = tuple(own if names is None else names)
     if not names:
         raise InputError("got no blocks; expected at least one name, or None for every block of the layout.")
     rows = [operator.rows_of(name) for name in names]
-    draws = _draws(operator, rows, seed, relative, confidence, limit, progress)
-    means = np.array([interval(row, confidence) for row in draws])
-    traces, half = means[:, 0], means[:, 2]
-    short = [] if (half <= relative * np.abs(traces).max()).all() else [f"traces within {limit} products"]
+    draws = np.empty((len(rows), 0))
+    for vectors, products in samples(operator, seed, limit, progress=progress):
+        entries = vectors * products
+        sums = torch.stack([entries[:, index].sum(1) for index in rows])
+        draws = np.append(draws, sums.cpu().numpy(), axis=1)
+        traces, _, half = np.array([_statistics.mean(row, confidence) for row in draws]).T
+        enough = bool((half <= relative * np.abs(traces).max()).all())
+        if draws.shape[1] >= FLOOR and enough:
+            break
+    short = [] if enough else [f"traces within {limit} products"]
     pairs, offs, fine = np.full((len(names), 2), np.nan), np.full((len(names), 2), np.nan), 0
     for b, name in enumerate(names if eigenvalues else ()):
-        found = extremes(
-            surface, 1, point=point, blocks=[name], seed=seed, tolerance=tolerance, limit=limit, how=how,
-            probe=operator.probe,
-        )  # fmt: skip
+        found = find_extremes(operator.block(name), 1, seed, tolerance, limit, "both", None, False)
         pairs[b] = found.largest.values[0], found.smallest.values[0]
         offs[b] = found.largest.residuals[0], found.smallest.residuals[0]
         fine += bool(found.largest.converged[0] and found.smallest.converged[0])
@@ -173,24 +131,7 @@ def per_block(
         pairs[:, 1],
         offs,
         draws.shape[1],
-        operator.bill(),
+        operator.spent(),
         operator.provenance(**settings),
         operator.remark(status),
     )
-
-
-def _draws(
-    operator: Operator, rows: list[Tensor], seed: int, relative: float, confidence: float, limit: int, progress: Show
-) -> np.ndarray:
-    """v_b·(Hv)_b of every block (b, draws), until the intervals of all are narrow enough."""
-    signs, draws = Signs(operator, seed), np.empty((len(rows), 0))
-    with counted("Hessian products", limit, progress) as report:
-        while True:
-            vectors = signs.draw(min(ROWS if draws.size else FLOOR, limit - draws.shape[1]))
-            entries = vectors * operator.apply(vectors)
-            new = torch.stack([entries[:, index].sum(1) for index in rows]).cpu().numpy()
-            draws = np.concatenate([draws, new], axis=1)
-            report(draws.shape[1])
-            means = np.array([interval(row, confidence) for row in draws])
-            if (means[:, 2] <= relative * np.abs(means[:, 0]).max()).all() or draws.shape[1] >= limit:
-                return draws

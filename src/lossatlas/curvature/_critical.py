@@ -16,10 +16,8 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
-from lossatlas.curvature._dense import dense
-from lossatlas.curvature._extremes import extremes
-from lossatlas.curvature._newton import REASONS, Asker, Rules, search
-from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._hessian import Hessian
+from lossatlas.curvature._newton import REASONS, Evaluator, Rules, search
 from lossatlas.probe import Gradients, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
@@ -49,7 +47,7 @@ def critical_point(
         tolerance: of the gradient; see `critical_points`.
         exact: whether to form the dense Hessian; by default for up to 1,000 parameters.
         seed: of the starting vector of Lanczos where the Hessian is not formed.
-        probe: the door to ask at; a new one by default.
+        probe: what evaluates and counts; a new one by default.
 
     Returns:
         The `CriticalPoint`, with its label.
@@ -62,7 +60,7 @@ def critical_point(
         ('true', 'minimum')
     """
     seed = _checks.seed(seed)
-    operator = Operator(surface, point, probe=probe)
+    operator = Hessian(surface, point, probe=probe)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     return judge(operator, operator.point.double(), 0.0)
 
@@ -80,7 +78,7 @@ def critical_points(
     tolerance: float | None = None,
     exact: bool | None = None,
     probe: Probe | None = None,
-    progress: Show = False,
+    progress: Show = True,
 ) -> CriticalPoints:
     """Search for critical points of any index, and label every catch.
 
@@ -104,7 +102,7 @@ def critical_points(
         starts: points, as rows (B, N) or a sequence of whatever describes one; or how many to draw, uniformly in the
             surface's box, or around θ where it has none.
         method: ``newton`` or ``gradient-norm``.
-        budget: points of any kind (values, gradients, products) that one search may ask; labels come on top.
+        budget: points of any kind (values, gradients, products) that one search may evaluate; labels come on top.
         steps: of one search at most.
         seed: of the starts.
         spread: where there is no box: starts are θ + spread · σ z with z ~ N(0, I) and σ the root mean square of each
@@ -113,8 +111,9 @@ def critical_points(
             10 · tolerance times the largest ‖H‖ met on the way; without it there is no index unless an epsilon is given.
         tolerance: of the gradient: 1e-10 in float64, 1e-5 in float32.
         exact: whether to form the dense Hessian for the label; by default for up to 1,000 parameters.
-        probe: the door to ask at; a new one by default.
-        progress: True for a bar where the error stream is a terminal, False, or a function of (searches done, starts).
+        probe: what evaluates and counts; a new one by default.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of
+            (searches done, starts).
 
     Returns:
         The `CriticalPoints`. If it is interrupted with Ctrl-C, those that were done.
@@ -142,7 +141,7 @@ def critical_points(
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)
     probe = probe or Probe(surface)
-    begin, billed = time.perf_counter(), probe.meter.copy()
+    begin, before_all = time.perf_counter(), probe.meter.copy()
     operator, begun = _operator(surface, points, probe)
     rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
     caught: list[CriticalPoint] = []
@@ -151,10 +150,10 @@ def critical_points(
         with counted("searches", len(points), progress) as report:
             for b, start in enumerate(points):
                 before = probe.meter.queries
-                asker = Asker(operator, budget)
-                reason, taken = search(asker, start, method, rules)
+                evaluator = Evaluator(operator, budget)
+                reason, taken = search(evaluator, start, method, rules)
                 spent = probe.meter.queries - before
-                one = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+                one = judge(operator, evaluator.best, evaluator.curvature, (evaluator.value, evaluator.steepness))
                 caught.append(replace(one, start=b, steps=taken, status=REASONS[reason], queries=spent))
                 report(b + 1)
     except KeyboardInterrupt:
@@ -166,7 +165,7 @@ def critical_points(
         "products", "skipped_before_a_finite_start": begun,
     }  # fmt: skip
     record = {**operator.provenance(**settings), "point": None}
-    meter = probe.meter.since(billed, time.perf_counter() - begin)
+    meter = probe.meter.since(before_all, time.perf_counter() - begin)
     return CriticalPoints(tuple(caught), points, meter, record, status)
 
 
@@ -184,21 +183,20 @@ class Judge:
         self.exact = surface.dimension <= DENSE_INDEX if exact is None else _checks.flag("exact", exact)
 
     def __call__(
-        self, operator: Operator, theta: Tensor, curvature: float, known: tuple[float, Tensor] | None = None
+        self, operator: Hessian, theta: Tensor, curvature: float, known: tuple[float, Tensor] | None = None
     ) -> CriticalPoint:
         before = operator.probe.meter.queries
-        operator.point = theta.to(operator.point.dtype)
         if known is None:
-            answer = operator.probe.ask(Gradients(operator.point[None]))
+            answer = operator.probe.ask(Gradients(theta.to(operator.point.dtype)[None]))
             known = float(answer.values[0]), answer.gradients[0].double()
-        loss, slope = known
-        size = float(slope.norm())
+        loss, gradient = known
+        size = float(gradient.norm())
         nan = math.nan
         blank = CriticalPoint(theta, loss, "unfinished", size, nan, nan, nan, None, False, None, self.epsilon, None)
         if not (math.isfinite(loss) and math.isfinite(size)):
             return blank
         try:
-            found = (self._dense if self.exact else self._products)(operator, blank, slope, curvature)
+            found = (self._dense if self.exact else self._products)(operator.at(theta), blank, gradient, curvature)
         except LossError:
             return blank
         label: Label = "unfinished"
@@ -208,16 +206,16 @@ class Judge:
             label = "gradient-flat"
         return replace(found, label=label, certificate=operator.probe.meter.queries - before)
 
-    def _dense(self, operator: Operator, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
-        values, basis = torch.linalg.eigh(dense(operator))
+    def _dense(self, operator: Hessian, blank: CriticalPoint, gradient: Tensor, curvature: float) -> CriticalPoint:
+        values, basis = torch.linalg.eigh(operator.dense())
         norm = float(values.abs().max())
         rounding = len(values) * float(torch.finfo(self.surface.dtype).eps)
         epsilon = max(ZERO * self.tolerance, rounding) * max(norm, curvature)
         epsilon = epsilon if self.epsilon is None else self.epsilon
-        parts = basis.T @ slope
+        parts = basis.T @ gradient
         kept = values.abs() > FLAT * norm
         step = float(torch.where(kept, parts / torch.where(kept, values, 1.0), 0.0).norm())
-        left, size = float(parts[~kept].norm()), float(slope.norm())
+        left, size = float(parts[~kept].norm()), float(gradient.norm())
         whole = norm * step + size
         return replace(
             blank,
@@ -231,13 +229,13 @@ class Judge:
             eigenvalues=values.numpy(),
         )
 
-    def _products(self, operator: Operator, blank: CriticalPoint, slope: Tensor, curvature: float) -> CriticalPoint:
+    def _products(self, operator: Hessian, blank: CriticalPoint, gradient: Tensor, curvature: float) -> CriticalPoint:
         k = 1 if self.epsilon is None else max(1, min(10, self.surface.dimension // 4))
-        ends = extremes(self.surface, k, point=operator.point, seed=self.seed, tolerance=1e-3, probe=operator.probe)
+        ends = operator.extremes(k, seed=self.seed, tolerance=1e-3, progress=False)
         low, high = ends.smallest.values, ends.largest.values
         norm = max((abs(float(v)) for v in (*low, *high)), default=0.0)
-        size = float(slope.norm())
-        curved = float(operator.apply(slope[None])[0].norm()) if size else 0.0
+        size = float(gradient.norm())
+        curved = float(operator.apply(gradient[None])[0].norm()) if size else 0.0
         return replace(
             blank,
             hessian_norm=norm,
@@ -251,7 +249,7 @@ def _ratio(above: float, below: float) -> float:
     return above / below if below else 0.0
 
 
-def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Operator, int]:
+def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, int]:
     """The operator, checked at the first start where it is finite, and how many starts were not."""
     for b, start in enumerate(points.to(surface.dtype)):
         answer = probe.ask(Gradients(start[None])) if surface.gradients_known else None
@@ -259,7 +257,7 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Operator,
             last: LossError | str = f"the loss is {float(answer.values[0])}, or an entry of its gradient is not finite."
             continue
         try:
-            return Operator(surface, start, probe=probe), b
+            return Hessian(surface, start, probe=probe), b
         except LossError as error:
             last = error
     raise LossError(

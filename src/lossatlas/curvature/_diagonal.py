@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._progress import Show, counted
-from lossatlas.curvature._operator import How, Operator
-from lossatlas.curvature._trace import FLOOR, ROWS, Signs, check_width
-from lossatlas.probe import Meter, Probe
-from lossatlas.surface import PointLike, Surface
+from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._samples import FLOOR, check_width, samples, status_of
+from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
@@ -49,7 +46,7 @@ class Diagonal(archive.Result):
     @property
     def interval(self) -> np.ndarray:
         """(n, 2) Student's interval of each entry; one in twenty misses at 95 %."""
-        z = float(student.ppf(0.5 + self.confidence / 2, self.samples - 1)) if self.samples else 0.0
+        z = _statistics.quantile(self.confidence, self.samples - 1) if self.samples else 0.0
         return np.stack([self.values - z * self.errors, self.values + z * self.errors], 1)
 
     @property
@@ -84,91 +81,46 @@ class Diagonal(archive.Result):
         )
 
 
-def diagonal(
-    surface: Surface,
-    *,
-    point: PointLike | None = None,
-    relative: float = 0.05,
-    confidence: float = 0.95,
-    limit: int = 1000,
-    seed: int = 0,
-    scaling: PointLike | None = None,
-    blocks: str | Sequence[str] | None = None,
-    how: How = "auto",
-    probe: Probe | None = None,
-    progress: Show = False,
+def estimate_diagonal(
+    operator: Operator, relative: float, confidence: float, limit: int, seed: int, progress: Show
 ) -> Diagonal:
-    """The diagonal of the Hessian, E v ∘ Hv over random signs v; the variance of an entry is Σ_{j≠i} H_ij².
-
-    Where the limit allows for one product per parameter the diagonal is exact.
-
-    Args:
-        surface: any surface that knows gradients.
-        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
-        relative: stop once the standard errors together are below this share of the length of the diagonal.
-        confidence: of the intervals.
-        limit: Hessian products at most.
-        seed: of the random vectors.
-        scaling: D of shape (N,), for D H D.
-        blocks: names of layout blocks to restrict H to.
-        how: to take products, as in `Operator`.
-        probe: the door to ask at; a new one by default.
-        progress: True for a bar, or a function of (products done, limit).
-
-    Returns:
-        The `Diagonal`.
-
-    Source: Bekas, Kokiopoulou and Saad, Applied Numerical Mathematics 57 (2007).
-
-    Example:
-        >>> import lossatlas as la
-        >>> surface = la.landscapes.quadratic(condition=4.0, dimension=2, rotation=0.0)
-        >>> diagonal(surface).values.round(6).tolist()
-        [1.0, 4.0]
-    """
+    """See `Hessian.diagonal`."""
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
-    operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     settings = {"relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     n = operator.dimension
-    with counted("Hessian products", min(n, limit), progress) as report:
-        if n <= limit:
-            values = _exact(operator, report)
-            errors, count, status = np.zeros(n), 0, "exact"
-        else:
-            values, errors, count = _estimated(operator, seed, relative, limit, report)
-            enough = np.linalg.norm(errors) <= relative * np.linalg.norm(values)
-            status = "converged" if enough else f"not converged: the limit of {limit:,} came first"
+    if operator.known or n <= limit:
+        values, errors, count, status = _exact(operator, progress), np.zeros(n), 0, "exact"
+    else:
+        values, errors, count = _estimated(operator, seed, relative, limit, progress)
+        status = status_of(float(np.linalg.norm(errors)), relative * float(np.linalg.norm(values)), limit)
     record = operator.provenance(**settings)
-    return Diagonal(values, errors, confidence, count, operator.bill(), record, operator.remark(status))
+    return Diagonal(values, errors, confidence, count, operator.spent(), record, operator.remark(status))
 
 
-def _exact(operator: Operator, report: Any) -> np.ndarray:
-    n = operator.dimension
-    values = torch.empty(n, dtype=torch.float64)
-    for first in range(0, n, FLOOR):
-        rows = torch.zeros(min(FLOOR, n - first), n, dtype=torch.float64)
-        rows[:, first : first + len(rows)].fill_diagonal_(1.0)
-        found = operator.apply(rows).cpu()
-        values[first : first + len(rows)] = found[:, first : first + len(rows)].diagonal()
-        report(first + len(rows))
+def _exact(operator: Operator, progress: Show) -> np.ndarray:
+    if operator.known:
+        return operator.dense().diagonal().numpy()
+    values = torch.empty(operator.dimension, dtype=torch.float64)
+    with counted("Hessian products", len(values), progress) as report:
+        for span, found in operator.columns():
+            values[span] = found[:, span].diagonal()
+            report(span.stop)
     return values.numpy()
 
 
 def _estimated(
-    operator: Operator, seed: int, relative: float, limit: int, report: Any
+    operator: Operator, seed: int, relative: float, limit: int, progress: Show
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Running mean and spread of v ∘ Hv; neither keeps the single draws."""
-    signs = Signs(operator, seed)
     mean = torch.zeros(operator.dimension, dtype=torch.float64, device=operator.surface.device)
     squares, count = mean.clone(), 0
-    while True:
-        vectors = signs.draw(min(ROWS if count else FLOOR, limit - count))
-        for row in vectors * operator.apply(vectors):
+    for vectors, products in samples(operator, seed, limit, progress=progress):
+        for row in vectors * products:
             count += 1
             step = row - mean
             mean += step / count
             squares += step * (row - mean)
-        report(count)
-        errors = (squares / (count - 1) / count).sqrt()
-        if float(errors.norm()) <= relative * float(mean.norm()) or count >= limit:
-            return mean.cpu().numpy(), errors.cpu().numpy(), count
+        errors = (squares / max(count - 1, 1) / count).sqrt()
+        if count >= FLOOR and float(errors.norm()) <= relative * float(mean.norm()):
+            break
+    return mean.cpu().numpy(), errors.cpu().numpy(), count

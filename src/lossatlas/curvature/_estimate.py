@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy.stats import t as student
 
-from lossatlas import archive
+from lossatlas import _statistics, archive
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
-
-
-def interval(draws: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    """Mean, standard error, and half the width of Student's interval of independent draws."""
-    mean, n = float(draws.mean()), len(draws)
-    error = float(draws.std(ddof=1)) / math.sqrt(n)
-    return mean, error, float(student.ppf(0.5 + confidence / 2, n - 1)) * error
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +69,7 @@ class Estimate(archive.Result):
         if self.value == 0 or self.samples < 2 or not self.each:
             return None
         spread = self.error * math.sqrt(self.samples)
-        z = float(student.ppf(0.5 + self.confidence / 2, max(self.samples - 1, 1)))
+        z = _statistics.quantile(self.confidence, self.samples - 1)
         draws = math.ceil((z * spread / (relative * abs(self.value))) ** 2) - self.samples
         return max(0, draws * self.each)
 
@@ -108,9 +100,7 @@ class Estimate(archive.Result):
 
         counts = np.unique(np.geomspace(4, max(self.samples, 5), 200).astype(int))
         counts = counts[counts <= self.samples]
-        rows = [interval(self.draws[:n], self.confidence) for n in counts]
-        middle = np.array([mean for mean, _, _ in rows])
-        half = np.array([half for _, _, half in rows])
+        middle, _, half = np.array([_statistics.mean(self.draws[:n], self.confidence) for n in counts]).reshape(-1, 3).T
         curves = {self.quantity: (counts.astype(float), middle, middle - half, middle + half)}
         return CurvesDisplay(
             curves, xlabel="random vectors", ylabel=self.quantity, yscale="linear", note=self.sentence

@@ -1,8 +1,7 @@
-"""Both ends of a Hessian's spectrum from one Krylov space, with residuals: error bars that cannot be argued with."""
+"""Both ends of a Hessian's spectrum from one Krylov space, with residuals: rigorous error bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,11 +12,10 @@ from torch import Tensor
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
-from lossatlas.curvature._dense import dense
 from lossatlas.curvature._lanczos import Krylov
-from lossatlas.curvature._operator import How, Operator
-from lossatlas.probe import Meter, Probe
-from lossatlas.surface import PointLike, Surface
+from lossatlas.curvature._operator import Operator
+from lossatlas.probe import Meter
+from lossatlas.surface import PointLike
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
@@ -110,73 +108,21 @@ class Extremes(archive.Result):
         ).plot(ax)
 
 
-def extremes(
-    surface: Surface,
-    k: int = 5,
-    *,
-    point: PointLike | None = None,
-    seed: int = 0,
-    tolerance: float = 1e-4,
-    limit: int | None = None,
-    ends: End = "both",
-    start: PointLike | None = None,
-    scaling: PointLike | None = None,
-    blocks: str | Sequence[str] | None = None,
-    how: How = "auto",
-    probe: Probe | None = None,
-    progress: Show = False,
-) -> Extremes:
-    """The k largest and k smallest eigenpairs of the Hessian.
-
-    One Krylov space serves both ends: on trained digit networks it took less than half the products of two runs of
-    SciPy's `eigsh`, which moreover gives back nothing of what has not converged. The residuals ‖Hv − λv‖ follow from
-    the products that built the space, and cost none of their own. Up to 64 parameters the dense Hessian is taken.
-
-    Ritz values approach from inside: the largest is never too large, the smallest never too small (up to rounding).
-    An eigenvalue that H has more than once may be shown once.
-
-    Args:
-        surface: any surface that knows gradients.
-        k: how many from each end.
-        point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
-        seed: of the starting vector.
-        tolerance: a pair has converged once its residual is below this share of its eigenvalue, or below what the
-            rounding of products allows.
-        limit: Hessian products at most, 100 + 20k by default. What has not converged by then is returned and marked.
-        ends: go on until ``both`` ends have converged, or only the ``largest`` or ``smallest``; the other end is
-            returned as far as it came.
-        start: a vector (N,) to start from instead of a random one, such as the eigenvector of an earlier checkpoint.
-        scaling: D of shape (N,), for D H D.
-        blocks: names of layout blocks to restrict H to.
-        how: to take products, as in `Operator`.
-        probe: the door to ask at; a new one by default.
-        progress: True for a bar, or a function of (products done, limit).
-
-    Returns:
-        The `Extremes`.
-
-    Raises:
-        InputError: for a k below 1 or above N, or a limit too low for 2k eigenvalues.
-
-    Source: Lanczos 1950; Wu and Simon, SIAM J. Matrix Anal. Appl. 22 (2000).
-
-    Example:
-        >>> import lossatlas as la
-        >>> found = la.extremes(la.landscapes.quadratic(condition=100.0, dimension=300), 2, ends="largest")
-        >>> found.largest.values.round(3).tolist(), found.status
-        ([100.0, 98.472], 'converged')
-    """
+def find_extremes(
+    operator: Operator, k: int, seed: int, tolerance: float, limit: int | None, ends: End, start: PointLike | None,
+    progress: Show,
+) -> Extremes:  # fmt: skip
+    """See `Hessian.extremes`."""
     if ends not in ("both", "largest", "smallest"):
         raise UnknownNameError("end of the spectrum", ends, ("both", "largest", "smallest"))
     seed = _checks.seed(seed)
     tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do="It is a share, such as 1e-4.")
-    operator = Operator(surface, point, probe=probe, scaling=scaling, blocks=blocks, how=how)
     n = operator.dimension
     k = _checks.whole("k", k, 1, n, do=f"There are {n:,} eigenvalues.")
     limit = 100 + 20 * k if limit is None else _checks.whole("limit", limit)
     hint = None if start is None else operator.direction(start, "a start")
     settings: dict[str, Any] = {"k": k, "seed": seed, "tolerance": tolerance, "limit": limit, "ends": ends}
-    if n <= max(SMALL, 2 * k + 2):
+    if operator.known or n <= max(SMALL, 2 * k + 2):
         return _from_dense(operator, k, settings)
     if limit < 2 * k + 2:
         raise InputError(
@@ -197,27 +143,27 @@ def extremes(
         off = np.hypot(residuals[rows], operator.doubt(vectors).numpy())
         pairs.append(Eigenpairs(values[rows], operator.lift(vectors).cpu().numpy(), off, done[rows]))
     status = _status(pairs, needed, settings["products"])
-    return Extremes(pairs[0], pairs[1], operator.bill(), operator.provenance(**settings), operator.remark(status))
+    return Extremes(pairs[0], pairs[1], operator.spent(), operator.provenance(**settings), operator.remark(status))
 
 
 def _grow(
     krylov: Krylov, operator: Operator, k: int, limit: int, tolerance: float, needed: list[bool], report: Any
 ) -> int:
-    """Ask for products until both wanted ends have converged; how many that took."""
-    asked, due = 0, 2 * k + 2
+    """Take products until both wanted ends have converged; how many that took."""
+    taken, due = 0, 2 * k + 2
     while True:
         krylov.take(operator.apply(krylov.next[None])[0])
-        asked += 1
-        report(asked)
-        last = asked == limit or krylov.whole
-        if asked >= due or last or krylov.full:
+        taken += 1
+        report(taken)
+        last = taken == limit or krylov.whole
+        if taken >= due or last or krylov.full:
             values, inner, residuals = krylov.ritz()
             done = _converged(values, residuals, tolerance, operator.noise)
             if last or all(
                 done[rows].all() for rows, want in ((slice(-k, None), needed[0]), (slice(k), needed[1])) if want
             ):
-                return asked
-            due = asked + max(1, krylov.size // 10)
+                return taken
+            due = taken + max(1, krylov.size // 10)
             if krylov.full:
                 krylov.restart(inner[:, _kept(len(values), k, needed)])
 
@@ -234,7 +180,7 @@ def _converged(values: np.ndarray, residuals: np.ndarray, tolerance: float, nois
     return np.asarray(residuals <= allowed)
 
 
-def _status(pairs: list[Eigenpairs], needed: list[bool], asked: int) -> str:
+def _status(pairs: list[Eigenpairs], needed: list[bool], taken: int) -> str:
     if all(np.all(end.values == 0) for end in pairs):
         return "converged: every product was zero, the Hessian vanishes here"
     short = [
@@ -242,7 +188,7 @@ def _status(pairs: list[Eigenpairs], needed: list[bool], asked: int) -> str:
         for end, name, want in zip(pairs, ("largest", "smallest"), needed, strict=True)
         if want and not end.converged.all()
     ]
-    return "converged" if not short else f"not converged within {asked} products: {' and '.join(short)}"
+    return "converged" if not short else f"not converged within {taken} products: {' and '.join(short)}"
 
 
 def _start(operator: Operator, start: Tensor | None, seed: int) -> Tensor:
@@ -257,12 +203,12 @@ def _start(operator: Operator, start: Tensor | None, seed: int) -> Tensor:
 
 
 def _rows(n: int, k: int, limit: int) -> int:
-    """Directions kept before a restart: as many as are asked for, unless they would not fit into memory."""
+    """Directions kept before a restart: as many as are wanted, unless they would not fit into memory."""
     return min(n, limit, max(4 * k + 20, BASIS_BYTES // (8 * n)))
 
 
 def _from_dense(operator: Operator, k: int, settings: dict[str, Any]) -> Extremes:
-    matrix = dense(operator)
+    matrix = operator.dense()
     values, basis = torch.linalg.eigh(matrix)
     residuals = torch.hypot((matrix @ basis - basis * values).norm(dim=0), operator.rounding * values.abs().max())
     vectors = basis.T.to(operator.surface.device)
@@ -272,4 +218,4 @@ def _from_dense(operator: Operator, k: int, settings: dict[str, Any]) -> Extreme
         found = operator.lift(vectors[r]).cpu().numpy()
         pairs.append(Eigenpairs(values[r].numpy(), found, off.numpy(), np.ones(k, dtype=bool)))
     record = operator.provenance(**settings, method="dense")
-    return Extremes(pairs[0], pairs[1], operator.bill(), record, operator.remark(_status(pairs, [True, True], 0)))
+    return Extremes(pairs[0], pairs[1], operator.spent(), record, operator.remark(_status(pairs, [True, True], 0)))

@@ -11,11 +11,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, ModelError
 
 _HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
@@ -128,7 +130,7 @@ def rescale(model: nn.Module, factors: float | Sequence[float | Tensor]) -> nn.M
     """
     hidden = joints(model)
     given: list[float | Tensor]
-    given = [factors, *[1.0] * (len(hidden) - 1)] if isinstance(factors, int | float) else list(factors)
+    given = [float(factors), *[1.0] * (len(hidden) - 1)] if isinstance(factors, int | float | Real) else list(factors)
     if len(given) != len(hidden):
         raise InputError(f"got {len(given)} factors; expected {len(hidden)}, one for each hidden layer.")
     mine = copy.deepcopy(model)
@@ -240,6 +242,6 @@ def spread(model: nn.Module, *, seed: int = 0, ratio: float = 4.5) -> list[Tenso
     Returns:
         One tensor per hidden layer, for `rescale`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, ratio = torch.Generator().manual_seed(_checks.seed(seed)), _checks.number("ratio", ratio, above=1)
     drawn = [torch.rand(joint.units, generator=generator, dtype=torch.float64) for joint in joints(model)]
     return [torch.exp((2 * u - 1) * math.log(ratio)) for u in drawn]

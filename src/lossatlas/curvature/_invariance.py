@@ -136,7 +136,10 @@ def sharpness_invariance(
             f"the rescaled copies are not the same function: their outputs differ by {gaps.max():.1e} of the largest one. "
             "The model computes something else than its layers in order; expected a plain chain."
         )
-    rows = [tuple(sharpness(surface, **{"seed": seed, **settings}) for surface in surfaces) for settings in measures]
+    rows = [
+        tuple(sharpness(surface, **{"seed": seed, "progress": False, **settings}) for surface in surfaces)
+        for settings in measures
+    ]
     names = [_name(settings) for settings in measures]
     provenance = {
         "surfaces": [surface.fingerprint() for surface in surfaces],

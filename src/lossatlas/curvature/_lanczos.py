@@ -18,7 +18,8 @@ class Krylov:
 
     Every new direction is orthogonalized twice against all earlier ones, and the coefficients are kept as they were
     measured: A Q = Q T + β q_{m+1} e_mᵀ holds to float64 rounding whatever the noise of the products, so that the
-    residual of a Ritz pair (θ, y = Q s) is known without another product: ‖Ay − θy‖² = ‖(T − θ)s‖² + β²s_m².
+    residual of a Ritz pair (θ, y = Q s) is known without another product: ‖Ay − θy‖² = ‖(T − θ)s‖² + β²s_m², to which
+    what restarts lost is added.
 
     Where the space turns out invariant (β ≈ 0) it goes on with a fresh random direction, so that copies of a multiple
     eigenvalue are found. A full basis is restarted from Ritz vectors of both ends (thick restart).
@@ -91,8 +92,8 @@ class Krylov:
         values, inner = scipy.linalg.eigh((measured + measured.T) / 2)
         off = measured @ inner - values * inner
         beta = self._matrix[m, m - 1] if not self.whole else 0.0
-        lost = self._lost[:m] @ np.abs(inner)
-        residuals = np.sqrt((off**2).sum(0) + (beta * inner[-1]) ** 2 + lost**2)
+        # What restarts lost may lie in any direction: the sum is a bound, a root of squares would be none.
+        residuals = np.sqrt((off**2).sum(0) + (beta * inner[-1]) ** 2) + self._lost[:m] @ np.abs(inner)
         return values, inner, residuals
 
     def vectors(self, inner: np.ndarray) -> Tensor:

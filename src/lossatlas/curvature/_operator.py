@@ -1,11 +1,12 @@
-"""The Hessian at one point as a linear operator: every product is asked at the door, billed, and checked to be one."""
+"""The Hessian at one point by its products alone: each is evaluated by the probe and counted, and the first are checked."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Sequence
-from typing import Any, Literal, final
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,40 +19,22 @@ from lossatlas.surface.network._products import refuse_half
 
 How = Literal["auto", "exact", "differences"]
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+# A dense Hessian has so many rows at most, and is evaluated so many at a time.
+LIMIT, ROWS = 5000, 256
 
 
-@final
 class Operator:
-    """H, or P D H D Pᵀ, at one point of a surface, for askers that want products and nothing else.
+    """H, or P D H D Pᵀ, at one point: its products, their error and their cost; see `Hessian` for what is made of them.
 
-    Before anything is measured one product is asked twice and a symmetric pair is compared: a moving target is
-    refused. Where a surface cannot be differentiated twice, central differences of its gradients stand in,
-    (∇L(θ + εv) − ∇L(θ − εv)) / 2ε with ε = u^(1/3) (1 + ‖θ‖) for ‖v‖ = 1 and u the rounding unit, and `status` and
-    `provenance` say so.
-
-    Args:
-        surface: any surface that knows gradients.
-        point: where: whatever describes a point (`lossatlas.surface.PointLike`); the surface's own by default.
-        probe: the door to ask at; a new one by default.
-        scaling: D of shape (N,): the operator is then D H D, as planes with scaled directions see it.
-        blocks: names of layout blocks, or of modules that hold several, to restrict H to.
-        how: ``exact`` for second derivatives only, ``differences`` for central differences, ``auto`` for the
-            latter where the former cannot be had.
+    Before anything is measured one product is evaluated twice and a symmetric pair is compared: a moving target is
+    refused. `at`, `scaled` and `block` give operators of the same surface, whose products are not checked again.
 
     Attributes:
         dimension: n, the number of entries of a vector: N, or those of the blocks.
-        applied: products asked of this operator since, those of the checks left out; `bill` holds all.
+        applied: products taken by this operator since, those of the checks left out; `spent` holds all.
         method: ``second derivatives`` or ``central differences of gradients``.
         reason: why it is not the former, or an empty string.
         warning: what else must be known of it, or an empty string.
-
-    Raises:
-        InputError: if point, scaling or blocks do not fit.
-        ModelError: if the operator is not a fixed symmetric one.
-        LossError: if a product is not finite.
-        NotApplicableError: if the surface has no gradients, or no second derivatives with ``how="exact"``.
-
-    Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
     """
 
     def __init__(
@@ -70,19 +53,93 @@ class Operator:
         self.probe = probe or Probe(surface)
         self._begin, self._before = time.perf_counter(), self.probe.meter.copy()
         self.point = as_point(surface, point, error=StartError)
-        self.blocks, self._kept = _kept(surface.layout, blocks)
+        self.blocks: list[str] | None = None
+        self._kept: Tensor | None = None
+        if blocks is not None:
+            self.blocks, self._kept = _kept(surface.layout, blocks)
         self._scaling = _scaling(scaling, surface)
         self.dimension = surface.dimension if self._kept is None else len(self._kept)
         self.applied = 0
         self.reason = self.warning = ""
         self._differences, self._gap = how == "differences", 0.0
+        self._matrix: list[Tensor] = []
         self._settle(how)
-        self.applied = 0
+        self.applied, self._checks = 0, self.spent()
 
     @property
     def method(self) -> str:
         """How products are taken."""
         return "central differences of gradients" if self._differences else "second derivatives"
+
+    def at(self, point: PointLike | None) -> Self:
+        """The Hessian of the same surface at another point.
+
+        Args:
+            point: where, whatever describes a point; the surface's own for None.
+        """
+        return self._with(point=as_point(self.surface, point, error=StartError), _matrix=[])
+
+    def scaled(self, scaling: PointLike | None) -> Self:
+        """D H D at the same point.
+
+        Args:
+            scaling: D of shape (N,), in place of what it was scaled with before; None for H itself.
+        """
+        made = self._with(_scaling=_scaling(scaling, self.surface), _matrix=[])
+        if self.known and self._scaling is None and made._scaling is not None:
+            d = made._scaling if self._kept is None else made._scaling[self._kept]
+            made._matrix = [d.cpu()[:, None] * self._matrix[0] * d.cpu()]
+        return made
+
+    def block(self, names: str | Sequence[str]) -> Self:
+        """A diagonal block of this operator.
+
+        Args:
+            names: of layout blocks, or of modules that hold several.
+
+        Raises:
+            UnknownNameError: if there is none of that name in it.
+        """
+        blocks, kept = _kept(self.surface.layout, names, self.blocks)
+        return self._with(blocks=blocks, _kept=kept, dimension=len(kept), _matrix=[])
+
+    def counted(self) -> Self:
+        """The same operator with a count of its own, for one result; that of the first result holds the checks."""
+        made, checks = self._with(), self._checks
+        made._before = made._before.since(checks, 0.0)
+        made._begin -= checks.seconds
+        self._checks = Meter()
+        return made
+
+    @property
+    def known(self) -> bool:
+        """Whether its dense matrix was evaluated: everything is then read off it, exactly and for nothing."""
+        return bool(self._matrix)
+
+    def dense(self) -> Tensor:
+        """The matrix (n, n), float64, symmetric to the last bit, from one product per unit vector; evaluated once.
+
+        Raises:
+            InputError: for more than 5,000 rows.
+        """
+        n = self.dimension
+        if n > LIMIT:
+            raise InputError(
+                f"got a Hessian of {n:,} × {n:,} entries; expected at most {LIMIT:,} parameters. Use extremes, trace or "
+                "spectrum, which need products only, or restrict it with blocks=…."
+            )
+        if not self.known:
+            matrix = torch.cat([found for _, found in self.columns()])
+            self._matrix.append((matrix + matrix.T) / 2)
+        return self._matrix[0].clone()
+
+    def columns(self) -> Iterator[tuple[slice, Tensor]]:
+        """Which columns of the matrix, and these as rows (k, n), from one product each, until all were there."""
+        for first in range(0, self.dimension, ROWS):
+            span = slice(first, min(first + ROWS, self.dimension))
+            unit = torch.zeros(span.stop - first, self.dimension, dtype=torch.float64)
+            unit[:, span].fill_diagonal_(1.0)
+            yield span, self.apply(unit).cpu()
 
     def apply(self, vectors: Tensor) -> Tensor:
         """The operator times each of K vectors.
@@ -100,7 +157,10 @@ class Operator:
             raise InputError(
                 f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
             )
-        answer = self._ask(self._lift(vectors))
+        if self.known:
+            device = self.surface.device
+            return (vectors.detach().cpu().double() @ self._matrix[0]).to(device)
+        answer = self._evaluate(self._lift(vectors))
         self.applied += len(vectors)
         if not math.isfinite(answer.sum()):
             self._explain()
@@ -110,7 +170,7 @@ class Operator:
         """How far each product with vectors (K, n) is off by the way it is taken, (K,), by estimate; 0 where exact."""
         if not self._differences:
             return torch.zeros(len(vectors), dtype=torch.float64)
-        # Twice the step has four times the error of bending and half that of rounding: the two differ by either.
+        # Twice the step has four times the error of truncation and half that of rounding: the two differ by either.
         near, far = (self._lower(self._differ(self._lift(vectors), stretch)) for stretch in (1.0, 2.0))
         off: Tensor = (far - near).norm(dim=1).cpu()
         return off
@@ -123,12 +183,13 @@ class Operator:
         whole[:, self._kept] = vectors
         return whole
 
-    def direction(self, given: PointLike, what: str = "a direction") -> Tensor:
+    def direction(self, given: PointLike, what: str = "a direction", *, zero: bool = False) -> Tensor:
         """A direction of θ, or of the blocks alone, as a vector (n,) of the blocks, float64.
 
         Args:
             given: whatever describes a direction, (N,) or (n,).
             what: it is called in messages.
+            zero: whether it may be zero.
 
         Raises:
             InputError: if it does not fit, is zero there, or is not finite.
@@ -137,8 +198,8 @@ class Operator:
         if numbers is not None and self._kept is not None and numbers.shape == (self.dimension,):
             found = finite(numbers, what).to(self.surface.device, torch.float64)
         else:
-            found = self.restrict(as_direction(self.surface, given, what)[None])[0]
-        if not bool(found.any()):
+            found = self.restrict(as_direction(self.surface, given, what, zero=zero)[None])[0]
+        if not zero and not bool(found.any()):
             raise InputError(f"got {what} that is zero in the blocks; expected one that leads somewhere in them.")
         return found
 
@@ -153,14 +214,14 @@ class Operator:
         return vectors if self._kept is None else vectors[:, self._kept]
 
     def rows_of(self, name: str) -> Tensor:
-        """Where the entries of a block, or of a module's blocks, lie in θ.
+        """Where the entries of a block, or of a module's blocks, lie in a vector (n,).
 
         Raises:
-            UnknownNameError: if there is none of that name.
+            UnknownNameError: if there is none of that name in it.
         """
-        index = _kept(self.surface.layout, name)[1]
-        assert index is not None
-        return index.to(self.surface.device)
+        index = _kept(self.surface.layout, name, self.blocks)[1]
+        rows = index if self._kept is None else torch.searchsorted(self._kept, index)
+        return rows.to(self.surface.device)
 
     @property
     def rounding(self) -> float:
@@ -170,10 +231,10 @@ class Operator:
 
     @property
     def noise(self) -> float:
-        """Residuals below this share of ‖H‖ cannot be asked for."""
+        """Residuals below this share of ‖H‖ cannot be reached."""
         return max(1e-12, 16 * self.rounding)
 
-    def bill(self) -> Meter:
+    def spent(self) -> Meter:
         """What was evaluated since this operator was made."""
         return self.probe.meter.since(self._before, time.perf_counter() - self._begin)
 
@@ -197,6 +258,15 @@ class Operator:
         by = f"; products by central differences ({self.reason})" if self._differences else ""
         return status + by + (f"; {self.warning}" if self.warning else "")
 
+    def _with(self, **changes: Any) -> Self:
+        """This operator with some of its parts changed, and a count that begins now."""
+        made = copy.copy(self)
+        made.applied, made._checks = 0, Meter()
+        made._begin, made._before = time.perf_counter(), self.probe.meter.copy()
+        for name, part in changes.items():
+            setattr(made, name, part)
+        return made
+
     def _lift(self, vectors: Tensor) -> Tensor:
         whole = self.lift(vectors.detach().to(self.surface.device, torch.float64))
         return whole if self._scaling is None else whole * self._scaling
@@ -206,7 +276,7 @@ class Operator:
             products = products * self._scaling
         return products if self._kept is None else products[:, self._kept]
 
-    def _ask(self, whole: Tensor) -> Tensor:
+    def _evaluate(self, whole: Tensor) -> Tensor:
         if self._differences:
             return self._differ(whole)
         answer = self.probe.ask(Products(self.point[None], whole[None]))
@@ -218,8 +288,7 @@ class Operator:
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
         step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
-        slopes = self.probe.ask(Gradients(ends)).gradients.double()
-        ahead, behind = slopes.chunk(2)
+        ahead, behind = self.probe.ask(Gradients(ends)).gradients.double().chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
 
@@ -230,10 +299,10 @@ class Operator:
     def _settle(self, how: How) -> None:
         refuse_half(self.surface.dtype)
         if how == "differences":
-            self.reason = "asked for"
+            self.reason = "as requested"
         if not self.surface.gradients_known:
             raise NotApplicableError(
-                f"{self.surface.name} answers values only; curvature needs gradients. Give a surface that has them."
+                f"{self.surface.name} knows values only; curvature needs gradients. Give a surface that has them."
             )
         generator = torch.Generator().manual_seed(0)
         pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64).to(self.surface.device)
@@ -263,7 +332,7 @@ class Operator:
         moved, skew = float((first[1] - again[0]).norm()), abs(float(first[0] @ pair[1] - first[1] @ pair[0]))
         allowed = TOLERANCE.get(self.surface.dtype, 1e-3) * size * (10 if self._differences else 1)
         if moved > allowed:
-            return f"the same product asked twice differed by {moved:.2e} of {size:.2e}"
+            return f"the same product evaluated twice differed by {moved:.2e} of {size:.2e}"
         if skew > allowed:
             return f"it is not symmetric, uᵀHv and vᵀHu differ by {skew:.2e} where products are of length {size:.2e}"
         if size == 0 and not self._differences:
@@ -274,45 +343,43 @@ class Operator:
         """Where every product is zero, see whether the gradient stands still as well."""
         step = self._step()
         ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
-        slopes = self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double()
-        if float((slopes[:2] - slopes[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(slopes.norm()):
+        found = self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double()
+        if float((found[:2] - found[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(found.norm()):
             self.warning = (
-                "every product is zero although the gradient moves: the loss bends at kinks only, or a backward pass "
+                "every product is zero although the gradient moves: the loss has kinks only, or a backward pass "
                 'hides it (how="differences" sees both)'
             )
 
     def _explain(self) -> None:
         answer = self.probe.ask(Gradients(self.point[None]))
-        loss, slope = float(answer.values[0]), answer.gradients[0]
-        bad = int((~torch.isfinite(slope)).sum())
+        loss, gradient = float(answer.values[0]), answer.gradients[0]
+        bad = int((~torch.isfinite(gradient)).sum())
         what = (
             f"the loss there is {loss}"
             if not math.isfinite(loss)
-            else f"{bad:,} of {len(slope):,} entries of the gradient there are not finite"
+            else f"{bad:,} of {len(gradient):,} entries of the gradient there are not finite"
             if bad
             else "loss and gradient there are finite, the second derivative is not (as of a square root at 0)"
         )
         raise LossError(
-            f"a Hessian product of {self.surface.name} is not finite: {what}; expected finite numbers. Ask at another "
-            "point, or mend the loss or layer that overflows."
+            f"a Hessian product of {self.surface.name} is not finite: {what}; expected finite numbers. Take another "
+            "point, or fix the loss or layer that overflows."
         )
 
 
-def _kept(layout: Layout, blocks: str | Sequence[str] | None) -> tuple[list[str] | None, Tensor | None]:
-    if blocks is None:
-        return None, None
+def _kept(layout: Layout, blocks: str | Sequence[str], among: Sequence[str] | None = None) -> tuple[list[str], Tensor]:
+    """Names of blocks, and where their entries lie in θ, ascending."""
     wanted = [blocks] if isinstance(blocks, str) else list(blocks)
+    there = [block for block in layout.blocks if among is None or block.name in among]
     chosen = set()
     for name in wanted:
-        found = [
-            b.name for b in layout.blocks if any(n == name or n.startswith(f"{name}.") for n in (b.name, *b.aliases))
-        ]
+        found = [b.name for b in there if any(n == name or n.startswith(f"{name}.") for n in (b.name, *b.aliases))]
         if not found:
-            raise UnknownNameError("block of parameters", name, [b.name for b in layout.blocks])
+            raise UnknownNameError("block of parameters", name, [b.name for b in there])
         chosen.update(found)
     if not chosen:
         raise InputError("got no blocks; expected at least one name, or None for all parameters.")
-    kept = [block for block in layout.blocks if block.name in chosen]
+    kept = [block for block in there if block.name in chosen]
     index = torch.cat([torch.arange(block.span.start, block.span.stop) for block in kept])
     return [block.name for block in kept], index
 

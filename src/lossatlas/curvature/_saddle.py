@@ -14,10 +14,9 @@ from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas.curvature._catch import CriticalPoint
 from lossatlas.curvature._critical import DENSE_INDEX, DENSE_SEARCH, ZERO, Judge
-from lossatlas.curvature._dense import dense
-from lossatlas.curvature._extremes import Eigenpairs, extremes
-from lossatlas.curvature._newton import Asker, Rules, search
-from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._extremes import Eigenpairs
+from lossatlas.curvature._hessian import Hessian
+from lossatlas.curvature._newton import Evaluator, Rules, search
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_direction
 
@@ -119,7 +118,7 @@ def saddle_directions(
         point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         epsilon: eigenvalues above −epsilon do not count; by default the rounding of the Hessian.
         seed: of Lanczos' starting vector where the Hessian is not formed.
-        probe: the door to ask at; a new one by default.
+        probe: what evaluates and counts; a new one by default.
 
     Returns:
         `Eigenpairs` with negative values, ascending; none of them if the surface curves down nowhere.
@@ -138,13 +137,19 @@ def saddle_directions(
     seed = _checks.seed(seed)
     if epsilon is not None:
         epsilon = _checks.number("epsilon", epsilon, least=0, do="None takes the rounding of the Hessian.")
+    return _below(Hessian(surface, point, probe=probe), k, epsilon, seed)
+
+
+def _below(operator: Hessian, k: int | None, epsilon: float | None, seed: int) -> Eigenpairs:
+    """Eigenpairs below −epsilon, ascending."""
+    n = operator.dimension
     if n > DENSE_INDEX:
-        found = extremes(surface, k or 5, point=point, seed=seed, probe=probe).smallest
+        found = operator.extremes(k or 5, seed=seed, progress=False).smallest
         below = found.values < -(epsilon or 0.0)
         return Eigenpairs(found.values[below], found.vectors[below], found.residuals[below], found.converged[below])
-    values, basis = torch.linalg.eigh(dense(Operator(surface, point, probe=probe)))
+    values, basis = torch.linalg.eigh(operator.dense())
     if epsilon is None:
-        epsilon = ZERO * n * float(torch.finfo(surface.dtype).eps) * float(values.abs().max())
+        epsilon = ZERO * n * float(torch.finfo(operator.surface.dtype).eps) * float(values.abs().max())
     rows = int((values < -epsilon).sum())
     rows = rows if k is None else min(rows, k)
     vectors = basis[:, :rows].T.contiguous().numpy()
@@ -174,7 +179,7 @@ def descend_both_sides(
         push: how far to step off; a thousandth of max(1, ‖θ‖) by default.
         limit: gradients at most for each side.
         stride: longest step; a hundredth of the box's shortest side, or of max(1, ‖θ‖).
-        probe: the door to ask at; a new one by default.
+        probe: what evaluates and counts; a new one by default.
 
     Returns:
         The `SaddleDescent`; its sides say in which known well they end, or what kind of point it is.
@@ -189,7 +194,7 @@ def descend_both_sides(
         >>> [side.end.kind for side in down.sides], down.same_end
         (['minimum', 'minimum'], False)
     """
-    operator = Operator(surface, point, probe=probe)
+    operator = Hessian(surface, point, probe=probe)
     theta = operator.point.double()
     size = max(1.0, float(theta.norm()))
     curvature, unit = _way(surface, operator, direction)
@@ -205,7 +210,6 @@ def descend_both_sides(
         way = np.array(distance[b])
         status = "settled" if at.label == "true" else "on its way"
         sides.append(Side(way, np.array(losses[b]), at, _well(surface, at.point, longest), status))
-    operator.point = theta.to(operator.point.dtype)
     settings = {
         "push": push,
         "stride": longest,
@@ -214,15 +218,15 @@ def descend_both_sides(
     }
     status = "begun at a true critical point" if saddle.label == "true" else f"begun at a point that is {saddle.label}"
     return SaddleDescent(
-        saddle, curvature, (sides[0], sides[1]), operator.bill(), operator.provenance(**settings), status
+        saddle, curvature, (sides[0], sides[1]), operator.spent(), operator.provenance(**settings), status
     )
 
 
-def _way(surface: Surface, operator: Operator, direction: PointLike | None) -> tuple[float, Tensor]:
+def _way(surface: Surface, operator: Hessian, direction: PointLike | None) -> tuple[float, Tensor]:
     if direction is not None:
         way = as_direction(surface, direction)
         return math.nan, way / way.norm()
-    found = saddle_directions(surface, 1, point=operator.point, probe=operator.probe)
+    found = _below(operator, 1, None, 0)
     if not len(found.values):
         raise InputError(
             f"{surface.name} curves down nowhere at the point given; expected a saddle or a maximum. Find one with "
@@ -237,16 +241,16 @@ def _walk(
     """Normalized descent of both sides at once; rows do not meet."""
     here = torch.stack([theta + push, theta - push])
     answer = probe.ask(Gradients(here))
-    values, slopes = answer.values, answer.gradients.double()
+    values, gradients = answer.values, answer.gradients.double()
     distance = [[0.0, float(push.norm())] for _ in range(2)]
     losses = [[height, float(value)] for value in values]
     length = torch.full((2,), longest, dtype=torch.float64, device=here.device)
     for _ in range(limit - 1):
-        norm = slopes.norm(dim=1)
+        norm = gradients.norm(dim=1)
         moving = (norm > 0) & (length > 1e-9 * longest)
         if not bool(moving.any()):
             break
-        trial = here - (length / norm.clamp_min(1e-300))[:, None] * slopes
+        trial = here - (length / norm.clamp_min(1e-300))[:, None] * gradients
         answer = probe.ask(Gradients(trial, active=moving))
         better = moving & (answer.values < values)
         for b in range(2):
@@ -255,20 +259,20 @@ def _walk(
                 losses[b].append(float(answer.values[b]))
         here = torch.where(better[:, None], trial, here)
         values = torch.where(better, answer.values, values)
-        slopes = torch.where(better[:, None], answer.gradients.double(), slopes)
+        gradients = torch.where(better[:, None], answer.gradients.double(), gradients)
         length = torch.where(better, (1.5 * length).clamp_max(longest), 0.5 * length)
-    return distance, losses, here, [not bool(m) for m in (slopes.norm(dim=1) > 0) & (length > 1e-9 * longest)]
+    return distance, losses, here, [not bool(m) for m in (gradients.norm(dim=1) > 0) & (length > 1e-9 * longest)]
 
 
-def _settle(operator: Operator, judge: Judge, end: Tensor, longest: float, rested: bool) -> CriticalPoint:
+def _settle(operator: Hessian, judge: Judge, end: Tensor, longest: float, rested: bool) -> CriticalPoint:
     """The minimum next to the end of a walk, if Newton's method finds one there; else the end itself."""
     found = judge(operator, end, 0.0)
     if not rested or found.label == "true" or operator.dimension > DENSE_SEARCH:
         return found
-    asker = Asker(operator, None)
-    search(asker, end, "newton", Rules(judge.tolerance, 20, longest, True))
-    near = float((asker.best - end).norm()) <= longest and asker.value <= found.loss + 1e-12 * abs(found.loss)
-    polished = judge(operator, asker.best, asker.curvature, (asker.value, asker.slope))
+    evaluator = Evaluator(operator, None)
+    search(evaluator, end, "newton", Rules(judge.tolerance, 20, longest, True))
+    near = float((evaluator.best - end).norm()) <= longest and evaluator.value <= found.loss + 1e-12 * abs(found.loss)
+    polished = judge(operator, evaluator.best, evaluator.curvature, (evaluator.value, evaluator.steepness))
     return replace(polished, status="polished by Newton's method") if near and polished.label == "true" else found
 
 

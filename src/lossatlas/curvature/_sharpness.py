@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError, UnknownNameError
-from lossatlas.curvature._estimate import interval
-from lossatlas.curvature._extremes import extremes
-from lossatlas.curvature._operator import Operator
-from lossatlas.curvature._trace import trace
+from lossatlas._progress import Show
+from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import NetworkSurface, PointLike, Surface
@@ -110,6 +108,7 @@ def sharpness(
     confidence: float = 0.95,
     seed: int = 0,
     probe: Probe | None = None,
+    progress: Show = True,
 ) -> Sharpness:
     """How sharp a surface is at a point, by one of six definitions.
 
@@ -148,7 +147,9 @@ def sharpness(
         relative: how narrow the interval of the trace is to be.
         confidence: of intervals.
         seed: of everything random.
-        probe: the door to ask at; a new one by default.
+        probe: what evaluates and counts; a new one by default.
+        progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total), of
+            the products behind ``lambda-max`` and ``trace``.
 
     Returns:
         The `Sharpness`.
@@ -170,20 +171,18 @@ def sharpness(
     steps, samples, restarts, seed = int(steps), int(samples), int(restarts), _checks.seed(seed)
     m, batches = (None if count is None else int(count) for count in (m, batches))
     own = scaling or OWN_SCALING[kind]
-    operator = Operator(surface, point, probe=probe)
+    operator = Hessian(surface, point, probe=probe)
     theta = operator.point.double()
     d = scale(theta, surface.layout, own, biases, eta)
     probe = operator.probe
     count = _batches(surface, m, batches)
     found = Found(np.empty(0), math.nan, "")
     if kind == "lambda-max":
-        ends = extremes(surface, 1, point=operator.point, seed=seed, scaling=d, probe=probe)
+        ends = operator.scaled(d).extremes(1, seed=seed, progress=progress)
         value, residual = float(ends.largest.values[0]), float(ends.largest.residuals[0])
         span, status = (value - residual, value + residual), ends.status
     elif kind == "trace":
-        guess = trace(
-            surface, point=operator.point, seed=seed, scaling=d, relative=relative, confidence=confidence, probe=probe
-        )
+        guess = operator.scaled(d).trace(seed=seed, relative=relative, confidence=confidence, progress=progress)
         value, span, status, found = guess.value, guess.interval, guess.status, Found(guess.draws, math.nan, "")
     else:
         assert rho is not None
@@ -215,15 +214,14 @@ def sharpness(
     }
     draws = found.draws if len(found.draws) > 1 else np.empty(0)
     return Sharpness(
-        kind, value, span, definition, draws, found.loss, operator.bill(), operator.provenance(seed=seed), status
+        kind, value, span, definition, draws, found.loss, operator.spent(), operator.provenance(seed=seed), status
     )
 
 
 def _span(kind: str, found: Found, steps: int, confidence: float) -> tuple[float, float]:
     value = float(found.draws.mean())
     if len(found.draws) > 1:
-        half = interval(found.draws, confidence)[2]
-        return value - half, value + half
+        return _statistics.mean_interval(found.draws, confidence)
     exact = kind in ("sam", "asam") and steps == 1
     return (value, value) if exact else (value, math.inf)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.stats import norm
-from scipy.stats import t as student
 
-from lossatlas import archive
+from lossatlas import _statistics, archive
 from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.curvature._estimate import Estimate, interval
+from lossatlas.curvature._estimate import Estimate
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Spectrum(archive.Result):
         if not self.dense:
             raise NotApplicableError(
                 f"the index of {self.dimension:,} eigenvalues cannot be had from {self.probes} probes: quadrature does "
-                "not tell the sign of what lies at zero. Ask for dense=True (up to 5,000 parameters), or for "
+                "not tell the sign of what lies at zero. Give dense=True (up to 5,000 parameters), or use "
                 "share_below(eps) with an eps that matters to you."
             )
         return int((self.nodes[0] < -self.rounding).sum())
@@ -103,7 +102,7 @@ class Spectrum(archive.Result):
         """The resolved eigenvalues that stand apart from the bulk, descending.
 
         An eigenvalue stands apart if it lies more than `beyond` standard deviations of the bulk from its mean; the
-        bulk is what is left when those are taken away, until nothing more goes (clipping). The count hangs on
+        bulk is what is left when those are taken away, until nothing more goes (clipping). The count depends on
         `beyond` where a bulk has long tails, and is a lower bound where every resolved eigenvalue stands apart.
 
         Args:
@@ -125,7 +124,7 @@ class Spectrum(archive.Result):
         and Σ_{i≤k+1} w_i (Chebyshev, Markov, Stieltjes). Where much mass lies at zero and eps is small it is wide.
 
         Args:
-            eps: above 0. There is no default: which eigenvalues count as negative is for the asker to say.
+            eps: above 0. There is no default: which eigenvalues count as negative is for you to say.
             confidence: of the interval.
 
         Raises:
@@ -136,19 +135,17 @@ class Spectrum(archive.Result):
         below = self.nodes < -eps
         share = np.where(below, self.weights, 0.0).sum(1)
         if self.dense:
-            return self._estimate(
-                f"share of eigenvalues below −{eps:g}", share[0], (share[0], share[0]), 0.0, share[:0]
-            )
+            whole = float(share[0])
+            return self._estimate(f"share of eigenvalues below −{eps:g}", whole, (whole, whole), 0.0, share[:0])
         low, high = np.empty_like(share), np.empty_like(share)
         for row, (inside, weights) in enumerate(zip(below, self.weights, strict=True)):
             k = int(inside.sum())
             low[row], high[row] = weights[: max(0, k - 1)].sum(), weights[: k + 1].sum()
-        z = float(student.ppf(0.5 + confidence / 2, self.probes - 1)) if self.probes > 1 else float("inf")
-        down, up = (
-            (ends.mean(), ends.std(ddof=1) / self.probes**0.5 if self.probes > 1 else 1.0) for ends in (low, high)
+        error = _statistics.mean(share)[1]
+        ends = (
+            max(0.0, _statistics.mean_interval(low, confidence)[0]),
+            min(1.0, _statistics.mean_interval(high, confidence)[1]),
         )
-        error = float(share.std(ddof=1) / self.probes**0.5) if self.probes > 1 else float("nan")
-        ends = (max(0.0, float(down[0] - z * down[1])), min(1.0, float(up[0] + z * up[1])))
         return self._estimate(
             f"share of eigenvalues below −{eps:g}", float(share.mean()), ends, error, share, confidence
         )
@@ -261,9 +258,7 @@ class Spectrum(archive.Result):
         )
         if self.dense:
             return self._estimate(quantity, float(draws[0]), (float(draws[0]),) * 2, 0.0, draws[:0])
-        if self.probes == 1:
-            return self._estimate(quantity, float(draws[0]), (-np.inf, np.inf), float("nan"), draws)
-        mean, error, half = interval(draws, 0.95)
+        mean, error, half = _statistics.mean(draws)
         return self._estimate(quantity, mean, (mean - half, mean + half), error, draws)
 
     def _estimate(

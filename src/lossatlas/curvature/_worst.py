@@ -86,15 +86,15 @@ def worst(
         part = seeds[begin : begin + ROWS]
         sample = None if m is None else Sample(m, torch.tensor(part, dtype=torch.int64))
         here = theta.expand(len(part), -1)
-        base, slope = _ask(surface, probe, here, sample)
+        base, gradient = _evaluate(surface, probe, here, sample)
         first = float(base[0]) if m is None else first
         best, z = base.clone(), torch.zeros_like(here)
-        pull, length = slope * unit, torch.full((len(part), 1), rho, dtype=torch.float64, device=theta.device)
+        pull, length = gradient * unit, torch.full((len(part), 1), rho, dtype=torch.float64, device=theta.device)
         for step in range(steps):
             norm = pull.norm(dim=1, keepdim=True)
             trial = z + length * pull / norm.clamp_min(1e-300)
             trial = trial * (rho / trial.norm(dim=1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
-            value, new = _ask(surface, probe, here + unit * trial, sample)
+            value, new = _evaluate(surface, probe, here + unit * trial, sample)
             # The first ascent is the measure itself, and may come to a fall; later ones must rise.
             better = (value > best) | (step == 0)
             best = torch.where(better, value, best)
@@ -147,9 +147,9 @@ def keskar(
     def negative(z: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         step = torch.from_numpy(np.array(z, dtype=np.float64)).to(theta.device)
         point = theta + (step if matrix is None else matrix @ step)
-        value, slope = _ask(surface, probe, point[None], None)
+        value, gradient = _evaluate(surface, probe, point[None], None)
         seen.append(float(value[0]))
-        down = slope[0] if matrix is None else matrix.T @ slope[0]
+        down = gradient[0] if matrix is None else matrix.T @ gradient[0]
         return -seen[-1], -down.cpu().numpy()
 
     starts = [np.zeros(len(reach))]
@@ -170,15 +170,15 @@ def keskar(
     return Found(np.array([value]), base, f"the highest of {len(seen)} losses met in the box{idle}")
 
 
-def _ask(surface: Surface, probe: Probe, points: Tensor, sample: Sample | None) -> tuple[Tensor, Tensor]:
+def _evaluate(surface: Surface, probe: Probe, points: Tensor, sample: Sample | None) -> tuple[Tensor, Tensor]:
     answer = probe.ask(Gradients(points.to(surface.dtype), sample))
-    slopes = answer.gradients.double()
-    if not (bool(answer.values.isfinite().all()) and bool(slopes.isfinite().all())):
+    gradients = answer.gradients.double()
+    if not (bool(answer.values.isfinite().all()) and bool(gradients.isfinite().all())):
         raise LossError(
             f"a loss or gradient of {surface.name} near the point is not finite; expected finite numbers. Choose a smaller "
             "rho, or another point."
         )
-    return answer.values, slopes
+    return answer.values, gradients
 
 
 def _seeds(count: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
+from lossatlas.draw._levels import scale_of
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import colors, well_colors
@@ -46,5 +47,6 @@ __all__ = [
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
+    "scale_of",
     "well_colors",
 ]

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from lossatlas.chart import Plane, card, chart
-from lossatlas.curvature import hessian
-from lossatlas.curvature._chance import p_saddle
+from lossatlas.curvature import hessian, p_saddle
 from lossatlas.demo import digits, fit
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.probe import Meter, Probe
@@ -45,16 +44,16 @@ def experiment(runs: int, seed: int) -> Part:
         matrix = hessian(surface, probe=probe)
         values = torch.linalg.eigvalsh(matrix).numpy()
         negative = float((values < -NEGATIVE * values[-1]).mean())
-        chance = p_saddle(values, seed=seed)
+        exact = p_saddle(values, seed=seed)
         seen, filtered = (_seen(surface, matrix, name, runs, seed) for name in ("none", "filter"))
         plane = Plane.random(surface, seed=seed)
-        made = card(surface, plane, chart(surface, plane, points=9, progress=False), seeds=0, seed=seed)
-        told = made.chance.isotropic if made.chance is not None else None
+        made = card(surface, plane, chart(surface, plane, points=9, progress=False), seeds=0, seed=seed, progress=False)
+        told = made.saddle.isotropic if made.saddle is not None else None
         meters += [probe.meter, made.meter]
         data.append(
             {
-                "epochs": epochs, "loss": surface.loss_at_theta, "negative": negative, "chance": chance.value,
-                "interval": list(chance.interval), "seen": seen, "filtered": filtered, "t": chance.ratio,
+                "epochs": epochs, "loss": surface.loss_at_theta, "negative": negative, "probability": exact.value,
+                "interval": list(exact.interval), "seen": seen, "filtered": filtered, "t": exact.ratio,
                 "card": None if told is None else list(told),
             }
         )  # fmt: skip
@@ -62,12 +61,12 @@ def experiment(runs: int, seed: int) -> Part:
         checks.append(
             Check(
                 f"{when}: at least {MUCH:.0%} of the curvatures are negative, a random plane shows it in less than {SELDOM:.0%}",
-                f"{negative:.0%} below −{NEGATIVE:g} λmax; probability {chance.value:.2%} [{chance.interval[0]:.2%}, "
-                f"{chance.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
-                negative >= MUCH and chance.interval[1] < SELDOM,
+                f"{negative:.0%} below −{NEGATIVE:g} λmax; probability {exact.value:.2%} [{exact.interval[0]:.2%}, "
+                f"{exact.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
+                negative >= MUCH and exact.interval[1] < SELDOM,
             )
         )
-    held = [row["card"][1] <= row["chance"] <= row["card"][2] for row in data if row["card"] is not None]
+    held = [row["card"][1] <= row["probability"] <= row["card"][2] for row in data if row["card"] is not None]
     checks.append(
         Check(
             "the card of one picture gives that probability from products alone: its intervals hold the exact one",

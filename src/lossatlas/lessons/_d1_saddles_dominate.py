@@ -57,7 +57,7 @@ def experiment(runs: int, seed: int) -> Part:
         fields = []
         for run in range(runs):
             surface = landscapes.random_field(n, seed + run)
-            fields.append(critical_points(surface, starts=STARTS, seed=seed + run))
+            fields.append(critical_points(surface, starts=STARTS, seed=seed + run, progress=False))
         meters += [found.meter for found in fields]
         points = [point for found in fields for point in found.distinct()]
         kinds = [point.kind for point in points]
@@ -151,7 +151,11 @@ def _networks(runs: int, seed: int) -> list[CriticalPoints]:
     found = []
     for run in range(seed, seed + runs):
         surface = NetworkSurface(Decayed(run), "model", batch)
-        found.append(critical_points(surface, starts=NETWORK_STARTS, method="gradient-norm", seed=run, spread=SPREAD))
+        found.append(
+            critical_points(
+                surface, starts=NETWORK_STARTS, method="gradient-norm", seed=run, spread=SPREAD, progress=False
+            )
+        )
     return found
 
 

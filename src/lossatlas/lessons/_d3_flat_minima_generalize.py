@@ -52,11 +52,11 @@ def experiment(runs: int, seed: int) -> Part:
                 row["error"] = float((model(inputs[test]).argmax(1) != labels[test]).double().mean())
             surface = NetworkSurface(model, "cross_entropy", data)
             for measure, settings in MEASURES.items():
-                found = sharpness(surface, seed=run, **settings)
+                found = sharpness(surface, seed=run, progress=False, **settings)
                 row[measure] = found.value
                 meters.append(found.meter)
             other = NetworkSurface(rescale(model, spread(model, seed=run)), "cross_entropy", data)
-            found = sharpness(other, "lambda-max", seed=run)
+            found = sharpness(other, "lambda-max", seed=run, progress=False)
             row["λmax, units rescaled"] = found.value
             meters.append(found.meter)
             rows.append(row)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import Path, barriers, connect
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.lessons._trained_networks import Trained, trained_cnns, trained_mlps
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import Barriers, Merge, Path, align, barriers, connect, copies, merge, random_copy
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.lessons._trained_networks import Trained, trained_cnns, trained_mlps
 from lossatlas.probe import Meter

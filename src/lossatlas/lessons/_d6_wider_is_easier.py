@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from lossatlas._statistics import mean_interval
 from lossatlas.connect import align, barriers, connect
-from lossatlas.connect._pairs import mean_interval
 from lossatlas.curvature import extremes
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.lessons._trained_networks import Trained, trained_mlps
@@ -77,7 +77,10 @@ def _rung(nets: Trained, meters: list[Meter]) -> dict[str, Any]:
     points = torch.stack([nets.train.vector(state) for state in nets.states])
     probes = Probe(nets.train), Probe(nets.test)
     train, test = (probe.ask(Values(points)) for probe in probes)
-    curved = [extremes(nets.train, k=1, point=point, ends="largest", probe=probes[0]) for point in points[:CURVED]]
+    curved = [
+        extremes(nets.train, k=1, point=point, ends="largest", probe=probes[0], progress=False)
+        for point in points[:CURVED]
+    ]
     straight, matched = [], []
     for a, b in nets.pairs:
         one, two = nets.states[a], nets.states[b]

@@ -42,7 +42,7 @@ def experiment(runs: int, seed: int) -> Part:
     checks, cards, meters = [], {}, list[Meter]()
     for name, surface, plane, points in pictures:
         made = chart(surface, plane, points=POINTS, exact=True, progress=False)
-        found = cards[name] = card(surface, plane, made, path=points, seeds=0, seed=seed)
+        found = cards[name] = card(surface, plane, made, path=points, seeds=0, seed=seed, progress=False)
         meters += [made.meter, found.meter]
         checks.append(_check(name, surface, plane, found))
     trajectory = cards["E3 plane of the trajectory"]

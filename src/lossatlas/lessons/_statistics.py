@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import norm, spearmanr
-from scipy.stats import t as student
+
+from lossatlas import _statistics
 
 
 def spearman(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -49,11 +50,7 @@ def mean(draws: Sequence[float], confidence: float = 0.95) -> tuple[float, float
         >>> round(middle, 3), round(low, 3), round(high, 3)
         (2.0, -0.484, 4.484)
     """
-    rows = np.asarray(draws, dtype=float)
-    if len(rows) < 2:
-        return float(rows.mean()) if len(rows) else 0.0, -math.inf, math.inf
-    half = float(student.ppf(0.5 + confidence / 2, len(rows) - 1)) * float(rows.std(ddof=1)) / math.sqrt(len(rows))
-    return float(rows.mean()), float(rows.mean()) - half, float(rows.mean()) + half
+    return _statistics.mean(draws, confidence)[0], *_statistics.mean_interval(draws, confidence)
 
 
 def interval(draws: Sequence[float], form: str = ".3g", suffix: str = "") -> str:

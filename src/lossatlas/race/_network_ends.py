@@ -42,7 +42,15 @@ def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runne
     finals = torch.stack(points)
     sharp = [
         extremes(
-            surface, 1, point=point, seed=seed, tolerance=1e-2, limit=PRODUCTS, ends="largest", probe=referee
+            surface,
+            1,
+            point=point,
+            seed=seed,
+            tolerance=1e-2,
+            limit=PRODUCTS,
+            ends="largest",
+            probe=referee,
+            progress=False,
         ).largest
         for point in finals
     ]

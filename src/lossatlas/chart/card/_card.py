@@ -11,7 +11,7 @@ import numpy as np
 
 from lossatlas import archive
 from lossatlas.chart.card._entry import Part
-from lossatlas.chart.card._hessian_entries import Alignment, Center, Chance, Curvature, Trace
+from lossatlas.chart.card._hessian_entries import Alignment, Center, Curvature, Saddle, Trace
 from lossatlas.chart.card._picture_entries import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
 from lossatlas.probe import Meter
 
@@ -30,7 +30,7 @@ class Card(archive.Result):
         title: the surface's name.
         curvature: curvatures in the plane against those of the whole Hessian.
         trace: the typical direction, and how much of all curvature the plane holds.
-        chance: how likely a random picture shows a way down.
+        saddle: how likely a random picture shows a way down.
         alignment: how much of the gradient and of the extreme eigenvectors lies in the plane.
         center: whether the center is critical.
         resolution: grid step against the width of valleys.
@@ -41,7 +41,7 @@ class Card(archive.Result):
         spread: what other seeds would have shown.
         markers: points that do not lie on the plane.
         missing: why a line has no numbers, by its heading.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         forecast: what was expected at most: queries, cost in losses, seconds.
         provenance: surface, plane, settings, versions.
         status: ``complete``, or how many lines were not measured.
@@ -58,7 +58,7 @@ class Card(archive.Result):
     provenance: dict[str, Any]
     curvature: Curvature | None = None
     trace: Trace | None = None
-    chance: Chance | None = None
+    saddle: Saddle | None = None
     alignment: Alignment | None = None
     center: Center | None = None
     resolution: Resolution | None = None
@@ -122,8 +122,8 @@ class Card(archive.Result):
         return CardDisplay(self.rows, title=self.title, note=self._cost(), **picture).plot(ax)
 
     def _cost(self) -> str:
-        asked = ", ".join(f"{getattr(self.meter, kind):,} {kind}" for kind in ("products", "gradients", "values"))
-        return f"card: {asked}, worth {self.meter.cost():,.0f} losses"
+        counts = ", ".join(f"{getattr(self.meter, kind):,} {kind}" for kind in ("products", "gradients", "values"))
+        return f"card: {counts}, worth {self.meter.cost():,.0f} losses"
 
     def __str__(self) -> str:
         return "\n".join([self.title, *self.reading(), self._cost()])

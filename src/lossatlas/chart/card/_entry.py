@@ -5,9 +5,12 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from lossatlas import archive
+
+if TYPE_CHECKING:
+    from lossatlas.curvature import Estimate, SaddleProbability
 
 # What shows less than this share of something hides it.
 TELLING = 0.1
@@ -19,6 +22,11 @@ class Within(NamedTuple):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, measured: Estimate | SaddleProbability) -> Self:
+        """The number of a result, and its interval."""
+        return cls(measured.value, *measured.interval)
 
 
 def short(value: float) -> str:

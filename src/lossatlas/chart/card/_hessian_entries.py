@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import numpy as np
+import torch
+
+from lossatlas import _statistics
 from lossatlas.chart.card._entry import TELLING, Part, Within, between, share, short
+from lossatlas.chart.card._local import Local
+from lossatlas.curvature import Eigenpairs, Estimate, Extremes, SaddleProbability, Spectrum
+from lossatlas.surface import Frame, inner
 
 # Second differences agree with the Hessian where they are off by less than this share of the larger curvature.
 AGREE = 0.1
 # A center is critical where one ideal step gains no more than this share of its loss.
 CRITICAL = 1e-6
+# Relative to ‖H‖: what is nearer to zero has no sign that could be trusted.
+NOTHING = 1e-6
+# Eigenvalues above −ε count as zero; ε is this share of the largest in magnitude.
+EPSILON = 1e-3
 
 
 @dataclass(frozen=True)
 class Curvature(Part):
-    """What bends in the plane, against what bends at all.
+    """The curvature in the plane, against all there is.
 
     Principal curvatures are the eigenvalues of G⁻¹P with G = DDᵀ and P = DHDᵀ, per unit of length in θ whatever the
     directions' lengths and angle.
@@ -41,14 +52,34 @@ class Curvature(Part):
     dimension: int
     exact: bool
 
+    @classmethod
+    def of(cls, here: Local, extremes: Extremes | None, dimension: int) -> Self:
+        """From what was measured on the plane, and on the whole Hessian if it was."""
+        exact = here.gradient is not None
+        if extremes is None:
+            return cls(here.curvatures, here.fitted, None, None, (False, False), dimension, exact)
+        largest, smallest = extremes.largest, extremes.smallest
+        converged = bool(largest.converged[0]), bool(smallest.converged[0])
+        return cls(here.curvatures, here.fitted, _within(largest), _within(smallest), converged, dimension, exact)
+
+    @property
+    def negative(self) -> bool | None:
+        """Whether there is negative curvature, beyond residuals and rounding; None where that is not known."""
+        if self.smallest is None or self.largest is None:
+            return None
+        nothing = NOTHING * max(abs(self.smallest.value), abs(self.largest.value))
+        if self.smallest.high < -nothing:
+            return True
+        return False if self.converged[1] and self.smallest.low >= -nothing else None
+
     @property
     def sharpest_share(self) -> float:
-        """κ₁ / λmax, 0 where the plane bends downward everywhere; NaN where λmax is not known or not positive."""
+        """κ₁ / λmax, 0 where it is negative along the whole plane; NaN where λmax is not known or not positive."""
         return max(0.0, self.plane[0] / self.largest.value) if self.largest and self.largest.value > 0 else math.nan
 
     @property
     def negative_share(self) -> float:
-        """The lowest κ over λmin, 0 where the plane bends upward everywhere; NaN where λmin is not below 0."""
+        """The lowest κ over λmin, 0 where the plane has none below 0; NaN where λmin is not below 0."""
         if self.smallest is None or self.smallest.high >= 0:
             return math.nan
         return max(0.0, self.plane[-1] / self.smallest.value)
@@ -114,6 +145,11 @@ class Curvature(Part):
         return [self._compared(), *coarse] if hidden else coarse
 
 
+def _within(pairs: Eigenpairs) -> Within:
+    value, residual = float(pairs.values[0]), float(pairs.residuals[0])
+    return Within(value, value - residual, value + residual)
+
+
 def _end(number: Within, converged: bool) -> str:
     error = (number.high - number.low) / 2
     return f"{short(number.value)} ± {error:.0e}".replace("e-0", "e−") + ("" if converged else " (not converged)")
@@ -121,7 +157,7 @@ def _end(number: Within, converged: bool) -> str:
 
 @dataclass(frozen=True)
 class Trace(Part):
-    """What a typical direction bends like, and how much of it the plane holds.
+    """The curvature of a typical direction, and how much of it the plane holds.
 
     Attributes:
         trace: tr H with its interval.
@@ -143,6 +179,19 @@ class Trace(Part):
     below: Within | None
     epsilon: float
     own: Within | None
+
+    @classmethod
+    def of(cls, here: Local, trace: Estimate, own: Estimate | None, spectrum: Spectrum | None, dimension: int) -> Self:
+        """From tr H with ‖H‖_F², tr D²H and the spectrum, as far as they were measured."""
+        assert trace.frobenius is not None
+        epsilon, below = 0.0, None
+        if spectrum is not None:
+            epsilon = EPSILON * max(abs(end) for end in spectrum.ends) or EPSILON
+            below = Within.of(spectrum.share_below(epsilon))
+        return cls(
+            Within.of(trace), math.sqrt(trace.frobenius.value), sum(here.curvatures), len(here.curvatures), dimension, below,
+            epsilon, None if own is None else Within.of(own),
+        )  # fmt: skip
 
     @property
     def ratio(self) -> float:
@@ -169,24 +218,35 @@ class Trace(Part):
         )
         words = [f"mean curvature tr H / N = {between(mean)}, tr H / ‖H‖ = {short(self.ratio)}", holds]
         if self.own is not None:
-            words.append(f"a direction normalized like these bends by {between(self.own)} per unit of its axis")
+            words.append(
+                f"a direction normalized like these has a curvature of {between(self.own)} per unit of its axis"
+            )
         if self.below is not None:
             low, high = share(self.below.low), share(self.below.high)
-            told = self.below.high - self.below.low <= 0.5
+            resolved = self.below.high - self.below.low <= 0.5
             words.append(
                 f"{between(self.below, share)} of the eigenvalues lie below −{short(self.epsilon)}"
-                if told
-                else f"between {low} and {high} of the eigenvalues lie below −{short(self.epsilon)}, not told closer"
+                if resolved
+                else f"between {low} and {high} of the eigenvalues lie below −{short(self.epsilon)} (not resolved further)"
             )
         return words
 
 
+def ratio(part: Estimate, whole: Estimate) -> Within:
+    """The ratio of two means over the same random vectors, by the delta method."""
+    if whole.value == 0:
+        return Within(math.nan, math.nan, math.nan)
+    value = part.value / whole.value
+    half = _statistics.mean((part.draws - value * whole.draws) / whole.value)[2] if whole.samples else 0.0
+    return Within(value, value - half, value + half)
+
+
 @dataclass(frozen=True)
-class Chance(Part):
+class Saddle(Part):
     """How likely a random picture would show that the center is no minimum.
 
     A plane shows it where P = DHDᵀ has a negative eigenvalue. Signs do not depend on lengths and angles
-    (Sylvester), so that for isotropic directions the chance follows from the spectrum alone.
+    (Sylvester), so that for isotropic directions the probability follows from the spectrum alone.
 
     Attributes:
         isotropic: of a saddle, one principal curvature above zero and one below (of a negative one on a line), for
@@ -202,7 +262,7 @@ class Chance(Part):
         directions: 2, or 1 on a line.
     """
 
-    heading: ClassVar[str] = "Chance of a saddle"
+    heading: ClassVar[str] = "Probability of a saddle"
     isotropic: Within | None
     own: Within | None
     draws: int
@@ -213,18 +273,42 @@ class Chance(Part):
     shown: bool
     directions: int
 
+    @classmethod
+    def of(
+        cls,
+        curvature: Curvature,
+        isotropic: SaddleProbability,
+        own: SaddleProbability | None,
+        normalization: str | None,
+    ) -> Self:
+        """From the probabilities of both kinds of directions, and from what this plane shows."""
+        shown = curvature.plane[-1] < -NOTHING * max(abs(one) for one in curvature.plane)
+        return cls(
+            isotropic=Within.of(isotropic),
+            own=None if own is None else Within.of(own),
+            draws=isotropic.draws,
+            normalization=None if own is None else normalization,
+            gaussian=isotropic.gaussian,
+            below=isotropic.negative,
+            negative=True if shown else curvature.negative,
+            shown=shown,
+            directions=len(curvature.plane),
+        )
+
     def says(self) -> list[str]:
-        """The chances, and what this picture shows."""
+        """The probabilities, and what this picture shows."""
         what, sign = ("plane", "a saddle") if self.directions == 2 else ("line", "negative curvature")
         words = []
         if self.isotropic is not None:
-            words.append(f"a random {what} shows {sign} with chance {self._chance(self.isotropic)}")
+            words.append(f"a random {what} shows {sign} with probability {self._written(self.isotropic)}")
             if self.below is not None and self.below > self.isotropic.high + TELLING:
                 words.append(f"some negative curvature with {share(self.below)}")
         if self.own is not None:
             lead = "one" if words else f"a random {what}"
             shows = "" if words else f" shows {sign}"
-            words.append(f"{lead} with {self.normalization} normalization{shows} with chance {self._chance(self.own)}")
+            words.append(
+                f"{lead} with {self.normalization} normalization{shows} with probability {self._written(self.own)}"
+            )
         if self.negative is None:
             words.append("whether there is negative curvature is not known")
         elif self.shown:
@@ -233,10 +317,10 @@ class Chance(Part):
             words.append("this one shows none" + ("" if not self.negative else ", though there is negative curvature"))
         return ["; ".join(words)]
 
-    def _chance(self, chance: Within) -> str:
-        if chance.value == 0:
-            return f"0 of {self.draws:,} (below {share(chance.high)})"
-        return between(chance, share)
+    def _written(self, probability: Within) -> str:
+        if probability.value == 0:
+            return f"0 of {self.draws:,} (below {share(probability.high)})"
+        return between(probability, share)
 
     def warns(self) -> list[str]:
         """Negative curvature that a picture like this one hardly ever shows."""
@@ -262,14 +346,34 @@ class Alignment(Part):
     negative: float | None
     random: float
 
+    @classmethod
+    def of(cls, here: Local, frame: Frame, extremes: Extremes | None, dimension: int) -> Self | None:
+        """From the gradient and the extreme eigenvectors; None on a surface without gradients."""
+        if here.gradient is None:
+            return None
+
+        def held(vector: torch.Tensor) -> float:
+            rows = frame.directions
+            along = inner(rows, (vector / vector.norm())[None].to(rows.device)).cpu().numpy()[:, 0]
+            return here.held(np.asarray(along))
+
+        sharpest = lowest = None
+        if extremes is not None:
+            sharpest, lowest = (
+                held(torch.from_numpy(np.asarray(pairs.vectors[0], dtype=np.float64)))
+                for pairs in (extremes.largest, extremes.smallest)
+            )
+        gradient = math.sqrt(held(here.gradient)) if bool(here.gradient.any()) else None
+        return cls(gradient, sharpest, lowest, min(1.0, frame.dimension / dimension))
+
     def says(self) -> list[str]:
         """Shares of the gradient and of both eigenvectors beside the random one."""
-        slope = (
+        part = (
             f"{share(self.gradient)} of the gradient's length (random: {share(math.sqrt(self.random))})"
             if self.gradient is not None
             else "there is no gradient"
         )
-        words = f"in the picture lie {slope}"
+        words = f"in the picture lie {part}"
         if self.sharpest is not None and self.negative is not None:
             words += (
                 f", {share(self.sharpest)} of the sharpest eigenvector and {share(self.negative)} of the lowest "
@@ -283,7 +387,7 @@ class Center(Part):
     """Is the center critical at all?
 
     Attributes:
-        slope: |g|.
+        gradient: |g|.
         gain: |g|² / 2λmax, what one ideal step down the gradient gains at least, by the quadratic model; None where
             λmax is not known or not positive.
         flatness: r = |Hg| / (‖H‖ |g|); near 0 with a gradient that is not small the center is gradient-flat. None
@@ -293,16 +397,28 @@ class Center(Part):
     """
 
     heading: ClassVar[str] = "Center"
-    slope: float
+    gradient: float
     gain: float | None
     flatness: float | None
     loss: float
     gap: float
 
+    @classmethod
+    def of(cls, here: Local, extremes: Extremes | None, pushed: float | None, gap: float) -> Self | None:
+        """From the gradient, λmax and |Hg|, as far as they were measured; None on a surface without gradients."""
+        if here.gradient is None:
+            return None
+        size, gain, flatness = float(here.gradient.norm()), None, None
+        if extremes is not None:
+            top = float(extremes.largest.values[0])
+            gain = size**2 / (2 * top) if top > 0 else None
+            flatness = pushed / (extremes.norm * size) if pushed is not None and size > 0 < extremes.norm else None
+        return cls(size, gain, flatness, here.loss, gap)
+
     @property
     def critical(self) -> bool | None:
         """Whether a step down the gradient would gain no more than a millionth of the loss; None if not known."""
-        if self.slope == 0:
+        if self.gradient == 0:
             return True
         return None if self.gain is None else self.gain <= CRITICAL * abs(self.loss)
 
@@ -318,7 +434,7 @@ class Center(Part):
 
     def says(self) -> list[str]:
         """The gradient, what it is worth, and whether it is flat."""
-        words = f"|∇L| = {short(self.slope)}"
+        words = f"|∇L| = {short(self.gradient)}"
         if self.gain is not None:
             words += f"; a step down it would gain {short(self.gain)} of {short(self.loss)}"
         if self.flatness is not None:
@@ -326,10 +442,10 @@ class Center(Part):
         if self.critical is None:
             return [words, "whether the center is critical is not known"]
         if self.critical:
-            return [words, "critical but for a millionth of its loss"]
+            return [words, "critical to within 1e-6 of the loss"]
         seen = "" if self.visible else ", though by less than the picture can show"
         return [words, f"not a critical point{seen}{', gradient-flat' if self.flat else ''}"]
 
     def warns(self) -> list[str]:
-        """A center that is on a slope that can be seen, or where the gradient is flat."""
+        """A center whose gradient can be seen, or is flat."""
         return self.says()[1:] if self.critical is False and (self.visible or self.flat) else []

@@ -1,4 +1,4 @@
-"""What a card asks on the plane itself: its two curvatures, their check by second differences, and points off it."""
+"""What a card evaluates on the plane itself: its two curvatures, their check by second differences, and points off it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import LossError, NotApplicableError
-from lossatlas.curvature import Operator
+from lossatlas.curvature import Hessian
 from lossatlas.probe import Gradients, Probe, Products, Values
 from lossatlas.surface import Frame, Surface, inner
 
@@ -28,17 +28,17 @@ class Local:
 
     Attributes:
         loss: L₀.
-        slope: (k,) Dg.
+        rise: (k,) Dg.
         form: (k, k) P = DHDᵀ.
         gram: (k, k) G = DDᵀ.
-        gradient: (N,) g, float64; None where the surface answers values only.
+        gradient: (N,) g, float64; None where the surface knows values only.
         curvatures: (k,) eigenvalues of G⁻¹P, descending.
         steps: (k,) from cell to cell in coordinates.
         fitted: the curvatures by second differences over one step; None where a loss is not finite.
     """
 
     loss: float
-    slope: Array
+    rise: Array
     form: Array
     gram: Array
     gradient: Tensor | None
@@ -51,30 +51,30 @@ class Local:
         return float(along @ np.linalg.solve(self.gram, along))
 
 
-def local(surface: Surface, frame: Frame, chart: Chart, *, door: Probe, plane: Probe) -> Local:
+def local(surface: Surface, frame: Frame, chart: Chart, *, probe: Probe, slice_probe: Probe) -> Local:
     """Gradient and Hessian on the plane: k products, two gradients, and 3ᵏ losses where the chart lacks them.
 
     Args:
         surface: what is sliced.
         frame: the plane's.
         chart: of it.
-        door: to the surface.
-        plane: to its slice.
+        probe: of the surface.
+        slice_probe: of its slice.
     """
     k = frame.dimension
     gram = inner(frame.directions, frame.directions).cpu().numpy()
     steps = np.array([_step(chart.alpha), _step(chart.beta)][:k])
-    near = _fit(steps, plane, _central(chart, k))
+    near = _fit(steps, slice_probe, _central(chart, k))
     if not surface.gradients_known:
         if near is None:
-            raise LossError(f"{surface.name} answers values only, and those around the center are not all finite.")
+            raise LossError(f"{surface.name} knows values only, and those around the center are not all finite.")
         return Local(*near, gram, None, principal(near[2], gram), steps, None)
-    slope = plane.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
-    gradient = door.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).gradients[0].double()
-    form = form_of(surface, frame, door=door, plane=plane)
+    here = slice_probe.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
+    gradient = probe.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).gradients[0].double()
+    form = form_of(surface, frame, probe=probe, slice_probe=slice_probe)
     return Local(
-        float(slope.values[0]),
-        slope.gradients[0].double().cpu().numpy(),
+        float(here.values[0]),
+        here.gradients[0].double().cpu().numpy(),
         form,
         gram,
         gradient,
@@ -84,14 +84,16 @@ def local(surface: Surface, frame: Frame, chart: Chart, *, door: Probe, plane: P
     )
 
 
-def form_of(surface: Surface, frame: Frame, *, door: Probe, plane: Probe) -> Array:
+def form_of(surface: Surface, frame: Frame, *, probe: Probe, slice_probe: Probe) -> Array:
     """P = DHDᵀ (k, k), symmetric; through the slice, so that what moves along with θ counts."""
     k = frame.dimension
     try:
-        answer = plane.ask(Products(torch.zeros(1, k, dtype=torch.float64), torch.eye(k, dtype=torch.float64)[None]))
+        answer = slice_probe.ask(
+            Products(torch.zeros(1, k, dtype=torch.float64), torch.eye(k, dtype=torch.float64)[None])
+        )
         form = answer.products[0].double()
     except NotApplicableError:
-        products = Operator(surface, frame.origin, probe=door, how="differences").apply(frame.directions.double())
+        products = Hessian(surface, frame.origin, probe=probe, how="differences").apply(frame.directions.double())
         form = inner(products, frame.directions)
     found: Array = ((form + form.T) / 2).cpu().numpy()
     return found
@@ -106,36 +108,42 @@ def _step(axis: Array) -> float:
     return float((axis[-1] - axis[0]) / max(1, len(axis) - 1))
 
 
-def curvatures_of(surface: Surface, frame: Frame, steps: Array, *, door: Probe, plane: Probe) -> tuple[float, ...]:
-    """Principal curvatures on a frame: k products, or 3ᵏ losses of a surface that answers values only."""
+def curvatures_of(
+    surface: Surface, frame: Frame, steps: Array, *, probe: Probe, slice_probe: Probe
+) -> tuple[float, ...]:
+    """Principal curvatures on a frame: k products, or 3ᵏ losses of a surface that knows values only."""
     gram = inner(frame.directions, frame.directions).cpu().numpy()
     if surface.gradients_known:
-        return principal(form_of(surface, frame, door=door, plane=plane), gram)
-    near = _fit(steps, plane)
+        return principal(form_of(surface, frame, probe=probe, slice_probe=slice_probe), gram)
+    near = _fit(steps, slice_probe)
     return (float("nan"),) * len(steps) if near is None else principal(near[2], gram)
 
 
-def _fit(steps: Array, plane: Probe, field: Array | None = None) -> tuple[float, Array, Array] | None:
-    """Loss, slope (k,) and form (k, k) from the 3ᵏ losses around the origin, asked for where they are not known.
+def _fit(steps: Array, slice_probe: Probe, field: Array | None = None) -> tuple[float, Array, Array] | None:
+    """Loss, gradient (k,) and form (k, k) from the 3ᵏ losses around the origin, evaluated where they are not known.
 
     None where one of them is not finite.
     """
     k = len(steps)
     if field is None:
         offsets = np.stack([part.ravel() for part in np.meshgrid(*[np.arange(-1, 2)] * k, indexing="xy")], 1)
-        losses = plane.ask(Values(torch.from_numpy(offsets * steps))).values
+        losses = slice_probe.ask(Values(torch.from_numpy(offsets * steps))).values
         field = losses.cpu().numpy().reshape([3] * k)
     if not np.isfinite(field).all():
         return None
     if k == 1:
-        slope = (field[2] - field[0]) / 2
-        return float(field[1]), np.array([slope]) / steps, np.array([[field[0] - 2 * field[1] + field[2]]]) / steps**2
+        gradient = (field[2] - field[0]) / 2
+        return (
+            float(field[1]),
+            np.array([gradient]) / steps,
+            np.array([[field[0] - 2 * field[1] + field[2]]]) / steps**2,
+        )
     # Least squares over all nine: differences are means over three rows or columns.
-    slope = np.array([(field[:, 2] - field[:, 0]).mean(), (field[2] - field[0]).mean()]) / 2
+    gradient = np.array([(field[:, 2] - field[:, 0]).mean(), (field[2] - field[0]).mean()]) / 2
     xx = float((field[:, 0] - 2 * field[:, 1] + field[:, 2]).mean())
     yy = float((field[0] - 2 * field[1] + field[2]).mean())
     xy = float(field[2, 2] - field[2, 0] - field[0, 2] + field[0, 0]) / 4
-    return float(field[1, 1]), slope / steps, np.array([[xx, xy], [xy, yy]]) / np.outer(steps, steps)
+    return float(field[1, 1]), gradient / steps, np.array([[xx, xy], [xy, yy]]) / np.outer(steps, steps)
 
 
 def _central(chart: Chart, k: int) -> Array | None:

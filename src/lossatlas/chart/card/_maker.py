@@ -1,29 +1,30 @@
-"""Making the honesty card of a chart: lines in the order of what they tell for their price, within a budget."""
+"""Making the honesty card of a chart: lines in the order of what they show for their price, within a budget."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError
-from lossatlas._progress import Progress
+from lossatlas._progress import Progress, Show
 from lossatlas._versions import versions
 from lossatlas.chart.card import _cells as cells
-from lossatlas.chart.card import _hessian as whole
-from lossatlas.chart.card import _lines as lines
 from lossatlas.chart.card._card import Card
-from lossatlas.chart.card._hessian import CHECKS
+from lossatlas.chart.card._hessian_entries import Alignment, Center, Curvature, Saddle, Trace, ratio
 from lossatlas.chart.card._local import Local, local
+from lossatlas.chart.card._picture_entries import Variance
 from lossatlas.chart.card._price import Price, Quote
-from lossatlas.chart.card._prices import ENDS, NODES, RUNS, prices
+from lossatlas.chart.card._prices import CHECKS, ENDS, NODES, RUNS, prices
 from lossatlas.chart.card._rescaling import drawn_with, invariance, scaling_of
 from lossatlas.chart.card._spread import spread
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
+from lossatlas.curvature import Estimate, Extremes, Hessian, SaddleProbability, Spectrum, p_saddle
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import Frame, Surface, as_points
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
 
 Result = TypeVar("Result")
+# Traces of H and of H with its diagonal weighted, and |Hg|.
+Sums: TypeAlias = tuple[tuple[Estimate, ...], float]
+# The spectrum, and the probabilities for directions drawn evenly and as this plane's.
+Saddles: TypeAlias = tuple[Spectrum, SaddleProbability, SaddleProbability | None]
 
 VECTORS, SEEDS = 40, 4
 # Below so many an interval would not hold what it promises.
@@ -49,15 +54,15 @@ def card(
     seeds: int = SEEDS,
     budget: float | None = None,
     seed: int = 0,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: Show = True,
     on_forecast: Callable[[Quote], None] | None = None,
 ) -> Card:
     """The honesty card of a chart.
 
-    Everything is asked at the door and billed. Lines are measured in the order of what they tell for their price; what a
-    budget does not pay for is listed as not measured. Small surfaces (about 300 parameters) are asked for their whole
-    Hessian instead of random vectors: their numbers are then exact, and their intervals have no width. Some 25 vectors of N
-    float64 numbers are held at a time.
+    Everything is evaluated by probes and counted. Lines are measured in the order of what they show for their price; what a
+    budget does not pay for is listed as not measured. Of small surfaces (up to about 200 parameters) the whole Hessian is
+    evaluated instead of random vectors: their numbers are then exact, and their intervals have no width. Some 25 vectors of
+    N float64 numbers are held at a time.
 
     Args:
         surface: what was charted.
@@ -87,7 +92,7 @@ def card(
         >>> surface = la.landscapes.quadratic(condition=100.0, dimension=30)
         >>> plane = la.Plane.random(surface, seed=0)
         >>> made = la.chart(surface, plane, points=9, exact=True, progress=False)
-        >>> round(card(surface, plane, made).curvature.largest.value, 6)
+        >>> round(card(surface, plane, made, progress=False).curvature.largest.value, 6)
         100.0
     """
     if budget is not None and not budget > 0:
@@ -123,8 +128,8 @@ class _Maker:
         self.origin = self.frame.origin.to(surface.device, surface.dtype)
         self.normalization = drawn_with(self.kind, self.how)
         self.scaling = scaling_of(surface.layout, self.frame.origin, self.kind, self.how)
-        self.doors: list[Probe] = []
-        self.door, self.slice = self.open(surface), self.open(surface.on(plane))
+        self.opened: list[Probe] = []
+        self.probe, self.slice_probe = self.open(surface), self.open(surface.on(plane))
         self.found: dict[str, Any] = {}
         self.missing: dict[str, str] = {}
         found = prices(
@@ -145,13 +150,13 @@ class _Maker:
     @property
     def spent(self) -> float:
         """So far, in losses."""
-        return sum(door.meter.cost() for door in self.doors)
+        return sum(probe.meter.cost() for probe in self.opened)
 
     def open(self, surface: Surface) -> Probe:
-        """A door whose bill is this card's."""
-        door = Probe(surface)
-        self.doors.append(door)
-        return door
+        """A probe whose evaluations count for this card."""
+        probe = Probe(surface)
+        self.opened.append(probe)
+        return probe
 
     def make(self, bar: Progress, announce: Callable[[Quote], None]) -> Card:
         """Measure, and put what came out on a card."""
@@ -175,11 +180,11 @@ class _Maker:
         return self._card(quote)
 
     def _seconds(self) -> float:
-        return sum(door.meter.surface_seconds for door in self.doors)
+        return sum(probe.meter.surface_seconds for probe in self.opened)
 
     def _attempt(self, heading: str, measure: Callable[[], Result]) -> Result | None:
         """Measure if the budget pays for it; what keeps it from being measured goes on the card."""
-        price, budget = self.prices[heading], self.settings["budget"]
+        price, budget = self.prices.get(heading, Price()), self.settings["budget"]
         left = 0.0 if budget is None else budget - self.spent
         if budget is not None and price.cost > left:
             self.missing[heading] = (
@@ -194,92 +199,109 @@ class _Maker:
             return None
 
     def _local(self) -> Local:
-        return local(self.surface, self.frame, self.chart, door=self.door, plane=self.slice)
+        return local(self.surface, self.frame, self.chart, probe=self.probe, slice_probe=self.slice_probe)
 
     def _range(self, here: Local) -> None:
         self.found["range"] = self._attempt(
-            "Quadratic range", lambda: cells.quadratic_range(self.chart, here, self.slice)
+            "Quadratic range", lambda: cells.quadratic_range(self.chart, here, self.slice_probe)
         )
 
     def _path(self, here: Local) -> None:
         path = self.path
         if path is not None:
             self.found["markers"] = self._attempt(
-                "Path", lambda: cells.markers(self.frame, path, here, door=self.door, plane=self.slice)
+                "Path", lambda: cells.markers(self.frame, path, here, probe=self.probe, slice_probe=self.slice_probe)
             )
 
     def _noise(self, here: Local) -> None:
         found = self._attempt("Noise", lambda: cells.noise(self.surface, self.frame, self.chart))
         if found is not None:
-            self.found["noise"], door = found
-            self.doors += [] if door is None else [door]
+            self.found["noise"], probe = found
+            self.opened += [] if probe is None else [probe]
 
     def _all(self, here: Local) -> None:
         """What is known of all directions, and the lines that follow from it."""
-        ends, sums, spectra = self._hessian(here)
-        k = self.frame.dimension
-        bends = lines.curvature(here, ends, self.surface.dimension)
-        typical = None if sums is None else sums.trace.value / self.surface.dimension
+        extremes, sums, saddles = self._hessian(here.gradient)
+        n, how, normalization = self.surface.dimension, self.how, self.normalization
+        curvature = Curvature.of(here, extremes, n)
         self.found |= {
-            "curvature": bends,
-            "trace": None if sums is None else lines.trace(here, sums, spectra, self.surface.dimension),
-            "chance": None if spectra is None else lines.chance(bends, spectra, self.normalization),
-            "alignment": lines.alignment(here, self.frame, ends, self.surface.dimension),
-            "center": lines.center(here, ends, sums, cells.gap_at(self.chart, here.loss)),
-            "resolution": cells.resolution(self.chart, here, bends, typical),
-            "variance": lines.variance(self.how, k),
+            "curvature": curvature,
+            "alignment": Alignment.of(here, self.frame, extremes, n),
+            "variance": Variance.of(how, self.frame.dimension),
+        }
+        traces, pushed = sums or ((), None)
+        trace, own, still = (*traces, None, None, None)[:3]
+        frozen = None if trace is None or still is None else ratio(still, trace)
+        if trace is not None:
+            self.found["trace"] = Trace.of(here, trace, own, saddles[0] if saddles else None, n)
+        if saddles is not None:
+            self.found["saddle"] = Saddle.of(curvature, *saddles[1:], normalization)
+        self.found |= {
+            "center": Center.of(here, extremes, pushed, cells.gap_at(self.chart, here.loss)),
+            "resolution": cells.resolution(self.chart, here, curvature, None if trace is None else trace.value / n),
             "invariance": invariance(
-                self.surface,
-                self.frame.origin,
-                self.how,
-                self.kind,
-                self.scaling,
-                here.gradient,
-                None if sums is None else sums.frozen,
+                self.surface, self.frame.origin, how, self.kind, self.scaling, here.gradient, frozen
             ),
         }
 
-    def _hessian(self, here: Local) -> tuple[whole.Ends | None, whole.Sums | None, whole.Spectra | None]:
-        """From the whole Hessian where that is no dearer, else from products."""
-        surface, point, door, gradient, seed = (
-            self.surface,
-            self.origin,
-            self.door,
-            here.gradient,
-            self.settings["seed"],
-        )
-        if gradient is None:
-            self.missing["Whole Hessian"] = f"{surface.name} answers values only"
-            return None, None, None
-        if self.dense:
-            matrix = self._attempt("Whole Hessian", lambda: whole.matrix_of(surface, point, probe=door))
-            return (None, None, None) if matrix is None else whole.from_matrix(
-                matrix, self.scaling, gradient, self.frame.dimension
-            )  # fmt: skip
-        limit = self._limit()
-        ends = self._attempt("Whole Hessian", lambda: whole.ends_of(surface, point, probe=door, limit=limit, seed=seed))
-        vectors: dict[str, Any] = {"probe": door, "vectors": self.settings["probes"], "seed": seed}
-        sums = self._attempt(
-            "Typical direction", lambda: whole.sums_of(surface, point, self.scaling, gradient, **vectors)
-        )
-        k = self.frame.dimension
-        spectra = self._attempt(
-            "Chance of a saddle",
-            lambda: whole.spectra_of(surface, point, self.scaling, k, sums, runs=RUNS, nodes=NODES, **vectors),
-        )
-        return ends, sums, spectra
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The whole Hessian at the center."""
+        return Hessian(self.surface, self.origin, probe=self.probe)
 
-    def _limit(self) -> int:
+    def _hessian(self, gradient: Tensor | None) -> tuple[Extremes | None, Sums | None, Saddles | None]:
+        """From the whole matrix where that costs no more, else from products."""
+        if gradient is None:
+            self.missing["Whole Hessian"] = f"{self.surface.name} knows values only"
+            return None, None, None
+        if not self.dense:
+            self._limit()
+        extremes = self._attempt("Whole Hessian", self._extremes)
+        if self.dense and extremes is None:
+            return None, None, None
+        sums = self._attempt("Typical direction", lambda: self._sums(gradient))
+        trace = None if sums is None else sums[0][0]
+        return extremes, sums, self._attempt("Probability of a saddle", lambda: self._saddles(trace))
+
+    def _extremes(self) -> Extremes:
+        if self.dense:
+            self.hessian.dense()
+        limit = self.prices["Whole Hessian"].products - CHECKS
+        return self.hessian.extremes(1, tolerance=0.01, limit=limit, seed=self.settings["seed"], progress=False)
+
+    def _sums(self, gradient: Tensor) -> Sums:
+        d = self.scaling
+        weights = () if d is None else (d.square(), (d == 0).double())
+        return self.hessian.traces(*weights, **self._vectors()), float((self.hessian @ gradient).norm())
+
+    def _saddles(self, trace: Estimate | None) -> Saddles:
+        """The spectrum, and what follows from that of H and of D H D.
+
+        A few random vectors give the shape of a spectrum, not its scale, which is corrected by traces from more of them.
+        """
+        how: dict[str, Any] = {"directions": self.frame.dimension, "seed": self.settings["seed"]}
+        runs: dict[str, Any] = {"probes": RUNS, "steps": NODES, "seed": how["seed"], "progress": False}
+        runs["dense"] = self.dense
+        shape, own = self.hessian.spectrum(**runs), None
+        if self.scaling is not None:
+            scaled = self.hessian.scaled(self.scaling)
+            own = p_saddle(scaled.spectrum(**runs), trace=scaled.trace(**self._vectors()), **how)
+        return shape, p_saddle(shape, trace=trace, **how), own
+
+    def _vectors(self) -> dict[str, Any]:
+        """How traces are taken: from all random vectors, whatever their interval; half of them decide nothing."""
+        return {"relative": 1e-9, "limit": self.settings["probes"], "seed": self.settings["seed"], "progress": False}
+
+    def _limit(self) -> None:
         """Products for both ends: fewer than `ENDS` where the budget has no more, but not below `FEW_ENDS`."""
         budget = self.settings["budget"]
         left = ENDS if budget is None else int((budget - self.spent) / Price(products=1).cost) - CHECKS
         limit = min(ENDS, max(FEW_ENDS, left))
         self.prices["Whole Hessian"] = Price(products=limit + CHECKS)
-        return limit
 
     def _others(self, here: Local) -> None:
         if self.normalization is None:
-            self.missing["Other planes"] = "the directions were not drawn at random, so that there are no others alike"
+            self.missing["Other planes"] = "the directions are not random, so there are no comparable planes"
         elif self.settings["seeds"]:
             self.found["spread"] = self._attempt(
                 "Other planes",
@@ -289,13 +311,13 @@ class _Maker:
                     self.chart,
                     here,
                     self.settings["seeds"],
-                    door=self.door,
-                    open_door=self.open,
+                    probe=self.probe,
+                    open_probe=self.open,
                 ),
             )
 
     def _card(self, quote: Quote) -> Card:
-        meter = sum((door.meter for door in self.doors), Meter())
+        meter = sum((probe.meter for probe in self.opened), Meter())
         meter.algorithm_seconds = max(0.0, time.perf_counter() - self.begin - meter.surface_seconds)
         provenance = {
             "surface": self.surface.fingerprint(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from lossatlas.chart.card._entry import TELLING, Part, Within, between, share, short
 
@@ -19,7 +19,7 @@ class Resolution(Part):
         step: from cell to cell, as a length in θ; the longer of the two axes.
         gap: ΔL, the gap between the contour lines around the center.
         sharpest: width of the sharpest valley there is; None where λmax is not known or not positive.
-        plane: width of the sharpest valley in the plane; None where it bends downward everywhere.
+        plane: width of the sharpest valley in the plane; None where there is none.
         typical: how many times wider the valley across a random direction is, √(N λmax / tr H); None where not known.
     """
 
@@ -135,7 +135,7 @@ class Range(Part):
         if self.radius >= 1:
             return ["the quadratic model holds to 10 % over the whole picture"]
         if not self.reached:
-            return [f"not even {share(self.radius)} of the way to the rim does the quadratic model hold to 10 %"]
+            return [f"the quadratic model fails (10 % error) within {share(self.radius)} of the distance to the edge"]
         beyond = "less than a grid step: curvatures do not describe the picture" if self.radius < self.step else (
             "beyond it curvatures do not describe the picture"
         )  # fmt: skip
@@ -163,6 +163,14 @@ class Variance(Part):
     iterates: int
     centering: str
 
+    @classmethod
+    def of(cls, how: dict[str, Any], directions: int) -> Self | None:
+        """From a plane's record; None where its directions are no principal components of a path."""
+        if "random_walk" not in how:
+            return None
+        shares, walk = how["shares"][:directions], how["random_walk"]["shares"][:directions]
+        return cls(tuple(shares), tuple(walk), int(how["iterates"]), str(how["centering"]))
+
     def says(self) -> list[str]:
         """The plane's total beside the walk's."""
         ours, null = (" + ".join(share(one) for one in part) for part in (self.shares, self.walk))
@@ -189,7 +197,7 @@ class Invariance(Part):
         why: the reason for the latter.
         batchnorm: the mode, or None without batch norm.
         frozen: share of the parameters that the directions do not move.
-        frozen_slope: their share of |g|².
+        frozen_gradient: their share of |g|².
         frozen_trace: their share of tr H, with its interval; None where not measured.
     """
 
@@ -200,7 +208,7 @@ class Invariance(Part):
     why: str
     batchnorm: str | None
     frozen: float
-    frozen_slope: float
+    frozen_gradient: float
     frozen_trace: Within | None
 
     @property
@@ -227,14 +235,14 @@ class Invariance(Part):
         if self.frozen > 0:
             trace = "" if self.frozen_trace is None else f" and {between(self.frozen_trace, share)} of tr H"
             words.append(
-                f"{share(self.frozen)} of the parameters do not move, with {share(self.frozen_slope)} of |∇L|²{trace}"
+                f"{share(self.frozen)} of the parameters do not move, with {share(self.frozen_gradient)} of |∇L|²{trace}"
             )
         return words
 
     def warns(self) -> list[str]:
-        """Curvature or slope of which much is held still."""
+        """Curvature or gradient of which much is held still."""
         still = self.frozen_trace is not None and self.frozen_trace.low > TELLING
-        return self.says()[-1:] if still or self.frozen_slope > TELLING else []
+        return self.says()[-1:] if still or self.frozen_gradient > TELLING else []
 
 
 @dataclass(frozen=True)
@@ -246,7 +254,7 @@ class Spread(Part):
         cells: per axis of the coarse grid.
         largest: κ₁ by second differences at the center, per unit of the axes' own lengths.
         smallest: κ₂.
-        convex: share of inner cells that bend upward in every direction.
+        convex: share of inner cells that are convex in every direction.
         minima: local minima.
     """
 

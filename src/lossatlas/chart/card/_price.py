@@ -1,4 +1,4 @@
-"""What a card will cost at most, told beforehand, and which of its lines a budget pays for."""
+"""What a card will cost at most, known beforehand, and which of its lines a budget pays for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Quote:
-    """The price of a whole card, told when its first lines are known.
+    """The price of a whole card, given when its first lines are known.
 
     Attributes:
         price: at most.

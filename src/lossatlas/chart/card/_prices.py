@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lossatlas.chart.card import _cells as cells
-from lossatlas.chart.card._hessian import CHECKS
 from lossatlas.chart.card._price import Price
 from lossatlas.chart.card._rescaling import drawn_with, scaling_of
 from lossatlas.chart.card._spread import price_of
 from lossatlas.surface import NetworkSurface, Surface
 
+# A Hessian checks itself with so many products, once.
+CHECKS = 3
 # Products for both ends of the spectrum at most, and in the mean until they have converged; random vectors of a spectrum,
 # and products with each.
 ENDS, USUAL_ENDS, RUNS, NODES = 100, 50, 2, 20
@@ -51,23 +52,23 @@ def prices(surface: Surface, plane: Any, shape: Sequence[int], *, path: int, vec
         seeds: other planes to compare with.
     """
     frame, how, kind = plane.frame, getattr(plane, "how", {}), getattr(plane, "kind", "frame")
-    k, n, slopes = frame.dimension, surface.dimension, surface.gradients_known
+    k, n, gradients = frame.dimension, surface.dimension, surface.gradients_known
     scaled = scaling_of(surface.layout, frame.origin, kind, how) is not None
-    found = {"Curvature": Price(3**k, 2, k) if slopes else Price(3**k)}
-    found["Quadratic range"] = Price(cells.asked_for_range(k))
+    found = {"Curvature": Price(3**k, 2, k) if gradients else Price(3**k)}
+    found["Quadratic range"] = Price(cells.most_for_range(k))
     if path:
         found["Path"] = Price(2 * path)
-    found["Noise"] = Price(cells.asked_for_noise(shape) if isinstance(surface, NetworkSurface) else 0)
+    found["Noise"] = Price(cells.most_for_noise(shape) if isinstance(surface, NetworkSurface) else 0)
     dense = False
-    if slopes:
-        many, spectrum = vectors + CHECKS, RUNS * NODES + CHECKS
+    if gradients:
+        spectrum = RUNS * NODES
         sparse = {
             "Whole Hessian": Price(products=ENDS + CHECKS),
-            "Typical direction": Price(products=many + 1),
-            "Chance of a saddle": Price(products=2 * spectrum + many if scaled else spectrum),
+            "Typical direction": Price(products=vectors + 1),
+            "Probability of a saddle": Price(products=2 * spectrum + vectors if scaled else spectrum),
         }
         dense = n + CHECKS <= sum(price.products for price in sparse.values())
         found |= {"Whole Hessian": Price(products=n + CHECKS)} if dense else sparse
     if seeds and drawn_with(kind, how) is not None:
-        found["Other planes"] = price_of(seeds, k, slopes)
+        found["Other planes"] = price_of(seeds, k, gradients)
     return Prices(found, dense)

@@ -76,8 +76,8 @@ def invariance(
     else:
         kept = _FOLLOWS[name.removeprefix("li2018").removeprefix("-") or "filter"]
     still = torch.zeros(surface.dimension, dtype=torch.bool) if scaling is None else scaling.cpu() == 0
-    slope = torch.zeros(surface.dimension) if gradient is None else gradient.cpu().square()
-    total = float(slope.sum())
+    square = torch.zeros(surface.dimension) if gradient is None else gradient.cpu().square()
+    total = float(square.sum())
     gauge, why = _gauge(surface, origin)
     return Invariance(
         normalization=name,
@@ -86,7 +86,7 @@ def invariance(
         why=why,
         batchnorm=str(how.get("batchnorm", surface.batchnorm)) if surface.tracked else None,
         frozen=float(still.double().mean()),
-        frozen_slope=float(slope[still].sum()) / total if total > 0 else 0.0,
+        frozen_gradient=float(square[still].sum()) / total if total > 0 else 0.0,
         frozen_trace=frozen_trace if bool(still.any()) else None,
     )
 

@@ -23,15 +23,15 @@ CELLS = 9
 HELD_BYTES = 2**28
 
 
-def price_of(seeds: int, dimension: int, slopes: bool) -> Price:
-    """What `spread` asks for, this plane's own coarse grid included.
+def price_of(seeds: int, dimension: int, gradients: bool) -> Price:
+    """What `spread` evaluates, this plane's own coarse grid included.
 
     Args:
         seeds: other planes.
         dimension: of a plane.
-        slopes: whether the surface knows gradients.
+        gradients: whether the surface knows gradients.
     """
-    each = Price(products=dimension) if slopes else Price(3**dimension)
+    each = Price(products=dimension) if gradients else Price(3**dimension)
     return sum([each] * seeds, Price((seeds + 1) * CELLS**dimension))
 
 
@@ -42,8 +42,8 @@ def spread(
     here: Local,
     seeds: int,
     *,
-    door: Probe,
-    open_door: Callable[[Surface], Probe],
+    probe: Probe,
+    open_probe: Callable[[Surface], Probe],
 ) -> Spread:
     """Curvatures, convex area and minima over planes with other seeds, this plane's own first.
 
@@ -53,8 +53,8 @@ def spread(
         chart: of it, whose span is used.
         here: this plane.
         seeds: how many others; they follow on this plane's own.
-        door: to the surface.
-        open_door: gives a billed door to a slice.
+        probe: of the surface.
+        open_probe: gives a probe of a slice, whose evaluations count for the card.
     """
     k = plane.frame.dimension
     spans = [(float(axis[0]), float(axis[-1])) for axis in (chart.alpha, chart.beta)][:k]
@@ -66,17 +66,18 @@ def spread(
     found: list[tuple[tuple[float, ...], float, int]] = []
     for seed in (own, *others):
         one = plane if seed == own else again(surface, plane, seed)
-        asked = open_door(surface.on(one))
-        losses = np.concatenate([asked.ask(Values(part)).values.cpu().numpy() for part in torch.split(coords, chunk)])
+        slice_probe = open_probe(surface.on(one))
+        losses = np.concatenate(
+            [slice_probe.ask(Values(part)).values.cpu().numpy() for part in torch.split(coords, chunk)]
+        )
         rough = roughness(losses.reshape(cells.shape))
-        bends = here.curvatures
+        curvatures = here.curvatures
         if seed != own:
-            bends = curvatures_of(surface, one.frame, here.steps, door=door, plane=asked)
-        found.append((bends, 1 - rough.nonconvex, rough.minima))
-    bends_, convex, minima = zip(*found, strict=True)
-    return Spread(
-        others, CELLS, tuple(b[0] for b in bends_), tuple(b[-1] for b in bends_), tuple(convex), tuple(minima)
-    )
+            curvatures = curvatures_of(surface, one.frame, here.steps, probe=probe, slice_probe=slice_probe)
+        found.append((curvatures, 1 - rough.nonconvex, rough.minima))
+    pairs, convex, minima = zip(*found, strict=True)
+    largest, smallest = tuple(pair[0] for pair in pairs), tuple(pair[-1] for pair in pairs)
+    return Spread(others, CELLS, largest, smallest, tuple(convex), tuple(minima))
 
 
 def again(surface: Surface, plane: Any, seed: int) -> Any:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from lossatlas import archive
+from lossatlas._statistics import quantile
 from lossatlas.chart.sampling._strata import Certified, Row
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _interval(squares: Array) -> tuple[float, float]:
     if mean == 0 or not math.isfinite(mean):
         return mean, mean
     spread = float(squares.std(ddof=1)) / mean / math.sqrt(n)
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / 2
+    half = quantile(CONFIDENCE, n - 1) * spread / 2
     return math.sqrt(mean) * math.exp(-BELOW * half), math.sqrt(mean) * math.exp(ABOVE * half)
 
 

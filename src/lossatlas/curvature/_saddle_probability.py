@@ -1,4 +1,4 @@
-"""The chance that a random slice through a point shows that its Hessian is indefinite, from the spectrum alone."""
+"""The probability that a random slice through a point shows that its Hessian is indefinite, from the spectrum alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import beta, norm
+from scipy.stats import norm
 from torch import Tensor
 
-from lossatlas import _checks, archive
+from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._spectrum import Spectrum
@@ -19,16 +19,16 @@ CELLS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Chance(archive.Result):
+class SaddleProbability(archive.Result):
     """How likely a random plane (or line) is to show a direction of negative curvature.
 
     Attributes:
         directions: 2 for planes, 1 for lines.
-        value: of planes, the chance of a saddle, one principal curvature above and one below zero; of lines, of a
+        value: of planes, the probability of a saddle, one principal curvature above and one below zero; of lines, of a
             negative curvature.
         interval: 95 % interval of it: Clopper and Pearson for the draws; where the spectrum is an estimate, widened to
             the values of its single probes, or of both ends of the trace's interval.
-        negative: the chance that the smaller principal curvature is below zero, saddle or not.
+        negative: the probability that the smaller principal curvature is below zero, saddle or not.
         gaussian: what the cheap formula says: Φ(−t/√2) for lines, exp(−t²/4)/√2 for planes.
         ratio: t = tr H / ‖H‖_F.
         draws: random slices behind it.
@@ -37,7 +37,7 @@ class Chance(archive.Result):
         provenance: of the spectrum, with seed and draws.
     """
 
-    KIND: ClassVar[str] = "chance"
+    KIND: ClassVar[str] = "saddle-probability"
 
     directions: int
     value: float
@@ -51,7 +51,7 @@ class Chance(archive.Result):
 
     @property
     def sentence(self) -> str:
-        """The chance in words."""
+        """The probability in words."""
         what = ("line shows negative curvature", "plane shows a saddle")[self.directions - 1]
         return (
             f"a random {what} with probability {_share(self.value)} ({self.provenance['interval']} "
@@ -66,8 +66,8 @@ def p_saddle(
     trace: Estimate | None = None,
     draws: int = 10_000,
     seed: int = 0,
-) -> Chance:
-    """The chance that a random slice shows the saddle: P(det Σ λᵢ zᵢzᵢᵀ < 0), or P(Σ λᵢzᵢ² < 0) on a line.
+) -> SaddleProbability:
+    """The probability that a random slice shows the saddle: P(det Σ λᵢ zᵢzᵢᵀ < 0), or P(Σ λᵢzᵢ² < 0) on a line.
 
     The zᵢ are independent normal pairs. The sign pattern of a form does not depend on the basis of the slice
     (Sylvester), so neither orthogonalization nor the lengths of the directions matter. No loss is evaluated: random
@@ -78,14 +78,14 @@ def p_saddle(
     Args:
         spectrum: a `Spectrum`, or all eigenvalues (N,).
         directions: 2 for planes, 1 for lines.
-        trace: of the same Hessian, to mend an estimated spectrum with. The chance hangs on t = tr H / ‖H‖_F, which a
+        trace: of the same Hessian, to correct an estimated spectrum with. The probability depends on t = tr H / ‖H‖_F, which a
             few probes leave wide open while as many products make a good trace: all but the resolved eigenvalues are
             shifted and stretched until tr H and ‖H‖_F² are those of the estimate, and the interval spans its interval.
         draws: random slices.
         seed: of the draws.
 
     Returns:
-        The `Chance`.
+        The `SaddleProbability`.
 
     Raises:
         InputError: for another number of directions, no draws, or no eigenvalues.
@@ -96,8 +96,8 @@ def p_saddle(
 
     Example:
         >>> import numpy as np
-        >>> chance = p_saddle(np.array([1.0, 1.0, -1.0]))  # exactly 1/√2: planes that meet the cone
-        >>> abs(chance.value - 0.5**0.5) < 0.015
+        >>> found = p_saddle(np.array([1.0, 1.0, -1.0]))  # exactly 1/√2: planes that meet the cone
+        >>> abs(found.value - 0.5**0.5) < 0.015
         True
     """
     if directions not in (1, 2):
@@ -110,7 +110,7 @@ def p_saddle(
         if trace is not None and not spectrum.dense:
             known = len(spectrum.resolved)
             (values, counts), *single = (
-                _mended(values, counts, known, trace, at) for at in (trace.value, *trace.interval)
+                _corrected(values, counts, known, trace, at) for at in (trace.value, *trace.interval)
             )
         elif not spectrum.dense and spectrum.probes > 1:
             single = [spectrum.of_probe(row) for row in range(spectrum.probes)]
@@ -120,20 +120,22 @@ def p_saddle(
             raise InputError(f"got eigenvalues of shape {values.shape}; expected (N,) finite numbers.")
         counts, record, single = np.ones(len(values)), {}, []
     if directions == 2 and counts.sum() < 2:
-        raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Ask for directions=1.")
+        raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Give directions=1.")
     rng = np.random.default_rng(seed)
     hits, below = _count(values, counts, directions, draws, rng)
     # What widens the interval need not be as sharp as what lies in its middle.
     few = max(1, draws // 4)
     each = np.array([_count(v, c, directions, few, rng)[0] / few for v, c in single])
-    low, high = _clopper(hits, draws)
+    low, high = _statistics.proportion_interval(hits, draws, method="exact")
     interval = (float(min([low, *each])), float(max([high, *each])))
     size = math.sqrt((counts * values**2).sum())
     ratio = float((counts * values).sum()) / size if size else 0.0
     cheap = float(norm.cdf(-ratio / math.sqrt(2))) if directions == 1 else math.exp(-(ratio**2) / 4) / math.sqrt(2)
     named = "95 % interval" if trace is not None or not single else "with single probes"
     record |= {"draws": draws, "seed of the draws": seed, "interval": named}
-    return Chance(directions, hits / draws, interval, below / draws, cheap if size else 0.0, ratio, draws, each, record)
+    return SaddleProbability(
+        directions, hits / draws, interval, below / draws, cheap if size else 0.0, ratio, draws, each, record
+    )
 
 
 def _count(
@@ -182,7 +184,7 @@ def _forms(
     return form
 
 
-def _mended(
+def _corrected(
     values: np.ndarray, counts: np.ndarray, known: int, trace: Estimate, at: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The spectrum with its unresolved part moved to the trace `at` and the ‖H‖_F² of an estimate."""
@@ -198,11 +200,6 @@ def _mended(
         square = trace.frobenius.value - float((values[:known] ** 2).sum())
     stretch = math.sqrt(max(0.0, square - total * aim**2) / spread) if spread > 0 else 1.0
     return np.concatenate([values[:known], aim + stretch * (rest - mean)]), counts
-
-
-def _clopper(hits: int, draws: int) -> tuple[float, float]:
-    low = float(beta.ppf(0.025, hits, draws - hits + 1)) if hits else 0.0
-    return low, float(beta.ppf(0.975, hits + 1, draws - hits)) if hits < draws else 1.0
 
 
 def _share(value: float) -> str:
