@@ -105,7 +105,7 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch, capsys):
             row for row in source.splitlines()
             if all(find_spec(extra) for word, extra in EXTRAS.items() if word in row)
         ]  # fmt: skip
-        code = compile("\n" * line + "\n".join(kept), page, "exec")
+        code = compile("\n" * line + "\n".join(kept), page, "exec", dont_inherit=True)
         try:
             exec(code, names)
         except Exception as error:

@@ -393,7 +393,7 @@ def test_spread_has_this_plane_first_and_the_seeds_after_it(small):
 def test_a_trained_digits_network_hides_its_negative_curvature():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
-    fit(model, digits("train"), epochs=2, rate=1e-2, seed=0)
+    fit(model, digits("train"), epochs=2, lr=1e-2, seed=0)
     surface = la.NetworkSurface(model, "cross_entropy", digits("train"))
     plane = la.Plane.random(surface, seed=0, normalization="none")
     made = carded(surface, plane, points=5, seeds=0)

@@ -27,7 +27,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import OutputError, PlaneError
-from lossatlas.cli._chart import _bill
+from lossatlas.cli._chart import _cost
 from lossatlas.cli._main import group
 from lossatlas.probe import Inline, Probe
 
@@ -358,7 +358,7 @@ def test_an_edited_loss_is_refused_and_charted_elsewhere(tmp_path, capsys):
     again = charted(commented.my_loss, commented, tmp_path / "O")
     assert (again.meter.values, again.meter.recalled, again.meter.confirmed) == (0, 81, 3)
     assert again.meter.examples == 3 * 24
-    _bill(again)
+    _cost(again)
     assert "81 more were in the ledger (3 of its cells were evaluated again and agreed)" in capsys.readouterr().out
 
 

@@ -177,7 +177,7 @@ NETS = {"mlp": lambda: digits_mlp(seed=0), "cnn": lambda: digits_cnn(seed=0), "t
 def trained(kind, examples):
     x, y = digits("train", images=kind == "cnn")
     model = NETS[kind]()
-    fit(model, (x, y), epochs=8, rate=2e-3, seed=0)
+    fit(model, (x, y), epochs=8, lr=2e-3, seed=0)
     return la.NetworkSurface(model, "cross_entropy", (x[:examples], y[:examples]))
 
 

@@ -83,7 +83,7 @@ def test_gradient_descent_diverges_above_the_line_and_not_below():
     """What the line means, on a bowl where it is exact."""
     bowl = la.landscapes.quadratic(condition=9.0)
     for rate, stable in ((0.99 * 2 / 9, True), (1.01 * 2 / 9, False)):
-        race = la.race(bowl, [la.optimizer("gd", rate=rate)], steps=400)
+        race = la.race(bowl, [la.optimizer("gd", lr=rate)], steps=400)
         last = race.last("gd")
         found = curvature_along(bowl, last[:1], rate=rate, k=1)
         assert (found.largest[0, 0] < found.edge[0]) == stable

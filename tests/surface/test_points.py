@@ -87,7 +87,7 @@ USES = {
     "curvature_along": lambda s, p: la.curvature_along(s, [p], k=1, with_trace=False).loss,
     "race": lambda s, p: la.race(s, ["gd"], start=p, steps=3).trajectories["gd"],
     "network_race": lambda s, p: (
-        la.network_race(s, ["momentum"], starts=p, runs=2, steps=2, batch=4, ends=0, progress=False)
+        la.network_race(s, ["momentum"], starts=p, runs=2, steps=2, batch_size=4, ends=0, progress=False)
         .runners["momentum"]
         .loss
     ),
@@ -232,7 +232,7 @@ def test_an_integer_of_numpy_is_one_and_a_flag_is_none():
     la.race(two, ["annealing"], steps=np.int64(3), runs=np.int64(2), seed=seed)
     la.basin_map(two, "gd", points=np.int64(3), steps=np.int64(2), seed=seed)
     la.network_race(
-        surface, ["adam"], steps=few, runs=np.int64(2), batch=few, ends=np.int64(0), seed=seed, progress=False
+        surface, ["adam"], steps=few, runs=np.int64(2), batch_size=few, ends=np.int64(0), seed=seed, progress=False
     )
     la.connect(surface, _model(1), _model(2), points=few, seed=seed, resamples=np.int64(10), progress=False)
     la.compare({"a": two, "b": la.landscapes.rastrigin()}, seeds=np.int64(1), points=few, exact=True, progress=False)

@@ -235,7 +235,7 @@ def test_products_without_data_are_those_of_the_whole():
 def test_any_rule_goes_on_mini_batches():
     """Adam by hand on the batches that the wrapper drew; two rules with the same streams see the same ones."""
     surface = _surface("mlp")
-    inner = la.optimizer("adam", rate=0.01)
+    inner = la.optimizer("adam", lr=0.01)
     walks = [
         la.optimizer("mini-batches", inner=one, size=SIZE).walk(surface.theta[None], surface.layout, Streams(3, 1))
         for one in (inner, la.optimizer("sophia"))

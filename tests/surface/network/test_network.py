@@ -337,7 +337,7 @@ REFUSALS = {
     "empty list": (lambda: (mlp(), "cross_entropy", []), DataError, "no examples"),
     "a number as data": (lambda: (mlp(), "cross_entropy", 5), DataError, "expected"),
     "batch of nothing": (lambda: (mlp(), "cross_entropy", [X]), DataError, "Expected"),
-    "batch size 0": (lambda: (mlp(), "cross_entropy", (X, Y), 0), DataError, "batch_size"),
+    "batch size 0": (lambda: (mlp(), "cross_entropy", (X, Y), 0), la.InputError, "batch_size"),
 }  # fmt: skip
 
 

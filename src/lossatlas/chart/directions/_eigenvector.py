@@ -67,7 +67,14 @@ def _eigenvectors(
         )
     ends: Any = places[0][0] if len({end for end, _ in places}) == 1 else "both"
     found = extremes(
-        surface, max(k for _, k in places), point=origin, seed=seed, tolerance=tolerance, limit=limit, ends=ends
+        surface,
+        max(k for _, k in places),
+        point=origin,
+        seed=seed,
+        tolerance=tolerance,
+        limit=limit,
+        ends=ends,
+        progress=False,
     )
     drawn, values, residuals, converged = [], [], [], []
     for name, (end, k) in zip(which, places, strict=True):

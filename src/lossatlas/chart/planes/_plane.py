@@ -29,7 +29,7 @@ class Plane(Shorthands):
         >>> import lossatlas as la
         >>> surface = la.landscapes.himmelblau()
         >>> la.Plane(surface, la.directions.gradient(), la.directions.eigenvector("largest")).labels[1]
-        'β, largest curvature 29.24 (Euclidean distance)'
+        'β, largest curvature -26 (Euclidean distance)'
     """
 
     name: ClassVar[str] = "plane"
