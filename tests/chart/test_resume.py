@@ -359,7 +359,7 @@ def test_an_edited_loss_is_refused_and_charted_elsewhere(tmp_path, capsys):
     assert (again.meter.values, again.meter.recalled, again.meter.confirmed) == (0, 81, 3)
     assert again.meter.examples == 3 * 24
     _cost(again)
-    assert "81 more were in the ledger (3 of its cells were evaluated again and agreed)" in capsys.readouterr().out
+    assert "81 more came from the ledger (3 of those were evaluated again and agreed)" in capsys.readouterr().out
 
 
 def test_an_edited_loss_is_refused_by_the_command_too(tmp_path):

@@ -78,7 +78,7 @@ def test_a_line_from_two_files(mine, capsys):
 
 @pytest.mark.slow
 def test_a_curve_from_two_files_with_its_plane(mine, capsys):
-    curve = ("--kind", "bezier", "--steps", "40", "--rate", "1e-2", "--points", "5", "--resume", "keep", "--out", "out")
+    curve = ("--kind", "bezier", "--steps", "40", "--lr", "1e-2", "--points", "5", "--resume", "keep", "--out", "out")
     assert run("connect", *FILES, *MODEL, *curve) == 0
     assert "times the straight line" in capsys.readouterr().out
     assert {p.name for p in Path("out").iterdir()} >= {"path.json", "profile.png", "plane.png"}

@@ -62,7 +62,7 @@ def test_a_network_is_measured_told_written_and_billed(mine, capsys):
         save_file(weights, f"w{step}.safetensors")
     words = shlex.split("--checkpoint w1.safetensors --k 2 --probes 2 --steps 10 --out out --json c.json")
     more = shlex.split(
-        "--search 1 --along w0.safetensors --along w1.safetensors --rate 0.5 --sharpness 'sam(0.1),keskar'"
+        "--search 1 --along w0.safetensors --along w1.safetensors --lr 0.5 --sharpness 'sam(0.1),keskar'"
     )
     assert run(*NETWORK, *words, *more) == 0
     said = capsys.readouterr().out

@@ -21,7 +21,9 @@ def ends(surface):
 
 
 def recipe(**settings):
-    return Recipe(**{"steps": 10, "batch": 0, "rate": 0.1, "decay": 0.0, "rule": "adam", "seed": 0} | settings)
+    return Recipe(
+        **{"steps": 10, "batch_size": 0, "lr": 0.1, "weight_decay": 0.0, "rule": "adam", "seed": 0} | settings
+    )
 
 
 @pytest.mark.parametrize("kind, degree", [("line", 1), ("bezier", 2), ("bezier", 4), ("chain", 3), ("band", 5)])
@@ -64,7 +66,7 @@ def test_spreading_pivots_evens_out_their_distances():
 def test_the_gradient_of_a_control_point_is_autograds(bent_valley):
     surface = bent_valley()
     controls = torch.tensor([[-1.0, 0.2], [0.3, 0.7], [0.1, -0.4], [1.0, 0.0]], dtype=torch.float64)
-    bend = CurveTrainer(Curve("bezier", controls), recipe(rule="sgd", decay=0.3, rate=1.0))
+    bend = CurveTrainer(Curve("bezier", controls), recipe(rule="sgd", weight_decay=0.3, lr=1.0))
     query = bend.ask()
     t = bend._t
     value, slope = surface.gradients(query.points)
@@ -83,7 +85,7 @@ def test_control_points_move_by_the_published_rule_and_resume(rule):
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     gradients = torch.randn(15, 2, 3, generator=generator, dtype=torch.float64)
-    settings = recipe(rule=rule, steps=15, rate=0.2)
+    settings = recipe(rule=rule, steps=15, lr=0.2)
     points, whole = ControlPoints(start, settings), start
     theta, m, v = start[1:-1].clone(), torch.zeros(2, 3).double(), torch.zeros(2, 3).double()
     for k, gradient in enumerate(gradients):
@@ -101,7 +103,7 @@ def test_control_points_move_by_the_published_rule_and_resume(rule):
 
 
 def test_the_schedule_is_garipovs():
-    rates = [recipe(steps=1000, rate=1.0).rate_at(step) for step in (0, 499, 700, 899, 900, 999)]
+    rates = [recipe(steps=1000, lr=1.0).rate_at(step) for step in (0, 499, 700, 899, 900, 999)]
     assert rates[:2] == [1.0, 1.0] and rates[4:] == [0.01, 0.01]
     assert rates[2] == pytest.approx(1 - 0.99 / 2) and rates[3] == pytest.approx(0.01, abs=0.003)
 
@@ -110,7 +112,7 @@ def test_the_schedule_is_garipovs():
 def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, settings):
     surface = bent_valley(4.0, 1.0)
     a, b = ends(surface)
-    path = la.connect(surface, a, b, kind=kind, rate=3e-2, steps=600, progress=False, **settings)
+    path = la.connect(surface, a, b, kind=kind, lr=3e-2, steps=600, progress=False, **settings)
     # every way from well to well crosses x = 0, where the loss is at least 1; the straight line has 1 + 4
     assert path.barrier == pytest.approx(1.0, abs=2e-3)
     assert torch.equal(path.points(0.0)[0], a) and torch.equal(path.points(1.0)[0], b)
@@ -123,8 +125,8 @@ def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, sett
 def test_ways_around_a_ring_have_no_barrier(ring):
     a, b = torch.tensor([-1.0, 0.0], dtype=torch.float64), torch.tensor([0.6, 0.8], dtype=torch.float64)
     straight_line = la.connect(ring, a, b, progress=False)
-    around = la.connect(ring, a, b, kind="bezier", bends=3, rate=3e-2, steps=600, progress=False)
-    band = la.connect(ring, a, b, kind="band", bends=9, rate=3e-2, steps=600, progress=False)
+    around = la.connect(ring, a, b, kind="bezier", bends=3, lr=3e-2, steps=600, progress=False)
+    band = la.connect(ring, a, b, kind="band", bends=9, lr=3e-2, steps=600, progress=False)
     # the chord passes the middle at distance 1/√5: (1/5 − 1)²
     assert straight_line.barrier == pytest.approx(0.64, abs=1e-6)
     assert around.barrier < 1e-3 and band.barrier < 1e-3
@@ -137,7 +139,7 @@ def test_ways_around_a_ring_have_no_barrier(ring):
 
 def test_a_band_puts_pivots_where_it_is_high(ring):
     a, b = torch.tensor([-1.0, 0.0], dtype=torch.float64), torch.tensor([0.6, 0.8], dtype=torch.float64)
-    band = Band(straight("band", a, b, 3), recipe(steps=40, rate=0.03), most=9)
+    band = Band(straight("band", a, b, 3), recipe(steps=40, lr=0.03), most=9)
     probe = la.Probe(ring)
     while (query := band.ask()) is not None:
         band.tell(probe.ask(query))
@@ -149,7 +151,7 @@ def test_a_band_puts_pivots_where_it_is_high(ring):
 def test_a_curve_through_networks_has_its_ends_exactly_and_no_barrier(mlps):
     (one, two), surface, test = mlps
     line = la.connect(surface, one, two, resamples=0, progress=False)
-    path = la.connect(surface, one, two, kind="bezier", test=test, steps=300, rate=1e-2, points=15, progress=False)
+    path = la.connect(surface, one, two, kind="bezier", test=test, steps=300, lr=1e-2, points=15, progress=False)
     assert torch.equal(path.points(0.0)[0], surface.vector(one)) and torch.equal(
         path.points(1.0)[0], surface.vector(two)
     )
@@ -177,7 +179,7 @@ def _data_of(surface):
 @pytest.mark.parametrize("kind", ["bezier", "band"])
 def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     (one, two), surface, _ = mlps
-    settings = {"kind": kind, "steps": 24, "points": 5, "batch": 32, "bends": 4, "resamples": 0}
+    settings = {"kind": kind, "steps": 24, "points": 5, "batch_size": 32, "bends": 4, "resamples": 0}
     whole = la.connect(surface, one, two, progress=False, **settings)
 
     def pull_the_plug(done, total):
@@ -193,7 +195,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     assert seen[0] == 14  # thirteen steps were not done again
     assert torch.equal(again.curve.controls, whole.curve.controls) and np.array_equal(again.loss, whole.loss)
     with pytest.raises(la.InputError, match="another curve: its training"):
-        la.connect(surface, one, two, folder=tmp_path, progress=False, **{**settings, "batch": 16})
+        la.connect(surface, one, two, folder=tmp_path, progress=False, **{**settings, "batch_size": 16})
     edited = la.NetworkSurface(
         one, lambda o, t: torch.nn.functional.cross_entropy(o, t).clamp(max=2), _data_of(surface)
     )
@@ -262,14 +264,14 @@ def test_re_estimation_is_what_torch_does(cnns):
 def test_a_curve_through_batch_norm_is_lower_than_the_line(cnns):
     (one, two), surface, test = cnns
     line = la.connect(surface, one, two, resamples=0, progress=False)
-    path = la.connect(surface, one, two, kind="bezier", test=test, steps=120, rate=1e-2, points=7, progress=False)
+    path = la.connect(surface, one, two, kind="bezier", test=test, steps=120, lr=1e-2, points=7, progress=False)
     assert path.barrier < line.barrier / 2
 
 
 @pytest.mark.slow
 def test_the_plane_of_a_curve_has_its_card(mlps):
     (one, two), surface, _ = mlps
-    path = la.connect(surface, one, two, kind="bezier", steps=60, rate=1e-2, points=5, resamples=0, progress=False)
+    path = la.connect(surface, one, two, kind="bezier", steps=60, lr=1e-2, points=5, resamples=0, progress=False)
     card = path.chart(surface, points=9).card(budget=120)
     assert len(str(card).splitlines()) > 5 and card.record()
 
@@ -277,7 +279,7 @@ def test_the_plane_of_a_curve_has_its_card(mlps):
 @pytest.mark.slow
 def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
     (one, two), surface, _ = mlps
-    path = la.connect(surface, one, two, kind="bezier", steps=60, rate=1e-2, points=5, resamples=0, progress=False)
+    path = la.connect(surface, one, two, kind="bezier", steps=60, lr=1e-2, points=5, resamples=0, progress=False)
     plane = path.plane(surface)
     coords, residual = plane.frame.project(path.curve.controls)
     assert float(residual.max()) < 1e-5
@@ -300,7 +302,7 @@ def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
     [
         ({"bends": 0}, "from 1 to 1,000.*control points"),
         ({"steps": 0}, "steps=0; expected a whole number of at least 1"),
-        ({"rate": 0.0}, "rate=0.0; expected a finite number above 0"),
+        ({"lr": 0.0}, "lr=0.0; expected a finite number above 0"),
         ({"rule": "adagrad"}, "no rule"),
     ],
 )

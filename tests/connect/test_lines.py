@@ -309,13 +309,13 @@ def test_counts_that_are_none_are_refused_in_one_sentence(mlps, bad):
     """Before anything is evaluated or trained: a NaN once trained a curve without end."""
     (one, two), surface, _ = mlps
     wells = ends(la.landscapes.himmelblau())
-    for name in ("steps", "points", "bends", "resamples", "batch", "seed"):
+    for name in ("steps", "points", "bends", "resamples", "batch_size", "seed"):
         if bad is None and name in ("points", "bends"):  # there it stands for the default
             continue
         for kind in ("bezier", "band"):
             with pytest.raises(la.InputError, match=f"got {name}=.*; expected a whole number"):
                 la.connect(la.landscapes.himmelblau(), *wells[:2], kind=kind, progress=False, **{name: bad})
-    for name in ("rate", "decay"):
+    for name in ("lr", "weight_decay"):
         if bad in (1e308, 1.5):
             continue
         with pytest.raises(la.InputError, match=f"got {name}=.*; expected a finite number"):
@@ -333,7 +333,7 @@ def test_counts_that_are_none_are_refused_in_one_sentence(mlps, bad):
 
 def test_numpys_numbers_are_numbers(bent_valley):
     surface = bent_valley()
-    plain = la.connect(surface, *ends(surface), kind="bezier", points=9, steps=3, batch=8, seed=2, progress=False)
-    numpys = {name: np.int64(value) for name, value in {"points": 9, "steps": 3, "batch": 8, "seed": 2}.items()}
+    plain = la.connect(surface, *ends(surface), kind="bezier", points=9, steps=3, batch_size=8, seed=2, progress=False)
+    numpys = {name: np.int64(value) for name, value in {"points": 9, "steps": 3, "batch_size": 8, "seed": 2}.items()}
     found = la.connect(surface, *ends(surface), kind="bezier", progress=False, bends=np.int64(1), **numpys)
     assert np.array_equal(found.loss, plain.loss) and found.provenance["training"] == plain.provenance["training"]

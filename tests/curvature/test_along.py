@@ -35,7 +35,7 @@ def run():
 @pytest.fixture(scope="module")
 def found(run):
     _, surface, kept = run
-    return curvature_along(surface, kept, t=range(0, STEPS + 1, 20), rate=RATE, k=3, tolerance=1e-6, relative=0.2)
+    return curvature_along(surface, kept, t=range(0, STEPS + 1, 20), lr=RATE, k=3, tolerance=1e-6, relative=0.2)
 
 
 def test_every_number_is_that_of_the_dense_hessian(run, found):
@@ -73,7 +73,7 @@ def test_checkpoints_come_in_any_form(run, found, tmp_path):
 
 def test_the_line_follows_rate_and_momentum():
     bowl = la.landscapes.quadratic(condition=9.0)
-    found = curvature_along(bowl, torch.ones(2, 2), rate=[0.2, 0.4], momentum=0.5, k=2)
+    found = curvature_along(bowl, torch.ones(2, 2), lr=[0.2, 0.4], momentum=0.5, k=2)
     assert found.edge == pytest.approx([15.0, 7.5]) and found.largest.tolist() == [[9.0, 1.0]] * 2
     assert found.share == pytest.approx([1.0, 1.0])  # all directions are among the top two of two
     assert "above 2(1 + 0.5)/η at 1 of 2 checkpoints" in found.reading()[1] and "1.20 times" in found.reading()[1]
@@ -85,7 +85,7 @@ def test_gradient_descent_diverges_above_the_line_and_not_below():
     for rate, stable in ((0.99 * 2 / 9, True), (1.01 * 2 / 9, False)):
         race = la.race(bowl, [la.optimizer("gd", lr=rate)], steps=400)
         last = race.last("gd")
-        found = curvature_along(bowl, last[:1], rate=rate, k=1)
+        found = curvature_along(bowl, last[:1], lr=rate, k=1)
         assert (found.largest[0, 0] < found.edge[0]) == stable
         assert (float(last.norm()) < 1) == stable
 
@@ -114,7 +114,7 @@ def test_a_run_is_saved_drawn_and_told(found, tmp_path):
 def test_checkpoints_that_are_not_finite_are_left_out_and_counted(run):
     _, surface, kept = run
     broken = torch.cat([kept[:1], torch.full_like(kept[:1], math.nan)])
-    found = curvature_along(surface, broken, t=[3, 4], rate=0.1, k=1, with_trace=False)
+    found = curvature_along(surface, broken, t=[3, 4], lr=0.1, k=1, with_trace=False)
     assert found.t.tolist() == [3] and "1 checkpoints that are not finite" in found.status
     with pytest.raises(la.InputError, match="none of 1"):
         curvature_along(surface, broken[1:], k=1)
@@ -135,8 +135,8 @@ def test_an_interrupted_run_keeps_what_it_has(run):
     ("settings", "part"),
     [
         ({"t": [1.0]}, "entries of t"),
-        ({"rate": [0.1]}, "entries of rate"),
-        ({"rate": -0.1}, "above 0"),
+        ({"lr": [0.1]}, "entries of lr"),
+        ({"lr": -0.1}, "above 0"),
         ({"momentum": 1.0}, "momentum"),
         ({"k": 0}, "k=0"),
         ({"k": 3}, "k=3"),

@@ -417,7 +417,9 @@ def test_the_room_is_entered_without_matplotlib():
 
 
 def test_what_is_exported_is_there():
-    assert sorted(draw.__all__) == sorted(name for name in dir(draw) if re.match(r"[A-Z]|(well_)?colors$|scale_of$", name))
+    assert sorted(draw.__all__) == sorted(
+        name for name in dir(draw) if re.match(r"[A-Z]|(well_)?colors$|scale_of$", name)
+    )
 
 
 def test_points_that_were_asked_are_dots_on_map_and_profile():

@@ -107,7 +107,13 @@ def test_never_one_query_over_the_budget(name, budget):
     # The referee asks too, on a meter of its own: what is counted at the surface is both.
     assert sum(calls) == spent.queries + race.referee.queries
     # A generation that would overrun is not begun; every other method spends its budget to the last query.
-    if not la.optimizer(name).wanders and name not in ("center", "hill-climbing", "sophia", "lbfgs", "finite-differences"):
+    if not la.optimizer(name).wanders and name not in (
+        "center",
+        "hill-climbing",
+        "sophia",
+        "lbfgs",
+        "finite-differences",
+    ):
         assert spent.per_run.tolist() == [budget] * 3 and race.status[name] == ("budget",) * 3
 
 

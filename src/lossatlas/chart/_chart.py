@@ -330,5 +330,7 @@ class Chart(archive.Result):
         rim = np.concatenate([self.loss[0], self.loss[-1], self.loss[:, 0], self.loss[:, -1]])
         rim = rim[np.isfinite(rim)]
         if rim.size and float(rim.max()) < 2 * center:
-            return ["the loss is less than twice the center's everywhere on the rim: a wider span (or span='auto') would show more"]
+            return [
+                "the loss is less than twice the center's everywhere on the rim: a wider span (or span='auto') would show more"
+            ]
         return []

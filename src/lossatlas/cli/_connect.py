@@ -29,7 +29,7 @@ from lossatlas.cli._network import Network, network, network_options
 @click.option(
     "--steps", type=int, default=1000, show_default=True, help="Training steps of a curve, one mini-batch each."
 )
-@click.option("--rate", type=float, default=3e-3, show_default=True, help="Learning rate for training a curve.")
+@click.option("--lr", type=float, default=3e-3, show_default=True, help="Learning rate for training a curve.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
@@ -77,7 +77,7 @@ def command(
     kind: Any,
     bends: int | None,
     steps: int,
-    rate: float,
+    lr: float,
     resume: Path | None,
     definition: str,
     points: int | None,
@@ -137,7 +137,7 @@ def command(
         names=None if moved else names,
         bends=bends,
         steps=steps,
-        rate=rate,
+        lr=lr,
         folder=resume,
         **settings,
     )

@@ -68,7 +68,7 @@ _FILE = click.Path(path_type=Path)
     multiple=True,
     help="A checkpoint of a training run; repeat in order to plot λmax along the run.",
 )
-@click.option("--rate", type=float, help="Learning rate η of that run, to draw the stability threshold 2/η.")
+@click.option("--lr", type=float, help="Learning rate η of that run, to draw the stability threshold 2/η.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=_FILE, help="Folder for the arrays, the records and the pictures.")
 @click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
@@ -85,7 +85,7 @@ def command(
     kinds: str,
     search: int | None,
     along: tuple[Path, ...],
-    rate: float | None,
+    lr: float | None,
     seed: int,
     out: Path | None,
     json_file: Path | None,
@@ -113,7 +113,7 @@ def command(
           --out DIR --json FILE
       lossatlas curvature himmelblau --at 0.0867,2.8843 --search 60 --out DIR
       lossatlas curvature … --along step-0.safetensors --along step-100.safetensors \\
-          --rate 0.1 --out DIR
+          --lr 0.1 --out DIR
 
     \b
     DIR then holds
@@ -171,9 +171,7 @@ def command(
         )
         done["search"] = caught
     if along:
-        run = curvature_along(
-            surface, [str(file) for file in along], rate=rate, k=k, seed=seed, probe=probe, progress=show
-        )
+        run = curvature_along(surface, [str(file) for file in along], lr=lr, k=k, seed=seed, probe=probe, progress=show)
         tell("along the run", *run.reading())
         done["along"] = run
     records = {name: one.record() for name, one in done.items()}

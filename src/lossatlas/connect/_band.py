@@ -67,8 +67,8 @@ class Band:
             self._insert(answer.values.cpu().numpy())
             return
         slopes, values = answer.gradients.to(self._pivots.dtype), answer.values
-        if self.recipe.decay:
-            slopes = slopes + self.recipe.decay * self._pivots
+        if self.recipe.weight_decay:
+            slopes = slopes + self.recipe.weight_decay * self._pivots
         tangents = self._tangents(values)
         inner = slopes[1:-1]
         across = inner - (inner * tangents).sum(1, keepdim=True) * tangents

@@ -50,9 +50,9 @@ def connect(
     names: Names = None,
     bends: int | None = None,
     steps: int = 1000,
-    batch: int = 128,
-    rate: float = 3e-3,
-    decay: float = 0.0,
+    batch_size: int = 128,
+    lr: float = 3e-3,
+    weight_decay: float = 0.0,
     rule: Rule = "adam",
     folder: str | FolderPath | None = None,
     resamples: int = 1000,
@@ -83,9 +83,9 @@ def connect(
         bends: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
             band, which begins with 3 and puts in more where it is high.
         steps: mini-batches that the curve is trained on, one t each; a band asks at all of its pivots in each.
-        batch: examples in each, all if there are fewer.
-        rate: of learning at the start; halfway it begins to fall to 1 %.
-        decay: λ of an L2 term λ/2 |φ(t)|² in the training of the curve; the losses that are reported are without it.
+        batch_size: examples in each, all if there are fewer.
+        lr: learning rate at the start; halfway it begins to fall to 1 %.
+        weight_decay: λ of an L2 term λ/2 |φ(t)|² in the training of the curve; the losses that are reported are without it.
         rule: ``adam`` or ``sgd`` with momentum 0.9.
         folder: for checkpoints of the training; called again with the same arguments it goes on where it was.
         resamples: of the bootstrap over examples; 0 for no intervals.
@@ -122,7 +122,11 @@ def connect(
     bends = given.degree - 1 if given is not None else BENDS[name] if bends is None else bends
     points = _checks.whole("points", points, 3, MOST_POINTS, do="These are values of t.")
     bends = _checks.whole("bends", bends, int(name != "line"), MOST_BENDS, do=f"These are control points of a {name}.")
-    steps, batch, seed = _checks.whole("steps", steps, 0), _checks.whole("batch", batch), _checks.seed(seed)
+    steps, batch_size, seed = (
+        _checks.whole("steps", steps, 0),
+        _checks.whole("batch_size", batch_size),
+        _checks.seed(seed),
+    )
     resamples = _checks.whole("resamples", resamples, 0, MOST_RESAMPLES)
     if tolerance is not None:
         do = "This is a share of the profile's range; None reads at equal distances."
@@ -141,7 +145,7 @@ def connect(
     slope_probe = _slopes(surface, shape.curve, name, readout, slopes, exchange or Exchange())
     recipe = None
     if name != "line" and given is None:
-        recipe = Recipe(steps, min(batch, surface.examples), rate, decay, rule, seed)
+        recipe = Recipe(steps, min(batch_size, surface.examples), lr, weight_decay, rule, seed)
         shape = trained(surface, ends, name, bends, recipe, folder=folder, progress=progress)
     asking = Asking(points, tolerance, resamples, seed)
     with counted(f"reading the {name}", asking.points, progress) as note:

@@ -29,9 +29,9 @@ class Recipe:
 
     Attributes:
         steps: mini-batches.
-        batch: examples in each; 0 for all of them (and for a surface without examples).
-        rate: of learning at the start: constant for half of the steps, then falling linearly to 1 % at nine tenths.
-        decay: λ of an L2 term λ/2 |φ(t)|² on the point of the curve, not on the control points.
+        batch_size: examples in each; 0 for all of them (and for a surface without examples).
+        lr: learning rate at the start: constant for half of the steps, then falling linearly to 1 % at nine tenths.
+        weight_decay: λ of an L2 term λ/2 |φ(t)|² on the point of the curve, not on the control points.
         rule: ``adam`` (β 0.9 and 0.999) or ``sgd`` (momentum 0.9).
         seed: of the t and the mini-batches; step k has its own stream, so that a resumed training goes on as before.
 
@@ -44,9 +44,9 @@ class Recipe:
     """
 
     steps: int
-    batch: int
-    rate: float
-    decay: float
+    batch_size: int
+    lr: float
+    weight_decay: float
     rule: Rule
     seed: int
 
@@ -55,9 +55,9 @@ class Recipe:
             raise UnknownNameError("rule", self.rule, OPTIMIZERS)
         for name, value in {
             "steps": _checks.whole("steps", self.steps),
-            "batch": _checks.whole("batch", self.batch, 0),
-            "rate": _checks.number("rate", self.rate, above=0),
-            "decay": _checks.number("decay", self.decay, least=0),
+            "batch_size": _checks.whole("batch_size", self.batch_size, 0),
+            "lr": _checks.number("lr", self.lr, above=0),
+            "weight_decay": _checks.number("weight_decay", self.weight_decay, least=0),
             "seed": _checks.seed(self.seed),
         }.items():
             object.__setattr__(self, name, value)
@@ -66,16 +66,16 @@ class Recipe:
         """The learning rate of a step."""
         share = step / self.steps
         if share < 0.5:
-            return self.rate
+            return self.lr
         if share < 0.9:
-            return self.rate * (1 - (share - 0.5) / 0.4 * 0.99)
-        return self.rate * 0.01
+            return self.lr * (1 - (share - 0.5) / 0.4 * 0.99)
+        return self.lr * 0.01
 
     def draw(self, step: int) -> tuple[float, Sample | None]:
         """T and the mini-batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         t, seed = float(rng.uniform()), int(rng.integers(2**62))
-        return t, Sample(self.batch, torch.tensor([seed])) if self.batch else None
+        return t, Sample(self.batch_size, torch.tensor([seed])) if self.batch_size else None
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -122,7 +122,7 @@ class ControlPoints:
     def __init__(self, controls: Tensor, recipe: Recipe) -> None:
         self._recipe, self._first, self._last = recipe, controls[:1], controls[-1:]
         self._inner = controls[1:-1].clone()
-        self._optimizer = OPTIMIZERS[recipe.rule]([self._inner], recipe.rate)
+        self._optimizer = OPTIMIZERS[recipe.rule]([self._inner], recipe.lr)
 
     def move(self, gradient: Tensor, step: int) -> Tensor:
         """All control points, (n + 1, N), after one step against a gradient of the inner ones."""
@@ -185,8 +185,8 @@ class CurveTrainer:
     def tell(self, answer: Answer) -> None:
         """Move every control point by its share."""
         gradient = answer.gradients[0].to(self._controls.dtype)
-        if self.recipe.decay:
-            gradient = gradient + self.recipe.decay * self.curve.points(np.array([self._t]))[0]
+        if self.recipe.weight_decay:
+            gradient = gradient + self.recipe.weight_decay * self.curve.points(np.array([self._t]))[0]
         shares = torch.from_numpy(self.curve.weights(np.array([self._t]))[0, 1:-1]).to(gradient)
         self._controls = self._points.move(shares[:, None] * gradient, self.step)
         self.losses.append(float(answer.values[0]))

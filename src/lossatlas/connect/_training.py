@@ -67,9 +67,9 @@ def trained(
             f"{surface.name} provides no gradients, which training a curve needs. Use kind='line'."
         )
     normed = len(ends[0].statistics) > 0 and isinstance(surface, NetworkSurface)
-    if normed and recipe.batch == 1:
+    if normed and recipe.batch_size == 1:
         raise InputError(
-            "got batch=1 for a network with batch norm, which cannot normalize one example by itself; give more."
+            "got batch_size=1 for a network with batch norm, which cannot normalize one example by itself; give more."
         )
     probe = Probe(surface.with_batchnorm("batch") if normed and isinstance(surface, NetworkSurface) else surface)
     a, b = (end.theta for end in ends)

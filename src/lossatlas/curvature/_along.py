@@ -132,7 +132,7 @@ def curvature_along(
     checkpoints: PointLike | Sequence[PointLike],
     *,
     t: Sequence[float] | None = None,
-    rate: float | Sequence[float] | None = None,
+    lr: float | Sequence[float] | None = None,
     momentum: float = 0.0,
     k: int = 5,
     with_trace: bool = True,
@@ -152,7 +152,7 @@ def curvature_along(
         surface: the run's surface: its model, loss and data.
         checkpoints: rows (T, N), or a sequence of whatever describes points: vectors, state dicts, modules, files, folders.
         t: when each was taken; 0, 1, 2, … by default.
-        rate: η, one number or one for each checkpoint; without it there is no line.
+        lr: η, one number or one for each checkpoint; without it there is no line.
         momentum: β.
         k: eigenvalues from the top.
         with_trace: whether to estimate the trace too.
@@ -177,7 +177,7 @@ def curvature_along(
     Example:
         >>> import torch, lossatlas as la
         >>> bowl = la.landscapes.quadratic(condition=9.0)
-        >>> found = curvature_along(bowl, torch.ones(3, 2), rate=0.1, k=1)
+        >>> found = curvature_along(bowl, torch.ones(3, 2), lr=0.1, k=1)
         >>> found.largest[:, 0].round(6).tolist(), found.edge.tolist()
         ([9.0, 9.0, 9.0], [20.0, 20.0, 20.0])
     """
@@ -187,10 +187,10 @@ def curvature_along(
     times = _row("t", t if t is not None else range(len(points)), len(points))
     edge = np.full(len(points), math.nan)
     momentum = _checks.number("momentum", momentum, least=0, below=1)
-    if rate is not None:
-        rates = _row("rate", [rate] * len(points) if isinstance(rate, int | float | np.number) else rate, len(points))
+    if lr is not None:
+        rates = _row("lr", [lr] * len(points) if isinstance(lr, int | float | np.number) else lr, len(points))
         if not (np.isfinite(rates) & (rates > 0)).all():
-            raise InputError("got a rate that is not a finite number above 0; expected the learning rate η.")
+            raise InputError("got an lr that is not a finite number above 0; expected the learning rate η.")
         edge = 2 * (1 + momentum) / rates
     finite = torch.isfinite(points).all(1)
     if not bool(finite.any()):
@@ -226,7 +226,7 @@ def curvature_along(
     status = operator.remark(status)
     status += f"; at {poor} of {len(points)} checkpoints not all eigenvalues converged" if poor else ""
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
-    settings = {"rate": rate if rate is None or isinstance(rate, int | float | np.number) else list(map(float, rate)), "k": k,
+    settings = {"lr": lr if lr is None or isinstance(lr, int | float | np.number) else list(map(float, lr)), "k": k,
                 "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}  # fmt: skip
     n = len(table)
     return RunCurvature(

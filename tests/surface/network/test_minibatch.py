@@ -237,7 +237,9 @@ def test_any_rule_goes_on_mini_batches():
     surface = _surface("mlp")
     inner = la.optimizer("adam", lr=0.01)
     walks = [
-        la.optimizer("mini-batches", inner=one, size=SIZE).walk(surface.theta[None], surface.layout, Streams(3, 1))
+        la.optimizer("mini-batches", inner=one, batch_size=SIZE).walk(
+            surface.theta[None], surface.layout, Streams(3, 1)
+        )
         for one in (inner, la.optimizer("sophia"))
     ]
     queries = [next(walk) for walk in walks]
