@@ -75,7 +75,7 @@ class OutputError(InputError):
 
 
 class NotApplicableError(LossAtlasError):
-    """The surface cannot answer what the algorithm asks."""
+    """The surface does not provide what the algorithm queries."""
 
 
 class BudgetError(LossAtlasError):

@@ -218,7 +218,7 @@ def test_tuning_is_blind_and_costs_everyone_the_same():
     assert race.meter["gd"].examples == race.meter["adam"].examples == 30 * SIZE
     again = la.network_race(ground, ["adam"], steps=30, runs=1, trials=5, ends=0, checks=1, progress=False)
     assert torch.equal(again.final("adam"), race.final("adam"))
-    assert "tuned blindly over 5 settings each on the same bill" in race.table().title
+    assert "tuned blindly over 5 settings each at the same cost" in race.table().title
 
 
 def test_full_batches_and_starts():

@@ -1,4 +1,4 @@
-"""The life of one chart: a surface, a plane, a sampler that asks, the door that answers."""
+"""The life of one chart: a surface, a plane, a sampler that queries, the probe that answers."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ class _Door:
         return self.probes["exact"].surface.notes
 
     def plan(self, exact: int, cheap: int) -> None:
-        """So many values will be asked, as far as is known."""
+        """So many values will be evaluated, as far as is known."""
         self.pace.plan(exact, cheap)
         self.bar.grow(exact + cheap)
 

@@ -51,7 +51,7 @@ def unit(channel: str) -> str:
 
 
 def levels(chart: Chart, channel: str, scale: Spacing) -> Any:
-    """The levels of a channel: those asked for, or its own where that is ``auto``."""
+    """The levels of a channel: those given, or its own where that is ``auto``."""
     if channel != "accuracy" or scale != "auto":
         return scale
     shown = values(chart, channel)

@@ -83,7 +83,7 @@ class Recipe:
 
 
 class Trainer(Protocol):
-    """What improves a curve: it asks, is told, and can be put down and taken up again."""
+    """What improves a curve: it yields queries, takes answers, and can be saved and resumed."""
 
     step: int
     losses: list[float]

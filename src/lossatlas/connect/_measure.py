@@ -1,4 +1,4 @@
-"""From a path to its profile: what is asked along it, and the heights and intervals that follow."""
+"""From a path to its profile: what is evaluated along it, and the heights and intervals that follow."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _coarsest(known: Profile, tolerance: float) -> Array:
 
 
 def _peak(known: Profile, tolerance: float) -> Array:
-    """Where the filled-in profile rises highest above its chord, if that is higher than what was asked."""
+    """Where the filled-in profile rises highest above its chord, if that is higher than what was evaluated."""
 
     def above(t: Array, y: Array) -> Array:
         return np.asarray(y - (1 - t) * known.y[0] - t * known.y[-1])

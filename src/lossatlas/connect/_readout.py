@@ -118,7 +118,7 @@ class Readout:
 
     @property
     def meters(self) -> list[Meter]:
-        """What was billed so far."""
+        """What it cost so far."""
         own = [probe.meter for probe in (self._train, self._test, self._measure) if probe is not None]
         return own + ([] if self._repair is None else self._repair.meters)
 

@@ -100,7 +100,7 @@ class CriticalPoint(archive.Result):
         elif self.index is not None:
             index = f"at least {self.index:,} of {n:,} eigenvalues below −{self.epsilon:.1e}"
         else:
-            index = "index not asked for"
+            index = "index not computed"
         kind = f" ({self.kind})" if self.label == "true" and self.exact else ""
         return f"{what}{kind}: {numbers}; {index}"
 

@@ -79,7 +79,7 @@ class Extremes(archive.Result):
             says.append("there is negative curvature: this is no minimum")
         elif not low.converged.all():
             says.append(
-                "no negative curvature was met, which is no proof of a minimum: the lower end has not converged"
+                "no negative curvature was found, which does not prove a minimum: the lower end has not converged"
             )
         return says
 

@@ -110,7 +110,7 @@ def sharpness_invariance(
         measures: settings of `sharpness`, each with its ``kind``.
         factor: a of the first hidden layer in the layer-wise copy.
         ratio: units of the neuron-wise copy get factors between 1/ratio and ratio, uniform in their logarithm.
-        seed: of the factors and of everything random in the measures.
+        seed: random seed, of the factors and of the measures.
         tolerance: a value that changes by less than this share counts as the same.
 
     Returns:

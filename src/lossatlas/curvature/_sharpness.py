@@ -146,7 +146,7 @@ def sharpness(
         restarts: for ``keskar``: further ascents from random points in the box.
         relative: how narrow the interval of the trace is to be.
         confidence: of intervals.
-        seed: of everything random.
+        seed: random seed.
         probe: what evaluates and counts; a new one by default.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total), of
             the products behind ``lambda-max`` and ``trace``.

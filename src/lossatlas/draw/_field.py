@@ -119,7 +119,7 @@ class FieldDisplay(GridDisplay):
         )
 
     def _sampled(self, own: Axes) -> None:
-        """A dot at every point that was asked, the smaller the more there are."""
+        """A dot at every point that was evaluated, the smaller the more there are."""
         if self.samples is None or not len(self.samples):
             return
         size = float(np.clip(40 / np.sqrt(len(self.samples)), 0.9, 2.6))

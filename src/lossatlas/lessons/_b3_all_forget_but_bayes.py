@@ -1,4 +1,4 @@
-"""B3: nobody builds the surface; all forget but Bayesian optimization."""
+"""B3: no algorithm builds the surface; all but Bayesian optimization forget."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ ANSWERING = "id IN (SELECT session FROM events WHERE kind = 'answered')"
 
 
 class Memory(Protocol):
-    """What the door asks before it asks a surface, and tells what is new before it hands it on."""
+    """What the probe looks up before it evaluates a surface, and where it keeps what is new before it hands it on."""
 
     def recall(self, points: Tensor) -> tuple[Tensor, Reading]:
         """Which of the points (B, k) are known, shape (B,), and the readings of those, in order, on the CPU."""

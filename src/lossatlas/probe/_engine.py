@@ -11,7 +11,7 @@ from lossatlas.surface import Reading, Surface
 
 
 class Engine(Protocol):
-    """Computes what the door was asked; rows of the answer are in the order of the points."""
+    """Evaluates queries; rows of the answer are in the order of the points."""
 
     def read(self, surface: Surface, points: Tensor) -> Reading:
         """Losses and channels at points (B, N)."""

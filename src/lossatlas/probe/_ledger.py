@@ -1,4 +1,4 @@
-"""One run, one folder: an answered point is kept before it is handed on, and is never asked for again."""
+"""One run, one folder: an evaluated point is kept before it is handed on, and is never evaluated again."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Ledger:
 
     @property
     def asked(self) -> int:
-        """Points ever answered by a surface in this folder, in all sessions; above `len` if any was asked twice."""
+        """Points ever answered by a surface in this folder, in all sessions; above `len` if any was evaluated twice."""
         return int(self._store.one("SELECT coalesce(sum(points), 0) FROM events WHERE kind = 'answered'"))
 
     @property

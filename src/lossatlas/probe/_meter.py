@@ -81,7 +81,7 @@ class Meter(archive.Result):
 
     @property
     def queries(self) -> int:
-        """Points asked for, of any kind."""
+        """Points queried, of any kind."""
         return self.values + self.gradients + self.products
 
     @property

@@ -1,4 +1,4 @@
-"""The door. It answers queries, bills them, stops at the budget, and joins what many askers want into one call."""
+"""The probe. It answers queries, counts them, stops at the budget, and joins what many algorithms query into one call."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Probe:
                 return [Answer(points.new_empty(0), products=products, sound=_finite(products))], none
 
     def _read(self, points: Tensor) -> tuple[Reading, Tensor | None]:
-        """The readings of points (B, N), and which of them (B,) were not asked; None without a ledger."""
+        """The readings of points (B, N), and which of them (B,) were not evaluated; None without a ledger."""
         if self.ledger is None or not len(points):
             return self.engine.read(self.surface, points), None
         self.confirm()
@@ -214,7 +214,7 @@ class Probe:
         return Reading(reading.values.to(device), extras), known
 
     def _keep(self, points: Tensor) -> None:
-        """Ask points in pieces, each kept before the next one is asked: a crash costs one piece."""
+        """Evaluate points in pieces, each kept before the next one is evaluated: a crash costs one piece."""
         assert self.ledger is not None
         while len(points):
             piece, points = points[: self._piece], points[self._piece :]
@@ -228,7 +228,7 @@ class Probe:
 
 
 def _one_each(sample: Sample | None, rows: Tensor | None, count: int) -> list[Sample | None]:
-    """The mini-batch of each row that asks."""
+    """The mini-batch of each row that queries."""
     if sample is None:
         return [None] * count
     seeds = sample.seeds if rows is None else sample.seeds[rows]

@@ -1,4 +1,4 @@
-"""What can be asked of a surface. An asker hands these out and gets answers; it holds no surface."""
+"""What can be queried of a surface. An algorithm yields these and gets answers; it holds no surface."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def standing(query: Query) -> Tensor:
 
 
 def count(query: Query) -> int:
-    """Points asked for per run."""
+    """Points queried per run."""
     if isinstance(query, Products):
         return query.vectors.shape[1]
     return query.points.shape[1] if query.points.ndim == 3 else 1

@@ -44,9 +44,9 @@ class BasinMap(archive.Result):
         final: (ny, nx, 2) where it ended.
         loss: (ny, nx) there.
         cost: (ny, nx) queries until the loss first came within 1 % of its whole descent; NaN where it never descended.
-        steps: answers per start.
-        seed: of all randomness.
-        meter: what the walks asked.
+        steps: per start.
+        seed: random seed.
+        meter: what the runs cost.
         referee: what the verdicts asked.
     """
 

@@ -37,10 +37,10 @@ def race(
         optimizers: names, optimizers, or a mapping of labels to either.
         start: whatever describes a point (a vector, state dict, module or file), or rows (runs, N) or as many points for a
             start per run; the surface's own start by default.
-        steps: answers per descent and run. A restarted method gets as many for each of its descents.
+        steps: per descent and run. A restarted method gets as many for each of its descents.
         budget: queries per run and racer, checked before answering: never one over.
         runs: how often each racer runs, all at once; run b uses the random stream (seed, racer, b), so that it is
-            the same run whatever runs beside it.
+            the same run alone or beside others.
         seed: random seed.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (answers so far,
             answers at most), called a few times a second.

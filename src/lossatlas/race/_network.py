@@ -101,7 +101,7 @@ def network_race(
         batch_size: examples of a mini-batch, or None for all data at every step.
         steps: the cost in gradients of a mini-batch: updates of every rule that queries one gradient for each.
         runs: how many runs each.
-        first_run: number of the first: run b is the same run whatever runs beside it.
+        first_run: number of the first: run b is the same run alone or beside others.
         starts: whatever describes a point, or rows (runs, N) or as many points for a start per run; the network's own point
             by default.
         trials: blind tuning first, with so many settings each, the given ones among them; 0 for none. Every trial is a

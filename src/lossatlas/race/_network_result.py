@@ -148,7 +148,7 @@ class NetworkRace(archive.Result):
 
     @property
     def meter(self) -> dict[str, Meter]:
-        """What each optimizer was billed for the race itself."""
+        """What each optimizer cost in the race itself."""
         return {name: runner.meter for name, runner in self.runners.items()}
 
     def reading(self) -> list[str]:
@@ -164,7 +164,7 @@ class NetworkRace(archive.Result):
         return self._runner(racer).final
 
     def table(self) -> Table:
-        """One row per optimizer: where it ended and what it was billed, medians over runs with the range."""
+        """One row per optimizer: where it ended and what it cost, medians over runs with the range."""
         columns = ["optimizer", "training loss"]
         tested = any(runner.test_error.shape[1] for runner in self.runners.values())
         columns += ["test error"] if tested else []
@@ -173,7 +173,7 @@ class NetworkRace(archive.Result):
         rows = [self._row(name, columns) for name in self.runners]
         size, trials = self.provenance["batch_size"], self.provenance["trials"]
         data = "all data" if size is None else f"mini-batches of {size}"
-        tuned = f", tuned blindly over {trials} settings each on the same bill" if trials else ""
+        tuned = f", tuned blindly over {trials} settings each at the same cost" if trials else ""
         title = f"{self.title}: {self.runs} runs each on {data}{tuned}; median (lowest to highest)"
         title += "".join(f"; {label} failed: {why}" for label, why in self.provenance["failed"].items())
         return Table(title, columns, rows)

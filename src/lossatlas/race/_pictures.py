@@ -64,7 +64,7 @@ def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDis
     if targets is None:
         lowest, heights = _heights(race)
         targets = [lowest + height for height in heights]
-        said = f"even in logarithm, from {heights[0]:.3g} down to {heights[-1]:.3g} above the minimum"
+        said = f"log-spaced, from {heights[0]:.3g} down to {heights[-1]:.3g} above the minimum"
     else:
         targets = [float(target) for target in targets]
         said = f"losses from {max(targets):.4g} down to {min(targets):.4g}"

@@ -30,7 +30,7 @@ class Race(archive.Result):
         surface: what was raced on.
         tracks: the record of each racer by its label.
         verdicts: how each racer's runs ended; ``verdicts["gd"].sentence`` says it in words.
-        steps: answers per descent.
+        steps: per descent.
         seed: random seed.
         referee: what the referee evaluated for the verdicts, counted for no racer.
         budget: queries that each run was allowed, or None.
@@ -54,7 +54,7 @@ class Race(archive.Result):
 
     @property
     def meter(self) -> dict[str, Meter]:
-        """What each racer was billed, over all its runs."""
+        """What each racer cost, over all its runs."""
         return {label: track.meter for label, track in self.tracks.items()}
 
     @property
@@ -124,7 +124,7 @@ class Race(archive.Result):
         return [self.sentence, *(verdict.sentence for verdict in self.verdicts.values())]
 
     def final(self, racer: str) -> Tensor:
-        """Where a racer ended, (runs, N): its last point, or for methods that wander (annealing, restarts) the best.
+        """Where a racer ended, (runs, N): its last point, or for methods that may move uphill (annealing, restarts) the best.
 
         Args:
             racer: its label.
@@ -151,7 +151,7 @@ class Race(archive.Result):
         return wilson(self._count(racer, well), self.runs, confidence)
 
     def table(self) -> Table:
-        """One row per racer: where it ended, what it asked, what it took. Renders in terminals and notebooks."""
+        """One row per racer: where it ended and what it cost. Renders in terminals and notebooks."""
         return _tables.ends(self)
 
     def accounting(self) -> Table:
@@ -220,7 +220,7 @@ class Race(archive.Result):
     def plot_losses(self, ax: Any = None) -> CurvesDisplay:
         """Loss against queries: the median over runs with the band from 5 to 95 %, or the one run there is.
 
-        For methods that wander, the best so far. Where the surface has one minimum, and it is known, the loss above it.
+        For methods that may move uphill, the best so far. Where the surface has one minimum, and it is known, the loss above it.
         """
         return _pictures.losses(self, ax)
 
@@ -228,7 +228,7 @@ class Race(archive.Result):
         """Share of (run, target) pairs that were reached within so many queries: COCO's run-time distribution.
 
         Args:
-            targets: losses; by default 51 heights above the lowest known minimum, even in logarithm: from the median height
+            targets: losses; by default 51 heights above the lowest known minimum, log-spaced: from the median height
                 of the first answers down to 1e-8 of it, and on BBOB COCO's own, from 1e2 to 1e-8.
             ax: matplotlib axes, or None for a new figure.
 

@@ -143,7 +143,7 @@ def steps(
         optimizer: a name or an optimizer.
         surface: what it walks on.
         start: as in `race`.
-        steps: answers per descent and run, as in `race`.
+        steps: per descent and run, as in `race`.
         runs: how many runs side by side; every query then has a row for each.
         seed: random seed.
         label: in the race it is to equal; the optimizer's name by default. It is a part of the random streams.

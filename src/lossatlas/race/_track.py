@@ -23,7 +23,7 @@ class Track(archive.Result):
         positions: (runs, T + 1, N) where it stood before each answer and at the end.
         losses: (runs, T + 1) there; NaN where it never learned the loss.
         last: (runs, N) where it stood at the end.
-        final: (runs, N) its result: where it stood, or the best point evaluated for methods that wander.
+        final: (runs, N) its result: where it stood, or the best point evaluated for methods that may move uphill.
         loss: (runs,) L at the final points.
         meter: what it cost.
         stopped: why each run stopped.
@@ -49,7 +49,7 @@ class Track(archive.Result):
     why: str = ""
 
     def first_below(self, target: float) -> Tensor:
-        """Queries that each run was billed until one brought a loss of at most `target`, (runs,); infinity if none did."""
+        """Queries that each run made until one brought a loss of at most `target`, (runs,); infinity if none did."""
         billed = (~self.seen.isnan()).cumsum(1).double()
         return (
             torch.where(self.seen <= target, billed, float("inf")).amin(1)

@@ -1,4 +1,4 @@
-"""The recorder where a framework owns the loop: callbacks for Lightning and Transformers, imported when they are asked for."""
+"""The recorder where a framework owns the loop: callbacks for Lightning and Transformers, imported when they are used."""
 
 from __future__ import annotations
 

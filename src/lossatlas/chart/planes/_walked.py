@@ -1,4 +1,4 @@
-"""What the charting room asks of a recorded run, wherever it was recorded: points in files, or sketches of them."""
+"""What charts need of a recorded run, wherever it was recorded: points in files, or sketches of them."""
 
 from __future__ import annotations
 

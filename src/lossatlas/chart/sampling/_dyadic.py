@@ -70,16 +70,16 @@ class Dyadic:
 
     @property
     def top(self) -> int:
-        """The finest level with an asked node."""
+        """The finest level with an evaluated node."""
         return max(self.data, default=COARSEST)
 
     @property
     def count(self) -> int:
-        """Nodes asked so far."""
+        """Nodes evaluated so far."""
         return sum(int(mask.sum()) for mask in self.asked.values())
 
     def whole(self, level: int) -> list[tuple[int, Nodes]]:
-        """All nodes of a level and the coarser ones that were not asked yet, by level; its cells become leaves."""
+        """All nodes of a level and the coarser ones that were not evaluated yet, by level; its cells become leaves."""
         found = []
         for k in range(COARSEST, level + 1):
             self._open(k)
@@ -90,7 +90,7 @@ class Dyadic:
         return found
 
     def split(self, cells: dict[int, Mask]) -> list[tuple[int, Nodes]]:
-        """Split leaf cells, given by level; the nodes of the next level in them that were not asked yet."""
+        """Split leaf cells, given by level; the nodes of the next level in them that were not evaluated yet."""
         found = []
         for level, chosen in cells.items():
             if level >= self.finest or not chosen.any():
@@ -121,7 +121,7 @@ class Dyadic:
         return found
 
     def nodes(self) -> tuple[Array, Array]:
-        """Unit coordinates (n, dimension) and values (n,) of all that was asked."""
+        """Unit coordinates (n, dimension) and values (n,) of all that was evaluated."""
         places, values = [], []
         for level, mask in self.asked.items():
             places.append(np.argwhere(mask) / 2**level)

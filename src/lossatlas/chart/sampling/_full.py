@@ -1,4 +1,4 @@
-"""The sampler that asks every cell: what `exact=True` means."""
+"""The sampler that evaluates every cell: what `exact=True` means."""
 
 from __future__ import annotations
 

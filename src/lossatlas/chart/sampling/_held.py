@@ -1,4 +1,4 @@
-"""Held-out cells: asked of the surface, never used by the reconstruction, they say how far it is off."""
+"""Held-out cells: evaluated, but never used by the reconstruction, so that they measure its error."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Surveyor:
 
     @property
     def cost(self) -> float:
-        """What was asked so far, in exact values."""
+        """What was evaluated so far, in exact values."""
         return self.asked["exact"] + self.price * self.asked["cheap"]
 
     def walk(self) -> Asker:
@@ -332,7 +332,7 @@ class Surveyor:
         return self.grid.place(self.cheap.tree.nodes()[0])
 
     def _finish(self, look: Look, certificate: Certificate) -> Survey:
-        """The further channels, and the surface's own answers in the cells where it was asked."""
+        """The further channels, and the surface's own answers in the cells where it was evaluated."""
         extras = self._extras()
         certificate = replace(certificate, extras=dict(self.held.rms(extras)))
         exactly = np.zeros(self.grid.shape, dtype=bool)

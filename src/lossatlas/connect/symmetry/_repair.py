@@ -70,7 +70,7 @@ class Repair:
 
     @property
     def meters(self) -> list[Meter]:
-        """What was billed so far."""
+        """What it cost so far."""
         return [probe.meter for probe in [*self._probes, *([self._measure] if self._measure else [])]]
 
     def at(self, t: float, state: Tensor) -> Tensor:

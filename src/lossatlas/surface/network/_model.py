@@ -67,7 +67,7 @@ def refuse_training_mode(model: nn.Module, *, batchnorm_too: bool = True) -> Non
     if found:
         listed = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         raise ModelError(
-            f"the model was given in training mode with layers whose output then depends on chance or on the batch: "
+            f"the model was given in training mode with layers whose output then depends on random numbers or on the batch: "
             f"{listed}; expected a model whose loss is a fixed function of its parameters. Call model.eval() first "
             "(on the command line: --eval)."
         )

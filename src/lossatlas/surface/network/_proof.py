@@ -72,7 +72,7 @@ class Proofs:
         self.examples = 0
 
     def holds(self, shortcut: Shortcut, query: str) -> bool:
-        """Whether a shortcut may answer a kind of query; proven when it is first asked for."""
+        """Whether a shortcut may answer a kind of query; proven when it is first needed."""
         if not self.allowed:
             return False
         key = (shortcut.name, query)
