@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Pages of more than a few seconds, and the numbers in them that a test can make smaller.
 SLOW = {"README.md", "docs/index.md", "docs/curvature.md", "docs/races.md", "docs/connect.md", "docs/charts.md"}
 # Pages that are read beside the source, whose blocks are parts of a file.
-PARTS = {"docs/recipes/optimizer.md"}
+PARTS: set[str] = set()
 SMALLER = {"docs/races.md": {"runs=1000": "runs=20", "steps=300": "steps=40"}, "docs/charts.md": {"seeds=6": "seeds=2"}}
 # What only an extra can do.
 EXTRAS = {"h5": "h5py", "to_xarray": "xarray", "to_dataframe": "pandas"}
