@@ -107,7 +107,12 @@ def names(page: str) -> list[str]:
 
 
 def _members(module: ModuleType) -> list[str]:
-    own = [name for name, value in vars(module).items() if name[0] != "_" and callable(value)]
+    # A second name of a class, such as directions.gradient, is left to its first.
+    own = [
+        name
+        for name, value in vars(module).items()
+        if name[0] != "_" and callable(value) and getattr(value, "__name__", name) == name
+    ]
     return [f"{module.__name__}.{name}" for name in getattr(module, "__all__", own)]
 
 
