@@ -164,7 +164,7 @@ def test_the_policy_is_printed(mine, capsys):
 def test_the_card_comes_with_the_pictures(mine, capsys):
     assert run("--points", "5", "--out", "o", "--card") == 0
     assert Path("o/card.png").stat().st_size > 10_000
-    assert written()["card"] is not None and la.load("o").card().reading()
+    assert written()["kept"]["card"] is not None and la.load("o").card().reading()
 
 
 @pytest.mark.parametrize(

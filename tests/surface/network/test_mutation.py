@@ -93,7 +93,9 @@ def test_every_shortcut_has_its_witnesses():
 @pytest.mark.parametrize("name", WITNESSES)
 def test_a_shortcut_without_its_proof_is_caught(name):
     with unproven(name):
-        assert any(fails(*witness) for witness in WITNESSES[name]), f"no kind needs the proof of {name}"
+        # Threads race by chance: they are given several starts.
+        tries = [witness for _ in range(5) for witness in WITNESSES[name]]
+        assert any(fails(*witness) for witness in tries), f"no kind needs the proof of {name}"
 
 
 @pytest.mark.parametrize(("check", "name"), PAIRS)
