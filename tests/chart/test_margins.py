@@ -213,3 +213,48 @@ def test_metrics_of_a_model_with_its_own_loss_get_scores_and_labels():
         logits = model(input_ids=ids).logits
     true = float((logits[:, :-1].argmax(-1) == ids[:, 1:]).float().mean())
     assert float(chart.extras["next token"][2, 2]) == pytest.approx(true)
+
+
+class Weighted(nn.Module):
+    """A classifier whose own loss weighs the classes."""
+
+    def __init__(self, classes, weight):
+        super().__init__()
+        self.layer, self.weight = nn.Linear(5, classes), weight
+
+    def forward(self, x, labels):
+        scores = self.layer(x)
+        return {"loss": F.cross_entropy(scores, labels, weight=self.weight), "logits": scores}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_loss_that_is_a_plain_cross_entropy_on_the_first_examples_alone_is_found_out(own):
+    """Proofs read a small batch, in which all labels are alike: class weights cancel there, and nowhere else."""
+    torch.manual_seed(0)
+    classes = 4 if own else 300
+    weight = torch.linspace(1, 4, classes)
+    model = Weighted(classes, weight)
+    x, y = torch.randn(60, 5), torch.cat([torch.zeros(20).long(), torch.randint(classes, (40,))])
+    surface = la.NetworkSurface(model, "model", {"x": x, "labels": y})
+    if not own:
+        surface = la.NetworkSurface(model.layer, lambda out, t: F.cross_entropy(out, t, weight=weight), (x, y))
+    plane = la.Plane.random(surface, seed=0)
+    chart = la.chart(surface, plane, points=21, memory=2**20, progress=False)
+    assert chart.provenance["sampler"].startswith("losses interpolated")
+    assert any("over all data" in note for note in chart.provenance["notes"]) == own
+    worst, p95 = _off(surface, model, lambda: model(x, y)["loss"], chart)
+    assert max(worst, p95) <= 0.02
+    assert chart.meter.proof_examples >= 4 * 60
+
+
+def test_labels_that_are_ignored_have_no_margins():
+    torch.manual_seed(0)
+    model = nn.Linear(5, 300)
+    x, y = torch.randn(60, 5), torch.randint(300, (60,))
+    y[::3] = -100
+    surface = la.NetworkSurface(model, "cross_entropy", [(x[:40], y[:40]), (x[40:], y[40:])])
+    plane = la.Plane.random(surface, seed=0)
+    chart = la.chart(surface, plane, points=21, memory=2**20, progress=False)
+    assert chart.provenance["sampler"].startswith("margins")
+    worst, p95 = _off(surface, model, lambda: F.cross_entropy(model(x), y), chart)
+    assert max(worst, p95) <= 0.02

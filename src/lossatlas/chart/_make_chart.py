@@ -268,11 +268,11 @@ class _Door:
 
     def outputs(self, how: Settings) -> tuple[Any, str]:
         """What lies between the coordinates and the loss and can be stored at nodes, or None; and why it is not all of it."""
-        found, why = stored(
-            self.slices["exact"].own_outputs(), how.memory, 0 if how.exact else LEAST, whole=bool(how.metrics)
-        )
-        self.source = found
-        return found, why
+        exact, meter = self.slices["exact"], self.probes["exact"].meter
+        before = exact.proof_examples
+        self.source, why = stored(exact.own_outputs(), how.memory, 0 if how.exact else LEAST, whole=bool(how.metrics))
+        meter.proof_examples += exact.proof_examples - before
+        return self.source, why
 
     def read_outputs(self, coords: Array) -> list[torch.Tensor]:
         """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""

@@ -38,9 +38,7 @@ class Margins:
 
     def __init__(self, source: Any, room: int) -> None:
         self._source = source
-        self._labels = [
-            labels if source.fused == "cross_entropy" else source.scores.labels(labels) for labels in source.compared
-        ]
+        self._labels = [source.scores.labels(labels) for labels in source.compared]
         self._at_once = max(1, room // max(1, 2 * node_bytes(source.shapes, source.dtype.itemsize)))
         self.shapes = tuple((len(labels), 2) for labels in self._labels)
         self.examples = sum(len(labels) for labels in self._labels)
@@ -101,7 +99,7 @@ def stored(source: Any, memory: int, least: int, *, whole: bool = False) -> tupl
         return source, ""
     size, enough = node_bytes(source.shapes), 2 * least * node_bytes(source.shapes)
     said = f"the outputs of one point take {_mebi(size)}, and the limit of {_mebi(memory)} leaves room for too few"
-    if not whole and source.scores is not None:
+    if not whole and source.scores is not None and not source.differs():
         margins = Margins(source, memory)
         if nodes_within(margins.shapes, memory) >= least:
             return margins, f"margins of labels are interpolated instead of outputs: {said}; memory={enough} would do"

@@ -387,7 +387,15 @@ class NetworkSurface(Surface):
             if copies is not None:
                 evaluation = Evaluation(replace(scene, copies=copies), self._proofs, self._evaluation.alone)
             evaluation.ready(1)
-            return NetworkOutputs(evaluation, frame, partial(_plain, self.device))
+            try:
+                made = NetworkOutputs(evaluation, frame, partial(_plain, self.device))
+                reason = made.differs() if self._objective.ways else ""
+            except NotApplicableError as error:
+                reason = str(error)
+            if reason:
+                self._proofs.drop(LossOfOutputs.name, VALUES, f"over all data: {reason}")
+                return None
+            return made
 
     def _chain(self) -> Chain | None:
         """The layer chain that the model is, where it is one."""

@@ -80,6 +80,15 @@ class Proofs:
             self._held[key] = shortcut.serves(query) and self._prove(shortcut, query)
         return self._held[key]
 
+    def drop(self, name: str, query: str, reason: str) -> None:
+        """Use a shortcut no longer, for a reason that showed after its proof."""
+        self._held[name, query] = False
+        self.dropped.append(f"{name} is not used for {query}: {reason}")
+        if query in self.proven.get(name, []):
+            self.proven[name].remove(query)
+            if not self.proven[name]:
+                del self.proven[name]
+
     def why(self, name: str) -> str:
         """The sentence on a shortcut that was dropped."""
         return next((sentence for sentence in self.dropped if sentence.startswith(name)), f"{name} is not used")
