@@ -152,7 +152,12 @@ def test_rates_are_what_the_clock_says():
     ticks = itertools.count(0, 5)
 
     scorer = types.SimpleNamespace(
-        shapes=[(40, 3)], examples=40, fused="cross_entropy", targets=[torch.arange(40) % 3], accurate=True
+        shapes=[(40, 3)],
+        examples=40,
+        fused="cross_entropy",
+        targets=[torch.arange(40) % 3],
+        accurate=True,
+        dtype=torch.float32,
     )
 
     # Every timing takes five seconds, however many cells: all of it is done once for all of them.

@@ -215,36 +215,82 @@ def test_metrics_of_a_model_with_its_own_loss_get_scores_and_labels():
     assert float(chart.extras["next token"][2, 2]) == pytest.approx(true)
 
 
-class Weighted(nn.Module):
-    """A classifier whose own loss weighs the classes."""
+class Own(nn.Module):
+    """A classifier that returns its own loss of its scores."""
 
-    def __init__(self, classes, weight):
+    def __init__(self, classes, loss):
         super().__init__()
-        self.layer, self.weight = nn.Linear(5, classes), weight
+        self.layer, self.loss = nn.Linear(5, classes), loss
 
     def forward(self, x, labels):
         scores = self.layer(x)
-        return {"loss": F.cross_entropy(scores, labels, weight=self.weight), "logits": scores}
+        return {"loss": self.loss(scores, labels), "logits": scores}
+
+
+# Each is a plain cross-entropy where proofs look (16 examples of the first class, two points), and nowhere else.
+ELSEWHERE = {
+    "class weights": lambda out, t: F.cross_entropy(out, t, weight=torch.linspace(1, 4, out.shape[1], dtype=out.dtype)),
+    "a limit": lambda out, t: F.cross_entropy(out, t).clamp(max=9.0),
+    "a term for one class": lambda out, t: F.cross_entropy(out, t) + 0.1 * (t == 3).to(out.dtype).mean(),
+    "a term far out": lambda out, t: F.cross_entropy(out, t) + F.relu(out.abs().mean() - 2.0),
+}
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_loss_that_is_a_plain_cross_entropy_on_the_first_examples_alone_is_found_out(own):
-    """Proofs read a small batch, in which all labels are alike: class weights cancel there, and nowhere else."""
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_loss_that_is_a_plain_cross_entropy_only_where_proofs_look_is_found_out(name, own):
     torch.manual_seed(0)
-    classes = 4 if own else 300
-    weight = torch.linspace(1, 4, classes)
-    model = Weighted(classes, weight)
+    loss, classes = ELSEWHERE[name], 300
+    model = Own(classes, loss)
     x, y = torch.randn(60, 5), torch.cat([torch.zeros(20).long(), torch.randint(classes, (40,))])
+    y[40:44] = 3
     surface = la.NetworkSurface(model, "model", {"x": x, "labels": y})
     if not own:
-        surface = la.NetworkSurface(model.layer, lambda out, t: F.cross_entropy(out, t, weight=weight), (x, y))
+        surface = la.NetworkSurface(model.layer, loss, (x, y))
     plane = la.Plane.random(surface, seed=0)
-    chart = la.chart(surface, plane, points=21, memory=2**20, progress=False)
-    assert chart.provenance["sampler"].startswith("losses interpolated")
-    assert any("over all data" in note for note in chart.provenance["notes"]) == own
-    worst, p95 = _off(surface, model, lambda: model(x, y)["loss"], chart)
-    assert max(worst, p95) <= 0.02
-    assert chart.meter.proof_examples >= 4 * 60
+    for memory in (2**20, 2**29):
+        chart = la.chart(surface, plane, span=8.0, points=21, memory=memory, progress=False)
+        how = chart.provenance["sampler"]
+        assert how.startswith("outputs interpolated" if memory > 2**20 and not own else ("losses", "full grid"))
+        cells = [tuple(cell) for cell in np.argwhere(chart.exactly)]
+        true = _plain(surface, model, lambda: model(x, y)["loss"], chart, cells)
+        np.testing.assert_allclose([chart.loss[cell] for cell in cells], true, rtol=1e-4)
+    if own:
+        metrics = {"f": lambda out, t: 0.0}
+        with pytest.raises(la.InputError, match="metrics f"):
+            la.chart(surface, plane, span=8.0, points=21, metrics=metrics, progress=False)
+    assert la.forecast(surface, plane, span=8.0, points=21, memory=2**20).evaluations > 0
+
+
+def test_in_half_precision_a_small_term_cannot_hide_in_the_rounding():
+    def loss(out, t):
+        return F.cross_entropy(out, t) + 1e-3 * out.logsumexp(1).square().mean()
+
+    torch.manual_seed(0)
+    model = Own(20, loss).bfloat16()
+    x, y = torch.randn(60, 5).bfloat16(), torch.randint(20, (60,))
+    surface = la.NetworkSurface(model, "model", {"x": x, "labels": y})
+    assert surface.on(la.Plane.random(surface, seed=0)).own_outputs() is None
+
+
+@pytest.mark.parametrize("order", [(2**28, 2**20), (2**20, 2**28)])
+def test_a_ledger_holds_outputs_and_margins_beside_one_another(order, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Linear(5, 300).double()
+    x, y = torch.randn(60, 5).double(), torch.randint(300, (60,))
+    surface = la.NetworkSurface(model, "cross_entropy", (x, y))
+    plane = la.Plane.random(surface, seed=0)
+    settings = {"points": 21, "ledger": tmp_path, "progress": False}
+    charts = [la.chart(surface, plane, memory=memory, **settings) for memory in order]
+    assert {chart.provenance["sampler"].split()[0] for chart in charts} == {"outputs", "margins"}
+    again = [la.chart(surface, plane, memory=memory, **settings) for memory in order]
+    for one, two in zip(charts, again, strict=True):
+        assert np.array_equal(one.loss, two.loss) and two.meter.values == 0
+    # In float64, cells that were evaluated are right to its rounding, whatever was stored.
+    for chart in charts:
+        cells = [tuple(cell) for cell in np.argwhere(chart.exactly)]
+        true = _plain(surface, model, lambda: F.cross_entropy(model(x), y), chart, cells)
+        np.testing.assert_allclose([chart.loss[cell] for cell in cells], true, rtol=1e-12)
 
 
 def test_labels_that_are_ignored_have_no_margins():

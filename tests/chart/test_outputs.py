@@ -29,6 +29,7 @@ class Cases:
     dimension: int = 2
     fused: str | None = "cross_entropy"
     accurate: bool = True
+    dtype: torch.dtype = torch.float64
     batches: int = 2
     steep: float = 1.0
     reads: list = field(default_factory=list)

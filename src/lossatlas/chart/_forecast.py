@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.chart import _sizes as sizes
-from lossatlas.chart._interpolate import FEW, LEAST, MOST, WHOLE, Interpolation, Metric
+from lossatlas.chart._interpolate import FEW, LEAST, MOST, WHOLE, Metric
 from lossatlas.chart._settings import Settings, no_outputs, settled
 from lossatlas.chart.card._maker import SEEDS, VECTORS
 from lossatlas.chart.card._price import Price
 from lossatlas.chart.card._prices import prices
-from lossatlas.chart.planes._identity import centers
+from lossatlas.chart.planes._identity import centers, need_plane
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._adaptive import OutputSampler
@@ -33,7 +33,7 @@ from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_w
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
 from lossatlas.probe import Forecast, Probe, Products, Values
-from lossatlas.surface import Frame, Surface
+from lossatlas.surface import Frame, OtherLoss, Surface, need_surface
 
 Array = NDArray[np.float64]
 
@@ -109,6 +109,8 @@ def forecast(
         >>> la.forecast(surface, la.Plane.random(surface, seed=0), points=21, exact=True).evaluations
         441
     """
+    need_surface(surface, "forecast")
+    need_plane(plane, "forecast")
     settings = settled(
         surface,
         plane.frame.dimension,
@@ -247,7 +249,10 @@ class _Forecaster:
             return counts, rate, nothing, 0
         if source is None:
             return self._interpolated(Losses(0.0, 1.0, self.channels), self._time_losses(), None, 0)
-        rate, outputs = self._time_outputs(source)
+        try:
+            rate, outputs = self._time_outputs(source)
+        except OtherLoss:
+            return self._interpolated(Losses(0.0, 1.0, self.channels), self._time_losses(), None, 0)
         size = node_bytes(source.shapes, outputs[0].element_size())
         return self._interpolated(source, rate, outputs, size)
 
@@ -279,26 +284,25 @@ class _Forecaster:
         sliced = twin.on(self.plane)
         probe = Probe(sliced)
         source, _ = stored(sliced.own_outputs(), settings.memory, LEAST)
-        sampler = Interpolation(
+        sampler = replace(settings, metrics={}).interpolation(
             self.cells,
             source,
             lambda coords: probe.outputs(source, coords),
-            loss=str(self.surface.fingerprint().get("loss", "")),
-            tolerance=settings.tolerance,
-            held=settings.held,
-            centers=centers(self.plane),
-            memory=settings.memory,
-            metrics={},
+            self.surface,
+            self.plane,
             chunk=lambda _: MANY,
             planned=lambda exact, cheap: None,
             foreseen=lambda counts, beside: None,
-            seed=settings.seed,
         )
-        with suppress(StopIteration):
+        try:
             walk = sampler.walk()
             ask = next(walk)
             while True:
                 ask = walk.send(probe.ask(ask.query))
+        except StopIteration:
+            pass
+        except OtherLoss:
+            return counts
         nodes = (probe.meter.values - counts.least) * (few / whole) ** ROUGHER
         self.notes.append(
             f"how many evaluations to expect is told by the same chart of {few:,} of the {whole:,} examples"

@@ -24,7 +24,7 @@ from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Reconstruction
 from lossatlas.chart.sampling._margins import Margins
 from lossatlas.chart.sampling._metric import LEVELS
-from lossatlas.chart.sampling._outputs import Losses, node_bytes, nodes_within
+from lossatlas.chart.sampling._outputs import Losses, node_bytes, nodes_within, width
 from lossatlas.chart.sampling._rates import foreseen, live
 from lossatlas.probe import Answer, Values
 
@@ -100,7 +100,7 @@ class Interpolation:
     def walk(self) -> Asker:
         """The sampler."""
         if self.grid.cells <= FEW[self.grid.dimension]:
-            few: Survey = yield from self._everything("full grid, since it has few cells")
+            few: Survey = yield from self.everything("full grid, since it has few cells")
             return few
         if self.outputs is not None:
             sampler = self._sampler(self.outputs)
@@ -110,7 +110,7 @@ class Interpolation:
             found = yield from self._of_losses()
             how = "losses interpolated"
         if found is None or (found.reason and not found.certificate.reached and self._could_be_whole(found)):
-            whole: Survey = yield from self._everything("full grid, since the field is too rough for fewer cells")
+            whole: Survey = yield from self.everything("full grid, since the field is too rough for fewer cells")
             return whole
         for key, (value, further) in self._seen.items():
             # What was evaluated is shown as it is, not as it comes back from the scale of the picture.
@@ -238,13 +238,8 @@ class Interpolation:
         extras = {name: np.array([row[1][name] for row in rows]) for name in (rows[0][1] if rows else {})}
         return np.array([row[0] for row in rows]), extras
 
-    def everything(self) -> Asker:
+    def everything(self, why: str = "full grid") -> Asker:
         """Every cell, with the metrics."""
-        whole: Survey = yield from self._everything("full grid")
-        return whole
-
-    def _everything(self, why: str) -> Any:
-        """Every cell."""
         if not self._foreseen:
             self._foreseen = True
             self.foreseen(exactly(self.grid.cells), None)
@@ -265,7 +260,7 @@ class Interpolation:
 
         filler, losses = Filler(self.outputs, self.memory), np.empty(len(coords))
         extras: dict[str, Array] = {name: np.empty(len(coords)) for name in self.metrics}
-        step = max(1, min(64, nodes_within(self.outputs.shapes, self.memory)))
+        step = max(1, min(64, nodes_within(self.outputs.shapes, self.memory, width(self.outputs))))
         self.planned(len(coords), 0)
         for begin in range(0, len(coords), step):
             rows = slice(begin, begin + step)
@@ -284,7 +279,7 @@ class Interpolation:
         nodes, spline, outputs = sampler.interpolant()
         points = sampler.units(self.grid.coords())
         extras = dict(found.extras) | {name: np.empty(self.grid.cells) for name in self.metrics}
-        step = max(1, self.memory // (4 * max(1, node_bytes(self.outputs.shapes))))
+        step = max(1, self.memory // (4 * max(1, node_bytes(self.outputs.shapes, width(self.outputs)))))
         for begin in range(0, self.grid.cells, step):
             rows = slice(begin, begin + step)
             weights = spline.weights(points[rows])

@@ -29,13 +29,7 @@ class KeptOutputs:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._rows: dict[bytes, tuple[list[Tensor], int]] = {}
-        for name in ledger.blobs:
-            found = ledger.fetch(name)
-            if COORDS in found:
-                parts = [found[str(k)] for k in range(len(found) - 1)]
-                for row, place in enumerate(found[COORDS].numpy()):
-                    self._rows[place.tobytes()] = (parts, row)
-        self._unconfirmed = bool(self._rows)
+        self._unconfirmed = True
 
     def read(self, probe: Probe, source: Any, coords: Array) -> list[Tensor]:
         """By batch, outputs at coordinates (P, k); new ones are kept before they are handed on.
@@ -46,6 +40,7 @@ class KeptOutputs:
         coords = np.ascontiguousarray(coords)
         keys = [row.tobytes() for row in coords]
         if self._unconfirmed:
+            self._recall(source)
             self._confirm(probe, source, coords.shape[1])
         missing = [k for k, key in enumerate(keys) if key not in self._rows]
         if missing:
@@ -58,9 +53,21 @@ class KeptOutputs:
         rows = [self._rows[key] for key in keys]
         return [torch.stack([parts[k][row] for parts, row in rows]) for k in range(len(source.shapes))]
 
+    def _recall(self, source: Any) -> None:
+        """What the ledger holds of the kind that is read: another limit of memory may have kept margins, or outputs."""
+        shapes = [tuple(shape) for shape in source.shapes]
+        for name in self._ledger.blobs:
+            found = self._ledger.fetch(name)
+            parts = [found[str(k)] for k in range(len(found) - 1)] if COORDS in found else []
+            if parts and [tuple(part.shape[1:]) for part in parts] == shapes:
+                for row, place in enumerate(found[COORDS].numpy()):
+                    self._rows[place.tobytes()] = (parts, row)
+
     def _confirm(self, probe: Probe, source: Any, dimension: int) -> None:
         self._unconfirmed = False
         every = list(self._rows)
+        if not every:
+            return
         some = [every[k] for k in sorted({0, len(every) // 2, len(every) - 1})][:CONFIRMED]
         places = np.stack([np.frombuffer(key, dtype=np.float64) for key in some])
         if places.shape[1] != dimension:

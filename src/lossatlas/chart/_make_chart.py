@@ -19,7 +19,7 @@ from lossatlas.chart._interpolate import LEAST, Interpolation, Metric
 from lossatlas.chart._kept_outputs import KeptOutputs
 from lossatlas.chart._rounding import mostly_rounding
 from lossatlas.chart._settings import Settings, no_outputs, settled
-from lossatlas.chart.planes._identity import centers, identity, unrepeatable
+from lossatlas.chart.planes._identity import identity, need_plane, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._asks import Ask, Survey
@@ -33,7 +33,7 @@ from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
-from lossatlas.surface import Frame, Surface, need_surface
+from lossatlas.surface import Frame, OtherLoss, Surface, need_surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
@@ -90,7 +90,7 @@ def chart(
             value; of the others ``probes`` are held out to measure the error.
         memory: bytes that outputs at nodes may take.
         growth: factor for ``span="auto"``.
-        ledger: a folder that remembers every answer: the same call resumes there after a crash, asks only for what is
+        ledger: a folder that remembers every answer: the same call resumes there after a crash, evaluates only what is
             missing, and ends bit for bit as if nothing had happened.
         seed: of the held-out cells.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total).
@@ -103,7 +103,7 @@ def chart(
     Raises:
         InputError: for fewer than two points, a span without width, a tolerance that is not above 0, or a subset larger
             than the data.
-        LossError: if no loss that was asked is finite.
+        LossError: if no loss that was evaluated is finite.
         OutputError: if the ledger belongs to another surface or plane, by its record or by a few of its cells that are
             evaluated again first, or cannot be read or written.
 
@@ -116,6 +116,7 @@ def chart(
         (5, 7)
     """
     need_surface(surface, "chart")
+    need_plane(plane, "chart")
     frame = plane.frame
     how = settled(
         surface,
@@ -147,15 +148,15 @@ def chart(
     said: list[str] = []
     aside: list[str] = []
     with ExitStack() as stack:
-        door = _Door(surface, cheap, plane, ledger, stack, pace, bar)
+        evaluator = _Evaluator(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
         if cells is None:
-            cells = grid(door.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
+            cells = grid(evaluator.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
         noise = 8 * torch.finfo(surface.dtype).eps
         if sampler is not None:
-            survey = door.drive(hosted(sampler, cells, probes=how.probes, tolerance=how.tolerance, seed=how.seed))
+            survey = evaluator.drive(hosted(sampler, cells, probes=how.probes, tolerance=how.tolerance, seed=how.seed))
         elif how.bisected and not how.exact and not how.metrics:
-            door.foresee(bisected(cells, how.probes), None)
+            evaluator.foresee(bisected(cells, how.probes), None)
             price = cheap.examples / surface.examples if cheap and surface.examples else None
             asker = Surveyor(
                 cells,
@@ -163,39 +164,35 @@ def chart(
                 probes=how.probes,
                 price=price,
                 chunk=pace.size,
-                planned=door.plan,
+                planned=evaluator.plan,
                 seed=how.seed,
                 noise=noise,
             )
-            survey = door.drive(asker.walk())
+            survey = evaluator.drive(asker.walk())
         elif how.exact and not how.metrics:
-            door.plan(cells.cells, 0)
-            survey = door.drive(full_grid(cells, pace.size))
+            evaluator.plan(cells.cells, 0)
+            survey = evaluator.drive(full_grid(cells, pace.size))
         else:
-            outputs, why = door.outputs(how)
+            outputs, why = evaluator.outputs(how)
             if how.metrics and outputs is None:
                 raise InputError(no_outputs(how.metrics, surface.name, why))
-            asking = Interpolation(
-                cells,
-                outputs,
-                door.read_outputs,
-                loss=str(surface.fingerprint().get("loss", "")),
-                tolerance=how.tolerance,
-                held=how.held,
-                centers=centers(plane),
-                memory=how.memory,
-                metrics=how.metrics,
-                chunk=pace.size,
-                planned=door.plan,
-                foreseen=door.foresee,
-                seed=how.seed,
-            )
+
+            def of(outputs: Any) -> Interpolation:
+                calls = {"chunk": pace.size, "planned": evaluator.plan, "foreseen": evaluator.foresee}
+                return how.interpolation(cells, outputs, evaluator.read_outputs, surface, plane, **calls)
+
             pace.wait()
-            survey = door.drive(asking.everything() if how.exact else asking.walk())
+            try:
+                survey = evaluator.drive(of(outputs).everything() if how.exact else of(outputs).walk())
+            except OtherLoss as reason:
+                outputs, why = None, f"losses are interpolated instead of outputs: {reason}"
+                if how.metrics:
+                    raise InputError(no_outputs(how.metrics, surface.name, why)) from None
+                survey = evaluator.drive(of(None).walk())
             if why and not survey.certificate.exact:
                 # That margins are interpolated stands in the caption anyhow.
                 (aside if outputs is not None else said).append(why)
-        spent = door.spent()
+        spent = evaluator.spent()
     settings: dict[str, Any] = {
         "span": span if isinstance(span, str) else _plain(cells),
         "points": list(reversed(cells.shape)),
@@ -204,12 +201,12 @@ def chart(
         settings |= {"tolerance": how.tolerance, "probes": how.probes, "seed": how.seed}
     names = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")
     said += [word for word in (_flat(survey.loss), mostly_rounding(frame, surface.dtype, cells.axes, names)) if word]
-    return _finish(surface, cheap, plane, cells, survey, spent, settings, (*door.notes, *aside), said)
+    return _finish(surface, cheap, plane, cells, survey, spent, settings, (*evaluator.notes, *aside), said)
 
 
 @final
-class _Door:
-    """Leads an asker's queries to the surface or to the cheap field, and counts.
+class _Evaluator:
+    """Leads a sampler's queries to the surface or to the cheap field, and counts.
 
     Args:
         surface: the exact field.
@@ -287,7 +284,7 @@ class _Door:
         return found
 
     def drive(self, asker: Generator[Ask, Answer, Result]) -> Result:
-        """Run an asker to its end."""
+        """Run a sampler to its end."""
         try:
             ask = next(asker)
             while True:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
-from lossatlas.chart._interpolate import Metric
+from lossatlas.chart._interpolate import Interpolation, Metric
+from lossatlas.chart.planes._identity import centers
+from lossatlas.chart.planes._line import Line
+from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._grid import Grid, Span, grid
-from lossatlas.surface import Surface
+from lossatlas.surface import Frame, Surface
 
 # Of interpolated outputs; of fields of formulas, which are bisected.
 TOLERANCE, PROBES, LINE_PROBES, FEWEST = 0.02, 28, 4, 8
@@ -55,6 +58,39 @@ class Settings:
         """Held-out cells of each stratum."""
         return max(2, self.probes // 2)
 
+    def interpolation(
+        self,
+        cells: Grid,
+        outputs: Any,
+        read: Callable[[Any], Any],
+        surface: Surface,
+        plane: Plane | Line | Frame,
+        **calls: Any,
+    ) -> Interpolation:
+        """The sampler of a chart that is not bisected.
+
+        Args:
+            cells: the grid.
+            outputs: what is interpolated, or None where the loss itself is.
+            read: outputs at coordinates.
+            surface: that is charted.
+            plane: on what.
+            **calls: ``chunk``, ``planned`` and ``foreseen`` of `Interpolation`.
+        """
+        return Interpolation(
+            cells,
+            outputs,
+            read,
+            loss=str(surface.fingerprint().get("loss", "")),
+            tolerance=self.tolerance,
+            held=self.held,
+            centers=centers(plane),
+            memory=self.memory,
+            metrics=self.metrics,
+            seed=self.seed,
+            **calls,
+        )
+
 
 def settled(
     surface: Surface,
@@ -96,6 +132,11 @@ def settled(
     if cells is None and span != "auto":
         raise InputError(f"got span={span!r}; expected a number, (low, high), a pair per axis, or 'auto'.")
     cheap = None if exact or subset is None or subset == "auto" else surface.cheaper(subset)
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(callable(f) for f in metrics.values())):
+        raise InputError(
+            f"got metrics={metrics!r}; expected a dictionary of functions of (outputs, targets) by name, for example "
+            '{"f1": f}.'
+        )
     given: dict[str, Any] = dict(metrics or {})
     return Settings(cells, points, bisected, exact, tolerance, probes, memory, growth, seed, cheap, given)
 

@@ -16,10 +16,11 @@ from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._make_chart import chart
+from lossatlas.chart.planes._identity import need_plane
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.probe import Meter, Probe, Values
-from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import ReliefDisplay, TrajectoryDisplay
@@ -199,7 +200,7 @@ def trajectory(
     """Lay training runs over a plane, with what the plane does not show of them.
 
     Coordinates solve G c = D(θ − θ₀) with G = DDᵀ. True losses are asked at the points themselves, the plane's at their
-    nearest points on it, all through the door.
+    nearest points on it, all counted by one probe.
 
     Args:
         surface: what the runs walked on.
@@ -226,6 +227,8 @@ def trajectory(
         >>> bool(seen.runs["run"].residuals.max() < 1.0)
         True
     """
+    need_surface(surface, "trajectory")
+    need_plane(plane, "trajectory")
     given: dict[str, Any] = dict(runs) if isinstance(runs, Mapping) else {"run": runs}
     if not given:
         raise InputError("got no runs; expected at least one recording or list of points.")

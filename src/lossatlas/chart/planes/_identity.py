@@ -8,11 +8,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lossatlas._errors import InputError
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.surface import Frame
 
 Array = NDArray[np.float64]
+
+
+def need_plane(given: Any, where: str) -> None:
+    """Refuse what is no line, plane or frame.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(given, Plane | Line | Frame):
+        raise InputError(
+            f"{where} got {given!r:.60} of type {type(given).__name__} for a plane; expected a Plane, a Line or a Frame, for "
+            "example la.Plane.random(surface, seed=0)."
+        )
 
 
 def centers(plane: Plane | Line | Frame) -> Array | None:

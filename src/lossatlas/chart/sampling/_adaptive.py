@@ -21,7 +21,7 @@ from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._look import Look, Reconstruction
 from lossatlas.chart.sampling._metric import Metric, near
-from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, finite, nodes_within
+from lossatlas.chart.sampling._outputs import LIMIT, Scorer, Store, finite, nodes_within, width
 from lossatlas.chart.sampling._spline import CUBIC, QUINTIC, Spline, farthest
 from lossatlas.chart.sampling._strata import LOOSER, Certified, certify
 
@@ -98,7 +98,7 @@ class OutputSampler:
         self.centers = given[(np.abs(self.units(given)) <= 1 + 1e-9).all(1)]
         self.cells = self._candidates()
         self.places = grid.coords(self.cells)
-        self.room = min(nodes_within(scorer.shapes, limit), int(GENEROUS * grid.cells))
+        self.room = min(nodes_within(scorer.shapes, limit, width(scorer)), int(GENEROUS * grid.cells))
         self.store = Store()
         self.coords = np.zeros((0, grid.dimension))
         self.finite = np.zeros(0, dtype=bool)

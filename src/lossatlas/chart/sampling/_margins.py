@@ -7,6 +7,7 @@ both would interpolate the loss. A prediction is right where z_y − max_{c≠y}
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.chart.sampling._outputs import Fused, Scored, node_bytes, nodes_within
+from lossatlas.chart.sampling._outputs import Fused, Scored, node_bytes, nodes_within, width
+from lossatlas.surface import refuse_other
 
 Array = NDArray[np.float64]
 # Bytes of classes that are reduced at a time.
@@ -38,22 +40,32 @@ class Margins:
 
     def __init__(self, source: Any, room: int) -> None:
         self._source = source
+        self.dtype = torch.promote_types(source.dtype, torch.float32)
         self._labels = [source.scores.labels(labels) for labels in source.compared]
         self._at_once = max(1, room // max(1, 2 * node_bytes(source.shapes, source.dtype.itemsize)))
-        self.shapes = tuple((len(labels), 2) for labels in self._labels)
+        self.shapes: Sequence[tuple[int, ...]] = [(len(labels), 2) for labels in self._labels]
         self.examples = sum(len(labels) for labels in self._labels)
         self.targets: list[Tensor] = []
         self.accurate, self.compared = source.accurate, self._labels
 
     def read(self, coords: Array) -> list[Tensor]:
-        """By batch, margins and gaps to the best other class (P, n_b, 2) at coordinates (P, k)."""
-        found = [torch.empty(len(coords), *shape) for shape in self.shapes]
+        """By batch, margins and gaps to the best other class (P, n_b, 2) at coordinates (P, k).
+
+        Raises:
+            OtherLoss: where the user's loss of the outputs is not what the margins give.
+        """
+        found = [torch.empty(len(coords), *shape, dtype=self.dtype) for shape in self.shapes]
         for begin in range(0, len(coords), self._at_once):
             rows = slice(begin, begin + self._at_once)
             for batch, part in enumerate(self._source.read(coords[rows])):
                 for k, outputs in enumerate(part):
                     scores = self._source.scores(outputs, self._source.compared[batch])
                     found[batch][begin + k] = margins(scores, self._labels[batch])
+                    made, own = (
+                        self.score(batch, found[batch][begin + k, None])[0],
+                        self._source.score(batch, outputs[None])[0],
+                    )
+                    refuse_other(made.to(self.dtype), own.to(self.dtype), scores)
         return found
 
     def score(self, batch: int, outputs: Tensor) -> Scored:
@@ -95,13 +107,14 @@ def stored(source: Any, memory: int, least: int, *, whole: bool = False) -> tupl
         least: nodes that a chart needs.
         whole: whether whole outputs are needed.
     """
-    if source is None or nodes_within(source.shapes, memory) >= least:
+    if source is None or nodes_within(source.shapes, memory, width(source)) >= least:
         return source, ""
-    size, enough = node_bytes(source.shapes), 2 * least * node_bytes(source.shapes)
+    size = node_bytes(source.shapes, width(source))
+    enough = 2 * least * size
     said = f"the outputs of one point take {_mebi(size)}, and the limit of {_mebi(memory)} leaves room for too few"
-    if not whole and source.scores is not None and not source.differs():
+    if not whole and source.scores is not None:
         margins = Margins(source, memory)
-        if nodes_within(margins.shapes, memory) >= least:
+        if nodes_within(margins.shapes, memory, width(margins)) >= least:
             return margins, f"margins of labels are interpolated instead of outputs: {said}; memory={enough} would do"
     return None, f"losses are interpolated instead of outputs: {said}; memory={enough} would do"
 

@@ -36,6 +36,7 @@ class Scorer(Protocol):
         fused: the named loss that ``targets`` belong to, where one formula serves all batches; else None.
         targets: by batch; empty where ``fused`` is None.
         accurate: whether an accuracy comes with a fused loss that has one.
+        dtype: of the outputs.
     """
 
     shapes: Sequence[tuple[int, ...]]
@@ -43,6 +44,7 @@ class Scorer(Protocol):
     fused: Fused | None
     targets: list[Tensor]
     accurate: bool
+    dtype: torch.dtype
 
     def score(self, batch: int, outputs: Tensor) -> Scored:
         """The user's loss of one batch at P points, from outputs (P, n_b, ...).
@@ -60,6 +62,11 @@ class Outputs(Scorer, Protocol):
     def read(self, coords: Array) -> list[Tensor]:
         """By batch, outputs (P, n_b, ...) at coordinates (P, k): the expensive part."""
         ...
+
+
+def width(scorer: Scorer) -> int:
+    """Bytes of each number that is stored; those of half precision are widened."""
+    return max(4, scorer.dtype.itemsize)
 
 
 def node_bytes(shapes: Sequence[tuple[int, ...]], itemsize: int = 4) -> int:
@@ -136,6 +143,7 @@ class Losses:
     fused: Fused | None = None
     examples: int = 1
     accurate: bool = True
+    dtype: torch.dtype = torch.float64
     targets: list[Tensor] = field(default_factory=list)
 
     @property

@@ -40,6 +40,7 @@ class _Part:
     fused: Fused | None
     targets: list[Tensor]
     accurate: bool
+    dtype: torch.dtype
     whole: Any
 
     @classmethod
@@ -47,9 +48,8 @@ class _Part:
         rows, *rest = scorer.shapes[0]
         if scorer.fused is not None:
             rows = min(rows, EXAMPLES)
-        return cls(
-            [(rows, *rest)], rows, scorer.fused, [one[:rows] for one in scorer.targets[:1]], scorer.accurate, scorer
-        )
+        targets = [one[:rows] for one in scorer.targets[:1]]
+        return cls([(rows, *rest)], rows, scorer.fused, targets, scorer.accurate, scorer.dtype, scorer)
 
     @property
     def elements(self) -> int:

@@ -388,14 +388,11 @@ class NetworkSurface(Surface):
                 evaluation = Evaluation(replace(scene, copies=copies), self._proofs, self._evaluation.alone)
             evaluation.ready(1)
             try:
-                made = NetworkOutputs(evaluation, frame, partial(_plain, self.device))
-                reason = made.differs() if self._objective.ways else ""
-            except NotApplicableError as error:
-                reason = str(error)
-            if reason:
-                self._proofs.drop(LossOfOutputs.name, VALUES, f"over all data: {reason}")
+                return NetworkOutputs(evaluation, frame, partial(_plain, self.device))
+            except NotApplicableError as reason:
+                # A proof reads a small batch; this was the first look at all of them.
+                self._proofs.drop(LossOfOutputs.name, VALUES, str(reason))
                 return None
-            return made
 
     def _chain(self) -> Chain | None:
         """The layer chain that the model is, where it is one."""

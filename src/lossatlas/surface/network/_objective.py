@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lossatlas._errors import InputError, LossError, NotApplicableError
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch
-from lossatlas.surface.network._scores import WAYS, Scores
+from lossatlas.surface.network._scores import WAYS, Scores, refuse_other
 
 ObjectiveFunction = Callable[[nn.Module, Any], Any]
 
@@ -178,11 +178,20 @@ class ModelObjective(Objective):
         return Outcome(loss, None, loss.new_zeros(()))
 
     def output(self, model: nn.Module, batch: Batch) -> Any:
-        """The scores (n, C) of the labels that count, where the loss is their cross-entropy."""
-        logits, labels = _loss.logits_of(self._called(model, batch)), self.labels(batch)
+        """The scores (n, C) of the labels that count, where the loss is their cross-entropy; both are compared each time.
+
+        In half precision a further term of the loss could not be told from rounding, so that nothing is recognized.
+        """
+        called, labels = self._called(model, batch), self.labels(batch)
+        logits = _loss.logits_of(called)
         if self.scores is None or not self.scores.fits(logits, labels):
             raise NotApplicableError("the model's own loss is not the cross-entropy of scores that it returns")
-        return self.scores(logits, labels)
+        own = scalar(_own_loss(called), self.name, batch)
+        if min(logits.element_size(), own.element_size()) < 4:
+            raise NotApplicableError("in half precision the model's own loss is not recognized")
+        scores = self.scores(logits, labels)
+        refuse_other(self.measure(scores, batch).loss, own, scores)
+        return scores
 
     def measure(self, output: Any, batch: Batch) -> Outcome:
         """Their cross-entropy."""

@@ -26,8 +26,6 @@ from lossatlas.surface.network._shortcut import VALUES, Shortcut, compared
 from lossatlas.surface.network._user_code import in_user_code
 
 Coords = NDArray[np.float64]
-# Where on each axis of the frame a recognized loss is held against the user's for the second time.
-AWAY = 0.4
 
 
 @final
@@ -68,8 +66,6 @@ class NetworkOutputs:
         self.compared = [objective.labels(batch) for batch in self.batches]
         self.accurate = self._hit_shares is not None
         self.scores, self.fused, self.targets = objective.scores, None, []
-        self._named = isinstance(objective, OutputObjective) and objective.loss.plain == "cross_entropy"
-        self._differs: str | None = None
         if isinstance(objective, OutputObjective):
             self._fuse(objective.loss.plain)
         elif objective.scores is not None:
@@ -125,7 +121,6 @@ class NetworkOutputs:
             outputs.new_zeros(len(outputs), dtype=torch.float64),
         )
         device = self._evaluation.scene.reference.theta.device
-        channels: dict[str, Tensor] = {}
         with self._around(), torch.no_grad():
             for k, row in enumerate(outputs):
                 with in_user_code(given, batch, count, "at interpolated outputs"):
@@ -137,31 +132,6 @@ class NetworkOutputs:
             else {"accuracy": hits * (self._hit_shares[batch] * self.examples / given.size)}
         )
         return losses * self._shares[batch], 1.0 / count, channels
-
-    def differs(self) -> str:
-        """How far a loss that was recognized on a small batch is off over all of the data; empty if it is not.
-
-        Class weights, or a term for some labels alone, may leave a small batch as it is. The loss of all batches is held
-        against the user's own code at the frame's origin and at a point away from it, once.
-        """
-        if self._differs is None:
-            self._differs = "" if self._named else self._compare()
-        return self._differs
-
-    def _compare(self) -> str:
-        if self.scores is None:
-            return "it is no mean cross-entropy of scores"
-        coords = torch.zeros(2, self._frame.dimension, dtype=torch.float64)
-        coords[1] = AWAY
-        # The user's code and the scores both read all of the data, at both points.
-        self._evaluation.proofs.examples += 4 * self.examples
-        expected = self._evaluation.values(self._frame.points(coords))[0]
-        found = torch.zeros_like(expected)
-        for batch, part in enumerate(self.read(coords.numpy())):
-            for k, row in enumerate(part):
-                scores, labels = self.scores(row, self.compared[batch]), self.scores.labels(self.compared[batch])
-                found[k] += cross_entropy(scores, labels.to(scores.device)).double() * self._shares[batch]
-        return compared([*found], [*expected], VALUES, self.dtype)
 
     def shares(self, batch: int) -> tuple[float, float]:
         """Of a batch in the loss and in the accuracy."""

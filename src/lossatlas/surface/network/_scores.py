@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from lossatlas._errors import NotApplicableError
 from lossatlas.surface.network._loss import IGNORED
+
+# Units of rounding by which two evaluations of one loss may differ: of the loss, and of the largest score.
+ROUNDINGS, SCORES = 256, 8
 
 
 @final
@@ -56,6 +61,31 @@ class Scores:
 
     def _labels(self, target: Tensor) -> Tensor:
         return (target[..., self.shift :] if self.shift else target).reshape(-1)
+
+
+class OtherLoss(NotApplicableError):
+    """At some point a recognized loss is not what the user's code computes there."""
+
+
+def refuse_other(found: Tensor, own: Tensor, scores: Tensor) -> None:
+    """Hold a recognized loss of one batch against the one that the user's code computed from the same scores.
+
+    Args:
+        found: the recognized loss.
+        own: the user's.
+        scores: whose size limits how exactly either can be known.
+
+    Raises:
+        OtherLoss: if they differ by more than rounding.
+    """
+    eps = torch.finfo(own.dtype).eps
+    one, two = float(found.detach()), float(own.detach())
+    allowed = ROUNDINGS * eps * abs(two) + SCORES * eps * float(scores.detach().abs().max())
+    if math.isfinite(one) != math.isfinite(two) or (math.isfinite(two) and abs(one - two) > allowed):
+        raise OtherLoss(
+            f"at some points the loss that the user's code computes is not the mean cross-entropy of the scores: {two:.6g}, "
+            f"not {one:.6g}"
+        )
 
 
 WAYS = (Scores(1), Scores(-1), Scores(-1, shift=1))
