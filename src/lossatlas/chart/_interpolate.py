@@ -21,6 +21,7 @@ from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth, of_strata
 from lossatlas.chart.sampling._cost import Beside, Counts, exactly
 from lossatlas.chart.sampling._grid import Grid
+from lossatlas.chart.sampling._half import Halves, TooCoarseError
 from lossatlas.chart.sampling._look import Reconstruction
 from lossatlas.chart.sampling._margins import Margins
 from lossatlas.chart.sampling._metric import LEVELS
@@ -71,6 +72,7 @@ class Interpolation:
         planned: told how many evaluations are planned so far.
         foreseen: told, after the first round, how many to expect, and seconds by part beside evaluations for so many.
         seed: of the held-out cells.
+        halves: reads nodes in half precision where that is worth it; None to read all in full.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class Interpolation:
         planned: Callable[[int, int], None],
         foreseen: Callable[[Counts, Beside | None], None],
         seed: int,
+        halves: Halves | None = None,
     ) -> None:
         self.grid, self.read, self.loss, self.tolerance, self.held = grid, read, loss, tolerance, held
         self.centers, self.memory, self.metrics = centers, memory, metrics
         self.chunk, self.planned, self.foreseen, self.seed = chunk, planned, foreseen, seed
-        self.outputs = outputs
+        self.outputs, self.halves = outputs, halves
         self._seen: dict[bytes, tuple[float, dict[str, float]]] = {}
         self._foreseen = False
 
@@ -104,7 +107,11 @@ class Interpolation:
             return few
         if self.outputs is not None:
             sampler = self._sampler(self.outputs)
-            found = self._of_outputs(sampler)
+            try:
+                found = self._of_outputs(sampler)
+            except TooCoarseError:
+                sampler = self._sampler(self.outputs)
+                found = self._of_outputs(sampler)
             how = "margins of labels interpolated" if isinstance(self.outputs, Margins) else "outputs interpolated"
         else:
             found = yield from self._of_losses()
@@ -125,6 +132,7 @@ class Interpolation:
             extras, more = self._measured(sampler, found)
             channels |= more
         certificate = of_strata(found, breadth(found.loss), channels)
+        rounded = f", {found.rounded:,} of them in half precision" if found.rounded else ""
         return Survey(
             found.loss,
             extras,
@@ -133,7 +141,8 @@ class Interpolation:
             certificate,
             found.samples,
             np.zeros((0, self.grid.dimension)),
-            f"{how} between {len(found.samples):,} evaluated points" + (f" ({found.reason})" if found.reason else ""),
+            f"{how} between {len(found.samples):,} evaluated points{rounded}"
+            + (f" ({found.reason})" if found.reason else ""),
             found.doubtful,
         )
 
@@ -159,7 +168,7 @@ class Interpolation:
         while True:
             done += len(coords)
             self.planned(done, 0)
-            outputs = self.read(coords)
+            outputs = self.read(coords) if self.halves is None else self.halves.read(sampler, coords)
             if look:
                 self._foresee(sampler, look, outputs[0])
             begin = time.perf_counter()

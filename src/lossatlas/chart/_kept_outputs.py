@@ -14,6 +14,9 @@ from lossatlas.probe import Ledger, Probe
 
 Array = NDArray[np.float64]
 COORDS = "outputs at"
+HALF = "outputs in half precision at"
+# Whether nodes are evaluated in half precision: once found out, a chart that goes on does as it began.
+DECIDED = "half precision is used"
 # Nodes that are evaluated again when a run is resumed.
 CONFIRMED = 3
 
@@ -24,10 +27,11 @@ class KeptOutputs:
 
     Args:
         ledger: open.
+        coords: under what name the coordinates are kept, which says what kind of outputs are.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, coords: str = COORDS) -> None:
+        self._ledger, self._name = ledger, coords
         self._rows: dict[bytes, tuple[list[Tensor], int]] = {}
         self._unconfirmed = True
 
@@ -46,7 +50,7 @@ class KeptOutputs:
         if missing:
             fresh = probe.outputs(source, coords[missing])
             parts = {str(k): part for k, part in enumerate(fresh)}
-            self._ledger.keep({COORDS: torch.from_numpy(coords[missing]), **parts})
+            self._ledger.keep({self._name: torch.from_numpy(coords[missing]), **parts})
             for row, k in enumerate(missing):
                 self._rows[keys[k]] = (fresh, row)
         probe.meter.recalled += len(coords) - len(missing)
@@ -58,10 +62,19 @@ class KeptOutputs:
         shapes = [tuple(shape) for shape in source.shapes]
         for name in self._ledger.blobs:
             found = self._ledger.fetch(name)
-            parts = [found[str(k)] for k in range(len(found) - 1)] if COORDS in found else []
+            parts = [found[str(k)] for k in range(len(found) - 1)] if self._name in found else []
             if parts and [tuple(part.shape[1:]) for part in parts] == shapes:
-                for row, place in enumerate(found[COORDS].numpy()):
+                for row, place in enumerate(found[self._name].numpy()):
                     self._rows[place.tobytes()] = (parts, row)
+
+    def decided(self) -> bool | None:
+        """Whether half precision is used, as it was found; what was found last is that it is not."""
+        found = [kept[DECIDED] for name in self._ledger.blobs if DECIDED in (kept := self._ledger.fetch(name))]
+        return all(bool(one) for one in found) if found else None
+
+    def decide(self, used: bool) -> None:
+        """Keep what was found."""
+        self._ledger.keep({DECIDED: torch.tensor(used)})
 
     def _confirm(self, probe: Probe, source: Any, dimension: int) -> None:
         self._unconfirmed = False

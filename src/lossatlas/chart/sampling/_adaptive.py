@@ -102,6 +102,10 @@ class OutputSampler:
         self.store = Store()
         self.coords = np.zeros((0, grid.dimension))
         self.finite = np.zeros(0, dtype=bool)
+        self.exact = np.zeros(0, dtype=bool)
+        # Which points of the answer that comes are in half precision, and the error of that.
+        self.rounded: Mask | None = None
+        self.rounding, self.holding = 0.0, False
         self.drawn: Cells = np.zeros(0, dtype=np.int64)  # positions among coords of held-out cells
         self.losses = np.zeros(0)
         self.extras: Channels = {}
@@ -144,6 +148,14 @@ class OutputSampler:
             yield from self._evaluate(self.places[chosen])
             since += len(self.drawn) > 0
 
+    def central(self, coords: Array) -> Mask:
+        """Which of coordinates (P, k) are centers."""
+        if not len(self.centers):
+            return np.zeros(len(coords), dtype=bool)
+        apart = np.abs(self.units(coords)[:, None] - self.units(self.centers)[None]).max(2)
+        found: Mask = apart.min(1) <= CLOSE
+        return found
+
     def first(self) -> Array:
         """The first nodes: a graded tensor grid on cells, and the centers."""
         axes = []
@@ -171,6 +183,8 @@ class OutputSampler:
         prepared = self.filler.prepare(outputs)
         self.store.add(prepared)
         self.coords = np.concatenate([self.coords, coords])
+        rounded = np.zeros(len(coords), dtype=bool) if self.rounded is None else self.rounded
+        self.exact, self.rounded = np.concatenate([self.exact, ~rounded]), None
         fresh, extras = self.filler.losses(None, prepared)
         self.finite = np.concatenate([self.finite, finite(prepared) & np.isfinite(fresh)])
         self.losses = np.concatenate([self.losses, fresh])
@@ -288,8 +302,9 @@ class OutputSampler:
             picked.append(rng.choice(choice, min(count, len(choice)), replace=False))
         cells = np.concatenate(picked)
         if len(cells):
-            begin = len(self.coords)
+            begin, self.holding = len(self.coords), True
             yield from self._evaluate(self.places[cells])
+            self.holding = False
             self.drawn = np.concatenate([self.drawn, np.arange(begin, begin + len(cells))])
 
     def _finish(self, reason: str) -> Reconstruction:
@@ -323,13 +338,15 @@ class OutputSampler:
         loss = np.where(holes, np.nan, loss)
         loss[cell[cell >= 0]] = self.losses[cell >= 0]
         known = np.zeros(grid.cells, dtype=bool)
-        known[cell[cell >= 0]] = True
+        known[cell[(cell >= 0) & self.exact]] = True
         close = near(loss, points, self.units(self.centers))
         near_row, whole_row, expected = certify(
             expected, close, known | holes, at, metric.error(left[held], true[held]), scale * spline.spread[held]
         )
         near_row, whole_row = near_row.plus(filled.near), whole_row.plus(filled.anywhere)
         expected = np.where(expected > 0, np.hypot(expected, np.where(close, filled.near, filled.anywhere)), 0.0)
+        rough = cell[(cell >= 0) & ~self.exact]
+        expected[rough] = np.hypot(expected[rough], self.rounding)
         channels, on = {}, cell[nodes] >= 0
         for name, values in extras.items():
             values[cell[nodes[on]]] = self.extras[name][nodes[on]]
@@ -349,6 +366,7 @@ class OutputSampler:
             held=len(self.drawn),
             exponent=self.exponent,
             reason=reason,
+            rounded=int((~self.exact).sum()),
         )
 
 

@@ -31,6 +31,7 @@ class Reconstruction:
         held: how many of them, the last ones, were held out.
         exponent: of the spline that the nodes chose.
         reason: why the sampler stopped before its tolerance, or an empty sentence.
+        rounded: how many of the points were evaluated in half precision.
     """
 
     loss: Array
@@ -43,6 +44,7 @@ class Reconstruction:
     held: int
     exponent: int
     reason: str
+    rounded: int = 0
 
 
 @final

@@ -39,7 +39,7 @@ class Margins:
     fused: Fused | None = None
 
     def __init__(self, source: Any, room: int) -> None:
-        self._source = source
+        self._source, self._room = source, room
         self.dtype = torch.promote_types(source.dtype, torch.float32)
         self._labels = [source.scores.labels(labels) for labels in source.compared]
         self._at_once = max(1, room // max(1, 2 * node_bytes(source.shapes, source.dtype.itemsize)))
@@ -47,6 +47,11 @@ class Margins:
         self.examples = sum(len(labels) for labels in self._labels)
         self.targets: list[Tensor] = []
         self.accurate, self.compared = source.accurate, self._labels
+
+    def halved(self) -> Margins | None:
+        """The same margins, of outputs in half precision; see `NetworkOutputs.halved`."""
+        source = self._source.halved()
+        return None if source is None else Margins(source, self._room)
 
     def read(self, coords: Array) -> list[Tensor]:
         """By batch, margins and gaps to the best other class (P, n_b, 2) at coordinates (P, k).

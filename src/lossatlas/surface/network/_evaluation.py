@@ -301,8 +301,8 @@ class Evaluation:
                 losses, hits = [], []
         return rows
 
-    def outputs(self, worker: int, theta: Tensor) -> list[Tensor]:
-        """By batch, what the loss compares with the targets at θ, by one private copy.
+    def outputs(self, worker: int, theta: Tensor, half: torch.dtype | None = None) -> list[Tensor]:
+        """By batch, what the loss compares with the targets at θ, by one private copy; in half precision where given.
 
         Raises:
             NotApplicableError: if it is no tensor with a row for each example.
@@ -316,8 +316,9 @@ class Evaluation:
             fresh = batch.fresh(scene.reference.clones)
             place = self._place(theta)
             grad = torch.set_grad_enabled(scene.reference.graph)
-            with in_user_code(batch, k, len(self._batches), place), scene.precision(), grad:
-                output = objective.output(whole.inner, fresh)
+            precision = scene.precision() if half is None else torch.autocast(theta.device.type, half)
+            with in_user_code(batch, k, len(self._batches), place), precision, grad:
+                output = objective.output(whole.inner, fresh, checked=half is None)
             if not isinstance(output, Tensor) or output.ndim == 0 or not output.is_floating_point():
                 raise NotApplicableError(f"the model puts out {type(output).__name__}, not a tensor of numbers")
             if isinstance(objective, OutputObjective) and batch.rows_known and len(output) != batch.size:

@@ -58,8 +58,13 @@ class Objective(abc.ABC):
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
         """The loss of a model as it is on a batch."""
 
-    def output(self, model: nn.Module, batch: Batch) -> Any:
+    def output(self, model: nn.Module, batch: Batch, *, checked: bool = True) -> Any:
         """What the loss is computed from, where it is computed from outputs and a target: `measure` does the rest.
+
+        Args:
+            model: as it is.
+            batch: of the data.
+            checked: whether a recognized loss is held against the model's own.
 
         Raises:
             NotApplicableError: where it is not.
@@ -102,7 +107,7 @@ class OutputObjective(Objective):
         """The loss of a model as it is on a batch."""
         return self.measure(model(*batch.inputs, **batch.keywords), batch)
 
-    def output(self, model: nn.Module, batch: Batch) -> Any:
+    def output(self, model: nn.Module, batch: Batch, *, checked: bool = True) -> Any:
         """What the loss compares with the target."""
         return self.compared(model(*batch.inputs, **batch.keywords))
 
@@ -177,7 +182,7 @@ class ModelObjective(Objective):
         loss = scalar(_own_loss(self._called(model, batch)), self.name, batch)
         return Outcome(loss, None, loss.new_zeros(()))
 
-    def output(self, model: nn.Module, batch: Batch) -> Any:
+    def output(self, model: nn.Module, batch: Batch, *, checked: bool = True) -> Any:
         """The scores (n, C) of the labels that count, where the loss is their cross-entropy; both are compared each time.
 
         In half precision a further term of the loss could not be told from rounding, so that nothing is recognized.
@@ -186,6 +191,8 @@ class ModelObjective(Objective):
         logits = _loss.logits_of(called)
         if self.scores is None or not self.scores.fits(logits, labels):
             raise NotApplicableError("the model's own loss is not the cross-entropy of scores that it returns")
+        if not checked:
+            return self.scores(logits, labels)
         own = scalar(_own_loss(called), self.name, batch)
         if min(logits.element_size(), own.element_size()) < 4:
             raise NotApplicableError("in half precision the model's own loss is not recognized")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal, final
@@ -17,6 +18,7 @@ from lossatlas.surface._frame import Frame
 from lossatlas.surface._threads import same_algorithms, steadily
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._evaluation import Evaluation
+from lossatlas.surface.network._half import multiplies_faster
 from lossatlas.surface.network._objective import FunctionObjective, OutputObjective
 from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._reference import Reference
@@ -58,6 +60,7 @@ class NetworkOutputs:
         self._evaluation, self._frame, self._around, self._objective = evaluation, frame, around, objective
         self.batches, self.examples = scene.batches, scene.examples
         self._shares, self._hit_shares = scene.shares, scene.hit_shares
+        self._half: torch.dtype | None = None
         first = self._parts(frame.points(torch.zeros(1, frame.dimension, dtype=torch.float64))[0], 0)
         self.fused: Literal["cross_entropy", "mse"] | None
         self.targets: list[Tensor]
@@ -85,6 +88,19 @@ class NetworkOutputs:
         elif plain == "mse":
             self.fused = "mse"
         self.targets = self.compared if self.fused else []
+
+    def halved(self) -> NetworkOutputs | None:
+        """The same outputs, evaluated in bfloat16 under torch's autocast; None where that cannot gain anything.
+
+        Parameters are in float32, the surface casts nothing by itself, and the device multiplies matrices faster.
+        """
+        scene = self._evaluation.scene
+        theta = scene.reference.theta
+        if scene.cast is not None or theta.dtype != torch.float32 or not multiplies_faster(theta.device):
+            return None
+        twin = copy.copy(self)
+        twin._half = torch.bfloat16
+        return twin
 
     def read(self, coords: Coords) -> list[Tensor]:
         """By batch, outputs (P, n_b, …) at coordinates (P, k)."""
@@ -139,7 +155,8 @@ class NetworkOutputs:
 
     def _parts(self, theta: Tensor, worker: int) -> list[Tensor]:
         """By batch, the outputs at θ."""
-        return self._evaluation.outputs(worker, theta)
+        parts = self._evaluation.outputs(worker, theta, self._half)
+        return parts if self._half is None else [part.to(self.dtype) for part in parts]
 
 
 @final
