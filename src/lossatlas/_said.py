@@ -17,6 +17,11 @@ def line(thing: object, text: str) -> str:
     return f"<{type(thing).__name__}: {text}>"
 
 
+def several(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: ``1 line``, ``3,000 lines``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def block(sentences: Sequence[str], title: str = "", body: str = "") -> str:
     """A title, what is HTML already, and sentences, one as a paragraph and several as a list."""
     head = f"<p><b>{html.escape(title)}</b></p>" if title else ""

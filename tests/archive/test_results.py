@@ -95,6 +95,9 @@ class Shop:
     def diagonal(self):
         return la.diagonal(self.surface)
 
+    def eigenpairs(self):
+        return la.saddle_directions(self.wells, point=torch.zeros(2, dtype=torch.float64))
+
     def estimate(self):
         return la.trace(la.landscapes.quadratic(condition=9.0, dimension=70), relative=0.5)
 

@@ -115,7 +115,7 @@ def test_checkpoints_that_are_not_finite_are_left_out_and_counted(run):
     _, surface, kept = run
     broken = torch.cat([kept[:1], torch.full_like(kept[:1], math.nan)])
     found = curvature_along(surface, broken, t=[3, 4], lr=0.1, k=1, with_trace=False)
-    assert found.t.tolist() == [3] and "1 checkpoints that are not finite" in found.status
+    assert found.t.tolist() == [3] and "1 checkpoint not finite and left out" in found.status
     with pytest.raises(la.InputError, match="none of 1"):
         curvature_along(surface, broken[1:], k=1)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import UnknownNameError
-from lossatlas.curvature._samples import FLOOR, HELD_BYTES, samples
+from lossatlas.curvature._samples import FEWEST, HELD_BYTES, samples
 from lossatlas.surface import Block, Layout
 
 F64 = torch.float64
@@ -38,6 +38,8 @@ def test_products_take_vectors_and_matrices_and_keep_their_kind(known):
         assert torch.allclose(found, expected) and np.allclose(array, expected.numpy())
     assert np.allclose(v.numpy() @ H, matrix @ v) and np.allclose(columns.numpy().T @ H, columns.T @ matrix)
     assert torch.allclose(v @ H, matrix @ v) and torch.allclose(columns.T @ H, columns.T @ matrix)
+    row = list(range(100))
+    assert np.allclose(row @ H, matrix @ torch.tensor(row, dtype=F64)) and np.allclose(H @ row, row @ H)
     assert not (H @ torch.zeros(100)).any()
     with pytest.raises(la.InputError, match="100"):
         H @ np.ones(99)
@@ -90,7 +92,7 @@ def test_points_scalings_and_blocks_are_those_of_the_matrix(oracles):
     assert torch.allclose(layer.rows_of("2.bias"), torch.arange(bias.start, bias.stop) - module.start)
     with pytest.raises(UnknownNameError, match=r"0\.weight"):
         layer.block("0.weight")
-    blocks = layer.per_block(eigenvalues=False, limit=400, relative=0.02, progress=False)
+    blocks = H.scaled(d).block("2").per_block(eigenvalues=False, limit=400, relative=0.02, progress=False)
     assert blocks.names == ("2.weight", "2.bias")
     # Of an interval at 95 %, three half widths: a false alarm once in some millions.
     assert abs(blocks.traces[1] - float(scaled[bias, bias].trace())) <= 3 * np.ptp(blocks.intervals[1]) / 2
@@ -109,8 +111,36 @@ def test_once_the_matrix_is_known_all_is_exact_and_free(known):
     assert trace.value == pytest.approx(float(matrix.trace())) and trace.interval == (trace.value, trace.value)
     assert weighted.value == pytest.approx(float(d @ matrix.diagonal()))
     assert torch.allclose(H.scaled(d).dense(), d[:, None] * matrix * d) and torch.allclose(H @ d, matrix @ d)
+    d[d == 0] = 1.0
+    first = H.block("a")
+    layer, back = first.scaled(d), H.scaled(d).scaled(None)
+    assert torch.allclose(first.dense(), matrix[:60, :60]) and first.block("a").trace().status == "exact"
+    assert torch.allclose(layer.dense(), (d[:, None] * matrix * d)[:60, :60], atol=1e-12)
+    assert torch.allclose(layer.scaled(2 * d).dense(), 4 * layer.dense(), atol=1e-12) and torch.equal(
+        back.dense(), H.dense()
+    )
+    blocks = H.per_block()
+    assert blocks.samples == 0 and blocks.status == "exact" and not np.ptp(blocks.intervals, axis=1).any()
+    for b, part in enumerate((slice(0, 60), slice(60, 100))):
+        own = torch.linalg.eigvalsh(matrix[part, part])
+        assert blocks.traces[b] == pytest.approx(float(own.sum()))
+        assert (blocks.smallest[b], blocks.largest[b]) == pytest.approx((float(own[0]), float(own[-1])))
     assert H.probe.meter.products == before == 103
     assert H.at(torch.ones(100)).known is False
+
+
+def test_what_is_known_of_one_point_is_not_told_of_another():
+    """Σ relu(x)³ + ||x| − 1| is curved where x > 0; elsewhere it has kinks only."""
+    surface = la.Function(lambda p: (p.relu().pow(3) + (p.abs() - 1).abs()).sum(), box=[(-2, 2)] * 2)
+    H = la.Hessian(surface, [0.5, 0.5])
+    there = H.at([-1.0, -1.0])
+    found, again = there.trace(), there.at([0.5, 0.5]).trace()
+    assert "kinks" in found.status and "kinks" not in again.status
+    assert again.provenance["warning"] is None and again.value == pytest.approx(6 * (0.5 + 0.5))
+    # How far differences are off is measured at each point.
+    quartic = la.Function(lambda p: p.pow(4).sum(), box=[(-2, 2)] * 2)
+    one, two = (la.Hessian(quartic, point, how="differences") for point in ([0.5, 1.0], [1e-3, 1e-3]))
+    assert one.at(two.point).rounding == two.rounding != one.rounding
 
 
 def test_weighted_traces_are_those_of_the_vectors(known):
@@ -133,7 +163,7 @@ def test_samples_are_the_same_whatever_their_blocks(known, monkeypatch):
     H = la.Hessian(surface)
     whole = torch.cat([torch.stack(pair) for pair in samples(H, 3, 45)], dim=1)
     sizes = [len(v) for v, _ in samples(H, 3, 45)]
-    assert sizes == [FLOOR, 8, 5] and torch.allclose(whole[0] @ matrix, whole[1])
+    assert sizes == [FEWEST, 8, 5] and torch.allclose(whole[0] @ matrix, whole[1])
     monkeypatch.setattr("lossatlas.curvature._samples.HELD_BYTES", 5 * 8 * 100)
     small = list(samples(H, 3, 45))
     assert max(len(v) for v, _ in small) == 5 and HELD_BYTES > 0
@@ -142,8 +172,8 @@ def test_samples_are_the_same_whatever_their_blocks(known, monkeypatch):
     basis = torch.linalg.qr(torch.randn(100, 4, dtype=F64))[0].T
     assert float((next(samples(H, 3, 45, basis=basis))[0] @ basis.T).abs().max()) < 1e-12
     # Fewer vectors than a fair interval takes at once never end an estimate.
-    assert la.trace(surface, relative=100.0, progress=False).samples == FLOOR
-    assert la.diagonal(surface, relative=100.0, limit=64, progress=False).samples == FLOOR
+    assert la.trace(surface, relative=100.0, progress=False).samples == FEWEST
+    assert la.diagonal(surface, relative=100.0, limit=64, progress=False).samples == FEWEST
 
 
 def test_progress_is_a_flag_or_a_function(known):

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, StartError
+from lossatlas._errors import StartError
 from lossatlas._progress import Show, counted
+from lossatlas._said import several
 from lossatlas.curvature._hessian import Hessian
+from lossatlas.curvature._numbers import is_row, numbers_in
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
@@ -32,11 +34,11 @@ class RunCurvature(archive.Result):
         largest: (T, k) the largest eigenvalues, descending.
         residuals: (T, k) ‖Hv − λv‖ of each.
         smallest: (T,) the smallest eigenvalue.
-        trace: (T,) tr H, NaN where it was not asked.
+        trace: (T,) tr H, NaN where it was not computed.
         trace_interval: (T, 2) its interval.
         share: (T,) ‖Vᵀg‖² / ‖g‖² for the k top eigenvectors V: the share of the gradient in the top space. A random
             direction has k/N.
-        edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a rate.
+        edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a learning rate.
         dimension: N.
         meter: what was evaluated for it.
         provenance: surface, settings and versions, plain JSON values.
@@ -81,12 +83,12 @@ class RunCurvature(archive.Result):
             above = int((top[known] > self.edge[known]).sum())
             ratio = top[known][-1] / self.edge[known][-1]
             says.append(
-                f"λmax lies above {self._edge_name()} at {above:,} of {int(known.sum()):,} checkpoints; at the last it is "
+                f"λmax lies above {self._edge_name()} at {above:,} of {several(int(known.sum()), 'checkpoint')}; at the last it is "
                 f"{ratio:.2f} times that"
             )
         middle = float(np.median(self.share))
         says.append(
-            f"{middle:.1%} of the squared gradient lies in the space of the {k} largest eigenvalues (median; a random "
+            f"{middle:.1%} of the squared gradient lies in the space of the {several(k, 'largest eigenvalue')} (median; a random "
             f"direction has {k / self.dimension:.1%})"
         )
         says += [self.status] if self.status != "complete" else []
@@ -131,8 +133,8 @@ def curvature_along(
     surface: Surface,
     checkpoints: PointLike | Sequence[PointLike],
     *,
-    t: Sequence[float] | None = None,
-    lr: float | Sequence[float] | None = None,
+    t: Sequence[float] | np.ndarray | torch.Tensor | None = None,
+    lr: float | Sequence[float] | np.ndarray | torch.Tensor | None = None,
     momentum: float = 0.0,
     k: int = 5,
     with_trace: bool = True,
@@ -184,22 +186,22 @@ def curvature_along(
     points = as_points(surface, checkpoints, "checkpoints")
     k, seed = _checks.whole("k", k, 1, surface.dimension), _checks.seed(seed)
     with_trace = _checks.flag("with_trace", with_trace)
-    times = _row("t", t if t is not None else range(len(points)), len(points))
+    times = np.arange(len(points), dtype=float) if t is None else numbers_in("t", t, len(points), of="checkpoint")
     edge = np.full(len(points), math.nan)
     momentum = _checks.number("momentum", momentum, least=0, below=1)
     if lr is not None:
-        rates = _row("lr", [lr] * len(points) if isinstance(lr, int | float | np.number) else lr, len(points))
-        if not (np.isfinite(rates) & (rates > 0)).all():
-            raise InputError("got an lr that is not a finite number above 0; expected the learning rate η.")
-        edge = 2 * (1 + momentum) / rates
+        lr = _rates(lr, len(points))
+        edge = 2 * (1 + momentum) / np.broadcast_to(lr, len(points))
     finite = torch.isfinite(points).all(1)
     if not bool(finite.any()):
-        raise StartError(f"none of {len(points)} checkpoints is finite; expected at least one. The run has diverged.")
+        raise StartError(
+            f"none of {several(len(points), 'checkpoint')} is finite; expected at least one. The run has diverged."
+        )
     gone, points = int((~finite).sum()), points[finite]
     times, edge = times[finite.cpu().numpy()], edge[finite.cpu().numpy()]
     operator = Hessian(surface, points[0], probe=probe)
     rows: list[list[float]] = []
-    tops, residuals, ends, poor = [], [], [], 0
+    tops, residuals, ends, poor, hidden, warning = [], [], [], 0, 0, ""
     status = "complete"
     try:
         with counted("checkpoints", len(points), progress) as report:
@@ -209,6 +211,8 @@ def curvature_along(
                 found = here.extremes(k, seed=seed, tolerance=tolerance, progress=False)
                 top = found.largest
                 poor += not bool(np.all(top.converged))
+                if found.provenance["warning"]:
+                    hidden, warning = hidden + 1, found.provenance["warning"]
                 size = float(np.linalg.norm(gradient))
                 inside = float(np.linalg.norm(top.vectors @ gradient))
                 value, low, high = math.nan, math.nan, math.nan
@@ -222,12 +226,13 @@ def curvature_along(
                 report(done)
     except KeyboardInterrupt:
         status = "interrupted"
-    status += f"; {gone} checkpoints that are not finite were left out" if gone else ""
+    if gone:
+        status += f"; {several(gone, 'checkpoint')} not finite and left out"
+    operator.warning = f"at {hidden} of {several(len(points), 'checkpoint')} {warning}" if hidden else ""
     status = operator.remark(status)
-    status += f"; at {poor} of {len(points)} checkpoints not all eigenvalues converged" if poor else ""
+    status += f"; at {poor} of {several(len(points), 'checkpoint')} not all eigenvalues converged" if poor else ""
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
-    settings = {"lr": lr if lr is None or isinstance(lr, int | float | np.number) else list(map(float, lr)), "k": k,
-                "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}  # fmt: skip
+    settings = {"lr": lr, "k": k, "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}
     n = len(table)
     return RunCurvature(
         times[:n], table[:, 0], table[:, 1], np.array(tops).reshape(-1, k), np.array(residuals).reshape(-1, k), last[:, 0],
@@ -236,11 +241,11 @@ def curvature_along(
     )  # fmt: skip
 
 
-def _row(name: str, numbers: Sequence[float], count: int) -> np.ndarray:
-    row = np.array([float(number) for number in numbers])
-    if len(row) != count:
-        raise InputError(f"got {len(row)} entries of {name} for {count} checkpoints; expected one for each.")
-    return row
+def _rates(lr: Any, count: int) -> float | list[float]:
+    """One learning rate, or one for each checkpoint."""
+    if not is_row(lr):
+        return _checks.number("lr", lr, above=0, do="It is the learning rate η, or one for each checkpoint.")
+    return [_checks.number("lr", float(rate), above=0) for rate in numbers_in("lr", lr, count, of="checkpoint")]
 
 
 def _padded(values: np.ndarray, k: int) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final, overload
 
 import numpy as np
 from torch import Tensor
 
-from lossatlas import archive
-from lossatlas._errors import UnknownNameError
+from lossatlas import _checks, archive
+from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._said import several
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class CriticalPoint(archive.Result):
         start: which start the search came from.
         steps: of the search.
         status: why the search ended.
-        queries: points of any kind asked by the search.
-        certificate: points of any kind asked to label it.
+        queries: queries made by the search.
+        certificate: queries made to label it.
     """
 
     KIND: ClassVar[str] = "critical-point"
@@ -156,7 +157,11 @@ class CriticalPoints(archive.Result, Sequence[CriticalPoint]):
 
         Args:
             distance: two catches closer than this times max(1, ‖θ‖) are one.
+
+        Raises:
+            InputError: for a distance below 0.
         """
+        distance = _checks.number("distance", distance, least=0)
         kept: list[CriticalPoint] = []
         for one in self.true:
             near = distance * max(1.0, float(one.point.norm()))
@@ -169,31 +174,35 @@ class CriticalPoints(archive.Result, Sequence[CriticalPoint]):
         """The catch in words."""
         counts = self.counts
         parts = ", ".join(f"{count} {label}" for label, count in counts.items())
-        return f"{len(self)} searches: {parts}; {len(self.distinct())} different true critical points"
+        return f"{several(len(self), 'search', 'searches')}: {parts}; {several(len(self.distinct()), 'different true critical point')}"
 
     def reading(self) -> list[str]:
         """The catch, and the first points of it, in sentences."""
         return [self.sentence, *(point.sentence for point in self.points[:20])]
 
-    def plot(self, ax: Any = None, *, labels: Sequence[str] = ("true",)) -> IndexDisplay:
-        """Index against loss. Only true critical points are drawn unless further labels are asked for.
+    def plot(self, ax: Any = None, *, labels: str | Sequence[str] = ("true",)) -> IndexDisplay:
+        """Index against loss. Only true critical points are drawn unless further labels are requested.
 
         Args:
             ax: matplotlib axes, or None for a new figure.
-            labels: which classes to draw; what is left out is counted in the small print.
+            labels: which class or classes to draw; what is left out is counted in the small print.
 
         Raises:
             UnknownNameError: for another label.
+            InputError: for something that is no name.
         """
         from lossatlas.draw import IndexDisplay
 
-        for label in labels:
+        labels = (labels,) if isinstance(labels, str) else labels
+        if not isinstance(labels, Iterable):
+            raise InputError(f"got labels={_checks.shown(labels)}; expected some of {', '.join(LABELS)}.")
+        for label in (labels := tuple(labels)):
             if label not in LABELS:
                 raise UnknownNameError("label of critical points", label, LABELS)
         return IndexDisplay(
             np.array([p.loss for p in self]),
             np.array([p.share for p in self]),
             [p.label for p in self],
-            shown=tuple(labels),
+            shown=labels,
             title=str(self.provenance["surface"].get("surface", "")),
         ).plot(ax)

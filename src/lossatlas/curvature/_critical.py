@@ -15,11 +15,13 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
 from lossatlas._progress import Show, counted
+from lossatlas._said import several
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._newton import REASONS, Evaluator, Rules, search
+from lossatlas.curvature._operator import probe_of
 from lossatlas.probe import Gradients, Probe
-from lossatlas.surface import PointLike, Surface, as_points
+from lossatlas.surface import PointLike, Surface, as_points, need_surface
 
 METHODS = ("newton", "gradient-norm")
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -102,7 +104,7 @@ def critical_points(
         starts: points, as rows (B, N) or a sequence of whatever describes one; or how many to draw, uniformly in the
             surface's box, or around θ where it has none.
         method: ``newton`` or ``gradient-norm``.
-        budget: points of any kind (values, gradients, products) that one search may evaluate; labels come on top.
+        budget: queries of any kind (values, gradients, products) that one search may make; labels come on top.
         steps: of one search at most.
         seed: of the starts.
         spread: where there is no box: starts are θ + spread · σ z with z ~ N(0, I) and σ the root mean square of each
@@ -133,6 +135,7 @@ def critical_points(
         >>> sorted(point.kind for point in found.distinct()).count("minimum")
         4
     """
+    need_surface(surface, "critical_points")
     if method not in METHODS:
         raise UnknownNameError("method to find critical points", method, METHODS)
     budget = None if budget is None else _checks.whole("budget", budget)
@@ -140,7 +143,7 @@ def critical_points(
     spread = _checks.number("spread", spread, above=0)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)
-    probe = probe or Probe(surface)
+    probe = probe_of(surface, probe)
     begin, before_all = time.perf_counter(), probe.meter.copy()
     operator, begun = _operator(surface, points, probe)
     rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
@@ -208,6 +211,7 @@ class Judge:
 
     def _dense(self, operator: Hessian, blank: CriticalPoint, gradient: Tensor, curvature: float) -> CriticalPoint:
         values, basis = torch.linalg.eigh(operator.dense())
+        gradient = gradient.cpu()  # as the matrix is
         norm = float(values.abs().max())
         rounding = len(values) * float(torch.finfo(self.surface.dtype).eps)
         epsilon = max(ZERO * self.tolerance, rounding) * max(norm, curvature)
@@ -261,7 +265,7 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, 
         except LossError as error:
             last = error
     raise LossError(
-        f"none of {len(points):,} starts on {surface.name} has a finite loss, gradient and curvature; expected at least one. "
+        f"none of {several(len(points), 'start')} on {surface.name} has a finite loss, gradient and curvature; expected at least one. "
         f"At the last: {last}"
     )
 
@@ -274,7 +278,7 @@ def _starts(surface: Surface, starts: int | PointLike | Sequence[PointLike], see
     if surface.box is not None:
         low, high = surface.box.double().unbind(1)
         unit = torch.rand(starts, surface.dimension, generator=generator, dtype=torch.float64)
-        return low + (high - low) * unit.to(low.device)
+        return (low + (high - low) * unit.to(low.device)).to(surface.device)
     center = surface.own_point
     if center is None:
         raise InputError(

@@ -10,8 +10,9 @@ import torch
 
 from lossatlas import _checks, _statistics, archive
 from lossatlas._progress import Show, counted
+from lossatlas._said import several
 from lossatlas.curvature._operator import Operator
-from lossatlas.curvature._samples import FLOOR, check_width, samples, status_of
+from lossatlas.curvature._samples import FEWEST, check_width, samples, status_of
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Diagonal(archive.Result):
         low, high = float(self.values.min()), float(self.values.max())
         sure = f"to {self.error:.2g} of its length" if self.samples else "exactly"
         return (
-            f"{len(self.values):,} entries from {low:.4g} to {high:.4g}, known {sure} from "
-            f"{self.meter.products:,} products; {self.status}"
+            f"{several(len(self.values), 'entry', 'entries')} from {low:.4g} to {high:.4g}, known {sure} from "
+            f"{several(self.meter.products, 'product')}; {self.status}"
         )
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
@@ -121,6 +122,6 @@ def _estimated(
             mean += step / count
             squares += step * (row - mean)
         errors = (squares / max(count - 1, 1) / count).sqrt()
-        if count >= FLOOR and float(errors.norm()) <= relative * float(mean.norm()):
+        if count >= FEWEST and float(errors.norm()) <= relative * float(mean.norm()):
             break
     return mean.cpu().numpy(), errors.cpu().numpy(), count

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lossatlas import _statistics, archive
+from lossatlas import _checks, _statistics, archive
+from lossatlas._said import several
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Estimate(archive.Result):
     Attributes:
         quantity: what it is, for example ``tr H``.
         value: the estimate.
-        interval: Student's interval of it at the confidence asked for.
+        interval: Student's interval of it at the requested confidence.
         error: standard error.
         confidence: of the interval.
         relative: how close it was to come, as a share of the value.
@@ -64,6 +65,7 @@ class Estimate(archive.Result):
 
     def more(self, relative: float) -> int | None:
         """About how many more products an interval of ± `relative` of the value takes; None if it cannot be said."""
+        relative = _checks.number("relative", relative, above=0, do="It is a share of the value, such as 0.05.")
         if self.error == 0:
             return 0
         if self.value == 0 or self.samples < 2 or not self.each:
@@ -78,7 +80,7 @@ class Estimate(archive.Result):
         """The estimate in words, with what it would take to know it better."""
         low, high = self.interval
         if not self.samples:
-            return f"{self.quantity} = {self.value:.6g}, exact, from {self.products:,} products"
+            return f"{self.quantity} = {self.value:.6g}, exact, from {several(self.products, 'product')}"
         says = f"{self.quantity} = {self.value:.4g}, {self.confidence:.0%} interval [{low:.4g}, {high:.4g}]"
         if low == high:
             return f"{self.quantity} = {self.value:.6g} in every one of {self.samples:,} draws"
@@ -88,7 +90,7 @@ class Estimate(archive.Result):
             return f"{says}; its sign is not settled after {self.products:,} products"
         reached = self.half / abs(self.value)
         aim = reached / 2 if reached <= self.relative else self.relative
-        return f"{says}; about {self.more(aim):,} more products for {100 * aim:.2g} %"
+        return f"{says}; about {several(self.more(aim) or 0, 'more product')} for {100 * aim:.2g} %"
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
         """The running mean with its interval, against the number of random vectors.

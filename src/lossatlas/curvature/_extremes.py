@@ -13,14 +13,13 @@ from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._lanczos import Krylov
-from lossatlas.curvature._operator import Operator
+from lossatlas.curvature._operator import SMALL, Operator
 from lossatlas.probe import Meter
 from lossatlas.surface import PointLike
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
 
-SMALL = 64
 BASIS_BYTES = 2**30
 End = Literal["both", "largest", "smallest"]
 
@@ -35,6 +34,8 @@ class Eigenpairs(archive.Result):
         residuals: (k,) ‖Hv − λv‖, the rounding of products included; an eigenvalue of H lies within that distance of λ.
         converged: (k,) whether the residual is within the tolerance.
     """
+
+    KIND: ClassVar[str] = "eigenpairs"
 
     values: np.ndarray
     vectors: np.ndarray
@@ -109,8 +110,8 @@ class Extremes(archive.Result):
 
 
 def find_extremes(
-    operator: Operator, k: int, seed: int, tolerance: float, limit: int | None, ends: End, start: PointLike | None,
-    progress: Show,
+    operator: Operator, k: int, seed: int, tolerance: float, limit: int | None, ends: End,
+    start: PointLike | Extremes | None, progress: Show,
 ) -> Extremes:  # fmt: skip
     """See `Hessian.extremes`."""
     if ends not in ("both", "largest", "smallest"):
@@ -120,6 +121,7 @@ def find_extremes(
     n = operator.dimension
     k = _checks.whole("k", k, 1, n, do=f"There are {n:,} eigenvalues.")
     limit = 100 + 20 * k if limit is None else _checks.whole("limit", limit)
+    start = start.largest.vectors[0] if isinstance(start, Extremes) else start
     hint = None if start is None else operator.direction(start, "a start")
     settings: dict[str, Any] = {"k": k, "seed": seed, "tolerance": tolerance, "limit": limit, "ends": ends}
     if operator.known or n <= max(SMALL, 2 * k + 2):

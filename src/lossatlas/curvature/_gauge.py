@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import torch
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, ModelError
+from lossatlas._said import several
+from lossatlas.curvature._numbers import is_row, numbers_in
 
 _HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
 _TRANSPARENT = (nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
@@ -27,6 +28,7 @@ _TRANSPARENT = (nn.Identity, nn.Flatten, nn.modules.dropout._DropoutNd, nn.MaxPo
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SWEEPS = 10_000
 BALANCED = 1e-13
+FACTORS = "Or one number, or one per unit, for each hidden layer."
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def joints(model: nn.Module) -> tuple[Joint, ...]:
             raise _refusal(name, module, "its weights or outputs are computed by a parametrization or a hook")
     if len(weighted) < 2:
         raise ModelError(
-            f"the model {type(model).__name__} has {len(weighted)} weighted layers; expected at least two, since the "
+            f"the model {type(model).__name__} has {several(len(weighted), 'weighted layer')}; expected at least two, since the "
             "units between them are what is rescaled."
         )
     found = []
@@ -104,7 +106,7 @@ def joints(model: nn.Module) -> tuple[Joint, ...]:
     return tuple(found)
 
 
-def rescale(model: nn.Module, factors: float | Sequence[float | Tensor]) -> nn.Module:
+def rescale(model: nn.Module, factors: float | Tensor | Sequence[float | Tensor]) -> nn.Module:
     """A copy of a ReLU network with its units rescaled, whose function is the same.
 
     Unit i of a hidden layer gets its incoming weights and bias times aᵢ and its outgoing weights divided by aᵢ (Dinh
@@ -129,14 +131,16 @@ def rescale(model: nn.Module, factors: float | Sequence[float | Tensor]) -> nn.M
         True
     """
     hidden = joints(model)
-    given: list[float | Tensor]
-    given = [float(factors), *[1.0] * (len(hidden) - 1)] if isinstance(factors, int | float | Real) else list(factors)
+    given: list[Any] = [*factors] if is_row(factors) else [factors, *[1.0] * (len(hidden) - 1)]
     if len(given) != len(hidden):
-        raise InputError(f"got {len(given)} factors; expected {len(hidden)}, one for each hidden layer.")
+        raise InputError(f"got {several(len(given), 'factor')}; expected {len(hidden)}, one for each hidden layer.")
     mine = copy.deepcopy(model)
     for joint, factor in zip(hidden, given, strict=True):
-        a = torch.as_tensor(factor, dtype=torch.float64).detach().cpu()
-        if a.shape not in ((), (joint.units,)) or not bool((torch.isfinite(a) & (a > 0)).all()):
+        own = (
+            numbers_in("factors", factor) if is_row(factor) else _checks.number("factors", factor, above=0, do=FACTORS)
+        )
+        a = torch.as_tensor(own, dtype=torch.float64)
+        if a.shape not in ((), (joint.units,)) or not bool((a > 0).all()):
             raise InputError(
                 f"got factors of shape {tuple(a.shape)} for the hidden layer after {joint.before!r}; expected one number "
                 f"or {joint.units} numbers, finite and above 0."

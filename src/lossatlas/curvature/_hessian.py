@@ -1,9 +1,9 @@
-"""`Hessian`: second derivatives at one point as a linear operator, what is measured with it, and each as a function."""
+"""`Hessian`: second derivatives at one point as a linear operator, and what is measured with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack, final, overload
+from typing import TypeGuard, final, overload
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +13,11 @@ from lossatlas.curvature._blocks import BlockCurvature, estimate_blocks
 from lossatlas.curvature._diagonal import Diagonal, estimate_diagonal
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import End, Extremes, find_extremes
-from lossatlas.curvature._operator import How, Operator
+from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._slq import estimate_spectrum
 from lossatlas.curvature._spectrum import Spectrum
 from lossatlas.curvature._trace import Method, estimate_trace, weighted_traces
-from lossatlas.probe import Probe
-from lossatlas.surface import PointLike, Surface, numbers_of
+from lossatlas.surface import PointLike, finite, numbers_of
 
 
 @final
@@ -30,7 +29,8 @@ class Hessian(Operator):
     differentiated twice, central differences of its gradients stand in, (∇L(θ + εv) − ∇L(θ − εv)) / 2ε with
     ε = u^(1/3) (1 + ‖θ‖) for ‖v‖ = 1 and u the rounding unit, and every `status` and `provenance` says so. The Hessian of
     the same surface at another point, scaled, or a block of it are `at`, `scaled` and `block`; they are not checked again.
-    Once `dense` was called everything is read off the matrix, exactly and without further evaluations.
+    Once `dense` was called everything is read off the matrix, its blocks and scalings too, exactly and without further
+    evaluations.
 
     SciPy takes it as it is: ``scipy.sparse.linalg.eigsh(H)``.
 
@@ -89,15 +89,15 @@ class Hessian(Operator):
         Returns:
             The same shape in float64: a tensor for a tensor, else an array.
         """
-        matrix = numbers_of(other, "a matrix") if isinstance(other, Tensor | np.ndarray) and other.ndim == 2 else None
-        rows = self.direction(other, "a vector", zero=True)[None] if matrix is None else matrix.T
+        matrix = numbers_of(other, "a matrix") if _two(other) else None
+        rows = self.direction(other, "a vector", zero=True)[None] if matrix is None else finite(matrix, "a matrix").T
         found = self.apply(rows)
         found = found[0] if matrix is None else found.T
         return found.to(other.device) if isinstance(other, Tensor) else found.cpu().numpy()
 
-    def __rmatmul__(self, other: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    def __rmatmul__(self, other: PointLike) -> Tensor | np.ndarray:
         """A row (n,), or the rows of a matrix (k, n), times H: H is symmetric."""
-        return (self @ other.T).T if other.ndim == 2 else self @ other
+        return (self @ other.T).T if _two(other) else self @ other
 
     matvec = rmatvec = matmat = rmatmat = __matmul__
 
@@ -113,7 +113,7 @@ class Hessian(Operator):
         tolerance: float = 1e-4,
         limit: int | None = None,
         ends: End = "both",
-        start: PointLike | None = None,
+        start: PointLike | Extremes | None = None,
         progress: Show = True,
     ) -> Extremes:
         """The k largest and k smallest eigenpairs.
@@ -133,7 +133,8 @@ class Hessian(Operator):
             limit: Hessian products at most, 100 + 20k by default. What has not converged by then is returned and marked.
             ends: go on until ``both`` ends have converged, or only the ``largest`` or ``smallest``; the other end is
                 returned as far as it came.
-            start: a vector to start from instead of a random one, such as the eigenvector of an earlier checkpoint.
+            start: a vector to start from instead of a random one, such as the eigenvector of an earlier checkpoint; of
+                `Extremes` that of its largest eigenvalue.
             progress: True for a bar on the error stream of a terminal, False for silence, or a function of
                 (products done, limit).
 
@@ -269,7 +270,7 @@ class Hessian(Operator):
 
     def per_block(
         self,
-        names: Sequence[str] | None = None,
+        blocks: str | Sequence[str] | None = None,
         *,
         eigenvalues: bool = True,
         relative: float = 0.05,
@@ -285,7 +286,7 @@ class Hessian(Operator):
         layers cost no more than one. The eigenvalues are those of `block`, and cost a run each.
 
         Args:
-            names: of layout blocks, or of modules that hold several; every block of the layout by default.
+            blocks: names of layout blocks, or of modules that hold several; every block of the layout by default.
             eigenvalues: whether to find the largest and smallest eigenvalue of each.
             relative: stop once the interval of every trace reaches no farther than this share of the largest of them.
             confidence: of the intervals.
@@ -298,122 +299,10 @@ class Hessian(Operator):
             UnknownNameError: for a block that is not in the layout.
         """
         return estimate_blocks(
-            self.counted(), names, eigenvalues, relative, confidence, limit, tolerance, seed, progress
+            self.counted(), blocks, eigenvalues, relative, confidence, limit, tolerance, seed, progress
         )
 
 
-class Where(TypedDict, total=False):
-    """What the functions below hand on to `Hessian`."""
-
-    blocks: str | Sequence[str] | None
-    scaling: PointLike | None
-    how: How
-    probe: Probe | None
-
-
-def hessian(surface: Surface, point: PointLike | None = None, **where: Unpack[Where]) -> Tensor:
-    """The dense Hessian at a point, (N, N) in float64: ``Hessian(surface, point, **where).dense()``.
-
-    Args:
-        surface: of at most 5,000 parameters.
-        point: where, whatever describes a point; the surface's own by default.
-        where: ``blocks``, ``scaling``, ``how`` and ``probe`` of `Hessian`.
-
-    Example:
-        >>> import torch, lossatlas as la
-        >>> surface = la.landscapes.quadratic(condition=4.0, dimension=2, rotation=0.0)
-        >>> torch.linalg.eigvalsh(hessian(surface)).round(decimals=6).tolist()
-        [1.0, 4.0]
-    """
-    return Hessian(surface, point, **where).dense()
-
-
-def extremes(
-    surface: Surface, k: int = 5, *, point: PointLike | None = None, seed: int = 0, tolerance: float = 1e-4,
-    limit: int | None = None, ends: End = "both", start: PointLike | None = None, progress: Show = True,
-    **where: Unpack[Where],
-) -> Extremes:  # fmt: skip
-    """The k largest and k smallest eigenpairs of the Hessian at a point: see `Hessian` and `Hessian.extremes`.
-
-    Example:
-        >>> import lossatlas as la
-        >>> found = la.extremes(la.landscapes.quadratic(condition=100.0, dimension=300), 2, ends="largest")
-        >>> found.largest.values.round(3).tolist(), found.status
-        ([100.0, 98.472], 'converged')
-    """
-    return Hessian(surface, point, **where).extremes(
-        k, seed=seed, tolerance=tolerance, limit=limit, ends=ends, start=start, progress=progress
-    )
-
-
-def trace(
-    surface: Surface, *, point: PointLike | None = None, method: Method = "hutchinson", relative: float = 0.05,
-    confidence: float = 0.95, limit: int = 1000, seed: int = 0, sketch: int = 16, known: Extremes | None = None,
-    progress: Show = True, **where: Unpack[Where],
-) -> Estimate:  # fmt: skip
-    """The trace of the Hessian at a point with its interval, and ‖H‖_F²: see `Hessian` and `Hessian.trace`.
-
-    Example:
-        >>> import lossatlas as la
-        >>> found = la.trace(la.landscapes.quadratic(condition=9.0, dimension=2, rotation=0.3))
-        >>> round(found.value, 6), found.status
-        (10.0, 'exact')
-    """
-    return Hessian(surface, point, **where).trace(
-        method=method, relative=relative, confidence=confidence, limit=limit, seed=seed, sketch=sketch, known=known,
-        progress=progress,
-    )  # fmt: skip
-
-
-def diagonal(
-    surface: Surface, *, point: PointLike | None = None, relative: float = 0.05, confidence: float = 0.95,
-    limit: int = 1000, seed: int = 0, progress: Show = True, **where: Unpack[Where],
-) -> Diagonal:  # fmt: skip
-    """The diagonal of the Hessian at a point, every entry with its error: see `Hessian` and `Hessian.diagonal`.
-
-    Example:
-        >>> import lossatlas as la
-        >>> surface = la.landscapes.quadratic(condition=4.0, dimension=2, rotation=0.0)
-        >>> diagonal(surface).values.round(6).tolist()
-        [1.0, 4.0]
-    """
-    return Hessian(surface, point, **where).diagonal(
-        relative=relative, confidence=confidence, limit=limit, seed=seed, progress=progress
-    )
-
-
-def spectrum(
-    surface: Surface, *, point: PointLike | None = None, probes: int = 4, steps: int = 80, seed: int = 0,
-    dense: bool | None = None, progress: Show = True, **where: Unpack[Where],
-) -> Spectrum:  # fmt: skip
-    """The spectral density of the Hessian at a point: see `Hessian` and `Hessian.spectrum`.
-
-    Example:
-        >>> import lossatlas as la
-        >>> found = la.spectrum(la.landscapes.quadratic(condition=9.0, dimension=3))
-        >>> found.index, found.nodes.round(6).tolist()
-        (0, [[1.0, 3.0, 9.0]])
-    """
-    return Hessian(surface, point, **where).spectrum(
-        probes=probes, steps=steps, seed=seed, dense=dense, progress=progress
-    )
-
-
-def per_block(
-    surface: Surface, *, point: PointLike | None = None, blocks: Sequence[str] | None = None, eigenvalues: bool = True,
-    relative: float = 0.05, confidence: float = 0.95, limit: int = 200, tolerance: float = 1e-3, seed: int = 0,
-    progress: Show = True, scaling: PointLike | None = None, how: How = "auto", probe: Probe | None = None,
-) -> BlockCurvature:  # fmt: skip
-    """Trace and extreme eigenvalues of every diagonal block at a point: see `Hessian` and `Hessian.per_block`.
-
-    Example:
-        >>> import torch, lossatlas as la
-        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-        >>> surface = la.NetworkSurface(model, "mse", (torch.ones(5, 3), torch.zeros(5, 1)))
-        >>> la.per_block(surface, blocks=["0", "2"]).sizes.tolist()
-        [16, 5]
-    """
-    return Hessian(surface, point, scaling=scaling, how=how, probe=probe).per_block(
-        blocks, eigenvalues=eigenvalues, relative=relative, confidence=confidence, limit=limit, tolerance=tolerance,
-        seed=seed, progress=progress,
-    )  # fmt: skip
+def _two(given: object) -> TypeGuard[Tensor | np.ndarray]:
+    """Whether it is a matrix."""
+    return isinstance(given, Tensor | np.ndarray) and given.ndim == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossatlas import archive
-from lossatlas._errors import InputError, ModelError
-from lossatlas.curvature._gauge import rescale, spread
+from lossatlas import _checks, archive
+from lossatlas._errors import InputError, ModelError, UnknownNameError
+from lossatlas.curvature._gauge import joints, rescale, spread
 from lossatlas.curvature._sharpness import Sharpness, sharpness
 from lossatlas.draw import Table
 from lossatlas.probe import Meter
-from lossatlas.surface import NetworkSurface
-from lossatlas.surface.network._data import load
-from lossatlas.surface.network._loss import LossFunction
+from lossatlas.surface import LossFunction, NetworkSurface, load
 
 COPIES = ("original", "layer-wise", "neuron-wise")
 MEASURES: tuple[dict[str, Any], ...] = (
@@ -118,15 +117,16 @@ def sharpness_invariance(
 
     Raises:
         ModelError: where units cannot be rescaled, with the reason.
-        InputError: for a factor or ratio that rescales nothing.
+        InputError: for a factor or ratio that rescales nothing, or measures that are none.
 
     Source: Dinh et al., Sharp minima can generalize for deep nets, ICML 2017.
     """
-    if not (0 < factor < math.inf and factor != 1 and 1 < ratio < math.inf and 0 < tolerance < 1):
-        raise InputError(
-            f"got factor={factor}, ratio={ratio}, tolerance={tolerance}; expected a factor above 0 other than 1, a ratio "
-            "above 1 and a tolerance between 0 and 1."
-        )
+    factor, ratio = _checks.number("factor", factor, above=0), _checks.number("ratio", ratio, above=1)
+    tolerance, seed = _checks.number("tolerance", tolerance, above=0, below=1), _checks.seed(seed)
+    if factor == 1:
+        raise InputError("got factor=1; expected another one: nothing would be rescaled.")
+    measures = _measures(measures)
+    joints(model)
     model = copy.deepcopy(model).eval()
     copies = (model, rescale(model, factor), rescale(model, spread(model, seed=seed, ratio=ratio)))
     surfaces = [NetworkSurface(one, loss, data, name=name) for one, name in zip(copies, COPIES, strict=True)]
@@ -168,6 +168,21 @@ def _gaps(copies: Sequence[nn.Module], data: Any, surface: NetworkSurface) -> np
             largest = max(largest, float(outputs[0].abs().max()))
             gaps = [max(gap, float((out - outputs[0]).abs().max())) for gap, out in zip(gaps, outputs, strict=True)]
     return np.array(gaps) / (largest or 1.0)
+
+
+def _measures(given: Any) -> list[dict[str, Any]]:
+    """Settings of `sharpness`, refused here where it would refuse them in the words of Python."""
+    example = '[{"kind": "sam", "rho": 0.05}]'
+    listed = isinstance(given, Sequence) and len(given) > 0
+    if not (listed and all(isinstance(one, dict) and "kind" in one for one in given)):
+        raise InputError(
+            f"got measures={_checks.shown(given)}; expected settings of sharpness with their kind, such as {example}."
+        )
+    known = list(inspect.signature(sharpness).parameters)[1:]
+    for name in (name for one in given for name in one):
+        if name not in known:
+            raise UnknownNameError("setting of sharpness", str(name), known)
+    return list(given)
 
 
 def _name(settings: dict[str, Any]) -> str:

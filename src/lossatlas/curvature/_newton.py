@@ -41,7 +41,7 @@ class Evaluator:
 
     Args:
         operator: the Hessian, anywhere on the surface.
-        budget: points of any kind, or None.
+        budget: queries of any kind, or None.
 
     Attributes:
         best: the point with the smallest gradient seen, float64.
@@ -52,7 +52,7 @@ class Evaluator:
     """
 
     def __init__(self, operator: Operator, budget: int | None) -> None:
-        self.operator, self.probe = operator, operator.probe
+        self.operator, self.probe = operator.trusting(), operator.probe
         self._limit = None if budget is None else self.probe.meter.queries + budget
         self.best = self.steepness = torch.empty(0)
         self.value, self.curvature = math.nan, 0.0
@@ -78,9 +78,9 @@ class Evaluator:
         return gradient
 
     def hessian(self, theta: Tensor) -> Tensor:
-        """The dense Hessian (N, N)."""
+        """The dense Hessian (N, N), where θ lies."""
         self._room(self.operator.dimension)
-        matrix = self.operator.at(theta).dense()
+        matrix = self.operator.at(theta).dense().to(theta.device)
         # The Frobenius norm would be up to √N too large, a norm of products alone too small.
         self.curvature = max(self.curvature, float(torch.linalg.eigvalsh(matrix).abs().max()))
         return matrix
@@ -189,16 +189,16 @@ def _krylov(evaluator: Evaluator, theta: Tensor, gradient: Tensor) -> tuple[Tens
     """The same step by at most 25 steps of MINRES; ‖H‖ is then a lower bound."""
 
     def apply(vector: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return evaluator.product(theta, torch.from_numpy(np.ascontiguousarray(vector))).numpy()
+        return evaluator.product(theta, torch.from_numpy(np.ascontiguousarray(vector)).to(theta)).cpu().numpy()
 
     if not bool(gradient.any()):
         evaluator.product(theta, torch.ones_like(gradient))
         return torch.zeros_like(gradient), torch.zeros_like(gradient), evaluator.curvature
     n = len(gradient)
     found, _ = minres(
-        LinearOperator((n, n), matvec=apply, dtype=np.float64), -gradient.numpy(), maxiter=INNER, rtol=1e-10
+        LinearOperator((n, n), matvec=apply, dtype=np.float64), -gradient.cpu().numpy(), maxiter=INNER, rtol=1e-10
     )
-    direction = torch.from_numpy(found)
+    direction = torch.from_numpy(found).to(theta)
     return direction, evaluator.product(theta, direction), evaluator.curvature
 
 
@@ -253,12 +253,12 @@ def _quasi_newton(evaluator: Evaluator, theta: Tensor, rules: Rules, steps: list
 
     def both(vector: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         steps[0] += 1
-        point = torch.from_numpy(np.array(vector, dtype=np.float64))
+        point = torch.from_numpy(np.array(vector, dtype=np.float64)).to(theta)
         gradient = evaluator.gradient(point)
-        return 0.5 * float(gradient @ gradient), evaluator.product(point, gradient).numpy()
+        return 0.5 * float(gradient @ gradient), evaluator.product(point, gradient).cpu().numpy()
 
     options = {"maxiter": rules.steps, "maxfun": 10 * rules.steps, "ftol": 0.0, "gtol": 1e-300}
-    done = minimize(both, theta.numpy(), jac=True, method="L-BFGS-B", options=options)
+    done = minimize(both, theta.cpu().numpy(), jac=True, method="L-BFGS-B", options=options)
     if rules.arrived(evaluator.steepness, evaluator.curvature, evaluator.best):
         return "converged"
     return "steps" if done.nit >= rules.steps else "stuck"

@@ -5,22 +5,34 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, ModelError, NotApplicableError, StartError, UnknownNameError
 from lossatlas._versions import versions
 from lossatlas.probe import Gradients, Meter, Probe, Products
-from lossatlas.surface import Layout, PointLike, Surface, as_direction, as_point, finite, numbers_of, tensor_digest
-from lossatlas.surface.network._products import refuse_half
+from lossatlas.surface import (
+    Layout,
+    PointLike,
+    Surface,
+    as_direction,
+    as_point,
+    finite,
+    numbers_of,
+    refuse_half,
+    tensor_digest,
+)
 
 How = Literal["auto", "exact", "differences"]
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 # A dense Hessian has so many rows at most, and is evaluated so many at a time.
 LIMIT, ROWS = 5000, 256
+# Up to so many parameters the dense Hessian is taken without being requested.
+SMALL = 64
 
 
 class Operator:
@@ -34,7 +46,7 @@ class Operator:
         applied: products taken by this operator since, those of the checks left out; `spent` holds all.
         method: ``second derivatives`` or ``central differences of gradients``.
         reason: why it is not the former, or an empty string.
-        warning: what else must be known of it, or an empty string.
+        warning: what else must be known of it, or an empty string; of the products taken so far.
     """
 
     def __init__(
@@ -50,7 +62,7 @@ class Operator:
         if how not in ("auto", "exact", "differences"):
             raise UnknownNameError("way to take products", how, ("auto", "exact", "differences"))
         self.surface = surface
-        self.probe = probe or Probe(surface)
+        self.probe = probe_of(surface, probe)
         self._begin, self._before = time.perf_counter(), self.probe.meter.copy()
         self.point = as_point(surface, point, error=StartError)
         self.blocks: list[str] | None = None
@@ -61,8 +73,14 @@ class Operator:
         self.dimension = surface.dimension if self._kept is None else len(self._kept)
         self.applied = 0
         self.reason = self.warning = ""
-        self._differences, self._gap = how == "differences", 0.0
+        self._differences, self._trusting = how == "differences", False
+        # Held in lists, which all counts of one operator share: its matrix and that without the scaling, and how far
+        # differences are off.
         self._matrix: list[Tensor] = []
+        self._plain: list[Tensor] = []
+        self._gap: list[float] = []
+        # Whether every product so far was zero, and whether the gradient was then seen to stand still.
+        self._vanishing, self._doubted = True, False
         self._settle(how)
         self.applied, self._checks = 0, self.spent()
 
@@ -77,7 +95,7 @@ class Operator:
         Args:
             point: where, whatever describes a point; the surface's own for None.
         """
-        return self._with(point=as_point(self.surface, point, error=StartError), _matrix=[])
+        return self._other(point=as_point(self.surface, point, error=StartError))
 
     def scaled(self, scaling: PointLike | None) -> Self:
         """D H D at the same point.
@@ -85,11 +103,14 @@ class Operator:
         Args:
             scaling: D of shape (N,), in place of what it was scaled with before; None for H itself.
         """
-        made = self._with(_scaling=_scaling(scaling, self.surface), _matrix=[])
-        if self.known and self._scaling is None and made._scaling is not None:
-            d = made._scaling if self._kept is None else made._scaling[self._kept]
-            made._matrix = [d.cpu()[:, None] * self._matrix[0] * d.cpu()]
-        return made
+        made = self._other(_scaling=_scaling(scaling, self.surface))
+        made._plain = self._matrix if self._scaling is None else self._plain
+        if made._scaling is None:
+            made._matrix = made._plain
+        elif made._plain:
+            d = (made._scaling if self._kept is None else made._scaling[self._kept]).cpu()
+            made._matrix = [d[:, None] * made._plain[0] * d]
+        return made._read()
 
     def block(self, names: str | Sequence[str]) -> Self:
         """A diagonal block of this operator.
@@ -101,7 +122,14 @@ class Operator:
             UnknownNameError: if there is none of that name in it.
         """
         blocks, kept = _kept(self.surface.layout, names, self.blocks)
-        return self._with(blocks=blocks, _kept=kept, dimension=len(kept), _matrix=[])
+        rows = self._rows(kept)
+        made = self._other(blocks=blocks, _kept=kept, dimension=len(kept))
+        made._matrix, made._plain = ([one[rows][:, rows] for one in held] for held in (self._matrix, self._plain))
+        return made._read()
+
+    def trusting(self) -> Self:
+        """The same operator, which takes products that vanish as they are: for searches that count every query."""
+        return self._with(_trusting=True)
 
     def counted(self) -> Self:
         """The same operator with a count of its own, for one result; that of the first result holds the checks."""
@@ -153,18 +181,23 @@ class Operator:
         Raises:
             LossError: if a product is not finite.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+        if not isinstance(vectors, Tensor) or vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise InputError(
-                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
+                f"got vectors={_checks.shown(vectors)}; expected a tensor (K, {self.dimension}), one vector per row."
             )
         if self.known:
-            device = self.surface.device
-            return (vectors.detach().cpu().double() @ self._matrix[0]).to(device)
+            found = (vectors.detach().cpu().double() @ self._matrix[0]).to(self.surface.device)
+            if not bool(found.isfinite().all()):
+                self._explain(vectors)
+            return found
         answer = self._evaluate(self._lift(vectors))
         self.applied += len(vectors)
-        if not math.isfinite(answer.sum()):
-            self._explain()
-        return self._lower(answer)
+        found = self._lower(answer)
+        if not (bool(answer.isfinite().all()) and bool(found.isfinite().all())):
+            self._explain(vectors)
+        if self._vanishing and not self._differences and len(vectors):
+            self._look(found)
+        return found
 
     def doubt(self, vectors: Tensor) -> Tensor:
         """How far each product with vectors (K, n) is off by the way it is taken, (K,), by estimate; 0 where exact."""
@@ -192,8 +225,9 @@ class Operator:
             zero: whether it may be zero.
 
         Raises:
-            InputError: if it does not fit, is zero there, or is not finite.
+            InputError: if it does not fit, is zero there, is not finite, or is an operator.
         """
+        _refuse_operator(given, what)
         numbers = numbers_of(given, what)
         if numbers is not None and self._kept is not None and numbers.shape == (self.dimension,):
             found = finite(numbers, what).to(self.surface.device, torch.float64)
@@ -219,15 +253,19 @@ class Operator:
         Raises:
             UnknownNameError: if there is none of that name in it.
         """
-        index = _kept(self.surface.layout, name, self.blocks)[1]
-        rows = index if self._kept is None else torch.searchsorted(self._kept, index)
-        return rows.to(self.surface.device)
+        return self._rows(_kept(self.surface.layout, name, self.blocks)[1]).to(self.surface.device)
 
     @property
     def rounding(self) -> float:
         """How far a product may be off, relative to ‖H‖: the unit of rounding; for differences as measured, or u^(2/3)."""
-        unit = torch.finfo(self.surface.dtype).eps
-        return max(unit ** (2 / 3), self._gap) if self._differences else unit
+        unit: float = torch.finfo(self.surface.dtype).eps
+        if not self._differences:
+            return unit
+        if not self._gap:
+            pair = self._pair()
+            size = self._differ(self._lift(pair)).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+            self._gap.append(float((self.doubt(pair) / size.cpu()).max()))
+        return max(math.pow(unit, 2 / 3), self._gap[0])
 
     @property
     def noise(self) -> float:
@@ -267,6 +305,27 @@ class Operator:
             setattr(made, name, part)
         return made
 
+    def _other(self, **changes: Any) -> Self:
+        """Another operator of the same surface, of which nothing is known yet."""
+        fresh = {"_matrix": [], "_plain": [], "_gap": [], "_vanishing": True, "_doubted": False, "warning": ""}
+        return self._with(**fresh, **changes)
+
+    def _read(self) -> Self:
+        """This operator, its matrix held against the gradient if there is one."""
+        if self.known and not self._differences:
+            self._look(self._matrix[0])
+        return self
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Where entries of θ lie in a vector (n,)."""
+        return index if self._kept is None else torch.searchsorted(self._kept, index)
+
+    def _pair(self) -> Tensor:
+        """Two vectors (2, n) of unit length, always the same."""
+        generator = torch.Generator().manual_seed(0)
+        pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64).to(self.surface.device)
+        return torch.nn.functional.normalize(pair)
+
     def _lift(self, vectors: Tensor) -> Tensor:
         whole = self.lift(vectors.detach().to(self.surface.device, torch.float64))
         return whole if self._scaling is None else whole * self._scaling
@@ -304,9 +363,7 @@ class Operator:
             raise NotApplicableError(
                 f"{self.surface.name} knows values only; curvature needs gradients. Give a surface that has them."
             )
-        generator = torch.Generator().manual_seed(0)
-        pair = torch.randn(2, self.dimension, generator=generator, dtype=torch.float64).to(self.surface.device)
-        pair = pair / pair.norm(dim=1, keepdim=True)
+        pair = self._pair()
         try:
             fault = self._fault(pair)
         except NotApplicableError as error:
@@ -321,9 +378,7 @@ class Operator:
                 "answer to rounding. Call model.eval(), and remove random parts and backward passes of your own; or "
                 'give how="differences", which needs gradients only.'
             )
-        if self._differences:
-            size = self._differ(self._lift(pair)).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-            self._gap = float((self.doubt(pair) / size.cpu()).max())
+        _ = self.rounding  # of differences it is measured once
 
     def _fault(self, pair: Tensor) -> str:
         """What keeps this from being a fixed symmetric operator, found by three products; empty if nothing."""
@@ -335,22 +390,32 @@ class Operator:
             return f"the same product evaluated twice differed by {moved:.2e} of {size:.2e}"
         if skew > allowed:
             return f"it is not symmetric, uᵀHv and vᵀHu differ by {skew:.2e} where products are of length {size:.2e}"
-        if size == 0 and not self._differences:
-            self._doubt(pair)
         return ""
 
-    def _doubt(self, pair: Tensor) -> None:
-        """Where every product is zero, see whether the gradient stands still as well."""
-        step = self._step()
-        ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
-        found = self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double()
+    def _look(self, products: Tensor) -> None:
+        """Where every product is zero, see once whether the gradient stands still as well."""
+        if bool(products.any()):
+            self._vanishing, self.warning = False, ""
+        if not self._vanishing or self._doubted or self._trusting:
+            return
+        self._doubted = True
+        ways = self._step() * self._lift(self._pair())
+        ends = self.point.double() + torch.cat([ways, -ways])
+        found = self._lower(self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double())
         if float((found[:2] - found[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(found.norm()):
             self.warning = (
                 "every product is zero although the gradient moves: the loss has kinks only, or a backward pass "
                 'hides it (how="differences" sees both)'
             )
 
-    def _explain(self) -> None:
+    def _explain(self, vectors: Tensor) -> None:
+        """Say why products with vectors (K, n) are not finite."""
+        largest = float(finite(vectors, "vectors").abs().max())
+        if largest > 1 and bool(self._lower(self._evaluate(self._lift(vectors / largest))).isfinite().all()):
+            raise InputError(
+                f"got vectors with entries up to {largest:.1e}, whose products overflow; expected shorter ones. Divide "
+                "them by their length."
+            )
         answer = self.probe.ask(Gradients(self.point[None]))
         loss, gradient = float(answer.values[0]), answer.gradients[0]
         bad = int((~torch.isfinite(gradient)).sum())
@@ -359,6 +424,8 @@ class Operator:
             if not math.isfinite(loss)
             else f"{bad:,} of {len(gradient):,} entries of the gradient there are not finite"
             if bad
+            else f"loss and gradient there are finite, the gradient at a distance of {self._step():.1e} is not"
+            if self._differences
             else "loss and gradient there are finite, the second derivative is not (as of a square root at 0)"
         )
         raise LossError(
@@ -367,9 +434,44 @@ class Operator:
         )
 
 
-def _kept(layout: Layout, blocks: str | Sequence[str], among: Sequence[str] | None = None) -> tuple[list[str], Tensor]:
+def probe_of(surface: Surface, probe: Probe | None) -> Probe:
+    """What evaluates a surface and counts: a new probe for None.
+
+    Raises:
+        InputError: for anything else than a probe of this surface.
+    """
+    if probe is None:
+        return Probe(surface)
+    if not isinstance(probe, Probe) or probe.surface is not surface:
+        given = f"a probe of {probe.surface.name}" if isinstance(probe, Probe) else f"probe={_checks.shown(probe)}"
+        raise InputError(f"got {given}; expected lossatlas.Probe(surface) of the surface that is measured, or None.")
+    return probe
+
+
+def names_of(blocks: object) -> list[str]:
+    """Names of blocks, from one name or several.
+
+    Raises:
+        InputError: for anything else, or none at all.
+    """
+    names = list(blocks) if isinstance(blocks, Iterable) and not isinstance(blocks, str) else [blocks]
+    if not names:
+        raise InputError("got no blocks; expected at least one name, or None for all of them.")
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"got blocks={_checks.shown(blocks)}; expected names of blocks or modules. surface.layout.blocks lists them."
+        )
+    return [str(name) for name in names]
+
+
+def _refuse_operator(given: object, what: str) -> None:
+    if isinstance(given, Operator):
+        raise InputError(f"got {what} that is a {type(given).__name__}; expected numbers. Its matrix is .dense().")
+
+
+def _kept(layout: Layout, blocks: object, among: Sequence[str] | None = None) -> tuple[list[str], Tensor]:
     """Names of blocks, and where their entries lie in θ, ascending."""
-    wanted = [blocks] if isinstance(blocks, str) else list(blocks)
+    wanted = names_of(blocks)
     there = [block for block in layout.blocks if among is None or block.name in among]
     chosen = set()
     for name in wanted:
@@ -377,12 +479,11 @@ def _kept(layout: Layout, blocks: str | Sequence[str], among: Sequence[str] | No
         if not found:
             raise UnknownNameError("block of parameters", name, [b.name for b in there])
         chosen.update(found)
-    if not chosen:
-        raise InputError("got no blocks; expected at least one name, or None for all parameters.")
     kept = [block for block in there if block.name in chosen]
     index = torch.cat([torch.arange(block.span.start, block.span.stop) for block in kept])
     return [block.name for block in kept], index
 
 
 def _scaling(scaling: PointLike | None, surface: Surface) -> Tensor | None:
+    _refuse_operator(scaling, "a scaling")
     return None if scaling is None else as_direction(surface, scaling, "a scaling", zero=True)

@@ -18,7 +18,7 @@ from lossatlas.curvature._extremes import Eigenpairs
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._newton import Evaluator, Rules, search
 from lossatlas.probe import Gradients, Meter, Probe
-from lossatlas.surface import PointLike, Surface, as_direction
+from lossatlas.surface import PointLike, Surface, need_surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import ProfileDisplay
@@ -132,6 +132,7 @@ def saddle_directions(
         >>> len(saddle_directions(la.landscapes.himmelblau(), point=saddle).values)
         1
     """
+    need_surface(surface, "saddle_directions")
     n = surface.dimension
     k = None if k is None else _checks.whole("k", k, 1, n, do=f"There are {n:,} directions; None takes all of them.")
     seed = _checks.seed(seed)
@@ -224,7 +225,7 @@ def descend_both_sides(
 
 def _way(surface: Surface, operator: Hessian, direction: PointLike | None) -> tuple[float, Tensor]:
     if direction is not None:
-        way = as_direction(surface, direction)
+        way = operator.direction(direction, "a direction")
         return math.nan, way / way.norm()
     found = _below(operator, 1, None, 0)
     if not len(found.values):
@@ -277,7 +278,9 @@ def _settle(operator: Hessian, judge: Judge, end: Tensor, longest: float, rested
 
 
 def _well(surface: Surface, point: Tensor, near: float) -> str | None:
-    return next((w.name for w in surface.wells if float((w.minimum.double() - point).norm()) <= near), None)
+    return next(
+        (w.name for w in surface.wells if float((w.minimum.double().to(point.device) - point).norm()) <= near), None
+    )
 
 
 def _side(surface: Surface) -> float | None:

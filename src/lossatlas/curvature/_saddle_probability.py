@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
 from lossatlas.curvature._estimate import Estimate
+from lossatlas.curvature._numbers import numbers_in
 from lossatlas.curvature._spectrum import Spectrum
 
 CELLS = 2**22
@@ -60,7 +62,7 @@ class SaddleProbability(archive.Result):
 
 
 def p_saddle(
-    spectrum: Spectrum | np.ndarray | Tensor,
+    spectrum: Spectrum | np.ndarray | Tensor | Sequence[float],
     *,
     directions: int = 2,
     trace: Estimate | None = None,
@@ -104,6 +106,10 @@ def p_saddle(
         raise InputError(f"got directions={_checks.shown(directions)}; expected 1 or 2, for a line or a plane.")
     draws = _checks.whole("draws", draws)
     seed = _checks.seed(seed)
+    if trace is not None and not isinstance(trace, Estimate):
+        raise InputError(
+            f"got trace={_checks.shown(trace)}; expected the Estimate that Hessian.trace returns, or None."
+        )
     if isinstance(spectrum, Spectrum):
         (values, counts), single = spectrum.multiplicities(), []
         record = dict(spectrum.provenance)
@@ -115,9 +121,7 @@ def p_saddle(
         elif not spectrum.dense and spectrum.probes > 1:
             single = [spectrum.of_probe(row) for row in range(spectrum.probes)]
     else:
-        values = np.asarray(spectrum.detach().cpu() if isinstance(spectrum, Tensor) else spectrum, dtype=float)
-        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-            raise InputError(f"got eigenvalues of shape {values.shape}; expected (N,) finite numbers.")
+        values = _eigenvalues(spectrum)
         counts, record, single = np.ones(len(values)), {}, []
     if directions == 2 and counts.sum() < 2:
         raise InputError("got fewer than two eigenvalues; expected at least two for a plane. Give directions=1.")
@@ -136,6 +140,14 @@ def p_saddle(
     return SaddleProbability(
         directions, hits / draws, interval, below / draws, cheap if size else 0.0, ratio, draws, each, record
     )
+
+
+def _eigenvalues(given: Any) -> np.ndarray:
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().numpy()
+    if isinstance(given, np.ndarray | Sequence) and not isinstance(given, str):
+        return numbers_in("eigenvalues", given)
+    raise InputError(f"got a spectrum of type {type(given).__name__}; expected a Spectrum, or all eigenvalues (N,).")
 
 
 def _count(

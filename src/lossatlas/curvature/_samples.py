@@ -14,7 +14,7 @@ from lossatlas.curvature._operator import Operator
 
 # A mean may stop only where Student's interval is fair: stopped by its own width, a 95 % interval held the truth in 93
 # to 96 % of 300 repeats on each of five networks.
-FLOOR = 32
+FEWEST = 32
 ROWS, HELD_BYTES = 8, 2**28
 
 
@@ -56,7 +56,7 @@ def samples(
     with counted("Hessian products", limit, progress) as report:
         while done < limit:
             # The last block is cut so that the limit holds to the product.
-            vectors = signs.draw(min(FLOOR - done if done < FLOOR else ROWS, most, limit - done))
+            vectors = signs.draw(min(FEWEST - done if done < FEWEST else ROWS, most, limit - done))
             if basis is not None:
                 vectors = vectors - (vectors @ basis.T) @ basis
             products = operator.apply(vectors)
@@ -74,7 +74,7 @@ def check_width(relative: float, confidence: float, limit: int) -> int:
     _checks.number("relative", relative, above=0, do="It is a share of the value, such as 0.05.")
     _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
     return _checks.whole(
-        "limit", limit, FLOOR, do="These are products; with fewer an interval would not hold what it promises."
+        "limit", limit, FEWEST, do="These are products; with fewer an interval would not hold what it promises."
     )
 
 

@@ -53,7 +53,7 @@ class Sharpness(archive.Result):
             a lower bound, one point where it is exact.
         definition: formula, ρ, norm, scaling, biases, η, m, sub-batches, steps and examples, plain JSON values.
         draws: (n,) the single values behind a mean; empty otherwise.
-        loss: L at the point, NaN where it was not asked.
+        loss: L at the point, NaN where it was not computed.
         meter: what was evaluated for it.
         provenance: surface, point and versions, plain JSON values.
         status: how the value was come by.
@@ -165,12 +165,14 @@ def sharpness(
         >>> round(sharpness(bowl, "lambda-max").value, 6)
         9.0
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UnknownNameError("kind of sharpness", str(kind), KINDS)
-    rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts)
+    rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts, subspace)
+    relative = _checks.number("relative", relative, above=0, do="It is a share of the trace, such as 0.05.")
+    confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
     steps, samples, restarts, seed = int(steps), int(samples), int(restarts), _checks.seed(seed)
     m, batches = (None if count is None else int(count) for count in (m, batches))
-    own = scaling or OWN_SCALING[kind]
+    own = OWN_SCALING[kind] if scaling is None else scaling
     operator = Hessian(surface, point, probe=probe)
     theta = operator.point.double()
     d = scale(theta, surface.layout, own, biases, eta)
@@ -234,7 +236,7 @@ def _batches(surface: Surface, m: int | None, batches: int | None) -> int:
 
 def _checked(
     surface: Surface, kind: str, rho: float | None, scaling: str | None, eta: float, m: int | None, batches: int | None,
-    steps: int, samples: int, restarts: int,
+    steps: int, samples: int, restarts: int, subspace: int | None,
 ) -> float | None:  # fmt: skip
     if kind not in RADII:
         if rho is not None:
@@ -253,8 +255,16 @@ def _checked(
         )
     if m is not None:
         _checks.whole("m", m, 1, surface.examples, do="These are examples of a sub-batch.")
-    least = {"batches": (batches, 2), "steps": (steps, 1), "samples": (samples, 2), "restarts": (restarts, 0)}
-    for name, (number, low) in least.items():
-        if number is not None:
-            _checks.whole(name, number, low)
+    _checks.optional(_checks.whole, "batches", batches, 2)
+    for name, count, low in (("steps", steps, 1), ("samples", samples, 2), ("restarts", restarts, 0)):
+        _checks.whole(name, count, low)
+    foreign = {
+        "steps": (steps, steps == 1 or kind in ASCENTS, "sam and asam"),
+        "restarts": (restarts, restarts == 0 or kind == "keskar", "keskar"),
+        "subspace": (subspace, subspace is None or kind == "keskar", "keskar"),
+        "batches": (batches, batches is None or m is not None, "sam and asam with sub-batches of m examples"),
+    }
+    for name, (number, fits, whose) in foreign.items():
+        if not fits:
+            raise InputError(f"got {name}={number} for {kind}; expected none: it is a setting of {whose}.")
     return rho

@@ -9,12 +9,12 @@ import torch
 
 from lossatlas import _checks
 from lossatlas._progress import Show, counted
+from lossatlas._said import several
 from lossatlas.curvature._lanczos import Krylov
-from lossatlas.curvature._operator import LIMIT, Operator
+from lossatlas.curvature._operator import LIMIT, SMALL, Operator
 from lossatlas.curvature._samples import Signs
 from lossatlas.curvature._spectrum import Spectrum
 
-SMALL = 64
 BASIS_BYTES = 2**31
 # A Ritz value whose residual is below this share of it is taken for a single eigenvalue, if every probe agrees.
 SHARP = 1e-3
@@ -46,7 +46,7 @@ def estimate_spectrum(
     for row, (values, inner, _) in enumerate(ritz):
         nodes[row, : len(values)], weights[row, : len(values)] = values, inner[0] ** 2
     resolved, residuals, above = _resolved([(values, off) for values, _, off in ritz], operator.noise)
-    status = operator.remark(f"an estimate from {probes} probe{'s' * (probes > 1)} of {steps} products")
+    status = operator.remark(f"an estimate from {several(probes, 'probe')} of {steps} products")
     record = operator.provenance(method="stochastic Lanczos quadrature", **settings)
     return Spectrum(nodes, weights, resolved, residuals, above, n, False, operator.spent(), record, status)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.stats import norm
 
-from lossatlas import _statistics, archive
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas import _checks, _statistics, archive
+from lossatlas._errors import NotApplicableError
+from lossatlas._said import several
 from lossatlas.curvature._estimate import Estimate
+from lossatlas.curvature._numbers import numbers_in
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class Spectrum(archive.Result):
         """
         if not self.dense:
             raise NotApplicableError(
-                f"the index of {self.dimension:,} eigenvalues cannot be had from {self.probes} probes: quadrature does "
+                f"the index of {self.dimension:,} eigenvalues cannot be had from {several(self.probes, 'probe')}: quadrature does "
                 "not tell the sign of what lies at zero. Give dense=True (up to 5,000 parameters), or use "
                 "share_below(eps) with an eps that matters to you."
             )
@@ -106,8 +109,9 @@ class Spectrum(archive.Result):
         `beyond` where a bulk has long tails, and is a lower bound where every resolved eigenvalue stands apart.
 
         Args:
-            beyond: how many standard deviations; by Chebyshev at most 1/beyond² of the bulk lies so far out.
+            beyond: how many standard deviations, above 0; by Chebyshev at most 1/beyond² of the bulk lies so far out.
         """
+        beyond = _checks.number("beyond", beyond, above=0, do="These are standard deviations, such as 5.")
         apart = np.zeros(len(self.resolved), dtype=bool)
         while True:
             mean, deviation = self._bulk(apart)
@@ -128,10 +132,10 @@ class Spectrum(archive.Result):
             confidence: of the interval.
 
         Raises:
-            InputError: for an eps that is not above 0.
+            InputError: for an eps that is not above 0, or a confidence that is no probability.
         """
-        if not eps > 0:
-            raise InputError(f"got eps={eps}; expected a number above 0, in units of the eigenvalues, such as 1e-3.")
+        eps = _checks.number("eps", eps, above=0, do="It is in units of the eigenvalues, such as 1e-3.")
+        confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
         below = self.nodes < -eps
         share = np.where(below, self.weights, 0.0).sum(1)
         if self.dense:
@@ -176,7 +180,7 @@ class Spectrum(archive.Result):
         )
 
     def density(
-        self, at: np.ndarray | None = None, width: float | None = None
+        self, at: np.ndarray | Sequence[float] | None = None, width: float | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The density smoothed by a Gaussian: φ(t) = Σ w N(t; θ, width²), and its band over the probes.
 
@@ -189,10 +193,9 @@ class Spectrum(archive.Result):
         """
         low, high = self.ends
         reach = (high - low) or max(abs(high), 1.0)
-        width = WIDTH * reach if width is None else width
-        if not width > 0:
-            raise InputError(f"got width={width}; expected a width above 0, in units of the eigenvalues.")
-        places = np.linspace(low - 0.04 * reach, high + 0.04 * reach, 1200) if at is None else np.asarray(at, float)
+        how = "It is in units of the eigenvalues; None takes the default."
+        width = WIDTH * reach if width is None else _checks.number("width", width, above=0, do=how)
+        places = np.linspace(low - 0.04 * reach, high + 0.04 * reach, 1200) if at is None else numbers_in("at", at)
         rows = []
         for row in range(self.probes):
             nodes, counts = self.of_probe(row)
@@ -209,7 +212,7 @@ class Spectrum(archive.Result):
         least = "at least " if len(found) == len(self.resolved) and not self.dense else ""
         says = [
             f"{self.dimension:,} eigenvalues from {low:.4g} to {high:.4g}; {self.status}",
-            f"{least}{top} outliers above the bulk and {bottom} below it, farther than {BEYOND:g} of its standard "
+            f"{least}{several(top, 'outlier')} above the bulk and {bottom} below it, farther than {BEYOND:g} of its standard "
             "deviations",
         ]
         if self.dense:

@@ -15,11 +15,10 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._progress import Show
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import Extremes
-from lossatlas.curvature._operator import Operator
-from lossatlas.curvature._samples import FLOOR, Signs, check_width, samples, status_of
-from lossatlas.surface import PointLike, Surface, as_direction
+from lossatlas.curvature._operator import SMALL, Operator
+from lossatlas.curvature._samples import FEWEST, Signs, check_width, samples, status_of
+from lossatlas.surface import PointLike, Surface, need_surface
 
-SMALL = 64
 METHODS = ("hutchinson", "hutch++")
 Method = Literal["hutchinson", "hutch++"]
 
@@ -33,6 +32,8 @@ def estimate_trace(
         raise UnknownNameError("estimator of the trace", method, METHODS)
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     sketch = _checks.whole("sketch", sketch)
+    if known is not None and not isinstance(known, Extremes):
+        raise InputError(f"got known={_checks.shown(known)}; expected the Extremes of this Hessian, or None.")
     settings = {"method": method, "relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     if operator.known or operator.dimension <= SMALL:
         return _exact(operator, [], settings)[0]
@@ -49,7 +50,7 @@ def estimate_trace(
         forms = np.append(forms, (vectors * products).sum(1).cpu().numpy())
         squares = np.append(squares, products.square().sum(1).cpu().numpy())
         mean, _, half = _statistics.mean(forms, confidence)
-        if len(forms) >= FLOOR and half <= relative * abs(inside + mean):
+        if len(forms) >= FEWEST and half <= relative * abs(inside + mean):
             break
     status = operator.remark(status_of(half, relative * abs(inside + mean), limit))
     norm = _estimate(operator, "‖H‖_F²", squares, settings, status, known=square_inside)
@@ -62,10 +63,7 @@ def weighted_traces(
 ) -> tuple[Estimate, ...]:  # fmt: skip
     """See `Hessian.traces`."""
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
-    kept = [
-        operator.restrict(as_direction(operator.surface, one, f"weights, number {k + 1},", zero=True)[None])[0]
-        for k, one in enumerate(weights)
-    ]
+    kept = [operator.direction(one, f"weights, number {k + 1},", zero=True) for k, one in enumerate(weights)]
     settings = {"method": "hutchinson", "relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     if operator.known or operator.dimension <= SMALL:
         return _exact(operator, kept, settings)
@@ -75,7 +73,7 @@ def weighted_traces(
         sums = [products.square().sum(1), entries.sum(1), *(entries @ one for one in kept)]
         draws = np.append(draws, torch.stack(sums).cpu().numpy(), axis=1)
         mean, _, half = _statistics.mean(draws[1], confidence)
-        if draws.shape[1] >= FLOOR and half <= relative * abs(mean):
+        if draws.shape[1] >= FEWEST and half <= relative * abs(mean):
             break
     status = operator.remark(status_of(half, relative * abs(mean), limit))
     norm = _estimate(operator, "‖H‖_F²", draws[0], settings, status)
@@ -155,6 +153,9 @@ def compare_traces(
         InputError: if the surfaces are of different dimensions.
     """
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    need_surface(a, "compare_traces")
+    need_surface(b, "compare_traces")
+    points, scalings = _pair("points", points), _pair("scalings", scalings)
     if a.dimension != b.dimension:
         raise InputError(
             f"got surfaces of {a.dimension:,} and {b.dimension:,} parameters; expected the same number, so that they "
@@ -167,7 +168,7 @@ def compare_traces(
         draws = np.append(draws, [(vectors * one).sum(1).cpu().numpy() for one in (products, beside)], axis=1)
         _, _, half = _statistics.mean(draws[0] - draws[1], confidence)
         wanted = relative * float(np.abs(draws.mean(1)).max())
-        if draws.shape[1] >= FLOOR and half <= wanted:
+        if draws.shape[1] >= FEWEST and half <= wanted:
             break
     settings = {"method": "hutchinson, paired", "relative": relative, "confidence": confidence, "seed": seed}
     status = status_of(half, wanted, limit)
@@ -185,6 +186,17 @@ def compare_traces(
     lengths = np.linalg.norm(centered, axis=1)
     correlation = float(centered[0] @ centered[1] / lengths.prod()) if lengths.all() else 0.0
     return TraceComparison(difference, one, two, correlation)
+
+
+def _pair(name: str, given: Any) -> tuple[Any, Any]:
+    """One entry for each of two surfaces."""
+    listed = isinstance(given, list | tuple) or (isinstance(given, Tensor | np.ndarray) and given.ndim == 2)
+    if not listed or len(given) != 2:
+        raise InputError(
+            f"got {name}={_checks.shown(given)}; expected two entries, one for each surface: ({name[:-1]} of a, "
+            f"{name[:-1]} of b), either of them None for the default."
+        )
+    return given[0], given[1]
 
 
 Part = tuple[Tensor | None, float, float]
@@ -216,10 +228,10 @@ def _known(operator: Operator, known: Extremes, method: str, settings: dict[str,
 def _sketched(operator: Operator, seed: int, sketch: int, settings: dict[str, Any]) -> Part:
     """An orthonormal basis (r, n) of the range of H S, and what it holds of tr H and ‖H‖_F²."""
     limit = settings["limit"]
-    if not 1 <= sketch <= operator.dimension // 2 or limit < 2 * sketch + FLOOR:
+    if not 1 <= sketch <= operator.dimension // 2 or limit < 2 * sketch + FEWEST:
         raise InputError(
             f"got sketch={sketch} with limit={limit} on {operator.dimension:,} parameters; expected at least 1, at most "
-            f"half the parameters, and a limit of 2·sketch + {FLOOR}. Give a higher limit or a smaller sketch."
+            f"half the parameters, and a limit of 2·sketch + {FEWEST}. Give a higher limit or a smaller sketch."
         )
     settings["sketch"] = sketch
     range_ = operator.apply(Signs(operator, seed).draw(sketch))

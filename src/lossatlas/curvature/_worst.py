@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, LossError, UnknownNameError
+from lossatlas._said import several
 from lossatlas.probe import Gradients, Probe, Values
 from lossatlas.surface import Layout, Sample, Surface
 
@@ -167,7 +168,7 @@ def keskar(
         )
     value = 100 * (max(seen) - base) / (1 + base)
     idle = "; the ascent from θ itself did not move" if rises[0] <= base else ""
-    return Found(np.array([value]), base, f"the highest of {len(seen)} losses met in the box{idle}")
+    return Found(np.array([value]), base, f"the highest of {several(len(seen), 'loss', 'losses')} met in the box{idle}")
 
 
 def _evaluate(surface: Surface, probe: Probe, points: Tensor, sample: Sample | None) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ from lossatlas.surface._threads import steadily as steadily
 from lossatlas.surface.network._checkpoint import check_checkpoint as check_checkpoint
 from lossatlas.surface.network._checkpoint import load_checkpoint as load_checkpoint
 from lossatlas.surface.network._checkpoint import read_checkpoint as read_checkpoint
+from lossatlas.surface.network._data import load as load
 from lossatlas.surface.network._loss import LossFunction as LossFunction
 from lossatlas.surface.network._model import layout_of as layout_of
 from lossatlas.surface.network._names import Fitted as Fitted
