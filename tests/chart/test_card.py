@@ -286,7 +286,7 @@ def test_no_budget_is_overrun_and_nothing_is_silently_absent(small, budget):
     else:
         assert told >= {heading for heading, *_ in complete.rows}
     assert found.missing and all(f"budget of {budget:,}" in why for why in found.missing.values())
-    assert found.status == f"{len(found.missing)} lines not measured"
+    assert found.status == f"{len(found.missing)} line{'s' * (len(found.missing) > 1)} not measured"
 
 
 def test_a_small_budget_buys_fewer_products_and_says_what_has_not_converged(small):
@@ -478,11 +478,22 @@ def test_on_axes_of_the_callers_only_the_lines_are_drawn(small):
 @pytest.mark.parametrize(
     "settings, says",
     [({"budget": 0}, "above 0"), ({"probes": 3}, "at least 32"), ({"seeds": -1}, "at least 0"),
-     ({"path": torch.zeros(3, 5)}, "one point of")],
+     ({"path": torch.zeros(3, 5)}, "one point of"), ({"budget": "a"}, "budget='a'; expected a finite number above 0")],
 )  # fmt: skip
 def test_bad_input_says_what_was_expected(small, settings, says):
     with pytest.raises(la.InputError, match=says):
         card(small[0], small[1], small[2], **settings)
+
+
+def test_arguments_in_another_order_are_named(small):
+    surface, plane, made, *_ = small
+    for given, says in (
+        ((surface, made, plane), r"got a Chart as its plane; expected a Plane.* card\(surface, plane, chart\)"),
+        ((surface, plane, plane), "got a Plane as its chart; expected a Chart"),
+        ((plane, surface, made), "expected a Surface"),
+    ):
+        with pytest.raises(la.InputError, match=says):
+            card(*given)
 
 
 def test_shares_of_the_trace_hold_the_dense_ones(small):

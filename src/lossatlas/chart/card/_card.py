@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas import archive
+from lossatlas._said import several
 from lossatlas.chart.card._entry import Part
-from lossatlas.chart.card._hessian_entries import Alignment, Center, Curvature, Saddle, Trace
+from lossatlas.chart.card._gradient_entries import Alignment, Center
+from lossatlas.chart.card._hessian_entries import Curvature, Saddle, Trace
 from lossatlas.chart.card._picture_entries import Invariance, Markers, Noise, Range, Resolution, Spread, Variance
 from lossatlas.probe import Meter
 
@@ -73,7 +75,7 @@ class Card(archive.Result):
     @property
     def status(self) -> str:
         """How much of it was measured."""
-        return "complete" if not self.missing else f"{len(self.missing)} lines not measured"
+        return "complete" if not self.missing else f"{several(len(self.missing), 'line')} not measured"
 
     @property
     def parts(self) -> Iterator[Part]:

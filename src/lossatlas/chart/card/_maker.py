@@ -15,7 +15,8 @@ from lossatlas._progress import Progress, Show
 from lossatlas._versions import versions
 from lossatlas.chart.card import _cells as cells
 from lossatlas.chart.card._card import Card
-from lossatlas.chart.card._hessian_entries import Alignment, Center, Curvature, Saddle, Trace, ratio
+from lossatlas.chart.card._gradient_entries import Alignment, Center
+from lossatlas.chart.card._hessian_entries import Curvature, Saddle, Trace, ratio
 from lossatlas.chart.card._local import Local, local
 from lossatlas.chart.card._picture_entries import Variance
 from lossatlas.chart.card._price import Price, Quote
@@ -24,9 +25,9 @@ from lossatlas.chart.card._rescaling import drawn_with, invariance, scaling_of
 from lossatlas.chart.card._spread import spread
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
-from lossatlas.curvature import Estimate, Extremes, Hessian, SaddleProbability, Spectrum, p_saddle
+from lossatlas.curvature import FEWEST, Estimate, Extremes, Hessian, SaddleProbability, Spectrum, p_saddle
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import Frame, Surface, as_points
+from lossatlas.surface import Frame, Surface, as_points, need_surface
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -38,8 +39,6 @@ Sums: TypeAlias = tuple[tuple[Estimate, ...], float]
 Saddles: TypeAlias = tuple[Spectrum, SaddleProbability, SaddleProbability | None]
 
 VECTORS, SEEDS = 40, 4
-# Below so many an interval would not hold what it promises.
-FEWEST = 32
 # Products for both ends of the spectrum where a budget has no more.
 FEW_ENDS = 24
 
@@ -95,8 +94,17 @@ def card(
         >>> round(card(surface, plane, made, progress=False).curvature.largest.value, 6)
         100.0
     """
-    if budget is not None and not budget > 0:
-        raise InputError(f"got budget={budget}; expected a number of losses above 0, or None for all lines.")
+    from lossatlas.chart._chart import Chart
+
+    need_surface(surface, "card")
+    for what, given, kinds in (("plane", plane, (Plane, Line, Frame)), ("chart", chart, (Chart,))):
+        if not isinstance(given, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise InputError(
+                f"card got a {type(given).__name__} as its {what}; expected a {wanted}. The order is card(surface, plane, chart)."
+            )
+    if budget is not None:
+        budget = _checks.number("budget", budget, above=0, do="It is a number of losses; None pays for all lines.")
     probes = _checks.whole("probes", probes, FEWEST, do="These are random vectors.")
     seeds, seed = _checks.whole("seeds", seeds, 0, do="These are other planes."), _checks.seed(seed)
     settings = {"probes": probes, "seeds": seeds, "budget": budget, "seed": seed}

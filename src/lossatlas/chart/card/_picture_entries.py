@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from lossatlas._said import several
 from lossatlas.chart.card._entry import TELLING, Part, Within, between, share, short
 
 
@@ -309,7 +310,7 @@ class Markers(Part):
         """How far off they lie, and how wrong their height is."""
         worst = max(range(len(self.heights)), key=lambda k: _size(self.heights[k]))
         return [
-            f"of {len(self.distances)} points {sum(self.ghosts)} lie farther off the picture than a grid step and are drawn "
+            f"{sum(self.ghosts):,} of {several(len(self.distances), 'point')} farther off the picture than a grid step, drawn "
             f"hollow; at most {short(max(self.distances))} off (length in θ), and {short(self.heights[worst])} off in loss"
         ]
 

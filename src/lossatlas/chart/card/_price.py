@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lossatlas._said import several
 from lossatlas.probe import Exchange
 
 
@@ -33,8 +34,12 @@ class Price:
     @property
     def words(self) -> str:
         """The queries in words."""
-        parts = [f"{n:,} {what}" for n, what in ((self.products, "Hessian products"), (self.gradients, "gradients"),
-                                                 (self.values, "losses")) if n]  # fmt: skip
+        kinds = (
+            (self.products, "Hessian product", "Hessian products"),
+            (self.gradients, "gradient", "gradients"),
+            (self.values, "loss", "losses"),
+        )
+        parts = [several(*kind) for kind in kinds if kind[0]]
         return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
 
 
