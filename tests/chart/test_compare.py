@@ -127,7 +127,7 @@ def test_differences_are_plane_by_plane_with_a_sign_test(made):
     apart = found.difference("narrow", "wide", "bend")
     np.testing.assert_array_equal(apart.apart, found.roughness["bend"]["wide"] - found.roughness["bend"]["narrow"])
     assert apart.rougher == (apart.apart > 0).sum()
-    assert apart.chance == binomtest(apart.rougher, 3).pvalue and "of 3 planes" in apart.sentence
+    assert apart.p_value == binomtest(apart.rougher, 3).pvalue and "of 3 planes" in apart.sentence
     with pytest.raises(la.InputError, match="Did you mean 'narrow'"):
         found.difference("narow", "wide")
 

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._said import several
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._features import dtype_of, features
 from lossatlas.chart._roughness import MEASURES, Roughness, roughness
@@ -94,7 +95,7 @@ class Comparison(archive.Result):
             for name in self.names
         ]
         loss = "the loss" if self.scale == "linear" else "the logarithm of the loss"
-        title = f"Roughness of {loss}, median [lowest, highest] over {len(self.planes)} planes"
+        title = f"Roughness of {loss}, median [lowest, highest] over {several(len(self.planes), 'plane')}"
         return Table(title, columns, rows)
 
     @property
@@ -110,12 +111,12 @@ class Comparison(archive.Result):
         inexact = sum(not one.certificate.exact for charts in self.charts.values() for one in charts)
         if inexact:
             says.append(
-                f"{inexact} of {len(self.names) * len(self.planes)} charts are reconstructed: roughness finer than their "
+                f"{inexact} of {several(len(self.names) * len(self.planes), 'chart')} reconstructed: roughness finer than their "
                 "nodes is not in them"
             )
         holes = {name: sum(one.holes for one in charts) for name, charts in self.charts.items()}
         says += [
-            f"{name}: {count:,} cells are not finite and were not judged" for name, count in holes.items() if count
+            f"{name}: {several(count, 'cell')} not finite and not judged" for name, count in holes.items() if count
         ]
         return says
 
@@ -147,7 +148,7 @@ class Comparison(archive.Result):
             [[self.charts[name][k].loss for name in self.names] for k in chosen],
             rows=[self.planes[k] for k in chosen],
             numbers=numbers,
-            note=f"roughness over {len(self.planes)} planes; lines join the planes that belong together"
+            note=f"roughness over {several(len(self.planes), 'plane')}; lines join the planes that belong together"
             + (", of the logarithm of the loss" if self.scale == "log" else ""),
         ).plot(ax, levels=levels)
 
@@ -184,8 +185,8 @@ class Difference(archive.Result):
         return int((self.apart > 0).sum())
 
     @property
-    def chance(self) -> float:
-        """Of at least so one-sided an outcome if neither were rougher: the two-sided sign test, ties left out."""
+    def p_value(self) -> float:
+        """Of the two-sided sign test, ties left out: how probable so one-sided an outcome is if neither is rougher."""
         n = int(((self.apart > 0) | (self.apart < 0)).sum())
         return float(binomtest(self.rougher, n).pvalue) if n else 1.0
 
@@ -201,7 +202,7 @@ class Difference(archive.Result):
         return (
             f"{COMPARED[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], "
             f"{'more' if self.measure in COUNTS else 'rougher'} on "
-            f"{self.rougher} of {n} planes (sign test p = {self.chance:.2g})"
+            f"{self.rougher} of {several(n, 'plane')} (sign test p = {self.p_value:.2g})"
         )
 
 

@@ -109,7 +109,7 @@ def _rougher(made: Comparison, smooth: str, plain: str, measure: str) -> Check:
     return Check(
         f"deep: the plain network is rougher ({measure}; more often than not, sign test below {SIGNIFICANT:g})",
         found.sentence,
-        found.rougher > len(found.apart) / 2 and found.chance < SIGNIFICANT,
+        found.rougher > len(found.apart) / 2 and found.p_value < SIGNIFICANT,
     )
 
 

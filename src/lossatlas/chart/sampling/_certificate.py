@@ -130,20 +130,22 @@ def breadth(loss: Array) -> float:
     return float(np.ptp(finite)) if finite.size else 0.0
 
 
-def certify(errors: Array, losses: Array, chances: Array, cells: int, span: float, tolerance: float) -> Certificate:
-    """The certificate from held-out cells that were drawn with known, unequal chances.
+def certify(
+    errors: Array, losses: Array, probabilities: Array, cells: int, span: float, tolerance: float
+) -> Certificate:
+    """The certificate from held-out cells that were drawn with known, unequal probabilities.
 
-    With q the chance of a drawn cell and M cells in all, mean square error = (1/n) Σ e² / (M q) without bias.
+    With q the probability of a drawn cell and M cells in all, mean square error = (1/n) Σ e² / (M q) without bias.
 
     Args:
         errors: (n,) reconstruction less truth; infinite where only one of them is finite.
         losses: (n,) the truth.
-        chances: (n,) with which each cell was drawn; they sum to 1 over all candidates.
+        probabilities: (n,) with which each cell was drawn; they sum to 1 over all candidates.
         cells: M, the cells of the chart.
         span: the range of the field.
         tolerance: what was asked for.
     """
-    weights = 1 / (cells * chances)
+    weights = 1 / (cells * probabilities)
     squares = weights * errors**2
     n = len(errors)
     mean = float(squares.mean())

@@ -20,9 +20,9 @@ Mask = NDArray[np.bool_]
 @final
 @dataclass(eq=False)
 class HeldOut:
-    """Cells drawn in batches with known, unequal chances, and the surface's answers there.
+    """Cells drawn in batches with known, unequal probabilities, and the surface's answers there.
 
-    A cell's chance is the mean over all batches of what each gave it (the balance heuristic of Veach & Guibas 1995), so
+    A cell's probability is the mean over all batches of what each gave it (the balance heuristic of Veach & Guibas 1995), so
     that all batches together estimate the error without bias.
 
     Attributes:
@@ -46,9 +46,9 @@ class HeldOut:
         return len(self._maps)
 
     @property
-    def chances(self) -> Array:
+    def probabilities(self) -> Array:
         """Of each drawn cell."""
-        found: Array = np.mean([chance[self.cells] for chance in self._maps], axis=0)
+        found: Array = np.mean([probability[self.cells] for probability in self._maps], axis=0)
         return found
 
     @property
@@ -69,15 +69,15 @@ class HeldOut:
         free = (~taken).astype(np.float64)
         if not free.any():
             free[...] = 1.0
-        chance, density = free / free.sum(), expected * np.sqrt(expected) * free
+        probability, density = free / free.sum(), expected * np.sqrt(expected) * free
         if density.sum() > 0:
-            chance = (chance + density / density.sum()) / 2
+            probability = (probability + density / density.sum()) / 2
         rng = np.random.default_rng([self.seed, self.batches])
-        self._maps.append(chance.ravel())
-        ends = chance.ravel().cumsum()
-        # Beyond the last end by rounding only, and never a cell without a chance.
+        self._maps.append(probability.ravel())
+        ends = probability.ravel().cumsum()
+        # Beyond the last end by rounding only, and never a cell without a probability.
         drawn: NDArray[np.int64] = np.searchsorted(ends, rng.random(self.size) * ends[-1], side="right")
-        return np.asarray(np.minimum(drawn, np.flatnonzero(chance)[-1]), dtype=np.int64)
+        return np.asarray(np.minimum(drawn, np.flatnonzero(probability)[-1]), dtype=np.int64)
 
     def tell(self, cells: NDArray[np.int64], channels: dict[str, Array]) -> None:
         """Keep the answers to a batch."""
@@ -98,11 +98,11 @@ class HeldOut:
         with np.errstate(invalid="ignore"):
             errors = np.where(both, drawn - truth, np.where(agree, 0.0, np.inf))
         losses = np.where(np.isfinite(truth), truth, 1.0)
-        return certify(errors, losses, self.chances, self.grid.cells, breadth(loss), tolerance)
+        return certify(errors, losses, self.probabilities, self.grid.cells, breadth(loss), tolerance)
 
     def rms(self, channels: dict[str, Array]) -> Iterator[tuple[str, float]]:
         """Root mean square error of further channels."""
-        weights = 1 / (self.grid.cells * self.chances)
+        weights = 1 / (self.grid.cells * self.probabilities)
         for name, channel in channels.items():
             with np.errstate(invalid="ignore"):
                 gap = np.where(np.isfinite(self.truth[name]), channel.ravel()[self.cells] - self.truth[name], 0.0)

@@ -69,12 +69,12 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
         points = grid.coords(held)
         answer = yield _exact(points)
         off = {key: _errors(found, _channel(answer, key)) for key, found in made.items()}
-        chances = np.full(len(held), 1 / len(rest))
+        probabilities = np.full(len(held), 1 / len(rest))
         extras = {key: float(np.sqrt(np.mean(errors**2))) for key, errors in off.items() if key != "loss"}
         truth = _channel(answer, "loss")
         exactly |= _settle(fields, [points], [answer], grid)
         span = breadth(fields["loss"])
-        certificate = replace(certify(off["loss"], truth, chances, grid.cells, span, tolerance), extras=extras)
+        certificate = replace(certify(off["loss"], truth, probabilities, grid.cells, span, tolerance), extras=extras)
         samples = np.concatenate([samples, points])
         error[~exactly] = float(np.sqrt(np.mean(off["loss"] ** 2)))
     loss = fields.pop("loss")
