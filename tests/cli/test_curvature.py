@@ -67,7 +67,7 @@ def test_a_network_is_measured_told_written_and_billed(mine, capsys):
     assert run(*NETWORK, *words, *more) == 0
     said = capsys.readouterr().out
     for part in ("43 parameters, 20 examples", "no critical point: loss", "λmax =", "tr H =", "eigenvalues from",
-                 "sam (ρ = 0.1 in the 2-norm)", "keskar (ρ = 0.001", "1 searches", "2/η", "Hessian-vector products,"):  # fmt: skip
+                 "sam (ρ = 0.1 in the 2-norm)", "keskar (ρ = 0.001", "1 search:", "2/η", "Hessian-vector products,"):  # fmt: skip
         assert part in said, part
     record = json.loads(Path("c.json").read_text())
     assert record["kind"] == "curvature" and record["extremes"]["largest"]["residuals"]

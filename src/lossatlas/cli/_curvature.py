@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lossatlas._said import several
 from lossatlas.cli._network import Network, network, network_options
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def command(
     prepare(out, json_file)
     show = not quiet
     done: dict[str, Any] = {}
-    click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
+    click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
 
     def tell(title: str, *sentences: str) -> None:
         click.echo(title)
@@ -179,8 +180,8 @@ def command(
     cost = probe.meter
     everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": cost.record()}
     click.echo(
-        f"cost: {cost.products:,} Hessian-vector products, {cost.gradients:,} gradients, {cost.values:,} loss "
-        f"evaluations, {cost.surface_seconds:.2f} s"
+        f"cost: {several(cost.products, 'Hessian-vector product')}, {several(cost.gradients, 'gradient')}, "
+        f"{several(cost.values, 'loss evaluation')}, {cost.surface_seconds:.2f} s"
     )
     if out is not None:
         _write(out, done, everything)
@@ -242,8 +243,7 @@ def _write(out: Path, done: dict[str, Any], everything: dict[str, Any]) -> None:
 
     pictures = {"extremes": "extremes.png", "spectrum": "spectrum.png", "search": "index.png", "along": "along.png"}
     for name, one in done.items():
-        if hasattr(one, "save"):
-            one.save(out)
+        one.save(out)
         if name in pictures:
             one.plot().save(out / pictures[name])
     if done["trace"].samples:
