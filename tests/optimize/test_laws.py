@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -266,6 +267,19 @@ def test_every_optimizer_says_what_it_is(name):
 def test_hyper_parameters_out_of_range_are_refused(name, settings):
     with pytest.raises(la.LossAtlasError, match=r"expected|has no setting"):
         la.optimizer(name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "says"),
+    [
+        ("muon", "vector", "one of row, column"), ("muon", "adjust", "one of"), ("hill-climbing", "choice", "one of steepest, first"),
+        ("sophia", "estimate", "one of hutchinson, exact"), ("sophia", "probes", "one of"), ("sophia", "correct", "True or False"),
+    ],
+)  # fmt: skip
+def test_words_and_flags_are_no_arrays_lists_or_numbers(name, setting, says):
+    for given in (np.array(["row", "first"]), ["exact"], 3, None):
+        with pytest.raises(la.InputError, match=f"{setting}=.*; expected {says}"):
+            la.optimizer(name, **{setting: given})
 
 
 def test_an_unknown_name_suggests_the_nearest():

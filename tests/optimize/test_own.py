@@ -12,7 +12,8 @@ import torch
 
 import lossatlas as la
 from lossatlas.cli import main
-from lossatlas.optimize import Adam, RecordedOptimizer, TorchOptimizer, catalog, describe
+from lossatlas.cli._optimizers import parse
+from lossatlas.optimize import Adam, RecordedOptimizer, TorchOptimizer, catalog, describe, revived
 from lossatlas.probe import Gradients, Values
 
 WELLS = la.landscapes.four_wells()
@@ -40,6 +41,19 @@ class Step(torch.optim.SGD):
 
 def made(lr=0.2):
     return Mine(lr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strict(Mine):
+    mode: str = "slow"
+    limit: int | None = 3
+
+    def __post_init__(self):
+        1 / (self.lr != 0.1)
+
+
+def free(mode, lr=0.1):
+    return Strict(0.2, mode=mode)
 
 
 ready = Mine(0.3)
@@ -91,6 +105,103 @@ def test_a_class_that_says_nonsense_is_refused_when_it_is_made():
     for said in ({"name": 3}, {"title": ""}, {"reference": 5}, {"queries": {Values}}, {"queries": frozenset({int})}):
         with pytest.raises(la.InputError, match=f"Wrong got {next(iter(said))}=.*expected"):
             type("Wrong", (la.Optimizer,), said)
+
+
+def test_a_class_whose_settings_no_record_could_hold_is_refused_when_it_is_used():
+    class Plain(la.Optimizer):
+        def __init__(self, lr):
+            self.lr = lr
+
+        walk = SignDescent.walk
+
+    class Annotated(la.Optimizer):
+        lr: float = 0.1
+        walk = SignDescent.walk
+
+    class Below(SignDescent):
+        scale: float = 2.0
+
+    for make, has in (
+        (lambda: Plain(0.1), "__init__"),
+        (Annotated, "lr"),
+        (lambda: Annotated(lr=1.0), "lr"),
+        (Below, "scale"),
+    ):
+        with pytest.raises(la.InputError, match=f"has {has} and is no dataclass; expected a frozen one"):
+            make()
+    assert type("Same", (SignDescent,), {"name": "same"})(lr=0.3).record()["settings"]["lr"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({"walk": lambda self, start: None}, r"a walk that .*expected walk\(self, start, layout, rng\)"),
+        ({"walk": lambda self, start, layout, rng, more: None}, "a walk that"),
+        ({"plan": lambda self: None}, r"expected plan\(self, steps\)"),
+        ({"breaks": lambda self: None}, "expected breaks"),
+        ({"becomes": lambda: None}, "expected becomes"),
+        ({"__annotations__": {"outside": "float"}}, "settings named outside.*expected other names"),
+    ],
+)
+def test_a_method_that_cannot_be_called_is_refused_when_the_class_is_made(methods, says):
+    with pytest.raises(la.InputError, match=says):
+        type("Wrong", (la.Optimizer,), methods)
+
+
+@dataclasses.dataclass(frozen=True)
+class Awkward(la.Optimizer):
+    """Settings that carry the names that a record uses itself."""
+
+    optimizer: str = "mine"
+    name: str = "awkward"
+    settings_of: object = None
+    inner: la.Optimizer = dataclasses.field(default_factory=lambda: la.optimizer("adam"))
+
+    def walk(self, start, layout, rng):
+        yield Values(start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named(la.Optimizer):
+    schedule: dict
+
+    def walk(self, start, layout, rng):
+        yield Values(start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picky(la.Optimizer):
+    lr: float = 0.1
+
+    def __post_init__(self):
+        if self.lr == 0.3:
+            raise KeyError("lr")
+
+    def walk(self, start, layout, rng):
+        yield Values(start)
+
+
+@pytest.mark.parametrize(
+    "schedule", [{"name": "gd", "lr": 1}, {"optimizer": "gd", "settings": {}}, {"optimizer": 3, "settings": None}]
+)
+def test_settings_are_never_taken_for_an_optimizer_or_for_the_record(tmp_path, schedule):
+    race = la.race(WELLS, {"a": Awkward(), "b": Named(schedule)}, steps=2)
+    race.save(tmp_path)
+    back = la.load(tmp_path)
+    one, two = (back.tracks[label].optimizer for label in "ab")
+    assert (
+        one == Awkward()
+        and one.record()["settings"]["name"] == "awkward"
+        and two.name == "named"
+        and two.settings()["schedule"] == schedule
+    )
+
+
+def test_a_class_that_refuses_its_settings_now_comes_back_as_its_record():
+    record = Picky(0.2).record()
+    assert revived(record) == Picky(0.2)
+    record["settings"]["lr"] = 0.3
+    assert isinstance(revived(record), RecordedOptimizer) and revived(record).settings() == {"lr": 0.3}
 
 
 def test_the_citation_of_an_unknown_reference_names_the_class():
@@ -147,6 +258,14 @@ def test_torch_optimizers_hash_and_print_as_they_are_typed():
         and len({sgd, TorchOptimizer(torch.optim.SGD)}) == 2
     )
     assert hash(pickle.loads(pickle.dumps(sgd))) == hash(sgd)
+    assert dataclasses.replace(sgd) == sgd == TorchOptimizer(cls=torch.optim.SGD, lr=0.05, momentum=0.9)
+    for made in (
+        lambda: TorchOptimizer(torch.optim.SGD, 0.1),
+        lambda: TorchOptimizer(),
+        lambda: TorchOptimizer(lr=0.1),
+    ):
+        with pytest.raises(la.InputError, match="expected"):
+            made()
 
 
 def test_numpys_numbers_are_settings_and_come_back_as_pythons(tmp_path):
@@ -182,6 +301,22 @@ def test_the_command_takes_ones_own_from_a_file(tmp_path, monkeypatch):
     assert race.tracks["torch"].optimizer.settings() == {"class": "ours.Step", "lr": 0.01}
 
 
+def test_the_command_takes_words_flags_and_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ours.py").write_text(FILE)
+    for spec, settings in {
+        "hill_climbing(choice=first)": {"choice": "first"},
+        "Hill-Climbing(step=0.2)": {"step": 0.2},
+        "restart(length=none)": {"length": None},
+        "sophia(correct=yes)": {"correct": True},
+        "torch.optim:Adam(amsgrad=true, foreach=none, lr=0.1)": {"amsgrad": True, "foreach": None, "lr": 0.1},
+        "ours.py:Strict(lr=0.2, mode=none, limit=none)": {"mode": "none", "limit": None},
+        "ours.py:free(mode=fast)": {"mode": "fast"},
+    }.items():
+        found = parse(spec).settings()
+        assert {key: found[key] for key in settings} == settings
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -190,6 +325,13 @@ def test_the_command_takes_ones_own_from_a_file(tmp_path, monkeypatch):
         ("ours.py:ready(lr=1)", "with settings already"),
         ("ours.py:nothing", "has no function"),
         ("theirs.py:Mine", "no file"),
+        ("ours.py:Strict(lr=0.1)", "could not be made: ZeroDivisionError: division by zero (ours.py, line"),
+        ("adam(lr=0.1, lr=0.2)", "'lr' twice"),
+        ("adam(=1)", "expected setting=value"),
+        ("adam(lr=none)", "lr=None; expected a finite number"),
+        ("adam(speed=fast)", "adam has no setting speed"),
+        ("sophia(correct=3)", "correct=3; expected True or False"),
+        ("torch.optim:SGD(lr=fast)", "expected a number after the ="),
     ],
 )
 def test_the_command_refuses_what_is_no_optimizer(tmp_path, monkeypatch, capsys, spec, said):

@@ -414,7 +414,7 @@ def test_a_users_torch_class_races_as_our_rule_does():
         steps=100, runs=3,
     )  # fmt: skip
     assert torch.allclose(race.final("theirs"), race.final("ours"), atol=1e-11)
-    assert not TorchOptimizer.batched and "torch.optim" in race.provenance["racers"]["theirs"]["class"]
+    assert not TorchOptimizer.batched and "torch.optim" in race.provenance["racers"]["theirs"]["settings"]["class"]
 
 
 @pytest.mark.parametrize(

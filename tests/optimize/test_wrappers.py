@@ -63,6 +63,17 @@ def test_noise_has_the_size_that_it_says():
         assert abs(float(noise.std()) / (0.5 / (1 + t) ** 0.5) - 1) < 0.04
 
 
+def test_noise_within_noise_is_independent_of_it():
+    surface, lr, runs = la.landscapes.quadratic(dimension=2), 1e-9, 4000
+    inner = GradientNoise(la.optimizer("gd", lr=lr), scale=0.3, fading=0.0)
+    walk = la.steps(GradientNoise(inner, scale=0.4, fading=0.0), surface, steps=2, runs=runs)
+    first = walk.ask().points
+    walk.tell(surface.gradients(first))
+    noise = (first - walk.ask().points) / lr - surface.gradients(first)[1]
+    # Variances add, 0.3² + 0.4² = 0.5²; the same draws twice would have 0.7. Over 8,000 draws 4 % is five standard errors.
+    assert abs(float(noise.std()) / 0.5 - 1) < 0.04
+
+
 @pytest.mark.parametrize("kind", WRAPPERS, ids=lambda kind: kind.name)
 def test_an_answer_keeps_all_that_a_wrapper_does_not_change(kind):
     heard = []
@@ -91,6 +102,28 @@ def test_finite_differences_end_where_the_rule_ends():
     assert bool(race.losses["fd"].isfinite().all()) and race.meter["fd"].values == 40 * 3
     made = la.basin_map(la.landscapes.himmelblau(), FiniteDifferences(la.optimizer("gd", lr=0.01)), points=5, steps=30)
     assert made.final.shape == (5, 5, 2)
+
+
+def test_finite_differences_of_float32_do_not_vanish_in_its_rounding():
+    torch.manual_seed(0)
+    data = torch.randn(16, 3), torch.randint(0, 2, (16,))
+    surface = la.NetworkSurface(torch.nn.Linear(3, 2), "cross_entropy", data)
+    walk = la.steps(FiniteDifferences(la.optimizer("gd", lr=1.0)), surface, steps=1)
+    queried = walk.ask().points[0]
+    h = (queried[1:] - queried[0]).double().diagonal()
+    true = surface.gradients(queried[:1])[1][0].double()
+    values = surface.values(queried)
+    error = ((values[1:] - values[0]) / h - true).abs().max()
+    # ½ h |L''| from above plus 2 ε L / h from rounding, with h = √ε and L'' of order one.
+    assert abs(float(h.mean()) / 2**-11.5 - 1) < 0.1 and float(error) < 2e-3
+
+
+def test_finite_differences_of_mini_batches_are_refused():
+    race = la.race(la.landscapes.himmelblau(), {"fd": FiniteDifferences(la.optimizer("sgd")), "gd": "gd"}, steps=3)
+    assert (
+        race.status["fd"] == ("not applicable",) and "takes gradients of mini-batches" in race.verdicts["fd"].sentence
+    )
+    assert MiniBatches(FiniteDifferences(la.optimizer("gd"))).plan(3)[1] == 3
 
 
 def test_what_is_no_optimizer_is_refused():

@@ -2,13 +2,15 @@
 
 import dataclasses
 import importlib.util
+import re
 
 import numpy as np
 import pytest
 import torch
 
 import lossatlas as la
-from lossatlas.probe import Gradients, Values
+from lossatlas.probe import Gradients, Products, Values
+from lossatlas.surface import Sample
 
 WELLS = la.landscapes.four_wells()
 
@@ -112,6 +114,119 @@ def test_what_is_yielded_and_is_no_query_is_refused():
     assert "yielded a Tensor; expected a query" in race.tracks["odd"].why
     assert "points of shape (1, 3); expected (1, 2)" in race.verdicts["wide"].sentence
     assert race.status["gd"] == ("steps",)
+
+
+# What a walk may not yield, and a word of what is said of it.
+SEEDS = torch.zeros(2, dtype=torch.int64)
+QUERIES = {
+    "nothing": (lambda x: None, "yielded a NoneType; expected a query"),
+    "array": (lambda x: Gradients(x.numpy()), "expected a tensor"),
+    "list": (lambda x: Values(x.tolist()), "expected a tensor"),
+    "integers": (lambda x: Values(x.long()), r"torch.int64 .*expected torch.float64"),
+    "float32": (lambda x: Gradients(x.float()), r"torch.float32 .*expected torch.float64"),
+    "one run less": (lambda x: Values(x[1:]), r"points of shape \(1, \d\); expected \(2, \d\)"),
+    "several gradients": (
+        lambda x: Gradients(x[:, None].repeat(1, 2, 1)),
+        r"points of shape \(2, 2, \d\); expected \(2, \d\)",
+    ),
+    "no points": (lambda x: Values(x[:, None][:, :0]), "k ≥ 1"),
+    "flat vectors": (lambda x: Products(x, x), r"vectors of shape \(2, \d\); expected \(2, k, \d\)"),
+    "graph": (lambda x: Gradients(x.clone().requires_grad_()), "Detach"),
+    "place": (lambda x: Values(x, at=(x, 1.0)), r"expected At\(theta, values\)"),
+    "rows as a list": (lambda x: Values(x, active=[True, True]), "active .*expected a tensor"),
+    "rows of another number": (
+        lambda x: Gradients(x, active=torch.ones(3, dtype=torch.bool)),
+        r"active of shape \(3,\)",
+    ),
+    "rows as numbers": (lambda x: Gradients(x, active=torch.ones(2)), "torch.float32; expected .*torch.bool"),
+    "sample as a number": (lambda x: Gradients(x, 4), r"sample=4; expected Sample\(size, seeds\)"),
+    "empty sample": (lambda x: Gradients(x, Sample(0, SEEDS)), "size=0; expected a whole number"),
+    "sample of one run": (lambda x: Gradients(x, Sample(2, SEEDS[:1])), r"seeds of shape \(1,\)"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Yielding(la.Optimizer):
+    """A good query, then another one."""
+
+    what: str
+
+    def walk(self, start, layout, rng):
+        yield Gradients(start)
+        yield QUERIES[self.what][0](start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing(la.Optimizer):
+    def walk(self, start, layout, rng):
+        return [Values(start)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Planless(la.Optimizer):
+    def walk(self, start, layout, rng):
+        yield Gradients(start)
+
+    def plan(self, steps):
+        return steps
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    data = torch.randn(8, 3).double(), torch.randint(0, 2, (8,))
+    return la.NetworkSurface(torch.nn.Linear(3, 2).double(), "cross_entropy", data)
+
+
+BAD = [
+    *((Yielding(what), says) for what, (_, says) in QUERIES.items()),
+    (Listing(), "expected a generator"),
+    (la.optimizer("restart", inner=Listing()), "expected a generator"),
+    (Planless(), r"expected \(optimizer, queries\)"),
+    (la.optimizer("gradient-noise", inner=Planless()), r"expected \(optimizer, queries\)"),
+]
+
+
+@pytest.mark.parametrize(("bad", "says"), BAD, ids=lambda part: getattr(part, "what", None))
+def test_a_walk_that_is_none_ends_its_racer_alone_and_is_refused_where_there_is_no_other(bad, says, network):
+    race = la.race(WELLS, {"bad": bad, "gd": "gd"}, steps=4, runs=2)
+    assert set(race.status["bad"]) == {"failed"} and re.search(says, race.verdicts["bad"].sentence)
+    assert race.table().rows and race.accounting().rows
+    assert torch.equal(race.final("gd"), la.race(WELLS, ["gd"], steps=4, runs=2).final("gd"))
+    settings = {"steps": 4, "runs": 2, "batch_size": None, "ends": 0, "progress": False}
+    if not isinstance(bad, la.optimize.Restart):
+        trained = la.network_race(network, {"bad": bad, "gd": "gd"}, **settings)
+        assert list(trained.runners) == ["gd"] and re.search(says, trained.provenance["failed"]["bad"])
+    with pytest.raises(la.InputError, match=says.replace("(2,", "(4,").replace(r"\(1, \d\)", r"\(3, \d\)")) as refused:
+        la.basin_map(la.landscapes.himmelblau(), bad, points=2, steps=4)
+    assert "(_queries.py" not in str(refused.value)
+    with pytest.raises(la.InputError, match=says):
+        walk = la.steps(bad, WELLS, runs=2)
+        walk.tell(WELLS.gradients(walk.ask().points))
+
+
+def test_a_query_of_no_run_is_answered_with_nothing(network):
+    @dataclasses.dataclass(frozen=True)
+    class Resting(la.Optimizer):
+        def walk(self, start, layout, rng):
+            yield Gradients(start)
+            answer = yield Gradients(start, active=torch.zeros(len(start), dtype=torch.bool))
+            assert not answer.answered.any() and answer.gradients.isnan().all()
+            yield Gradients(start)
+
+    assert la.race(WELLS, [Resting()], steps=3).meter["resting"].gradients == 2
+    race = la.network_race(network, [Resting()], steps=3, runs=2, batch_size=4, ends=0, progress=False)
+    assert race.meter["resting"].gradients == 4
+
+
+def test_where_a_run_that_evaluated_nothing_ended_is_said():
+    class Idle(la.Optimizer):
+        def walk(self, start, layout, rng):
+            yield from ()
+
+    verdict = la.race(WELLS, [Idle(), "gd"], steps=3).verdicts["idle"]
+    assert verdict.ends == ("no look",) and "it never evaluated anything" in verdict.sentence
+    assert la.basin_map(WELLS, Idle(), points=2, steps=3).loss.shape == (2, 2)
 
 
 @pytest.mark.parametrize("height", [1e300, float("inf")])

@@ -21,7 +21,7 @@ def same(a, b):
         other = b.tracks[label]
         for name in ("start", "positions", "losses", "last", "final", "loss", "seen"):
             assert torch.equal(torch.nan_to_num(getattr(track, name)), torch.nan_to_num(getattr(other, name))), name
-        assert np.array_equal(track.asked, other.asked) and track.memory == other.memory
+        assert np.array_equal(track.queries, other.queries) and track.memory == other.memory
         assert track.optimizer == other.optimizer and track.growth == other.growth
         assert torch.equal(track.meter.per_run, other.meter.per_run) and track.meter.record() == other.meter.record()
         assert a.verdicts[label].sentence == b.verdicts[label].sentence
@@ -43,10 +43,12 @@ def test_a_race_comes_back_whole_with_its_landscape(tmp_path):
 def test_every_optimizer_is_revived_from_its_record():
     for name in catalog:
         one = la.optimizer(name)
-        record = json.loads(json.dumps({"name": one.name, **one.settings()}))
+        record = json.loads(json.dumps(one.record()))
         assert revived(record) == one
     nested = la.optimizer("restart", inner=la.optimizer("finite-differences", inner=la.optimizer("adam", lr=0.3)))
-    assert revived(json.loads(json.dumps({"name": nested.name, **nested.settings()}))) == nested
+    assert revived(json.loads(json.dumps(nested.record()))) == nested
+    with pytest.raises(InputError, match="no optimizer"):
+        revived({"optimizer": "future", "settings": {}})
     with pytest.raises(InputError, match="no optimizer"):
         revived({"name": "future"})
 

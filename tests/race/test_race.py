@@ -118,6 +118,56 @@ def test_rate_and_interval():
         race.final("anneal")
 
 
+def test_the_typical_run_ended_where_most_did_with_their_median_loss():
+    race = la.race(WELLS, ["annealing", "gd"], steps=60, runs=11, seed=0)
+    wells, losses = race.verdicts["annealing"].wells, race.tracks["annealing"].loss.tolist()
+    common = max(set(wells), key=lambda well: (wells.count(well), -wells.index(well)))
+    there = sorted(loss for loss, well in zip(losses, wells, strict=True) if well == common)
+    run = race.typical("annealing")
+    assert 1 < len(there) < 11 and wells[run] == common and losses[run] == there[(len(there) - 1) // 2]
+    drawn = race.plot()
+    assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
+    assert "typical run of 11" in drawn.note and "median loss" in drawn.note
+    assert race.plot(run=3).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot().note is None
+
+
+MANY = la.race(WELLS, ["gd", "bayes"], steps=6, runs=2)
+MAP = la.basin_map(WELLS, "gd", points=3, steps=2)
+SWEEP = la.sweep(WELLS, "gd", [0.1], steps=2)
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        (lambda: MANY.interval("gd", "A", 95), "confidence=95; expected .*below 1"),
+        (lambda: MAP.interval("A", 95), "confidence=95"),
+        (lambda: SWEEP.intervals("B", 95), "confidence=95"),
+        *((lambda made=made: made(["A"]), "no well") for made in (MAP.share, SWEEP.shares, SWEEP.count, MANY.plot_rates)),
+        (lambda: MANY.rate(None, "A"), "no racer"),
+        (lambda: MANY.typical(["gd"]), "no racer"),
+        (lambda: MANY.costs("gd", "low"), "target='low'; expected a finite number"),
+        (lambda: MANY.ert("gd", None), "target=None"),
+        *((lambda given=given: MANY.plot_ecdf(given), "expected numbers|finite number") for given in ("abc", 3.0, [], ["a"])),
+        *((lambda given=given: MANY.plot_surrogate(after=given), "expected") for given in (5, [], [2.5], [0], [50])),
+        (lambda: MANY.plot_surrogate(points=1), "points=1"),
+        (lambda: MANY.plot_surrogate("gd"), "expected Bayesian"),
+        *((lambda run=run: MANY.plot(run=run), f"run={run!r}; expected a whole number from 0 to 1") for run in (2, -1, "a")),
+        (lambda: MANY.plot_surrogate(run=2), "from 0 to 1"),
+        *((lambda given=given: la.sweep(WELLS, "gd", given), "expected") for given in (3, "0.1", [], None, ["a"], np.ones((2, 2)))),
+        (lambda: la.sweep(WELLS, "gd", [0.1], setting=["lr"]), "no setting of gd"),
+        (lambda: la.sweep(WELLS, "gd", [0.1], setting="speed"), "no setting of gd"),
+        (lambda: la.sweep(WELLS.on(Frame(torch.zeros(2).double(), torch.eye(2).double())), "gd", [0.1]), "wells are not known"),
+        (lambda: la.counterfactual(MAP, "gd"), "expected a race"),
+        (lambda: la.counterfactual(MANY, ["gd"]), "no racer"),
+        *((lambda pair=pair: wilson(*pair), "whole number") for pair in ((5, 3), ("a", 3), (0, 0), (-1, 3))),
+        (lambda: la.race(WELLS, {1: "gd", "1": "adam"}), "labels 1, '1'.*same as text"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_results_are_refused_in_a_sentence(job, says):
+    with pytest.raises(InputError, match=says):
+        job()
+
+
 @pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (8, 10), (731, 1000)])
 def test_wilson_against_scipy(k, n):
     oracle = binomtest(k, n).proportion_ci(0.95, method="wilson")

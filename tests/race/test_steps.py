@@ -79,6 +79,51 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         la.steps("bayes", boxless, start=[0.0, 0.0])
 
 
+def told(walk, *given, **named):
+    walk.tell(*given, **named)
+    return walk.loss.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        ("gd", (np.zeros(3), np.zeros((2, 3))), r"shape \(2, 3\); expected \(3, 2\)"),
+        ("gd", (np.zeros(3), np.zeros(6)), r"shape \(6,\); expected \(3, 2\)"),
+        ("gd", (np.zeros((3, 2)), np.zeros((3, 2))), r"shape \(3, 2\); expected \(3,\)"),
+        ("gd", (np.zeros(3) > 1, np.zeros((3, 2))), "expected numbers of shape"),
+        ("gd", (np.zeros(3) + 1j, np.zeros((3, 2))), "expected numbers of shape"),
+        ("gd", (["a", "b", "c"], np.zeros((3, 2))), "expected numbers of shape"),
+        ("gd", ([[0.0], [0.0, 1.0], 0.0], np.zeros((3, 2))), "expected numbers of shape"),
+        ("random", (np.zeros(3), np.zeros((3, 2))), r"got gradients for a query of Values; expected tell\(values\)"),
+        ("random", (np.zeros(2),), r"shape \(2,\); expected \(3,\)"),
+    ],
+)
+def test_shapes_and_parts_that_the_query_did_not_want_are_refused(name, given, says):
+    walk = la.steps(name, WELLS, runs=3)
+    with pytest.raises(la.InputError, match=says):
+        walk.tell(*given)
+    assert walk.ask() is walk.ask() and walk.loss.isinf().all()  # nothing has been told
+
+
+def test_numbers_are_told_as_they_come():
+    each = [float(v) for v in WELLS.values(WELLS.start[None].repeat(3, 1))]
+    for given in (
+        each,
+        tuple(each),
+        np.array(each),
+        torch.tensor(each),
+        [torch.tensor(v) for v in each],
+        np.array(each)[:, None],
+    ):
+        assert told(la.steps("random", WELLS, runs=3), given) == pytest.approx(each, rel=1e-6)
+    many = la.steps("genetic", WELLS, runs=2, steps=4)
+    runs, k, n = many.ask().points.shape
+    flat = WELLS.values(many.ask().points.reshape(-1, n))
+    assert told(many, flat) == flat.reshape(runs, k).amin(1).tolist()
+    with pytest.raises(la.InputError, match="label=3; expected text"):
+        la.steps("gd", WELLS, label=3)
+
+
 def test_nan_and_infinity_are_data():
     walk = la.steps("annealing", WELLS, steps=3)
     for value in (1.0, float("nan"), float("inf")):

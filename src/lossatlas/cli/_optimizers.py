@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
+from lossatlas import _said
 from lossatlas._errors import InputError
 from lossatlas.cli._user import named
 
@@ -47,14 +49,16 @@ def parse(spec: str) -> Optimizer:
     name = name.strip()
     if bracket and not rest.endswith(")"):
         raise InputError(f"got the optimizer {spec!r}; expected name or name(setting=value, …).")
-    given = named(name, "--optimizers") if ":" in name else catalog.get(name)
-    known: dict[str, Any] = {f.name: f.default for f in fields(given)} if is_dataclass(given) else {}
+    given = named(name, "--optimizers") if ":" in name else catalog.get(name.lower().replace("_", "-"))
+    known = _parameters(given)
     settings: dict[str, Any] = {}
     for item in split(rest.removesuffix(")")):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
+        if not equals or not key:
             raise InputError(f"got the setting {item!r} in {spec!r}; expected setting=value.")
-        settings[key] = _value(key, value, known.get(key), item, spec)
+        if key in settings:
+            raise InputError(f"got the setting {key!r} twice in {spec!r}; expected it once. Leave one out.")
+        settings[key] = _value(key, value, *known.get(key, (None, {"_empty"})), item, spec)
     return _own(given, settings, spec) if ":" in name else optimizer(name, **settings)
 
 
@@ -64,13 +68,16 @@ def _own(given: Any, settings: dict[str, Any], spec: str) -> Optimizer:
 
     from lossatlas.optimize import Optimizer, TorchOptimizer
 
-    if isinstance(given, type) and issubclass(given, torch.optim.Optimizer):
-        return TorchOptimizer(given, **settings)
     try:
+        if isinstance(given, type) and issubclass(given, torch.optim.Optimizer):
+            return TorchOptimizer(given, **settings)
         made = given(**settings) if callable(given) and not isinstance(given, Optimizer) else given
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:
         raise InputError(
-            f"got the optimizer {spec!r}, which could not be made: {error}. Expected settings that it has."
+            f"got the optimizer {spec!r}, which could not be made: {_said.exception(error, __file__)} Expected settings that it "
+            "takes."
         ) from error
     if not isinstance(made, Optimizer) or (made is given and settings):
         kind = "an optimizer with settings already" if isinstance(made, Optimizer) else f"a {type(made).__name__}"
@@ -81,19 +88,36 @@ def _own(given: Any, settings: dict[str, Any], spec: str) -> Optimizer:
     return made
 
 
-def _value(key: str, text: str, default: Any, item: str, spec: str) -> Any:
+def _parameters(given: Any) -> dict[str, tuple[Any, set[str]]]:
+    """The settings that a class or function takes: the default of each, and the words of its annotation."""
+    try:
+        parameters = inspect.signature(given).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {
+        name: (one.default, set(re.findall(r"\w+", getattr(one.annotation, "__name__", "") + str(one.annotation))))
+        for name, one in parameters.items()
+    }
+
+
+def _value(key: str, text: str, default: Any, words: set[str], item: str, spec: str) -> Any:
     if key == "inner":
         return parse(text)
-    if isinstance(default, str):
+    if text.lower() == "none" and ("None" in words or not (isinstance(default, str) or "str" in words)):
+        return None
+    if isinstance(default, str) or "str" in words:
         return text
-    if isinstance(default, bool) and text.lower() in _TRUTH:
+    truth = isinstance(default, bool) or "bool" in words
+    if truth and text.lower() in _TRUTH:
         return _TRUTH[text.lower()]
     try:
         numbers = [_number(part) for part in text.split(":")]
     except ValueError as error:
-        kind = "true or false" if isinstance(default, bool) else "a number"
+        if "_empty" in words and not isinstance(default, int | float | tuple):
+            return text  # nothing says that it is to be a number: what takes it will say
+        kind = "true or false" if truth else "a number"
         raise InputError(f"got the setting {item!r} in {spec!r}; expected {kind} after the =.") from error
-    if isinstance(default, bool) and numbers in ([0], [1]):
+    if truth and numbers in ([0], [1]):
         return bool(numbers[0])
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
@@ -119,5 +143,5 @@ def table() -> Table:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value["name"])
+        return str(value["optimizer"])
     return ":".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"

@@ -6,13 +6,12 @@ import copy
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lossatlas import archive
+from lossatlas import _said, archive
 from lossatlas._errors import InputError
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -58,8 +57,8 @@ def _called(found: Callable[[], Any], spec: str, option: str) -> Any:
         ) from ended
     except Exception as error:
         raise InputError(
-            f"{option} {spec!r} failed when it was called without arguments: {_said(error)} Expected a function that returns "
-            "the object."
+            f"{option} {spec!r} failed when it was called without arguments: {_said.exception(error, __file__)} Expected a "
+            "function that returns the object."
         ) from error
 
 
@@ -194,7 +193,9 @@ def _named(spec: str, option: str) -> Any:
             if place.endswith(".py")
             else "Expected a file, or a module that can be imported from this folder."
         )
-        raise InputError(f"{option} {spec!r} could not be imported: {_said(error)} {advice}") from error
+        raise InputError(
+            f"{option} {spec!r} could not be imported: {_said.exception(error, __file__)} {advice}"
+        ) from error
     if not hasattr(module, name):
         names = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
         raise InputError(f"{place} has no function {name!r}; it has {', '.join(names[:12]) or 'none'}.")
@@ -222,16 +223,6 @@ def _running(place: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-def _said(error: Exception) -> str:
-    """An exception in one line, with where in the user's file it came from."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
-    last = frames[-1] if frames else None
-    where = f" ({Path(last.filename).name}, line {last.lineno})" if last and last.filename != __file__ else ""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else f"{text[:300]}…"
-    return f"{type(error).__name__}: {text}{where}{'' if text.endswith('.') and not where else '.'}"
 
 
 def _as_package(path: Path) -> str:

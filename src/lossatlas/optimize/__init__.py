@@ -10,6 +10,8 @@ from lossatlas.optimize._catalog import resolve as resolve
 from lossatlas.optimize._catalog import revived as revived
 from lossatlas.optimize._optimizer import Optimizer as Optimizer
 from lossatlas.optimize._optimizer import Walk as Walk
+from lossatlas.optimize._optimizer import begun as begun
+from lossatlas.optimize._optimizer import planned as planned
 from lossatlas.optimize._recorded import RecordedOptimizer as RecordedOptimizer
 from lossatlas.optimize._streams import Streams as Streams
 from lossatlas.optimize.gradient._adam import Adam as Adam

@@ -102,6 +102,13 @@ bibliography: dict[str, str] = {
   pages = {773--782},
   year = {1980}
 }""",
+    "nocedal2006": r"""@book{nocedal2006,
+  author = {Nocedal, Jorge and Wright, Stephen J.},
+  title = {Numerical Optimization},
+  edition = {2},
+  publisher = {Springer},
+  year = {2006}
+}""",
     "holland1975": r"""@book{holland1975,
   author = {Holland, John H.},
   title = {Adaptation in Natural and Artificial Systems},

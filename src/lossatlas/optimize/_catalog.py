@@ -45,6 +45,9 @@ _LOCAL = (HillClimbing, Annealing, Beam)
 _GLOBAL = (Genetic, Evolution, DifferentialEvolution, CMAES, Bayes, RandomSearch, Center)
 _WRAPPERS = (Restart, BestSoFar, GradientNoise, MiniBatches, FiniteDifferences)
 
+# What `Optimizer.record` writes of every optimizer.
+_RECORD = {"optimizer", "settings"}
+
 catalog: dict[str, type[Optimizer]] = {kind.name: kind for kind in (*_GRADIENT, *_LOCAL, *_GLOBAL, *_WRAPPERS)}
 
 
@@ -138,7 +141,7 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
     """Optimizers by label; of several of one name each but the first gets a number.
 
     Raises:
-        InputError: for what is no optimizer, or none at all.
+        InputError: for what is no optimizer, none at all, or labels that are the same as text.
     """
     if isinstance(optimizers, str | Optimizer):
         optimizers = [optimizers]
@@ -146,6 +149,11 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
         raise InputError(f"got optimizers={optimizers!r}; expected names or optimizers in a list, or labels to them.")
     if isinstance(optimizers, Mapping):
         found = {str(label): resolve(given) for label, given in optimizers.items()}
+        if len(found) < len(optimizers):
+            raise InputError(
+                f"got the labels {', '.join(map(repr, optimizers))}, of which some are the same as text; expected a label of its "
+                "own for each optimizer."
+            )
     else:
         found = {}
         for one in map(resolve, optimizers):
@@ -167,16 +175,21 @@ def revived(record: Mapping[str, Any]) -> Optimizer:
     Raises:
         InputError: if this version has no such optimizer in its catalog, or no such setting of it.
     """
-    settings = {key: _revived(value) for key, value in record.items() if key not in ("name", "outside")}
-    if "outside" in record:
-        return revived_outside(record, settings)
-    return optimizer(str(record.get("name")), **settings)
+    if not set(record) >= _RECORD:
+        raise InputError(
+            f"got a record of {', '.join(record) or 'nothing'}, which is no optimizer's; expected {', '.join(sorted(_RECORD))}."
+        )
+    outside = record.get("outside")
+    # What a record only shows is as it is: a mapping there is the user's own.
+    shown = outside["shown"] if outside else ()
+    settings = {key: value if key in shown else _revived(value) for key, value in record["settings"].items()}
+    return revived_outside(record, settings) if outside else optimizer(str(record["optimizer"]), **settings)
 
 
 def _revived(value: Any) -> Any:
     """A setting as it was before JSON held it."""
     if isinstance(value, Mapping):
-        return revived(value) if "name" in value else value
+        return revived(value) if _RECORD <= set(value) <= _RECORD | {"outside"} else value
     return tuple(map(_revived, value)) if isinstance(value, list) else value
 
 

@@ -6,18 +6,22 @@ import abc
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeAlias
+from inspect import get_annotations, signature
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, Gradients, Products, Query, Values
 
 Walk: TypeAlias = Generator[Query, Answer, None]
+# What its methods are called with.
+CALLS = {"walk": ("start", "layout", "rng"), "plan": ("steps",), "breaks": ("answered",), "becomes": ("layout",)}
 # What a class says of itself, beside its name.
 TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "batched")
 
@@ -29,8 +33,8 @@ class Optimizer(abc.ABC):
     A walk yields queries and is sent answers; it never holds the surface. Tensors that it has yielded are never
     written again. Row b of a batch of runs is exactly what run b would be alone.
 
-    A subclass needs `walk` and nothing else: what it does not say of itself is said by its class, as `name` and
-    `title` are, or is not known.
+    A subclass is a frozen dataclass, whose fields are its settings, and needs `walk` and nothing else: what it does not
+    say of itself is said by its class, as `name` and `title` are, or is not known.
 
     Attributes:
         name: in the catalog and in races; the class's own name with hyphens by default.
@@ -44,7 +48,8 @@ class Optimizer(abc.ABC):
         batched: whether all runs step in one tensor operation; surrogates, libraries and torch classes think run by run.
 
     Raises:
-        InputError: when a subclass is made whose name, texts or queries are of another kind.
+        InputError: when a subclass is made whose name, texts, queries or methods are of another kind, and when one is used that is
+            no dataclass but has settings: an ``__init__`` of its own, or annotations.
     """
 
     name: ClassVar[str]
@@ -79,6 +84,33 @@ class Optimizer(abc.ABC):
                 f"the optimizer {cls.__name__} got {given}; expected text for name, title, evaluates, remembers, source and "
                 "reference, and for queries a frozenset of Values, Gradients and Products."
             )
+        taken = sorted(get_annotations(cls).keys() & {"outside", "record", "settings", *CALLS})
+        if taken:
+            raise InputError(
+                f"the optimizer {cls.__name__} has settings named {', '.join(taken)}, which every optimizer has for something else; "
+                "expected other names."
+            )
+        for key in CALLS.keys() & vars(cls).keys():
+            try:
+                signature(vars(cls)[key]).bind(cls, *CALLS[key])
+            except TypeError as error:
+                raise InputError(
+                    f"the optimizer {cls.__name__} has a {key} that does not take what it is called with ({error}); expected "
+                    f"{key}(self, {', '.join(CALLS[key])})."
+                ) from None
+
+    def __new__(cls, /, *_: Any, **__: Any) -> Self:
+        """Refuse a class whose settings no record could hold."""
+        for kind in cls.__mro__[: cls.__mro__.index(Optimizer)]:
+            settings = ["__init__"] * ("__init__" in vars(kind))
+            settings += [key for key, text in get_annotations(kind).items() if "ClassVar" not in str(text)]
+            if settings and "__dataclass_fields__" not in vars(kind):
+                raise InputError(
+                    f"the optimizer {kind.__name__} has {', '.join(settings)} and is no dataclass; expected a frozen one, whose "
+                    "fields are its settings. Write @dataclass(frozen=True) above the class, and fields such as lr: float in "
+                    "place of an __init__."
+                )
+        return super().__new__(cls)
 
     @abc.abstractmethod
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
@@ -104,23 +136,50 @@ class Optimizer(abc.ABC):
         return None if own else f"{kind.__module__}.{kind.__qualname__}"
 
     def record(self) -> dict[str, Any]:
-        """What is saved with a result: the name and the settings.
+        """What is saved with a result: under ``optimizer`` the name, and the settings.
 
         Of a class that is not this package's also what it says of itself, so that the result opens without the class.
         """
-        told: dict[str, Any] = {"name": self.name, **self.settings()}
+        found: dict[str, Any] = {"optimizer": self.name, "settings": self.settings()}
         if self.outside is not None:
-            told["outside"] = {
+            found["outside"] = {
                 "class": self.outside,
                 "shown": [f.name for f in fields(self) if not _is_plain(getattr(self, f.name))],
                 "queries": sorted(kind.__name__ for kind in self.queries),
                 **{key: getattr(self, key) for key in TRAITS},
             }
-        return told
+        return found
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters by name, as plain values that JSON can hold."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def planned(one: Optimizer, steps: int) -> tuple[Optimizer, int]:
+    """The optimizer as it runs in a race of so many steps, and how many queries that takes.
+
+    Raises:
+        InputError: if its `plan` returns something else; and whatever that raises.
+    """
+    found: Any = one.plan(steps)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Optimizer)):
+        raise InputError(f"the plan of {one.name} returned {_checks.shown(found)}; expected (optimizer, queries).")
+    return found[0], _checks.whole("queries", found[1], where=f"the plan of {one.name}")
+
+
+def begun(one: Optimizer, start: Tensor, layout: Layout, rng: Streams) -> Walk:
+    """The walk of an optimizer.
+
+    Raises:
+        InputError: if it is no generator; and whatever `walk` raises.
+    """
+    walk: Any = one.walk(start, layout, rng)
+    if not isinstance(walk, Generator):
+        raise InputError(
+            f"the walk of {one.name} returned {_checks.shown(walk)}; expected a generator. Yield queries in it, as in "
+            "answer = yield Gradients(theta)."
+        )
+    return walk
 
 
 def known(values: Tensor) -> Tensor:

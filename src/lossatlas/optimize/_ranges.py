@@ -5,7 +5,7 @@ Each puts the number back as Python's own type, so that NumPy's serve as well an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,18 @@ def whole(one: Optimizer, least: int, *names: str) -> None:
     _each(one, names, lambda name, value: _checks.whole(name, value, least, where=one.name))
 
 
+def flag(one: Optimizer, *names: str) -> None:
+    """Refuse settings that are neither True nor False."""
+    _each(one, names, lambda name, value: _checks.flag(name, value, where=one.name))
+
+
+def one_of(one: Optimizer, name: str, choices: Sequence[str]) -> None:
+    """Refuse a setting that is none of these words."""
+    given: Any = getattr(one, name)
+    if not isinstance(given, str) or given not in choices:
+        raise InputError(f"{one.name} got {name}={_checks.shown(given)}; expected one of {', '.join(choices)}.")
+
+
 def two_below_one(one: Optimizer, name: str) -> None:
     """Refuse what is not two averaging factors in [0, 1)."""
     given: Any = getattr(one, name)
@@ -58,7 +70,7 @@ def _inside(one: Optimizer, name: str, value: Any, what: str, **bounds: Any) -> 
         raise InputError(f"{one.name} got {name}={_checks.shown(value)}; expected {what}.") from None
 
 
-def _each(one: Optimizer, names: tuple[str, ...], check: Callable[[str, Any], float]) -> None:
+def _each(one: Optimizer, names: tuple[str, ...], check: Callable[[str, Any], float | bool]) -> None:
     for name in names:
         _set(one, name, check(name, getattr(one, name)))
 

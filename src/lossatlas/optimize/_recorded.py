@@ -20,37 +20,37 @@ _QUERIES = {kind.__name__: kind for kind in (Values, Gradients, Products)}
 @final
 @dataclass(frozen=True)
 class RecordedOptimizer(Optimizer):
-    """An optimizer of the user's own, or of torch's, as a saved result tells of it. No code is run for it.
+    """An optimizer of the user's own, or of torch's, as a saved result describes it. No code is run for it.
 
     It has the name, the texts and the settings of the one that ran, and everything but `walk`.
 
     Args:
-        told: what `Optimizer.record` wrote.
+        given: what `Optimizer.record` wrote.
         inner: what it wrapped, or None.
     """
 
-    told: dict[str, Any]
+    given: dict[str, Any]
     inner: Optimizer | None = None
 
     def __post_init__(self) -> None:
-        outside = self.told["outside"]
+        outside = self.given["outside"]
         queries = frozenset(_QUERIES[kind] for kind in outside["queries"])
-        said = {"name": self.told["name"], "queries": queries, **{key: outside[key] for key in TRAITS}}
+        said = {"name": self.given["optimizer"], "queries": queries, **{key: outside[key] for key in TRAITS}}
         for key, value in said.items():
             object.__setattr__(self, key, value)
 
     @property
     def outside(self) -> str:
         """The full name of the class that ran."""
-        return str(self.told["outside"]["class"])
+        return str(self.given["outside"]["class"])
 
     def record(self) -> dict[str, Any]:
         """As it was recorded."""
-        return dict(self.told)
+        return dict(self.given)
 
     def settings(self) -> dict[str, Any]:
         """As they were recorded."""
-        return {key: value for key, value in self.told.items() if key not in ("name", "outside")}
+        return dict(self.given["settings"])
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Refused."""
@@ -61,7 +61,7 @@ class RecordedOptimizer(Optimizer):
         yield
 
     def __hash__(self) -> int:
-        return hash(repr(self.told))
+        return hash(repr(self.given))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items() if key != "class")
@@ -79,14 +79,14 @@ def class_at_hand(name: str) -> type[Optimizer] | None:
     return None
 
 
-def revived_outside(told: Mapping[str, Any], settings: Mapping[str, Any]) -> Optimizer:
+def revived_outside(given: Mapping[str, Any], settings: Mapping[str, Any]) -> Optimizer:
     """An optimizer of the user's own: of its class where that is at hand and the record holds all of it."""
-    outside = told["outside"]
+    outside = given["outside"]
     kind = None if outside["shown"] else class_at_hand(str(outside["class"]))
     if kind is not None:
         try:
             return kind(**settings)
-        except (TypeError, ValueError):  # the class has changed since
+        except Exception:  # the class has changed since, and its code is the user's
             pass
     inner = settings.get("inner")
-    return RecordedOptimizer(dict(told), inner if isinstance(inner, Optimizer) else None)
+    return RecordedOptimizer(dict(given), inner if isinstance(inner, Optimizer) else None)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show, counted
 from lossatlas.draw import Table
-from lossatlas.optimize import Optimizer, Streams, resolve
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Request, Values, count, standing
-from lossatlas.race._inputs import LARGEST_RECORD, check
+from lossatlas.optimize import Optimizer, Streams, begun, planned, resolve
+from lossatlas.probe import Meter, Probe, Products, Request, Values, count, standing
+from lossatlas.race._inputs import LARGEST_RECORD, check, one_of
+from lossatlas.race._queries import lowest, valid
 from lossatlas.race._statistics import wilson
 from lossatlas.race._verdict import basins
 from lossatlas.surface import Surface
@@ -47,7 +48,7 @@ class BasinMap(archive.Result):
         steps: per start.
         seed: random seed.
         meter: what the runs cost.
-        referee: what the verdicts asked.
+        referee: what was evaluated for the verdicts.
     """
 
     KIND: ClassVar[str] = "basins"
@@ -90,14 +91,14 @@ class BasinMap(archive.Result):
 
     def share(self, well: str) -> float:
         """Share of starts that end in a well."""
-        return float((self.ends == self._index(well)).mean())
+        return float(self._in(well).mean())
 
     def interval(self, well: str, confidence: float = 0.95) -> tuple[float, float]:
         """Interval of the share of the whole box that ends in a well, taking grid points for random ones (Wilson).
 
         A grid is spread more evenly than random points, so that this is wider than need be.
         """
-        return wilson(int((self.ends == self._index(well)).sum()), self.ends.size, confidence)
+        return wilson(int(self._in(well).sum()), self.ends.size, confidence)
 
     @property
     def boundary(self) -> float:
@@ -132,10 +133,8 @@ class BasinMap(archive.Result):
         title = f"{self.optimizer.title} on {self.surface.name}: where each start ends"
         return BasinsDisplay(self.x, self.y, self.ends, self.names, cost=self.cost, wells=wells, title=title).plot(ax)
 
-    def _index(self, well: str) -> int:
-        if well not in self.names:
-            raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
-        return self.names.index(well)
+    def _in(self, well: str) -> np.ndarray:
+        return np.asarray(self.ends == self.names.index(one_of(f"well of {self.surface.name}", well, self.names)))
 
 
 def basin_map(
@@ -167,15 +166,14 @@ def basin_map(
         (8, 8)
     """
     nx, ny = points if isinstance(points, tuple | list) and len(points) == 2 else (points, points)
-    check("basin_map", surface, seed, steps=steps)
+    steps, seed = check("basin_map", surface, seed, steps=steps)
     nx, ny = (_checks.whole("points", each, 2, where="basin_map") for each in (nx, ny))
-    steps, seed = int(steps), int(seed)
     if surface.dimension != 2 or surface.box is None or not surface.wells:
         raise InputError(
             f"got {surface.name} with {surface.dimension} parameters, {'no' if surface.box is None else 'a'} box and "
             f"{len(surface.wells)} known wells; a basin map needs two parameters, a box, and wells to end in."
         )
-    one, length = resolve(optimizer).plan(steps)
+    one, length = planned(resolve(optimizer), steps)
     if nx * ny > MOST_STARTS or 4 * BLOCK * length > LARGEST_RECORD:
         raise InputError(
             f"got {nx:,} × {ny:,} starts of {length:,} steps; expected at most {MOST_STARTS:,} starts, and "
@@ -221,43 +219,36 @@ def _walk(
     probe: Probe, referee: Probe, optimizer: Optimizer, surface: Surface, start: Tensor, length: int, rng: Streams
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where each run ends, the loss there, and the queries until it had made 99 % of its descent; nothing else is kept."""
-    walk = optimizer.walk(start, surface.layout, rng)
+    walk = begun(optimizer, start, surface.layout, rng)
     meter = probe.meter
-    best, lowest = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)
+    best, low = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)
     lows: list[Tensor] = []
-    asked: list[int] = []
+    counts: list[int] = []
     where = start
-    query = next(walk)
     try:
+        query = valid(next(walk), optimizer.name, start)
         for _ in range(length):
             (answer,) = probe.answer([Request(query, meter)])
             if answer is None:
                 break
-            asked.append(count(query))
+            counts.append(count(query))
             where = standing(query)
             if not isinstance(query, Products):
-                values, points = _lowest(query, answer)
+                values, points = lowest(query, answer)
                 if optimizer.wanders:
-                    best = torch.where((values < lowest)[:, None], points, best)
-                lowest = torch.fmin(lowest, values)
-            lows.append(lowest.float())
-            query = walk.send(answer)
+                    best = torch.where((values < low)[:, None], points, best)
+                low = torch.minimum(low, values)
+            lows.append(low.float())
+            query = valid(walk.send(answer), optimizer.name, start)
         where = standing(query)
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
-    loss = lowest if optimizer.wanders else referee.ask(Values(final)).values
+    loss = low if optimizer.wanders and lows else referee.ask(Values(final)).values
+    if not lows:
+        return final, loss, torch.full_like(loss, float("nan"))
     history = torch.stack(lows, 1)
     goal = history[:, -1:] + 0.01 * (history[:, :1] - history[:, -1:])
     reached = (history <= goal).int().argmax(1)
-    cost = torch.tensor(np.cumsum(asked), dtype=torch.float64, device=start.device)[reached]
+    cost = torch.tensor(np.cumsum(counts), dtype=torch.float64, device=start.device)[reached]
     return final, loss, torch.where(history[:, 0] > history[:, -1], cost, float("nan"))
-
-
-def _lowest(query: Values | Gradients, answer: Answer) -> tuple[Tensor, Tensor]:
-    """The lowest loss that each run heard of, and where."""
-    values, points = answer.values, query.points
-    if values.ndim == 2:
-        values, index = torch.where(values.isnan(), float("inf"), values).min(1)
-        return values, points[torch.arange(len(points), device=points.device), index]
-    return values, points

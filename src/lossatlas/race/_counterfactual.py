@@ -9,14 +9,14 @@ from typing import ClassVar
 
 import torch
 
-from lossatlas import archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas import _checks, archive
+from lossatlas._errors import InputError
 from lossatlas._progress import Progress, Show
 from lossatlas.draw import Table
 from lossatlas.optimize import Annealing, FiniteDifferences, GradientNoise, Momentum, Optimizer, Restart
 from lossatlas.probe import Gradients, Meter
 from lossatlas.race._driver import race
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import check, one_of
 from lossatlas.race._race import Race
 from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._statistics import wilson
@@ -147,10 +147,10 @@ def counterfactual(given: Race, racer: str, *, runs: int = 40, seed: int = 0, pr
         UnknownNameError: if there is no such racer.
         InputError: if the wells are not known.
     """
-    check("counterfactual", given.surface, seed, runs=runs)
-    runs, seed = int(runs), int(seed)
-    if racer not in given.tracks:
-        raise UnknownNameError("racer in this race", racer, given.tracks)
+    if not isinstance(given, Race):
+        raise InputError(f"counterfactual got {_checks.shown(given)}; expected a race, as lossatlas.race returns it.")
+    runs, seed = check("counterfactual", given.surface, seed, runs=runs)
+    one_of("racer in this race", racer, given.tracks)
     track, values = given.tracks[racer], sorted(well.value for well in given.surface.wells)
     if not values:
         raise InputError(

@@ -62,9 +62,8 @@ def race(
         >>> la.race(surface, ["gd"], steps=200).verdicts["gd"].wells
         ('global',)
     """
-    check("race", surface, seed, steps=steps, runs=runs)
+    steps, runs, seed = check("race", surface, seed, steps=steps, runs=runs)
     limit = budget if isinstance(budget, Budget) else Budget(budget)
-    steps, runs, seed = int(steps), int(runs), int(seed)
     begin = starts(surface, start, runs)
     racers = [Racer(label, one, surface, begin, steps, seed) for label, one in labeled(optimizers).items()]
     probe, live = Probe(surface), [racer for racer in racers if not racer.done]

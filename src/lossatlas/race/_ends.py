@@ -20,7 +20,8 @@ KINDS = {
     "decay offset": "held off the minimum, toward the origin, by weight decay",
     "on its way": "not yet settled",
     "off the grid": "where no step of that length improves",
-    "one look": "at the one point it looked at",
+    "one look": "at the one point it evaluated",
+    "no look": "where it began: it never evaluated anything",
     "divergence": "beyond finite numbers",
     "not run": "nowhere: it did not run",
     "unknown": "at a point whose gradient is not known",
@@ -58,6 +59,7 @@ def kinds(surface: Surface, referee: Probe, track: Track, gradients: Tensor) -> 
     cycle, rest = _motion(path) if path is not None else (still, still)
     sound, size = torch.isfinite(gradients).all(1).tolist(), gradients.norm(dim=1).tolist()
     edge, cycles, rests = _outward(surface, final, gradients).tolist(), cycle.tolist(), rest.tolist()
+    queries = track.meter.per_run.tolist()
     decay = _weight_decay(track.optimizer)
     found = []
     for b, why in enumerate(track.stopped):
@@ -70,7 +72,9 @@ def kinds(surface: Surface, referee: Probe, track: Track, gradients: Tensor) -> 
             held = kind in ("on its way", "minimum") and decay > 0 and path is not None and newton is not None
             if held and _held_off(path[b], final[b] + newton[b], 1e-9 * length):  # type: ignore[index]
                 kind = "decay offset"
-            if kind == "on its way" and why == "finished":
+            if not queries[b]:
+                kind = "no look"
+            elif kind == "on its way" and why == "finished":
                 kind = "one look" if track.positions.shape[1] <= 2 else "off the grid"
             found.append(kind)
     return tuple(found)

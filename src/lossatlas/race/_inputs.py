@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, StartError
+from lossatlas._errors import InputError, StartError, UnknownNameError
 from lossatlas.surface import PointLike, Surface, as_point, as_points, finite, need_surface
 
 # Bytes of the largest record that is kept.
 LARGEST_RECORD = 2**33
 
 
-def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
+def check(where: str, surface: Surface, seed: int, **counts: int) -> list[int]:
     """Refuse what is no surface, no seed, or no count of at least one.
 
     Args:
@@ -22,11 +23,44 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> None:
         surface: what was given as one.
         seed: random seed.
         **counts: whole numbers of at least 1, by name.
+
+    Returns:
+        The counts in their order, and the seed, as Python's own numbers.
     """
     need_surface(surface, where)
-    for name, count in counts.items():
-        _checks.whole(name, count, where=where)
-    _checks.seed(seed, where=where)
+    return [
+        *(_checks.whole(name, count, where=where) for name, count in counts.items()),
+        _checks.seed(seed, where=where),
+    ]
+
+
+def numbers(where: str, name: str, given: Iterable[float]) -> list[float]:
+    """Finite numbers, at least one.
+
+    Args:
+        where: the function that was called, for the message.
+        name: of the argument.
+        given: what was given.
+    """
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Iterable)
+        or getattr(given, "ndim", 1) != 1
+        or not (found := list(given))
+    ):
+        raise InputError(f"{where} got {name}={_checks.shown(given)}; expected numbers in a list, at least one.")
+    return [_checks.number(name, each, where=where) for each in found]
+
+
+def one_of(kind: str, name: Any, known: Collection[str]) -> str:
+    """A name that is known.
+
+    Raises:
+        UnknownNameError: for any other; the nearest is suggested.
+    """
+    if not isinstance(name, str) or name not in known:
+        raise UnknownNameError(kind, name, known)
+    return name
 
 
 def check_record(runs: int, steps: int, dimension: int) -> None:

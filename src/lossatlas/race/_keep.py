@@ -12,20 +12,20 @@ from lossatlas.probe import differing
 from lossatlas.surface import Remembered, Surface, landscapes, remember
 
 
-def surface_of(told: Mapping[str, Any], given: Surface | None) -> Surface:
+def surface_of(saved: Mapping[str, Any], given: Surface | None) -> Surface:
     """The surface of a saved result: the given one, a landscape built again, or what is remembered of it.
 
     Raises:
         InputError: if the given one is not the one of the record.
     """
     if given is None:
-        return landscapes.rebuilt(told["fingerprint"]) or Remembered(told)
-    found = list(differing(told["fingerprint"], given.fingerprint())) if isinstance(given, Surface) else []
+        return landscapes.rebuilt(saved["fingerprint"]) or Remembered(saved)
+    found = list(differing(saved["fingerprint"], given.fingerprint())) if isinstance(given, Surface) else []
     if not isinstance(given, Surface) or found:
         name = given.name if isinstance(given, Surface) else type(given).__name__
         differs = f" ({'; '.join(map(str, found[:3]))})" if found else ""
         raise InputError(
-            f"got the surface {name!r}; expected the one that the result was made on, {told['fingerprint']['surface']!r}, "
+            f"got the surface {name!r}; expected the one that the result was made on, {saved['fingerprint']['surface']!r}, "
             f"with the same model, loss, data and plane{differs}. Make it again as it was."
         )
     return given

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import _checks
-from lossatlas._errors import InputError, LossAtlasError
+from lossatlas import _checks, _said
+from lossatlas._errors import InputError
 from lossatlas._progress import Progress, Show
-from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk, labeled
+from lossatlas.optimize import GD, SGD, MiniBatches, Optimizer, Streams, Walk, begun, labeled, planned
 from lossatlas.probe import (
     Answer,
     Budget,
@@ -32,7 +33,7 @@ from lossatlas.race._inputs import check
 from lossatlas.race._inputs import starts as starts_of
 from lossatlas.race._network_ends import ends_of
 from lossatlas.race._network_result import NetworkRace, Runner
-from lossatlas.race._racer import said
+from lossatlas.race._queries import nothing, valid
 from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._tune import KEPT, LOGARITHMIC, Tuning, drawn_settings
 from lossatlas.surface import Layout, NetworkSurface, PointLike
@@ -41,6 +42,7 @@ from lossatlas.surface import Layout, NetworkSurface, PointLike
 SPACE = {**LOGARITHMIC, "lr_others": (1e-4, 1e-1)}
 # Run numbers of tuning, far from those of the race: no mini-batch of one is seen in the other.
 TUNING_RUNS = 10**6
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Ground:
     Attributes:
         surface: the training loss.
         test: the test loss over the same parameters, or None.
-        layout: the blocks as the optimizers are told of them.
+        layout: the blocks as the optimizers see them.
         starts: (runs, N).
         batch_size: examples of a mini-batch, or None for all data.
         steps: the cost in gradients.
@@ -132,9 +134,8 @@ def network_race(
         >>> race.runners["adam"].meter.gradients
         10
     """
-    check("network_race", surface, seed, steps=steps, runs=runs, checks=checks)
-    steps, checks, seed = int(steps), int(checks), int(seed)
-    numbers = [_checks.whole("first_run", first_run, 0) + b for b in range(int(runs))]
+    steps, runs, checks, seed = check("network_race", surface, seed, steps=steps, runs=runs, checks=checks)
+    numbers = [_checks.whole("first_run", first_run, 0) + b for b in range(runs)]
     trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
     batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, do="None takes all data.")
     size = surface.examples if batch_size is None else batch_size
@@ -190,6 +191,8 @@ def with_heads(layout: Layout, heads: Sequence[str] | None = None) -> Layout:
         InputError: for a name that is none of its blocks.
     """
     names = [block.name for block in layout.blocks]
+    if heads is not None and (isinstance(heads, str) or not isinstance(heads, Iterable)):
+        raise InputError(f"got heads={_checks.shown(heads)}; expected names in a list, for example {names[-1:]}.")
     if heads is None:
         heads = [block.name for block in layout.blocks if block.kind == "linear"][-1:]
     unknown = [name for name in heads if name not in names]
@@ -213,13 +216,13 @@ def _run(
 ) -> Runner:
     """All runs of one optimizer, with what is measured on the way."""
     probe, meter, surface = Probe(ground.surface), Meter(runs=len(numbers)), ground.surface
-    walk = _walk(one, ground, numbers, seed)
+    walk = _guarded(lambda: _walk(one, ground, numbers, seed))
     marks = list(np.linspace(0, ground.allowance, checks + 1))
     noisy: list[Tensor] = []
     rows: list[tuple[float, ...]] = []
     losses: list[Tensor] = []
     tested: list[tuple[Tensor, Tensor]] = []
-    query = _next(walk)
+    query = _next(walk, one.name, ground.starts)
     if not isinstance(query, Gradients):
         error = InputError(
             f"{one.name} queries no gradients first; expected a rule that does. Race it with lossatlas.race."
@@ -246,16 +249,16 @@ def _run(
         if query is None or over:
             break
         (answer,) = probe.answer([Request(query, meter, Budget())])
-        assert answer is not None
+        answer = nothing(query) if answer is None else answer
         spent += price
         if isinstance(query, Gradients):
             noisy.append(answer.values)
         begin = time.perf_counter()
-        query = _next(walk, answer)
+        query = _next(walk, one.name, ground.starts, answer)
         meter.algorithm_seconds += time.perf_counter() - begin
     columns = np.array(rows, dtype=np.float64).T
     met = torch.stack(noisy, 1) if noisy else torch.empty(len(numbers), 0, dtype=torch.float64)
-    nothing = np.empty((len(numbers), 0))
+    untested = np.empty((len(numbers), 0))
     return Runner(
         optimizer=one,
         steps=columns[0],
@@ -263,8 +266,8 @@ def _run(
         examples=columns[2],
         seconds=columns[3],
         loss=torch.stack(losses, 1).cpu().numpy(),
-        test_loss=torch.stack([a for a, _ in tested], 1).cpu().numpy() if tested else nothing,
-        test_error=torch.stack([b for _, b in tested], 1).cpu().numpy() if tested else nothing,
+        test_loss=torch.stack([a for a, _ in tested], 1).cpu().numpy() if tested else untested,
+        test_error=torch.stack([b for _, b in tested], 1).cpu().numpy() if tested else untested,
         noisy=met.cpu().numpy(),
         final=stands.detach().clone(),
         meter=meter,
@@ -276,26 +279,37 @@ class _Failed(Exception):
     """What an optimizer raised, which ends it alone."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error) if isinstance(error, LossAtlasError) else said(error))
+        super().__init__(_said.exception(error))
         self.error = error
 
 
-def _next(walk: Walk, answer: Answer | None = None) -> Query | None:
-    """The next query, or None where the optimizer has stopped by itself."""
+def _guarded(job: Callable[[], T]) -> T:
+    """What an optimizer's own code returns."""
     try:
-        return next(walk) if answer is None else walk.send(answer)
-    except StopIteration:
-        return None
+        return job()
     except Exception as error:
         raise _Failed(error) from error
 
 
+def _next(walk: Walk, label: str, start: Tensor, answer: Answer | None = None) -> Query | None:
+    """The next query, or None where the optimizer has stopped by itself."""
+
+    def step() -> Query | None:
+        try:
+            return valid(next(walk) if answer is None else walk.send(answer), label, start)
+        except StopIteration:
+            return None
+
+    return _guarded(step)
+
+
 def _walk(one: Optimizer, ground: Ground, numbers: Sequence[int], seed: int) -> Walk:
     # SGD is gradient descent on mini-batches: on those of the race.
-    planned, _ = (GD(one.lr) if isinstance(one, SGD) and ground.batch_size is not None else one).plan(ground.steps)
-    whole = planned if ground.batch_size is None else MiniBatches(planned, ground.batch_size)
+    own = GD(one.lr) if isinstance(one, SGD) and ground.batch_size is not None else one
+    whole, _ = planned(own, ground.steps)
+    whole = whole if ground.batch_size is None else MiniBatches(whole, ground.batch_size)
     # The same streams for every optimizer: all of them see the same mini-batches.
-    return whole.walk(ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
+    return begun(whole, ground.starts.clone(), ground.layout, Streams(seed, list(numbers)))
 
 
 def _price(query: Query, examples: int) -> float:
@@ -329,6 +343,10 @@ def _fits(surface: NetworkSurface, test: NetworkSurface | None, size: int, trial
         raise InputError(
             f"network_race got a surface of type {type(surface).__name__}; expected a NetworkSurface. Race on landscapes and "
             "planes with lossatlas.race."
+        )
+    if not isinstance(test, NetworkSurface | None):
+        raise InputError(
+            f"network_race got test={_checks.shown(test)}; expected a NetworkSurface of the same model over test data, or None."
         )
     if not 1 <= size <= surface.examples:
         raise InputError(f"got batch_size={size}; expected 1 to {surface.examples}, or None for all data.")

@@ -1,4 +1,4 @@
-"""The result of a race on a network: curves, ends, bills, and the tables and pictures made of them."""
+"""The result of a race on a network: curves, ends, costs, and the tables and pictures made of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas import archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer
 from lossatlas.probe import Meter
+from lossatlas.race._inputs import one_of
 from lossatlas.race._tune import Tuning
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Runner(archive.Result):
         test_error: (runs, K) share of test examples that are classified wrong; (runs, 0) without test data.
         noisy: (runs, T) loss of each update's mini-batch.
         final: (runs, N) where each run ended.
-        meter: what was billed.
-        tuning: what blind tuning found and what it was billed, or None.
+        meter: what was counted.
+        tuning: what blind tuning found and what was counted for it, or None.
     """
 
     SAYS: ClassVar[tuple[str, ...]] = ("diverged",)
@@ -121,7 +122,7 @@ class Ends(archive.Result):
 
 @dataclass(frozen=True, eq=False)
 class NetworkRace(archive.Result):
-    """Optimizers that trained one network for the same bill.
+    """Optimizers that trained one network at the same cost.
 
     Attributes:
         title: of the surface.
@@ -192,10 +193,8 @@ class NetworkRace(archive.Result):
         """
         from lossatlas.draw import CurvesDisplay
 
-        if what not in _WHAT:
-            raise UnknownNameError("curve", what, _WHAT)
-        if against not in _PER:
-            raise UnknownNameError("axis", against, _PER)
+        one_of("curve", what, _WHAT)
+        one_of("axis", against, _PER)
         curves: dict[str, tuple[Any, ...]] = {}
         for name, runner in self.runners.items():
             found = getattr(runner, what)
@@ -231,9 +230,7 @@ class NetworkRace(archive.Result):
         ).plot(ax)
 
     def _runner(self, racer: str) -> Runner:
-        if racer not in self.runners:
-            raise UnknownNameError("optimizer in this race", racer, self.runners)
-        return self.runners[racer]
+        return self.runners[one_of("optimizer in this race", racer, self.runners)]
 
     def _row(self, name: str, columns: list[str]) -> list[str]:
         runner = self.runners[name]

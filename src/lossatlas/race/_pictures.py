@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.optimize import Posterior
 from lossatlas.race._field import field_under
+from lossatlas.race._inputs import numbers, one_of
 from lossatlas.race._track import Track
 from lossatlas.surface.landscapes import Bbob
 
@@ -20,16 +22,20 @@ if TYPE_CHECKING:
 TARGETS, DEEPEST = 51, 1e-8
 
 
-def paths(race: Race, ax: Any, run: int, points: int) -> PathsDisplay:
-    """Every racer's path of one run over the field."""
+def paths(race: Race, ax: Any, run: int | None, points: int) -> PathsDisplay:
+    """Every racer's path of one run, or of its typical one, over the field."""
     from lossatlas.draw import PathsDisplay
 
-    _one_of(race, run)
+    points = _checks.whole("points", points, 2, where="plot")
     ran = _ran(race)
-    whole = {label: track.positions[run].cpu().numpy() for label, track in ran.items()}
-    finals = {label: tuple(track.final[run].tolist()) for label, track in ran.items()}
+    chosen = {label: _run(race, label, run) for label in ran}
+    whole = {label: track.positions[chosen[label]].cpu().numpy() for label, track in ran.items()}
+    finals = {label: tuple(track.final[chosen[label]].tolist()) for label, track in ran.items()}
     pieces = {label: np.split(path, ran[label].optimizer.breaks(len(path) - 1)) for label, path in whole.items()}
-    return PathsDisplay(field_under(race.surface, whole, points), pieces, finals=finals).plot(ax)
+    note = None
+    if race.runs > 1:
+        note = f"Run {run} of {race.runs:,}" if run is not None else _typical(race)
+    return PathsDisplay(field_under(race.surface, whole, points), pieces, finals=finals, note=note).plot(ax)
 
 
 def losses(race: Race, ax: Any) -> CurvesDisplay:
@@ -40,7 +46,7 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
     floor = race.surface.wells[0].value if single else 0.0
     curves: dict[str, tuple[np.ndarray, ...]] = {}
     for label, track in _ran(race).items():
-        heights, queries = track.losses.cpu().numpy(), track.asked
+        heights, queries = track.losses.cpu().numpy(), track.queries
         if track.optimizer.wanders:
             heights = np.fmin.accumulate(track.seen.cpu().numpy(), axis=1)
             queries = np.arange(1, heights.shape[1] + 1)
@@ -66,7 +72,7 @@ def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDis
         targets = [lowest + height for height in heights]
         said = f"log-spaced, from {heights[0]:.3g} down to {heights[-1]:.3g} above the minimum"
     else:
-        targets = [float(target) for target in targets]
+        targets = numbers("plot_ecdf", "targets", targets)
         said = f"losses from {max(targets):.4g} down to {min(targets):.4g}"
     curves: dict[str, tuple[np.ndarray, ...]] = {}
     for label, track in ran.items():
@@ -97,11 +103,14 @@ def memory(race: Race, ax: Any) -> CurvesDisplay:
     return CurvesDisplay(curves, xlabel="queries", ylabel="bytes held per run", yscale="log", title=title).plot(ax)
 
 
-def surrogate(race: Race, track: Track, after: Sequence[int], run: int, points: int) -> SurrogateDisplay:
+def surrogate(race: Race, racer: str, after: Sequence[int], run: int | None, points: int) -> SurrogateDisplay:
     """Posterior mean and deviation after so many observations, beside the surface."""
     from lossatlas.draw import SurrogateDisplay
 
-    _one_of(race, run)
+    track = race.tracks[one_of("racer in this race", racer, race.tracks)]
+    chosen = _run(race, racer, run)
+    after = [_checks.whole("after", each, where="plot_surrogate") for each in numbers("plot_surrogate", "after", after)]
+    points = _checks.whole("points", points, 2, where="plot_surrogate")
     count, box = track.positions.shape[1] - 1, race.surface.box
     fits = [n for n in after if 2 <= n <= count]
     if race.surface.dimension != 2 or box is None or track.optimizer.name != "bayes" or not fits:
@@ -111,13 +120,14 @@ def surrogate(race: Race, track: Track, after: Sequence[int], run: int, points: 
         )
     field = field_under(race.surface, {}, points)
     mesh = np.stack(np.meshgrid(field.x, field.y), -1).reshape(-1, 2)
-    asked, values = track.positions[run].cpu().numpy(), track.losses[run].cpu().numpy()
+    seen, values = track.positions[chosen].cpu().numpy(), track.losses[chosen].cpu().numpy()
     stages = []
     for n in fits:
-        posterior = Posterior(asked[:n], values[:n], box.cpu().numpy())
+        posterior = Posterior(seen[:n], values[:n], box.cpu().numpy())
         mean, deviation = posterior.predict(mesh)
-        stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), asked[:n]))
+        stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), seen[:n]))
     title = f"What {track.optimizer.title} believes of {race.surface.name}"
+    title += ", typical run" * (run is None and race.runs > 1)
     return SurrogateDisplay(field.x, field.y, field.z, stages, title=title).plot()
 
 
@@ -133,13 +143,21 @@ def rates(race: Race, well: str, ax: Any) -> BarsDisplay:
     return BarsDisplay(labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel).plot(ax)
 
 
+def _run(race: Race, racer: str, run: int | None) -> int:
+    """The number of a run: the one given, or the typical one."""
+    if run is None:
+        return race.typical(racer)
+    return _checks.whole("run", run, 0, race.runs - 1, where="a picture of this race", do="None draws a typical run.")
+
+
+def _typical(race: Race) -> str:
+    """What a picture says of the runs that it shows."""
+    where = " among those that ended in the well that most did" * bool(race.surface.wells)
+    return f"One typical run of {race.runs:,} each: that of median loss{where}"
+
+
 def _ran(race: Race) -> dict[str, Track]:
     return {label: track for label, track in race.tracks.items() if track.stopped[0] != "not applicable"}
-
-
-def _one_of(race: Race, run: int) -> None:
-    if not 0 <= run < race.runs:
-        raise InputError(f"got run={run}; expected one of 0 to {race.runs - 1}, as the race has {race.runs:,} run(s).")
 
 
 def _heights(race: Race) -> tuple[float, list[float]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from lossatlas import archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas import _checks, archive
+from lossatlas._errors import InputError
 from lossatlas.draw import Table
 from lossatlas.probe import Meter
 from lossatlas.race import _pictures, _tables
+from lossatlas.race._inputs import one_of
 from lossatlas.race._statistics import ert, wilson
 from lossatlas.race._track import Track
 from lossatlas.race._verdict import Verdict
@@ -146,16 +148,29 @@ class Race(archive.Result):
 
     def interval(self, racer: str, well: str, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson's interval for that share; the share itself where all runs are the same, the method being deterministic."""
-        if self._track(racer).alike:
-            return self.rate(racer, well), self.rate(racer, well)
-        return wilson(self._count(racer, well), self.runs, confidence)
+        ends = wilson(self._count(racer, well), self.runs, confidence)
+        return (self.rate(racer, well),) * 2 if self._track(racer).alike else ends
+
+    def typical(self, racer: str) -> int:
+        """Index of a run that ended as most do: in the well that most runs end in, the run of median loss there.
+
+        Of two in the middle it is the one of the lower loss. A loss that is not a number is the highest.
+
+        Args:
+            racer: its label.
+        """
+        loss, wells = self._track(racer).loss, self.verdicts[racer].wells
+        (common, _), *_ = Counter(wells).most_common(1)
+        there = [b for b, well in enumerate(wells) if well == common]
+        there.sort(key=lambda b: (bool(loss[b].isnan()), float(loss[b])))
+        return there[(len(there) - 1) // 2]
 
     def table(self) -> Table:
         """One row per racer: where it ended and what it cost. Renders in terminals and notebooks."""
         return _tables.ends(self)
 
     def accounting(self) -> Table:
-        """What each racer asked at each step and in all, what it remembered, and what it took: all measured.
+        """What each racer evaluated at each step and in all, what it remembered, and what it took: all measured.
 
         A step is one answer. Bytes are those that the algorithm held between its last two queries, per run; the last
         column is their growth per query over the second half.
@@ -164,7 +179,7 @@ class Race(archive.Result):
 
     def costs(self, racer: str, target: float) -> Tensor:
         """Queries of each run until it had met a loss of at most `target`, (runs,); infinity where it never did."""
-        return self._track(racer).first_below(target)
+        return self._track(racer).first_below(_checks.number("target", target, where="costs"))
 
     def ert(self, racer: str, target: float) -> float:
         """Expected running time to a target as COCO defines it: queries spent before it by all runs / runs that reached it.
@@ -202,14 +217,14 @@ class Race(archive.Result):
                 )
         return pandas.DataFrame(rows)
 
-    def plot(self, ax: Any = None, *, run: int = 0, points: int = 161) -> PathsDisplay | CurvesDisplay:
+    def plot(self, ax: Any = None, *, run: int | None = None, points: int = 161) -> PathsDisplay | CurvesDisplay:
         """Paths over the surface where it has two parameters, else loss against queries.
 
-        The field under the paths is drawn from values asked for the picture alone, billed to no racer.
+        The field under the paths is drawn from values evaluated for the picture alone, counted for no racer.
 
         Args:
             ax: matplotlib axes, or None for a new figure.
-            run: which run's paths.
+            run: which run's paths; each racer's `typical` one by default, and the picture says so.
             points: grid points per axis under the paths.
 
         Raises:
@@ -242,20 +257,20 @@ class Race(archive.Result):
         return _pictures.memory(self, ax)
 
     def plot_surrogate(
-        self, racer: str = "bayes", after: Sequence[int] = (5, 10, 20), run: int = 0, points: int = 61
+        self, racer: str = "bayes", after: Sequence[int] = (5, 10, 20), run: int | None = None, points: int = 61
     ) -> SurrogateDisplay:
         """What Bayesian optimization believed after so many observations, beside the surface.
 
         Args:
-            racer: its label; its track must hold every point it asked about.
+            racer: its label; its track must hold every point it evaluated.
             after: numbers of observations, one row of maps each.
-            run: which run.
+            run: which run; the `typical` one by default.
             points: cells per axis.
 
         Raises:
-            InputError: if the surface has no two parameters in a box, or the racer asked for fewer points.
+            InputError: if the surface has no two parameters in a box, or the racer evaluated fewer points.
         """
-        return _pictures.surrogate(self, self._track(racer), after, run, points)
+        return _pictures.surrogate(self, racer, after, run, points)
 
     def plot_rates(self, well: str, ax: Any = None) -> BarsDisplay:
         """Share of runs that ended in a well, racer by racer, with 95 % intervals.
@@ -267,13 +282,9 @@ class Race(archive.Result):
         return _pictures.rates(self, well, ax)
 
     def _track(self, racer: str) -> Track:
-        if racer not in self.tracks:
-            raise UnknownNameError("racer in this race", racer, self.tracks)
-        return self.tracks[racer]
+        return self.tracks[one_of("racer in this race", racer, self.tracks)]
 
     def _count(self, racer: str, well: str) -> int:
         self._track(racer)
         names = [w.name for w in self.surface.wells]
-        if well not in names:
-            raise UnknownNameError(f"well of {self.surface.name}", well, names)
-        return self.verdicts[racer].wells.count(well)
+        return self.verdicts[racer].wells.count(one_of(f"well of {self.surface.name}", well, names))

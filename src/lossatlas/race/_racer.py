@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf, nan
-from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, NotApplicableError
-from lossatlas.optimize import Optimizer, Streams
+from lossatlas import _said
+from lossatlas._errors import NotApplicableError
+from lossatlas.optimize import Optimizer, Streams, Walk, begun, planned
 from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count, standing
 from lossatlas.race._inputs import check_record
 from lossatlas.race._memory import held
+from lossatlas.race._queries import lowest, nothing, valid
 from lossatlas.race._track import Track
 from lossatlas.surface import Surface
 
@@ -52,31 +52,30 @@ class Racer:
 
     def __init__(self, label: str, given: Optimizer, surface: Surface, start: Tensor, steps: int, seed: int) -> None:
         self.label, self.runs = label, len(start)
-        self.optimizer, self.length = given.plan(steps)
+        self.optimizer, self.length = given, steps
         self.meter = Meter(runs=self.runs)
         self.positions: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.seen: list[Tensor] = []
-        self.asked_for: list[int] = []
+        self.counts: list[int] = []
         self.memory: list[tuple[int, float]] = []
-        self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
         self.given = [start] if surface.box is None else [start, surface.box]
-        check_record(len(start), self.length, start.shape[1])
         self.answered = 0
         self.done = False
         self.alive: Tensor | None = None
-        self.asked: Tensor | None = None
+        self.queried: Tensor | None = None
         self.ends = torch.full((len(start),), -1, dtype=torch.int64, device=start.device)
         self.reasons = ["steps"] * len(start)
         self.best = start
         self.best_value = torch.full((len(start),), inf, dtype=torch.float64, device=start.device)
-        streams = Streams(seed, len(start), salt=zlib.crc32(label.encode()))
-        self.walk = self.optimizer.walk(start, surface.layout, streams)
         self.start = start
         self.why = ""
         self.failure: Exception | None = None
         self.query: Query = Values(start)
-        self._move(partial(next, self.walk))
+        self.walk: Walk
+        self._move(partial(self._begin, surface, seed))
+        check_record(len(start), self.length, start.shape[1])
+        self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
 
     def refuse(self, why: str) -> None:
         """End in all runs before the first answer: it cannot run on this surface, or here at all."""
@@ -86,19 +85,19 @@ class Racer:
 
     def ask(self) -> Query:
         """The query of the runs that are still on their way."""
-        self.asked = self.query.active
+        self.queried = self.query.active
         if self.alive is None:
             return self.query
-        self.asked = self.alive if self.query.active is None else self.alive & self.query.active
-        return replace(self.query, active=self.asked)
+        self.queried = self.alive if self.query.active is None else self.alive & self.query.active
+        return replace(self.query, active=self.queried)
 
     def hear(self, answer: Answer | None) -> None:
         """Record an answer and let the algorithm move on; None if no run could be answered within the budget."""
         self._stand()
         if answer is None:
-            self.asked_for.append(0)
+            self.counts.append(0)
             self.losses.append(self.query.at.values if self.query.at is not None else self._unknown())
-            answer = _nothing(self.query)
+            answer = nothing(self.query)
         else:
             self._note(answer)
         self._stop_rows(answer)
@@ -110,7 +109,7 @@ class Racer:
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered == self.measured_next and not self.done:
             self.measured_next += min(self.answered, self.measured_every)
-            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.given) / self.runs))
+            self.memory.append((sum(self.counts), held(self.walk, answer, self.given) / self.runs))
         if not self.done and self.answered >= self.length:
             if self.query.active is not None:
                 self._freeze(~self.query.active, "finished")
@@ -157,34 +156,30 @@ class Racer:
             loss=self.best_value if wanders else losses[:, -1],
             meter=self.meter,
             stopped=tuple(self.reasons),
-            asked=np.cumsum([*self.asked_for, 0], dtype=np.int64)[: positions.shape[1]],
+            queries=np.cumsum([*self.counts, 0], dtype=np.int64)[: positions.shape[1]],
             seen=_columns(self.seen, self.runs),
             memory=tuple(self.memory),
             why=self.why,
         )
 
+    def _begin(self, surface: Surface, seed: int) -> Query:
+        """Plan the race, begin the walk, and make its first query."""
+        self.optimizer, self.length = planned(self.optimizer, self.length)
+        streams = Streams(seed, self.runs, salt=zlib.crc32(self.label.encode()))
+        self.walk = begun(self.optimizer, self.start, surface.layout, streams)
+        return next(self.walk)
+
     def _move(self, step: Callable[[], Query]) -> None:
         """Let the algorithm make its next query. What it raises ends it, and it alone."""
         try:
-            query = step()
-            if not isinstance(query, Values | Gradients | Products):
-                raise InputError(
-                    f"{self.label} yielded a {type(query).__name__}; expected a query: Values, Gradients or Products."
-                )
-            runs, n = self.start.shape
-            if query.points.ndim not in (2, 3) or (len(query.points), query.points.shape[-1]) != (runs, n):
-                raise InputError(
-                    f"{self.label} queried points of shape {tuple(query.points.shape)}; expected ({runs}, {n}), or "
-                    f"({runs}, k, {n}) for k points per run."
-                )
-            self.query = query
+            self.query = valid(step(), self.label, self.start)
             return
         except StopIteration:
             why, reason = "", "finished"
         except NotApplicableError as error:
             why, reason = str(error), "not applicable"
         except Exception as error:
-            why, reason, self.failure = said(error), "failed", error
+            why, reason, self.failure = _said.exception(error), "failed", error
         if reason == "not applicable" and not self.positions:
             self.refuse(why)
             return
@@ -200,9 +195,9 @@ class Racer:
         self.positions.append(standing(self.query))
 
     def _note(self, answer: Answer) -> None:
-        query, runs = self.query, self.runs
-        self.asked_for.append(count(query))
-        self.seen.append(_billed(query, answer))
+        query = self.query
+        self.counts.append(count(query))
+        self.seen.append(_counted(query, answer))
         if isinstance(query, Products):
             self.losses.append(query.at.values if query.at is not None else self._unknown())
             return
@@ -212,13 +207,10 @@ class Racer:
             self.losses.append(answer.values if answer.values.ndim == 1 else answer.values[:, 0])
         if not self.optimizer.wanders:
             return
-        flat = answer.values.reshape(runs, -1)
-        lowest, index = torch.where(flat.isnan(), inf, flat).min(1)
-        better = lowest < self.best_value
-        points = query.points.reshape(runs, -1, query.points.shape[-1])
-        chosen = points[torch.arange(runs, device=points.device), index]
-        self.best = torch.where(better[:, None], chosen, self.best)
-        self.best_value = torch.where(better, lowest, self.best_value)
+        values, points = lowest(query, answer)
+        better = values < self.best_value
+        self.best = torch.where(better[:, None], points, self.best)
+        self.best_value = torch.where(better, values, self.best_value)
 
     def _stop_rows(self, answer: Answer) -> None:
         """Freeze the runs that were not answered (budget) or were answered with something not finite (diverged).
@@ -227,8 +219,8 @@ class Racer:
         """
         if answer.answered is not None:
             refused = ~answer.answered
-            if self.asked is not None:
-                refused &= self.asked
+            if self.queried is not None:
+                refused &= self.queried
             self._freeze(refused, "budget")
         if self.optimizer.wanders or answer.sound:
             return
@@ -247,15 +239,7 @@ class Racer:
         self.done = not bool(self.alive.any())
 
 
-def said(error: Exception) -> str:
-    """An exception in one sentence, with the line that it came from."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
-    text = text if len(text) <= 300 else f"{text[:300]}…"
-    return f"{type(error).__name__}: {text.rstrip('.')} ({Path(last.filename).name}, line {last.lineno})."
-
-
-def _billed(query: Query, answer: Answer) -> Tensor:
+def _counted(query: Query, answer: Answer) -> Tensor:
     """What each counted query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where it was not counted."""
     if isinstance(query, Products):
         values = query.points.new_full((len(query.points), count(query)), inf, dtype=torch.float64)
@@ -264,8 +248,8 @@ def _billed(query: Query, answer: Answer) -> Tensor:
     else:
         values = torch.where(answer.values.isnan(), inf, answer.values)
     if answer.answered is not None:
-        billed = answer.answered if values.ndim == 1 else answer.answered[:, None]
-        values = torch.where(billed, values, nan)
+        counted = answer.answered if values.ndim == 1 else answer.answered[:, None]
+        values = torch.where(counted, values, nan)
     return values
 
 
@@ -276,16 +260,3 @@ def _columns(seen: list[Tensor], runs: int) -> Tensor:
     if all(part.ndim == 1 for part in seen):
         return torch.stack(seen, 1)
     return torch.cat([part if part.ndim == 2 else part[:, None] for part in seen], 1)
-
-
-def _nothing(query: Query) -> Answer:
-    """The answer that answers no run."""
-    values = torch.full(query.points.shape[:-1], nan, dtype=torch.float64, device=query.points.device)
-    answered = torch.zeros(len(query.points), dtype=torch.bool, device=query.points.device)
-    match query:
-        case Values():
-            return Answer(values, answered=answered)
-        case Gradients():
-            return Answer(values, torch.full_like(query.points, nan), answered=answered)
-        case Products():
-            return Answer(values[:0], products=torch.full_like(query.vectors, nan), answered=answered)

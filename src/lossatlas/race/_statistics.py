@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.stats import binomtest
+from lossatlas import _checks
+from lossatlas._statistics import proportion_interval
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -16,10 +17,13 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
     Args:
         successes: how many runs succeeded.
         runs: how many there were, at least one.
-        confidence: of the interval.
+        confidence: of the interval, in (0, 1).
 
     Returns:
         Lower and upper end, both within [0, 1].
+
+    Raises:
+        InputError: for anything else.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927).
 
@@ -28,8 +32,9 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
         >>> round(low, 4), round(high, 4)
         (0.4902, 0.9433)
     """
-    low, high = binomtest(int(successes), int(runs)).proportion_ci(confidence, method="wilson")
-    return float(low), float(high)
+    confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
+    runs = _checks.whole("runs", runs, where="wilson")
+    return proportion_interval(_checks.whole("successes", successes, 0, runs, where="wilson"), runs, confidence)
 
 
 def ert(costs: Sequence[float], spent: Sequence[float]) -> float:

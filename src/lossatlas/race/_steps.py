@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any, final
 
 import numpy as np
@@ -14,13 +15,16 @@ from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Answer, Gradients, Products, Query, Values, standing
 from lossatlas.race._inputs import check, starts
+from lossatlas.race._queries import lowest
 from lossatlas.race._racer import Racer
 from lossatlas.surface import PointLike, Surface
+
+_WANTS = {Values: "tell(values)", Gradients: "tell(values, gradients)", Products: "tell(products=…)"}
 
 
 @final
 class Steps:
-    """One optimizer that says where it wants to look and is told what was found there: `steps` makes it.
+    """One optimizer that says what it queries and is told what was found there: `steps` makes it.
 
     Nothing is evaluated here. `ask` returns a query: `Values`, `Gradients` or `Products`, whose ``points`` are (runs, N),
     or (runs, k, N) for k points per run. `tell` takes what the caller found, and lets the optimizer move on.
@@ -73,10 +77,13 @@ class Steps:
         """What was found at the points of the query.
 
         Args:
-            values: L at its points, (runs,) or (runs, k): numbers, an array or a tensor. For `Gradients` also the pair
-                (values, gradients), as ``surface.gradients(query.points)`` returns it. NaN and infinity are data.
+            values: L at its points, (runs,), or (runs, k), also flat, as of ``points.reshape(-1, N)``: numbers, an array or a
+                tensor. For `Gradients` also the pair (values, gradients), as ``surface.gradients(query.points)`` returns
+                it. NaN and infinity are data.
             gradients: (runs, N), for `Gradients`.
             products: (runs, K, N), for `Products`; there are no values then.
+
+        Axes of length one may be left out, as for one run.
 
         Raises:
             InputError: for anything that the query did not want, or another shape.
@@ -84,13 +91,20 @@ class Steps:
         query = self.ask()
         if isinstance(values, tuple) and len(values) == 2 and isinstance(query, Gradients) and gradients is None:
             values, gradients = values
+        given = {"values": values, "gradients": gradients, "products": products}
+        wanted = {Values: ["values"], Gradients: ["values", "gradients"], Products: ["products"]}[type(query)]
+        surplus = [name for name, part in given.items() if part is not None and name not in wanted]
+        if surplus:
+            raise InputError(
+                f"tell got {' and '.join(surplus)} for a query of {type(query).__name__}; expected {_WANTS[type(query)]}."
+            )
         shape = tuple(query.points.shape)
         if isinstance(query, Products):
             found = Answer(query.points.new_empty(0), products=_shaped(products, tuple(query.vectors.shape), query))
         elif isinstance(query, Gradients):
-            found = Answer(_shaped(values, shape[:1], query).double(), _shaped(gradients, shape, query))
+            found = Answer(_shaped(values, shape[:1], query, losses=True), _shaped(gradients, shape, query))
         else:
-            found = Answer(_shaped(values, shape[:-1], query).double())
+            found = Answer(_shaped(values, shape[:-1], query, losses=True))
         self._note(query, found)
         self._racer.meter.bill(query, query.active, 0)
         self._query = None
@@ -105,14 +119,11 @@ class Steps:
     def _note(self, query: Query, found: Answer) -> None:
         if isinstance(query, Products):
             return
-        runs, n = len(query.points), query.points.shape[-1]
-        values = torch.where(found.values.isnan(), float("inf"), found.values).reshape(runs, -1)
-        lowest, index = values.min(1)
-        better = lowest < self.loss
+        values, points = lowest(query, found)
+        better = values < self.loss
         better = better if query.active is None else better & query.active
-        there = query.points.reshape(runs, -1, n)[torch.arange(runs, device=index.device), index]
-        self.best = torch.where(better[:, None], there, self.best)
-        self.loss = torch.where(better, lowest, self.loss)
+        self.best = torch.where(better[:, None], points, self.best)
+        self.loss = torch.where(better, values, self.loss)
 
     def _refuse(self) -> None:
         if self._racer.failure is not None:
@@ -162,26 +173,46 @@ def steps(
         >>> bool(walk.loss[0] == la.race(surface, ["hill-climbing"], steps=40).tracks["hill-climbing"].loss[0])
         True
     """
-    check("steps", surface, seed, steps=steps, runs=runs)
+    steps, runs, seed = check("steps", surface, seed, steps=steps, runs=runs)
     one = resolve(optimizer)
-    begin = starts(surface, start, int(runs))
-    return Steps(Racer(one.name if label is None else label, one, surface, begin, int(steps), _checks.seed(seed)))
+    if not isinstance(label, str | None):
+        raise InputError(f"steps got label={_checks.shown(label)}; expected text, or None for {one.name!r}.")
+    begin = starts(surface, start, runs)
+    return Steps(Racer(one.name if label is None else label, one, surface, begin, steps, seed))
 
 
-def _shaped(given: Any, shape: tuple[int, ...], query: Query) -> Tensor:
-    wants = {Values: "tell(values)", Gradients: "tell(values, gradients)", Products: "tell(products=…)"}[type(query)]
-    kind = type(query).__name__
+def _shaped(given: Any, shape: tuple[int, ...], query: Query, *, losses: bool = False) -> Tensor:
+    """What was told in the shape of the query: losses, also flat, in float64; vectors in the type of its points."""
+    wants = _WANTS[type(query)]
     if given is None:
-        raise InputError(f"the query is one of {kind} at {tuple(query.points.shape)} points; expected {wants}.")
-    try:
-        found = given.detach() if isinstance(given, Tensor) else torch.from_numpy(np.asarray(given, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise InputError(f"{wants} got a {type(given).__name__}; expected numbers of shape {shape}.") from None
-    if found.numel() != int(np.prod(shape)):
         raise InputError(
-            f"{wants} got numbers of shape {tuple(found.shape)}; expected {shape}, as the query of {kind} has."
+            f"the query is one of {type(query).__name__} at {tuple(query.points.shape)} points; expected {wants}."
         )
-    return found.reshape(shape).to(query.points)
+    try:
+        found = _tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{wants} got a {type(given).__name__}; expected numbers of shape {shape}.") from None
+    flat = losses and tuple(found.shape) == (prod(shape),)
+    if not flat and [d for d in found.shape if d != 1] != [d for d in shape if d != 1]:
+        raise InputError(
+            f"{wants} got numbers of shape {tuple(found.shape)}; expected {shape}, as the query of {type(query).__name__} has."
+        )
+    return found.reshape(shape).to(query.points.device, torch.float64 if losses else query.points.dtype)
+
+
+def _tensor(given: Any) -> Tensor:
+    """Real numbers as a tensor: of a tensor, an array, a number, or a list of these."""
+    if isinstance(given, list | tuple) and any(isinstance(part, Tensor) for part in given):
+        return torch.stack([_tensor(part) for part in given])
+    found = given.detach() if isinstance(given, Tensor) else np.asarray(given)
+    real = (
+        not (found.is_complex() or found.dtype == torch.bool)
+        if isinstance(found, Tensor)
+        else found.dtype.kind in "iuf"
+    )
+    if not real:
+        raise TypeError
+    return found if isinstance(found, Tensor) else torch.from_numpy(found.astype(np.float64))
 
 
 def _only(found: Answer, rows: Tensor | None) -> Answer:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lossatlas import archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.draw import Table
 from lossatlas.optimize import Optimizer, resolve
 from lossatlas.probe import Meter
 from lossatlas.race._driver import race
-from lossatlas.race._inputs import check
+from lossatlas.race._inputs import check, numbers, one_of
 from lossatlas.race._settings import changed, numbers_of
 from lossatlas.race._statistics import wilson
 from lossatlas.surface import PointLike, Surface
@@ -67,7 +67,7 @@ class Sweep(archive.Result):
     @property
     def sentence(self) -> str:
         """What was swept, and over how many values."""
-        return f"{self.setting} of {self.optimizer.title} on {self.surface.name}: {len(self.values)} values"
+        return f"{self.setting} of {self.optimizer.title} on {self.surface.name}: {_values(len(self.values))}"
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -88,11 +88,11 @@ class Sweep(archive.Result):
 
     def shares(self, well: str) -> np.ndarray:
         """Share of runs that ended in a well, at each value, (V,)."""
-        return np.asarray((self.ends == self._index(well)).mean(1))
+        return np.asarray(self._in(well).mean(1))
 
     def intervals(self, well: str, confidence: float = 0.95) -> np.ndarray:
         """Wilson's interval of each share, (V, 2); the share itself where the method is deterministic."""
-        counts = (self.ends == self._index(well)).sum(1)
+        counts = self._in(well).sum(1)
         found = [
             (share, share) if same else wilson(int(count), self.runs, confidence)
             for count, share, same in zip(counts, self.shares(well), self.alike, strict=True)
@@ -112,7 +112,7 @@ class Sweep(archive.Result):
                 [f"{value:.4g}", *shares, f"{(self.ends[k] < 0).mean():.0%}", f"{np.nanmedian(self.loss[k]):.4g}"]
             )
         of = f"{self.runs:,} runs" if self.runs > 1 else "one run"
-        title = f"{self.optimizer.title} on {self.surface.name}: {of} at each of {len(self.values)} values of {self.setting}"
+        title = f"{self.optimizer.title} on {self.surface.name}: {of} at each of {_values(len(self.values))} of {self.setting}"
         return Table(title, [self.setting, *self.names, "none of them", "loss"], rows)
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
@@ -139,13 +139,11 @@ class Sweep(archive.Result):
             yscale="linear",
             points=True,
             title=f"{self.optimizer.title} on {self.surface.name}",
-            note=f"{self.runs:,} run{'s' * (self.runs > 1)} of {self.steps:,} steps at each of {len(self.values)} values",
+            note=f"{self.runs:,} run{'s' * (self.runs > 1)} of {self.steps:,} steps at each of {_values(len(self.values))}",
         ).plot(ax, palette={**well_colors(self.names), "no well": "#9a9a9a"})
 
-    def _index(self, well: str) -> int:
-        if well not in self.names:
-            raise UnknownNameError(f"well of {self.surface.name}", well, self.names)
-        return self.names.index(well)
+    def _in(self, well: str) -> np.ndarray:
+        return np.asarray(self.ends == self.names.index(one_of(f"well of {self.surface.name}", well, self.names)))
 
 
 def sweep(
@@ -185,15 +183,13 @@ def sweep(
         >>> swept.count("A"), swept.count("global")
         (3, 0)
     """
-    check("sweep", surface, seed, steps=steps, runs=runs)
-    steps, runs, seed = int(steps), int(runs), int(seed)
+    steps, runs, seed = check("sweep", surface, seed, steps=steps, runs=runs)
     one = resolve(optimizer)
-    given = np.array(list(values), dtype=np.float64)
-    known = list(numbers_of(one))
-    if not surface.wells or setting not in known or not given.size:
+    given = np.array(numbers("sweep", "values", values), dtype=np.float64)
+    one_of(f"setting of {one.name} that is a number", setting, numbers_of(one))
+    if not surface.wells:
         raise InputError(
-            f"got {given.size} values of {setting!r} for {one.name} on {surface.name} with {len(surface.wells)} known wells; "
-            f"expected at least one value of {', '.join(known) or 'a setting'}, on a surface whose wells are known."
+            f"got {surface.name}, whose wells are not known; expected a surface with known wells, to say where runs end."
         )
     racers = {f"{one.name} {k}": changed(one, {setting: _number(value)}) for k, value in enumerate(given.tolist())}
     result = race(surface, racers, start=start, steps=steps, runs=runs, seed=seed, progress=progress)
@@ -214,6 +210,10 @@ def sweep(
         seed=seed,
         meter=sum(result.meter.values(), Meter()),
     )
+
+
+def _values(count: int) -> str:
+    return f"{count} value{'s' * (count > 1)}"
 
 
 def _number(value: float) -> float | int:

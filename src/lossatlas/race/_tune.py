@@ -114,9 +114,8 @@ def tune(
         >>> len(found.trials), found.meter.gradients
         (8, 400)
     """
-    check("tune", surface, seed, trials=trials, steps=steps, runs=runs)
-    trials, runs, seed = int(trials), int(runs), int(seed)
-    check_record(trials * runs, int(steps), surface.dimension)
+    trials, steps, runs, seed = check("tune", surface, seed, trials=trials, steps=steps, runs=runs)
+    check_record(trials * runs, steps, surface.dimension)
     given = resolve(optimizer)
     space = searched(given)
     if not space and trials > 1:

@@ -46,7 +46,7 @@ class Verdict(archive.Result):
         known: whether the surface has known wells at all.
         lowest: the lowest known minimum, or None.
         ends: for each run the kind of its end: ``minimum``, ``saddle``, ``plateau``, ``boundary``, ``step-size cycle``,
-            ``decay offset``, ``on its way``, ``off the grid``, ``one look``, ``divergence``, ``not run``, or ``unknown``
+            ``decay offset``, ``on its way``, ``off the grid``, ``one look``, ``no look``, ``divergence``, ``not run``, or ``unknown``
             where the surface has no gradients to judge by.
         alike: whether there are several runs and all are the same: the method is deterministic.
         why: the racer's own sentence where it did not run, or failed.

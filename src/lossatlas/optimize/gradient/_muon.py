@@ -10,10 +10,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
 from lossatlas._layout import Block, Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
-from lossatlas.optimize._ranges import below_one, not_negative, positive, whole
+from lossatlas.optimize._ranges import below_one, not_negative, one_of, positive, whole
 from lossatlas.optimize._rows import dot, matmul
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Gradients
@@ -65,11 +64,8 @@ class Muon(Optimizer):
         whole(self, 1, "steps")
         below_one(self, "momentum")
         not_negative(self, "weight_decay")
-        if self.vector not in VECTORS or self.adjust not in ADJUSTMENTS:
-            raise InputError(
-                f"muon got vector={self.vector!r}, adjust={self.adjust!r}; expected vector of {', '.join(VECTORS)} and "
-                f"adjust of {', '.join(ADJUSTMENTS)}."
-            )
+        one_of(self, "vector", VECTORS)
+        one_of(self, "adjust", ADJUSTMENTS)
 
     def becomes(self, layout: Layout) -> str | None:
         """On vectors it never shrinks."""

@@ -9,10 +9,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
 from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk
-from lossatlas.optimize._ranges import not_negative, positive, two_below_one, whole
+from lossatlas.optimize._ranges import flag, not_negative, one_of, positive, two_below_one, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, At, Gradients, Products
 
@@ -64,11 +63,9 @@ class Sophia(Optimizer):
         whole(self, 1, "every")
         two_below_one(self, "betas")
         not_negative(self, "weight_decay")
-        if self.estimate not in ESTIMATES or self.probes not in PROBES:
-            raise InputError(
-                f"sophia got estimate={self.estimate!r}, probes={self.probes!r}; expected an estimate of "
-                f"{', '.join(ESTIMATES)} and probes of {', '.join(PROBES)}."
-            )
+        one_of(self, "estimate", ESTIMATES)
+        one_of(self, "probes", PROBES)
+        flag(self, "correct")
 
     def becomes(self, layout: Layout) -> str | None:
         """While the mean diagonal is still small, every coordinate is clipped."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from lossatlas import _checks, _said
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, plain
@@ -48,11 +49,20 @@ class TorchOptimizer(Optimizer):
     reference: ClassVar[str] = "paszke2019"
     batched: ClassVar[bool] = False
 
-    def __init__(self, cls: type[torch.optim.Optimizer], **settings: Any) -> None:
+    def __init__(self, cls: type[torch.optim.Optimizer] | None = None, /, *unnamed: Any, **settings: Any) -> None:
+        cls = settings.pop("cls", None) if cls is None else cls
+        if unnamed:
+            raise InputError(
+                f"TorchOptimizer got {_checks.shown(unnamed[0])} without a name; expected settings by name. Write "
+                f"TorchOptimizer({getattr(cls, '__name__', 'cls')}, lr={_checks.shown(unnamed[0])})."
+            )
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
-            raise InputError(f"got {cls!r}; expected a subclass of torch.optim.Optimizer, not an instance.")
+            raise InputError(
+                f"TorchOptimizer got {cls!r}; expected a subclass of torch.optim.Optimizer, not an instance."
+            )
         object.__setattr__(self, "cls", cls)
-        object.__setattr__(self, "settings_", settings)
+        # As `dataclasses.replace` gives them.
+        object.__setattr__(self, "settings_", {**settings.pop("settings_", {}), **settings})
 
     @property
     def outside(self) -> str:
@@ -93,10 +103,10 @@ class TorchOptimizer(Optimizer):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return self.cls(parameters, **self.settings_)
-        except (TypeError, ValueError, AssertionError) as error:
+        except Exception as error:
             raise InputError(
                 f"{self.cls.__name__} refused its settings {self.settings_!r} or the parameters' shapes "
-                f"{[tuple(p.shape) for p in parameters][:4]}: {error}. Expected what the class takes."
+                f"{[tuple(p.shape) for p in parameters][:4]}: {_said.exception(error)} Expected what the class takes."
             ) from error
 
     def _step(self, mind: torch.optim.Optimizer) -> None:
@@ -104,8 +114,8 @@ class TorchOptimizer(Optimizer):
             with warnings.catch_warnings(), torch.enable_grad():
                 warnings.simplefilter("ignore")
                 mind.step()
-        except (TypeError, RuntimeError) as error:
+        except Exception as error:
             raise InputError(
-                f"{self.cls.__name__} could not step: {error}. A class that needs a closure, or gradients of "
+                f"{self.cls.__name__} could not step: {_said.exception(error)} A class that needs a closure, or gradients of "
                 "gradients, cannot race; use lossatlas's own rule where there is one."
             ) from error

@@ -56,7 +56,7 @@ class CMAES(Optimizer):
             )
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
-        """Let the library ask and tell, one run beside the other."""
+        """Let the library say where to evaluate, one run beside the other."""
         if importlib.util.find_spec("cma") is None:
             raise NotApplicableError(
                 "it needs the library pycma, which is not installed; install it with pip install 'lossatlas[cma]'."

@@ -8,10 +8,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
 from lossatlas._layout import Layout
 from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
-from lossatlas.optimize._ranges import positive, whole
+from lossatlas.optimize._ranges import one_of, positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Values
 
@@ -51,8 +50,7 @@ class HillClimbing(Optimizer):
         positive(self, "step")
         whole(self, 1, "patience")
         whole(self, 0, "finer")
-        if self.choice not in CHOICES:
-            raise InputError(f"hill-climbing got choice={self.choice!r}; expected one of {', '.join(CHOICES)}.")
+        one_of(self, "choice", CHOICES)
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Climb down until no neighbor is lower."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -9,8 +10,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from lossatlas._errors import NotApplicableError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Walk
+from lossatlas.optimize._optimizer import Walk, begun
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
@@ -22,9 +24,11 @@ from lossatlas.probe import Answer, Gradients, Query, Values
 class FiniteDifferences(Wrapper):
     """Another optimizer on a surface without gradients: each is N + 1 counted values, (L(θ + h eᵢ) − L(θ)) / h.
 
+    Values are of all data: a rule that takes the gradients of mini-batches is refused.
+
     Args:
         inner: what queries gradients.
-        step: h, in units of θ.
+        step: h, in units of θ; where the points' rounding ε is coarser, √ε, as in float32 (Nocedal & Wright 2006, section 8.1).
     """
 
     step: float = 1e-6
@@ -32,8 +36,8 @@ class FiniteDifferences(Wrapper):
     name: ClassVar[str] = "finite-differences"
     title: ClassVar[str] = "by finite differences"
     evaluates: ClassVar[str] = "N + 1 values for every gradient"
-    source: ClassVar[str] = "folklore"
-    reference: ClassVar[str] = "nocedal1980"
+    source: ClassVar[str] = "Nocedal & Wright 2006, section 8.1"
+    reference: ClassVar[str] = "nocedal2006"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,15 +50,20 @@ class FiniteDifferences(Wrapper):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Evaluate values around every point whose gradient is wanted."""
-        n = start.shape[1]
-        offsets = torch.cat([torch.zeros(1, n), self.step * torch.eye(n)]).to(start)
+        n, step = start.shape[1], max(self.step, math.sqrt(torch.finfo(start.dtype).eps))
+        offsets = torch.cat([torch.zeros(1, n), step * torch.eye(n)]).to(start)
 
         def differences(query: Query) -> Generator[Query, Answer, Answer]:
             if not isinstance(query, Gradients):
                 return (yield query)
+            if query.sample is not None:
+                raise NotApplicableError(
+                    f"{self.inner.name} takes gradients of mini-batches, and finite differences are of values over all data. Give it "
+                    "a rule on all data, such as gd."
+                )
             answer = yield Values(query.points[:, None] + offsets, at=query.at, active=query.active)
             here = answer.values[:, 0]
-            gradients = ((answer.values[:, 1:] - here[:, None]) / self.step).to(start)
+            gradients = ((answer.values[:, 1:] - here[:, None]) / step).to(start)
             return Answer(here, gradients, answered=answer.answered, sound=answer.sound)
 
-        return through(self.inner.walk(start, layout, rng), differences)
+        return through(begun(self.inner, start, layout, rng), differences)

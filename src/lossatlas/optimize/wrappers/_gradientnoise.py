@@ -11,7 +11,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Walk
+from lossatlas.optimize._optimizer import Optimizer, Walk, begun
 from lossatlas.optimize._ranges import not_negative
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
@@ -42,8 +42,9 @@ class GradientNoise(Wrapper):
         not_negative(self, "scale", "fading")
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
-        """The inner walk, told noisy gradients."""
-        steps, shakes = itertools.count(), rng.part("noise")
+        """The inner walk, answered with noisy gradients."""
+        # Noise within noise has a stream of its own; any other inner walk keeps the streams that it has without noise.
+        steps, shakes = itertools.count(), rng.part("noise" + " within" * _within(self.inner))
 
         def noisy(query: Query) -> Generator[Query, Answer, Answer]:
             answer, t = (yield query), next(steps)
@@ -53,4 +54,13 @@ class GradientNoise(Wrapper):
             noise = size * shakes.normal(start.shape[1]).to(answer.gradients)
             return replace(answer, gradients=answer.gradients + noise)
 
-        return through(self.inner.walk(start, layout, rng), noisy)
+        return through(begun(self.inner, start, layout, rng), noisy)
+
+
+def _within(one: Optimizer) -> int:
+    """How many wrappers inside an optimizer, or it itself, add noise."""
+    found = 0
+    while isinstance(one, Wrapper):
+        found += isinstance(one, GradientNoise)
+        one = one.inner
+    return found

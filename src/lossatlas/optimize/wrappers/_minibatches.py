@@ -1,4 +1,4 @@
-"""Any rule that queries gradients, told those of mini-batches: what training a network is."""
+"""Any rule that queries gradients, answered with those of mini-batches: what training a network is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from lossatlas._layout import Layout, Sample
-from lossatlas.optimize._optimizer import Walk
+from lossatlas.optimize._optimizer import Walk, begun
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
@@ -50,4 +50,4 @@ class MiniBatches(Wrapper):
                 query = replace(query, sample=Sample(self.batch_size, draws.seeds().to(start.device)))
             return (yield query)
 
-        return through(self.inner.walk(start, layout, rng.part("inner")), sampled)
+        return through(begun(self.inner, start, layout, rng.part("inner")), sampled)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Walk
+from lossatlas.optimize._optimizer import Walk, begun, planned
 from lossatlas.optimize._ranges import whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper
@@ -46,7 +46,7 @@ class Restart(Wrapper):
 
     def plan(self, steps: int) -> tuple[Restart, int]:
         """Each descent gets the race's steps unless a length is set."""
-        inner, length = self.inner.plan(self.length or steps)
+        inner, length = planned(self.inner, self.length or steps)
         return replace(self, inner=inner, length=length), self.restarts * length
 
     def breaks(self, answered: int) -> list[int]:
@@ -67,9 +67,9 @@ class Restart(Wrapper):
         for k in range(self.restarts):
             theta = start
             if k > 0 and layout.box is not None:
-                low, high = layout.box[:, 0], layout.box[:, 1]
+                low, high = layout.box.to(start).unbind(1)
                 theta = low + (high - low) * rng.uniform(start.shape[1]).to(start)
-            descent = self.inner.walk(theta, layout, rng.part(k))
+            descent = begun(self.inner, theta, layout, rng.part(k))
             try:
                 query = next(descent)
                 for _ in range(self.length):

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Optimizer, Walk
+from lossatlas.optimize._optimizer import Optimizer, Walk, begun, planned
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.gradient._gd import GD
 from lossatlas.probe import Answer, Query
 
-Exchange = Callable[[Query], Generator[Query, Answer, Answer]]
+Relay = Callable[[Query], Generator[Query, Answer, Answer]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Wrapper(Optimizer):
 
     def plan(self, steps: int) -> tuple[Self, int]:
         """As the inner one plans."""
-        inner, length = self.inner.plan(steps)
+        inner, length = planned(self.inner, steps)
         return replace(self, inner=inner), length
 
     def breaks(self, answered: int) -> list[int]:
@@ -67,14 +67,14 @@ class Wrapper(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Exactly the inner walk."""
-        yield from self.inner.walk(start, layout, rng)
+        yield from begun(self.inner, start, layout, rng)
 
 
-def through(walk: Walk, exchange: Exchange) -> Walk:
-    """A walk whose every query goes through `exchange`, which yields queries of its own and returns the answer."""
+def through(walk: Walk, relay: Relay) -> Walk:
+    """A walk whose every query goes through `relay`, which yields queries of its own and returns the answer."""
     try:
         query = next(walk)
         while True:
-            query = walk.send((yield from exchange(query)))
+            query = walk.send((yield from relay(query)))
     except StopIteration:
         return
