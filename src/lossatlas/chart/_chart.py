@@ -149,11 +149,16 @@ class Chart(archive.Result):
             settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
 
         Raises:
-            InputError: if the chart was loaded without a card: its surface is not there to be evaluated.
+            InputError: if the chart was loaded without a card, or another one is wanted: its surface is not there to be evaluated.
         """
         from lossatlas.chart.card._maker import card
 
         if "card" not in self.kept or settings:
+            if self.source is None and "card" in self.kept:
+                raise InputError(
+                    f"got card({', '.join(f'{name}=…' for name in settings)}) on a chart that was loaded from a folder; it holds "
+                    "only the card it was saved with. Call card() for that one, or chart the surface again for another."
+                )
             if self.source is None:
                 raise InputError(
                     "this chart was loaded from a folder and holds no card; making one evaluates the surface, which is not "
