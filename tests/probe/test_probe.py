@@ -79,6 +79,34 @@ def test_a_budget_below_one_query_is_refused(bad):
         Budget(bad)
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (3, "got 3; expected a query"),
+        (None, "got None; expected a query"),
+        (points(2), "got Tensor of shape .*; expected a query"),
+        (Values("x"), "got points as str"),
+        (Values(points(2).numpy()), "got points as ndarray .*torch.from_numpy"),
+        (Values(points(2)[0]), r"got points of shape \(2,\) .*expected a tensor \(B, 2\).*point\[None\]"),
+        (Values(torch.zeros(1, 3)), r"got points of shape \(1, 3\)"),
+        (Gradients(points(1, 3)), r"got points of shape \(1, 3, 2\)"),
+        (Products(points(1, 3), points(1, 3)), r"got points of shape \(1, 3, 2\)"),
+    ],
+)
+def test_what_is_no_query_of_the_surface_is_refused_in_a_sentence(query, said):
+    probe = Probe(SURFACE)
+    with pytest.raises(InputError, match=said) as refused:
+        probe.ask(query)
+    assert "\n" not in str(refused.value) and probe.meter.queries == 0
+
+
+def test_budgets_and_prices_are_refused_where_they_are_none():
+    with pytest.raises(InputError, match=r"got budget=3; expected a Budget or None. Give Budget\(3\)"):
+        Probe(SURFACE).ask(Values(points(1)), 3)
+    with pytest.raises(InputError, match="got exchange=2; expected an Exchange or None"):
+        Meter().cost(2)
+
+
 class Remembering:
     """The slow obvious memory: a dictionary."""
 

@@ -92,7 +92,7 @@ class Steps:
         else:
             found = Answer(_shaped(values, shape[:-1], query).double())
         self._note(query, found)
-        self._racer.meter.bill(query, query.active, 0)
+        self._racer.meter.count(query, query.active, 0)
         self._query = None
         self._racer.hear(_only(found, query.active))
         self._refuse()
