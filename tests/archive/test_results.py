@@ -419,7 +419,7 @@ def test_meters_add():
     assert str(Meter(products=2).sentence) == "2 products in 0 s, worth 12 values"
 
 
-def test_a_race_asks_what_its_racers_did():
+def test_a_race_counts_what_its_racers_did():
     race = la.race(la.landscapes.four_wells(), ["gd", "annealing"], steps=7, runs=3)
     total = sum(race.meter.values(), Meter())
     assert total.per_run.tolist() == [14, 14, 14] and total.queries == 42

@@ -21,7 +21,7 @@ def same(a, b):
         other = b.tracks[label]
         for name in ("start", "positions", "losses", "last", "final", "loss", "seen"):
             assert torch.equal(torch.nan_to_num(getattr(track, name)), torch.nan_to_num(getattr(other, name))), name
-        assert np.array_equal(track.asked, other.asked) and track.memory == other.memory
+        assert np.array_equal(track.queries, other.queries) and track.memory == other.memory
         assert track.optimizer == other.optimizer and track.growth == other.growth
         assert torch.equal(track.meter.per_run, other.meter.per_run) and track.meter.record() == other.meter.record()
         assert a.verdicts[label].sentence == b.verdicts[label].sentence

@@ -257,7 +257,7 @@ def _check_extras(
         _checks.whole("trials", trials, where="--tune")
     if map_points is not None:
         _checks.whole("points", map_points, 2, where="--map")
-    wanted = [name for name, asked in (("--why", why), ("--map", map_points), ("--sweep", over)) if asked]
+    wanted = [name for name, given in (("--why", why), ("--map", map_points), ("--sweep", over)) if given]
     if wanted and not (surface.wells and surface.gradients_known):
         raise InputError(
             f"got {' and '.join(wanted)} on {surface.name}, whose basins are not known; expected a landscape with known "

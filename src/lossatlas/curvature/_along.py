@@ -32,7 +32,7 @@ class RunCurvature(archive.Result):
         largest: (T, k) the largest eigenvalues, descending.
         residuals: (T, k) ‖Hv − λv‖ of each.
         smallest: (T,) the smallest eigenvalue.
-        trace: (T,) tr H, NaN where it was not asked.
+        trace: (T,) tr H, NaN where it was not evaluated.
         trace_interval: (T, 2) its interval.
         share: (T,) ‖Vᵀg‖² / ‖g‖² for the k top eigenvectors V: the share of the gradient in the top space. A random
             direction has k/N.
@@ -204,7 +204,7 @@ def curvature_along(
     try:
         with counted("checkpoints", len(points), progress) as report:
             for done, point in enumerate(points, start=1):
-                here, answer = operator.at(point), operator.probe.ask(Gradients(point[None]))
+                here, answer = operator.at(point), operator.probe.evaluate(Gradients(point[None]))
                 gradient = answer.gradients[0].double().cpu().numpy()
                 found = here.extremes(k, seed=seed, tolerance=tolerance, progress=False)
                 top = found.largest

@@ -27,11 +27,11 @@ class BlockCurvature(archive.Result):
     """The diagonal blocks of a Hessian, one per layer or group of layers.
 
     Attributes:
-        names: of the blocks, in the order of θ or as asked for.
+        names: of the blocks, in the order of θ or as requested.
         sizes: (b,) entries of each.
         traces: (b,) tr H_bb.
-        intervals: (b, 2) Student's interval of each at the confidence asked for.
-        largest: (b,) largest eigenvalue of each block; NaN where that was not asked for.
+        intervals: (b, 2) Student's interval of each at the requested confidence.
+        largest: (b,) largest eigenvalue of each block; NaN where that was not requested.
         smallest: (b,) smallest eigenvalue of each.
         residuals: (b, 2) of the largest and the smallest.
         samples: random vectors behind the traces.

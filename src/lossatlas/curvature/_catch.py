@@ -45,8 +45,8 @@ class CriticalPoint(archive.Result):
         start: which start the search came from.
         steps: of the search.
         status: why the search ended.
-        queries: points of any kind asked by the search.
-        certificate: points of any kind asked to label it.
+        queries: points of any kind queried by the search.
+        certificate: points of any kind queried to label it.
     """
 
     KIND: ClassVar[str] = "critical-point"
@@ -176,7 +176,7 @@ class CriticalPoints(archive.Result, Sequence[CriticalPoint]):
         return [self.sentence, *(point.sentence for point in self.points[:20])]
 
     def plot(self, ax: Any = None, *, labels: Sequence[str] = ("true",)) -> IndexDisplay:
-        """Index against loss. Only true critical points are drawn unless further labels are asked for.
+        """Index against loss. Only true critical points are drawn unless further labels are requested.
 
         Args:
             ax: matplotlib axes, or None for a new figure.

@@ -22,7 +22,7 @@ class Estimate(archive.Result):
     Attributes:
         quantity: what it is, for example ``tr H``.
         value: the estimate.
-        interval: Student's interval of it at the confidence asked for.
+        interval: Student's interval of it at the requested confidence.
         error: standard error.
         confidence: of the interval.
         relative: how close it was to come, as a share of the value.

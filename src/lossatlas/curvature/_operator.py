@@ -279,7 +279,7 @@ class Operator:
     def _evaluate(self, whole: Tensor) -> Tensor:
         if self._differences:
             return self._differ(whole)
-        answer = self.probe.ask(Products(self.point[None], whole[None]))
+        answer = self.probe.evaluate(Products(self.point[None], whole[None]))
         return answer.products[0].double()
 
     def _differ(self, whole: Tensor, stretch: float = 1.0) -> Tensor:
@@ -288,7 +288,7 @@ class Operator:
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
         step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
-        ahead, behind = self.probe.ask(Gradients(ends)).gradients.double().chunk(2)
+        ahead, behind = self.probe.evaluate(Gradients(ends)).gradients.double().chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
 
@@ -343,7 +343,7 @@ class Operator:
         """Where every product is zero, see whether the gradient stands still as well."""
         step = self._step()
         ends = self.point.double() + step * torch.cat([self._lift(pair), -self._lift(pair)])
-        found = self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double()
+        found = self.probe.evaluate(Gradients(ends.to(self.surface.dtype))).gradients.double()
         if float((found[:2] - found[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(found.norm()):
             self.warning = (
                 "every product is zero although the gradient moves: the loss has kinks only, or a backward pass "
@@ -351,7 +351,7 @@ class Operator:
             )
 
     def _explain(self) -> None:
-        answer = self.probe.ask(Gradients(self.point[None]))
+        answer = self.probe.evaluate(Gradients(self.point[None]))
         loss, gradient = float(answer.values[0]), answer.gradients[0]
         bad = int((~torch.isfinite(gradient)).sum())
         what = (

@@ -34,11 +34,11 @@ def experiment(runs: int, seed: int) -> Part:
     checks = []
     for label, (count, words) in expected.items():
         track = result.tracks[label]
-        each = np.diff(track.asked[:STEPS])
+        each = np.diff(track.queries[:STEPS])
         checks.append(
             Check(
                 f"{label}: {words} ({count} values a step)",
-                f"{each.min()} to {each.max()} values a step, first {int(track.asked[0])}, no gradients: "
+                f"{each.min()} to {each.max()} values a step, first {int(track.queries[0])}, no gradients: "
                 f"{track.meter.gradients == 0}",
                 bool((each == count).all()) and track.meter.gradients == track.meter.products == 0,
             )

@@ -60,7 +60,7 @@ class Ledger:
         >>> for _ in range(2):
         ...     with Ledger.open(folder, {"surface": surface.fingerprint()}) as ledger:
         ...         probe = Probe(surface, ledger=ledger.channel("exact"))
-        ...         _ = probe.ask(Values(torch.rand(5, 2, generator=torch.Generator().manual_seed(0)).double()))
+        ...         _ = probe.evaluate(Values(torch.rand(5, 2, generator=torch.Generator().manual_seed(0)).double()))
         ...         print(probe.meter.values, probe.meter.recalled)
         5 0
         0 5
@@ -162,7 +162,7 @@ class Ledger:
         return int(self._store.one("SELECT count(*) FROM points"))
 
     @property
-    def asked(self) -> int:
+    def evaluated(self) -> int:
         """Points ever answered by a surface in this folder, in all sessions; above `len` if any was evaluated twice."""
         return int(self._store.one("SELECT coalesce(sum(points), 0) FROM events WHERE kind = 'answered'"))
 
@@ -184,7 +184,7 @@ class Ledger:
         """For a result's provenance: plain JSON values."""
         return {
             "points": len(self),
-            "asked": self.asked,
+            "evaluated": self.evaluated,
             "sessions": self.sessions,
             "journal": self.journal,
             "file_system": self.file_system,

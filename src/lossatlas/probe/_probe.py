@@ -61,7 +61,7 @@ class Probe:
             evaluated; what is new is kept before it is handed on, half a second's worth at a time.
 
     Attributes:
-        meter: what was evaluated through `ask`.
+        meter: what was evaluated through `evaluate`.
     """
 
     def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Memory | None = None) -> None:
@@ -97,7 +97,7 @@ class Probe:
         self.ledger.confirm(sampled, now, self.surface.rounding, steady=steady)
         self._confirmed = True
 
-    def ask(self, query: Query, budget: Budget | None = None) -> Answer:
+    def evaluate(self, query: Query, budget: Budget | None = None) -> Answer:
         """Answer one query, counted on this probe's own meter.
 
         Raises:

@@ -47,7 +47,7 @@ class BasinMap(archive.Result):
         steps: per start.
         seed: random seed.
         meter: what the runs cost.
-        referee: what the verdicts asked.
+        referee: what the verdicts cost.
     """
 
     KIND: ClassVar[str] = "basins"
@@ -225,7 +225,7 @@ def _walk(
     meter = probe.meter
     best, lowest = start, torch.full((len(start),), float("inf"), dtype=torch.float64, device=start.device)
     lows: list[Tensor] = []
-    asked: list[int] = []
+    counts: list[int] = []
     where = start
     query = next(walk)
     try:
@@ -233,7 +233,7 @@ def _walk(
             (answer,) = probe.answer([Request(query, meter)])
             if answer is None:
                 break
-            asked.append(count(query))
+            counts.append(count(query))
             where = standing(query)
             if not isinstance(query, Products):
                 values, points = _lowest(query, answer)
@@ -246,11 +246,11 @@ def _walk(
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
-    loss = lowest if optimizer.wanders else referee.ask(Values(final)).values
+    loss = lowest if optimizer.wanders else referee.evaluate(Values(final)).values
     history = torch.stack(lows, 1)
     goal = history[:, -1:] + 0.01 * (history[:, :1] - history[:, -1:])
     reached = (history <= goal).int().argmax(1)
-    cost = torch.tensor(np.cumsum(asked), dtype=torch.float64, device=start.device)[reached]
+    cost = torch.tensor(np.cumsum(counts), dtype=torch.float64, device=start.device)[reached]
     return final, loss, torch.where(history[:, 0] > history[:, -1], cost, float("nan"))
 
 

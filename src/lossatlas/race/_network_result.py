@@ -1,4 +1,4 @@
-"""The result of a race on a network: curves, ends, bills, and the tables and pictures made of them."""
+"""The result of a race on a network: curves, ends, costs, and the tables and pictures made of them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Runner(archive.Result):
         test_error: (runs, K) share of test examples that are classified wrong; (runs, 0) without test data.
         noisy: (runs, T) loss of each update's mini-batch.
         final: (runs, N) where each run ended.
-        meter: what was billed.
-        tuning: what blind tuning found and what it was billed, or None.
+        meter: what was evaluated.
+        tuning: what blind tuning found and what it cost, or None.
     """
 
     SAYS: ClassVar[tuple[str, ...]] = ("diverged",)
@@ -121,7 +121,7 @@ class Ends(archive.Result):
 
 @dataclass(frozen=True, eq=False)
 class NetworkRace(archive.Result):
-    """Optimizers that trained one network for the same bill.
+    """Optimizers that trained one network at the same cost.
 
     Attributes:
         title: of the surface.

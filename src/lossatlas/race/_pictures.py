@@ -40,7 +40,7 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
     floor = race.surface.wells[0].value if single else 0.0
     curves: dict[str, tuple[np.ndarray, ...]] = {}
     for label, track in _ran(race).items():
-        heights, queries = track.losses.cpu().numpy(), track.asked
+        heights, queries = track.losses.cpu().numpy(), track.queries
         if track.optimizer.wanders:
             heights = np.fmin.accumulate(track.seen.cpu().numpy(), axis=1)
             queries = np.arange(1, heights.shape[1] + 1)
@@ -111,12 +111,12 @@ def surrogate(race: Race, track: Track, after: Sequence[int], run: int, points: 
         )
     field = field_under(race.surface, {}, points)
     mesh = np.stack(np.meshgrid(field.x, field.y), -1).reshape(-1, 2)
-    asked, values = track.positions[run].cpu().numpy(), track.losses[run].cpu().numpy()
+    places, values = track.positions[run].cpu().numpy(), track.losses[run].cpu().numpy()
     stages = []
     for n in fits:
-        posterior = Posterior(asked[:n], values[:n], box.cpu().numpy())
+        posterior = Posterior(places[:n], values[:n], box.cpu().numpy())
         mean, deviation = posterior.predict(mesh)
-        stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), asked[:n]))
+        stages.append((n, mean.reshape(points, points), deviation.reshape(points, points), places[:n]))
     title = f"What {track.optimizer.title} believes of {race.surface.name}"
     return SurrogateDisplay(field.x, field.y, field.z, stages, title=title).plot()
 

@@ -155,7 +155,7 @@ class Race(archive.Result):
         return _tables.ends(self)
 
     def accounting(self) -> Table:
-        """What each racer asked at each step and in all, what it remembered, and what it took: all measured.
+        """What each racer queried at each step and in all, what it remembered, and what it took: all measured.
 
         A step is one answer. Bytes are those that the algorithm held between its last two queries, per run; the last
         column is their growth per query over the second half.
@@ -205,7 +205,7 @@ class Race(archive.Result):
     def plot(self, ax: Any = None, *, run: int = 0, points: int = 161) -> PathsDisplay | CurvesDisplay:
         """Paths over the surface where it has two parameters, else loss against queries.
 
-        The field under the paths is drawn from values asked for the picture alone, billed to no racer.
+        The field under the paths is drawn from values evaluated for the picture alone, counted for no racer.
 
         Args:
             ax: matplotlib axes, or None for a new figure.
@@ -247,13 +247,13 @@ class Race(archive.Result):
         """What Bayesian optimization believed after so many observations, beside the surface.
 
         Args:
-            racer: its label; its track must hold every point it asked about.
+            racer: its label; its track must hold every point it queried.
             after: numbers of observations, one row of maps each.
             run: which run.
             points: cells per axis.
 
         Raises:
-            InputError: if the surface has no two parameters in a box, or the racer asked for fewer points.
+            InputError: if the surface has no two parameters in a box, or the racer queried fewer points.
         """
         return _pictures.surrogate(self, self._track(racer), after, run, points)
 

@@ -57,7 +57,7 @@ class Racer:
         self.positions: list[Tensor] = []
         self.losses: list[Tensor] = []
         self.seen: list[Tensor] = []
-        self.asked_for: list[int] = []
+        self.counts: list[int] = []
         self.memory: list[tuple[int, float]] = []
         self.measured_every, self.measured_next = max(1, self.length // MEMORY_SAMPLES), 1
         self.given = [start] if surface.box is None else [start, surface.box]
@@ -65,7 +65,7 @@ class Racer:
         self.answered = 0
         self.done = False
         self.alive: Tensor | None = None
-        self.asked: Tensor | None = None
+        self.querying: Tensor | None = None
         self.ends = torch.full((len(start),), -1, dtype=torch.int64, device=start.device)
         self.reasons = ["steps"] * len(start)
         self.best = start
@@ -84,19 +84,19 @@ class Racer:
         self.reasons = ["not applicable"] * self.runs
         self.positions = self.positions or [self.start]
 
-    def ask(self) -> Query:
+    def next_query(self) -> Query:
         """The query of the runs that are still on their way."""
-        self.asked = self.query.active
+        self.querying = self.query.active
         if self.alive is None:
             return self.query
-        self.asked = self.alive if self.query.active is None else self.alive & self.query.active
-        return replace(self.query, active=self.asked)
+        self.querying = self.alive if self.query.active is None else self.alive & self.query.active
+        return replace(self.query, active=self.querying)
 
     def hear(self, answer: Answer | None) -> None:
         """Record an answer and let the algorithm move on; None if no run could be answered within the budget."""
         self._stand()
         if answer is None:
-            self.asked_for.append(0)
+            self.counts.append(0)
             self.losses.append(self.query.at.values if self.query.at is not None else self._unknown())
             answer = _nothing(self.query)
         else:
@@ -110,7 +110,7 @@ class Racer:
         self.meter.algorithm_seconds += time.perf_counter() - begin
         if self.answered == self.measured_next and not self.done:
             self.measured_next += min(self.answered, self.measured_every)
-            self.memory.append((sum(self.asked_for), held(self.walk, answer, self.given) / self.runs))
+            self.memory.append((sum(self.counts), held(self.walk, answer, self.given) / self.runs))
         if not self.done and self.answered >= self.length:
             if self.query.active is not None:
                 self._freeze(~self.query.active, "finished")
@@ -144,7 +144,7 @@ class Racer:
         losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
         last = positions[:, -1]
         if self.ran and bool(losses[:, -1].isnan().any()):
-            values = referee.ask(Values(last)).values
+            values = referee.evaluate(Values(last)).values
             losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)
         wanders = self.optimizer.wanders and bool(torch.isfinite(self.best_value).any())
         return Track(
@@ -157,7 +157,7 @@ class Racer:
             loss=self.best_value if wanders else losses[:, -1],
             meter=self.meter,
             stopped=tuple(self.reasons),
-            asked=np.cumsum([*self.asked_for, 0], dtype=np.int64)[: positions.shape[1]],
+            queries=np.cumsum([*self.counts, 0], dtype=np.int64)[: positions.shape[1]],
             seen=_columns(self.seen, self.runs),
             memory=tuple(self.memory),
             why=self.why,
@@ -201,8 +201,8 @@ class Racer:
 
     def _note(self, answer: Answer) -> None:
         query, runs = self.query, self.runs
-        self.asked_for.append(count(query))
-        self.seen.append(_billed(query, answer))
+        self.counts.append(count(query))
+        self.seen.append(_brought(query, answer))
         if isinstance(query, Products):
             self.losses.append(query.at.values if query.at is not None else self._unknown())
             return
@@ -227,8 +227,8 @@ class Racer:
         """
         if answer.answered is not None:
             refused = ~answer.answered
-            if self.asked is not None:
-                refused &= self.asked
+            if self.querying is not None:
+                refused &= self.querying
             self._freeze(refused, "budget")
         if self.optimizer.wanders or answer.sound:
             return
@@ -255,7 +255,7 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')} ({Path(last.filename).name}, line {last.lineno})."
 
 
-def _billed(query: Query, answer: Answer) -> Tensor:
+def _brought(query: Query, answer: Answer) -> Tensor:
     """What each counted query brought, (runs,) or (runs, k): its loss, infinity where that is none; NaN where it was not counted."""
     if isinstance(query, Products):
         values = query.points.new_full((len(query.points), count(query)), inf, dtype=torch.float64)
@@ -264,8 +264,8 @@ def _billed(query: Query, answer: Answer) -> Tensor:
     else:
         values = torch.where(answer.values.isnan(), inf, answer.values)
     if answer.answered is not None:
-        billed = answer.answered if values.ndim == 1 else answer.answered[:, None]
-        values = torch.where(billed, values, nan)
+        counted = answer.answered if values.ndim == 1 else answer.answered[:, None]
+        values = torch.where(counted, values, nan)
     return values
 
 

@@ -66,7 +66,7 @@ class Steps:
                 "walk that is not done. Give steps=… for a longer one."
             )
         if self._query is None:
-            self._query = self._racer.ask()
+            self._query = self._racer.next_query()
         return self._query
 
     def tell(self, values: Any = None, gradients: Any = None, products: Any = None) -> None:

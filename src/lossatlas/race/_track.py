@@ -27,7 +27,7 @@ class Track(archive.Result):
         loss: (runs,) L at the final points.
         meter: what it cost.
         stopped: why each run stopped.
-        asked: (T + 1,) queries per run by the time the loss at each position was known.
+        queries: (T + 1,) queries per run by the time the loss at each position was known.
         seen: (runs, Q) the loss that each counted query brought, in order; infinity where there was none,
             NaN where the run made no query.
         memory: (queries per run, bytes per run) held between two queries, sampled along the way.
@@ -43,18 +43,18 @@ class Track(archive.Result):
     loss: Tensor
     meter: Meter
     stopped: tuple[str, ...]
-    asked: np.ndarray
+    queries: np.ndarray
     seen: Tensor
     memory: tuple[tuple[int, float], ...]
     why: str = ""
 
     def first_below(self, target: float) -> Tensor:
         """Queries that each run made until one brought a loss of at most `target`, (runs,); infinity if none did."""
-        billed = (~self.seen.isnan()).cumsum(1).double()
+        counted = (~self.seen.isnan()).cumsum(1).double()
         return (
-            torch.where(self.seen <= target, billed, float("inf")).amin(1)
+            torch.where(self.seen <= target, counted, float("inf")).amin(1)
             if self.seen.shape[1]
-            else billed.new_full((len(self.seen),), float("inf"))
+            else counted.new_full((len(self.seen),), float("inf"))
         )
 
     @property

@@ -234,7 +234,7 @@ def _correlate(
 
     def read(modules: list[str]) -> dict[str, Tensor]:
         probes.append(Probe(StateSurface(surface, taps=modules, limit=examples)))
-        extras = probes[-1].ask(Values(torch.stack([one, two]))).extras
+        extras = probes[-1].evaluate(Values(torch.stack([one, two]))).extras
         return {name: extras[f"tap/{name}"] for name in modules}
 
     count = StateSurface(surface, limit=examples).examples
