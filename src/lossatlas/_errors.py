@@ -10,7 +10,7 @@ LossAtlasError
 │   ├── PlaneError                   a line or plane that is none: zero or parallel directions
 │   ├── StartError                   a starting point outside the box or of another dimension
 │   └── OutputError                  a folder or file that cannot be written or read
-├── NotApplicableError               the surface cannot answer what the algorithm asks
+├── NotApplicableError               the surface cannot answer what the algorithm queries
 └── BudgetError                      the next answer would overrun the budget
 
 A message is one paragraph: what was given, what was expected, what to do.

@@ -10,35 +10,64 @@ import lossatlas.chart
 import lossatlas.connect
 import lossatlas.curvature
 import lossatlas.race  # noqa: F401
-from lossatlas import archive
+from lossatlas import _said, archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.record import Recording
 from lossatlas.surface import Surface
+
+RECORDING, LESSONS = "recording.json", "lesson-*.json"
 
 
 def load(folder: str | Path, *, surface: Surface | None = None) -> Any:
     """The result that was saved in a folder, whatever it is; a user's own `lossatlas.archive.Result` too, once imported.
 
     Args:
-        folder: what the `save` of a result wrote.
+        folder: what the `save` of a result wrote; or the JSON file of one of them where it holds several, such as ``path.json``,
+            ``recording.json`` or a lesson's ``lesson-ID.json``.
         surface: for a race, a sweep or a basin map, what it was made on. A landscape of ours is built again from the record; of
             another surface only its name, box and wells are left if it is not given.
 
     Raises:
-        OutputError: if there is none, it is damaged, or another version wrote it.
+        OutputError: if there is none, there are several, it is damaged, or another version wrote it.
         InputError: if the surface is not the one that the result was made on, or the result is about none.
     """
-    if Recording.is_in(folder):
-        return Recording.load(folder, surface)
-    kind, arrays, record = archive.load(folder)
+    place = archive.located(folder)
+    file = place if place.is_file() else _only(place)
+    if file.name == RECORDING:
+        return Recording.load(file.parent, surface)
+    if file.match(LESSONS) and not file.with_suffix(".safetensors").exists():
+        _refuse(surface, f"{str(file)!r} holds the evidence of a lesson")
+        from lossatlas.lessons import Evidence
+
+        return Evidence.load(file)
+    kind, arrays, record = archive.load(file)
     if kind not in archive.results:
         raise OutputError(
-            f"{str(folder)!r} holds a {kind}; expected one of {', '.join(sorted(archive.results))}. Read its JSON for the "
+            f"{str(folder)!r} holds {_said.an(kind)}; expected one of {', '.join(sorted(archive.results))}. Read its JSON for the "
             "record, or import the module whose class it is."
         )
     found = archive.results[kind]
-    if surface is not None and not archive.needs(found, "surface"):
-        raise InputError(
-            f"{str(folder)!r} holds a {kind}, which needs no surface; expected surface=… for a race, a sweep or a map."
-        )
+    if not archive.needs(found, "surface"):
+        _refuse(surface, f"{str(folder)!r} holds {_said.an(kind)}")
     return found.restore(arrays, record, surface=surface)
+
+
+def _only(folder: Path) -> Path:
+    """The JSON file of the one result in a folder. Files of other kinds, such as checkpoints of a training, are left aside.
+
+    Raises:
+        OutputError: if there is none, or several.
+    """
+    pairs = archive.kinds(folder)
+    found = [kind for kind in pairs if kind in archive.results]
+    found += ["recording"] if Recording.is_in(folder) else []
+    found += sorted(one.stem for one in folder.glob(LESSONS) if one.stem not in pairs)
+    return archive.only(folder, found or pairs)
+
+
+def _refuse(surface: Surface | None, held: str) -> None:
+    if surface is not None:
+        kinds = ", ".join(sorted(kind for kind, one in archive.results.items() if archive.needs(one, "surface")))
+        raise InputError(
+            f"{held}, which needs no surface; expected surface=… for one of the kinds {kinds}. Leave it out."
+        )

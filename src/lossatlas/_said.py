@@ -45,6 +45,11 @@ def exception(error: BaseException, own: str = "") -> str:
     return f"{type(error).__name__}{': ' * bool(text)}{text}{where}."
 
 
+def an(noun: str) -> str:
+    """A noun with its article, by its first letter."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
 def block(sentences: Sequence[str], title: str = "", body: str = "") -> str:
     """A title, what is HTML already, and sentences, one as a paragraph and several as a list."""
     head = f"<p><b>{html.escape(title)}</b></p>" if title else ""

@@ -1,4 +1,4 @@
-"""What made a result: the versions that stand in every record."""
+"""What made a result: the versions that stand in every saved file."""
 
 from __future__ import annotations
 

@@ -129,6 +129,9 @@ class Shop:
     def policy(self):
         return la.policy(self.surface)
 
+    def projection(self):
+        return self.plane.project([self.a, self.b])
+
     def race(self):
         racers = {
             HOSTILE: "annealing",
@@ -204,7 +207,7 @@ def bits(value: Any) -> Any:
     """A value as something that is equal where every bit is: types, shapes and bytes of arrays among it."""
     if isinstance(value, torch.Tensor):
         raw = value.detach().cpu().contiguous()
-        return str(raw.dtype), tuple(raw.shape), raw.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return str(raw.dtype), tuple(raw.shape), (raw.float() if raw.dtype == torch.bfloat16 else raw).numpy().tobytes()
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.shape, value.tobytes()
     if isinstance(value, Surface):
@@ -371,7 +374,7 @@ def test_a_result_of_ones_own_is_saved_and_loaded(tmp_path):
     assert repr(one) == "<Mine: mine up to 99>" and "mine up to 99" in one._repr_html_()
     with pytest.raises(la.InputError, match="saved under that name"):
         type("Other", (archive.Result,), {"KIND": "chart"})
-    with pytest.raises(la.InputError, match="a part of the result"):
+    with pytest.raises(la.InputError, match="a Part has no KIND: it is saved only inside a result that holds it"):
         one.parts["a/b"][0].save(tmp_path)
 
 
@@ -380,12 +383,12 @@ def test_a_result_of_ones_own_is_saved_and_loaded(tmp_path):
     [
         ("share", "much", "share is a str, expected float"),
         ("share", True, "share is a bool, expected float"),
-        ("title", 3, "title is a int, expected str"),
+        ("title", 3, "title is an int, expected str"),
         ("status", "lost", "not a valid Status"),
         ("marks", [[1.0]], "marks/0 is a list"),
         ("marks", {"a": 1}, "marks is a dict"),
         ("parts", [], "parts is a list"),
-        ("none", 3, "none is a int"),
+        ("none", 3, "none is an int"),
         ("parts", {"x": [{"weight": [1.0], "kind": "a"}]}, "no .*parts/x/0/weight"),
         ("parts", {"x": [{"weight": [1.0], "kind": "c"}]}, "no .*parts/x/0/weight|parts/x/0/kind is a str"),
     ],
@@ -419,7 +422,63 @@ def test_meters_add():
     assert str(Meter(products=2).sentence) == "2 products in 0 s, worth 12 values"
 
 
-def test_a_race_asks_what_its_racers_did():
+def test_a_race_counts_what_its_racers_did():
     race = la.race(la.landscapes.four_wells(), ["gd", "annealing"], steps=7, runs=3)
     total = sum(race.meter.values(), Meter())
     assert total.per_run.tolist() == [14, 14, 14] and total.queries == 42
+
+
+def test_a_race_of_one_run_comes_back_bit_for_bit(tmp_path):
+    race = la.race(la.landscapes.four_wells(), ["gd", "annealing"], steps=4, runs=1)
+    assert bits(la.load(race.save(tmp_path).parent)) == bits(race)
+    assert torch.equal(la.load(tmp_path).trajectories["gd"], race.trajectories["gd"])
+
+
+@pytest.mark.parametrize("order", [[2, 0], [0, 2], [0, 0], [0, 2, 0]])
+def test_a_sum_of_meters_has_the_runs_of_its_parts(order):
+    meters = [Meter(runs=3) for _ in order]
+    for meter, counted in zip(meters, order, strict=True):
+        meter._every = counted
+    for total in (sum(meters), sum(meters, Meter())):
+        assert total.runs == 3 and total.per_run.tolist() == [2 * (2 in order)] * 3
+    for other in (torch.zeros(1), torch.zeros(3), np.zeros(3)):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            _ = Meter() + other
+    with pytest.raises(TypeError, match="unsupported operand"):
+        sum(meters, torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("values", "examples", "said"),
+    [
+        (0, 0, "nothing evaluated in 0 s, worth 0 values"),
+        (1, 0, "1 value in 0 s, worth 1 value"),
+        (2, 1, "2 values over 1 example in 0 s, worth 2 values"),
+    ],
+)
+def test_a_meter_says_one_and_many(values, examples, said):
+    assert Meter(values=values, examples=examples).sentence == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tuning", r"<Tuning: .*: a median loss of [-\d.]+, the best of 3 trials>"),
+        ("sharpness_invariance", "<Invariance: invariant to rescaling: .*>"),
+        ("alignment", "<Alignment: 1 group of 4 units, .*>"),
+    ],
+)
+def test_lines_of_results_say_what_came_out(made, name, said):
+    assert re.fullmatch(said, repr(made(name)))
+    specification = made("alignment").specification
+    assert re.fullmatch(
+        r"<Specification: 1 group of 4 units may be moved, \d+ (axis|axes) may not; .*>", repr(specification)
+    )
+
+
+def test_another_card_of_a_loaded_chart_is_refused_by_its_settings(made, tmp_path):
+    made("chart").save(tmp_path)
+    loaded = la.load(tmp_path)
+    assert loaded.card().record() == made("chart").card().record()
+    with pytest.raises(la.InputError, match=r"got card\(budget=…\) on a chart .*only the card it was saved with"):
+        loaded.card(budget=10)

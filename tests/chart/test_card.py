@@ -181,7 +181,7 @@ def test_a_network_is_measured_by_products_and_agrees_with_its_dense_hessian(sma
     inside = np.linalg.eigvalsh(basis.T @ dense.numpy() @ basis)[::-1]
     np.testing.assert_allclose(made.curvature.plane, inside, rtol=1e-8, atol=1e-10)
     assert made.alignment.sharpest == pytest.approx(((basis.T @ vectors[:, -1]) ** 2).sum(), rel=0.05)
-    slope = Probe(surface).ask(la.probe.Gradients(surface.theta[None])).gradients[0]
+    slope = Probe(surface).evaluate(la.probe.Gradients(surface.theta[None])).gradients[0]
     pushed = float((dense @ slope).norm() / slope.norm() / np.abs(values).max())
     assert made.center.flatness == pytest.approx(pushed, rel=1e-4)
 

@@ -473,7 +473,7 @@ def test_a_chart_interrupted_by_hand_goes_on_and_its_forecast_is_of_what_is_miss
     known = resumed.meter.recalled
     assert 100 < known < 441 and resumed.meter.values == 441 - known
     assert said[0].evaluations == 441 - known and said[0].examples == 300 * (441 - known)
-    assert (resumed.ledger["points"], resumed.ledger["asked"]) == (441, 441)
+    assert (resumed.ledger["points"], resumed.ledger["evaluated"]) == (441, 441)
     again = make(ground, tmp_path, points=21, exact=True, on_forecast=said.append)
     assert len(said) == 1 and again.meter.values == 0 and arrays(again) == arrays(resumed)
 

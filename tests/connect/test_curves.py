@@ -67,7 +67,7 @@ def test_the_gradient_of_a_control_point_is_autograds(bent_valley):
     surface = bent_valley()
     controls = torch.tensor([[-1.0, 0.2], [0.3, 0.7], [0.1, -0.4], [1.0, 0.0]], dtype=torch.float64)
     bend = CurveTrainer(Curve("bezier", controls), recipe(rule="sgd", weight_decay=0.3, lr=1.0))
-    query = bend.ask()
+    query = bend.next_query()
     t = bend._t
     value, slope = surface.gradients(query.points)
     bend.tell(la.probe.Answer(value, slope))
@@ -141,8 +141,8 @@ def test_a_band_puts_pivots_where_it_is_high(ring):
     a, b = torch.tensor([-1.0, 0.0], dtype=torch.float64), torch.tensor([0.6, 0.8], dtype=torch.float64)
     band = Band(straight("band", a, b, 3), recipe(steps=40, lr=0.03), most=9)
     probe = la.Probe(ring)
-    while (query := band.ask()) is not None:
-        band.tell(probe.ask(query))
+    while (query := band.next_query()) is not None:
+        band.tell(probe.evaluate(query))
     steps = band.curve.controls.diff(dim=0).norm(dim=1)
     assert 3 < band.curve.degree - 1 <= 9 and float(steps.max() / steps.min()) < 1.2
     assert probe.meter.values > 0  # the looks inside segments are billed

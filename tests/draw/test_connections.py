@@ -11,7 +11,7 @@ BUMP = 1 - (2 * T - 1) ** 2
 
 
 def bump(height=1.0, band=False):
-    found = {"t": T, "y": height * BUMP, "asked": T[::10], "read": height * BUMP[::10]}
+    found = {"t": T, "y": height * BUMP, "evaluated": T[::10], "read": height * BUMP[::10]}
     return {**found, "low": height * BUMP - 0.1, "high": height * BUMP + 0.1} if band else found
 
 
@@ -45,7 +45,7 @@ def test_a_height_without_room_is_said_in_the_small_print():
     lost = {
         "t": T,
         "y": np.where(T > 0.7, np.nan, BUMP),
-        "asked": T[::10],
+        "evaluated": T[::10],
         "read": np.where(T > 0.7, np.nan, BUMP)[::10],
     }
     gap = BarrierDisplay({"line": lost}, barrier=("line", 0.7, np.inf, "barrier inf")).plot()

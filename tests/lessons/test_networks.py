@@ -128,7 +128,7 @@ def test_a_dead_unit_has_no_gradient(small):
     points[1, 4 * 64 + 2] = -1e3
     points[2, 4 * 64 : 4 * 64 + 3] = -1e3
     assert _basins.dead(points, 4) == [0, 1, 3]
-    slopes = Probe(small).ask(Gradients(points)).gradients[:, : 4 * 64].reshape(3, 4, 64).norm(dim=2)
+    slopes = Probe(small).evaluate(Gradients(points)).gradients[:, : 4 * 64].reshape(3, 4, 64).norm(dim=2)
     assert (slopes == 0).sum(1).tolist() == [0, 1, 3]
 
 
@@ -249,7 +249,7 @@ def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):
     monkeypatch.setattr(_c7, "WIDTH", 4)
     traps = _c7._traps(small, 2, 0, [])
     all_ = _basins.settled(small, _basins.initial(small, 4, range(6))).loss[:, -1].reshape(2, 3)
-    values = Probe(small).ask(Values(traps)).values.numpy()
+    values = Probe(small).evaluate(Values(traps)).values.numpy()
     assert np.allclose(values, all_.max(1))
 
 

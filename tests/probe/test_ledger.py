@@ -28,7 +28,7 @@ def coords(n, seed=0):
 def fill(folder, n=400, identity=IDENTITY):
     """A ledger with answers to some points, closed again."""
     with Ledger.open(folder, identity) as ledger:
-        return Probe(SURFACE, ledger=ledger.channel("exact")).ask(Values(coords(n))).values
+        return Probe(SURFACE, ledger=ledger.channel("exact")).evaluate(Values(coords(n))).values
 
 
 def contents(folder):
@@ -52,8 +52,8 @@ def test_losses_and_channels_come_back_to_the_bit(tmp_path):
         channel.record(points, Reading(values, extras), 7, 1.5)
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(1))
-        asked = torch.cat([points[order], coords(3, seed=9)])
-        known, reading = ledger.channel("exact").recall(asked)
+        queried = torch.cat([points[order], coords(3, seed=9)])
+        known, reading = ledger.channel("exact").recall(queried)
         assert known.tolist() == [True] * len(points) + [False] * 3
         assert torch.equal(bits(reading.values), bits(values[order]))
         assert list(reading.extras) == list(extras)
@@ -74,8 +74,8 @@ def test_signs_of_zero_and_nan_are_one_in_keys_and_answers(tmp_path):
     surface.read = lambda points: Reading(rows(points), {"more": rows(points)})
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(surface, ledger=ledger.channel("exact"))
-        new = probe.ask(Values(torch.tensor([[-0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)))
-        old = probe.ask(Values(torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)))
+        new = probe.evaluate(Values(torch.tensor([[-0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)))
+        old = probe.evaluate(Values(torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)))
         assert (probe.meter.values, probe.meter.recalled) == (2, 2)
     for found in (new.values, old.values, new.extras["more"], old.extras["more"]):
         assert bits(found).tolist() == bits(torch.tensor([0.0, math.nan], dtype=torch.float64)).tolist()
@@ -90,21 +90,22 @@ def test_neighboring_floats_are_different_points(tmp_path):
         assert channel.recall(torch.cat([x, near]))[0].tolist() == [True, False]
 
 
-def test_an_answer_is_asked_for_once_over_all_sessions_and_never_changed(tmp_path):
+def test_an_answer_is_evaluated_once_over_all_sessions_and_never_changed(tmp_path):
     first = fill(tmp_path, 50)
-    surface, asked = la.landscapes.himmelblau(), []
+    surface, queried = la.landscapes.himmelblau(), []
     read = surface.read
-    surface.read = lambda p: (asked.append(len(p)), read(p))[1]
+    surface.read = lambda p: (queried.append(len(p)), read(p))[1]
     with Ledger.open(tmp_path, IDENTITY, settings={"points": 51}) as ledger:
         probe = Probe(surface, ledger=ledger.channel("exact"))
-        both = probe.ask(Values(coords(80)))
+        both = probe.evaluate(Values(coords(80)))
         assert torch.equal(both.values[:50], first) and torch.equal(both.values, SURFACE.values(coords(80)))
-        assert (probe.meter.values, probe.meter.recalled, probe.meter.confirmed, sum(asked)) == (30, 50, 3, 33)
-        assert (len(ledger), ledger.asked, ledger.sessions, ledger.notes) == (80, 80, 2, ())
+        assert (probe.meter.values, probe.meter.recalled, probe.meter.confirmed, sum(queried)) == (30, 50, 3, 33)
+        assert (len(ledger), ledger.evaluated, ledger.sessions, ledger.notes) == (80, 80, 2, ())
         ledger.channel("exact").record(coords(5), Reading(torch.ones(5, dtype=torch.float64)), 0, 0.0)
-        assert len(ledger) == 80 and ledger.asked == 85  # an answer that comes twice is seen, and the first one stays
+        # An answer that comes twice is seen, and the first one stays.
+        assert len(ledger) == 80 and ledger.evaluated == 85
         assert torch.equal(ledger.channel("exact").recall(coords(5))[1].values, first[:5])
-        assert json.loads(json.dumps(ledger.record()))["asked"] == 85
+        assert json.loads(json.dumps(ledger.record()))["evaluated"] == 85
 
 
 def test_channels_are_fields_of_their_own(tmp_path):
@@ -243,7 +244,7 @@ def test_a_damaged_ledger_is_refused_saying_how_much_is_left_and_rescued(tmp_pat
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         assert len(ledger) == left
         probe = Probe(SURFACE, ledger=ledger.channel("exact"))
-        assert torch.equal(bits(probe.ask(Values(coords(400))).values), bits(truth))
+        assert torch.equal(bits(probe.evaluate(Values(coords(400))).values), bits(truth))
         assert (probe.meter.values, probe.meter.recalled) == (400 - left, left)
 
 
@@ -324,11 +325,11 @@ def disk(tmp_path):
 
 
 def until_full(ledger):
-    """Ask until the disk is full; the points that were handed on."""
+    """Evaluate until the disk is full; the points that were handed on."""
     probe = Probe(SURFACE, ledger=ledger.channel("exact"))
     for k in range(2000):
         try:
-            probe.ask(Values(coords(40, seed=k)))
+            probe.evaluate(Values(coords(40, seed=k)))
         except OutputError as error:
             return k, str(error)
     raise AssertionError("never full")
@@ -341,9 +342,9 @@ def check_full(folder, batches, said, more):
     with Ledger.open(folder, IDENTITY) as ledger:
         probe = Probe(SURFACE, ledger=ledger.channel("exact"))
         for k in range(batches):
-            assert torch.equal(probe.ask(Values(coords(40, seed=k))).values, SURFACE.values(coords(40, seed=k)))
+            assert torch.equal(probe.evaluate(Values(coords(40, seed=k))).values, SURFACE.values(coords(40, seed=k)))
         assert probe.meter.values == 0 and probe.meter.recalled == 40 * batches
-        probe.ask(Values(coords(40, seed=batches)))
+        probe.evaluate(Values(coords(40, seed=batches)))
 
 
 def test_a_full_disk_is_a_clean_error_and_what_was_handed_on_is_there(disk):
@@ -392,10 +393,10 @@ def test_a_folder_without_permission_is_a_clean_error(tmp_path):
 def test_a_file_that_turns_read_only_during_a_run_is_a_clean_error(tmp_path):
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(SURFACE, ledger=ledger.channel("exact"))
-        probe.ask(Values(coords(10)))
+        probe.evaluate(Values(coords(10)))
         ledger._store.connection.execute("PRAGMA query_only = 1")
         with pytest.raises(OutputError, match=r"read-only\. The 10 points answered before are safe in it"):
-            probe.ask(Values(coords(20)))
+            probe.evaluate(Values(coords(20)))
         assert probe.meter.values == 10
     assert torch.equal(fill(tmp_path, 20), SURFACE.values(coords(20)))
 
@@ -434,7 +435,7 @@ def test_off_local_disks_there_is_a_rollback_journal_and_the_same_answers(tmp_pa
     assert _store.journal(tmp_path) == ("DELETE", "nfs4")
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         assert ledger._store.one("PRAGMA journal_mode") == "delete" and ledger.record()["file_system"] == "nfs4"
-        values = Probe(SURFACE, ledger=ledger.channel("exact")).ask(Values(coords(30))).values
+        values = Probe(SURFACE, ledger=ledger.channel("exact")).evaluate(Values(coords(30))).values
         assert not (tmp_path / "ledger.sqlite-wal").exists()
     monkeypatch.undo()
     assert torch.equal(fill(tmp_path, 30), values)
@@ -446,7 +447,7 @@ def test_answers_from_different_environments_are_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(_manifest, "environment", lambda: other)
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         assert ledger.notes == ()  # nothing was answered here yet
-        Probe(SURFACE, ledger=ledger.channel("exact")).ask(Values(coords(12)))
+        Probe(SURFACE, ledger=ledger.channel("exact")).evaluate(Values(coords(12)))
         (note,) = ledger.notes
         assert "2 environments, which agree to rounding only" in note and torch.__version__ in note and "9.9" in note
 
@@ -482,7 +483,7 @@ def test_digests_tell_bits_shapes_and_types_apart():
 
 def test_only_points_of_lines_and_planes_are_kept(tmp_path):
     with Ledger.open(tmp_path, IDENTITY) as ledger, pytest.raises(InputError, match="Slice the surface first"):
-        Probe(la.landscapes.quadratic(dimension=3), ledger=ledger.channel("exact")).ask(
+        Probe(la.landscapes.quadratic(dimension=3), ledger=ledger.channel("exact")).evaluate(
             Values(torch.zeros(1, 3, dtype=torch.float64))
         )
 
@@ -534,9 +535,9 @@ def test_an_event_whose_detail_cannot_be_read_costs_nothing(tmp_path, detail):
         connection.commit()
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(SURFACE, ledger=ledger.channel("exact"))
-        assert torch.equal(probe.ask(Values(coords(10))).values, truth)
+        assert torch.equal(probe.evaluate(Values(coords(10))).values, truth)
         assert probe.meter.confirmed == 3 and json.dumps(ledger.record())
-        probe.ask(Values(coords(12)))
+        probe.evaluate(Values(coords(12)))
         (note,) = ledger.notes
         assert "2 environments" in note and "one that cannot be read" in note
 
@@ -622,9 +623,9 @@ def test_a_surface_that_changed_behind_its_name_is_refused_before_anything_is_re
     truth = fill(tmp_path, 40)
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(off(CHANGED[what]), ledger=ledger.channel("exact"))
-        for _ in range(2):  # asking again does not help
+        for _ in range(2):  # trying again does not help
             with pytest.raises(OutputError, match="is of another surface") as refused:
-                probe.ask(Values(coords(45)))
+                probe.evaluate(Values(coords(45)))
         said = str(refused.value)
         assert "3 of its cells were evaluated again" in said and "Choose another folder" in said
         assert "expected the same to the bit" in said
@@ -638,7 +639,7 @@ def test_the_refusal_names_the_cell_with_both_losses(tmp_path):
         ledger.channel("exact").record(points, Reading(torch.tensor([5.036, 1.0], dtype=torch.float64)), 0, 0.0)
         probe = Probe(off(lambda v: torch.tensor([1.0, 2.0]).double()), ledger=ledger.channel("exact"))
         with pytest.raises(OutputError) as refused:
-            probe.ask(Values(points))
+            probe.evaluate(Values(points))
     assert "at cell (0.2, -0.4) the ledger has 5.036, the surface now gives 2; expected" in str(refused.value)
 
 
@@ -650,8 +651,8 @@ def test_cells_that_are_evaluated_again_are_the_lowest_the_highest_and_one_betwe
     surface.read = lambda p: (seen.append(p), read(p))[1]
     with Ledger.open(tmp_path, IDENTITY) as ledger:
         probe = Probe(surface, ledger=ledger.channel("exact"))
-        probe.ask(Values(points))
-        probe.ask(Values(points))
+        probe.evaluate(Values(points))
+        probe.evaluate(Values(points))
     (once,) = seen
     rows = {tuple(row) for row in once.tolist()}
     assert len(rows) == 3 and {tuple(points[k].tolist()) for k in (truth.argmin(), truth.argmax())} <= rows
@@ -668,7 +669,7 @@ def test_where_bits_are_not_promised_losses_must_agree_to_the_rounding_of_their_
     def again(by):
         with Ledger.open(tmp_path, IDENTITY) as ledger:
             probe = Probe(off(by, dtype=torch.float32), ledger=ledger.channel("exact"))
-            return probe.ask(Values(coords(40)))
+            return probe.evaluate(Values(coords(40)))
 
     with pytest.raises(OutputError, match="to the bit"):
         again(near)

@@ -256,7 +256,7 @@ def test_ends_are_compared():
             barrier = max(value - (1 - t) * ends.loss[a] - t * ends.loss[b] for t, value in line)
             assert ends.barriers[a, b] == ends.barriers[b, a] == pytest.approx(max(0.0, barrier), abs=1e-9)
     eye = torch.eye(ground.dimension, dtype=torch.float64)
-    hessian = Probe(ground).ask(Products(finals[:1], eye[None])).products[0].numpy()
+    hessian = Probe(ground).evaluate(Products(finals[:1], eye[None])).products[0].numpy()
     assert ends.sharpness[0] == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-2)
     places, share = ends.places
     assert places.shape == (4, 2) and 0 < share <= 1

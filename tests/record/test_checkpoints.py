@@ -73,6 +73,9 @@ def test_two_series_of_equal_length_are_refused(tmp_path):
         Checkpoints.load(tmp_path)
     with pytest.raises(InputError, match="no checkpoints"):
         Checkpoints.of([])
+    for given in ("net-1.pt", tmp_path, None, 3):
+        with pytest.raises(InputError, match=r"expected a list of files or folders .*Checkpoints.load"):
+            Checkpoints.of(given)
 
 
 def test_a_trajectory_of_a_folder_of_a_list_and_of_vectors_are_the_same(tmp_path):

@@ -265,6 +265,12 @@ def test_bad_settings(run, tmp_path):
     for settings, said in (
         ({"every": 0}, "every=0"),
         ({"every": None}, "every=None"),
+        ({"every": []}, r"every=\[\]; expected a whole number of at least 1. Or give the steps to record"),
+        ({"every": torch.tensor([])}, "every=Tensor of shape"),
+        ({"every": "10"}, "every='10'"),
+        ({"every": [1.5]}, "every=1.5"),
+        ({"seed": "x"}, "seed='x'"),
+        ({"seed": -1, "sketch": 64}, "seed=-1"),
         ({"keep": 2}, "keep=2; expected a whole number of at least 3"),
         ({"sketch": 10}, "at least 64"),
     ):
@@ -283,6 +289,25 @@ def test_bad_settings(run, tmp_path):
         la.Recorder(one.model, one.optimizer, tmp_path / "a", quiet=True) as recorder,
     ):
         recorder.note(loss=torch.ones(2))
+    recorder = la.Recorder(one.model, one.optimizer, tmp_path / "b", quiet=True)
+    for value in ("low", None, 1j, torch.tensor(1j), [1.0], np.ones(2)):
+        with pytest.raises(InputError, match=r"got loss=.*; expected one real number"):
+            recorder.note(loss=value)
+    for state in (3, None, "step"):
+        with pytest.raises(InputError, match=r"load_state_dict got .*; expected what state_dict\(\) returned"):
+            recorder.load_state_dict(state)
+    recorder.close()
+    for step in ("last", None, 1.5, -1):
+        with pytest.raises(InputError, match=r"got step=.*; expected a whole number"):
+            la.Recording.load(tmp_path / "b").vector(step)
+
+
+@pytest.mark.parametrize("steps", [torch.tensor([1, 3]), np.array([3, 1]), range(1, 4, 2), iter([1, 3])])
+def test_steps_to_record_may_come_in_any_sequence(run, tmp_path, steps):
+    one = run()
+    with la.Recorder(one.model, one.optimizer, tmp_path, every=steps, quiet=True):
+        one.steps(4)
+    assert la.Recording.load(tmp_path).steps.tolist() == [0, 1, 3, 4]
 
 
 def test_a_folder_that_holds_a_recording_is_not_written_over(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from lossatlas.archive._archive import kinds as kinds
 from lossatlas.archive._archive import load as load
+from lossatlas.archive._archive import only as only
 from lossatlas.archive._archive import read_json as read_json
 from lossatlas.archive._archive import save as save
 from lossatlas.archive._archive import write_json as write_json
@@ -10,6 +11,7 @@ from lossatlas.archive._fields import needs as needs
 from lossatlas.archive._fields import translate as translate
 from lossatlas.archive._files import Location as Location
 from lossatlas.archive._files import commit as commit
+from lossatlas.archive._files import located as located
 from lossatlas.archive._files import prepare as prepare
 from lossatlas.archive._files import prepare_file as prepare_file
 from lossatlas.archive._files import settle as settle

@@ -1,14 +1,14 @@
 """Results to folders and back: arrays as safetensors, the rest as strict JSON, nothing pickled, all or nothing.
 
 A result of kind ``chart`` is the pair ``chart.json`` and ``chart.safetensors``. The JSON file is written last and
-holds a digest of the other, so that a pair that does not belong together is noticed.
+holds a digest of the other, so that a pair that does not belong together is noticed, and the versions that wrote it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from lossatlas import _said
 from lossatlas._errors import OutputError
-from lossatlas.archive._files import Location, commit, prepare, read
+from lossatlas._versions import versions
+from lossatlas.archive._files import Location, commit, located, prepare, read
 from lossatlas.archive._plain import dump, parse
 
 FORMAT = "lossatlas result"
@@ -57,6 +59,7 @@ def save(folder: Location, kind: str, arrays: Mapping[str, NDArray[Any]], record
     content = {
         "format": FORMAT,
         "version": VERSION,
+        "versions": versions(),
         "kind": kind,
         "arrays": {name: {"dtype": array.dtype.name, "shape": list(array.shape)} for name, array in stored.items()},
         "digest": hashlib.sha256(blob).hexdigest(),
@@ -73,7 +76,7 @@ def load(folder: Location, kind: str | None = None) -> tuple[str, dict[str, NDAr
     """Read one result back.
 
     Args:
-        folder: where it was saved, or the JSON file of the pair.
+        folder: where it was saved, or the JSON file of the pair where there are several.
         kind: which one; may be left out if the folder holds only one.
 
     Returns:
@@ -82,18 +85,11 @@ def load(folder: Location, kind: str | None = None) -> tuple[str, dict[str, NDAr
     Raises:
         OutputError: if there is no such result, several to choose from, or its files are damaged.
     """
-    folder = Path(folder)
+    folder = located(folder)
     if kind is None and folder.suffix == ".json" and folder.is_file():
         folder, kind = folder.parent, folder.stem
     if kind is None:
-        found = kinds(folder)
-        if len(found) != 1:
-            held = f"results of the kinds {', '.join(found)}" if found else "no result"
-            raise OutputError(
-                f"the folder {str(folder)!r} holds {held}; expected exactly one, a pair of files KIND.json and "
-                "KIND.safetensors. Name the kind to load, or check the folder."
-            )
-        kind = found[0]
+        kind = only(folder, kinds(folder)).stem
     _check_kind(kind)
     path, weights = folder / f"{kind}.json", folder / f"{kind}.safetensors"
     content = read_json(path)
@@ -114,9 +110,35 @@ def load(folder: Location, kind: str | None = None) -> tuple[str, dict[str, NDAr
     return str(content.get("kind")), safetensors.numpy.load(blob), record
 
 
+def only(folder: Path, found: Sequence[str]) -> Path:
+    """The JSON file of the one result in a folder.
+
+    Args:
+        folder: where it is.
+        found: the kinds of results that there are.
+
+    Raises:
+        OutputError: if there is none, or several.
+    """
+    if len(found) == 1:
+        return folder / f"{found[0]}.json"
+    if found:
+        files = [repr(str(folder / f"{kind}.json")) for kind in found]
+        raise OutputError(
+            f"the folder {str(folder)!r} holds results of the kinds {', '.join(found)}; expected one. Give the JSON file of "
+            f"one of them: {', '.join(files[:-1])} or {files[-1]}."
+        )
+    if not folder.exists():
+        raise OutputError(f"there is no {str(folder)!r}; expected a folder that a result was saved in. Check the path.")
+    raise OutputError(
+        f"{str(folder)!r} holds no result; expected a pair of files KIND.json and KIND.safetensors. Give the folder that "
+        "a result was saved in."
+    )
+
+
 def kinds(folder: Location) -> list[str]:
     """The kinds of results that a folder holds, sorted; none for a folder that is not there."""
-    found = {path.stem for path in Path(folder).glob("*.json") if path.with_suffix(".safetensors").is_file()}
+    found = {path.stem for path in located(folder).glob("*.json") if path.with_suffix(".safetensors").is_file()}
     return sorted(name for name in found if _KIND.fullmatch(name))
 
 
@@ -126,7 +148,7 @@ def write_json(path: Location, obj: Any) -> Path:
     Raises:
         OutputError: if something in it cannot be stored, or the file cannot be written.
     """
-    path, text = Path(path), dump(obj)
+    path, text = located(path, "path"), dump(obj)
     prepare(path.parent)
     commit([(path, text)])
     return path
@@ -138,7 +160,7 @@ def read_json(path: Location) -> Any:
     Raises:
         OutputError: if the file is missing or damaged.
     """
-    path = Path(path)
+    path = located(path, "path")
     text = read(path)
     try:
         return parse(text)
@@ -160,7 +182,7 @@ def _check_kind(kind: str) -> None:
 def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:
     if not isinstance(name, str) or name == "__metadata__" or not isinstance(array, np.ndarray):
         raise OutputError(
-            f"got {name!r} with a {type(array).__name__} among the arrays; expected a name (not '__metadata__') and a "
+            f"got {name!r} with {_said.an(type(array).__name__)} among the arrays; expected a name (not '__metadata__') and a "
             "numpy array. Convert with numpy.asarray."
         )
     if array.dtype.name not in _DTYPES:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from lossatlas import _checks
 from lossatlas._errors import OutputError
 
 Location = str | os.PathLike[str]
@@ -29,6 +30,24 @@ _REASONS = {
 }
 
 
+def located(given: Location, name: str = "folder") -> Path:
+    """A path that was given.
+
+    Args:
+        given: text or a path.
+        name: of the argument, for the message.
+
+    Raises:
+        OutputError: for anything else.
+    """
+    try:
+        return Path(given)
+    except TypeError:
+        raise OutputError(
+            f"got {name}={_checks.shown(given)}; expected a path. Give it as text or as a pathlib.Path."
+        ) from None
+
+
 def prepare(folder: Location) -> Path:
     """Make sure that a folder is there and can be written, before the work whose result goes there.
 
@@ -38,7 +57,7 @@ def prepare(folder: Location) -> Path:
     Raises:
         OutputError: saying what is in the way.
     """
-    folder = Path(folder)
+    folder = located(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Only writing tells: permission bits say nothing about a read-only file system, a quota or root.
@@ -58,7 +77,7 @@ def prepare_file(path: Location) -> Path:
     Raises:
         OutputError: saying what is in the way.
     """
-    path = Path(path)
+    path = located(path, "path")
     prepare(path.parent)
     if path.is_dir():
         raise _refusal(path, IsADirectoryError(errno.EISDIR, "is a directory"))
@@ -71,7 +90,7 @@ def write_text(path: Location, text: str) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    path = Path(path)
+    path = located(path, "path")
     try:
         content = text.encode()
     except UnicodeEncodeError as error:
@@ -88,7 +107,7 @@ def write_bytes(path: Location, content: bytes) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    path = Path(path)
+    path = located(path, "path")
     prepare(path.parent)
     commit([(path, content)])
     return path

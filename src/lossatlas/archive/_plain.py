@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas import _said
 from lossatlas._errors import OutputError
 
 
@@ -68,7 +69,7 @@ def _encode(obj: Any, where: str) -> Any:
             return _encode(plain, where)
     advice = "Put arrays among the arrays." if hasattr(obj, "shape") else "Convert it first."
     raise OutputError(
-        f"{_at(where)} is a {type(obj).__module__}.{type(obj).__qualname__}; expected dicts, lists, strings, numbers, "
+        f"{_at(where)} is {_said.an(f'{type(obj).__module__}.{type(obj).__qualname__}')}; expected dicts, lists, strings, numbers, "
         f"truth values or None. {advice}"
     )
 

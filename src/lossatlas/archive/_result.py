@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lossatlas import _said
 from lossatlas._errors import InputError, LossAtlasError, OutputError
 from lossatlas.archive._archive import save
-from lossatlas.archive._fields import Arrays, read, saved, written
+from lossatlas.archive._fields import Arrays, kept, lost, named, read, written
 from lossatlas.archive._files import Location
 
 results: dict[str, type[Result]] = {}
@@ -41,7 +41,7 @@ class Result:
             type.__setattr__(cls, "__repr__", cls.__repr__)
         if vars(cls).get("KIND"):
             known = results.setdefault(cls.KIND, cls)
-            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            if named(known) != named(cls):
                 raise InputError(
                     f"got KIND={cls.KIND!r} for {cls.__qualname__}; {known.__module__}.{known.__qualname__} is saved under that "
                     "name. Choose another."
@@ -86,11 +86,27 @@ class Result:
             Path: the JSON file.
 
         Raises:
-            OutputError: if the folder cannot be written, nothing is then half-written; or if this is but a part of a result.
+            OutputError: if the folder cannot be written, nothing is then half-written; if this is saved inside other results
+                only; or if something in it would not come back.
         """
+        own = type(self)
         if not self.KIND:
-            name = type(self).__name__
-            raise OutputError(f"a {name} is saved as a part of the result it belongs to. Save that, or use record().")
+            raise OutputError(
+                f"{_said.an(own.__name__)} has no KIND: it is saved only inside a result that holds it. Save that, or write "
+                "its record() with archive.write_json."
+            )
+        known = results[self.KIND]
+        if named(known) != named(own):
+            raise OutputError(
+                f"{_said.an(own.__name__)} would be loaded as {_said.an(known.__name__)}, which is saved as {self.KIND!r}; "
+                "expected a KIND of its own. Give the class one."
+            )
+        away = list(lost(own, self, ""))
+        if away:
+            raise OutputError(
+                f"{_said.an(own.__name__)} cannot be loaded again as it is: {'; '.join(away[:4])}{' …' * (len(away) > 4)}. "
+                "Declare the field with a type that holds it, such as dict[str, np.ndarray]."
+            )
         arrays: dict[str, NDArray[Any]] = {}
         record = written(self, "", arrays, self.LISTED)
         return save(folder, self.KIND, arrays, record)
@@ -115,7 +131,7 @@ class Result:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             what = str(error) if isinstance(error, TypeError | ValueError) else f"no {error}"
             raise OutputError(
-                f"the record of a {cls.KIND or cls.__name__} is damaged, or another version wrote it ({what}). Load it with "
+                f"the record of {_said.an(cls.KIND or cls.__name__)} is damaged, or another version wrote it ({what}). Load it with "
                 "that version, copy it again from where it was saved, or make it again."
             ) from error
         return found
@@ -132,8 +148,8 @@ class Result:
 def _sizes(result: Result) -> str:
     """Numbers as they are, shapes of arrays, lengths of the rest."""
     said = []
-    for field, name, _ in saved(type(result)):
-        value = getattr(result, field)
+    for field in kept(type(result)):
+        name, value = field.name.lstrip("_"), getattr(result, field.name)
         if isinstance(value, str | bool | int | float):
             said.append(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}")
         elif hasattr(value, "shape"):

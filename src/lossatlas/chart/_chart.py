@@ -36,14 +36,14 @@ class Chart(archive.Result):
         labels: of the axes, with units.
         title: the surface's name.
         certificate: how far the field may be off.
-        meter: what was asked for it.
+        meter: what was evaluated for it.
         provenance: surface, plane, versions and settings, plain JSON values.
         status: ``complete``, or ``interrupted`` where cells of a file were never evaluated.
         exactly: (ny, nx), which cells hold the surface's own answer; the others were reconstructed.
         error: (ny, nx), the size of error to expect of each cell: what its neighborhood lets expect, scaled to what the
             held-out cells measured; 0 where the cell holds the surface's own answer.
-        samples: (n, k) coordinates where the surface was asked, held-out cells included.
-        cheaply: (n, k) coordinates where the cheap field was asked.
+        samples: (n, k) coordinates where the surface was evaluated, held-out cells included.
+        cheaply: (n, k) coordinates where the cheap field was evaluated.
         source: the surface and plane it was made of; None once it was loaded.
         kept: what was made from the chart later on and is saved with it: its card.
         meters: what was evaluated, by field: ``exact``, and ``cheap`` where there is such a field.
@@ -149,11 +149,16 @@ class Chart(archive.Result):
             settings: of `lossatlas.chart.card`, for example ``budget`` or ``progress``.
 
         Raises:
-            InputError: if the chart was loaded without a card: its surface is not there to be evaluated.
+            InputError: if the chart was loaded without a card, or another one is wanted: its surface is not there to be evaluated.
         """
         from lossatlas.chart.card._maker import card
 
         if "card" not in self.kept or settings:
+            if self.source is None and "card" in self.kept:
+                raise InputError(
+                    f"got card({', '.join(f'{name}=…' for name in settings)}) on a chart that was loaded from a folder; it holds "
+                    "only the card it was saved with. Call card() for that one, or chart the surface again for another."
+                )
             if self.source is None:
                 raise InputError(
                     "this chart was loaded from a folder and holds no card; making one evaluates the surface, which is not "

@@ -47,7 +47,7 @@ def compare(
         span: as in `chart`.
         points: as in `chart`; at least three per axis.
         scale: ``log`` to judge the roughness of the logarithm of the loss, for losses that span decades.
-        exact: ask every cell. False lets `chart` reconstruct; what is finer than its nodes is then not judged.
+        exact: evaluate every cell. False lets `chart` reconstruct; what is finer than its nodes is then not judged.
         tolerance: of the reconstruction.
         ledger: a folder that remembers every answer, with one of its own for each chart, as in `chart`.
         progress: True for a bar, False for silence, or a function of (cells done, cells in all).

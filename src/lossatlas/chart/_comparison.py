@@ -45,7 +45,7 @@ class Comparison(archive.Result):
         charts: by name, one per plane.
         roughness: measure to name to (planes,) numbers; see `roughness`.
         scale: whether it was taken of the loss or of its logarithm.
-        meter: what was asked for all charts together.
+        meter: what was evaluated for all charts together.
         provenance: surfaces, settings, versions.
     """
 
@@ -78,7 +78,7 @@ class Comparison(archive.Result):
         return Difference(first, second, measure, apart)
 
     def judged(self, scale: Scale) -> Comparison:
-        """The same charts, their roughness taken of the loss or of its logarithm; nothing is asked.
+        """The same charts, their roughness taken of the loss or of its logarithm; nothing is evaluated.
 
         Args:
             scale: ``linear`` or ``log``.

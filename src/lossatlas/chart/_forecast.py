@@ -296,9 +296,9 @@ class _Forecaster:
         )
         try:
             walk = sampler.walk()
-            ask = next(walk)
+            wanted = next(walk)
             while True:
-                ask = walk.send(probe.ask(ask.query))
+                wanted = walk.send(probe.evaluate(wanted.query))
         except StopIteration:
             pass
         except OtherLoss:
@@ -330,7 +330,7 @@ class _Forecaster:
 
         def once(count: int) -> float:
             begin = self.clock()
-            answer = self.probe.ask(Values(torch.from_numpy(self._places(count))))
+            answer = self.probe.evaluate(Values(torch.from_numpy(self._places(count))))
             self.channels = tuple(answer.extras)
             return (self.clock() - begin) / count
 
@@ -375,7 +375,7 @@ class _Forecaster:
 
         def once(count: int) -> float:
             begin = self.clock()
-            probe.ask(Products(point[None], vectors[None, :count]))
+            probe.evaluate(Products(point[None], vectors[None, :count]))
             return (self.clock() - begin) / count
 
         with suppress(NotApplicableError):

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lossatlas._errors import InputError, LossError
 from lossatlas.chart.sampling._adaptive import OutputSampler
-from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth, of_strata
 from lossatlas.chart.sampling._cost import Beside, Counts, exactly
+from lossatlas.chart.sampling._field_query import FieldQuery, Survey, SurveyWalk
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._half import Halves, TooCoarseError
 from lossatlas.chart.sampling._look import Reconstruction
@@ -68,7 +68,7 @@ class Interpolation:
         centers: coordinates to look at closely.
         memory: bytes for outputs at nodes.
         metrics: further channels by name, each a function of (outputs, targets) over all data.
-        chunk: how many losses to ask for at a time.
+        chunk: how many losses to evaluate at a time.
         planned: told how many evaluations are planned so far.
         foreseen: told, after the first round, how many to expect, and seconds by part beside evaluations for so many.
         seed: of the held-out cells.
@@ -100,7 +100,7 @@ class Interpolation:
         self._seen: dict[bytes, tuple[float, dict[str, float]]] = {}
         self._foreseen = False
 
-    def walk(self) -> Asker:
+    def walk(self) -> SurveyWalk:
         """The sampler."""
         if self.grid.cells <= FEW[self.grid.dimension]:
             few: Survey = yield from self.everything("full grid, since it has few cells")
@@ -194,7 +194,7 @@ class Interpolation:
         bound: float | None = 0.0
         while True:
             probe = self._sampler(Losses(0.0, 1.0))
-            rows = yield from self._ask(probe.first())
+            rows = yield from self._query(probe.first())
             finite = rows[0][np.isfinite(rows[0])]
             away = (probe.first() != 0).any(1)
             if not np.isfinite(rows[0][away]).any():
@@ -211,7 +211,7 @@ class Interpolation:
             scorer_walk = (sampler := self._sampler(scorer)).walk()
             coords, look = next(scorer_walk), 0.0
             while True:
-                losses, extras = yield from self._ask(coords)
+                losses, extras = yield from self._query(coords)
                 if look:
                     self._foresee(sampler, look, None)
                 low = losses[np.isfinite(losses)]
@@ -227,7 +227,7 @@ class Interpolation:
                 look = time.perf_counter() - begin
             del sampler
 
-    def _ask(self, coords: Array) -> Any:
+    def _query(self, coords: Array) -> Any:
         """Losses and channels at coordinates, each evaluated once."""
         keys = [row.tobytes() for row in np.ascontiguousarray(coords)]
         fresh = np.array([k for k, key in enumerate(keys) if key not in self._seen], dtype=np.int64)
@@ -235,7 +235,7 @@ class Interpolation:
         self.planned(len(self._seen) + len(fresh), 0)
         while done < len(fresh):
             part = fresh[done : done + max(1, self.chunk("exact"))]
-            answer: Answer = yield Ask("exact", Values(torch.from_numpy(np.ascontiguousarray(coords[part]))))
+            answer: Answer = yield FieldQuery("exact", Values(torch.from_numpy(np.ascontiguousarray(coords[part]))))
             names = {name: channel.cpu().numpy() for name, channel in answer.extras.items()}
             for row, k in enumerate(part):
                 self._seen[keys[k]] = (
@@ -247,7 +247,7 @@ class Interpolation:
         extras = {name: np.array([row[1][name] for row in rows]) for name in (rows[0][1] if rows else {})}
         return np.array([row[0] for row in rows]), extras
 
-    def everything(self, why: str = "full grid") -> Asker:
+    def everything(self, why: str = "full grid") -> SurveyWalk:
         """Every cell, with the metrics."""
         if not self._foreseen:
             self._foreseen = True
@@ -256,7 +256,7 @@ class Interpolation:
         if self.metrics:
             loss, extras = self._exact_with_metrics(coords)
         else:
-            loss, extras = yield from self._ask(coords)
+            loss, extras = yield from self._query(coords)
         channels = {name: values.reshape(self.grid.shape) for name, values in extras.items()}
         loss = loss.reshape(self.grid.shape)
         none = np.zeros((0, self.grid.dimension))

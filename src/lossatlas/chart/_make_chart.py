@@ -23,8 +23,8 @@ from lossatlas.chart._settings import Settings, no_outputs, settled
 from lossatlas.chart.planes._identity import identity, need_plane, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
-from lossatlas.chart.sampling._asks import Ask, Survey
 from lossatlas.chart.sampling._cost import Beside, Counts, bisected
+from lossatlas.chart.sampling._field_query import FieldQuery, Survey
 from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._half import Halves
@@ -162,7 +162,7 @@ def chart(
         elif how.bisected and not how.exact and not how.metrics:
             evaluator.foresee(bisected(cells, how.probes), None)
             price = cheap.examples / surface.examples if cheap and surface.examples else None
-            asker = Surveyor(
+            surveyor = Surveyor(
                 cells,
                 tolerance=how.tolerance,
                 probes=how.probes,
@@ -172,7 +172,7 @@ def chart(
                 seed=how.seed,
                 noise=noise,
             )
-            survey = evaluator.drive(asker.walk())
+            survey = evaluator.drive(surveyor.walk())
         elif how.exact and not how.metrics:
             evaluator.plan(cells.cells, 0)
             survey = evaluator.drive(full_grid(cells, pace.size))
@@ -300,18 +300,18 @@ class _Evaluator:
         self.bar.advance(len(coords))
         return found
 
-    def drive(self, asker: Generator[Ask, Answer, Result]) -> Result:
+    def drive(self, walk: Generator[FieldQuery, Answer, Result]) -> Result:
         """Run a sampler to its end."""
         try:
-            ask = next(asker)
+            wanted = next(walk)
             while True:
-                probe = self.probes[ask.to]
+                probe = self.probes[wanted.to]
                 before, known = probe.meter.surface_seconds, probe.meter.recalled
-                answer = probe.ask(ask.query)
+                answer = probe.evaluate(wanted.query)
                 known = probe.meter.recalled - known
-                self.pace.note(ask.to, len(ask.query.points) - known, probe.meter.surface_seconds - before, known)
-                self.bar.advance(len(ask.query.points))
-                ask = asker.send(answer)
+                self.pace.note(wanted.to, len(wanted.query.points) - known, probe.meter.surface_seconds - before, known)
+                self.bar.advance(len(wanted.query.points))
+                wanted = walk.send(answer)
         except StopIteration as finished:
             result: Result = finished.value
             return result

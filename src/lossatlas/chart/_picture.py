@@ -91,11 +91,11 @@ def profile(chart: Chart, channel: str, samples: bool) -> ProfileDisplay:
     # Twice the error to expect of each place: about what 95 % of them keep within.
     banded = channel == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape
     off = 2 * chart.error[0] if banded else None
-    asked = None
+    circles = None
     if samples and len(chart.samples):
         t = np.unique(chart.samples[:, 0])
         t = t[(t >= chart.alpha[0]) & (t <= chart.alpha[-1])]
-        asked = np.stack([t, np.interp(t, chart.alpha, shown)], 1)
+        circles = np.stack([t, np.interp(t, chart.alpha, shown)], 1)
     return ProfileDisplay(
         chart.alpha,
         shown,
@@ -104,7 +104,7 @@ def profile(chart: Chart, channel: str, samples: bool) -> ProfileDisplay:
         xlabel=chart.labels[0],
         ylabel=unit(channel),
         title=title(chart, channel),
-        samples=asked,
+        samples=circles,
         note=caption(chart, channel),
     )
 

@@ -199,7 +199,7 @@ def trajectory(
 ) -> Trajectory:
     """Lay training runs over a plane, with what the plane does not show of them.
 
-    Coordinates solve G c = D(θ − θ₀) with G = DDᵀ. True losses are asked at the points themselves, the plane's at their
+    Coordinates solve G c = D(θ − θ₀) with G = DDᵀ. True losses are evaluated at the points themselves, the plane's at their
     nearest points on it, all counted by one probe.
 
     Args:
@@ -262,7 +262,7 @@ def _travel(surface: Surface, plane: Plane, run: Any, probe: _AtCheckpoints, on_
     loss[places] = np.concatenate(
         [probe.losses(whole[begin : begin + AT_ONCE]) for begin in range(0, len(places), AT_ONCE)]
     )
-    shown = on_plane.ask(Values(seen.coords.to(surface.device))).values.cpu().numpy()
+    shown = on_plane.evaluate(Values(seen.coords.to(surface.device))).values.cpu().numpy()
     arrays = (seen.coords, seen.residuals, seen.distances)
     coords, residuals, distances = (part.cpu().double().numpy() for part in arrays)
     return Traveled(steps.astype(np.float64), coords, residuals, distances, loss, shown, noted)
@@ -295,7 +295,7 @@ class _AtCheckpoints:
                 for one, own in zip(few, fitted, strict=True)
             ]
             points, probe = torch.stack(rows), self.stated
-        found: Array = probe.ask(Values(points)).values.cpu().numpy()
+        found: Array = probe.evaluate(Values(points)).values.cpu().numpy()
         return found
 
     def _known(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def _grid(surface: Surface, points: int, box: Any) -> _Grid:
     (left, right), (low, high) = _box(surface, box)
     x, y = (torch.linspace(*ends, points, dtype=torch.float64) for ends in ((left, right), (low, high)))
     places = torch.stack([x.repeat(points), y.repeat_interleave(points)], 1).to(surface.device, surface.dtype)
-    z = Probe(surface).ask(Values(places)).values.reshape(points, points)
+    z = Probe(surface).evaluate(Values(places)).values.reshape(points, points)
     axes = ("α", "β") if isinstance(surface, Slice) else tuple(getattr(surface, "names", None) or ("w₁", "w₂"))
     return {
         "x": x.numpy(),

@@ -100,7 +100,7 @@ def _seconds_of_a_loss(result: Any) -> float:
     surface, plane = result.source
     probe, count = Probe(surface.on(plane)), max(1, torch.get_num_threads())
     center = Values(torch.zeros(count, plane.frame.dimension, dtype=torch.float64))
-    probe.ask(center)
+    probe.evaluate(center)
     begin = time.perf_counter()
-    probe.ask(center)
+    probe.evaluate(center)
     return (time.perf_counter() - begin) / count

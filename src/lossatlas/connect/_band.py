@@ -49,7 +49,7 @@ class Band:
         """As it is now."""
         return Curve("band", self._pivots)
 
-    def ask(self) -> Query | None:
+    def next_query(self) -> Query | None:
         """The losses inside the segments where a cycle ends, else the gradients at all pivots on one mini-batch."""
         if self.step >= self.recipe.steps:
             return None

@@ -18,7 +18,7 @@ from lossatlas.connect._barrier import check
 from lossatlas.connect._curve import Curve, Kind, straight
 from lossatlas.connect._curve_trainer import Recipe, Rule
 from lossatlas.connect._endpoints import End, Names, two_ends
-from lossatlas.connect._measure import Asking, Measured, measure
+from lossatlas.connect._measure import Measured, Sampling, measure
 from lossatlas.connect._path import Path
 from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics
@@ -73,7 +73,7 @@ def connect(
         points: the most values of t to read, bends of a chain apart, which always are; 20 on a line, 61 on a curve.
         tolerance: of the filled-in profile, as a share of its range: intervals are halved until the error, measured by
             leaving points out, is below it. None reads at equal distances.
-        slopes: ask for dL/dt too and fill in by Hermite's cubics. At equal error that pays if a gradient costs less
+        slopes: evaluate dL/dt too and fill in by Hermite's cubics. At equal error that pays if a gradient costs less
             than 1.73 values; ``auto`` holds the price list against this. On straight lines without batch norm only.
         exchange: the price list; 1 : 3 : 6 by default, at which slopes do not pay.
         statistics: of batch norm: ``reset`` re-estimates them on the training data at every t, ``stale`` interpolates
@@ -82,7 +82,7 @@ def connect(
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
         bends: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
             band, which begins with 3 and puts in more where it is high.
-        steps: mini-batches that the curve is trained on, one t each; a band asks at all of its pivots in each.
+        steps: mini-batches that the curve is trained on, one t each; a band queries all of its pivots in each.
         batch_size: examples in each, all if there are fewer.
         lr: learning rate at the start; halfway it begins to fall to 1 %.
         weight_decay: λ of an L2 term λ/2 |φ(t)|² in the training of the curve; the losses that are reported are without it.
@@ -98,7 +98,7 @@ def connect(
     Raises:
         InputError: for end points that do not fit or coincide, or a setting that cannot be.
         UnknownNameError: for a kind, a definition or a treatment of statistics that is not there.
-        NotApplicableError: if slopes are asked for where there are none, or a curve on a surface without gradients.
+        NotApplicableError: if slopes are requested where there are none, or a curve on a surface without gradients.
         OutputError: if the folder holds another training, or cannot be written.
 
     Source:
@@ -147,9 +147,9 @@ def connect(
     if name != "line" and given is None:
         recipe = Recipe(steps, min(batch_size, surface.examples), lr, weight_decay, rule, seed)
         shape = trained(surface, ends, name, bends, recipe, folder=folder, progress=progress)
-    asking = Asking(points, tolerance, resamples, seed)
-    with counted(f"reading the {name}", asking.points, progress) as note:
-        read = measure(shape.curve, readout, asking, slope_probe, note)
+    sampling = Sampling(points, tolerance, resamples, seed)
+    with counted(f"reading the {name}", sampling.points, progress) as note:
+        read = measure(shape.curve, readout, sampling, slope_probe, note)
     troubles = [status for status in (shape.status, _lost(read)) if status != "complete"]
     return Path(
         shape.curve,
@@ -160,7 +160,7 @@ def connect(
         read.profile.slopes,
         float(read.profile.errors().max()),
         surface.name,
-        (*(one.sentence for one in ends if one.sentence), *_notes(readout, asking), *troubles),
+        (*(one.sentence for one in ends if one.sentence), *_notes(readout, sampling), *troubles),
         shape.history,
         Status.NOT_FINITE if troubles else Status.COMPLETE,
         sum([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])], Meter()),
@@ -168,7 +168,7 @@ def connect(
             **identity(surface, ends, name, bends, recipe),
             "test": None if test is None else test.fingerprint(),
             "statistics": readout.statistics if readout.changes else None,
-            "asking": {"points": asking.points, "tolerance": asking.tolerance, "resamples": asking.resamples},
+            "sampling": {"points": sampling.points, "tolerance": sampling.tolerance, "resamples": sampling.resamples},
             "seed": seed,
             "versions": versions(),
         },
@@ -218,15 +218,15 @@ def _lost(read: Measured) -> str:
     return f"the loss is not finite at {len(lost)} of {len(read.profile.t)} points, first at t = {first:.3g}"
 
 
-def _notes(readout: Readout, asking: Asking) -> list[str]:
+def _notes(readout: Readout, sampling: Sampling) -> list[str]:
     notes = []
     if readout.changes:
         notes.append(STATISTICS[readout.statistics])
     if readout.why_not is not None:
         notes.append(f"no interval over examples: {readout.why_not}")
-    elif asking.resamples:
+    elif sampling.resamples:
         notes.append(
-            f"95 % intervals: paired bootstrap over {readout.examples:,} examples, {asking.resamples:,} resamples; they "
+            f"95 % intervals: paired bootstrap over {readout.examples:,} examples, {sampling.resamples:,} resamples; they "
             "say nothing about other seeds"
         )
     return notes

@@ -93,7 +93,7 @@ class Trainer(Protocol):
         """As it is now."""
         ...
 
-    def ask(self) -> Query | None:
+    def next_query(self) -> Query | None:
         """What it wants to know next; None when it is done."""
         ...
 
@@ -175,7 +175,7 @@ class CurveTrainer:
         """As it is now."""
         return Curve(self._kind, self._controls)
 
-    def ask(self) -> Query | None:
+    def next_query(self) -> Query | None:
         """The gradient of one mini-batch at one point of the curve."""
         if self.step >= self.recipe.steps:
             return None

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Asking:
+class Sampling:
     """How a path is read.
 
     Attributes:
@@ -52,55 +52,55 @@ class Measured:
 
 
 def measure(
-    curve: Curve, readout: Readout, asking: Asking, slopes: Probe | None, note: Callable[[int], None]
+    curve: Curve, readout: Readout, sampling: Sampling, slopes: Probe | None, note: Callable[[int], None]
 ) -> Measured:
     """Read a path where it is worth it.
 
     Args:
         curve: the path.
-        readout: asks.
-        asking: how.
+        readout: evaluates.
+        sampling: how.
         slopes: a probe of the slice along a straight line where slopes are wanted, else None.
         note: called with the number of points read so far.
     """
     breaks = curve.nodes if curve.kind in ("chain", "band") else np.array([0.0, 1.0])
-    asker = (
-        uniform(asking.points, breaks)
-        if asking.tolerance is None
-        else adaptive(asking.points, asking.tolerance, breaks)
+    walk = (
+        uniform(sampling.points, breaks)
+        if sampling.tolerance is None
+        else adaptive(sampling.points, sampling.tolerance, breaks)
     )
-    asked: list[Array] = []
+    places: list[Array] = []
     trains: list[Rows] = []
     tests: list[Rows] = []
-    wanted = next(asker)
+    wanted = next(walk)
     while True:
         train, test = readout.read(wanted, curve.points(wanted))
-        asked.append(wanted)
+        places.append(wanted)
         trains.append(train)
         tests += [] if test is None else [test]
-        note(sum(map(len, asked)))
+        note(sum(map(len, places)))
         slope = None
         if slopes is not None:
-            answer = slopes.ask(Gradients(torch.from_numpy(wanted)[:, None]))
+            answer = slopes.evaluate(Gradients(torch.from_numpy(wanted)[:, None]))
             slope = answer.gradients[:, 0].double().cpu().numpy()
         try:
-            wanted = asker.send((train.loss, slope))
+            wanted = walk.send((train.loss, slope))
         except StopIteration as finished:
             profile: Profile = finished.value
             break
-    order = np.argsort(np.concatenate(asked))
+    order = np.argsort(np.concatenate(places))
     return Measured(
         profile,
-        side(profile.t, Rows.joined(trains, order), asking),
-        side(profile.t, Rows.joined(tests, order), asking) if tests else None,
+        side(profile.t, Rows.joined(trains, order), sampling),
+        side(profile.t, Rows.joined(tests, order), sampling) if tests else None,
     )
 
 
-def side(t: Array, rows: Rows, asking: Asking) -> Side:
+def side(t: Array, rows: Rows, sampling: Sampling) -> Side:
     """Heights, bands and intervals of what was read at t (n,)."""
     loss, low, high, intervals, rise_interval = rows.loss, None, None, {}, None
-    if rows.losses is not None and asking.resamples and np.isfinite(rows.losses).all():
-        draws = bootstrap(rows.losses, resamples=asking.resamples, seed=asking.seed)
+    if rows.losses is not None and sampling.resamples and np.isfinite(rows.losses).all():
+        draws = bootstrap(rows.losses, resamples=sampling.resamples, seed=sampling.seed)
         for name in ("entezari", "ainsworth"):
             intervals[name] = _interval(above(name, t, draws).max(1))
         rise_interval = _interval(monotone_rise(draws))
@@ -108,7 +108,7 @@ def side(t: Array, rows: Rows, asking: Asking) -> Side:
         low, high = chord + percentiles(above("entezari", t, draws))
         low, high = np.minimum(low, loss), np.maximum(high, loss)
         if rows.wrong is not None:
-            wrong = bootstrap(rows.wrong, resamples=asking.resamples, seed=asking.seed)
+            wrong = bootstrap(rows.wrong, resamples=sampling.resamples, seed=sampling.seed)
             intervals["frankle"] = _interval(above("frankle", t, wrong).max(1))
     barriers = {}
     for name in DEFINITIONS:

@@ -68,7 +68,7 @@ class Path(archive.Result):
         train: what was read on the surface's own data.
         test: the same on the test data, or None.
         definition: which definition of a barrier `barrier` and the picture use.
-        slopes: (n,) dL/dt where they were asked for, else None.
+        slopes: (n,) dL/dt where they were requested, else None.
         profile_error: how far the filled-in profile may be off between the evaluated points.
         title: the surface's name.
         notes: what a reader must know, in sentences.
@@ -297,10 +297,10 @@ class Path(archive.Result):
         slopes = self.slopes if quantity == "loss" and side is self.train else None
         # An error counts examples and jumps: it is joined by straight lines.
         filled = np.interp(fine, self.t, y) if quantity == "error" else Profile(self.t, y, slopes, self.breaks)(fine)
-        found = {"t": fine, "y": filled, "asked": self.t, "read": y}
+        found = {"t": fine, "y": filled, "evaluated": self.t, "read": y}
         if quantity == "loss" and side.low is not None and side.high is not None:
             for name, edge in (("low", side.low), ("high", side.high)):
                 found[name] = filled + np.interp(fine, self.t, edge - y)
         if arc:
-            found["t"], found["asked"] = (self.curve.arc(found[k]) / self.length for k in ("t", "asked"))
+            found["t"], found["evaluated"] = (self.curve.arc(found[k]) / self.length for k in ("t", "evaluated"))
         return found

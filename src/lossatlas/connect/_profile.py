@@ -1,4 +1,4 @@
-"""Where along a path to ask: few points, more where the profile bends and around its maximum.
+"""Where along a path to evaluate: few points, more where the profile bends and around its maximum.
 
 A profile is a smooth function of one number, so a cubic spline through few points is as good as many points joined
 by straight lines. How good is measured: each point is left out once and predicted from the others.
@@ -30,7 +30,7 @@ class Profile:
     Attributes:
         t: (n,) increasing.
         y: (n,) values there.
-        slopes: (n,) dy/dt where they were asked for, else None.
+        slopes: (n,) dy/dt where they were requested, else None.
         breaks: where the function may have a kink; it is filled in piece by piece.
     """
 
@@ -89,12 +89,12 @@ Told = tuple[Array, Array | None]
 
 
 def adaptive(points: int, tolerance: float, breaks: Array) -> Generator[Array, Told, Profile]:
-    """Ask coarsely, then halve the intervals whose error is above the tolerance, and close in on the maximum.
+    """Evaluate coarsely, then halve the intervals whose error is above the tolerance, and close in on the maximum.
 
     Args:
         points: the most there may be.
         tolerance: of the filled-in profile, as a share of its range.
-        breaks: where the profile may have kinks, ends included; always asked.
+        breaks: where the profile may have kinks, ends included; always evaluated.
 
     Returns:
         The profile. Where a value is not finite, refinement stops with what there is.
@@ -116,7 +116,7 @@ def adaptive(points: int, tolerance: float, breaks: Array) -> Generator[Array, T
 
 
 def uniform(points: int, breaks: Array) -> Generator[Array, Told, Profile]:
-    """Ask at equal distances, and at the kinks."""
+    """Evaluate at equal distances, and at the kinks."""
     t = np.unique(np.concatenate([np.linspace(0, 1, points), breaks]))
     return _profile(t, (yield t), breaks)
 

@@ -59,7 +59,7 @@ class Rows:
 
 @final
 class Readout:
-    """Asks for what is drawn of a path.
+    """Evaluates what is drawn of a path.
 
     Args:
         surface: the training surface; re-estimation uses its data.
@@ -133,7 +133,7 @@ class Readout:
             return torch.stack([self._repair.at(float(x), state) for x, state in zip(t, stale, strict=True)])
         if self.statistics == "stale" or self._measure is None:
             return stale
-        measured = self._measure.ask(Values(stale)).extras["statistics"].to(thetas.dtype)
+        measured = self._measure.evaluate(Values(stale)).extras["statistics"].to(thetas.dtype)
         return torch.cat([thetas, measured], 1)
 
     def read(self, t: Array, thetas: Tensor) -> tuple[Rows, Rows | None]:
@@ -146,14 +146,14 @@ class Readout:
 
     def _rows(self, probe: Probe, states: Tensor) -> Rows:
         try:
-            answer = probe.ask(Values(states))
+            answer = probe.evaluate(Values(states))
         except NotApplicableError as refusal:
             if not isinstance(probe.surface, StateSurface):
                 raise
-            # No losses by example: the profile itself can still be asked for.
+            # No losses by example: the profile itself can still be evaluated.
             self.why_not = str(refusal)
             probe.surface = StateSurface(probe.surface.base)
-            answer = probe.ask(Values(states))
+            answer = probe.evaluate(Values(states))
         extras = {name: channel.double().cpu().numpy() for name, channel in answer.extras.items()}
         error = 1 - extras["accuracy"] if "accuracy" in extras else None
         wrong = 1 - extras["right"] if "right" in extras else None

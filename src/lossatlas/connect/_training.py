@@ -94,7 +94,7 @@ def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, rec
 def train(
     trainer: Trainer, probe: Probe, steps: int, *, folder: str | Path | None, identity: dict[str, Any], progress: Show
 ) -> tuple[dict[str, Array], str]:
-    """Let a trainer ask until it is done.
+    """Answer the queries of a trainer until it is done.
 
     Args:
         trainer: what improves the curve.
@@ -115,8 +115,8 @@ def train(
     status, saved = "complete", time.monotonic()
     with counted(f"training the {trainer.curve.kind}", steps, progress) as note:
         try:
-            while (query := trainer.ask()) is not None:
-                answer = probe.ask(query)
+            while (query := trainer.next_query()) is not None:
+                answer = probe.evaluate(query)
                 if not bool(answer.gradients.isfinite().all()):
                     status = f"training stopped at step {trainer.step}: a gradient on the curve is not finite"
                     break

@@ -206,7 +206,7 @@ def curvature_along(
     try:
         with counted("checkpoints", len(points), progress) as report:
             for done, point in enumerate(points, start=1):
-                here, answer = operator.at(point), operator.probe.ask(Gradients(point[None]))
+                here, answer = operator.at(point), operator.probe.evaluate(Gradients(point[None]))
                 gradient = answer.gradients[0].double().cpu().numpy()
                 found = here.extremes(k, seed=seed, tolerance=tolerance, progress=False)
                 top = found.largest

@@ -190,7 +190,7 @@ class Judge:
     ) -> CriticalPoint:
         before = operator.probe.meter.queries
         if known is None:
-            answer = operator.probe.ask(Gradients(theta.to(operator.point.dtype)[None]))
+            answer = operator.probe.evaluate(Gradients(theta.to(operator.point.dtype)[None]))
             known = float(answer.values[0]), answer.gradients[0].double()
         loss, gradient = known
         size = float(gradient.norm())
@@ -256,7 +256,7 @@ def _ratio(above: float, below: float) -> float:
 def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, int]:
     """The operator, checked at the first start where it is finite, and how many starts were not."""
     for b, start in enumerate(points.to(surface.dtype)):
-        answer = probe.ask(Gradients(start[None])) if surface.gradients_known else None
+        answer = probe.evaluate(Gradients(start[None])) if surface.gradients_known else None
         if answer is not None and not (answer.values.isfinite().all() and answer.gradients.isfinite().all()):
             last: LossError | str = f"the loss is {float(answer.values[0])}, or an entry of its gradient is not finite."
             continue

@@ -74,6 +74,11 @@ class Invariance(archive.Result):
             )
         return found
 
+    @property
+    def sentence(self) -> str:
+        """What left each measure as it was."""
+        return "invariant to rescaling: " + "; ".join(f"{name}, {what}" for name, what in self.invariant_to.items())
+
     def table(self) -> Table:
         """One row per measure: its value in each set of weights, and what leaves it as it is."""
         unchanged = self.invariant_to

@@ -66,7 +66,7 @@ class Evaluator:
             LossError: if loss or gradient are not finite.
         """
         self._room(1)
-        answer = self.probe.ask(Gradients(theta.to(self.operator.point.dtype)[None]))
+        answer = self.probe.evaluate(Gradients(theta.to(self.operator.point.dtype)[None]))
         value, gradient = float(answer.values[0]), answer.gradients[0].double()
         size = float(gradient.norm())
         if not self.best.numel():

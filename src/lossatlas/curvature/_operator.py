@@ -338,7 +338,7 @@ class Operator:
     def _evaluate(self, whole: Tensor) -> Tensor:
         if self._differences:
             return self._differ(whole)
-        answer = self.probe.ask(Products(self.point[None], whole[None]))
+        answer = self.probe.evaluate(Products(self.point[None], whole[None]))
         return answer.products[0].double()
 
     def _differ(self, whole: Tensor, stretch: float = 1.0) -> Tensor:
@@ -347,7 +347,7 @@ class Operator:
         unit = whole / torch.where(lengths > 0, lengths, 1.0)
         step = stretch * self._step()
         ends = torch.cat([point + step * unit, point - step * unit]).to(self.surface.dtype)
-        ahead, behind = self.probe.ask(Gradients(ends)).gradients.double().chunk(2)
+        ahead, behind = self.probe.evaluate(Gradients(ends)).gradients.double().chunk(2)
         products: Tensor = lengths * (ahead - behind) / (2 * step)
         return products
 
@@ -401,7 +401,7 @@ class Operator:
         self._doubted = True
         ways = self._step() * self._lift(self._pair())
         ends = self.point.double() + torch.cat([ways, -ways])
-        found = self._lower(self.probe.ask(Gradients(ends.to(self.surface.dtype))).gradients.double())
+        found = self._lower(self.probe.evaluate(Gradients(ends.to(self.surface.dtype))).gradients.double())
         if float((found[:2] - found[2:]).norm()) > 1e3 * torch.finfo(self.surface.dtype).eps * float(found.norm()):
             self.warning = (
                 "every product is zero although the gradient moves: the loss has kinks only, or a backward pass "
@@ -416,7 +416,7 @@ class Operator:
                 f"got vectors with entries up to {largest:.1e}, whose products overflow; expected shorter ones. Divide "
                 "them by their length."
             )
-        answer = self.probe.ask(Gradients(self.point[None]))
+        answer = self.probe.evaluate(Gradients(self.point[None]))
         loss, gradient = float(answer.values[0]), answer.gradients[0]
         bad = int((~torch.isfinite(gradient)).sum())
         what = (

@@ -241,7 +241,7 @@ def _walk(
 ) -> tuple[list[list[float]], list[list[float]], Tensor, list[bool]]:
     """Normalized descent of both sides at once; rows do not meet."""
     here = torch.stack([theta + push, theta - push])
-    answer = probe.ask(Gradients(here))
+    answer = probe.evaluate(Gradients(here))
     values, gradients = answer.values, answer.gradients.double()
     distance = [[0.0, float(push.norm())] for _ in range(2)]
     losses = [[height, float(value)] for value in values]
@@ -252,7 +252,7 @@ def _walk(
         if not bool(moving.any()):
             break
         trial = here - (length / norm.clamp_min(1e-300))[:, None] * gradients
-        answer = probe.ask(Gradients(trial, active=moving))
+        answer = probe.evaluate(Gradients(trial, active=moving))
         better = moving & (answer.values < values)
         for b in range(2):
             if bool(better[b]):

@@ -124,7 +124,7 @@ def sharpness(
     No number means anything without its definition: it is kept in `definition`. With D = 1 every one of them can be made
     as large or small as one likes by rescaling a ReLU network that stays the same function (Dinh et al. 2017); with
     ``elementwise`` scaling of all parameters (biases ``normalized``, η = 0) it cannot. See `sharpness_invariance`. Small
-    is not good: whether a measure goes along with the test error is another question, which lesson D3 asks.
+    is not good: whether a measure goes along with the test error is another question, the one of lesson D3.
 
     Args:
         surface: any surface that knows gradients.

@@ -104,7 +104,7 @@ def worst(
             length = torch.where(better[:, None], torch.full_like(length, rho / 2), length / 2)
         rises += (best - base).tolist()
     if m is not None:
-        first = float(probe.ask(Values(theta.to(surface.dtype)[None])).values[0])
+        first = float(probe.evaluate(Values(theta.to(surface.dtype)[None])).values[0])
     return Found(np.array(rises), first, "one step of ascent" if steps == 1 else f"{steps} steps of ascent")
 
 
@@ -114,13 +114,13 @@ def average(
     """E L(θ + ρ D z) − L(θ) over z ~ N(0, I), each draw the mean of z and −z."""
     unit = torch.ones_like(theta) if d is None else d
     generator = torch.Generator().manual_seed(seed)
-    base = float(probe.ask(Values(theta.to(surface.dtype)[None])).values[0])
+    base = float(probe.evaluate(Values(theta.to(surface.dtype)[None])).values[0])
     draws: list[float] = []
     while len(draws) < samples:
         rows = min(ROWS, samples - len(draws))
         z = torch.randn(rows, len(theta), generator=generator, dtype=torch.float64).to(theta.device)
         ends = torch.cat([theta + rho * unit * z, theta - rho * unit * z])
-        values = probe.ask(Values(ends.to(surface.dtype))).values
+        values = probe.evaluate(Values(ends.to(surface.dtype))).values
         draws += (0.5 * (values[:rows] + values[rows:]) - base).tolist()
     if not np.isfinite(draws).all():
         raise LossError(
@@ -172,7 +172,7 @@ def keskar(
 
 
 def _evaluate(surface: Surface, probe: Probe, points: Tensor, sample: Sample | None) -> tuple[Tensor, Tensor]:
-    answer = probe.ask(Gradients(points.to(surface.dtype), sample))
+    answer = probe.evaluate(Gradients(points.to(surface.dtype), sample))
     gradients = answer.gradients.double()
     if not (bool(answer.values.isfinite().all()) and bool(gradients.isfinite().all())):
         raise LossError(

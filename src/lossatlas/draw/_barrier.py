@@ -27,7 +27,7 @@ class BarrierDisplay(Display):
     """Values along paths, with the evaluated points, bands over examples, and a barrier marked.
 
     Args:
-        profiles: name to a mapping with ``t`` and ``y`` (n,) of the line to draw, ``asked`` and ``read`` (k,) of the
+        profiles: name to a mapping with ``t`` and ``y`` (n,) of the line to draw, ``evaluated`` and ``read`` (k,) of the
             points behind it, and where there is an interval ``low`` and ``high`` (n,). Not finite values are gaps.
             Names that end in ", test" share the color of what stands before the comma and are dashed.
         barrier: (name of the profile, t, height, text): an arrow of that height under the profile at t.
@@ -55,7 +55,7 @@ class BarrierDisplay(Display):
         self.arrays = {}
         for name, parts in self.profiles.items():
             found = {key: array(f"{key} of {name!r}", values) for key, values in parts.items()}
-            for key, like in (("y", "t"), ("low", "t"), ("high", "t"), ("read", "asked")):
+            for key, like in (("y", "t"), ("low", "t"), ("high", "t"), ("read", "evaluated")):
                 if key in found and found[key].shape != found[like].shape:
                     raise InputError(f"{key} of {name!r} has shape {found[key].shape}, expected {found[like].shape}.")
             if ("low" in found) != ("high" in found):
@@ -114,16 +114,16 @@ class BarrierDisplay(Display):
             axes.fill_between(parts["t"], parts["low"], parts["high"], color=color, alpha=0.15, linewidth=0, zorder=2)
         axes.plot(parts["t"], np.where(np.isfinite(parts["y"]), parts["y"], np.nan), zorder=3, **style)
         dots: dict[str, Any] = {"marker": "o", "ms": 3.2, "mfc": "white" if test else color, "mec": color, "mew": 0.8}
-        if "asked" in parts:
-            axes.plot(parts["asked"], parts["read"], ls="none", zorder=3.5, **dots)
-        return Line2D([], [], label=name, **style, **(dots if "asked" in parts else {}))
+        if "evaluated" in parts:
+            axes.plot(parts["evaluated"], parts["read"], ls="none", zorder=3.5, **dots)
+        return Line2D([], [], label=name, **style, **(dots if "evaluated" in parts else {}))
 
     def _arrow(self, axes: Axes, color: str) -> str:
         """Mark the height; where there is no room for an arrow it is said in the small print, which is returned."""
         assert self.barrier is not None
         name, t, height, text = self.barrier
         parts = self.arrays[name]
-        x, y = parts.get("asked", parts["t"]), parts.get("read", parts["y"])
+        x, y = parts.get("evaluated", parts["t"]), parts.get("read", parts["y"])
         first, last = float(y[0]), float(y[-1])
         ends = [first, last] if self.chord else [(first + last) / 2] * 2
         axes.plot([x[0], x[-1]], ends, color=color, lw=0.9, ls=(0, (1.5, 2)), zorder=2.5)

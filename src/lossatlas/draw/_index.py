@@ -23,7 +23,7 @@ _MARKS = {"true": ("#0072B2", "o", True), "gradient-flat": ("#D55E00", "^", Fals
 
 @dataclass(eq=False)
 class IndexDisplay(Display):
-    """Losses of catches against their share of negative eigenvalues; only the classes asked for are drawn.
+    """Losses of catches against their share of negative eigenvalues; only the requested classes are drawn.
 
     Args:
         loss: (n,) the loss of each catch.

@@ -30,7 +30,7 @@ class Stroke:
 def strokes(names: Iterable[str], palette: dict[str, str] | None = None) -> dict[str, Stroke]:
     """A stroke for every name; does not depend on the order of the names.
 
-    A name asks for the slot its checksum points to and takes the next free one, so that a name added or left out
+    A name takes the slot its checksum points to, or the next free one, so that a name added or left out
     moves few others. Past seven names, colors come back with other dashes.
     """
     wanted = list(dict.fromkeys(names))

@@ -123,10 +123,10 @@ class ProfileDisplay(Display):
         _surround.settle(axes)
         missing = int((~finite).sum())
         gap = f"{missing:,} of {finite.size:,} points not finite, drawn as gaps" if missing else ""
-        asked = (
+        evaluated = (
             "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points evaluated (circles)"
         )
-        _surround.footnote(axes, [gap, asked, self.note or ""])
+        _surround.footnote(axes, [gap, evaluated, self.note or ""])
         return self
 
     def _heights(self, axes: Axes, scale: Scale, yscale: str) -> None:

@@ -15,7 +15,7 @@ POINTS = 20
 
 
 def experiment(runs: int, seed: int) -> Part:
-    """Ask at random θ, twice, and compare with a loop over single examples in plain PyTorch."""
+    """Evaluate at random θ, twice, and compare with a loop over single examples in plain PyTorch."""
     checks, meters = [], []
     for name, model, images in (("MLP", digits_mlp(seed=seed), False), ("CNN", digits_cnn(seed=seed).eval(), True)):
         data = digits("test", images=images)
@@ -24,7 +24,7 @@ def experiment(runs: int, seed: int) -> Part:
         noise = torch.randn(POINTS, surface.dimension, generator=generator, dtype=torch.float64)
         points = surface.theta + 0.05 * noise
         probe = Probe(surface)
-        first, second = (probe.ask(Values(points)).values for _ in range(2))
+        first, second = (probe.evaluate(Values(points)).values for _ in range(2))
         plain = torch.tensor([_plain(model, theta, data[0].double(), data[1]) for theta in points], dtype=torch.float64)
         gap = float(((first - plain) / plain).abs().max())
         checks += [

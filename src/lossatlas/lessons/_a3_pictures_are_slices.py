@@ -87,8 +87,8 @@ def _held_against(
     """How far places lie off a frame, as a share of the way, and how far the loss at their shadow is off, relative."""
     coords, residual = frame.project(places)
     true, drawn = Probe(surface), Probe(surface.on(frame))
-    losses = true.ask(Values(places)).values
-    shown = drawn.ask(Values(coords.double())).values
+    losses = true.evaluate(Values(places)).values
+    shown = drawn.evaluate(Values(coords.double())).values
     meters += [true.meter, drawn.meter]
     return residual.double(), (shown - losses).abs() / losses.abs()
 

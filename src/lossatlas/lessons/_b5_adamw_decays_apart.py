@@ -62,7 +62,7 @@ def _bowl(seed: int) -> Part:
     result = race(surface, racers, steps=BOWL_STEPS, seed=seed)
     minimum = surface.wells[0].minimum
     probe = Probe(surface)
-    products = probe.ask(Products(minimum[None], torch.eye(2, dtype=torch.float64)[None])).products
+    products = probe.evaluate(Products(minimum[None], torch.eye(2, dtype=torch.float64)[None])).products
     assert products is not None
     hessian = products[0]
     penalized = torch.linalg.solve(hessian + BOWL_DECAY * torch.eye(2, dtype=torch.float64), hessian @ minimum)
@@ -115,7 +115,7 @@ def _network(runs: int, seed: int) -> Part:
         progress=False,
     )  # fmt: skip
     probe = Probe(surface)
-    slopes = probe.ask(Gradients(starts)).gradients
+    slopes = probe.evaluate(Gradients(starts)).gradients
     weight = surface.layout.blocks[0]
 
     def columns(rows: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def _first(seed: int) -> Part:
         return (path[t + 1] - path[t])[block.span].reshape(block.shape)
 
     def gradient(label: str, t: int) -> np.ndarray:
-        slope = probe.ask(Gradients(result.trajectories[label][0][t][None])).gradients[0]
+        slope = probe.evaluate(Gradients(result.trajectories[label][0][t][None])).gradients[0]
         return slope[block.span].reshape(block.shape).numpy()
 
     rows, columns = block.shape
@@ -113,7 +113,7 @@ def _network(runs: int, seed: int) -> Part:
     racers = {name: MiniBatches(optimizer(name, lr=rate), BATCH) for name, rate in RATES.items()}
     made = race(surface, racers, start=starts, steps=STEPS, runs=runs, seed=seed)
     probe = Probe(surface)
-    fallen = {name: probe.ask(Values(made.last(name))).values.tolist() for name in RATES}
+    fallen = {name: probe.evaluate(Values(made.last(name))).values.tolist() for name in RATES}
     hidden = [block for block in surface.layout.blocks if len(block.shape) == 2][:-1]
     gap, shape, meters = _kernel(runs, seed)
     checks, data = _checks(made, hidden)
@@ -196,7 +196,7 @@ def _kernel(runs: int, seed: int) -> tuple[float, tuple[int, ...], list[Any]]:
     probe, path = Probe(surface), made.trajectories["shampoo"]
     gap = 0.0
     for run in range(runs):
-        slopes = probe.ask(Gradients(path[run, :KERNEL_STEPS])).gradients[:, block.span]
+        slopes = probe.evaluate(Gradients(path[run, :KERNEL_STEPS])).gradients[:, block.span]
         histories = [EPSILON * np.eye(size) for size in block.shape]
         for t, slope in enumerate(slopes):
             gradient = slope.reshape(block.shape).numpy()

@@ -22,8 +22,8 @@ def experiment(runs: int, seed: int) -> Part:
     generator = torch.Generator().manual_seed(seed)
     anywhere = low + (high - low) * torch.rand(POINTS, 2, generator=generator, dtype=torch.float64)
     probe = Probe(surface)
-    asked = probe.ask(Products(anywhere, torch.eye(2, dtype=torch.float64).expand(POINTS, 2, 2)))
-    hessians = asked.products
+    answer = probe.evaluate(Products(anywhere, torch.eye(2, dtype=torch.float64).expand(POINTS, 2, 2)))
+    hessians = answer.products
     change = float((hessians - hessians[0]).abs().max())
     smallest = float(torch.linalg.eigvalsh(hessians).min())
     starts = low + (high - low) * torch.rand(runs, 2, generator=generator, dtype=torch.float64)

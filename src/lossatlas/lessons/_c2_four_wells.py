@@ -21,7 +21,7 @@ def experiment(runs: int, seed: int) -> Part:
     probe = Probe(surface)
     start, ridge = height(surface, probe, "A", "global")
     crest = torch.tensor([[-1.0, 1.0], [0.0, 0.0], [1.0, -1.0]], dtype=torch.float64)
-    products = probe.ask(Products(crest, torch.eye(2, dtype=torch.float64).expand(3, 2, 2))).products
+    products = probe.evaluate(Products(crest, torch.eye(2, dtype=torch.float64).expand(3, 2, 2))).products
     across = torch.tensor([1.0, 1.0], dtype=torch.float64) / 2**0.5
     bent = [float(across @ hessian @ across) for hessian in products]
     checks = (

@@ -123,7 +123,7 @@ def _flattest(surface: Surface) -> float:
     """The share of the first loss that lies in the flattest direction."""
     assert surface.start is not None
     offset = surface.start - surface.wells[0].minimum
-    products = Probe(surface).ask(Products(surface.start[None], torch.eye(2, dtype=torch.float64)[None])).products
+    products = Probe(surface).evaluate(Products(surface.start[None], torch.eye(2, dtype=torch.float64)[None])).products
     assert products is not None
     values, vectors = torch.linalg.eigh(products[0])
     return float(values[0] * (offset @ vectors[:, 0]) ** 2 / 2)
@@ -244,9 +244,9 @@ def _depths(runs: int, seed: int, meters: list[Meter]) -> tuple[Check, dict[str,
         best[name] = (rate, several[rate].final)
     bottoms = settled(surface, torch.cat([ends for _, ends in best.values()]))
     plain, adaptive = torch.split(bottoms.final, runs)
-    walls, asked = heights(surface, plain, plain.roll(1, 0))
+    walls, cost = heights(surface, plain, plain.roll(1, 0))
     apart, more = heights(surface, plain, adaptive)
-    meters += [bottoms.meter, asked, more]
+    meters += [bottoms.meter, cost, more]
     losses = bottoms.loss[:, -1]
     gained = (losses[:runs] - losses[runs:]).tolist()
     rose = int((bottoms.loss[:, -1] > bottoms.loss[:, 0]).sum())

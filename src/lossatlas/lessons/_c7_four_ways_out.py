@@ -99,8 +99,8 @@ def _network(runs: int, seed: int) -> Part:
     depth, *losses = torch.split(torch.from_numpy(bottoms.loss[:, -1]), runs)
     shares: dict[str, dict[str, tuple[float, float, float]]] = {kind: {} for kind in ladders}
     for (kind, label), points, loss in zip(levels, others, losses, strict=True):
-        walls, asked = heights(surface, home, points)
-        meters.append(asked)
+        walls, cost = heights(surface, home, points)
+        meters.append(cost)
         hits = int(((torch.from_numpy(walls) > LEFT) & (loss < depth)).sum())
         shares[kind][label] = (hits / runs, *wilson(hits, runs))
     return Part(

@@ -33,7 +33,7 @@ def experiment(runs: int, seed: int) -> Part:
     low, high = CORNER
     starts = low + (high - low) * torch.rand(runs, 2, generator=generator, dtype=torch.float64)
     probe = Probe(surface)
-    slope = float(probe.ask(Gradients(starts)).gradients.norm(dim=1).max())
+    slope = float(probe.evaluate(Gradients(starts)).gradients.norm(dim=1).max())
     arrived: dict[str, float] = {}
     data: dict[str, Any] = {}
     meters = [probe.meter]
@@ -117,7 +117,7 @@ def _networks(
     surface = NetworkSurface(_sigmoid(hidden, seed), "cross_entropy", data)
     starts = torch.stack([surface.vector(_sigmoid(hidden, seed + run)) for run in range(runs)])
     probe = Probe(surface)
-    slopes = probe.ask(Gradients(starts)).gradients.double()
+    slopes = probe.evaluate(Gradients(starts)).gradients.double()
     weights = [block for block in surface.layout.blocks if block.kind == "linear"]
     first, last = (slopes[:, block.span].norm(dim=1) for block in (weights[0], weights[-1]))
     left: dict[str, dict[str, float]] = {}
@@ -134,7 +134,7 @@ def _final(surface: Surface, method: Optimizer, starts: Tensor, steps: int, seed
     """The loss at the last point of every run; what it cost to get there and look is added to `meters`."""
     result = race(surface, {"it": method}, start=starts, steps=steps, runs=len(starts), seed=seed)
     probe = Probe(surface)
-    losses = probe.ask(Gradients(result.last("it"))).values
+    losses = probe.evaluate(Gradients(result.last("it"))).values
     meters += [result.meter["it"], probe.meter]
     return losses
 

@@ -59,7 +59,7 @@ def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> P
     ]
     for width, (naive, matched) in ladder.items():
         ratio = mean_interval(matched.values / naive.values)
-        # What the claim promises from some width on is only asked to be a gain below it.
+        # What the claim promises from some width on need only be a gain below it.
         most = MOST if width >= WIDE else 1.0
         checks.append(
             Check(

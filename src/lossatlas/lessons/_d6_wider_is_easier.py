@@ -76,7 +76,7 @@ def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> P
 def _rung(nets: Trained, meters: list[Meter]) -> dict[str, Any]:
     points = torch.stack([nets.train.vector(state) for state in nets.states])
     probes = Probe(nets.train), Probe(nets.test)
-    train, test = (probe.ask(Values(points)) for probe in probes)
+    train, test = (probe.evaluate(Values(points)) for probe in probes)
     curved = [
         extremes(nets.train, k=1, point=point, ends="largest", probe=probes[0], progress=False)
         for point in points[:CURVED]

@@ -145,8 +145,8 @@ def _on(
     found = {}
     meters += [begin.meter, bottoms.meter, meter, *(runner.meter for runner in walked.values())]
     for name, points, loss in zip(arms, others, losses, strict=True):
-        barriers, asked = heights(surface, home, points)
-        meters.append(asked)
+        barriers, cost = heights(surface, home, points)
+        meters.append(cost)
         away = (points - home).norm(dim=1)
         found[name] = Outcome(barriers.tolist(), loss.tolist(), before.tolist(), away.tolist(), dead(points, width))
     return found, size
@@ -155,10 +155,10 @@ def _on(
 def _noise(surface: NetworkSurface, points: Tensor, seed: int) -> tuple[float, Meter]:
     """Root mean square, per coordinate, of a mini-batch's gradient about the full one, over points (runs, N)."""
     probe = Probe(surface)
-    whole = probe.ask(Gradients(points)).gradients
+    whole = probe.evaluate(Gradients(points)).gradients
     rows = points.repeat_interleave(DRAWS, 0)
     seeds = torch.arange(len(rows)) + 10**6 * (1 + seed)
-    drawn = probe.ask(Gradients(rows, Sample(BATCH, seeds))).gradients
+    drawn = probe.evaluate(Gradients(rows, Sample(BATCH, seeds))).gradients
     return float((drawn - whole.repeat_interleave(DRAWS, 0)).square().mean().sqrt()), probe.meter
 
 

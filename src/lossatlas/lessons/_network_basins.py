@@ -95,6 +95,6 @@ def heights(surface: NetworkSurface, ones: Tensor, others: Tensor) -> tuple[Arra
     probe = Probe(surface)
     t = torch.linspace(0, 1, POINTS, dtype=ones.dtype)
     lines = ((1 - t)[:, None] * ones[:, None] + t[:, None] * others[:, None]).flatten(0, 1)
-    losses = torch.cat([probe.ask(Values(part)).values for part in torch.split(lines, AT_ONCE)])
+    losses = torch.cat([probe.evaluate(Values(part)).values for part in torch.split(lines, AT_ONCE)])
     profiles = losses.reshape(-1, POINTS).cpu().double().numpy()
     return np.array([barrier("entezari", t.double().numpy(), profile).value for profile in profiles]), probe.meter

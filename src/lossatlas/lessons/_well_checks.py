@@ -17,9 +17,9 @@ GRID = 60
 def ground(surface: Surface, probe: Probe) -> list[Check]:
     """Are the declared wells minima, are there others, and where does the start lie?"""
     minima = torch.stack([well.minimum for well in surface.wells])
-    slopes = probe.ask(Gradients(minima)).gradients.norm(dim=1)
+    slopes = probe.evaluate(Gradients(minima)).gradients.norm(dim=1)
     eye = torch.eye(2, dtype=torch.float64).expand(len(minima), 2, 2)
-    products = probe.ask(Products(minima, eye)).products
+    products = probe.evaluate(Products(minima, eye)).products
     assert surface.box is not None and surface.start is not None
     least = float(torch.linalg.eigvalsh(products).min())
     low, high = surface.box[:, 0], surface.box[:, 1]
@@ -58,4 +58,4 @@ def height(surface: Surface, probe: Probe, well: str, other: str, points: int = 
     along = torch.linspace(0, 1, points, dtype=torch.float64)[:, None]
     way = found[well] + along * (found[other] - found[well])
     assert surface.start is not None
-    return float(probe.ask(Values(surface.start[None])).values), float(probe.ask(Values(way)).values.max())
+    return float(probe.evaluate(Values(surface.start[None])).values), float(probe.evaluate(Values(way)).values.max())

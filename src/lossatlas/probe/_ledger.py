@@ -40,11 +40,11 @@ class Ledger:
     A point is known by its channel and the bit patterns of its float64 coordinates, as integers. Each batch is one
     transaction, and is handed on only after it: killing the process at any moment loses nothing that was handed on.
     What is handed on is what is kept: losses to the bit, NaN and zero without a sign. For a resumed run to end as an
-    uninterrupted one, ask a surface on a frame with ``steady=True``.
+    uninterrupted one, query a surface on a frame with ``steady=True``.
 
     On a local disk there is a write-ahead log: the file ``ledger.sqlite-wal`` belongs to the ledger while a run is at
     work or after it was killed. On a network file system, or one that is not known, there is a rollback journal. After
-    a power failure the last batches may be missing and are asked again; the file stays whole. Between machines that
+    a power failure the last batches may be missing and are evaluated again; the file stays whole. Between machines that
     share a network file system the lock may not hold: run one at a time there.
 
     Attributes:
@@ -60,7 +60,7 @@ class Ledger:
         >>> for _ in range(2):
         ...     with Ledger.open(folder, {"surface": surface.fingerprint()}) as ledger:
         ...         probe = Probe(surface, ledger=ledger.channel("exact"))
-        ...         _ = probe.ask(Values(torch.rand(5, 2, generator=torch.Generator().manual_seed(0)).double()))
+        ...         _ = probe.evaluate(Values(torch.rand(5, 2, generator=torch.Generator().manual_seed(0)).double()))
         ...         print(probe.meter.values, probe.meter.recalled)
         5 0
         0 5
@@ -162,7 +162,7 @@ class Ledger:
         return int(self._store.one("SELECT count(*) FROM points"))
 
     @property
-    def asked(self) -> int:
+    def evaluated(self) -> int:
         """Points ever answered by a surface in this folder, in all sessions; above `len` if any was evaluated twice."""
         return int(self._store.one("SELECT coalesce(sum(points), 0) FROM events WHERE kind = 'answered'"))
 
@@ -184,7 +184,7 @@ class Ledger:
         """For a result's provenance: plain JSON values."""
         return {
             "points": len(self),
-            "asked": self.asked,
+            "evaluated": self.evaluated,
             "sessions": self.sessions,
             "journal": self.journal,
             "file_system": self.file_system,
@@ -196,7 +196,7 @@ class Ledger:
     def rescue(cls, folder: str | Path) -> int:
         """Replace a damaged ledger by what can be read of it; the damaged file stays beside it.
 
-        Only points whose checksum holds are taken over; the others will be asked again.
+        Only points whose checksum holds are taken over; the others will be evaluated again.
 
         Returns:
             How many there are.
@@ -204,7 +204,7 @@ class Ledger:
         Raises:
             OutputError: if there is no ledger, it is in use, or not even its manifest can be read.
         """
-        folder = Path(folder)
+        folder = archive.located(folder)
         path, old = folder / _POINTS, folder / "ledger.damaged.sqlite"
         if not path.is_file():
             raise OutputError(f"there is no ledger {str(path)!r}; expected a damaged one. Check the folder.")

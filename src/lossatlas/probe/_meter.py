@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, archive
+from lossatlas._errors import InputError
 from lossatlas.probe._queries import Gradients, Products, Query, Values, count
 
 
@@ -90,7 +91,15 @@ class Meter(archive.Result):
         return self.surface_seconds + self.algorithm_seconds
 
     def cost(self, exchange: Exchange | None = None) -> float:
-        """All queries in units of one value."""
+        """All queries in units of one value.
+
+        Raises:
+            InputError: for what is no exchange.
+        """
+        if not isinstance(exchange, Exchange | None):
+            raise InputError(
+                f"got exchange={_checks.shown(exchange)}; expected an Exchange or None. Give Exchange(gradient=…)."
+            )
         return (exchange or Exchange()).price(self.values + self.confirmed, self.gradients, self.products)
 
     @property
@@ -98,18 +107,21 @@ class Meter(archive.Result):
         """What was evaluated, in words."""
         parts = [(self.values, "value"), (self.gradients, "gradient"), (self.products, "product"),
                  (self.recalled, "recalled value")]  # fmt: skip
-        asked = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for count, name in parts if count)
-        read = f" over {self.examples:,} examples" if self.examples else ""
-        return f"{asked or 'nothing evaluated'}{read} in {self.seconds:.3g} s, worth {self.cost():,.0f} values"
+        cost = f"{self.cost():,.0f}"
+        evaluated = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for count, name in parts if count)
+        read = f" over {self.examples:,} example{'s' * (self.examples != 1)}" if self.examples else ""
+        return (
+            f"{evaluated or 'nothing evaluated'}{read} in {self.seconds:.3g} s, worth {cost} value{'s' * (cost != '1')}"
+        )
 
-    def bill(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
+    def count(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.
 
         Args:
             query: what was answered.
             rows: (B,) which runs of it were answered, or None for all.
             examples: examples behind one full value of the surface.
-            recalled: how many of its points were not asked, since a ledger knew them.
+            recalled: how many of its points were not evaluated, since a ledger knew them.
         """
         each = count(query)
         if rows is None:
@@ -117,8 +129,8 @@ class Meter(archive.Result):
             self._every += each
         else:
             points = each * int(rows.sum())
-            billed = each * rows.cpu()
-            self._some = billed if self._some is None else self._some + billed
+            counted = each * rows.cpu()
+            self._some = counted if self._some is None else self._some + counted
         self.calls += 1
         match query:
             case Values():
@@ -154,7 +166,7 @@ class Meter(archive.Result):
 
     def __radd__(self, other: Literal[0]) -> Meter:
         """The start of ``sum(meters)``."""
-        return self.copy() if other == 0 else NotImplemented
+        return self.copy() if isinstance(other, int) and other == 0 else NotImplemented
 
     def _joined(self, other: Meter, sign: int) -> Meter:
         names = [field.name for field in fields(self) if field.name != "runs" and field.name[0] != "_"]
@@ -164,14 +176,15 @@ class Meter(archive.Result):
             each, others = each.sum()[None], others.sum()[None]
         elif len(each) != len(others):
             # One that has counted nothing has no runs of its own.
-            each, others = (each, torch.zeros_like(each)) if each.any() else (torch.zeros_like(others), others)
+            ours = bool(each.any()) or (len(each) > len(others) and not others.any())
+            each, others = (each, torch.zeros_like(each)) if ours else (torch.zeros_like(others), others)
         told.runs, told._some = len(each), each + sign * others
         return told
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much one run may ask, checked before answering.
+    """How much one run may query, checked before answering.
 
     Attributes:
         queries: points of any kind per run, or None for no limit.
@@ -187,7 +200,7 @@ class Budget:
         object.__setattr__(self, "queries", queries)
 
     def allows(self, meter: Meter, query: Query) -> Tensor | None:
-        """Which runs may still ask this, shape (B,); None for all of them."""
+        """Which runs may still query this, shape (B,); None for all of them."""
         if self.queries is None:
             return None
         return meter.per_run.to(query.points.device) + count(query) <= self.queries

@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas._errors import BudgetError, NotApplicableError
+from lossatlas import _checks
+from lossatlas._errors import BudgetError, InputError, NotApplicableError
 from lossatlas._layout import Sample
 from lossatlas.probe._channel import Lasting, Memory
 from lossatlas.probe._engine import Engine, Inline
@@ -36,11 +37,11 @@ PIECE_SECONDS = 0.5
 
 @dataclass(eq=False)
 class Request:
-    """One asker's query with the meter it goes on and the budget it must keep.
+    """One algorithm's query with the meter it goes on and the budget it must keep.
 
     Attributes:
-        query: what is asked.
-        meter: billed when the query is answered.
+        query: what is queried.
+        meter: counts it when the query is answered.
         budget: checked before; runs that would overrun are not answered.
     """
 
@@ -57,10 +58,10 @@ class Probe:
         surface: what is probed.
         engine: where answers are computed; this process by default.
         ledger: what remembers across crashes, a channel of a `Ledger`, or None. Losses that it knows are recalled, not
-            asked; what is new is kept before it is handed on, half a second's worth at a time.
+            evaluated; what is new is kept before it is handed on, half a second's worth at a time.
 
     Attributes:
-        meter: what was asked through `ask`.
+        meter: what was evaluated through `evaluate`.
     """
 
     def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Memory | None = None) -> None:
@@ -76,7 +77,7 @@ class Probe:
         """Evaluate a few cells again that the ledger remembers, before anything of it is used; once, and on the meter.
 
         Files that a loss reads, globals that it was given, or a library may have changed while everything has the same
-        name. It is done by itself before the first losses are asked.
+        name. It is done by itself before the first losses are evaluated.
 
         Raises:
             OutputError: if the surface gives other losses now.
@@ -96,12 +97,18 @@ class Probe:
         self.ledger.confirm(sampled, now, self.surface.rounding, steady=steady)
         self._confirmed = True
 
-    def ask(self, query: Query, budget: Budget | None = None) -> Answer:
-        """Answer one query, billed on this probe's own meter.
+    def evaluate(self, query: Query, budget: Budget | None = None) -> Answer:
+        """Answer one query, counted on this probe's own meter.
 
         Raises:
+            InputError: for what is no query, or points that the surface does not have.
             BudgetError: if no run of it may be answered within the budget.
         """
+        _check(query, self.surface)
+        if not isinstance(budget, Budget | None):
+            raise InputError(
+                f"got budget={_checks.shown(budget)}; expected a Budget or None. Give Budget({_checks.shown(budget)})."
+            )
         (answer,) = self.answer([Request(query, self.meter, budget or Budget())])
         if answer is None:
             raise BudgetError(f"the next query would overrun the budget of {budget}; nothing was evaluated.")
@@ -112,19 +119,19 @@ class Probe:
         begin, proofs = time.perf_counter(), self.surface.proof_examples
         found = source.read(coords)
         query = Values(torch.from_numpy(np.ascontiguousarray(coords)))
-        self.meter.bill(query, None, self.surface.examples * self.surface.passes)
+        self.meter.count(query, None, self.surface.examples * self.surface.passes)
         self.meter.proof_examples += self.surface.proof_examples - proofs
         self.meter.surface_seconds += time.perf_counter() - begin
         return found
 
     def answer(self, requests: Sequence[Request]) -> list[Answer | None]:
-        """Answer many askers at once, alike queries joined into one call of the surface.
+        """Answer many algorithms at once, alike queries joined into one call of the surface.
 
         Returns:
-            One answer per request, None where the budget leaves no run that may ask.
+            One answer per request, None where the budget leaves no run that may query.
 
         Raises:
-            NotApplicableError: if gradients or products are asked of a surface that has none.
+            NotApplicableError: if gradients or products are queried of a surface that has none.
         """
         answers: list[Answer | None] = [None] * len(requests)
         joined: dict[object, list[tuple[int, Tensor | None]]] = {}
@@ -134,7 +141,7 @@ class Probe:
                 continue
             if not isinstance(query, Values) and not self.surface.gradients_known:
                 raise NotApplicableError(
-                    f"{self.surface.name} answers values only, and {type(query).__name__.lower()} were asked for."
+                    f"{self.surface.name} answers values only, and {type(query).__name__.lower()} were queried."
                 )
             alone = isinstance(query, Products) or (isinstance(query, Gradients) and query.sample is not None)
             joined.setdefault(i if alone else type(query), []).append((i, rows))
@@ -158,7 +165,7 @@ class Probe:
         members[0][0].meter.proof_examples += self.surface.proof_examples - proofs
         for (request, rows), place, size, answer, recalled in zip(members, places, sizes, parts, known, strict=True):
             answers[place] = _spread(request.query, rows, answer)
-            request.meter.bill(request.query, rows, self.surface.examples * self.surface.passes, recalled)
+            request.meter.count(request.query, rows, self.surface.examples * self.surface.passes, recalled)
             request.meter.surface_seconds += seconds * size
 
     def _evaluate(
@@ -202,7 +209,7 @@ class Probe:
         self.confirm()
         known, reading = self.ledger.recall(points)
         missing = (~known).nonzero()[:, 0].numpy()
-        # A point that is named twice in one query is asked once.
+        # A point that is named twice in one query is evaluated once.
         first = np.sort(missing[np.unique(points.detach().cpu().numpy()[missing], axis=0, return_index=True)[1]])
         if len(first):
             self._keep(points[torch.from_numpy(first).to(points.device)])
@@ -225,6 +232,21 @@ class Probe:
             wanted, width = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9)), torch.get_num_threads()
             # Whole rounds of all workers: what is over would leave all but a few of them idle.
             self._piece = -(-max(width, min(wanted, 4 * self._piece)) // width) * width
+
+
+def _check(query: Any, surface: Surface) -> None:
+    """Refuse what is no query, or one of no points of the surface."""
+    if not isinstance(query, Query):
+        raise InputError(
+            f"got {_checks.shown(query)}; expected a query. Give Values(points), Gradients(points) or Products(points, vectors)."
+        )
+    points, several = query.points, isinstance(query, Values)
+    if not isinstance(points, Tensor) or not 2 <= points.ndim <= 2 + several or points.shape[-1] != surface.dimension:
+        shape = f"of shape {tuple(points.shape)}" if isinstance(points, Tensor) else f"as {type(points).__name__}"
+        raise InputError(
+            f"got points {shape} on {surface.name}; expected a tensor (B, {surface.dimension}), one row per point. A single "
+            "point goes in as point[None], an array as torch.from_numpy(array)."
+        )
 
 
 def _one_each(sample: Sample | None, rows: Tensor | None, count: int) -> list[Sample | None]:

@@ -15,11 +15,11 @@ NOTHING = torch.empty(0)
 
 @dataclass(frozen=True, eq=False)
 class At:
-    """Where an asker stands while it asks about somewhere else.
+    """Where an algorithm stands while it queries somewhere else.
 
     Attributes:
         theta: shape (B, N).
-        values: shape (B,), L there as far as the asker knows it.
+        values: shape (B,), L there as far as the algorithm knows it.
     """
 
     theta: Tensor
@@ -28,12 +28,12 @@ class At:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Ask for L at points.
+    """Query L at points.
 
     Attributes:
         points: shape (B, N), or (B, k, N) for k points per run.
-        at: where the asker stands, if not at the points.
-        active: shape (B,), the runs that ask at all; the others are neither answered nor billed. None for all.
+        at: where the algorithm stands, if not at the points.
+        active: shape (B,), the runs that query at all; the others are neither answered nor counted. None for all.
     """
 
     points: Tensor
@@ -43,13 +43,13 @@ class Values:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Ask for ∇L at points; L comes with it.
+    """Query ∇L at points; L comes with it.
 
     Attributes:
         points: shape (B, N).
         sample: a mini-batch, or None for all data.
-        at: where the asker stands, if not at the points.
-        active: shape (B,), the runs that ask at all. None for all.
+        at: where the algorithm stands, if not at the points.
+        active: shape (B,), the runs that query at all. None for all.
     """
 
     points: Tensor
@@ -60,13 +60,13 @@ class Gradients:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """Ask for Hessian-vector products, K at each run's point.
+    """Query Hessian-vector products, K at each run's point.
 
     Attributes:
         points: shape (B, N).
         vectors: shape (B, K, N).
-        at: where the asker stands, if not at the points.
-        active: shape (B,), the runs that ask at all. None for all.
+        at: where the algorithm stands, if not at the points.
+        active: shape (B,), the runs that query at all. None for all.
         sample: a mini-batch, or None for all data.
     """
 
@@ -82,7 +82,7 @@ Query: TypeAlias = Values | Gradients | Products
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the door says. Entries of runs that were not answered are NaN; a non-finite loss is data, kept as it is.
+    """The answer to a query. Entries of runs that were not answered are NaN; a non-finite loss is data, kept as it is.
 
     Attributes:
         values: (B,) or (B, k), float64; empty for `Products`.

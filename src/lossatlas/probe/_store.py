@@ -168,7 +168,7 @@ class Store:
             raise
 
     def insert(self, rows: Sequence[Row], session: int) -> int:
-        """Keep answered points, in one transaction with the note that they were asked for.
+        """Keep answered points, in one transaction with the note that they were evaluated.
 
         Returns:
             How many of them were new.

@@ -244,7 +244,7 @@ def _walk(
     except StopIteration:
         pass
     final = best if optimizer.wanders else where
-    loss = low if optimizer.wanders and lows else referee.ask(Values(final)).values
+    loss = low if optimizer.wanders and lows else referee.evaluate(Values(final)).values
     if not lows:
         return final, loss, torch.full_like(loss, float("nan"))
     history = torch.stack(lows, 1)

@@ -48,7 +48,7 @@ def hessians(probe: Probe, points: Tensor, scale: float) -> Tensor:
     h = torch.finfo(points.dtype).eps ** (1 / 3) * scale
     offsets = h * torch.cat([torch.eye(n), -torch.eye(n)]).to(points)
     around = (points[:, None] + offsets).reshape(-1, n)
-    gradients = probe.ask(Gradients(around)).gradients.double().reshape(runs, 2, n, n)
+    gradients = probe.evaluate(Gradients(around)).gradients.double().reshape(runs, 2, n, n)
     hessian = (gradients[:, 0] - gradients[:, 1]) / (2 * h)
     hessian = (hessian + hessian.transpose(1, 2)) / 2
     return torch.where(hessian.isfinite(), hessian, 0.0)
@@ -60,7 +60,7 @@ def _far(theta: Tensor, gradients: Tensor, minima: Tensor, scale: float) -> Tens
 
 
 def _steepest(probe: Probe, theta: Tensor, minima: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    answer = probe.ask(Gradients(theta))
+    answer = probe.evaluate(Gradients(theta))
     values, gradients = answer.values, answer.gradients
     length = torch.full_like(values, SHORT * scale)
     moving = _far(theta, gradients, minima, scale)
@@ -68,7 +68,7 @@ def _steepest(probe: Probe, theta: Tensor, minima: Tensor, scale: float) -> tupl
         if not bool(moving.any()):
             break
         trial = theta - (length / gradients.norm(dim=1).clamp_min(1e-300))[:, None] * gradients
-        answer = probe.ask(Gradients(trial, active=moving))
+        answer = probe.evaluate(Gradients(trial, active=moving))
         better = moving & (answer.values < values)
         theta = torch.where(better[:, None], trial, theta)
         values = torch.where(better, answer.values, values)
@@ -91,7 +91,7 @@ def _implicit(probe: Probe, theta: Tensor, values: Tensor, gradients: Tensor, mi
         step = -(axes @ along[..., None])[..., 0]
         step = step * (longest / step.norm(dim=1).clamp_min(longest))[:, None]
         trial = theta + step.to(theta)
-        answer = probe.ask(Gradients(trial))
+        answer = probe.evaluate(Gradients(trial))
         better = answer.values < values
         theta = torch.where(better[:, None], trial, theta)
         values = torch.where(better, answer.values, values)

@@ -81,7 +81,7 @@ def _answered(probe: Probe, racers: list[Racer], live: list[Racer], limit: Budge
     with Progress(sum(racer.length for racer in racers), progress, "racing") as bar:
         said = time.perf_counter()
         while live:
-            requests = [Request(racer.ask(), racer.meter, limit) for racer in live]
+            requests = [Request(racer.next_query(), racer.meter, limit) for racer in live]
             try:
                 answers = probe.answer(requests)
             except NotApplicableError:

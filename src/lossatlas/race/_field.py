@@ -29,7 +29,7 @@ def field_under(surface: Surface, paths: dict[str, np.ndarray], points: int) -> 
     x = torch.linspace(left, right, points, dtype=torch.float64)
     y = torch.linspace(bottom, top, points, dtype=torch.float64)
     grid = torch.stack([x.repeat(points), y.repeat_interleave(points)], 1)
-    z = Probe(surface).ask(Values(grid)).values.reshape(points, points)
+    z = Probe(surface).evaluate(Values(grid)).values.reshape(points, points)
     return FieldDisplay(
         x.numpy(),
         y.numpy(),

@@ -27,7 +27,7 @@ def judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[st
     if ran and surface.gradients_known:
         sizes = [len(tracks[label].final) for label in ran]
         points = torch.cat([tracks[label].final for label in ran])
-        found = referee.ask(Gradients(points)).gradients.double()
+        found = referee.evaluate(Gradients(points)).gradients.double()
         names, distance = basins(surface, points, referee)
         begin = 0
         for label, size in zip(ran, sizes, strict=True):

@@ -240,9 +240,9 @@ def _run(
             if rows and rows[-1][0] == len(noisy):
                 continue
             rows.append((len(noisy), meter.queries / len(numbers), meter.examples / len(numbers), meter.seconds))
-            losses.append(referee.ask(Values(stands)).values)
+            losses.append(referee.evaluate(Values(stands)).values)
             if on_test is not None:
-                reading = on_test.ask(Values(stands))
+                reading = on_test.evaluate(Values(stands))
                 tested.append(
                     (reading.values, 1 - reading.extras.get("accuracy", torch.full_like(reading.values, torch.nan)))
                 )

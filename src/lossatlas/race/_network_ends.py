@@ -57,7 +57,7 @@ def ends_of(surface: NetworkSurface, referee: Probe, runners: Mapping[str, Runne
     return Ends(
         tuple(names),
         tuple(runs),
-        referee.ask(Values(finals)).values.cpu().numpy(),
+        referee.evaluate(Values(finals)).values.cpu().numpy(),
         np.array([float(one.values[0]) for one in sharp]),
         np.array([float(one.residuals[0]) for one in sharp]),
         torch.cdist(finals.double(), finals.double()).cpu().numpy(),
@@ -69,11 +69,11 @@ def barriers(referee: Probe, ends: Tensor) -> Array:
     """The barrier on the straight line between every two points (n, N), (n, n)."""
     n = len(ends)
     t = torch.linspace(0, 1, BETWEEN + 2, dtype=ends.dtype, device=ends.device)[1:-1, None]
-    values = referee.ask(Values(ends)).values.cpu()
+    values = referee.evaluate(Values(ends)).values.cpu()
     found, weights = np.zeros((n, n)), t[:, 0].double().cpu()
     for a in range(n):
         for b in range(a + 1, n):
-            line = referee.ask(Values((1 - t) * ends[a] + t * ends[b])).values.cpu()
+            line = referee.evaluate(Values((1 - t) * ends[a] + t * ends[b])).values.cpu()
             above = line - ((1 - weights) * values[a] + weights * values[b])
             found[a, b] = found[b, a] = max(0.0, float(above.max()))
     return found

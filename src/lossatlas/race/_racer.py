@@ -83,7 +83,7 @@ class Racer:
         self.reasons = ["not applicable"] * self.runs
         self.positions = self.positions or [self.start]
 
-    def ask(self) -> Query:
+    def next_query(self) -> Query:
         """The query of the runs that are still on their way."""
         self.queried = self.query.active
         if self.alive is None:
@@ -143,7 +143,7 @@ class Racer:
         losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
         last = positions[:, -1]
         if self.ran and bool(losses[:, -1].isnan().any()):
-            values = referee.ask(Values(last)).values
+            values = referee.evaluate(Values(last)).values
             losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)
         wanders = self.optimizer.wanders and bool(torch.isfinite(self.best_value).any())
         return Track(

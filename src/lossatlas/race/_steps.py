@@ -70,7 +70,7 @@ class Steps:
                 "walk that is not done. Give steps=… for a longer one."
             )
         if self._query is None:
-            self._query = self._racer.ask()
+            self._query = self._racer.next_query()
         return self._query
 
     def tell(self, values: Any = None, gradients: Any = None, products: Any = None) -> None:
@@ -106,7 +106,7 @@ class Steps:
         else:
             found = Answer(_shaped(values, shape[:-1], query, losses=True))
         self._note(query, found)
-        self._racer.meter.bill(query, query.active, 0)
+        self._racer.meter.count(query, query.active, 0)
         self._query = None
         self._racer.hear(_only(found, query.active))
         self._refuse()

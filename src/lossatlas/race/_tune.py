@@ -66,6 +66,12 @@ class Tuning(archive.Result):
         """Of the best trial."""
         return min(score for _, score in self.trials)
 
+    @property
+    def sentence(self) -> str:
+        """What came out of how many trials."""
+        count = len(self.trials)
+        return f"{self.best.title}: a median loss of {self.score:.6g}, the best of {count} trial{'s' * (count != 1)}"
+
     def table(self) -> Table:
         """The trials, best first."""
         searched = list(self.trials[0][0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
-from lossatlas._errors import CheckpointError, InputError
+from lossatlas import _checks, archive
+from lossatlas._errors import CheckpointError, InputError, OutputError
 from lossatlas.surface import Frame, holds_weights, named_as_weights
 
 _NUMBER = re.compile(r"\d+")
@@ -53,9 +53,14 @@ class Checkpoints(archive.Result):
             left_out: names of what was found beside them.
 
         Raises:
-            InputError: for none.
+            InputError: for none, or one that is not in a list.
         """
-        files = tuple(Path(path) for path in paths)
+        if isinstance(paths, str | Path) or not isinstance(paths, Iterable):
+            raise InputError(
+                f"got {_checks.shown(paths)}; expected a list of files or folders of weights. Put it in a list, or give the folder "
+                "of a run to Checkpoints.load."
+            )
+        files = tuple(archive.located(path, "a checkpoint") for path in paths)
         if not files:
             raise InputError("got no checkpoints; expected at least one file or folder of weights.")
         return cls(files, _steps([file.name for file in files]), tuple(left_out))
@@ -73,13 +78,24 @@ class Checkpoints(archive.Result):
         Raises:
             CheckpointError: if there are no weights, or several numbered series.
         """
-        place = Path(folder)
+        place = archive.located(folder)
         series = _series(place)
         if series is None:
             return cls.of([place])
         found, left_out = series
         ordered: list[Path] = sorted(found, key=lambda one: _numbers(one.name))
         return cls.of(ordered, left_out)
+
+    def save(self, folder: archive.Location) -> NoReturn:
+        """None: checkpoints lie where the training left them.
+
+        Raises:
+            OutputError: always.
+        """
+        raise OutputError(
+            f"checkpoints lie where the training left them, {self.iterates[0].name!r} first, and are not saved again; "
+            "expected copies of these files. Read them with Checkpoints.load or Checkpoints.of."
+        )
 
     @property
     def kept(self) -> tuple[int, ...]:

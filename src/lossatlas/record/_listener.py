@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from lossatlas import archive
 from lossatlas._errors import InputError, LossAtlasError
 from lossatlas.record._recorder import Recorder
 
@@ -35,7 +36,7 @@ class Listener:
     def __init__(self, folder: str | Path, **settings: Any) -> None:
         self.recorder: Recorder | None = None
         self.problem: str | None = None
-        self._folder, self._settings, self._process = Path(folder), settings, os.getpid()
+        self._folder, self._settings, self._process = archive.located(folder), settings, os.getpid()
         self._seen: set[int] = set()
         self._hook: Any = None
 

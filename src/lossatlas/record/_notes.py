@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 
 
@@ -20,11 +21,16 @@ class Notes:
         """One number of a step.
 
         Raises:
-            InputError: for a tensor of several numbers.
+            InputError: for anything but one real number.
         """
         if isinstance(value, Tensor) and value.numel() != 1:
             raise InputError(f"got {name} of shape {tuple(value.shape)}; expected one number. Give its mean, say.")
-        kept = value.detach().clone() if isinstance(value, Tensor) else float(value)
+        try:
+            kept = value.detach().clone() if isinstance(value, Tensor) and not value.is_complex() else float(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise InputError(
+                f"got {name}={_checks.shown(value)}; expected one real number. Note words elsewhere, or give a number."
+            ) from None
         self._pairs.setdefault(name, []).append((step, kept))
 
     def move(self, step: int) -> None:

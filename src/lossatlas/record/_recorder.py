@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -113,14 +113,15 @@ class Recorder:
         self.step, self.status = 0, "waiting"
         self.reason: str | None = None
         # A training script may change its directory.
-        self.folder = Path(folder).absolute()
+        self.folder = archive.located(folder).absolute()
         self._every = _steps(every)
-        keep = _checks.optional(_checks.whole, "keep", keep, 3, do="Two points make no plane.")
+        keep = _checks.optional(_checks.whole, "keep", keep, 3, do="Two points do not define a plane.")
         self._keep = ANCHORS if keep is None and sketch is not None else keep
         self._optimizers = bare_optimizers(optimizer)
         bare = bare_model(model)
         check_membership(bare, self._optimizers)
         self._watched = Watched(bare)
+        seed = _checks.seed(seed)
         self._sketch = None if sketch is None else Sketch(self._watched.layout.dimension, sketch, seed)
         self._start = _checks.optional(_checks.whole, "start", start, 0)
         self._resume, self._quiet = _checks.flag("resume", resume), _checks.flag("quiet", quiet)
@@ -182,7 +183,7 @@ class Recorder:
             values: single numbers by name.
 
         Raises:
-            InputError: for a tensor of several numbers.
+            InputError: for anything but one real number.
         """
         if self.status in ("waiting", "recording"):
             for name, value in values.items():
@@ -198,9 +199,17 @@ class Recorder:
         return {"step": self.step} if self.status in ("recording", "closed") else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the step counter from a checkpoint; before the first step."""
+        """Take the step counter from a checkpoint; before the first step.
+
+        Raises:
+            InputError: for what is no such state.
+        """
+        if not isinstance(state, Mapping):
+            raise InputError(
+                f"load_state_dict got {_checks.shown(state)}; expected what state_dict() returned. Give that part of the checkpoint."
+            )
         if "step" in state:
-            self._start = int(state["step"])
+            self._start = _checks.whole("step", state["step"], 0, where="load_state_dict")
 
     def close(self) -> None:
         """Record where the run ended, wait until all is written, and stop listening. Closing twice does nothing."""
@@ -382,8 +391,10 @@ def _close(recorder: Recorder | None) -> None:
 
 
 def _steps(every: int | Iterable[int]) -> int | frozenset[int]:
-    if isinstance(every, Iterable) and not isinstance(every, str | Tensor) and getattr(every, "ndim", None) != 0:
-        return frozenset(_checks.whole("every", step, 0, do="These are the steps to record.") for step in every)
+    if isinstance(every, Iterable) and not isinstance(every, str) and getattr(every, "ndim", None) != 0:
+        steps = frozenset(_checks.whole("every", step, 0, do="These are the steps to record.") for step in every)
+        if steps:
+            return steps
     return _checks.whole("every", every, do="Or give the steps to record.")
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from lossatlas import archive
-from lossatlas._errors import CheckpointError, InputError, UnknownNameError
+from lossatlas import _checks, archive
+from lossatlas._errors import CheckpointError, InputError, OutputError, UnknownNameError
 from lossatlas.record import _folder
 from lossatlas.record._coordinates import Centering, Coordinates, centered, components, from_sketches
 from lossatlas.record._folder import Row
@@ -60,7 +60,7 @@ class Recording(archive.Result):
             OutputError: if there is no recording, or it is damaged.
             CheckpointError: if it is of another model; the parameters that differ are named.
         """
-        place = Path(folder)
+        place = archive.located(folder)
         content = _folder.manifest(place)
         rows, ends = _folder.journal(place)
         rows = _folder.sound(place, rows, sketched=content["sketch"] is not None)
@@ -72,7 +72,18 @@ class Recording(archive.Result):
     @staticmethod
     def is_in(folder: str | Path) -> bool:
         """Whether a folder holds a recording."""
-        return (Path(folder) / _folder.MANIFEST).is_file()
+        return (archive.located(folder) / _folder.MANIFEST).is_file()
+
+    def save(self, folder: archive.Location) -> NoReturn:
+        """None: it lies in its folder already.
+
+        Raises:
+            OutputError: always.
+        """
+        raise OutputError(
+            f"a recording lies in its folder, {str(self.folder)!r}, and is not saved again; expected a copy of that folder. "
+            "Read it with Recording.load."
+        )
 
     def check(self, model: nn.Module | Surface | Layout) -> None:
         """Refuse another model than the one that was recorded.
@@ -167,7 +178,7 @@ class Recording(archive.Result):
         Raises:
             InputError: if no whole point was kept there.
         """
-        path = _folder.point_file(self.folder, step)
+        path = _folder.point_file(self.folder, _checks.whole("step", step, 0))
         if not path.is_file():
             steps = [self.rows[k].step for k in self.kept]
             raise InputError(

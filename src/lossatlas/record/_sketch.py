@@ -51,9 +51,7 @@ class Sketch:
     """
 
     def __init__(self, dimension: int, size: int, seed: int = 0) -> None:
-        size = _checks.whole(
-            "sketch", size, LEAST, do=f"The error is 2/√sketch, {2 / math.sqrt(LEAST):g} for the least."
-        )
+        size = _checks.whole("sketch", size, LEAST, do=f"The error is 2/√sketch: {2 / math.sqrt(LEAST):g} at {LEAST}.")
         seed = _checks.seed(seed)
         self.dimension, self.size, self.seed = dimension, size, seed
         source = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, size))))

@@ -71,7 +71,7 @@ def _canonical(key: Any) -> str:
 
 
 def state_of(thing: Any) -> dict[str, Any] | None:
-    """Attributes of an object, whatever it does when it is asked for them; None where it has none."""
+    """Attributes of an object, whatever it does when they are read; None where it has none."""
     state: dict[str, Any] = {}
     try:
         state |= object.__getattribute__(thing, "__dict__")

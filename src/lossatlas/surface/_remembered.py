@@ -15,7 +15,7 @@ from lossatlas.surface._surface import Reading, Surface, Well
 
 @final
 class Remembered(Surface):
-    """What a saved result knows of the surface it was made on; asked for losses, it says how to give the surface.
+    """What a saved result knows of the surface it was made on; where losses are queried, it says how to give the surface.
 
     Args:
         record: as `remember` made it.

@@ -355,7 +355,7 @@ class Slice(Surface):
         return lambda coords: read(frame.points(coords))
 
     def _base_reader(self, steady: bool) -> Callable[[Tensor], Reading]:
-        # A surface with a reader of its own need not know the word as long as nobody asks for it.
+        # A surface with a reader of its own need not know the word as long as nobody uses it.
         return self._under.reader(self._lifted, steady=True) if steady else self._under.reader(self._lifted)
 
     def own_outputs(self) -> Any:

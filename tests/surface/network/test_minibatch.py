@@ -207,7 +207,7 @@ def test_products_of_a_mini_batch_are_differences_of_its_gradients(kind):
     points, seeds = _rows(surface)
     vectors = torch.randn(ROWS, 2, surface.dimension, generator=torch.Generator().manual_seed(3)).double()
     probe = Probe(surface)
-    found = probe.ask(Products(points, vectors, sample=Sample(SIZE, seeds))).products
+    found = probe.evaluate(Products(points, vectors, sample=Sample(SIZE, seeds))).products
     assert probe.meter.products == 2 * ROWS and probe.meter.examples == 2 * ROWS * SIZE
     h = 1e-6
     for b in range(ROWS):
@@ -217,7 +217,7 @@ def test_products_of_a_mini_batch_are_differences_of_its_gradients(kind):
             expected = (slopes[0] - slopes[1]) / (2 * h)
             assert torch.allclose(found[b, k], expected, atol=1e-6 * float(expected.abs().max()) + 1e-9)
     only = torch.tensor([True, False, True, False, False])
-    part = probe.ask(Products(points, vectors, active=only, sample=Sample(SIZE, seeds)))
+    part = probe.evaluate(Products(points, vectors, active=only, sample=Sample(SIZE, seeds)))
     assert torch.equal(part.products[only], found[only]) and bool(part.products[~only].isnan().all())
     plane = surface.on(la.Plane.random(surface, seed=0))
     at = torch.tensor([0.1, -0.2]).double()

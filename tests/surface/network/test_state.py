@@ -114,5 +114,5 @@ def test_what_it_does_not_answer_is_refused(surface):
     with pytest.raises(la.InputError, match="at least 1"):
         StateSurface(surface, limit=0)
     with pytest.raises(la.NotApplicableError, match="values only"):
-        la.Probe(states).ask(la.probe.Gradients(states.start[None]))
+        la.Probe(states).evaluate(la.probe.Gradients(states.start[None]))
     assert states.fingerprint()["statistics"] == 96

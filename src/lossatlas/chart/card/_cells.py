@@ -71,7 +71,7 @@ def quadratic_range(chart: Chart, here: Local, slice_probe: Probe) -> Range:
     def holds(radius: float) -> bool:
         coords = radius * rims * _circle(len(axes))
         model = coords @ here.rise + 0.5 * np.einsum("ij,jk,ik->i", coords, here.form, coords)
-        true = slice_probe.ask(Values(torch.from_numpy(coords))).values.cpu().numpy() - here.loss
+        true = slice_probe.evaluate(Values(torch.from_numpy(coords))).values.cpu().numpy() - here.loss
         off, size = (math.sqrt(float((part**2).mean())) for part in (true - model, true))
         return off <= OFF * size + rounding
 
@@ -167,7 +167,7 @@ def _examples(surface: Surface, frame: Frame, coords: Array, probe: Probe) -> Ar
     for row in torch.from_numpy(coords):
         # One θ at a time: all of them together may be more than fits into memory.
         point = torch.cat([frame.points(row[None]).to(state.device, state.dtype), own], 1)
-        found.append(probe.ask(Values(point)).extras["losses"][0].double().cpu().numpy())
+        found.append(probe.evaluate(Values(point)).extras["losses"][0].double().cpu().numpy())
     return np.stack(found)
 
 
@@ -176,8 +176,8 @@ def markers(frame: Frame, points: Tensor, here: Local, *, probe: Probe, slice_pr
     coords, missing = frame.project(points)
     coords = coords.double().cpu()
     distances = missing.cpu() * (points.double() - frame.origin.double()).norm(dim=1).cpu()
-    true = probe.ask(Values(points)).values.cpu()
-    drawn = slice_probe.ask(Values(coords)).values.cpu()
+    true = probe.evaluate(Values(points)).values.cpu()
+    drawn = slice_probe.evaluate(Values(coords)).values.cpu()
     step = float((here.steps * np.sqrt(here.gram.diagonal())).max())
     return Markers(
         tuple(tuple(map(float, row)) for row in coords),

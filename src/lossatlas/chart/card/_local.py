@@ -69,8 +69,8 @@ def local(surface: Surface, frame: Frame, chart: Chart, *, probe: Probe, slice_p
         if near is None:
             raise LossError(f"{surface.name} knows values only, and those around the center are not all finite.")
         return Local(*near, gram, None, principal(near[2], gram), steps, None)
-    here = slice_probe.ask(Gradients(torch.zeros(1, k, dtype=torch.float64)))
-    gradient = probe.ask(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).gradients[0].double()
+    here = slice_probe.evaluate(Gradients(torch.zeros(1, k, dtype=torch.float64)))
+    gradient = probe.evaluate(Gradients(frame.origin.to(surface.device, surface.dtype)[None])).gradients[0].double()
     form = form_of(surface, frame, probe=probe, slice_probe=slice_probe)
     return Local(
         float(here.values[0]),
@@ -88,7 +88,7 @@ def form_of(surface: Surface, frame: Frame, *, probe: Probe, slice_probe: Probe)
     """P = DHDᵀ (k, k), symmetric; through the slice, so that what moves along with θ counts."""
     k = frame.dimension
     try:
-        answer = slice_probe.ask(
+        answer = slice_probe.evaluate(
             Products(torch.zeros(1, k, dtype=torch.float64), torch.eye(k, dtype=torch.float64)[None])
         )
         form = answer.products[0].double()
@@ -127,7 +127,7 @@ def _fit(steps: Array, slice_probe: Probe, field: Array | None = None) -> tuple[
     k = len(steps)
     if field is None:
         offsets = np.stack([part.ravel() for part in np.meshgrid(*[np.arange(-1, 2)] * k, indexing="xy")], 1)
-        losses = slice_probe.ask(Values(torch.from_numpy(offsets * steps))).values
+        losses = slice_probe.evaluate(Values(torch.from_numpy(offsets * steps))).values
         field = losses.cpu().numpy().reshape([3] * k)
     if not np.isfinite(field).all():
         return None

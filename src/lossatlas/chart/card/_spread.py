@@ -68,7 +68,7 @@ def spread(
         one = plane if seed == own else again(surface, plane, seed)
         slice_probe = open_probe(surface.on(one))
         losses = np.concatenate(
-            [slice_probe.ask(Values(part)).values.cpu().numpy() for part in torch.split(coords, chunk)]
+            [slice_probe.evaluate(Values(part)).values.cpu().numpy() for part in torch.split(coords, chunk)]
         )
         rough = roughness(losses.reshape(cells.shape))
         curvatures = here.curvatures

@@ -84,8 +84,8 @@ def _statistics(surface: Surface, points: Sequence[PointLike]) -> tuple[Tensor |
     own = surface.statistics(None)
     held = dict(zip(names, map(surface.statistics, points), strict=True))
     missing = [name for name, row in held.items() if row is None]
-    asked = surface.batchnorm == "interpolate"
-    moving = own is not None and (asked or not missing)
+    wanted = surface.batchnorm == "interpolate"
+    moving = own is not None and (wanted or not missing)
     notes: list[str] = []
     if moving:
         notes += [f"{name} came without running statistics; the model's own are used there" for name in missing]

@@ -37,7 +37,7 @@ class Gradient(Direction):
             PlaneError: if there is no gradient to follow.
         """
         probe = Probe(surface)
-        answer = probe.ask(Gradients(origin[None]))
+        answer = probe.evaluate(Gradients(origin[None]))
         gradient = answer.gradients[0]
         size = float(inner(gradient[None], gradient[None]).sqrt())
         if not (math.isfinite(size) and size > 0):

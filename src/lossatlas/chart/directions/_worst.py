@@ -49,7 +49,7 @@ class Worst(Direction):
         steps = _checks.whole("steps", self.steps)
         probe = Probe(surface)
         settings: dict[str, Any] = {"normalization": self.normalization, "ignore": self.ignore}
-        answer = probe.ask(Gradients(origin[None]))
+        answer = probe.evaluate(Gradients(origin[None]))
         own, gradient = float(answer.values[0]), answer.gradients[0]
         unit = along(gradient, origin, surface, **settings)
         if not bool(torch.isfinite(unit).all()) or not bool(unit.any()):
@@ -58,7 +58,7 @@ class Worst(Direction):
             unit = along(noise, origin, surface, **settings)
         found, losses = unit, []
         for _ in range(steps):
-            answer = probe.ask(Gradients((origin + radius * unit)[None]))
+            answer = probe.evaluate(Gradients((origin + radius * unit)[None]))
             loss = float(answer.values[0])
             losses.append(loss)
             if math.isnan(loss):

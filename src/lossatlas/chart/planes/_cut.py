@@ -43,6 +43,8 @@ class Projection(archive.Result):
         distances: (n,), ‖θ − nearest point‖, Euclidean.
     """
 
+    KIND: ClassVar[str] = "projection"
+
     coords: Tensor
     residuals: Tensor
     distances: Tensor

@@ -40,7 +40,7 @@ class Certificate(archive.Result):
         relative: median over all cells of |error| / |loss|.
         relative_interval: 95 % interval of it.
         range: highest less lowest finite loss of the chart, what `rms` is to be held against.
-        tolerance: what was asked for, or None for an exact chart.
+        tolerance: what was requested, or None for an exact chart.
         extras: error of the further channels, for example ``accuracy``: rms, or the 95th percentile beside `near`.
         near: errors near the minimum, in the metric of the picture; None for an exact chart, or one of a cheap field.
         whole: errors over the whole chart, in that metric.
@@ -143,7 +143,7 @@ def certify(
         probabilities: (n,) with which each cell was drawn; they sum to 1 over all candidates.
         cells: M, the cells of the chart.
         span: the range of the field.
-        tolerance: what was asked for.
+        tolerance: what was requested.
     """
     weights = 1 / (cells * probabilities)
     squares = weights * errors**2

@@ -28,8 +28,8 @@ class Filled:
 
     Attributes:
         grid: values, (2^L + 1) per axis; axis 0 is the first coordinate.
-        surplus: by level, the asked values less their prediction; 0 at nodes that were not asked.
-        holes: nodes of the finest grid whose nearest asked node is not finite.
+        surplus: by level, the values less their prediction; 0 at nodes that were not evaluated.
+        holes: nodes of the finest grid whose nearest evaluated node is not finite.
     """
 
     grid: Array
@@ -51,21 +51,21 @@ class Filled:
 class Dyadic:
     """What is known of a field over the unit square (or interval), and the tree of cells it was refined by.
 
-    Nodes are integer coordinates on the grid of their level: i / 2^level. A cell of a level is split by asking the
+    Nodes are integer coordinates on the grid of their level: i / 2^level. A cell of a level is split by evaluating the
     nodes of the next level in it.
 
     Attributes:
         dimension: 1 or 2.
-        finest: the last level that may be asked.
-        data: by level, the asked values at nodes that are new there; NaN elsewhere.
-        asked: by level, which nodes were asked.
+        finest: the last level that may be evaluated.
+        data: by level, the values at nodes that are new there; NaN elsewhere.
+        evaluated: by level, which nodes were evaluated.
         leaves: by level, which cells are not split.
     """
 
     dimension: int
     finest: int
     data: dict[int, Array] = field(default_factory=dict)
-    asked: dict[int, Mask] = field(default_factory=dict)
+    evaluated: dict[int, Mask] = field(default_factory=dict)
     leaves: dict[int, Mask] = field(default_factory=dict)
 
     @property
@@ -76,14 +76,14 @@ class Dyadic:
     @property
     def count(self) -> int:
         """Nodes evaluated so far."""
-        return sum(int(mask.sum()) for mask in self.asked.values())
+        return sum(int(mask.sum()) for mask in self.evaluated.values())
 
     def whole(self, level: int) -> list[tuple[int, Nodes]]:
         """All nodes of a level and the coarser ones that were not evaluated yet, by level; its cells become leaves."""
         found = []
         for k in range(COARSEST, level + 1):
             self._open(k)
-            fresh = self._new(k) & ~self.asked[k]
+            fresh = self._new(k) & ~self.evaluated[k]
             if fresh.any():
                 found.append((k, np.argwhere(fresh)))
             self.leaves[k][...] = k == level
@@ -101,7 +101,7 @@ class Dyadic:
             for axis in range(self.dimension):
                 fine = np.repeat(fine, 2, axis)
             self.leaves[level + 1] |= fine
-            fresh = _corners(fine) & self._new(level + 1) & ~self.asked[level + 1]
+            fresh = _corners(fine) & self._new(level + 1) & ~self.evaluated[level + 1]
             if fresh.any():
                 found.append((level + 1, np.argwhere(fresh)))
         return found
@@ -111,7 +111,7 @@ class Dyadic:
         self._open(level)
         place = tuple(nodes.T)
         self.data[level][place] = values
-        self.asked[level][place] = True
+        self.evaluated[level][place] = True
 
     def value(self, level: int, nodes: Nodes) -> Array:
         """What was told at nodes of a level; NaN where nothing was."""
@@ -123,13 +123,13 @@ class Dyadic:
     def nodes(self) -> tuple[Array, Array]:
         """Unit coordinates (n, dimension) and values (n,) of all that was evaluated."""
         places, values = [], []
-        for level, mask in self.asked.items():
+        for level, mask in self.evaluated.items():
             places.append(np.argwhere(mask) / 2**level)
             values.append(self.data[level][mask])
         return np.concatenate(places), np.concatenate(values)
 
     def fill(self, transform: Callable[[Array], Array], top: int | None = None) -> Filled:
-        """Predict level by level, put in what was asked, and note by how much it differed.
+        """Predict level by level, put in what was evaluated, and note by how much it differed.
 
         Args:
             transform: of the values, before anything is interpolated.
@@ -146,7 +146,7 @@ class Dyadic:
             coarse = (slice(None, None, 2),) * self.dimension
             predicted[coarse] = grid
             expected = _near(holes)
-            mask, told = self.asked[level], transform(self.data[level])
+            mask, told = self.evaluated[level], transform(self.data[level])
             wrong = mask & ~np.isfinite(told)
             use = mask & ~wrong
             grid = np.where(use, told, predicted)
@@ -160,7 +160,7 @@ class Dyadic:
         if level not in self.data:
             shape = (2**level + 1,) * self.dimension
             self.data[level] = np.full(shape, np.nan)
-            self.asked[level] = np.zeros(shape, dtype=bool)
+            self.evaluated[level] = np.zeros(shape, dtype=bool)
             self.leaves[level] = np.zeros((2**level,) * self.dimension, dtype=bool)
 
     def _new(self, level: int) -> Mask:

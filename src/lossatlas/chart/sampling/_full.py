@@ -7,25 +7,25 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth
+from lossatlas.chart.sampling._field_query import FieldQuery, Survey, SurveyWalk
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.probe import Values
 
 
-def full_grid(grid: Grid, chunk: Callable[[str], int]) -> Asker:
-    """Ask for every cell, row by row.
+def full_grid(grid: Grid, chunk: Callable[[str], int]) -> SurveyWalk:
+    """Evaluate every cell, row by row.
 
     Args:
         grid: the cells.
-        chunk: how many points to ask for next.
+        chunk: how many points to evaluate next.
     """
     coords = grid.coords()
     parts: dict[str, list[np.ndarray]] = {}
     done = 0
     while done < len(coords):
         query = Values(torch.from_numpy(coords[done : done + chunk("exact")]))
-        answer = yield Ask("exact", query)
+        answer = yield FieldQuery("exact", query)
         done += len(query.points)
         for name, channel in {"loss": answer.values, **answer.extras}.items():
             parts.setdefault(name, []).append(channel.cpu().numpy())

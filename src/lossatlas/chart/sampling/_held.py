@@ -57,7 +57,7 @@ class HeldOut:
         return self.grid.coords(np.unique(self.cells))
 
     def draw(self, expected: Array, taken: Mask) -> NDArray[np.int64]:
-        """A batch: half evenly, half by the 3/2 power of expected errors, none where the surface was asked already.
+        """A batch: half evenly, half by the 3/2 power of expected errors, none where the surface was evaluated already.
 
         Args:
             expected: (ny, nx), the error that is expected of each cell.
@@ -90,7 +90,7 @@ class HeldOut:
 
         Args:
             loss: (ny, nx).
-            tolerance: what was asked for.
+            tolerance: what was requested.
         """
         truth, drawn = self.truth["loss"], loss.ravel()[self.cells]
         both = np.isfinite(truth) & np.isfinite(drawn)

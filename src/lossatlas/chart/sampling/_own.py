@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from lossatlas._errors import InputError
-from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth, certify
+from lossatlas.chart.sampling._field_query import FieldQuery, Survey, SurveyWalk
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.probe import Answer, Values
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Sampler: TypeAlias = Callable[[Grid], Generator[Values, Answer, Array | Mapping[str, Array]]]
 
 
-def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed: int) -> Asker:
+def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed: int) -> SurveyWalk:
     """Run a sampler of the user's own, keep what was evaluated, and hold what it made of it against cells it never saw.
 
     Cells at which the surface was evaluated show its own values, whatever the sampler returned there. Of the others
@@ -81,8 +81,8 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
     return Survey(loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words)
 
 
-def _exact(points: Array) -> Ask:
-    return Ask("exact", Values(torch.from_numpy(points)))
+def _exact(points: Array) -> FieldQuery:
+    return FieldQuery("exact", Values(torch.from_numpy(points)))
 
 
 def _points(query: Any, grid: Grid, name: str) -> Array:

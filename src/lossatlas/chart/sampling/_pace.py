@@ -1,4 +1,4 @@
-"""How many cells to ask for at a time, and the forecast from the first of them."""
+"""How many cells to evaluate at a time, and the forecast from the first of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLOW = 0.05
 
 @dataclass
 class Field:
-    """What was asked of one field, and what is planned to be.
+    """What was evaluated of one field, and what is planned to be.
 
     Attributes:
         examples: behind one value.

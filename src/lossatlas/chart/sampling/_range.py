@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from lossatlas._errors import InputError, PlaneError
-from lossatlas.chart.sampling._asks import Ask
+from lossatlas.chart.sampling._field_query import FieldQuery
 from lossatlas.probe import Answer, Values
 
 GROWTH = 10.0
 FIRST, DOUBLINGS, HALVINGS = 0.0625, 12, 3
 
-Ranger = Generator[Ask, Answer, tuple[tuple[float, float], ...]]
+Ranger = Generator[FieldQuery, Answer, tuple[tuple[float, float], ...]]
 
 
 def auto_range(dimension: int, growth: float) -> Ranger:
@@ -79,6 +79,6 @@ def _grown(values: np.ndarray, level: float) -> bool:
     return bool((~np.isfinite(values) | (values >= level)).all())
 
 
-def _losses(coords: np.ndarray) -> Generator[Ask, Answer, np.ndarray]:
-    answer = yield Ask("exact", Values(torch.from_numpy(coords)))
+def _losses(coords: np.ndarray) -> Generator[FieldQuery, Answer, np.ndarray]:
+    answer = yield FieldQuery("exact", Values(torch.from_numpy(coords)))
     return answer.values.cpu().numpy()

@@ -88,7 +88,7 @@ class Certified:
         near: around the minimum and the center.
         whole: over the whole chart.
         metric: ``relative`` or ``spacing``.
-        tolerance: what was asked for near the minimum; on the whole ``LOOSER`` times that.
+        tolerance: what was requested near the minimum; on the whole ``LOOSER`` times that.
         channels: by further channel, the 95th percentile and the largest of absolute errors at held-out cells.
     """
 

@@ -1,6 +1,6 @@
 """The default sampler: few cells, a smooth field through them, and held-out cells that say how far it is off.
 
-Two fields may be asked. The exact one is the surface; the cheap one reads a fixed subset of the examples. The cheap field
+Two fields may be evaluated. The exact one is the surface; the cheap one reads a fixed subset of the examples. The cheap field
 is resolved finely, the exact one coarsely, and their smooth difference is added back (a control variate).
 """
 
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from lossatlas._errors import LossError
-from lossatlas.chart.sampling._asks import Ask, Asker, Survey
 from lossatlas.chart.sampling._certificate import Certificate, breadth
 from lossatlas.chart.sampling._dyadic import Dyadic, Filled
+from lossatlas.chart.sampling._field_query import FieldQuery, Survey, SurveyWalk
 from lossatlas.chart.sampling._grid import Grid
 from lossatlas.chart.sampling._held import HeldOut
 from lossatlas.chart.sampling._layer import LINEAR, LOG, Layer, Look, Scale, log, same
@@ -40,14 +40,14 @@ Wanted = tuple[Layer, list[tuple[int, NDArray[np.int64]]]]
 
 @final
 class Surveyor:
-    """Asks, reconstructs, holds against held-out cells, and refines until the tolerance is reached.
+    """Evaluates, reconstructs, holds against held-out cells, and refines until the tolerance is reached.
 
     Args:
         grid: the cells of the chart.
         tolerance: median relative error at most this, and rms error at most half of it of the field's range.
         probes: held-out cells.
         price: what a cheap value costs in exact ones, or None where there is no cheap field.
-        chunk: how many points to ask a field for at a time.
+        chunk: how many points of a field to evaluate at a time.
         planned: told the number of exact points and of cheap points that are planned so far.
         seed: of the held-out cells.
         noise: relative size of what is not the surface's shape (rounding); nothing is refined below it.
@@ -71,7 +71,7 @@ class Surveyor:
         self.exact = Layer("exact", Dyadic(grid.dimension, grid.finest))
         self.cheap = None if price is None else Layer("cheap", Dyadic(grid.dimension, grid.finest))
         self.price = price or 1.0
-        self.asked = {"exact": 0, "cheap": 0}
+        self.evaluated = {"exact": 0, "cheap": 0}
 
     @property
     def fine(self) -> Layer:
@@ -81,15 +81,15 @@ class Surveyor:
     @property
     def cost(self) -> float:
         """What was evaluated so far, in exact values."""
-        return self.asked["exact"] + self.price * self.asked["cheap"]
+        return self.evaluated["exact"] + self.price * self.evaluated["cheap"]
 
-    def walk(self) -> Asker:
-        """The asker."""
+    def walk(self) -> SurveyWalk:
+        """The queries, and the survey in the end."""
         if self._plan() > GENEROUS * self.grid.cells:
             return (yield from self._everything("full grid, since it has few cells"))
-        yield from self._ask(self.fine, self.fine.tree.whole(START))
+        yield from self._query(self.fine, self.fine.tree.whole(START))
         if self.cheap is not None:
-            yield from self._ask(self.exact, self.exact.tree.whole(ANCHORS))
+            yield from self._query(self.exact, self.exact.tree.whole(ANCHORS))
         self._refuse_nothing()
         look = self._look()
         yield from self._hold_out(look)
@@ -105,7 +105,7 @@ class Surveyor:
             if not wanted or self.cost + more > GENEROUS * self.grid.cells:
                 return (yield from self._everything("full grid, since the field is too rough for fewer cells"))
             for layer, nodes in wanted:
-                yield from self._ask(layer, nodes)
+                yield from self._query(layer, nodes)
             self._drop_cheap()
             look = self._look()
 
@@ -120,14 +120,14 @@ class Surveyor:
             )
 
     def _plan(self) -> float:
-        """Announce what the first round will ask; what it costs in exact values."""
+        """Announce what the first round will evaluate; what it costs in exact values."""
         nodes, anchors = ((2**level + 1) ** self.grid.dimension for level in (START, ANCHORS))
         exact = self.held.size + (nodes if self.cheap is None else anchors)
         cheap = 0 if self.cheap is None else nodes
         self.planned(exact, cheap)
         return float(exact + self.price * cheap)
 
-    def _ask(self, layer: Layer, found: list[tuple[int, NDArray[np.int64]]]) -> Generator[Ask, Answer, None]:
+    def _query(self, layer: Layer, found: list[tuple[int, NDArray[np.int64]]]) -> Generator[FieldQuery, Answer, None]:
         if not found:
             return
         # All levels in one query: starting one costs more than many cheap points.
@@ -140,19 +140,19 @@ class Surveyor:
             layer.tell(level, nodes, {name: values[begin:end] for name, values in channels.items()})
             begin = end
 
-    def _values(self, to: str, coords: Array) -> Generator[Ask, Answer, dict[str, Array]]:
+    def _values(self, to: str, coords: Array) -> Generator[FieldQuery, Answer, dict[str, Array]]:
         parts: dict[str, list[Array]] = {}
         done = 0
         while done < len(coords):
             query = Values(torch.from_numpy(coords[done : done + self.chunk(to)]))
-            answer = yield Ask(to, query)
+            answer = yield FieldQuery(to, query)
             done += len(query.points)
-            self.asked[to] += len(query.points)
+            self.evaluated[to] += len(query.points)
             for name, channel in {"loss": answer.values, **answer.extras}.items():
                 parts.setdefault(name, []).append(channel.cpu().numpy())
         return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def _hold_out(self, look: Look) -> Generator[Ask, Answer, None]:
+    def _hold_out(self, look: Look) -> Generator[FieldQuery, Answer, None]:
         taken = self.grid.hit(*[layer.tree.nodes()[0] for layer in self._layers()])
         cells = self.held.draw(look.expected, taken)
         distinct, back = np.unique(cells, return_inverse=True)
@@ -194,7 +194,7 @@ class Surveyor:
         for scale, filled in ((LINEAR, linear), (LOG, logarithmic)):
             off, size = [], []
             for level, surplus in filled.surplus.items():
-                mask = tree.asked[level] & np.isfinite(surplus) & np.isfinite(tree.data[level])
+                mask = tree.evaluated[level] & np.isfinite(surplus) & np.isfinite(tree.data[level])
                 truth = tree.data[level][mask]
                 off.append(np.abs(truth - scale.back(scale.forward(truth) - surplus[mask])))
                 size.append(np.abs(truth))
@@ -209,7 +209,7 @@ class Surveyor:
         exact = self.exact.tree if name == "loss" else self.exact.extras[name]
         cheap = self.cheap.tree if name == "loss" else self.cheap.extras[name]
         apart = Dyadic(exact.dimension, exact.finest)
-        for level, mask in exact.asked.items():
+        for level, mask in exact.evaluated.items():
             nodes = np.argwhere(mask)
             with np.errstate(invalid="ignore"):
                 gap = forward(exact.value(level, nodes)) - forward(cheap.value(level, nodes))
@@ -298,7 +298,7 @@ class Surveyor:
         if self.cheap is not None and layer is self.exact:
             # A difference needs both fields at its node.
             known = self.cheap.tree
-            lacking = [(k, n[~known.asked[k][tuple(n.T)]] if k in known.asked else n) for k, n in found]
+            lacking = [(k, n[~known.evaluated[k][tuple(n.T)]] if k in known.evaluated else n) for k, n in found]
             result.append((self.cheap, [(k, n) for k, n in lacking if len(n)]))
         return result
 
@@ -307,10 +307,10 @@ class Surveyor:
         if self.cheap is not None and self.exact.tree.count > 0.5 * self.cheap.tree.count:
             self.cheap = None
 
-    def _everything(self, why: str) -> Asker:
+    def _everything(self, why: str) -> SurveyWalk:
         """The full grid, every cell exact."""
         coords = self.grid.coords()
-        self.planned(self.asked["exact"] + len(coords), self.asked["cheap"])
+        self.planned(self.evaluated["exact"] + len(coords), self.evaluated["cheap"])
         channels = yield from self._values("exact", coords)
         shaped = {name: values.reshape(self.grid.shape) for name, values in channels.items()}
         loss = shaped.pop("loss")

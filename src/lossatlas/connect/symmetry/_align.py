@@ -76,7 +76,7 @@ class Alignment(archive.Result):
         low, high = self.spread
         groups = self.specification.groups
         return [
-            f"{len(groups)} groups of {sum(g.units for g in groups):,} units, {self.moved:.0%} of them moved",
+            f"{len(groups)} group{'s' * (len(groups) != 1)} of {sum(g.units for g in groups):,} units, {self.moved:.0%} of them moved",
             f"objective {self.before:.5g} before, {self.objective:.5g} after (cosine {self.cosine:.3f})",
             f"over {len(self.objectives)} starts from {low:.5g} to {high:.5g}",
             f"same function: outputs differ by at most {self.check.gap:.1e}, rounding explains {self.check.tolerance:.1e}",
@@ -234,7 +234,7 @@ def _correlate(
 
     def read(modules: list[str]) -> dict[str, Tensor]:
         probes.append(Probe(StateSurface(surface, taps=modules, limit=examples)))
-        extras = probes[-1].ask(Values(torch.stack([one, two]))).extras
+        extras = probes[-1].evaluate(Values(torch.stack([one, two]))).extras
         return {name: extras[f"tap/{name}"] for name in modules}
 
     count = StateSurface(surface, limit=examples).examples

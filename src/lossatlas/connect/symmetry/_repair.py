@@ -92,7 +92,7 @@ class Repair:
         repaired = self._states.join(tensors)
         if self._measure is None:
             return repaired
-        measured = self._measure.ask(Values(repaired[None])).extras["statistics"][0]
+        measured = self._measure.evaluate(Values(repaired[None])).extras["statistics"][0]
         return torch.cat([repaired[: self._states.parameters], measured.to(repaired)])
 
     def _moments(self, modules: list[str], points: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -103,7 +103,7 @@ class Repair:
         for name in modules:
             probe = Probe(StateSurface(self._surface, taps=[name], limit=self._limit))
             self._probes.append(probe)
-            outputs = probe.ask(Values(points)).extras[f"tap/{name}"]
+            outputs = probe.evaluate(Values(points)).extras[f"tap/{name}"]
             rows = torch.stack([taps[name].rows(output).double() for output in outputs])
             found[name] = (rows.mean(2), rows.std(2, correction=0))
         return found

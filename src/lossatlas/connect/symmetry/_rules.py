@@ -38,7 +38,7 @@ class Rules:
     """The rules over one set of labels.
 
     Args:
-        labels: they speak about; signed ones ask which rescaling leaves the function as it is, others which permutation.
+        labels: they speak about; signed ones say which rescaling leaves the function as it is, others which permutation.
         known: id of a tensor to the tensor and its axes; grows.
     """
 

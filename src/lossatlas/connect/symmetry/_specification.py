@@ -123,6 +123,13 @@ class Specification(archive.Result):
     fixed: tuple[tuple[str, int, str], ...]
     source: str
 
+    @property
+    def sentence(self) -> str:
+        """What may be moved, and what not."""
+        count, units = len(self.groups), sum(group.units for group in self.groups)
+        axes = f"{len(self.fixed)} {'axis' if len(self.fixed) == 1 else 'axes'}"
+        return f"{count} group{'s' * (count != 1)} of {units:,} unit{'s' * (units != 1)} may be moved, {axes} may not; {self.source}"
+
     @classmethod
     def traced(cls, states: StateSurface, *, scaling: bool = False) -> Specification:
         """Found by watching the network run.

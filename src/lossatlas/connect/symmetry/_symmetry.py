@@ -205,7 +205,7 @@ def random_copy(
             f"the copy is not the same function: outputs differ by up to {check.gap:.3g} where rounding explains "
             f"{check.tolerance:.1g}. Expected equal outputs; give the permutations with spec=…, or a smaller spread."
         )
-    original, loss = losses.ask(Values(torch.stack([given.state, state]))).values.tolist()
+    original, loss = losses.evaluate(Values(torch.stack([given.state, state]))).values.tolist()
     theta = state[: states.parameters]
     distance = float((theta.double() - given.theta.double()).norm())
     return Copy(

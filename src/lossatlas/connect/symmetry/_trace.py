@@ -53,7 +53,7 @@ def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
 
     Args:
         states: the network.
-        scaling: ask which units can be rescaled, instead of permuted.
+        scaling: find which units can be rescaled, instead of permuted.
     """
     model, inputs, keywords = states.specimen(EXAMPLES)
     labels = Labels(signed=scaling)

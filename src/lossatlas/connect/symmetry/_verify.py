@@ -41,7 +41,7 @@ class Check(archive.Result):
 
 def compare(probe: Probe, one: Tensor, two: Tensor) -> Check:
     """The outputs of two points on the data of a probe of a `StateSurface` that tells outputs."""
-    outputs = probe.ask(Values(torch.stack([one, two]))).extras["outputs"].double()
+    outputs = probe.evaluate(Values(torch.stack([one, two]))).extras["outputs"].double()
     scale = float(outputs.abs().max())
     tolerance = ROUNDINGS * torch.finfo(one.dtype).eps * max(scale, 1e-30)
     return Check(float((outputs[0] - outputs[1]).abs().max()), scale, tolerance, outputs.shape[1])

@@ -91,12 +91,12 @@ class CMAES(Optimizer):
                 warnings.simplefilter("ignore")
                 strategy = cma.CMAEvolutionStrategy(begin, self.sigma, settings)
             while not strategy.stop():
-                asked = strategy.ask()
+                points = strategy.ask()
                 told = []
-                for point in asked:
+                for point in points:
                     told.append((yield point))
                 # A loss that is infinite ranks last; the library wants finite numbers.
                 worst = max((v for v in told if np.isfinite(v)), default=0.0)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    strategy.tell(asked, [v if np.isfinite(v) else worst + 1e3 * (1 + abs(worst)) for v in told])
+                    strategy.tell(points, [v if np.isfinite(v) else worst + 1e3 * (1 + abs(worst)) for v in told])

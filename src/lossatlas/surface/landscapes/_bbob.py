@@ -19,7 +19,7 @@ class Bbob(Surface):
     """One instance of one BBOB function (Hansen et al. 2021), values only, on the box [−5, 5]^N.
 
     Values come from the library ioh (extra ``bbob``), whose instances are those of COCO to 1e-12; the optimum is known
-    and shown to no algorithm. Gradients are not: race `finite-differences(…)` to bill them as values.
+    and shown to no algorithm. Gradients are not: race `finite-differences(…)` to count them as values.
 
     Args:
         function: 1 to 24.

@@ -189,7 +189,7 @@ class Landscape(Surface):
         return Reading(self.formula.value(self._local(points)))
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
-        """Losses (B,) and gradients (B, N), with the declared noise if a mini-batch is asked for.
+        """Losses (B,) and gradients (B, N), with the declared noise if a mini-batch is queried.
 
         Raises:
             InputError: if the points, the batch size or the seeds do not fit.

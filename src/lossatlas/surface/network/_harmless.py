@@ -82,7 +82,7 @@ _SETTINGS = (
 
 
 def harmless() -> Allowed:
-    """For `torch.serialization.safe_globals`: what may be built, and under which names files may ask for it."""
+    """For `torch.serialization.safe_globals`: what may be built, and under which names files may name it."""
     return [*_PLAIN, *_numpy(), *_paths(), *((InertDict, n) for n in _DICTS), *((Inert, n) for n in _SETTINGS)]
 
 

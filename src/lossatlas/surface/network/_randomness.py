@@ -173,7 +173,7 @@ def _generators(source: Any) -> list[Any]:
 def _numpy_state() -> tuple[bytes | None, dict[str, Any]]:
     """NumPy's global state, and its bytes where they tell whether it moved.
 
-    NumPy takes 0.1 ms to tell its state, longer than a small network takes; so it is asked only when the bytes have
+    NumPy takes 0.1 ms to tell its state, longer than a small network takes; so it is read only when the bytes have
     moved since the last time. They tell nothing of the second normal number that a draw leaves over.
     """
     global _last_numpy

@@ -126,7 +126,7 @@ def settle(reference: Reference, given: Data, batch_size: int | None, statistics
         averaging = cuts.found
     batches = pieces
     if averaging.kind == "batches":
-        # The user's own batch_size is the user's choice where batches matter by a mode that was asked for.
+        # The user's own batch_size is the user's choice where batches matter by a mode that was requested.
         batches = pieces if by_batch and batch_size is not None else given.batches
         if given.whole and batches is given.batches:
             _refuse_what_memory_forbids(reference, small[0], given.batches[0], averaging.why)

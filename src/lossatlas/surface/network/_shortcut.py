@@ -44,7 +44,7 @@ class Shortcut(abc.ABC):
 
         Args:
             reference: defines what is right.
-            query: the kind that is asked for.
+            query: the kind of query.
             small: one small batch.
 
         Returns:

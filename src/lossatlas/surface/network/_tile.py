@@ -23,7 +23,7 @@ class Tile:
     Args:
         loop: evaluates any number of points one after another.
         together: evaluates all given points in one forward.
-        allowed: whether that is proven to give what the loop gives; asked once, before it is tried.
+        allowed: whether that is proven to give what the loop gives; called once, before it is tried.
     """
 
     def __init__(self, loop: Evaluate, together: Evaluate, allowed: Callable[[], bool]) -> None:

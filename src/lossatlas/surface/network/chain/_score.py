@@ -17,7 +17,7 @@ def padded(examples: int) -> int:
 
 
 def places(loss: Loss, batch: Batch) -> Tensor | None:
-    """Where each example's own class stands in flattened outputs; None where the loss does not ask for it."""
+    """Where each example's own class stands in flattened outputs; None where the loss does not need it."""
     if loss.plain != "cross_entropy":
         return None
     own: Tensor = batch.target * padded(batch.size) + torch.arange(batch.size)

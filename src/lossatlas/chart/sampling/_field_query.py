@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-class Ask(NamedTuple):
+class FieldQuery(NamedTuple):
     """A query and the field it goes to: ``exact`` or ``cheap``."""
 
     to: str
@@ -34,8 +34,8 @@ class Survey:
         exactly: (ny, nx), which cells hold the surface's own answer.
         error: (ny, nx), the size of error to expect of each cell; 0 where it is the surface's own.
         certificate: how far the others may be off.
-        samples: (n, k) coordinates asked of the exact field.
-        cheaply: (n, k) coordinates asked of the cheap field.
+        samples: (n, k) coordinates evaluated on the exact field.
+        cheaply: (n, k) coordinates evaluated on the cheap field.
         sampler: what was done, in words.
         doubtful: (ny, nx), cells whose expected error exceeds a contour step; None where that is not known.
     """
@@ -51,4 +51,4 @@ class Survey:
     doubtful: Mask | None = None
 
 
-Asker = Generator[Ask, Answer, Survey]
+SurveyWalk = Generator[FieldQuery, Answer, Survey]
