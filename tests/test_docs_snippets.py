@@ -25,8 +25,6 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Pages of more than a few seconds, and the numbers in them that a test can make smaller.
 SLOW = {"README.md", "docs/index.md", "docs/curvature.md", "docs/races.md", "docs/connect.md", "docs/charts.md"}
-# Pages that are read beside the source, whose blocks are parts of a file.
-PARTS: set[str] = set()
 SMALLER = {"docs/races.md": {"runs=1000": "runs=20", "steps=300": "steps=40"}, "docs/charts.md": {"seeds=6": "seeds=2"}}
 # What only an extra can do.
 EXTRAS = {"h5": "h5py", "to_xarray": "xarray", "to_dataframe": "pandas"}
@@ -39,7 +37,7 @@ def blocks(page: str) -> list[tuple[int, str]]:
 
 
 PAGES = [str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
-PAGES = [page for page in PAGES if blocks(page) and page not in PARTS]
+PAGES = [page for page in PAGES if blocks(page)]
 SCRIPTS = sorted((ROOT / "examples" / "howto").glob("*.py"))
 
 

@@ -101,6 +101,50 @@ def test_importing_does_not_wait_for_torch():
     subprocess.run([sys.executable, "-c", "import lossatlas, sys; assert 'torch' not in sys.modules"], check=True)
 
 
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Every module, or name in one, that some code imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _of_other_rooms(code: str, room: str) -> list[str]:
+    """The imports that lead into an underscored module of another room; those of the ground floor are everybody's."""
+    found = []
+    for name in _imported(ast.parse(code)):
+        package, *parts = name.split(".")
+        if package == "lossatlas" and parts and not parts[0].startswith("_") and parts[0] != room:
+            found += [name] * any(part.startswith("_") for part in parts[1:])
+    return found
+
+
+def test_no_room_imports_an_underscored_module_of_another():
+    source = Path(la.__file__).parent
+    for path in sorted(source.rglob("*.py")):
+        room = path.relative_to(source).parts[0].removesuffix(".py")
+        assert _of_other_rooms(path.read_text(encoding="utf-8"), room) == [], path
+
+
+@pytest.mark.parametrize(
+    ("code", "room", "refused"),
+    [
+        ("from lossatlas.race._verdict import basins", "page", True),
+        ("from lossatlas.race import _verdict", "page", True),
+        ("def f():\n    import lossatlas.race._verdict", "page", True),
+        ("from lossatlas.surface.network._loss import LossFunction", "curvature", True),
+        ("from lossatlas.surface.network._loss import LossFunction", "surface", False),
+        ("from lossatlas.race import basins", "page", False),
+        ("from lossatlas._checks import whole", "page", False),
+        ("from lossatlas import _checks", "page", False),
+    ],
+)
+def test_what_counts_as_an_underscored_module_of_another_room(code, room, refused):
+    assert bool(_of_other_rooms(code, room)) == refused
+
+
 def test_errors_are_value_errors_of_one_tree():
     from lossatlas import _errors
 

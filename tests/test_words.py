@@ -19,7 +19,6 @@ WORST = [
     r"whatever runs beside",
     r"taken up where they were",
     r"to the letter",
-    r"as its kin",
     r"few cells for many",
     r"a chart that survives",
     r"never because a mean rests",
@@ -42,8 +41,17 @@ WORST = [
     r"dots are all that was asked",
     r"that were asked\b",
     r"cannot be gone on with",
+    r"(as|and) its kin",
+    r"ask for dL/dt",
+    r"price list",
+    r"goes on where it was",
+    r"taken up where",
+    r"two of a million",
+    r"asks (every cell|nothing)",
+    r"the door:",
+    r"bends? downward",
 ]
-READ = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READ = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = sorted((ROOT / "src" / "lossatlas").rglob("*.py"))
 
 

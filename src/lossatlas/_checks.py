@@ -103,6 +103,25 @@ def seed(value: Any, name: str = "seed", *, where: str = "") -> int:
     return found
 
 
+def instance(name: str, value: Any, kind: Any, expected: str, *, where: str = "", do: str = "") -> Any:
+    """An object of a kind, as it is.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        kind: a class, or several.
+        expected: the kind in words, for the message.
+        where: the function or object that was given it, for the message.
+        do: a sentence on what to do, for the message.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(value, kind):
+        return value
+    raise _refusal(where, name, value, expected, do)
+
+
 def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:
     """None as it is, and anything else through a check of this module."""
     return None if value is None else check(name, value, *args, **keywords)

@@ -41,25 +41,25 @@ def slow_roughness(field):
 
 @pytest.mark.parametrize("field", [wavy(*GRID), np.exp(GRID[0]) + GRID[1] ** 4], ids=["wavy", "smooth"])
 def test_roughness_is_what_its_definition_says(field):
-    share, bend, minima, cells = slow_roughness(field)
+    share, misfit, minima, cells = slow_roughness(field)
     found = roughness(field)
     assert (found.nonconvex, found.minima, found.cells) == (share, minima, cells)
-    assert found.bend == pytest.approx(bend, rel=1e-9)
+    assert found.misfit == pytest.approx(misfit, rel=1e-9)
 
 
 def test_a_bowl_has_no_roughness_and_a_saddle_is_nowhere_convex():
     x, y = GRID
     bowl = roughness(1e6 * (3 * x**2 + x * y + y**2 + x) + 5)
-    assert bowl.nonconvex == 0 and bowl.bend < 1e-12
+    assert bowl.nonconvex == 0 and bowl.misfit < 1e-12
     assert roughness(x**2 - y**2).nonconvex == 1.0
-    assert roughness(np.ones((9, 9))).nonconvex == 0 and roughness(np.ones((9, 9))).bend == 0
+    assert roughness(np.ones((9, 9))).nonconvex == 0 and roughness(np.ones((9, 9))).misfit == 0
 
 
 def test_roughness_does_not_change_with_scale_and_shift():
     field = wavy(*GRID)
     one, two = roughness(field), roughness(1e-3 * field - 7)
     assert (one.nonconvex, one.minima) == (two.nonconvex, two.minima)
-    assert one.bend == pytest.approx(two.bend, rel=1e-9)
+    assert one.misfit == pytest.approx(two.misfit, rel=1e-9)
 
 
 def test_noise_makes_no_valleys():
@@ -76,7 +76,7 @@ def test_holes_are_not_judged():
     field = wavy(*GRID)
     field[4, 6] = np.inf
     found = roughness(field)
-    assert found.cells == 7 * 11 - 9 and np.isfinite(found.bend)
+    assert found.cells == 7 * 11 - 9 and np.isfinite(found.misfit)
     assert np.isnan(roughness(np.full((5, 5), np.nan)).nonconvex)
 
 
@@ -124,8 +124,8 @@ def _rounding(chart):
 
 def test_differences_are_plane_by_plane_with_a_sign_test(made):
     _, found = made
-    apart = found.difference("narrow", "wide", "bend")
-    np.testing.assert_array_equal(apart.apart, found.roughness["bend"]["wide"] - found.roughness["bend"]["narrow"])
+    apart = found.difference("narrow", "wide", "misfit")
+    np.testing.assert_array_equal(apart.apart, found.roughness["misfit"]["wide"] - found.roughness["misfit"]["narrow"])
     assert apart.rougher == (apart.apart > 0).sum()
     assert apart.p_value == binomtest(apart.rougher, 3).pvalue and "of 3 planes" in apart.sentence
     with pytest.raises(la.InputError, match="Did you mean 'narrow'"):

@@ -171,6 +171,8 @@ BAD = {
     "unknown model": ("dimension", "resnet51"),
     "unknown lesson": ("lessons", "Z9"),
     "no lesson runs": ("lessons", "A2", "--runs", "0"),
+    "no lesson to write of": ("lessons", "--json", "new"),
+    "runs of nothing random": ("lessons", "C2", "--runs", "5"),
     "negative lesson seed": ("lessons", "A2", "--seed", "-1", "--out", "new"),
     "tour into a file": ("tour", "--out", "file"),
     "tour of one point": ("tour", "--points", "1", "--out", "new"),

@@ -115,6 +115,9 @@ def test_other_names_are_offered_and_taken(mine, capsys):
         (("a.safetensors", "a.safetensors"), "same point"),
         (("a.safetensors", "small.safetensors"), "another architecture"),
         (("a.safetensors", "none.safetensors"), "no checkpoint file"),
+        ((*FILES, "--lr", "0.1", "--steps", "9"), "got --steps, --lr with --kind line"),
+        ((*FILES, "--controls", "3"), "got --controls with --kind line"),
+        ((*FILES, "--method", "both"), "got --method without --align"),
     ],
 )
 def test_files_that_do_not_fit_leave_nothing_behind(mine, capsys, args, message):

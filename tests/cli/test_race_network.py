@@ -49,7 +49,7 @@ BASE = ("--model", "mine.py:make", "--data", "mine.py:data", "--eval", "--steps"
 @pytest.mark.slow
 def test_a_network_is_raced_on(tmp_path, capsys):
     more = ("--test", "mine.py:test", "--optimizers", "adam(lr=0.01),muon", "--runs", "2", "--tune", "2")
-    assert call(*BASE, *more, "--batch", "32", "--out", "out", "--json", "race.json") == 0
+    assert call(*BASE, *more, "--batch-size", "32", "--out", "out", "--json", "race.json") == 0
     said = capsys.readouterr().out
     assert "2 runs each on mini-batches of 32, tuned blindly over 2 settings each" in said and "written: out" in said
     record = json.loads((tmp_path / "race.json").read_text())
@@ -64,7 +64,9 @@ def test_a_network_is_raced_on(tmp_path, capsys):
 
 
 def test_a_model_that_is_always_the_same_is_told_of(capsys):
-    assert call("--model", "mine.py:fixed", *BASE[2:], "--optimizers", "adam", "--runs", "2", "--batch", "all") == 0
+    assert (
+        call("--model", "mine.py:fixed", *BASE[2:], "--optimizers", "adam", "--runs", "2", "--batch-size", "all") == 0
+    )
     out = capsys.readouterr().out
     assert "all runs began at the same point" in out and "on all data" in out
 
@@ -74,7 +76,7 @@ def test_runs_begin_at_the_checkpoint(tmp_path, capsys):
     net = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 10))
     torch.save(net.state_dict(), "w.pt")
     words = (*BASE[:5], "--checkpoint", "w.pt", "--steps", "1", "--optimizers", "adam")
-    assert call(*words, "--batch", "all", "--json", "race.json", "--out", "out") == 0
+    assert call(*words, "--batch-size", "all", "--json", "race.json", "--out", "out") == 0
     surface = la.NetworkSurface(net.eval(), "cross_entropy", digits("train"))
     assert la.load("out").runners["adam"].loss[0, 0] == pytest.approx(surface.loss_at_theta, rel=1e-5)
 
@@ -83,11 +85,15 @@ def test_bad_input(capsys):
     for args, said in (
         (("--model", "mine.py:make"), "got --model; expected both"),
         (("--checkpoint", "w.pt", "--eval"), "got --checkpoint, --eval; expected both"),
-        ((*BASE, "--batch", "many"), "got --batch 'many'"),
+        ((*BASE, "--batch-size", "many"), "got --batch-size 'many'"),
         (("four-wells", *BASE), "got LANDSCAPE with --model"),
         ((*BASE, "--start", "1,2", "--why"), "got --start, --why with --model"),
         ((*BASE, "--optimizers", "annealing"), "annealing queries no gradients"),
         ((*BASE[:4], "--steps", "3"), "training mode"),
+        ((*BASE, "--dim", "3"), "got --dim with --model"),
+        ((*BASE, "--box", "0:1"), "got --box with --model"),
+        (("four-wells", "--batch-size", "8"), "got --batch-size on a landscape"),
+        (("four-wells", "--dim", "3", "--instance", "2"), "got --dim, --instance without --bbob"),
     ):
         assert call(*args) == 2
         assert said in capsys.readouterr().err

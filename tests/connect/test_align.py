@@ -256,6 +256,20 @@ def test_barriers_over_pairs_have_an_interval_over_networks():
     assert "4 networks" in every.sentence
     with pytest.raises(la.InputError, match="at least two"):
         la.barriers([path(0, 1)])
+    named = dict(zip("abcd", models, strict=True))
+    told = la.barriers(surface, named, points=5, resamples=0, progress=False)
+    assert told.values.tolist() == every.values.tolist() and told.interval == pytest.approx(every.interval)
+    assert told.labels == ("a – b", "a – c", "a – d", "b – c", "b – d", "c – d") and told.networks == 4
+    assert told.plot().labels == list(told.labels)
+    for use, says in (
+        (lambda: la.barriers(surface, {"a": models[0], "b": models[1]}), "at least three"),
+        (lambda: la.barriers(surface, models), "names to points"),
+        (lambda: la.barriers(surface), "connect returned"),
+        (lambda: la.barriers(models[0], named), "expected a Surface"),
+        (lambda: la.barriers([path(0, 1)] * 2, resamples=3), "without points"),
+    ):
+        with pytest.raises(la.InputError, match=says):
+            use()
     assert mean_interval(np.array([1.0, np.inf])) == (-np.inf, np.inf)
 
 
@@ -291,7 +305,15 @@ def test_networks_of_any_architecture_are_connected_through_their_ends():
         surface = la.NetworkSurface(models[0], "cross_entropy", (x, y))
         found = la.align(surface, *models, method="both", restarts=1)
         path = la.connect(
-            surface, models[0], found.permuted, kind="chain", bends=2, steps=5, points=5, resamples=50, progress=False
+            surface,
+            models[0],
+            found.permuted,
+            kind="chain",
+            controls=2,
+            steps=5,
+            points=5,
+            resamples=50,
+            progress=False,
         )
         assert torch.equal(path.points(1.0)[0], surface.vector(found.permuted)) and np.isfinite(path.loss).all()
         assert path.curve.degree == 3 and path.interval is not None

@@ -51,10 +51,10 @@ def test_the_geometry_of_a_curve(kind, degree):
 
 def test_a_new_curve_is_the_straight_line():
     a, b = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    for kind, bends in (("bezier", 1), ("bezier", 3), ("chain", 4)):
+    for kind, controls in (("bezier", 1), ("bezier", 3), ("chain", 4)):
         t = np.linspace(0, 1, 9)
         line = torch.stack([(1 - x) * a + x * b for x in t])
-        assert torch.allclose(straight(kind, a, b, bends).points(t), line, atol=1e-12)
+        assert torch.allclose(straight(kind, a, b, controls).points(t), line, atol=1e-12)
 
 
 def test_spreading_pivots_evens_out_their_distances():
@@ -108,7 +108,7 @@ def test_the_schedule_is_garipovs():
     assert rates[2] == pytest.approx(1 - 0.99 / 2) and rates[3] == pytest.approx(0.01, abs=0.003)
 
 
-@pytest.mark.parametrize("kind, settings", [("bezier", {}), ("band", {"bends": 9})])
+@pytest.mark.parametrize("kind, settings", [("bezier", {}), ("band", {"controls": 9})])
 def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, settings):
     surface = bent_valley(4.0, 1.0)
     a, b = ends(surface)
@@ -125,8 +125,8 @@ def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, sett
 def test_ways_around_a_ring_have_no_barrier(ring):
     a, b = torch.tensor([-1.0, 0.0], dtype=torch.float64), torch.tensor([0.6, 0.8], dtype=torch.float64)
     straight_line = la.connect(ring, a, b, progress=False)
-    around = la.connect(ring, a, b, kind="bezier", bends=3, lr=3e-2, steps=600, progress=False)
-    band = la.connect(ring, a, b, kind="band", bends=9, lr=3e-2, steps=600, progress=False)
+    around = la.connect(ring, a, b, kind="bezier", controls=3, lr=3e-2, steps=600, progress=False)
+    band = la.connect(ring, a, b, kind="band", controls=9, lr=3e-2, steps=600, progress=False)
     # the chord passes the middle at distance 1/√5: (1/5 − 1)²
     assert straight_line.barrier == pytest.approx(0.64, abs=1e-6)
     assert around.barrier < 1e-3 and band.barrier < 1e-3
@@ -179,7 +179,7 @@ def _data_of(surface):
 @pytest.mark.parametrize("kind", ["bezier", "band"])
 def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     (one, two), surface, _ = mlps
-    settings = {"kind": kind, "steps": 24, "points": 5, "batch_size": 32, "bends": 4, "resamples": 0}
+    settings = {"kind": kind, "steps": 24, "points": 5, "batch_size": 32, "controls": 4, "resamples": 0}
     whole = la.connect(surface, one, two, progress=False, **settings)
 
     def pull_the_plug(done, total):
@@ -300,7 +300,7 @@ def test_the_plane_of_a_curve_holds_its_control_points(mlps, tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"bends": 0}, "from 1 to 1,000.*control points"),
+        ({"controls": 0}, "from 1 to 1,000.*control points"),
         ({"steps": 0}, "steps=0; expected a whole number of at least 1"),
         ({"lr": 0.0}, "lr=0.0; expected a finite number above 0"),
         ({"rule": "adagrad"}, "no rule"),

@@ -279,7 +279,7 @@ def test_other_names_are_taken_when_they_are_mapped(mlps):
         ({"tolerance": 0.0}, "tolerance"),
         ({"tolerance": "a"}, "tolerance"),
         ({"points": 10**9}, "points=1000000000; expected a whole number from 3 to 100,000"),
-        ({"kind": "bezier", "bends": 10**6}, "bends=1000000; expected"),
+        ({"kind": "bezier", "controls": 10**6}, "controls=1000000; expected"),
         ({"resamples": 10**12}, "resamples"),
         ({"steps": 10**30}, "below 2⁶³"),
         ({"definition": "mine"}, "no definition"),
@@ -309,8 +309,8 @@ def test_counts_that_are_none_are_refused_in_one_sentence(mlps, bad):
     """Before anything is evaluated or trained: a NaN once trained a curve without end."""
     (one, two), surface, _ = mlps
     wells = ends(la.landscapes.himmelblau())
-    for name in ("steps", "points", "bends", "resamples", "batch_size", "seed"):
-        if bad is None and name in ("points", "bends"):  # there it stands for the default
+    for name in ("steps", "points", "controls", "resamples", "batch_size", "seed"):
+        if bad is None and name in ("points", "controls"):  # there it stands for the default
             continue
         for kind in ("bezier", "band"):
             with pytest.raises(la.InputError, match=f"got {name}=.*; expected a whole number"):
@@ -335,5 +335,5 @@ def test_numpys_numbers_are_numbers(bent_valley):
     surface = bent_valley()
     plain = la.connect(surface, *ends(surface), kind="bezier", points=9, steps=3, batch_size=8, seed=2, progress=False)
     numpys = {name: np.int64(value) for name, value in {"points": 9, "steps": 3, "batch_size": 8, "seed": 2}.items()}
-    found = la.connect(surface, *ends(surface), kind="bezier", progress=False, bends=np.int64(1), **numpys)
+    found = la.connect(surface, *ends(surface), kind="bezier", progress=False, controls=np.int64(1), **numpys)
     assert np.array_equal(found.loss, plain.loss) and found.provenance["training"] == plain.provenance["training"]

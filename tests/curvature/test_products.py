@@ -112,12 +112,12 @@ def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
     vectors = torch.randn(64, surface.dimension)
     from lossatlas.surface.network import _products
 
-    whole = _products.Slope.turn
+    whole = _products.Gradient.turn
 
     def wrong(self, parts, *, many=False):
         return [None if part is None else part * (1.0 + 0.1 * many) for part in whole(self, parts, many=many)]
 
-    monkeypatch.setattr(_products.Slope, "turn", wrong)
+    monkeypatch.setattr(_products.Gradient, "turn", wrong)
     found = surface.products(surface.theta, vectors)
     assert surface._evaluation.products.choice == 1
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lossatlas._errors import DataError, InputError, UnknownNameError
-from lossatlas.demo import accuracy, digits, digits_cnn, digits_mlp, fit
+from lossatlas.demo import accuracy, digits, digits_cnn, digits_mlp, digits_transformer, fit
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +139,28 @@ def test_bad_input():
         fit(digits_mlp(), (x[:0], y[:0]), epochs=1)
     with pytest.raises(InputError, match="batch_size=0"):
         fit(digits_mlp(), (x, y), epochs=1, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("use", "part"),
+    [
+        (lambda data: digits_mlp(3), "sizes of the hidden layers"),
+        (lambda data: digits_mlp("ab"), "sizes of the hidden layers"),
+        (lambda data: digits_mlp([0]), "from 1"),
+        (lambda data: digits_mlp(None), "widths=None"),
+        (lambda data: digits("test", images=3), "images=3"),
+        (lambda data: fit(3, data, epochs=1), "a torch module"),
+        (lambda data: fit(digits_mlp((2,)), 3, epochs=1), "a pair of tensors"),
+        (lambda data: fit(digits_mlp((2,)), (3, 4), epochs=1), "int, int"),
+        (lambda data: fit(digits_mlp((2,)), data[:1], epochs=1), "1 parts"),
+        (lambda data: fit(digits_mlp((2,)), (data[0], data[1].float()), epochs=1), r"labels.long\(\)"),
+        (lambda data: fit(digits_mlp((2,)), data, epochs=1, lr="a"), "lr='a'"),
+        (lambda data: fit(digits_mlp((2,)), data, epochs=1, progress=True), "progress=True"),
+        (lambda data: accuracy(3, data), "a torch module"),
+        (lambda data: digits_transformer(33), "a multiple of 4"),
+        (lambda data: digits_transformer(8, "a"), "depth='a'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(use, part):
+    with pytest.raises((InputError, DataError), match=part):
+        use(digits("test"))

@@ -142,6 +142,34 @@ def test_a_lesson_of_ones_own_is_found_listed_saved_and_loaded(own, tmp_path):
     assert Evidence.load(tmp_path / "lesson-My-1.json") == found
 
 
+CHECK = Check("a", "b", True)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: Check(3, "b", True), "what=3"),
+        (lambda: Check("a", 3, True), "measured=3"),
+        (lambda: Check("a", "b", 3), "holds=3"),
+        (lambda: Part(3, (CHECK,), {}), "experiment=3"),
+        (lambda: Part("e", (), {}), "at least one Check"),
+        (lambda: Part("e", CHECK, {}), "at least one Check"),
+        (lambda: Part("e", ("x",), {}), "checks='x'"),
+        (lambda: Part("e", (CHECK,), 3), "cost=3"),
+        (lambda: Part("e", (CHECK,), {"value": 1}), "Did you mean 'values'"),
+        (lambda: Part("e", (CHECK,), {"values": "a"}), "whole number"),
+        (lambda: Part("e", (CHECK,), {}, "abc"), "caveats='abc'"),
+        (lambda: Part("e", (CHECK,), {}, (3,)), "caveats=3"),
+        (lambda: Part("e", (CHECK,), {}, (), 3), "data=3"),
+        (lambda: Part("e", (CHECK,), {}, (), {}, 3), "pictures=3"),
+        (lambda: Lesson("X", 3, print), "claim=3"),
+    ],
+)
+def test_a_part_of_a_lesson_that_cannot_be_is_refused(make, part):
+    with pytest.raises(la.InputError, match=part):
+        make()
+
+
 def test_a_lesson_that_cannot_be_is_refused(own, tmp_path):
     register(own)
     with pytest.raises(la.InputError, match="there is a lesson My-1 already"):

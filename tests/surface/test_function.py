@@ -62,6 +62,7 @@ def test_values_gradients_and_products_are_scipys(kind):
     ("make", "says"),
     [
         (lambda: Function(by_numpy, BOX), "not made of torch operations"),
+        (lambda: Function(lambda x: torch.as_tensor(np.cos(x.numpy())).sum(), BOX), "autograd fails"),
         (lambda: Function(half_seen, BOX), "autograd differs from central differences"),
         (lambda: Function(lambda x: torch.round(10 * x).sum() + x.detach().sum(), BOX), "autograd"),
         (
@@ -116,6 +117,10 @@ def test_an_exception_of_the_users_code_keeps_its_traceback_and_names_the_point(
         (lambda: Function(plain, BOX, gradient=[0, 0]), "type list"),
         (lambda: Function(plain), "neither a box nor a start"),
         (lambda: Function(plain, [(-1, 1), (2, 2)]), "low < high"),
+        (lambda: Function(plain, BOX, names=3), "2 names"),
+        (lambda: Function(plain, BOX, name=3), "name=3"),
+        (lambda: Function(plain, BOX, minima=3), "points by name"),
+        (lambda: Function(plain, BOX, minima=["a"]), "have no names"),
         (lambda: Function(plain, [1, 2]), "low, high"),
         (lambda: Function(plain, BOX, start=(0, 0, 0)), "box of 2"),
         (lambda: Function(plain, BOX, names=["a"]), "expected 2"),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,9 +118,83 @@ def test_a_race_on_it_is_cited_saved_and_loaded(tmp_path):
         la.load(tmp_path, surface=camel())
 
 
+class ByArrays(Formula):
+    """Its value is made by NumPy."""
+
+    def value(self, u):
+        x, y = u.numpy()
+        return np.cos(x) + y**2
+
+
+class HalfSeen(Formula):
+    """Autograd sees one of its two terms."""
+
+    def value(self, u):
+        return u[0] ** 2 + torch.sin(u[1].detach())
+
+
+class WrongGradient(Camel):
+    """Its gradient is not that of its value."""
+
+    def gradient(self, u):
+        values, gradients = super().gradient(u)
+        return values, 1.01 * gradients
+
+
+def bowl(formula, **settings):
+    given = {"bounds": [(-3, 3)] * 2, "start": (-2.5, 2.0), "minima": [Minimum("global", (0.0, 0.0))]}
+    return Landscape("mine", formula, **given | settings)
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [
+        (ByArrays(), lambda x, y: np.cos(x) + y**2),
+        (HalfSeen(), lambda x, y: x**2 + np.sin(y)),
+        (WrongGradient(), lambda x, y: 2 * x**2 - 1.05 * x**4 + x**6 / 6 + x * y + y**2),
+    ],
+)
+def test_a_formula_whose_gradient_is_not_that_of_its_values_has_values_only(formula, value):
+    ground = bowl(formula).moved(shift=(0.5, 0.0))
+    points = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, y = points.numpy().T
+    assert ground.values(points).numpy() == pytest.approx(value(x - 0.5, y), rel=1e-12)
+    assert not ground.gradients_known and ground.notes[0].startswith("values only: the gradient of")
+    assert ground.wells[0].minimum.tolist() == [0.5, 0.0]
+    for use in (lambda: ground.gradients(points), lambda: ground.products(points[0], points)):
+        with pytest.raises(la.NotApplicableError, match="values only"):
+            use()
+    assert la.race(ground, ["hill-climbing"], steps=3).final("hill-climbing").shape == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("make", "part"),
     [
+        (lambda: bowl(Quartic(), bounds=3), "low, high"),
+        (lambda: bowl(Quartic(), bounds=[(1, -1)] * 2), "low < high"),
+        (lambda: bowl(Quartic(), start="a"), "a list of numbers"),
+        (lambda: bowl(Quartic(), start=(0, float("nan"))), "not finite"),
+        (lambda: bowl(Quartic(), minima=3), "a list of Minimum"),
+        (lambda: bowl(Quartic(), minima=[(0, 0)]), "a Minimum"),
+        (lambda: bowl(Quartic(), minima=[Minimum("global", "ab")]), "a list of numbers"),
+        (lambda: bowl(Quartic(), wells_complete=3), "True or False"),
+        (lambda: bowl(Quartic(), examples=-1), "at least 0"),
+        (lambda: camel().moved(rotation="a"), "rotation='a'"),
+        (lambda: camel().moved(rotation=None), "rotation=None"),
+        (lambda: camel().moved(noise="a"), "noise='a'"),
+        (lambda: camel().moved(noise=-1), "of at least 0"),
+        (lambda: camel().moved(shift="a"), "a list of numbers"),
+        (lambda: camel().moved(shift=["a", "b"]), "list of str"),
+        (lambda: camel().moved(shift=[1, 2, 3]), r"shape \(3,\)"),
+        (lambda: la.landscapes.ackley("a"), "dimension='a'"),
+        (lambda: la.landscapes.rosenbrock(1), "at least 2"),
+        (lambda: la.landscapes.quadratic("a"), "condition='a'"),
+        (lambda: la.landscapes.quadratic(0.5), "at least 1"),
+        (lambda: la.landscapes.regression(examples=1), "no line"),
+        (lambda: la.landscapes.random_field(length=None), "length=None"),
+        (lambda: la.landscapes.field_indices(2, samples="a"), "samples='a'"),
+        (lambda: la.landscapes.Bbob("a"), "function='a'"),
+        (lambda: la.landscapes.landscape(3), "landscape"),
         (lambda: Landscape("f", lambda u: u[0], bounds=[(0, 1)], start=[0.5]), "lossatlas.Function"),
         (lambda: Landscape("f", Quartic(), bounds=[(0, 1)], start=[0.5, 0.5]), "1, 2 coordinates"),
     ],

@@ -7,6 +7,7 @@ from lossatlas.chart._comparison import Comparison as Comparison
 from lossatlas.chart._comparison import Difference as Difference
 from lossatlas.chart._features import Feature as Feature
 from lossatlas.chart._forecast import forecast as forecast
+from lossatlas.chart._forecast import without_card as without_card
 from lossatlas.chart._make_chart import chart as chart
 from lossatlas.chart._roughness import Roughness as Roughness
 from lossatlas.chart._roughness import roughness as roughness

@@ -65,7 +65,7 @@ class Comparison(archive.Result):
         Args:
             first: a name.
             second: another.
-            measure: ``nonconvex``, ``bend`` or ``minima``.
+            measure: ``nonconvex``, ``misfit`` or ``minima``.
 
         Raises:
             UnknownNameError: for a name or measure that is not there.
@@ -170,7 +170,7 @@ class Difference(archive.Result):
     Attributes:
         first: a name.
         second: another.
-        measure: ``nonconvex``, ``bend`` or ``minima``.
+        measure: ``nonconvex``, ``misfit`` or ``minima``.
         apart: (planes,) the second's less the first's.
     """
 
@@ -248,7 +248,7 @@ def _spread(values: Array, measure: str) -> str:
         return "–"
     write: Callable[[float], str] = {
         "nonconvex": lambda v: f"{100 * v:.0f} %",
-        "bend": lambda v: f"{v:.3f}",
+        "misfit": lambda v: f"{v:.3f}",
         "minima": lambda v: f"{v:.0f}",
         "resolved": lambda v: f"{v:.0f}",
     }[measure]

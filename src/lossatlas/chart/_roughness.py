@@ -13,8 +13,8 @@ Array = NDArray[np.float64]
 
 # Short, for tables and axes; and as defined.
 MEASURES = {
-    "nonconvex": ("non-convex share", "share of inner cells whose second differences bend downward in some direction"),
-    "bend": ("distance from a bowl", "rms distance from the best quadratic, as a share of the loss's range"),
+    "nonconvex": ("non-convex share", "share of inner cells whose second differences curve downward in some direction"),
+    "misfit": ("distance from a bowl", "rms distance from the best quadratic, as a share of the loss's range"),
     "minima": ("local minima", "inner cells below all their neighbors"),
 }
 
@@ -25,13 +25,13 @@ class Roughness:
 
     Attributes:
         nonconvex: share of inner cells whose matrix of second differences has a negative eigenvalue.
-        bend: rms of loss less its best quadratic (least squares over all cells), divided by the range of the loss.
+        misfit: rms of loss less its best quadratic (least squares over all cells), divided by the range of the loss.
         minima: inner cells strictly below all their neighbors by more than the noise.
         cells: inner cells that were judged; those next to a hole are not.
     """
 
     nonconvex: float
-    bend: float
+    misfit: float
     minima: int
     cells: int
 
@@ -66,7 +66,7 @@ def roughness(loss: Array, *, noise: float = 0.0) -> Roughness:
     inner = field[:, 1:-1] if line else field[1:-1, 1:-1]
     with np.errstate(invalid="ignore"):
         pits = (inner[None] < around - noise).all(0)
-    return Roughness(share, _bend(field), int(pits.sum()), cells)
+    return Roughness(share, _misfit(field), int(pits.sum()), cells)
 
 
 def second_differences(field: Array) -> tuple[Array, Array, Array]:
@@ -101,7 +101,7 @@ def _neighbors(field: Array) -> Array:
     return np.stack([field[j : ny - 2 + j, i : nx - 2 + i] for j, i in shifts])
 
 
-def _bend(field: Array) -> float:
+def _misfit(field: Array) -> float:
     """The rms residual of the best quadratic, relative to the range."""
     finite = np.isfinite(field)
     values = field[finite]

@@ -49,8 +49,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--centering",
     type=click.Choice(["final", "mean"]),
-    default="final",
-    show_default=True,
+    show_default="final",
     help="For --plane pca: center the components on the last point of the path, or on its mean.",
 )
 @click.option(
@@ -146,7 +145,7 @@ def command(
     kind: str,
     line: bool,
     through: tuple[Path, ...],
-    centering: str,
+    centering: str | None,
     normalization: str | None,
     ignore: Any,
     policy: bool,
@@ -203,10 +202,17 @@ def command(
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
     from lossatlas.cli import _pictures
-    from lossatlas.cli._planes import at_the_end, made, runs_of
+    from lossatlas.cli._planes import at_the_end, drawn_kinds, made, runs_of
+    from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import names_of, prepare
     from lossatlas.surface import check_checkpoint
 
+    if exact:
+        refuse("tolerance", "probes", "subset", where="with --exact")
+    if not others:
+        refuse("seeds", where="without --compare")
+    if span != "auto" or kind == "pca":
+        refuse("growth", where="without --span auto" if span != "auto" else "with --plane pca")
     module = own.module()
     runs = runs_of(kind, through, own.checkpoint)
     called = names_of((*((own.checkpoint,) if own.checkpoint is not None else ()), *others))
@@ -222,7 +228,9 @@ def command(
         return
     if not foretold:
         prepare(out, json_file, *exports)
-    plane = made(surface, Wanted(kind, line, normalization, ignore, seed, through, centering), runs)
+    # Where others are compared, their random planes are normalized.
+    scaled = None if others and kind not in drawn_kinds(line) else normalization
+    plane = made(surface, Wanted(kind, line, scaled, ignore, seed, through, centering), runs)
     settings: dict[str, Any] = {
         "points": _points(points),
         "exact": exact,
@@ -245,9 +253,11 @@ def command(
         }
         foretell(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
         return
-    seen = trajectory(surface, plane, runs, points=None) if runs else None  # type: ignore[arg-type]
+    seen = trajectory(surface, plane, runs, points=None) if runs and not line else None  # type: ignore[arg-type]
     by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
-    framed = seen.span if seen is not None and (by_default or span == "auto") else _span(span)
+    framed: Any = _span(span)
+    if runs and (by_default or span == "auto"):
+        framed = _along(surface, plane, runs) if seen is None else seen.span
     result = chart(surface, plane, span=framed, progress=not quiet, **settings)
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
@@ -316,6 +326,15 @@ def _cost(result: Any) -> None:
         known += f" ({meter.confirmed:,} of those were evaluated again and agreed)"
     seconds = meter.surface_seconds
     click.echo(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
+
+
+def _along(surface: Any, line: Any, runs: dict[str, Any]) -> tuple[float, float]:
+    """What holds all runs on a line, with some room around them."""
+    import torch
+
+    places = torch.cat([line.project(run, surface=surface).coords for run in runs.values()])
+    low, high = float(places.min()), float(places.max())
+    return low - 0.1 * (high - low), high + 0.1 * (high - low)
 
 
 def _spans(result: Any) -> list[tuple[float, float]]:

@@ -24,7 +24,9 @@ from lossatlas.cli._network import Network, network, network_options
     help="Shape of the path: a straight line, a trained Bézier curve, a trained polygonal chain, or a nudged elastic band.",
 )
 @click.option(
-    "--bends", type=int, help="Number of control points of a curve between A and B: 1 by default; for a band at most 7."
+    "--controls",
+    type=int,
+    help="Number of control points of a curve between A and B: 1 by default; for a band at most 7.",
 )
 @click.option(
     "--steps", type=int, default=1000, show_default=True, help="Training steps of a curve, one mini-batch each."
@@ -75,7 +77,7 @@ def command(
     b: Path,
     own: Network,
     kind: Any,
-    bends: int | None,
+    controls: int | None,
     steps: int,
     lr: float,
     resume: Path | None,
@@ -111,9 +113,14 @@ def command(
       merge/                        with --align: averages of A and B, several ways, and the weights of the best
     """
     from lossatlas import archive
+    from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import prepare
     from lossatlas.connect import align, connect, merge
 
+    if kind == "line":
+        refuse("controls", "steps", "lr", "resume", where="with --kind line")
+    if not aligned:
+        refuse("method", where="without --align")
     module = own.module()
     surface = network(own, module)
     other = None if own.test is None else network(own, module, test=True)
@@ -135,7 +142,7 @@ def command(
         kind=kind,
         statistics=statistics,
         names=None if moved else names,
-        bends=bends,
+        controls=controls,
         steps=steps,
         lr=lr,
         folder=resume,

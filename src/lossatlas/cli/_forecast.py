@@ -34,8 +34,7 @@ def foretell(
         others: networks that it would be compared with.
         seeds: planes of each.
     """
-    from lossatlas.chart import forecast
-    from lossatlas.chart._forecast import without_card
+    from lossatlas.chart import forecast, without_card
 
     carded = card or (card is None and pictures)
     found = forecast(surface, plane, card=carded, pictures=pictures, **settings)

@@ -36,6 +36,7 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
     from rich.console import Console
 
     from lossatlas import _checks, archive
+    from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import call, prepare
     from lossatlas.lessons import claims, lesson, register
 
@@ -43,10 +44,13 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
         _checks.whole("runs", runs, where="lessons")
     _checks.seed(seed, where="lessons")
     if not ids:
+        refuse("runs", "seed", "out", "json_file", where="without a lesson to run")
         for number, claim in claims().items():
             click.echo(f"{number}  {claim}")
         return
     chosen = [register(call(name, "the lesson")) if ":" in name else lesson(name) for name in ids]
+    if not any(one.runs for one in chosen):
+        refuse("runs", where=f"with {', '.join(one.id for one in chosen)}, in which nothing is random")
     prepare(out, json_file)
     console = Console(width=None if Console().is_terminal else 140)
     records = []

@@ -11,7 +11,7 @@ from lossatlas._errors import InputError
 from lossatlas.cli._user import named
 
 if TYPE_CHECKING:
-    from lossatlas.draw._table import Table
+    from lossatlas.draw import Table
     from lossatlas.optimize import Optimizer
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
@@ -129,7 +129,7 @@ def _number(text: str) -> float | int:
 
 def table() -> Table:
     """Every optimizer of the catalog: what it evaluates and remembers, its settings with their defaults, its source."""
-    from lossatlas.draw._table import Table
+    from lossatlas.draw import Table
     from lossatlas.optimize import catalog, describe
 
     rows = []

@@ -47,7 +47,7 @@ class Wanted:
         ignore: ``biasbn``, ``nothing``, or None for what the normalization says.
         seed: of random directions.
         through: further checkpoints, in order.
-        centering: of principal components.
+        centering: of principal components, or None for the last point.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Wanted:
     ignore: str | None
     seed: int
     through: tuple[Path, ...]
-    centering: str
+    centering: str | None
 
 
 def made(
@@ -86,12 +86,10 @@ def made(
             others = _needed(wanted, [1] if wanted.line else [2], "b" if wanted.line else "b and c")
             return frame.between(surface, surface.theta, *others)
         case "pca":
-            if wanted.line:
-                raise InputError("got --plane pca with --line; expected a plane. Leave --line out.")
             first = next(iter(runs.values())) if runs else None
             if first is None:
                 _needed(wanted, range(1, 10_000), "the path, oldest first")
-            return Plane.pca(surface, first, centering=wanted.centering, ignore=wanted.ignore)  # type: ignore[arg-type]
+            return frame.pca(surface, first, centering=wanted.centering or "final", ignore=wanted.ignore)  # type: ignore[arg-type]
         case "hessian":
             return frame.hessian(surface, seed=wanted.seed)
         case "gradient":
@@ -102,16 +100,23 @@ def made(
             return frame(surface, *(_direction(spec, wanted.seed) for spec in split(wanted.kind)))
 
 
+def drawn_kinds(line: bool) -> tuple[str, ...]:
+    """The kinds that are drawn or searched in normalized directions."""
+    return ("random", "worst") if line else ("random", "worst", "gradient")
+
+
 def _refuse_unused(wanted: Wanted) -> None:
     """Refuse options that this kind of plane would leave aside."""
     for option, given, kinds in (
         ("--through", wanted.through, ("between", "pca")),
-        ("--ignore", wanted.ignore, ("random", "gradient", "worst", "pca")),
-        ("--normalization", wanted.normalization if wanted.kind not in KINDS else None, KINDS),
+        ("--ignore", wanted.ignore, (*drawn_kinds(wanted.line), "pca")),
+        ("--normalization", wanted.normalization, drawn_kinds(wanted.line)),
+        ("--centering", wanted.centering, ("pca",)),
     ):
         if given and wanted.kind not in kinds:
+            line = " --line" if wanted.line else ""
             raise InputError(
-                f"got {option} with --plane {wanted.kind}, on which it has no effect; expected it only with --plane "
+                f"got {option} with --plane {wanted.kind}{line}, on which it has no effect; expected it only with --plane "
                 f"{', '.join(kinds)}. Leave it out."
             )
 
@@ -121,7 +126,9 @@ def _direction(spec: str, seed: int) -> Direction:
     from lossatlas.chart.directions import Direction, catalog
     from lossatlas.cli._user import function
 
-    name, _, rest = spec.partition("(")
+    name, bracket, rest = spec.partition("(")
+    if bracket and not rest.endswith(")"):
+        raise InputError(f"got --plane {spec!r}; expected name or name(setting=value, …). Close the bracket.")
     if ":" in name:
         kind: Any = function(name, "--plane")
         if not (isinstance(kind, type) and issubclass(kind, Direction)):

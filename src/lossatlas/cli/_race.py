@@ -82,7 +82,7 @@ class _Listing(click.Command):
 @click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
 @network_options(test="for the test error")
 @click.option(
-    "--batch",
+    "--batch-size",
     default="64",
     show_default=True,
     metavar="SIZE | all",
@@ -111,7 +111,7 @@ def command(
     given: str | None,
     box: str | None,
     own: Network,
-    batch: str,
+    batch_size: str,
     out: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -153,20 +153,21 @@ def command(
     from lossatlas import archive
     from lossatlas.cli import _optimizers
     from lossatlas.cli._race_network import OPTIMIZERS, race_network
+    from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import numbers, own_surface, prepare
     from lossatlas.probe import Budget
-    from lossatlas.race import race
-    from lossatlas.race._inputs import check, starts
+    from lossatlas.race import check, race, starts
 
     console = Console(width=None if Console().is_terminal else 170)
     if catalog:
         console.print(_optimizers.table())
         return
     if own.given:
+        refuse("dim", "instance", where="with --model")
         source = click.get_current_context().get_parameter_source
         race_network(
             own=own,
-            batch=batch,
+            batch_size=batch_size,
             optimizers=OPTIMIZERS if source("optimizers") is ParameterSource.DEFAULT else optimizers,
             steps=steps,
             runs=runs,
@@ -177,9 +178,13 @@ def command(
             unused=[
                 *_unused(landscape, bbob, start, budget, swept, map_points, why),
                 *(["--function"] if given else []),
+                *(["--box"] if box and not given else []),
             ],
         )
         return
+    refuse("batch_size", where="on a landscape")
+    if bbob is None:
+        refuse("dim", "instance", where="without --bbob")
     surface = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance)
     chosen = {
         label: one if surface.gradients_known else _valued(one)

@@ -16,7 +16,7 @@ OPTIMIZERS = "momentum,adam,adamw,lion,sophia,shampoo,muon"
 def race_network(
     *,
     own: Network,
-    batch: str,
+    batch_size: str,
     optimizers: str,
     steps: int,
     runs: int,
@@ -30,7 +30,7 @@ def race_network(
 
     Args:
         own: the network; made once per run, each time after a seed of its own.
-        batch: examples of a mini-batch, or ``all``.
+        batch_size: examples of a mini-batch, or ``all``.
         optimizers: as typed.
         steps: the cost in gradients.
         runs: of each optimizer.
@@ -73,7 +73,7 @@ def race_network(
         surface,
         chosen,
         test=on_test,
-        batch_size=_size(batch),
+        batch_size=_size(batch_size),
         steps=steps,
         runs=runs,
         starts=starts,
@@ -110,5 +110,5 @@ def _size(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdigit():
-        raise InputError(f"got --batch {text!r}; expected a number of examples, or all.")
+        raise InputError(f"got --batch-size {text!r}; expected a number of examples, or all.")
     return int(text)

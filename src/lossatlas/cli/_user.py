@@ -25,7 +25,7 @@ def function(spec: str, option: str) -> Callable[..., Any]:
     Raises:
         InputError: if the file, or the name in it, is not there, or its import fails.
     """
-    found = _named(spec, option)
+    found = named(spec, option)
     if not callable(found):
         raise InputError(
             f"got {option} {spec!r}, which is {_kind(found)}; expected a function. Write one that returns it."
@@ -40,7 +40,7 @@ def call(spec: str, option: str) -> Any:
     Raises:
         InputError: if it fails.
     """
-    found = _named(spec, option)
+    found = named(spec, option)
     return _called(found, spec, option) if _makes(found) else found
 
 
@@ -62,22 +62,13 @@ def _called(found: Callable[[], Any], spec: str, option: str) -> Any:
         ) from error
 
 
-def named(spec: str, option: str) -> Any:
-    """The object behind ``file.py:name`` or ``module:name``, whatever it is.
-
-    Raises:
-        InputError: if the file, or the name in it, is not there, or its import fails.
-    """
-    return _named(spec, option)
-
-
 def maker(spec: str, option: str) -> Callable[[], Any]:
     """What makes the object behind a name as often as it is needed: the function, or a copy of the object.
 
     Raises:
         InputError: if there is none; and what it returns does if it fails.
     """
-    found = _named(spec, option)
+    found = named(spec, option)
     if not _makes(found):
         return lambda: copy.deepcopy(found)
     return lambda: _called(found, spec, option)
@@ -166,7 +157,12 @@ def names_of(paths: tuple[Path, ...]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _named(spec: str, option: str) -> Any:
+def named(spec: str, option: str) -> Any:
+    """The object behind ``file.py:name`` or ``module:name``, whatever it is.
+
+    Raises:
+        InputError: if the file, or the name in it, is not there, or its import fails.
+    """
     place, _, name = spec.rpartition(":")
     windows = len(place) == 1 and place.isalpha() and name[:1] in ("\\", "/")
     if not place or not name or windows:

@@ -2,11 +2,13 @@
 
 from lossatlas.connect._barrier import DEFINITIONS as DEFINITIONS
 from lossatlas.connect._barrier import Barrier as Barrier
+from lossatlas.connect._barrier import barrier as barrier
 from lossatlas.connect._connect import connect as connect
 from lossatlas.connect._curve import Curve as Curve
 from lossatlas.connect._pairs import Barriers as Barriers
 from lossatlas.connect._pairs import barriers as barriers
 from lossatlas.connect._pairs import ladder as ladder
+from lossatlas.connect._path import CRITIQUE as CRITIQUE
 from lossatlas.connect._path import Path as Path
 from lossatlas.connect._path import Side as Side
 from lossatlas.connect.symmetry._align import Alignment as Alignment

@@ -66,11 +66,11 @@ class Band:
             self._looked += 1
             self._insert(answer.values.cpu().numpy())
             return
-        slopes, values = answer.gradients.to(self._pivots.dtype), answer.values
+        gradients, values = answer.gradients.to(self._pivots.dtype), answer.values
         if self.recipe.weight_decay:
-            slopes = slopes + self.recipe.weight_decay * self._pivots
+            gradients = gradients + self.recipe.weight_decay * self._pivots
         tangents = self._tangents(values)
-        inner = slopes[1:-1]
+        inner = gradients[1:-1]
         across = inner - (inner * tangents).sum(1, keepdim=True) * tangents
         self._pivots = spread(self._points.move(across, self.step))
         self._points.place(self._pivots)

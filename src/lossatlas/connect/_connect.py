@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path as FolderPath
 from typing import Literal
 
@@ -24,14 +25,14 @@ from lossatlas.connect._profile import BREAK_EVEN
 from lossatlas.connect._readout import STATISTICS, Readout, Statistics
 from lossatlas.connect._training import Trained, identity, trained
 from lossatlas.probe import Exchange, Meter, Probe
-from lossatlas.surface import PointLike, Surface
+from lossatlas.surface import PointLike, Surface, need_surface
 
 KINDS = ("line", "bezier", "chain", "band")
 # A third of the 61 points that papers draw; a cubic through them is nearer to the truth than 61 joined by straight lines.
 POINTS = {"line": 20, "bezier": 61, "chain": 61, "band": 61}
-BENDS = {"line": 0, "bezier": 1, "chain": 1, "band": 7}
+CONTROLS = {"line": 0, "bezier": 1, "chain": 1, "band": 7}
 # More points than a profile can show, binomials beyond a float's range, and tables of resamples beyond the memory.
-MOST_POINTS, MOST_BENDS, MOST_RESAMPLES = 100_000, 1_000, 1_000_000
+MOST_POINTS, MOST_CONTROLS, MOST_RESAMPLES = 100_000, 1_000, 1_000_000
 
 
 def connect(
@@ -48,7 +49,7 @@ def connect(
     exchange: Exchange | None = None,
     statistics: Statistics = "reset",
     names: Names = None,
-    bends: int | None = None,
+    controls: int | None = None,
     steps: int = 1000,
     batch_size: int = 128,
     lr: float = 3e-3,
@@ -65,29 +66,29 @@ def connect(
         surface: any surface; on a `NetworkSurface` its data are the training data.
         a: where the path starts: a vector, state dict, module or checkpoint file.
         b: where it ends.
-        kind: ``line``; ``bezier``, a curve of degree bends + 1 trained on its mean loss (Garipov et al. 2018);
+        kind: ``line``; ``bezier``, a curve of degree controls + 1 trained on its mean loss (Garipov et al. 2018);
             ``chain``, straight pieces trained alike; ``band``, a nudged elastic band (Draxler et al. 2018). Or the
             ``curve`` of an earlier path, to read it once more: on other data, or with other statistics.
         test: a surface of the same model on test data, to read the path there too.
         definition: of the barrier that is reported first: ``entezari``, ``ainsworth`` or ``frankle`` (`DEFINITIONS`).
-        points: the most values of t to read, bends of a chain apart, which always are; 20 on a line, 61 on a curve.
+        points: the most values of t to read, besides the corners of a chain, which always are; 20 on a line, 61 on a curve.
         tolerance: of the filled-in profile, as a share of its range: intervals are halved until the error, measured by
             leaving points out, is below it. None reads at equal distances.
         slopes: evaluate dL/dt too and fill in by Hermite's cubics. At equal error that pays if a gradient costs less
-            than 1.73 values; ``auto`` holds the price list against this. On straight lines without batch norm only.
-        exchange: the price list; 1 : 3 : 6 by default, at which slopes do not pay.
+            than 1.73 values; ``auto`` compares the exchange rates with this. On straight lines without batch norm only.
+        exchange: the exchange rates; 1 : 3 : 6 by default, at which slopes do not pay.
         statistics: of batch norm: ``reset`` re-estimates them on the training data at every t, ``stale`` interpolates
             those of the ends. ``repair``, on a line only, puts the means and deviations of all hidden units back to those
             of the ends, with or without batch norm.
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
-        bends: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
+        controls: control points between the ends: 1 for a quadratic Bézier curve or a chain of two pieces, 7 at most for a
             band, which begins with 3 and puts in more where it is high.
-        steps: mini-batches that the curve is trained on, one t each; a band queries all of its pivots in each.
+        steps: mini-batches that the curve is trained on, one t each; a band evaluates all of its pivots in each.
         batch_size: examples in each, all if there are fewer.
         lr: learning rate at the start; halfway it begins to fall to 1 %.
         weight_decay: λ of an L2 term λ/2 |φ(t)|² in the training of the curve; the losses that are reported are without it.
         rule: ``adam`` or ``sgd`` with momentum 0.9.
-        folder: for checkpoints of the training; called again with the same arguments it goes on where it was.
+        folder: for checkpoints of the training; called again with the same arguments it resumes.
         resamples: of the bootstrap over examples; 0 for no intervals.
         seed: of the training and the resamples.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total).
@@ -98,7 +99,7 @@ def connect(
     Raises:
         InputError: for end points that do not fit or coincide, or a setting that cannot be.
         UnknownNameError: for a kind, a definition or a treatment of statistics that is not there.
-        NotApplicableError: if slopes are requested where there are none, or a curve on a surface without gradients.
+        NotApplicableError: if slopes are wanted where there are none, or a curve on a surface without gradients.
         OutputError: if the folder holds another training, or cannot be written.
 
     Source:
@@ -114,14 +115,19 @@ def connect(
         >>> round(la.connect(surface, one, two, progress=False).barrier, 1)
         71.1
     """
+    need_surface(surface, "connect")
+    if test is not None:
+        need_surface(test, "connect with test=…")
     given = kind if isinstance(kind, Curve) else None
     name: Kind = kind.kind if isinstance(kind, Curve) else kind
     if name not in KINDS:
         raise UnknownNameError("kind of path", name, KINDS)
     points = POINTS[name] if points is None else points
-    bends = given.degree - 1 if given is not None else BENDS[name] if bends is None else bends
+    controls = given.degree - 1 if given is not None else CONTROLS[name] if controls is None else controls
     points = _checks.whole("points", points, 3, MOST_POINTS, do="These are values of t.")
-    bends = _checks.whole("bends", bends, int(name != "line"), MOST_BENDS, do=f"These are control points of a {name}.")
+    controls = _checks.whole(
+        "controls", controls, int(name != "line"), MOST_CONTROLS, do=f"These are control points of a {name}."
+    )
     steps, batch_size, seed = (
         _checks.whole("steps", steps, 0),
         _checks.whole("batch_size", batch_size),
@@ -132,6 +138,10 @@ def connect(
         do = "This is a share of the profile's range; None reads at equal distances."
         tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do=do)
     check(definition)
+    if slopes != "auto":
+        slopes = _checks.flag("slopes", slopes)
+    _checks.optional(_checks.instance, "exchange", exchange, Exchange, "an Exchange, such as Exchange(gradient=1.5)")
+    _checks.optional(_checks.instance, "folder", folder, (str, os.PathLike), "the path of a folder")
     ends = two_ends(surface, a, b, names)
     if statistics == "repair" and name != "line":
         raise InputError(f"got statistics='repair' for a {name}; expected a line: only there hidden units have goals.")
@@ -146,7 +156,7 @@ def connect(
     recipe = None
     if name != "line" and given is None:
         recipe = Recipe(steps, min(batch_size, surface.examples), lr, weight_decay, rule, seed)
-        shape = trained(surface, ends, name, bends, recipe, folder=folder, progress=progress)
+        shape = trained(surface, ends, name, controls, recipe, folder=folder, progress=progress)
     sampling = Sampling(points, tolerance, resamples, seed)
     with counted(f"reading the {name}", sampling.points, progress) as note:
         read = measure(shape.curve, readout, sampling, slope_probe, note)
@@ -165,7 +175,7 @@ def connect(
         Status.NOT_FINITE if troubles else Status.COMPLETE,
         sum([*shape.meters, *readout.meters, *([] if slope_probe is None else [slope_probe.meter])], Meter()),
         {
-            **identity(surface, ends, name, bends, recipe),
+            **identity(surface, ends, name, controls, recipe),
             "test": None if test is None else test.fingerprint(),
             "statistics": readout.statistics if readout.changes else None,
             "sampling": {"points": sampling.points, "tolerance": sampling.tolerance, "resamples": sampling.resamples},

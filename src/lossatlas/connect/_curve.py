@@ -24,7 +24,7 @@ class Curve(archive.Result):
     """φ(t) = Σⱼ wⱼ(t) θⱼ for t from 0 to 1, with φ(0) = θ₀ and φ(1) = θₙ exactly.
 
     A Bézier curve of degree n has wⱼ(t) = C(n, j) tʲ (1 − t)ⁿ⁻ʲ; a chain (and a band, and a line, which is a chain
-    without bends) is piecewise linear with its bends at t = j/n.
+    without corners) is piecewise linear with its corners at t = j/n.
 
     Attributes:
         kind: ``line``, ``bezier``, ``chain`` or ``band``.
@@ -47,7 +47,7 @@ class Curve(archive.Result):
 
     @property
     def nodes(self) -> Array:
-        """Where a chain has its bends, ends included; of a Bézier curve only the ends."""
+        """Where a chain has its corners, ends included; of a Bézier curve only the ends."""
         return np.array([0.0, 1.0]) if self.kind == "bezier" else np.linspace(0, 1, self.degree + 1)
 
     def weights(self, t: Array) -> Array:
@@ -104,7 +104,7 @@ class Curve(archive.Result):
         return float(self.arc(np.ones(1))[0])
 
 
-def straight(kind: Kind, a: Tensor, b: Tensor, bends: int = 0) -> Curve:
-    """A curve of its kind that is still the straight line: `bends` control points evenly spread from a to b."""
-    inner = Curve("line", torch.stack([a, b])).points(np.linspace(0, 1, bends + 2)[1:-1])
+def straight(kind: Kind, a: Tensor, b: Tensor, controls: int = 0) -> Curve:
+    """A curve of its kind that is still the straight line: `controls` control points evenly spread from a to b."""
+    inner = Curve("line", torch.stack([a, b])).points(np.linspace(0, 1, controls + 2)[1:-1])
     return Curve(kind, torch.cat([a[None], inner, b[None]]))

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, cast, final
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import CheckpointError, InputError
 from lossatlas.surface import (
     NetworkSurface,
@@ -17,6 +18,7 @@ from lossatlas.surface import (
     StateSurface,
     Surface,
     as_vector,
+    need_surface,
     numbers_of,
     read_checkpoint,
     tensors_of,
@@ -59,6 +61,8 @@ def end(surface: Surface, given: PointLike, who: str, names: Names = None) -> En
     Raises:
         InputError: for another architecture, other names, or numbers that are not finite.
     """
+    need_surface(surface)
+    _check_names(names)
     if not isinstance(surface, NetworkSurface):
         theta = as_vector(surface, given, who)
         return _finite(End(theta, theta[:0]), who)
@@ -86,6 +90,19 @@ def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) 
             "second checkpoint is not a copy of the first."
         )
     return first, second
+
+
+def _check_names(names: Names) -> None:
+    pairs = names.items() if isinstance(names, Mapping) else ()
+    if not (names in (None, "guess") if not isinstance(names, Mapping) else all(_is_text(*pair) for pair in pairs)):
+        raise InputError(
+            f"got names={_checks.shown(names)}; expected the model's names to those of b, as {{'0.weight': 'fc1.weight'}}, "
+            "'guess' to pair them by a common prefix or by their order, or None."
+        )
+
+
+def _is_text(*given: object) -> bool:
+    return all(isinstance(one, str) for one in given)
 
 
 def _named(states: StateSurface, given: PointLike, who: str, names: Names) -> tuple[Mapping[str, Tensor], str]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas._statistics import mean_interval, quantile
 from lossatlas.connect._barrier import DEFINITIONS, Interval, check
+from lossatlas.connect._connect import connect
 from lossatlas.connect._path import Path
+from lossatlas.surface import PointLike, Surface, need_surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import LadderDisplay
+    from lossatlas.draw import BarsDisplay, LadderDisplay
 
 Array = NDArray[np.float64]
 
@@ -33,6 +36,9 @@ class Barriers(archive.Result):
         interval: 95 % interval of the mean over networks.
         method: how the interval was made.
         networks: how many different ones there are.
+        labels: of the pairs.
+        low: (K,) lower ends of the 95 % intervals over examples; the values where there are none.
+        high: (K,) their upper ends.
     """
 
     KIND: ClassVar[str] = "barriers"
@@ -44,6 +50,9 @@ class Barriers(archive.Result):
     interval: Interval
     method: str
     networks: int
+    labels: tuple[str, ...]
+    low: Array
+    high: Array
 
     @property
     def sentence(self) -> str:
@@ -54,40 +63,75 @@ class Barriers(archive.Result):
             f"({self.definition}; 95 % {low:.3g} to {high:.3g}, {self.method})"
         )
 
+    def plot(self, ax: Any = None) -> BarsDisplay:
+        """One dot per pair, with its interval over examples, and the mean in the small print.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+        """
+        from lossatlas.draw import BarsDisplay
+
+        xlabel = f"{self.data} barrier, with the interval over examples (level 0.95)"
+        note = f"{self.sentence}; barrier: {DEFINITIONS[self.definition]}"
+        return BarsDisplay(list(self.labels), self.values, self.low, self.high, xlabel=xlabel, note=note).plot(ax)
+
 
 def barriers(
-    paths: Sequence[Path],
+    paths: Sequence[Path] | Surface,
+    ends: Mapping[str, PointLike] | None = None,
     *,
     definition: str | None = None,
     data: str = "train",
     networks: Sequence[tuple[Any, Any]] | None = None,
+    **settings: Any,
 ) -> Barriers:
-    """Put the barriers of several paths together.
+    """Put the barriers of several paths together, or of all pairs of several networks.
 
     Where no network is in two pairs, the interval is Student's: mean ± t s/√n. Where pairs share networks they are not
     independent: then the interval is the jackknife's, each network left out once with all of its pairs.
 
     Args:
-        paths: between pairs of networks, at least two.
+        paths: between pairs of networks, at least two; or a surface, on which every pair of `ends` is connected.
+        ends: points on that surface, by name, at least three: vectors, state dicts, modules or checkpoint files.
         definition: of the barrier; that of the first path by default.
         data: ``train`` or ``test``.
         networks: for each path what its ends are, for example their seeds; by default their parameters tell. Aligned
             copies have other parameters than what they are copies of: then it must be given.
+        **settings: of `connect`, with a surface and `ends`.
 
     Raises:
         InputError: for fewer than two paths, or paths without that barrier.
         UnknownNameError: if there is no such definition.
     """
+    labels: list[str] = []
+    if ends is not None:
+        need_surface(paths, "barriers")
+        where = "barriers of a surface"
+        expected = "names to points, at least three, as {'a': a, 'b': b, 'c': c}"
+        if len(_checks.instance("ends", ends, Mapping, expected, where=where)) < 3 or networks is not None:
+            raise InputError(f"{where} got {len(ends)} points and networks={networks}; expected {expected}, alone.")
+        if definition is not None:
+            settings["definition"] = definition
+        both = list(itertools.combinations(ends, 2))
+        labels, networks = [f"{one} – {two}" for one, two in both], both
+        paths = [connect(cast("Surface", paths), ends[one], ends[two], **settings) for one, two in both]
+    elif settings:
+        raise InputError(
+            f"barriers got {', '.join(settings)} without points; expected them with a surface and points only."
+        )
+    expected = "a list of the paths that connect returned, at least two; or a surface and points by name"
+    paths = tuple(_checks.instance("paths", paths, Sequence, expected, where="barriers"))
     if len(paths) < 2:
         raise InputError(f"got {len(paths)} paths; expected at least two, for an interval over networks.")
-    definition = check(definition or paths[0].definition)
     for path in paths:
-        if data not in path.barriers or definition not in path.barriers[data]:
-            raise InputError(f"a path has no {definition!r} barrier on {data!r} data; it has {path.barriers.keys()}.")
+        _checks.instance("a path", path, Path, expected, where="barriers")
+    definition = check(paths[0].definition if definition is None else definition)
+    for path in paths:
+        if data not in list(path.barriers) or definition not in path.barriers[data]:
+            known = ", ".join(path.barriers)
+            raise InputError(f"a path has no {definition!r} barrier on {data!r} data; it was read on {known}.")
     values = np.array([path.barriers[data][definition].value for path in paths])
-    pairs = (
-        [tuple(path.provenance["ends"]) for path in paths] if networks is None else [tuple(pair) for pair in networks]
-    )
+    pairs = [tuple(path.provenance["ends"]) for path in paths] if networks is None else _pairs(networks)
     if len(pairs) != len(paths):
         raise InputError(f"got the ends of {len(pairs)} paths for {len(paths)} paths; expected one pair for each.")
     names = sorted({str(end) for pair in pairs for end in pair})
@@ -95,7 +139,22 @@ def barriers(
     if len(names) < 2 * len(paths):
         places = np.array([[names.index(str(end)) for end in pair] for pair in pairs])
         interval, method = over_networks(values, places, len(names)), "jackknife over networks"
-    return Barriers(values, definition, data, float(values.mean()), interval, method, len(names))
+    found = [path.barriers[data][definition].interval or (v, v) for path, v in zip(paths, values, strict=True)]
+    low, high = np.array(found).T
+    labels = labels or [f"pair {k + 1}" for k in range(len(paths))]
+    return Barriers(
+        values, definition, data, float(values.mean()), interval, method, len(names), tuple(labels),
+        np.minimum(low, values), np.maximum(high, values),
+    )  # fmt: skip
+
+
+def _pairs(networks: Any) -> list[tuple[Any, ...]]:
+    given: list[Any] = list(networks) if isinstance(networks, Sequence) else [None]
+    if not all(isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 for pair in given):
+        raise InputError(
+            f"got networks={_checks.shown(networks)}; expected a pair for each path, such as the seeds of its ends: [(0, 1), (0, 2)]."
+        )
+    return [tuple(pair) for pair in given]
 
 
 def ladder(rungs: Mapping[str, Mapping[float, Barriers]], ax: Any = None, *, note: str | None = None) -> LadderDisplay:
@@ -111,6 +170,12 @@ def ladder(rungs: Mapping[str, Mapping[float, Barriers]], ax: Any = None, *, not
     """
     from lossatlas.draw import LadderDisplay
 
+    ways = rungs.values() if isinstance(rungs, Mapping) else [None]
+    if not all(isinstance(w, Mapping) and all(isinstance(one, Barriers) for one in w.values()) for w in ways):
+        raise InputError(
+            f"got rungs={_checks.shown(rungs)}; expected the name of each way to its barriers by size, as "
+            "{'straight line': {16: barriers(paths)}}."
+        )
     sizes = sorted({size for found in rungs.values() for size in found})
     every = [one for found in rungs.values() for one in found.values()]
     kinds = {(one.definition, one.data) for one in every}

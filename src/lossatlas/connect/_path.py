@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas.archive import Status
 from lossatlas.connect._barrier import DEFINITIONS, Barrier, Interval
@@ -148,7 +148,7 @@ class Path(archive.Result):
 
     def points(self, t: float | Array) -> Tensor:
         """Parameters on the path, (B, N) for t (B,)."""
-        return self.curve.points(np.atleast_1d(np.asarray(t, dtype=np.float64)))
+        return self.curve.points(np.atleast_1d(_numbers(t)))
 
     def profile(self, t: Array, data: str = "train") -> Array:
         """The loss at any t, filled in between the points that were read.
@@ -158,7 +158,7 @@ class Path(archive.Result):
             data: ``train`` or ``test``.
         """
         slopes = self.slopes if data == "train" else None
-        return Profile(self.t, self._side(data).loss, slopes, self.breaks)(t)
+        return Profile(self.t, self._side(data).loss, slopes, self.breaks)(_numbers(t))
 
     def reading(self) -> list[str]:
         """What the record says of the path, in sentences."""
@@ -216,8 +216,15 @@ class Path(archive.Result):
 
         if quantity not in ("loss", "error"):
             raise InputError(f"got quantity={quantity!r}; expected 'loss' or 'error'.")
+        expected = "further paths by name, as {'aligned': path}"
+        also = _checks.instance("also", {} if also is None else also, Mapping, expected)
+        for path in also.values():
+            _checks.instance("also", path, Path, expected)
+        for what, text in (("label", label), ("note", note)):
+            _checks.optional(_checks.instance, what, text, str, "a text")
+        arc = _checks.flag("arc", arc)
         profiles = {}
-        for name, path in {label or self.name: self, **(also or {})}.items():
+        for name, path in {label or self.name: self, **also}.items():
             for data, side in path._sides().items():
                 profiles[f"{name}, {data}"] = path._drawn(side, quantity, arc)
         # An error has its own definition, and a loss none of the error.
@@ -304,3 +311,13 @@ class Path(archive.Result):
         if arc:
             found["t"], found["evaluated"] = (self.curve.arc(found[k]) / self.length for k in ("t", "evaluated"))
         return found
+
+
+def _numbers(t: Any) -> Array:
+    try:
+        found = np.asarray(t, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if not np.isfinite(found).all():
+        raise InputError(f"got t={_checks.shown(t)}; expected numbers, 0 for a and 1 for b.")
+    return found

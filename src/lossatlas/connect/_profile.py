@@ -1,4 +1,4 @@
-"""Where along a path to evaluate: few points, more where the profile bends and around its maximum.
+"""Where along a path to evaluate: few points, more where the profile curves and around its maximum.
 
 A profile is a smooth function of one number, so a cubic spline through few points is as good as many points joined
 by straight lines. How good is measured: each point is left out once and predicted from the others.
@@ -101,7 +101,7 @@ def adaptive(points: int, tolerance: float, breaks: Array) -> Generator[Array, T
     """
     coarse = np.linspace(0, 1, min(points, COARSE))
     first = np.unique(np.concatenate([coarse, breaks]))
-    if len(breaks) > 2:  # a kink needs a point on either side to be told from a bend
+    if len(breaks) > 2:  # a kink needs a point on either side to be told from a curve
         middles = (breaks[1:] + breaks[:-1]) / 2
         first = np.unique(np.concatenate([breaks, middles, coarse if points >= 3 * COARSE else []]))
     known = _profile(first, (yield first), breaks)

@@ -15,7 +15,7 @@ from lossatlas.connect._endpoints import End
 from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Specification
 from lossatlas.probe import Meter, Probe, Values
-from lossatlas.surface import NetworkSurface, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, StateSurface, Surface, need_surface
 
 Array = NDArray[np.float64]
 Statistics = Literal["reset", "stale", "repair"]
@@ -89,6 +89,8 @@ class Readout:
     ) -> None:
         if statistics not in STATISTICS:
             raise UnknownNameError("treatment of batch-norm statistics", statistics, STATISTICS)
+        if test is not None:
+            need_surface(test, "test")
         if test is not None and _shapes(test) != _shapes(surface):
             raise InputError(
                 f"the test surface {test.name!r} has other parameters ({test.dimension:,}) than the training surface "

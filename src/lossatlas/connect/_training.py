@@ -48,7 +48,7 @@ def trained(
     surface: Surface,
     ends: tuple[End, End],
     kind: Kind,
-    bends: int,
+    controls: int,
     recipe: Recipe,
     *,
     folder: str | Path | None,
@@ -73,19 +73,21 @@ def trained(
         )
     probe = Probe(surface.with_batchnorm("batch") if normed and isinstance(surface, NetworkSurface) else surface)
     a, b = (end.theta for end in ends)
-    begin = straight(kind, a, b, min(bends, PIVOTS) if kind == "band" else bends)
-    trainer: Trainer = Band(begin, recipe, bends) if kind == "band" else CurveTrainer(begin, recipe)
-    same = identity(surface, ends, kind, bends, recipe)
+    begin = straight(kind, a, b, min(controls, PIVOTS) if kind == "band" else controls)
+    trainer: Trainer = Band(begin, recipe, controls) if kind == "band" else CurveTrainer(begin, recipe)
+    same = identity(surface, ends, kind, controls, recipe)
     history, status = train(trainer, probe, recipe.steps, folder=folder, identity=same, progress=progress)
     return Trained(trainer.curve, history, status, (probe.meter,))
 
 
-def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, recipe: Recipe | None) -> dict[str, Any]:
+def identity(
+    surface: Surface, ends: tuple[End, End], kind: str, controls: int, recipe: Recipe | None
+) -> dict[str, Any]:
     """What a path is of: two runs that share it go the same way."""
     return {
         "surface": surface.fingerprint(),
         "kind": kind,
-        "bends": bends,
+        "controls": controls,
         "ends": [tensor_digest(point.state) for point in ends],
         "training": None if recipe is None else recipe.record(),
     }
@@ -94,13 +96,13 @@ def identity(surface: Surface, ends: tuple[End, End], kind: str, bends: int, rec
 def train(
     trainer: Trainer, probe: Probe, steps: int, *, folder: str | Path | None, identity: dict[str, Any], progress: Show
 ) -> tuple[dict[str, Array], str]:
-    """Answer the queries of a trainer until it is done.
+    """Let a trainer yield queries until it is done.
 
     Args:
         trainer: what improves the curve.
         probe: answers.
         steps: it will take, for the progress bar.
-        folder: for checkpoints; a training that was interrupted there goes on where it was. None for none.
+        folder: for checkpoints; a training that was interrupted there resumes. None for none.
         identity: what must be the same for that, plain JSON values.
         progress: see `counted`.
 

@@ -53,6 +53,7 @@ def digits(
     """
     if split not in _SPLITS:
         raise UnknownNameError("split of the digits", split, _SPLITS)
+    images = _checks.flag("images", images)
     pixels, labels = _load()
     chosen = np.arange(len(labels))
     if split != "all":
@@ -77,7 +78,9 @@ def digits_mlp(widths: Sequence[int] = (64, 64), seed: int = 0) -> nn.Sequential
         >>> sum(p.numel() for p in digits_mlp().parameters())
         8970
     """
-    sizes = (64, *widths, 10)
+    expected = "sizes of the hidden layers, such as (64, 64)"
+    widths = _checks.instance("widths", widths, Sequence, expected)
+    sizes = (64, *(_checks.whole("a width", width, most=2**20, do=f"Give {expected}.") for width in widths), 10)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_checks.seed(seed))
         layers: list[nn.Module] = []

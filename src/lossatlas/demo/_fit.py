@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossatlas import _checks
-from lossatlas._errors import DataError
+from lossatlas._errors import DataError, InputError
 
 
 def fit(
@@ -46,7 +46,10 @@ def fit(
     Source:
         Loshchilov and Hutter: Decoupled weight decay regularization, ICLR 2019, arXiv:1711.05101.
     """
-    inputs, labels = _checked(data)
+    inputs, labels = _checked(model, data)
+    lr = _checks.number("lr", lr, least=0)
+    if progress is not None and not callable(progress):
+        raise InputError(f"fit got progress={_checks.shown(progress)}; expected a function of (epoch, loss), or None.")
     epochs, batch_size = _checks.whole("epochs", epochs, 0), _checks.whole("batch_size", batch_size)
     seed = _checks.seed(seed)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
@@ -85,7 +88,7 @@ def accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
     Raises:
         DataError: if there are no examples, or not one label for each.
     """
-    inputs, labels = _checked(data)
+    inputs, labels = _checked(model, data)
     training = [module for module in model.modules() if module.training]
     right = 0
     try:
@@ -100,8 +103,19 @@ def accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
     return right / len(labels)
 
 
-def _checked(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    inputs, labels = data
+def _checked(model: nn.Module, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    _checks.instance("model", model, nn.Module, "a torch module")
+    expected = "a pair of tensors (inputs, labels)"
+    pair = _checks.instance("data", data, (tuple, list), expected)
+    if len(pair) != 2 or not all(isinstance(part, Tensor) and part.ndim for part in pair):
+        kinds = ", ".join(type(one).__name__ for one in pair)
+        raise DataError(f"got data of {len(pair)} parts ({kinds}); expected {expected}.")
+    inputs, labels = pair
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise DataError(
+            f"got labels of shape {tuple(labels.shape)} and type {labels.dtype}; expected (n,) class numbers. "
+            "Convert them with labels.long()."
+        )
     if len(labels) == 0 or len(inputs) != len(labels):
         raise DataError(
             f"got {len(inputs)} inputs and {len(labels)} labels; expected one label for each input, and at least "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lossatlas import _checks
+from lossatlas._errors import InputError
 
 
 @final
@@ -72,6 +73,9 @@ def digits_transformer(width: int = 32, depth: int = 2, seed: int = 0) -> nn.Mod
         >>> sum(p.numel() for p in digits_transformer().parameters())
         18026
     """
+    width, depth = _checks.whole("width", width), _checks.whole("depth", depth)
+    if width % 4:
+        raise InputError(f"got width={width}; expected a multiple of 4, the number of heads.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_checks.seed(seed))
         return DigitsTransformer(width, depth=depth).eval()

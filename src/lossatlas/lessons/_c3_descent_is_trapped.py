@@ -6,8 +6,7 @@ import torch
 
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.optimize import Optimizer, optimizer
-from lossatlas.race import race, wilson
-from lossatlas.race._verdict import basins
+from lossatlas.race import basins, race, wilson
 from lossatlas.surface import landscapes
 
 CLAIM = (

@@ -72,7 +72,7 @@ def experiment(runs: int, seed: int) -> Part:
             reached[name] = {"loss": surfaces[name].loss_at_theta, "test accuracy": accuracy(model, test)}
     made = compare(surfaces, seeds=range(seed, seed + runs), points=POINTS, span=SPAN, progress=False)
     smooth, plain = "deep, with shortcuts", "deep, plain"
-    checks = [_rougher(made, smooth, plain, measure) for measure in ("nonconvex", "bend")]
+    checks = [_rougher(made, smooth, plain, measure) for measure in ("nonconvex", "misfit")]
     gaps = [
         float(torch.tensor(made.difference(f"{d}, with shortcuts", f"{d}, plain").apart).median())
         for d in ("shallow", "deep")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lossatlas.connect import Path, barriers, connect
-from lossatlas.connect._path import CRITIQUE
+from lossatlas.connect import CRITIQUE, Path, barriers, connect
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.lessons._trained_networks import Trained, trained_mlps
 from lossatlas.race import wilson

@@ -82,13 +82,13 @@ def _trained(seed: int, data: tuple[Tensor, Tensor]) -> tuple[nn.Module, Tensor]
 
 
 def _check(name: str, surface: NetworkSurface, plane: Plane | Line, found: Card) -> Check:
-    bends, trace = found.curvature, found.trace
-    assert bends is not None and trace is not None
+    curvature, trace = found.curvature, found.trace
+    assert curvature is not None and trace is not None
     shown, n = plane.frame.dimension, surface.dimension
     says: list[Any] = [f"{shown} of {n:,} directions", f"{trace.held.value:.2%} of the trace"]
-    says.append(f"{bends.sharpest_share:.1%} of the sharpest curvature")
-    if bends.negative_share == bends.negative_share:
-        says.append(f"{bends.negative_share:.1%} of the most negative")
+    says.append(f"{curvature.sharpest_share:.1%} of the sharpest curvature")
+    if curvature.negative_share == curvature.negative_share:
+        says.append(f"{curvature.negative_share:.1%} of the most negative")
     told = f"{shown} of {n:,} directions" in found.title and all(found.reading())
     return Check(
         f"{name}: a slice, and its card says so",

@@ -6,8 +6,7 @@ import torch
 
 from lossatlas.lessons._lesson import Check, Lesson, Part, spent
 from lossatlas.optimize import optimizer
-from lossatlas.race import Race, counterfactual, race
-from lossatlas.race._verdict import basins
+from lossatlas.race import Race, basins, counterfactual, race
 from lossatlas.surface import Surface, landscapes
 
 CLAIM = "An algorithm gets stuck because it sees only its neighborhood; each fix buys a little more global information."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from lossatlas.probe import Meter
@@ -35,6 +35,11 @@ class Check(archive.Result):
     measured: str
     holds: bool
 
+    def __post_init__(self) -> None:
+        for name in ("what", "measured"):
+            _checks.instance(name, getattr(self, name), str, "a text", where="Check")
+        object.__setattr__(self, "holds", _checks.flag("holds", self.holds, where="Check"))
+
 
 @dataclass(frozen=True)
 class Part(archive.Result):
@@ -47,6 +52,9 @@ class Part(archive.Result):
         caveats: what the experiment does not show.
         data: further numbers, plain JSON values.
         pictures: displays by name; in no record.
+
+    Raises:
+        InputError: for no checks, or for what is of another kind.
     """
 
     experiment: str
@@ -55,6 +63,20 @@ class Part(archive.Result):
     caveats: tuple[str, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict, metadata=archive.UNSAVED)
+
+    def __post_init__(self) -> None:
+        _checks.instance("experiment", self.experiment, str, "a text", where="Part")
+        for name, kind, expected in (("checks", Check, "at least one Check"), ("caveats", str, "texts")):
+            given = _checks.instance(name, getattr(self, name), (tuple, list), f"a tuple of {expected}", where="Part")
+            for one in given if given or name == "caveats" else (None,):
+                _checks.instance(name, one, kind, f"a tuple of {expected}", where="Part")
+            object.__setattr__(self, name, tuple(given))
+        for name in ("cost", "data", "pictures"):
+            _checks.instance(name, getattr(self, name), Mapping, "a mapping by name", where="Part")
+        for what, count in self.cost.items():
+            if what not in KINDS:
+                raise UnknownNameError("kind of cost", what, KINDS)
+            _checks.whole(f"cost[{what!r}]", count, 0, where="Part")
 
 
 @dataclass(frozen=True)
@@ -207,6 +229,7 @@ class Lesson:
             raise InputError(
                 f"a lesson got id={_checks.shown(self.id)}; expected letters, digits, '-' and '_', for example 'X1'."
             )
+        _checks.instance("claim", self.claim, str, "one sentence", where=f"the lesson {self.id}")
         if not callable(self.experiment):
             raise InputError(
                 f"the lesson {self.id} got experiment={_checks.shown(self.experiment)}; expected a function of (runs, seed)."

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.connect._barrier import barrier
+from lossatlas.connect import barrier
 from lossatlas.demo import digits, digits_mlp
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.probe import Meter, Probe, Values
@@ -21,7 +21,7 @@ from lossatlas.race import Runner, network_race
 from lossatlas.surface import NetworkSurface
 
 # Fixed before the first run; the rate is that of D3. A hundredth of the loss of guessing is a barrier; smaller ones may be a
-# valley's bend.
+# valley's curve.
 EXAMPLES, RATE, SETTLING = 100, 0.5, 1000
 LEFT, POINTS = 0.01 * math.log(10), 25
 # Points evaluated at once.

@@ -8,7 +8,7 @@ import torch
 
 from lossatlas.lessons._lesson import Check
 from lossatlas.probe import Gradients, Probe, Products, Values
-from lossatlas.race._verdict import basins
+from lossatlas.race import basins
 from lossatlas.surface import Surface
 
 GRID = 60

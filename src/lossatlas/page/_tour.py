@@ -13,10 +13,9 @@ import torch
 from lossatlas import _checks, archive
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.demo import accuracy, digits, digits_cnn, fit
-from lossatlas.draw._table import Table
+from lossatlas.draw import Table
 from lossatlas.page._page import Page
-from lossatlas.race import BasinMap, Race, basin_map, race
-from lossatlas.race._verdict import basins, named
+from lossatlas.race import BasinMap, Race, basin_map, basins, named, race
 from lossatlas.surface import NetworkSurface, count, landscapes, standard_dimension
 
 EPOCHS = 15
@@ -110,11 +109,11 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
     page.pictures(("chart-accuracy.png", "Share of training digits classified correctly, over the same plane."))
     page.text("What to see:")
     page.items(made.reading())
-    page.table(*_bill(made))
+    page.table(*_costs(made))
     return {"train_accuracy": seen, "test_accuracy": unseen, "chart": made.record()}
 
 
-def _bill(made: Chart) -> tuple[list[str], list[list[str]], str]:
+def _costs(made: Chart) -> tuple[list[str], list[list[str]], str]:
     cells = made.loss.size
     fields = {
         "exact": "exact, on all examples",

@@ -15,7 +15,7 @@ from lossatlas.probe._queries import Gradients, Products, Query, Values, count
 
 @dataclass(frozen=True)
 class Exchange:
-    """One price list for all families: how many values a gradient or a Hessian product is worth.
+    """One exchange rate for all families: how many values a gradient or a Hessian product is worth.
 
     A reverse sweep costs about two forward ones beside its own, a product about two gradients.
     """

@@ -7,6 +7,8 @@ from lossatlas.race._counterfactual import Counterfactual as Counterfactual
 from lossatlas.race._counterfactual import Fix as Fix
 from lossatlas.race._counterfactual import counterfactual as counterfactual
 from lossatlas.race._driver import race as race
+from lossatlas.race._inputs import check as check
+from lossatlas.race._inputs import starts as starts
 from lossatlas.race._network import network_race as network_race
 from lossatlas.race._network import with_heads as with_heads
 from lossatlas.race._network_result import Ends as Ends
@@ -24,3 +26,5 @@ from lossatlas.race._tune import Tuning as Tuning
 from lossatlas.race._tune import searched as searched
 from lossatlas.race._tune import tune as tune
 from lossatlas.race._verdict import Verdict as Verdict
+from lossatlas.race._verdict import basins as basins
+from lossatlas.race._verdict import named as named

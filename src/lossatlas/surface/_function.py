@@ -15,13 +15,10 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _points
+from lossatlas.surface._differences import EPS, disagreement, shown
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._surface import Reading, Surface, Well, refined
 from lossatlas.surface.network._user_code import both
-
-EPS = torch.finfo(torch.float64).eps
-# Of the proof of a gradient: points, directions at each, and how far both ways may differ as a share of the gradient.
-PLACES, DIRECTIONS, AGREE = 3, 3, 1e-4
 
 
 @final
@@ -76,9 +73,11 @@ class Function(Surface):
                     f"got a {what} of type {type(given).__name__}; expected a Python function of a vector."
                 )
         self.function, self.gradient, self.batched = function, gradient, _checks.flag("batched", batched)
-        self.name = name or getattr(function, "__name__", type(function).__name__).replace("<lambda>", "f")
+        self.name = _checks.optional(_checks.instance, "name", name, str, "a text") or getattr(
+            function, "__name__", type(function).__name__
+        ).replace("<lambda>", "f")
         self.rows_alone = not self.batched  # type: ignore[misc]
-        bounds = None if box is None else _bounds(box)
+        bounds = None if box is None else _points.bounds_of("box", box)
         if bounds is None and start is None:
             raise InputError(
                 f"got neither a box nor a start for {self.name}; expected one of them, which says how many numbers it takes: "
@@ -87,7 +86,9 @@ class Function(Surface):
         own = None if start is None else _points.numbers_of(start, "a start")
         dimension = len(own) if own is not None and own.ndim == 1 else 0 if bounds is None else len(bounds)
         self.layout = Layout.vector(dimension, bounds)
-        self.names = None if names is None else tuple(map(str, names))
+        expected = f"{dimension} names, one per coordinate of {self.name}"
+        given_names = None if names is None else _checks.instance("names", names, (list, tuple), expected)
+        self.names = None if given_names is None else tuple(map(str, given_names))
         if self.names is not None and len(self.names) != dimension:
             raise InputError(f"got {len(self.names)} names for {self.name}; expected {dimension}, one per coordinate.")
         if bounds is not None and len(bounds) != dimension:
@@ -192,18 +193,18 @@ class Function(Surface):
         self.notes = (wrong,) if wrong else ()
 
     def _tried(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Its value at the start twice, and in a batch of two; by tensors or, if it does not take them, by arrays."""
+        """Its value at the start twice, and in a batch of two: by tensors, by arrays, or by tensors without gradients."""
         errors: dict[str, Exception] = {}
-        for by in ("torch", "numpy"):
+        for by, graph in (("torch", True), ("numpy", False), ("torch", False)):
             self._by = by
             try:
                 with warnings.catch_warnings(action="ignore"):
-                    given = self.start.clone().requires_grad_(by == "torch")
+                    given = self.start.clone().requires_grad_(graph)
                     found = [self._call(given[None] if self.batched else given).detach().reshape(()) for _ in range(2)]
                     alone = self._call(torch.stack([given, given + 1])).detach()[0] if self.batched else None
                 return found[0], found[1], alone
             except InputError as error:
-                errors[by] = error
+                errors.setdefault(by, error)
         # What it says of arrays where it wants tensors is of no use.
         raise errors["torch" if "tensor" in str(errors["numpy"]).lower() else "numpy"]
 
@@ -221,36 +222,8 @@ class Function(Surface):
         """Why there is no gradient; empty if there is one that equals central differences."""
         if self.gradient is None and self._by != "torch":
             return "values only: it is not made of torch operations, and no gradient was given"
-        generator = torch.Generator().manual_seed(0)
-        what = "autograd" if self.gradient is None else "the gradient that was given"
-        held, self.gradients_known = 0, True  # type: ignore[misc]
-        for _ in range(10 * PLACES):
-            u = torch.rand(self.dimension, generator=generator, dtype=torch.float64)
-            low, high = (self.start - 1, self.start + 1) if self.box is None else self.box.unbind(1)
-            point = low + (high - low) * (0.1 + 0.8 * u)
-            vectors = torch.randn(DIRECTIONS, self.dimension, generator=generator, dtype=torch.float64)
-            vectors /= vectors.norm(dim=1, keepdim=True)
-            step = EPS ** (1 / 3) * (1 + float(point.norm()))
-            with warnings.catch_warnings(action="ignore"):
-                try:
-                    gradient = self.gradients(point[None])[1][0]
-                except InputError as error:
-                    return f"values only: {what} fails ({error})"
-                ahead, behind = self.values(torch.cat([point + step * vectors, point - step * vectors])).chunk(2)
-            differences = (ahead - behind) / (2 * step)
-            if not bool(torch.isfinite(differences).all() and torch.isfinite(gradient).all()):
-                continue
-            slack = AGREE * float(gradient.norm()) + 1e3 * EPS * float(ahead.abs().max()) / step
-            apart = float((vectors @ gradient - differences).abs().max())
-            if apart > max(slack, AGREE * float(differences.abs().max())):
-                return (
-                    f"values only: {what} differs from central differences by {apart:.2g} at {_shown(point)}, where the gradient "
-                    f"has length {float(gradient.norm()):.2g}"
-                )
-            held += 1
-            if held == PLACES:
-                break
-        return "" if held else f"values only: {what} is finite at no point where it was looked at"
+        self.gradients_known = True  # type: ignore[misc]
+        return disagreement(self, "autograd" if self.gradient is None else "the gradient that was given")
 
     def _call(self, given: Tensor) -> Tensor:
         """Its values in float64: () of one point (N,), or (B,) of several if batched."""
@@ -290,13 +263,15 @@ class Function(Surface):
 
     def _wells(self, minima: Mapping[str, PointLike] | Sequence[PointLike]) -> tuple[Well, ...]:
         if not isinstance(minima, Mapping):
+            expected = "points by name, or a list of points of which the first is the global minimum"
+            _checks.instance("minima", minima, (list, tuple, Tensor, np.ndarray), expected)
             minima = {"global" if k == 0 else f"minimum {k + 1}": one for k, one in enumerate(minima)}
         wells = []
         for name, given in minima.items():
             center = _points.finite(_points.as_vector(self, given, f"the minimum {name!r}"), f"the minimum {name!r}")
             point = refined(self, center) if self.gradients_known else center
             value = float(self.values(point[None]))
-            wells.append(Well(name, center, 0.0 - value, point, value))
+            wells.append(Well(str(name), center, 0.0 - value, point, value))
         return tuple(wells)
 
     def _check(self, points: Tensor) -> Tensor:
@@ -315,28 +290,6 @@ class Function(Surface):
             said = " ".join(str(error).split()) or "no message"
             raise both(
                 error,
-                f"{self.name} failed at {_shown(given)}: {type(error).__name__}: {said[:300].rstrip('.')}. Expected a function "
+                f"{self.name} failed at {shown(given)}: {type(error).__name__}: {said[:300].rstrip('.')}. Expected a function "
                 "that returns at every point; return nan where it has no value.",
             ) from error
-
-
-def _bounds(box: Any) -> Tensor:
-    try:
-        bounds = torch.as_tensor(np.asarray(box, dtype=np.float64))
-    except (TypeError, ValueError):
-        bounds = torch.zeros(0)
-    if bounds.ndim != 2 or bounds.shape[1:] != (2,) or not len(bounds) or not bool(bounds.isfinite().all()):
-        raise InputError(
-            f"got box={_checks.shown(box)}; expected (low, high) of each coordinate, as in [(-2, 2), (-1, 3)]."
-        )
-    if not bool((bounds[:, 0] < bounds[:, 1]).all()):
-        raise InputError(f"got box={_checks.shown(box)}; expected low < high for each coordinate.")
-    return bounds
-
-
-def _shown(points: Tensor) -> str:
-    first = points.reshape(-1, points.shape[-1])[0].tolist()
-    text = ", ".join(f"{x:.6g}" for x in first[:6]) + (", …" if len(first) > 6 else "")
-    return f"θ = ({text})" + (
-        f" or one of {len(points) - 1} more points" if points.ndim == 2 and len(points) > 1 else ""
-    )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas import _checks
 from lossatlas._errors import CheckpointError, InputError
 from lossatlas._layout import Layout
 from lossatlas.surface.network._checkpoint import fit_checkpoint
@@ -333,6 +334,29 @@ def finite(found: Tensor, what: str, *, error: type[InputError] = InputError) ->
             "comes from: a run may have diverged."
         )
     return found
+
+
+def bounds_of(name: str, box: Any) -> Tensor:
+    """Lowest and highest value of each coordinate, (N, 2).
+
+    Args:
+        name: of the argument, for messages.
+        box: (low, high) of each.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        bounds = torch.as_tensor(np.asarray(box, dtype=np.float64))
+    except (TypeError, ValueError):
+        bounds = torch.zeros(0)
+    if bounds.ndim != 2 or bounds.shape[1:] != (2,) or not len(bounds) or not bool(bounds.isfinite().all()):
+        raise InputError(
+            f"got {name}={_checks.shown(box)}; expected (low, high) of each coordinate, as in [(-2, 2), (-1, 3)]."
+        )
+    if not bool((bounds[:, 0] < bounds[:, 1]).all()):
+        raise InputError(f"got {name}={_checks.shown(box)}; expected low < high for each coordinate.")
+    return bounds
 
 
 def differing(given: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -101,9 +101,9 @@ def _eigenvectors(
 
 
 def _place(name: str) -> tuple[str, int]:
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise InputError(
-            f"got the eigenvector {name!r}; expected 'largest', 'smallest', or one further in such as 'largest-2'."
+            f"got the eigenvector {_checks.shown(name)}; expected 'largest', 'smallest', or one further in such as 'largest-2'."
         )
     return match[1], int(match[2] or 1)

@@ -14,7 +14,7 @@ import numpy as np
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.draw import Table
-from lossatlas.surface import Block, Layout, Surface
+from lossatlas.surface import Block, Layout, Surface, need_surface
 
 Ignore = Literal["biasbn", "nothing"]
 OWN = ("filter", "layer", "weight", "dfilter", "dlayer", "none")
@@ -229,6 +229,7 @@ def policy(surface: Surface, normalization: str = "filter", *, ignore: Ignore | 
         bias        bias    2      a bias: held (biasbn)              25.00%      no
         filter: 75.00% of 8 parameters are moved, 25.00% held
     """
+    need_surface(surface, "policy")
     rules = rules_of(surface.layout, normalization, ignore)
     theta = surface.own_point
     zeros = []

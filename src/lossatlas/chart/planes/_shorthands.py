@@ -14,7 +14,7 @@ from lossatlas.chart.directions._pca import Iterates
 from lossatlas.chart.directions._principal import Centering
 from lossatlas.chart.planes._cut import Cut
 from lossatlas.chart.planes._policy import Ignore
-from lossatlas.surface import PointLike, Surface
+from lossatlas.surface import PointLike, Surface, need_surface
 
 
 class Shorthands(Cut):
@@ -122,7 +122,10 @@ class Shorthands(Cut):
             tolerance: of the residuals, relative to the eigenvalues.
             limit: Hessian products at most.
         """
-        names = (which,) if isinstance(which, str) else tuple(which)
+        names: tuple[str, ...] = (which,) if isinstance(which, str) else which  # type: ignore[assignment]
+        do = "Give 'largest', 'smallest', or one further in such as 'largest-2'."
+        expected = f"the names of {cls.axes} eigenvectors" if cls.axes > 1 else "the name of an eigenvector"
+        names = tuple(_checks.instance("which", names, (tuple, list), expected, where=cls.__name__, do=do))
         names = names[: cls.axes] if names == ("largest", "smallest") else names
         return cls(surface, *(directions.eigenvector(name, seed, tolerance, limit) for name in names), origin=origin)
 
@@ -230,6 +233,7 @@ class Shorthands(Cut):
             if second is not None:
                 raise InputError("got a second direction for a line; expected None. Give it to a Plane.")
             return cls(surface, first, origin=origin)
+        need_surface(surface, cls.__name__)
         euclidean = is_euclidean(surface, normalization)
         if second is None:
             other: Direction = directions.random(_checks.seed(seed), normalization, ignore)

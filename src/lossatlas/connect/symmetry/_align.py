@@ -18,7 +18,7 @@ from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by
 from lossatlas.connect.symmetry._specification import Given, Permutations, Specification
 from lossatlas.connect.symmetry._verify import Check, compare, verify
 from lossatlas.probe import Meter, Probe, Values
-from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
 Method = Literal["weights", "activations", "both"]
 METHODS = ("weights", "activations", "both")
@@ -148,6 +148,7 @@ def align(
     Source:
         Ainsworth, Hayase and Srinivasa: Git Re-Basin, ICLR 2023; Jordan et al.: REPAIR, ICLR 2023.
     """
+    need_surface(surface, "align")
     if not isinstance(surface, NetworkSurface):
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to align networks on.")
     if method not in METHODS:

@@ -21,7 +21,7 @@ from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Given
 from lossatlas.draw import Table
 from lossatlas.probe import Meter
-from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import BarsDisplay
@@ -192,11 +192,14 @@ def merge(
         InputError: for a share outside 0 to 1, and as `align`.
     """
     t, seed = _checks.number("t", t, least=0, most=1, do="This is the share of b."), _checks.seed(seed)
+    need_surface(surface, "merge")
+    _checks.optional(_checks.instance, "alignment", alignment, Alignment, "the Alignment that align returned, or None")
     if alignment is None:
         alignment = align(
             surface, a, b, method=method, spec=spec, restarts=restarts, names=names, seed=seed, progress=progress
         )
-    assert isinstance(surface, NetworkSurface)
+    if not isinstance(surface, NetworkSurface):
+        raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to merge networks on.")
     states = StateSurface(surface)
     first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     moved = states.join(alignment.permuted)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, ModelError
 from lossatlas.connect.symmetry._labels import Dim, Places
 from lossatlas.connect.symmetry._trace import Trace, trace
@@ -163,9 +163,13 @@ class Specification(archive.Result):
         Raises:
             InputError: where it does not fit the network's parameters.
         """
+        expected = (
+            "a mapping of names to lists of (parameter, axis), such as {'hidden': [('0.weight', 0), ('2.weight', 1)]}"
+        )
         shapes = {block.name: block.shape for block in states.layout.blocks}
         groups = []
-        for name, entries in spec.items():
+        for name, entries in _checks.instance("spec", spec, Mapping, expected).items():
+            _checks.instance(f"spec[{name!r}]", entries, (list, tuple), expected)
             units = min((_length(shapes, name, entry) for entry in entries), default=0)
             if units < 1:
                 raise InputError(f"the permutation {name!r} acts on no axis; expected a list of (parameter, axis).")
@@ -261,14 +265,12 @@ def _taps(seen: Trace) -> dict[int, list[Tap]]:
 
 
 def _length(shapes: Mapping[str, tuple[int, ...]], name: str, entry: Sequence[Any]) -> int:
-    if (
-        len(entry) not in (2, 4)
-        or entry[0] not in shapes
-        or not -len(shapes[entry[0]]) <= entry[1] < len(shapes[entry[0]])
-    ):
+    fits = isinstance(entry, list | tuple) and len(entry) in (2, 4) and entry[0] in list(shapes)
+    fits = fits and all(isinstance(part, int) and not isinstance(part, bool) for part in entry[1:])
+    if not (fits and -len(shapes[entry[0]]) <= entry[1] < len(shapes[entry[0]])):
         known = ", ".join(list(shapes)[:4])
         raise InputError(
-            f"the entry {tuple(entry)!r} of the permutation {name!r} is no axis of the network; expected (parameter, axis) or "
+            f"the entry {_checks.shown(entry)} of the permutation {name!r} is no axis of the network; expected (parameter, axis) or "
             f"(parameter, axis, outer, inner) with parameters such as {known}. Check the specification."
         )
     return int(shapes[entry[0]][entry[1]])

@@ -16,7 +16,7 @@ from lossatlas.connect.symmetry._align import specified
 from lossatlas.connect.symmetry._specification import Given, Specification
 from lossatlas.connect.symmetry._verify import Check, compare
 from lossatlas.probe import Meter, Probe, Values
-from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface
+from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
         >>> la.copies(surface).total
         144
     """
-    states = _states(surface)
+    states = _states(surface, "copies")
     specification = specified(states, spec)
     specification.require_groups("permuted", surface.name)
     return Copies({group.name: group.units for group in specification.groups})
@@ -170,7 +170,7 @@ def random_copy(
     examples, seed = _checks.whole("examples", examples), _checks.seed(seed)
     if not (permute or rescale):
         raise InputError("got permute=False and rescale=False; expected at least one of them to make another copy.")
-    states = _states(surface)
+    states = _states(surface, "random_copy")
     assert isinstance(surface, NetworkSurface)
     given = end(surface, surface.theta if point is None else point, "the network")
     tensors, generator = states.split(given.state), torch.Generator().manual_seed(seed)
@@ -214,7 +214,8 @@ def random_copy(
     )  # fmt: skip
 
 
-def _states(surface: Surface) -> StateSurface:
+def _states(surface: Surface, where: str) -> StateSurface:
+    need_surface(surface, where)
     if not isinstance(surface, NetworkSurface):
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface.")
     return StateSurface(surface)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
 from lossatlas.surface._surface import Reading, Surface, Well
@@ -38,11 +39,9 @@ class Bbob(Surface):
     gradients_known = False
 
     def __init__(self, function: int, dimension: int = 2, instance: int = 1) -> None:
-        if not (1 <= function <= FUNCTIONS and 2 <= dimension <= 40 and instance >= 1):
-            raise InputError(
-                f"got the BBOB function {function} in {dimension} dimensions, instance {instance}; expected 1 to "
-                f"{FUNCTIONS}, 2 to 40 dimensions, and an instance of at least 1."
-            )
+        function = _checks.whole("function", function, 1, FUNCTIONS, where="Bbob")
+        dimension = _checks.whole("dimension", dimension, 2, 40, where="Bbob")
+        instance = _checks.whole("instance", instance, where="Bbob")
         try:
             import ioh
         except ImportError as error:

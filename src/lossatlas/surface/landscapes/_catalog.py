@@ -50,7 +50,7 @@ def landscape(name: str, **settings: Any) -> Landscape:
         >>> landscape("four_wells").start.tolist()
         [-3.8, -3.5]
     """
-    factory = catalog.get(name.replace("_", "-"))
+    factory = catalog.get(name.replace("_", "-")) if isinstance(name, str) else None
     if factory is None:
         raise UnknownNameError("landscape", name, catalog)
     return factory(**settings)

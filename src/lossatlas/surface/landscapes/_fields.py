@@ -9,9 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
+from lossatlas import _checks
 from lossatlas.surface.landscapes._landscape import Formula, Landscape
-from lossatlas.surface.landscapes._quadratics import check_dimension
 
 REACH = 3.0
 WAVES_PER_ENTRY = 16
@@ -125,18 +124,13 @@ def random_field(
         >>> surface.dimension, tuple(surface.box[0].tolist())
         (5, (-3.0, 3.0))
     """
-    check_dimension(dimension, 1)
-    dimension = int(dimension)
+    dimension = _checks.whole("dimension", dimension, 1)
     if waves is None:
         waves = max(FEWEST_WAVES, 2 ** math.ceil(math.log2(WAVES_PER_ENTRY * dimension * (dimension + 1) // 2)))
-    if waves < 1 or waves != int(waves) or seed < 0 or not 0 < length < math.inf:
-        raise InputError(
-            f"got seed={seed}, waves={waves}, length={length}; expected a seed of at least 0, at least 1 wave and a "
-            "finite length above 0."
-        )
+    waves, seed, length = _checks.whole("waves", waves), _checks.seed(seed), _checks.number("length", length, above=0)
     return Landscape(
         "random-field",
-        RandomWaves(dimension, int(seed), int(waves), float(length)),
+        RandomWaves(dimension, seed, waves, length),
         bounds=[(-REACH * length, REACH * length)] * dimension,
         start=(0.0,) * dimension,
         wells_complete=False,
@@ -188,9 +182,8 @@ def field_indices(dimension: int, *, samples: int = 20_000, seed: int = 0) -> Fi
         >>> [round(float(share), 2) for share in field_indices(2).shares]
         [0.25, 0.5, 0.25]
     """
-    check_dimension(dimension, 1)
-    if samples < 100:
-        raise InputError(f"got samples={samples}; expected at least 100.")
+    dimension = _checks.whole("dimension", dimension, 1)
+    samples, seed = _checks.whole("samples", samples, 100), _checks.seed(seed)
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for first in range(0, samples, CHUNK):

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError
+from lossatlas import _checks
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
-from lossatlas.surface import _code, _library
+from lossatlas.surface import _code, _library, _points
+from lossatlas.surface._differences import disagreement
 from lossatlas.surface._surface import Reading, Surface, Well, refined
+from lossatlas.surface.network._user_code import both
 
 Shift = Sequence[float] | Tensor | None
 
@@ -37,7 +41,8 @@ class Formula(abc.ABC):
 
     Subclasses are frozen dataclasses whose fields are all of its constants; one without constants may be a plain class.
     Coordinates come first, shape (N, B), so that ``x, y = u`` reads like the textbook. Only operations that treat
-    each column alone and round the same way in every batch are allowed: elementwise ones and `total`.
+    each column alone and round the same way in every batch are allowed: elementwise ones and `total`. A value that torch
+    cannot differentiate, as one that goes through NumPy, makes a landscape of values only; a note of it says so.
     """
 
     @abc.abstractmethod
@@ -119,20 +124,28 @@ class Landscape(Surface):
                 f"got a formula of type {type(formula).__name__} for the landscape {name!r}; expected a Formula, a class with "
                 "value(u). A plain function is a surface as lossatlas.Function(f)."
             )
-        sizes = {len(start), len(bounds), *(len(minimum.center) for minimum in minima)}
+        self.name = _checks.instance("name", name, str, "a text")
+        self.formula, self._own = formula, not _library.holds(type(formula))
+        self.wells_complete = _checks.flag("wells_complete", wells_complete)
+        self.examples = _checks.whole("examples", examples, 0)
+        self._local_bounds = _points.bounds_of("bounds", bounds)
+        self._local_start = _numbers(start, "a start")
+        for minimum in _checks.instance("minima", minima, (list, tuple), "a list of Minimum"):
+            _checks.instance("a minimum", minimum, Minimum, "a Minimum(name, center)")
+            _numbers(minimum.center, f"the minimum {minimum.name!r}")
+        sizes = {len(self._local_start), len(self._local_bounds), *(len(minimum.center) for minimum in minima)}
         if len(sizes) != 1:
             raise InputError(
                 f"got bounds, start and minima of {', '.join(map(str, sorted(sizes)))} coordinates for the landscape {name!r}; "
                 "expected the same number for all."
             )
-        self.name = name
-        self.formula = formula
-        self.wells_complete = wells_complete
-        self.examples = examples
-        self._local_bounds = torch.tensor(bounds, dtype=torch.float64)
-        self._local_start = torch.tensor(start, dtype=torch.float64)
+        self._local_minima: tuple[Minimum, ...] = ()
+        self._lie(torch.zeros(len(self._local_start), dtype=torch.float64), 0.0, 0.0)
+        wrong = disagreement(self, f"the gradient of {type(formula).__name__}") if self._own else ""
+        self.gradients_known = not wrong  # type: ignore[misc]
+        self.notes = (wrong,) if wrong else ()
         self._local_minima = tuple(minima)
-        self._lie(torch.zeros(len(start), dtype=torch.float64), 0.0, 0.0)
+        self.wells = self._wells(self._local_minima)
 
     def moved(self, *, shift: Shift = None, rotation: float = 0.0, noise: float | None = None) -> Landscape:
         """This landscape somewhere else: every point θ of it comes to lie at Rθ + s, and its losses with it.
@@ -158,10 +171,8 @@ class Landscape(Surface):
             >>> landscapes.four_wells().moved(shift=(1.0, 0.0)).start.tolist()
             [-2.8, -3.5]
         """
-        rotation, dimension = _finite("rotation", rotation), self.dimension
-        noise = self.noise if noise is None else _finite("noise", noise)
-        if noise < 0:
-            raise InputError(f"got noise={noise}; expected a standard deviation of zero or more, zero for none.")
+        rotation, dimension = _checks.number("rotation", rotation, do="It is an angle, 0.0 for none."), self.dimension
+        noise = self.noise if noise is None else _checks.number("noise", noise, least=0, do="It is 0.0 for none.")
         if rotation and dimension == 1:
             raise InputError(f"got rotation={rotation} in one dimension; expected 0.0. One coordinate cannot turn.")
         if rotation and self.rotation and dimension > 2:
@@ -170,7 +181,7 @@ class Landscape(Surface):
                 "already; expected one rotation. Move the landscape that is not rotated yet."
             )
         twin = copy.copy(self)
-        twin._lie(_turned(self.shift, rotation) + _vector(shift, dimension), self.rotation + rotation, noise)
+        twin._lie(_turned(self.shift, rotation) + _vector(shift, self), self.rotation + rotation, noise)
         return twin
 
     def _lie(self, shift: Tensor, rotation: float, noise: float) -> None:
@@ -185,15 +196,33 @@ class Landscape(Surface):
         self.wells = self._wells(self._local_minima)
 
     def read(self, points: Tensor) -> Reading:
-        """Losses at points (B, N); differentiable."""
-        return Reading(self.formula.value(self._local(points)))
+        """Losses at points (B, N); differentiable where the formula is."""
+        local = self._local(points)
+        if not self._own:
+            return Reading(self.formula.value(local))
+        try:
+            found = self.formula.value(local)
+        except Exception as error:
+            said = (
+                f"value(u) of {self.name} failed for u of shape {tuple(local.shape)}: {type(error).__name__}: {error}"
+            )
+            raise both(error, f"{said}. Expected a value for each column, shape ({len(points)},).") from error
+        values = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+        if values.shape != (len(points),) or values.is_complex():
+            raise InputError(
+                f"value(u) of {self.name} returned {_checks.shown(found)} for u of shape {tuple(local.shape)}; expected "
+                f"({len(points)},) real numbers, one for each column."
+            )
+        return Reading(values.double())
 
     def gradients(self, points: Tensor, sample: Sample | None = None) -> tuple[Tensor, Tensor]:
         """Losses (B,) and gradients (B, N), with the declared noise if a mini-batch is queried.
 
         Raises:
             InputError: if the points, the batch size or the seeds do not fit.
+            NotApplicableError: if the formula has values only.
         """
+        self._need_gradients()
         values, gradient = self.formula.gradient(self._local(points.detach()))
         gradients = self._turn(gradient).T.contiguous()
         if sample is not None:
@@ -211,7 +240,9 @@ class Landscape(Surface):
 
         Raises:
             InputError: if point and vectors do not fit.
+            NotApplicableError: if the formula has values only.
         """
+        self._need_gradients()
         if point.ndim != 1 or vectors.ndim != 2:
             raise InputError(
                 f"got a point of shape {tuple(point.shape)} and vectors of shape {tuple(vectors.shape)}; "
@@ -230,6 +261,10 @@ class Landscape(Surface):
         # The round trip turns tuples into lists, so that a fingerprint equals the one read back from a file.
         whole: dict[str, Any] = json.loads(json.dumps({**super().fingerprint(), **formula, **placed}, default=_plain))
         return whole
+
+    def _need_gradients(self) -> None:
+        if not self.gradients_known:
+            raise NotApplicableError(f"{self.name} answers values only: {self.notes[0]}.")
 
     def _check(self, points: Tensor) -> None:
         if points.ndim != 2 or points.shape[1] != self.dimension:
@@ -279,7 +314,7 @@ class Landscape(Surface):
         if not minima:
             return ()
         centers = [self._place(torch.tensor(m.center, dtype=torch.float64)) for m in minima]
-        points = torch.stack([refined(self, center) for center in centers])
+        points = torch.stack([refined(self, center) if self.gradients_known else center for center in centers])
         wells = []
         for minimum, center, point, value in zip(minima, centers, points, self.values(points).tolist(), strict=True):
             depth = 0.0 - value if minimum.depth is None else minimum.depth
@@ -308,20 +343,14 @@ def _plain(constant: Any) -> Any:
     )
 
 
-def _finite(name: str, number: float) -> float:
-    number = float(number)
-    if not math.isfinite(number):
-        raise InputError(f"got {name}={number}; expected a finite number, 0.0 for none.")
-    return number
+def _numbers(given: Any, what: str) -> Tensor:
+    found = _points.numbers_of(given, what)
+    if found is None or found.ndim != 1:
+        raise InputError(f"got {what} of {_checks.shown(given)}; expected a list of numbers, one per coordinate.")
+    return _points.finite(found.double(), what)
 
 
-def _vector(shift: Shift, dimension: int) -> Tensor:
+def _vector(shift: Shift, landscape: Landscape) -> Tensor:
     if shift is None:
-        return torch.zeros(dimension, dtype=torch.float64)
-    vector = torch.as_tensor(shift, dtype=torch.float64).detach().clone()
-    if vector.shape != (dimension,) or not bool(vector.isfinite().all()):
-        raise InputError(
-            f"got a shift of shape {tuple(vector.shape)} with values {vector.tolist()}; expected {dimension} finite "
-            "numbers, one per coordinate, or None for no shift."
-        )
-    return vector
+        return torch.zeros(landscape.dimension, dtype=torch.float64)
+    return _points.sized(_numbers(shift, "a shift"), landscape.dimension, landscape.name, "a shift").clone()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
-from lossatlas.surface.landscapes._quadratics import check_dimension
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def rosenbrock(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 2.
     """
-    check_dimension(dimension, 2)
+    dimension = _checks.whole("dimension", dimension, 2)
     return Landscape(
         "rosenbrock",
         Rosenbrock(),

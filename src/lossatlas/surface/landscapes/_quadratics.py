@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas._errors import InputError
+from lossatlas import _checks
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
 
 
@@ -103,10 +102,11 @@ def quadratic(
     Raises:
         InputError: for a condition number below 1 or a dimension below 2.
     """
-    if not 1 <= condition < math.inf:
-        raise InputError(f"got condition={condition}; expected a finite ratio of eigenvalues of at least 1.")
-    check_dimension(dimension, 2)
-    eigenvalues = tuple(float(condition) ** (i / (dimension - 1)) for i in range(dimension))
+    condition = _checks.number(
+        "condition", condition, least=1, do="It is the ratio of the largest eigenvalue to the smallest."
+    )
+    dimension = _checks.whole("dimension", dimension, 2)
+    eigenvalues = tuple(condition ** (i / (dimension - 1)) for i in range(dimension))
     return Landscape(
         "quadratic",
         Quadratic(eigenvalues),
@@ -138,12 +138,11 @@ def regression(
     Raises:
         InputError: for fewer than two examples, or a spread or seed that is negative.
     """
-    if examples < 2 or seed < 0 or not 0 <= spread < math.inf:
-        raise InputError(
-            f"got seed={seed}, examples={examples}, spread={spread}; expected a seed of at least 0, at least 2 "
-            "examples (one point fixes no line) and a finite spread of at least 0."
-        )
-    formula = Regression(int(seed), int(examples), float(spread))
+    formula = Regression(
+        _checks.seed(seed),
+        _checks.whole("examples", examples, 2, do="One point fixes no line."),
+        _checks.number("spread", spread, least=0),
+    )
     return Landscape(
         "regression",
         formula,
@@ -152,9 +151,3 @@ def regression(
         minima=[Minimum("global", formula.optimum)],
         examples=formula.examples,
     )
-
-
-def check_dimension(dimension: int, least: int) -> None:
-    """Refuse a dimension in which a formula has no meaning."""
-    if dimension < least or dimension != int(dimension):
-        raise InputError(f"got dimension={dimension}; expected a whole number of at least {least}.")

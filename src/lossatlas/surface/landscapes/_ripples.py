@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas.surface.landscapes._landscape import Formula, Landscape, Minimum, total
-from lossatlas.surface.landscapes._quadratics import check_dimension
 
 TURN = 2 * math.pi
 START = (-3.6, 3.3)
@@ -76,7 +76,7 @@ def rastrigin(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 1.
     """
-    check_dimension(dimension, 1)
+    dimension = _checks.whole("dimension", dimension, 1)
     if dimension <= 2:
         steps = [s for s in itertools.product((-1, 0, 1), repeat=dimension) if any(s)]
     else:
@@ -111,7 +111,7 @@ def ackley(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 1.
     """
-    check_dimension(dimension, 1)
+    dimension = _checks.whole("dimension", dimension, 1)
     return Landscape(
         "ackley",
         Ackley(),

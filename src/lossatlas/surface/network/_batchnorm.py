@@ -145,12 +145,12 @@ class Statistics:
         """
         spans = [slice(b.offset - self._offset, b.offset - self._offset + b.size) for b in self._blocks]
         kept = [span for span, b in zip(spans, self._blocks, strict=True) if b.name.endswith(_KINDS[1])]
-        base, *slopes = torch.cat([statistics[:, span] for span in kept], 1).double()
+        base, *rates = torch.cat([statistics[:, span] for span in kept], 1).double()
         ends = []
-        for slope in slopes:
-            crossing = -base / slope
-            high = crossing[slope < 0].min() if bool((slope < 0).any()) else torch.tensor(float("inf"))
-            low = crossing[slope > 0].max() if bool((slope > 0).any()) else torch.tensor(float("-inf"))
+        for rate in rates:
+            crossing = -base / rate
+            high = crossing[rate < 0].min() if bool((rate < 0).any()) else torch.tensor(float("inf"))
+            low = crossing[rate > 0].max() if bool((rate > 0).any()) else torch.tensor(float("-inf"))
             ends.append((float(low), float(high)))
         return ends
 

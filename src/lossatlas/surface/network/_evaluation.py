@@ -271,14 +271,14 @@ class Evaluation:
         self.ready(1)
         with torch.no_grad():
             wholes = self._completion.many(points)
-        slopes = self._zeros(*wholes.shape)
+        gradients = self._zeros(*wholes.shape)
         for batch, share in zip(self._batches, self.scene.shares, strict=True):
             both = vmap(grad_and_value(lambda whole, batch=batch: self._whole(whole, batch)[0]))
             with without_rules():
                 gradient, loss = both(wholes)
             values += loss.detach().double() * share
-            slopes += gradient.double() * share
-        return values, self._completion.back_many(points, slopes).to(points.dtype)
+            gradients += gradient.double() * share
+        return values, self._completion.back_many(points, gradients).to(points.dtype)
 
     def copied_values(self, worker: int, points: Tensor | Sequence[Tensor]) -> Tensor:
         """Losses and shares of hits (2, B) by one private copy, one point after another."""
@@ -339,8 +339,8 @@ class Evaluation:
         found = self.minibatches(wholes, chosen)
         if found is None:
             return None
-        losses, slopes = found
-        return losses.double(), self._completion.back_many(points, slopes.detach()).to(points.dtype)
+        losses, gradients = found
+        return losses.double(), self._completion.back_many(points, gradients.detach()).to(points.dtype)
 
     def _count(self, rows: Tensor, batch: int, loss: Tensor, hits: Tensor) -> None:
         rows[0] += loss.double() * self.scene.shares[batch]

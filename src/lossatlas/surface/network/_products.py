@@ -106,7 +106,7 @@ class HessianProducts:
         self._width = 0
         self._bytes: int | None = None
         self._sound = False
-        self._held: tuple[Tensor, Slope] | None = None
+        self._held: tuple[Tensor, Gradient] | None = None
 
     @property
     def choice(self) -> int:
@@ -145,7 +145,7 @@ class HessianProducts:
     ) -> AbstractContextManager[None]:
         return in_user_code(batch, number, len(self._batches), place, backward=backward, keep=keep)
 
-    def _slope(self, theta: Tensor, run: Callable[[Mapping[str, Tensor]], Tensor]) -> Slope:
+    def _slope(self, theta: Tensor, run: Callable[[Mapping[str, Tensor]], Tensor]) -> Gradient:
         if self._held is not None and torch.equal(self._held[0], theta):
             return self._held[1]
         self._held = None
@@ -153,39 +153,39 @@ class HessianProducts:
             if self._bytes is None:
                 self._bytes = _graph_bytes(lambda: run(self._leaves(theta)))
             leaves = self._leaves(theta)
-            slope = Slope(run(leaves), list(leaves.values()))
+            gradient = Gradient(run(leaves), list(leaves.values()))
             if not self._sound:
-                slope.refuse_dead_ends()
+                gradient.refuse_dead_ends()
                 self._sound = True
         if len(self._batches) == 1 and self._bytes <= HELD_BYTES:
-            self._held = (theta.clone(), slope)
-        return slope
+            self._held = (theta.clone(), gradient)
+        return gradient
 
     def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
         return {name: part.detach().requires_grad_() for name, part in self._layout.split(theta).items()}
 
-    def _add(self, total: Tensor, slope: Slope, vectors: Tensor, weight: float) -> None:
+    def _add(self, total: Tensor, gradient: Gradient, vectors: Tensor, weight: float) -> None:
         done = 0
         if not self._width and len(vectors) >= WIDTHS[0] + 4:
-            done = self._measure(total, slope, vectors, weight)
+            done = self._measure(total, gradient, vectors, weight)
         width = self._width or 1
         while done < len(vectors):
             rows = slice(done, done + width)
-            total[rows] += weight * self._turn(slope, vectors[rows])
+            total[rows] += weight * self._turn(gradient, vectors[rows])
             done += width
 
-    def _measure(self, total: Tensor, slope: Slope, vectors: Tensor, weight: float) -> int:
+    def _measure(self, total: Tensor, gradient: Gradient, vectors: Tensor, weight: float) -> int:
         """Time one by one against several at once on vectors that are wanted anyway; how many were done."""
         best, done, seconds = 1, 0, float("inf")
         for width in (1, *WIDTHS):
             count = max(width, 3)
             if done + count > len(vectors) or width * (self._bytes or 0) > SWEEP_BYTES:
                 break
-            if width == WIDTHS[0] and not self._agree(slope, vectors):
+            if width == WIDTHS[0] and not self._agree(gradient, vectors):
                 break
-            self._turn(slope, vectors[:width])  # the first sweep of a kind pays for its making
+            self._turn(gradient, vectors[:width])  # the first sweep of a kind pays for its making
             begin = _clock(total)
-            parts = [self._turn(slope, vectors[k : k + width]) for k in range(done, done + count, width)]
+            parts = [self._turn(gradient, vectors[k : k + width]) for k in range(done, done + count, width)]
             each = (_clock(total) - begin) / count
             total[done : done + count] += weight * torch.cat(parts)
             done += count
@@ -194,7 +194,7 @@ class HessianProducts:
         self._width = best
         return done
 
-    def _agree(self, slope: Slope, vectors: Tensor) -> bool:
+    def _agree(self, gradient: Gradient, vectors: Tensor) -> bool:
         """Whether one sweep for two vectors says what two sweeps say.
 
         Not taken for granted: some operations cannot be vectorized, and with torch 2.13 the second derivatives of
@@ -205,25 +205,25 @@ class HessianProducts:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                both = self._turn(slope, drawn)
+                both = self._turn(gradient, drawn)
         except (RuntimeError, ValueError, Warning):
             return False
-        alone = torch.cat([self._turn(slope, row[None]) for row in drawn])
+        alone = torch.cat([self._turn(gradient, row[None]) for row in drawn])
         return bool((both - alone).norm() <= 1e3 * torch.finfo(vectors.dtype).eps * alone.norm())
 
-    def _turn(self, slope: Slope, vectors: Tensor) -> Tensor:
+    def _turn(self, gradient: Gradient, vectors: Tensor) -> Tensor:
         """Vᵀ∇∇L for vectors (K, N), one backward sweep for all of them; (K, N) float64."""
         many = len(vectors) > 1
         parts = list(self._layout.split(vectors if many else vectors[0]).values())
         flat = [
             (torch.zeros_like(part) if product is None else product).reshape(len(vectors), -1)
-            for product, part in zip(slope.turn(parts, many=many), parts, strict=True)
+            for product, part in zip(gradient.turn(parts, many=many), parts, strict=True)
         ]
         return torch.cat(flat, 1).double()
 
 
 @final
-class Slope:
+class Gradient:
     """∇L of one batch, with the graph to differentiate it once more.
 
     Args:
@@ -234,10 +234,10 @@ class Slope:
     def __init__(self, loss: Tensor, leaves: Sequence[Tensor]) -> None:
         refuse_constant(loss)
         self._leaves = list(leaves)
-        slopes = torch.autograd.grad(loss, self._leaves, create_graph=True, allow_unused=True)
-        # A parameter that is not used, or enters linearly and alone, has a slope without a graph: H is zero there.
-        self._alive = [k for k, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
-        self._slopes = [slopes[k] for k in self._alive]
+        gradients = torch.autograd.grad(loss, self._leaves, create_graph=True, allow_unused=True)
+        # A parameter that is not used, or enters linearly and alone, has a gradient without a graph: H is zero there.
+        self._alive = [k for k, gradient in enumerate(gradients) if gradient is not None and gradient.requires_grad]
+        self._gradients = [gradients[k] for k in self._alive]
 
     def refuse_dead_ends(self) -> None:
         """Look for kernels without double backward: autograd walks around some of them and leaves their part out.
@@ -245,7 +245,7 @@ class Slope:
         Raises:
             NotApplicableError: if there is one.
         """
-        nodes: list[Any] = [slope.grad_fn for slope in self._slopes]
+        nodes: list[Any] = [gradient.grad_fn for gradient in self._gradients]
         seen = set(nodes)
         while nodes:
             node = nodes.pop()
@@ -265,11 +265,11 @@ class Slope:
             parts: v, one part for each leaf; several vectors along a leading axis.
             many: whether there are several.
         """
-        if not self._slopes:
+        if not self._gradients:
             return [None] * len(self._leaves)
         return list(
             torch.autograd.grad(
-                self._slopes,
+                self._gradients,
                 self._leaves,
                 [parts[k] for k in self._alive],
                 retain_graph=True,

@@ -25,7 +25,7 @@ from lossatlas.surface.network._batchnorm import batchwise, settled, watched
 from lossatlas.surface.network._data import Batch, untouched_randomness
 from lossatlas.surface.network._keeper import finished, kept, same
 from lossatlas.surface.network._objective import Objective, Outcome
-from lossatlas.surface.network._products import Slope, differentiable_twice, refuse_constant
+from lossatlas.surface.network._products import Gradient, differentiable_twice, refuse_constant
 from lossatlas.surface.network._user_code import in_user_code
 
 Write = Callable[[Block, Tensor], object]
@@ -189,18 +189,18 @@ class Reference:
                 loss = self._outcome(batch, k, len(batches), theta).loss
                 where = partial(self.place, theta)
                 with in_user_code(batch, k, len(batches), where, backward=True, keep=RuntimeError):
-                    slope = Slope(loss, self._leaves)
-                    slope.refuse_dead_ends()
+                    gradient = Gradient(loss, self._leaves)
+                    gradient.refuse_dead_ends()
                     for row, vector in zip(total, vectors, strict=True):
-                        row += share * self._turn(slope, vector)
+                        row += share * self._turn(gradient, vector)
         return total
 
-    def _turn(self, slope: Slope, vector: Tensor) -> Tensor:
+    def _turn(self, gradient: Gradient, vector: Tensor) -> Tensor:
         """One Hessian product (N,) of a batch."""
         parts = [vector[b.span].view(b.shape).to(p.device, p.dtype) for b, p in self._targets]
         # Parameters that share their numbers move together.
         parts += [part for part, twins in zip(parts, self._twins, strict=True) for _ in twins]
-        found = self._together(slope.turn(parts))
+        found = self._together(gradient.turn(parts))
         flat = [
             v.new_zeros(()).expand(b.size) if f is None else f.reshape(-1)
             for b, f, v in zip(self.layout.blocks, found, parts, strict=False)

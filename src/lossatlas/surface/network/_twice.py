@@ -18,7 +18,7 @@ from lossatlas._errors import LossAtlasError
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._keeper import kept
-from lossatlas.surface.network._products import Slope
+from lossatlas.surface.network._products import Gradient
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._scene import Scene
 from lossatlas.surface.network._shortcut import PRODUCTS, Shortcut
@@ -97,9 +97,9 @@ class DoubleBackward(Shortcut):
                 if vector is None:
                     parts: list[Tensor | None] = list(torch.autograd.grad(loss, leaves, allow_unused=True))
                 else:
-                    slope = Slope(loss, leaves)
-                    slope.refuse_dead_ends()
-                    parts = slope.turn([vector[b.span].view(b.shape) for b in layout.blocks])
+                    gradient = Gradient(loss, leaves)
+                    gradient.refuse_dead_ends()
+                    parts = gradient.turn([vector[b.span].view(b.shape) for b in layout.blocks])
             flat = [
                 p.new_zeros(p.numel()) if part is None else part.to_dense().reshape(-1)
                 for part, p in zip(parts, leaves, strict=True)
