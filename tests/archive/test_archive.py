@@ -47,6 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @given(records)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_records_come_back_as_they_were(record):
@@ -56,6 +57,7 @@ def test_records_come_back_as_they_were(record):
         assert same(archive.load(folder)[2], record)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(names, st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 3), max_size=3))), st.randoms()
 )

@@ -424,6 +424,7 @@ def test_what_batch_norm_cannot_do():
         la.NetworkSurface(mixed_types, "cross_entropy", (X, Y), batchnorm="recompute")
 
 
+@pytest.mark.slow
 def test_float32_and_threads_give_the_same_to_rounding():
     model = trained(0).float()
     before = torch.get_num_threads()

@@ -197,6 +197,7 @@ def test_outputs_are_counted_by_their_own_type(surface):
         assert said.sizes["outputs"] == said.evaluations * 60 * 3 * size
 
 
+@pytest.mark.slow
 def test_a_chart_of_a_few_examples_says_how_many_evaluations_to_expect():
     """Held against charts of other networks and data than the constants were taken from."""
     off = []

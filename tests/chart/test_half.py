@@ -92,7 +92,7 @@ def test_nodes_are_in_half_precision_and_the_error_is_measured_in_full(trained):
 def test_where_half_precision_is_too_coarse_all_is_in_full(trained):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
-    chart = la.chart(surface, plane, points=31, tolerance=1e-4, progress=False)
+    chart = la.chart(surface, plane, points=15, tolerance=1e-4, progress=False)
     assert "half precision" not in chart.provenance["sampler"]
     at = [(np.abs(chart.beta - b).argmin(), np.abs(chart.alpha - a).argmin()) for a, b in chart.samples]
     assert all(chart.exactly[cell] for cell in at)

@@ -76,6 +76,7 @@ def _off(surface, model, loss, chart, count=60):
     return off[: len(near)].max(), np.quantile(off[len(near) :], 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "how"), [(2**28, "outputs interpolated"), (2**20, "margins of labels interpolated")]
 )
@@ -273,6 +274,7 @@ def test_in_half_precision_a_small_term_cannot_hide_in_the_rounding():
     assert surface.on(la.Plane.random(surface, seed=0)).own_outputs() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(2**28, 2**20), (2**20, 2**28)])
 def test_a_ledger_holds_outputs_and_margins_beside_one_another(order, tmp_path):
     torch.manual_seed(0)

@@ -229,6 +229,7 @@ def test_a_room_that_is_too_small_ends_the_walk_with_a_reason():
     assert not made.certificate.reached and "not reached" in made.certificate.sentence
 
 
+@pytest.mark.slow
 def test_a_loss_of_its_own_is_interpolated_on_its_scale_and_stays_above_its_bound():
     cells, cases = grid(1.0, 41, 2), Cases()
     scorer = Losses(0.0, 1e-9, ("accuracy",))
@@ -260,6 +261,7 @@ def test_errors_are_relative_unless_losses_cross_zero():
     assert np.allclose(positive.back(positive.forth(np.array([0.01, 7.0]))), [0.01, 7.0])
 
 
+@pytest.mark.slow
 def test_the_certificate_covers_the_truth_in_nine_of_ten_draws():
     rng = np.random.default_rng(0)
     expected = np.exp(rng.normal(size=2500))

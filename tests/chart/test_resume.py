@@ -362,6 +362,7 @@ def test_an_edited_loss_is_refused_and_charted_elsewhere(tmp_path, capsys):
     assert "81 more came from the ledger (3 of those were evaluated again and agreed)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_edited_loss_is_refused_by_the_command_too(tmp_path):
     file = tmp_path / "lo.py"
     words = ["chart", "--model", f"{file}:model", "--data", f"{file}:data", "--loss", f"{file}:my_loss"]

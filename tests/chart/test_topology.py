@@ -356,6 +356,7 @@ def test_numbers_carry_no_more_digits_than_they_have():
     assert amount(math.log(3), 1.0, "log") == "a factor of 3 (1.1 to 8.15)"
 
 
+@pytest.mark.slow
 def test_a_topology_is_saved_loaded_listed_and_drawn(tmp_path):
     loss = wells(noise=0.02)
     loss[3, 4] = np.nan

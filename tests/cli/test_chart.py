@@ -110,6 +110,7 @@ def test_every_kind_of_plane(mine, kind, capsys):
     assert np.isfinite(found["loss"]).all()
 
 
+@pytest.mark.slow
 def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
     """A trainer's folder and the same checkpoints one by one: steps by number, the path framed, and on every picture."""
     for step, seed in ((9, 1), (10, 2), (100, 3)):
@@ -136,6 +137,7 @@ def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
     assert "runs and single checkpoints together" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_few_cells_with_a_certificate_and_exports(mine, capsys):
     code = run("--points", "41", "--span", "auto", "--export", "f.csv", "--export", "f.vts", "--no-card", "--out", "o")
     said = capsys.readouterr().out

@@ -251,6 +251,7 @@ def test_race_takes_all_of_it(mine, capsys):
     assert len(la.load("atlas/sweep-gd").values) == 3
 
 
+@pytest.mark.slow
 def test_race_on_the_suite_of_others(mine, capsys):
     words = ("race", "--bbob", "f8", "--dim", "5", "--optimizers", "cma,adam,restart(inner=lbfgs)", "--budget", "60")
     assert run(*words, "--steps", "60", "--json", "race.json", "--out", "atlas") == 0

@@ -71,6 +71,7 @@ def test_a_model_that_is_always_the_same_is_told_of(capsys):
     assert "all runs began at the same point" in out and "on all data" in out
 
 
+@pytest.mark.slow
 def test_runs_begin_at_the_checkpoint(tmp_path, capsys):
     torch.manual_seed(9)
     net = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 10))

@@ -116,6 +116,7 @@ def test_folders_of_trainers_are_checkpoints_and_what_was_done_is_said(mine, cap
     assert code == 2 and "several checkpoints: checkpoint-24, checkpoint-48, checkpoint-72" in err
 
 
+@pytest.mark.slow
 def test_compared_checkpoints_may_have_the_same_file_names_and_are_looked_at_first(mine, capsys):
     for folder in ("a", "b"):
         Path(folder).mkdir()

@@ -108,6 +108,7 @@ def test_the_schedule_is_garipovs():
     assert rates[2] == pytest.approx(1 - 0.99 / 2) and rates[3] == pytest.approx(0.01, abs=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, settings", [("bezier", {}), ("band", {"controls": 9})])
 def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, settings):
     surface = bent_valley(4.0, 1.0)
@@ -122,6 +123,7 @@ def test_a_path_over_the_pass_has_the_height_of_the_pass(bent_valley, kind, sett
     assert len(path.history["loss"]) == 100 and path.status == "complete"
 
 
+@pytest.mark.slow
 def test_ways_around_a_ring_have_no_barrier(ring):
     a, b = torch.tensor([-1.0, 0.0], dtype=torch.float64), torch.tensor([0.6, 0.8], dtype=torch.float64)
     straight_line = la.connect(ring, a, b, progress=False)
@@ -148,6 +150,7 @@ def test_a_band_puts_pivots_where_it_is_high(ring):
     assert probe.meter.values > 0  # the looks inside segments are billed
 
 
+@pytest.mark.slow
 def test_a_curve_through_networks_has_its_ends_exactly_and_no_barrier(mlps):
     (one, two), surface, test = mlps
     line = la.connect(surface, one, two, resamples=0, progress=False)

@@ -278,6 +278,7 @@ def test_copies_are_counted_exactly():
     assert len(many.record()["digits"]) == math.floor(many.log10) + 1  # more digits than Python prints by itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "cnn", "residual", "transformer", "padded shortcuts", "dense", "joined"])
 def test_random_copies_have_the_same_loss_to_rounding(name):
     surface = surface_of(name)

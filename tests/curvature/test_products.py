@@ -24,6 +24,7 @@ def mlp(dtype=torch.float32):
     return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_products_are_those_of_the_dense_hessian(oracles, name):
     oracle = oracles(name)

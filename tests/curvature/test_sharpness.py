@@ -169,6 +169,7 @@ def test_the_average_covers_its_truth_as_often_as_it_says():
     assert held >= 88
 
 
+@pytest.mark.slow
 def test_the_table_of_rescalings_comes_out_as_published(net):
     """Survey section 3.5: curvature changes, the filter trace survives layers only, the elementwise one everything."""
     model, data = net

@@ -150,6 +150,7 @@ def test_layers_and_scalings(oracles, matrix_surface):
     )
 
 
+@pytest.mark.slow
 def test_saved_spectra_come_back_and_are_drawn(matrix_surface, tmp_path):
     for name, found in (
         ("quadrature", la.spectrum(matrix_surface(wigner(outliers=(5.0,))), probes=3, steps=30)),

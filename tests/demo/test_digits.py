@@ -75,6 +75,7 @@ def test_models_fit_their_inputs():
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in cnn)
 
 
+@pytest.mark.slow
 def test_cnn_learns_the_digits_within_seconds():
     model = digits_cnn()
     fit(model, digits("test", images=True), epochs=0)  # torch imports its compiler with the first optimizer

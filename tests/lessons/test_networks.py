@@ -35,6 +35,7 @@ def small(monkeypatch):
     return _basins.ground(4)
 
 
+@pytest.mark.slow
 def test_decay_apart_from_the_gradient_is_torchs_own(monkeypatch):
     """Weights that no gradient reaches: our share against torch's AdamW on a weight whose gradient is zero."""
     monkeypatch.setattr(_b5, "STEPS", 60)
@@ -93,6 +94,7 @@ def test_singular_values_of_steps_are_over_the_rate(monkeypatch):
     assert found[0].tolist() == pytest.approx([1.2, 0.9, 0.4])
 
 
+@pytest.mark.slow
 def test_shampoo_on_a_kernel_with_another_root_is_another_rule(monkeypatch):
     monkeypatch.setattr(_b7, "KERNEL_STEPS", 2)
     right, shape, _ = _b7._kernel(1, 0)
@@ -102,6 +104,7 @@ def test_shampoo_on_a_kernel_with_another_root_is_another_rule(monkeypatch):
     assert _b7._kernel(1, 0)[0] > 1e-3
 
 
+@pytest.mark.slow
 def test_barriers_are_those_of_connect(small):
     ends = _basins.settled(small, _basins.initial(small, 4, range(4))).final
     found, meter = _basins.heights(small, ends[:2], ends[2:])

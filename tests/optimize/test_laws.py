@@ -65,7 +65,7 @@ class Smooth:
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "bayes" else n for n in NAMES])
 def test_a_row_of_a_batch_has_the_bits_of_that_run_alone(name, ground):
     surface = la.landscapes.landscape(ground)
     optimizer, steps = la.optimizer(name, **SETTINGS.get(name, {})).plan(12 if name == "bayes" else 25)

@@ -227,6 +227,7 @@ def test_sophias_mean_diagonal_warms_up_as_slowly_as_published(correct):
     assert held.tolist() == pytest.approx([share, share], abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("probes", "expected"), [("rademacher", (3.6, 3.6)), ("gaussian", (65.0, 11.5))])
 def test_hutchinsons_spread_is_the_published_one(probes, expected):
     """Himmelblau at (0.3, −1.2): the standard deviations of optimisers.md, from 20,000 draws."""

@@ -252,6 +252,7 @@ def test_a_race_starts_from_whatever_describes_a_point(kind, tmp_path):
         la.race(surface, ["gd"], start=np.zeros(3), steps=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_is_one_convention(progress, capsys):
     surface, seen = la.landscapes.himmelblau(), []

@@ -63,6 +63,7 @@ def test_a_saddle_is_no_minimum_and_an_edge_is_a_boundary():
     assert end(Saddle(), la.optimizer("hill-climbing", step=0.1), 400, start=(1.0, 0.05)) == "boundary"
 
 
+@pytest.mark.slow
 def test_weight_decay_is_named_as_what_holds_adamw_off_the_minimum():
     bowl = la.landscapes.quadratic(condition=2.0).moved(shift=(2.0, 1.0))
     held = la.optimizer("adamw", lr=0.01, weight_decay=0.2)
@@ -89,6 +90,7 @@ def test_budgets_do_not_wake_those_that_have_stopped():
 # -- memory and costs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memory_is_what_the_rule_says_it_remembers():
     bowl = la.landscapes.quadratic(dimension=500)
     names = {"gd": 1, "sgd": 1, "momentum": 2, "nesterov": 2, "rmsprop": 2, "lion": 2, "adam": 3, "adamw": 3}

@@ -14,6 +14,7 @@ from lossatlas.surface import Frame
 WELLS = la.landscapes.four_wells()
 
 
+@pytest.mark.slow
 def test_a_race_is_the_same_racers_alone():
     names = ["gd", "momentum", "adam", "annealing", "restart"]
     together = la.race(WELLS, names, steps=60, seed=4, runs=3)
@@ -56,6 +57,7 @@ def test_final_is_the_last_point_or_the_best_for_those_that_wander():
     assert bool((race.tracks["annealing"].loss <= race.losses["annealing"][:, :-1].min(1).values).all())
 
 
+@pytest.mark.slow
 def test_verdicts_name_the_well_by_a_second_opinion():
     """The referee's basins against scipy's own gradient flow from the same points."""
     from scipy.integrate import solve_ivp
@@ -302,6 +304,7 @@ def test_c3_is_reported_from_a_thousand_seeds():
         assert 0.5 < low < high < 1 and high - low < 0.06
 
 
+@pytest.mark.slow
 def test_progress_is_a_flag_or_a_function_everywhere():
     bowl, seen = la.landscapes.himmelblau(), []
     for progress in (True, False, None, np.True_):

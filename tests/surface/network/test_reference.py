@@ -73,6 +73,7 @@ MEASURE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process as Linux tells it")
 def test_a_surface_without_shortcuts_holds_little_more_than_theta():
     """20 million parameters; 120 million, measured by hand with `2740 16`, took 1.09 θ."""
