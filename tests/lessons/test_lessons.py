@@ -45,12 +45,13 @@ SLOW = {
     "B7": 2,
     "C5": 50,
     "C6": 50,
-    "C7": 50,
+    "C7": 20,
     "F2": 10,
 }
 
 # Experiments on networks that take minutes are run on smaller ones: whether they run is tested here, not what comes out.
 SMALLER = {
+    "C6": {"TRIALS": 4, "BOWL_STEPS": 400},
     "D4": {"WIDTHS": (16,), "STEPS": 60, "CNN_STEPS": 20},
     "D5": {"WIDTHS": (16, 64), "PLANTED": 3},
     "D6": {"WIDTHS": (16, 64)},
