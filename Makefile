@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 help:
 	@echo "make install     a virtual environment with everything for development"
-	@echo "make demo        train, chart and race: the tour, written to atlas/index.html"
+	@echo "make demo        train, chart and race: the tour; prints the one file to open, atlas/atlas.html"
 	@echo "make test        every check and every test, slow ones included"
 	@echo "make test-quick  the quick part"
 	@echo "make check       lint, format, types, import floors"
@@ -52,7 +52,7 @@ test: check docs
 	$(PYTEST)
 
 test-quick: $(VENV)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not ui"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def entry(name: str) -> dict[str, Any]:
 def _per_step(one: Optimizer, steps: int = 20) -> dict[str, float]:
     """What a step costs, measured over a short race in two dimensions."""
     try:
-        meter = race(landscapes.four_wells(), [one], steps=steps, progress=False).meter[one.name]
+        meter = race(_ground(), [one], steps=steps, progress=False).meter[one.name]
     except LossAtlasError:
         return {"losses": 0, "gradients": 0, "products": 0}
     return {
@@ -66,6 +66,12 @@ def _per_step(one: Optimizer, steps: int = 20) -> dict[str, float]:
         "gradients": round(meter.gradients / steps, 2),
         "products": round(meter.products / steps, 2),
     }
+
+
+@functools.cache
+def _ground() -> landscapes.Landscape:
+    """Where the costs of a step are measured."""
+    return landscapes.four_wells()
 
 
 def _memory(words: str) -> int | None:

@@ -29,7 +29,9 @@ def add_race(building: Building, made: Race) -> None:
     add_optimizers(building, [*TWINS, *(track.optimizer.name for track in made.tracks.values())])
     for label, track in made.tracks.items():
         shown, why = typical(made, label)
-        building.parts["runs"].append(_run(building, made, where, label, shown, why))
+        # A race that kept only its ends has no way to show.
+        if track.positions.shape[1] > 1:
+            building.parts["runs"].append(_run(building, made, where, label, shown, why))
         if made.runs > 1:
             building.parts["many"].append({
                 "surface": where,
