@@ -38,7 +38,7 @@ def _surface(scene: Scene, surface: dict[str, Any]) -> str:
         body.append(table(["what the picture shows", "state", "measured"], rows, "Honesty card"))
     if mine["runs"]:
         rows = [[run["label"], *_metered(run.get("meter")), _last(scene, run), run.get("verdict", "")] for run in mine["runs"]]
-        heads = ["racer", "losses", "gradients", "products", "last loss", "how it ended"]
+        heads = ["racer", "losses", "gradients", "products", "where it stood last", "how it ended"]
         body.append(table(heads, rows, f"Races on {surface['title']}"))
     for one in mine["many"]:
         body.append(table(["ends in", "share", "95 % interval"], _shares(one["shares"]), f"{one['n']:,} runs of {one['label']}"))
@@ -47,7 +47,7 @@ def _surface(scene: Scene, surface: dict[str, Any]) -> str:
     for one in mine["sweeps"]:
         rows = [[_number(v), _share(o)] for v, o in zip(one["values"], one["outcome"], strict=True)]
         body.append(table([one["setting"], one["label"]], rows, one["sentence"]))
-    if surface.get("meters") or surface.get("meter"):
+    if any((surface.get("meter") or {}).values()):
         rows = [[kind, *_metered(meter)] for kind, meter in (surface.get("meters") or {}).items()]
         rows.append(["together", *_metered(surface.get("meter"))])
         body.append(table(["evaluated", "losses", "gradients", "products"], rows, "Cost"))

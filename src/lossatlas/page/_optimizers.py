@@ -15,7 +15,10 @@ from lossatlas.race import race
 from lossatlas.surface import landscapes
 
 # Rules that the page walks itself, held to ours by tests/golden; all others are played back from their record.
-TWINS = ("gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion", "sophia", "hill-climbing", "annealing", "random")
+TWINS = (
+    "gd", "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion", "sophia", "hill-climbing", "annealing",
+    "evolution", "random", "center", "restart",
+)  # fmt: skip
 RANDOM = frozenset({
     "sgd", "sophia", "hill-climbing", "annealing", "beam", "genetic", "evolution", "de", "cma", "bayes", "random", "restart",
     "gradient-noise", "mini-batches",

@@ -30,9 +30,15 @@ def picture(scene: Scene, surface: dict[str, Any]) -> str | None:
     levels = "log" if surface["scale"] == "log" and surface["positive"] else "auto"
     runs = [run for run in scene.head["runs"] if run["surface"] == surface["id"]][:PATHS]
     if runs:
-        paths = {run["label"]: scene.array(run["positions"]).astype(np.float64) for run in runs}
+        paths = {run["label"]: _pieces(scene, run) for run in runs}
         return of_figure(PathsDisplay(field, paths).plot(levels=levels).figure_)
     return of_figure(field.plot(levels=levels).figure_)
+
+
+def _pieces(scene: Scene, run: dict[str, Any]) -> list[Array]:
+    """The path of a run, cut where a new descent begins."""
+    positions = scene.array(run["positions"]).astype(np.float64)
+    return [piece for piece in np.split(positions, run.get("breaks") or []) if len(piece)]
 
 
 def _field(scene: Scene, surface: dict[str, Any]) -> tuple[Array, Array, Array] | None:

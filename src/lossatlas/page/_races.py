@@ -30,7 +30,7 @@ def add_race(building: Building, made: Race) -> None:
     for label, track in made.tracks.items():
         shown, why = typical(made, label)
         # A race that kept only its ends has no way to show.
-        if track.positions.shape[1] > 1:
+        if track.positions.shape[1] > 1 and not _there(building, made, where, label, shown, why):
             building.parts["runs"].append(_run(building, made, where, label, shown, why))
         if made.runs > 1:
             building.parts["many"].append({
@@ -42,6 +42,17 @@ def add_race(building: Building, made: Race) -> None:
                 "shares": _shares(made, label),
                 "sentence": made.verdicts[label].sentence,
             })  # fmt: skip
+
+
+def _there(building: Building, made: Race, where: str, label: str, run: int, why: str | None) -> bool:
+    """Whether that very run came with another race, which then is the typical one too."""
+    positions = made.tracks[label].positions[run].double().cpu().numpy()
+    ref = building.array(positions[: _stop(positions)])
+    same = [one for one in building.parts["runs"] if one["surface"] == where and one["label"] == label]
+    same = [one for one in same if one["positions"] == ref and one["every"] == 1]
+    for one in same:
+        one["typical"] = one["typical"] or why
+    return bool(same)
 
 
 def typical(made: Race, label: str) -> tuple[int, str | None]:
@@ -86,6 +97,8 @@ def _run(building: Building, made: Race, where: str, label: str, run: int, why: 
         "typical": why,
         "meter": metered(track.meter),
         "every": step,
+        # Where a new descent begins: no line leads there.
+        "breaks": sorted({k // step for k in track.optimizer.breaks(track.positions.shape[1] - 1) if k < stop}),
     }
 
 
