@@ -47,7 +47,6 @@ def replay(race: Race, label: str, run: int = 0) -> Replay:
     places, total = track.positions.shape[1], int(track.meter.per_run[run])
     points: list[Array] = []
     spent, counts = np.zeros(3, dtype=np.int64), np.zeros((places, 3), dtype=np.int64)
-    drawn = 0
     try:
         query = next(walk)
         for step in range(places - 1):
@@ -61,11 +60,10 @@ def replay(race: Race, label: str, run: int = 0) -> Replay:
             counts[step:] = spent
             where = query.points.reshape(-1, query.points.shape[-1]).double().cpu().numpy()
             points.append(np.column_stack([where, np.full(len(where), step)]))
-            drawn = len(tape)
             query = walk.send(answer)
     except StopIteration:
         pass
-    flat = [one.reshape(-1).double().cpu().numpy() for one in tape[: drawn or None]]
+    flat = [one.reshape(-1).double().cpu().numpy() for one in tape]
     return Replay(
         np.concatenate(points) if points else np.empty((0, surface.dimension + 1)),
         counts,
