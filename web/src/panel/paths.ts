@@ -1,0 +1,3 @@
+import type { App } from "../core/app";
+import { h } from "../core/dom";
+export function paths(_app: App, _stage?: unknown): { element: HTMLElement; shown?(): void } { return { element: h("div", null, "…") }; }
