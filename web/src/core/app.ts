@@ -32,13 +32,9 @@ export class App {
     const shown = scene.record.surfaces.find((s) => s.kind !== "formula") ?? first;
     if (shown) {
       this.base.s = shown.id;
-      this.base.log = shown.scale === "log";
       this.base.v = scene.record.surfaces.length > 1 || scene.record.lessons.length ? "atlas" : "explore";
     } else this.base.v = scene.record.lessons.length ? "lessons" : scene.record.paths.length ? "paths" : "atlas";
-    const wanted = /(?:^|[#&])s=([^&]+)/.exec(location.hash)?.[1];
-    const id = wanted ? decodeURIComponent(wanted) : this.base.s;
-    if (scene.surfaces.has(id)) this.base.r = racersFor(scene, scene.surfaces.get(id)!);
-    this.store = new Store(parse(location.hash, this.base, scene));
+    this.store = new Store(this.parsed(location.hash));
   }
 
   get state(): State { return this.store.state; }
@@ -102,8 +98,20 @@ export class App {
     return () => this.followers.delete(follow);
   }
 
-  parsed(hash: string): State { return parse(hash, this.base, this.scene); }
-  hash(): string { return write(this.state, this.base); }
+  /** The defaults of a surface: its own scale and racers. */
+  private baseOf(id: string): State {
+    const record = this.scene.surfaces.get(id);
+    return record ? { ...this.base, log: record.scale === "log", r: racersFor(this.scene, record) } : this.base;
+  }
+
+  parsed(hash: string): State {
+    const wanted = /(?:^|[#&])s=([^&]+)/.exec(hash)?.[1] ?? this.base.s;
+    let id = wanted;
+    try { id = decodeURIComponent(wanted); } catch { /* a broken escape */ }
+    return parse(hash, this.baseOf(this.scene.surfaces.has(id) ? id : this.base.s), this.scene);
+  }
+
+  hash(): string { return write(this.state, this.baseOf(this.state.s)); }
   hidden(what: string): boolean { return this.state.hide.includes(what); }
   say(text: string): void { this.speaker.textContent = text; }
 }

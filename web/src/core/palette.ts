@@ -24,7 +24,7 @@ export const lightness = (dark: boolean): number => (dark ? 0 : 0.3);
 export const css = ([r, g, b]: RGB): string => `rgb(${r},${g},${b})`;
 
 /** Vivid enough on both grounds; black becomes white in the dark. */
-const RACERS = ["#d55e00", "#0072b2", "ink", "#cc79a7", "#e69f00", "#009e73", "#56b4e9"];
+const RACERS = ["#d55e00", "#0072b2", "ink", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#8a3ffc", "#9c6b30"];
 const DASHES: number[][] = [[], [9, 3], [3, 3], [10, 3, 2, 3]];
 export interface Stroke { color: string; dash: number[]; letter: string }
 

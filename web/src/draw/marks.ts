@@ -3,7 +3,7 @@
 import { px, py, type Frame, type Ink } from "./frame";
 import type { Ground } from "./ground";
 
-export interface DrawnPath { label: string; letter: string; color: string; dash: number[]; points: ArrayLike<number>; upto: number; ghost?: boolean; front?: boolean; breaks?: boolean }
+export interface DrawnPath { label: string; letter: string; color: string; dash: number[]; points: ArrayLike<number>; upto: number; ghost?: boolean; front?: boolean; breaks?: boolean; thin?: boolean }
 type G = CanvasRenderingContext2D;
 
 export function clipTo(g: G, f: Frame): void {
@@ -22,11 +22,11 @@ export function paths(g: G, f: Frame, drawn: readonly DrawnPath[], pen: Ink): vo
     g.globalAlpha = one.ghost ? 0.35 : 1;
     trace(g, f, one, aside);
     g.setLineDash([]);
-    g.lineWidth = (one.front ? 6 : 4.5) * pen.scale;
+    g.lineWidth = (one.front ? 6 : one.thin ? 2.4 : 4.5) * pen.scale;
     g.strokeStyle = pen.dark ? "rgba(0,0,0,.55)" : "rgba(255,255,255,.7)";
     if (!one.ghost) g.stroke();
     g.setLineDash(one.dash.map((d) => d * pen.scale));
-    g.lineWidth = (one.front ? 3.2 : 2) * pen.scale;
+    g.lineWidth = (one.front ? 3.2 : one.thin ? 1.1 : 2) * pen.scale;
     g.strokeStyle = one.color;
     g.stroke();
   }

@@ -9,7 +9,7 @@ export const TALL = 0.42;
 
 /** Vertices and triangles of a ground; holes are left out. Linear colors, as three wants them. */
 export function surface(ground: Ground, dark: boolean, fog: boolean): BufferGeometry {
-  const { nx, ny, hole } = ground.grid, at = new Float32Array(3 * nx * ny), paint = new Float32Array(3 * nx * ny), light = lightness(dark) * 0.6, one = new Color();
+  const { nx, ny, hole } = ground.grid, at = new Float32Array(3 * nx * ny), paint = new Float32Array(3 * nx * ny), light = lightness(dark), one = new Color();
   const table = Array.from({ length: 256 }, (_, k) => { const [r, g, b] = fog ? rgb("#8a9099") : color(k / 255, light); one.setRGB(r / 255, g / 255, b / 255, "srgb"); return [one.r, one.g, one.b]; });
   for (let j = 0, k = 0; j < ny; j++) for (let i = 0; i < nx; i++, k++) {
     const u = Math.min(1, Math.max(0, ground.u[k]));

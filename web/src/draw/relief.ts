@@ -23,7 +23,7 @@ export class Relief {
   onTap: (x: number, y: number) => void = () => {};
   private renderer!: WebGLRenderer;
   private readonly world = new World();
-  private readonly camera = new PerspectiveCamera(32, 1, 0.05, 30);
+  private readonly camera = new PerspectiveCamera(28, 1, 0.05, 30);
   private controls!: OrbitControls;
   private mesh: Mesh | null = null;
   private lines: LineSegments | null = null;
@@ -55,7 +55,7 @@ export class Relief {
     this.controls.minDistance = 0.6;
     this.controls.maxDistance = 6;
     this.controls.maxPolarAngle = Math.PI / 2;
-    this.controls.target.set(0, 0, 0.12);
+    this.controls.target.set(0, 0, 0.14);
     this.controls.addEventListener("change", () => { this.refresh(); });
     this.controls.addEventListener("end", () => this.onCamera(this.angles()));
     const sun = new DirectionalLight(0xffffff, 1.7);
@@ -97,7 +97,7 @@ export class Relief {
   /** Azimuth, elevation in degrees, distance as a multiple of the usual one. */
   look([az, el, zoom]: readonly [number, number, number]): void {
     if (!this.available) return;
-    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.15 * zoom, t = this.controls.target;
+    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.7 * zoom, t = this.controls.target;
     this.camera.position.set(t.x + d * Math.cos(e) * Math.cos(a), t.y + d * Math.cos(e) * Math.sin(a), t.z + d * Math.sin(e));
     this.controls.update();
     this.refresh();
@@ -106,7 +106,7 @@ export class Relief {
   angles(): [number, number, number] {
     const p = this.camera.position.clone().sub(this.controls.target), d = p.length();
     const round = (v: number): number => Math.round(v * 10) / 10;
-    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 2.15) * 100) / 100];
+    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 2.7) * 100) / 100];
   }
 
   update(ground: Ground, shown: Shown): void {
@@ -194,7 +194,7 @@ export class Relief {
     return null;
   }
 
-  private size(): void {
+  size(): void {
     if (!this.available) return;
     const wide = this.element.clientWidth, tall = this.element.clientHeight;
     if (!wide || !tall) return;

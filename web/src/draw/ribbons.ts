@@ -24,7 +24,7 @@ export class Ribbons {
       if (path.ghost || path.breaks) continue;
       const last = Math.min(path.upto, path.points.length / 2 - 1), stride = Math.max(1, Math.floor(last / 600));
       let run: number[] = [];
-      const flush = (): void => { if (run.length > 3) this.add(run, path.color, path.front ? 4 : 2.6, shown.dark); run = []; };
+      const flush = (): void => { if (run.length > 3) this.add(run, path.color, path.front ? 4 : path.thin ? 1.3 : 2.6, shown.dark); run = []; };
       for (let k = 0; k <= last; k += k < last && k + stride > last ? last - k : stride) {
         const spot = place(path.points[2 * k], path.points[2 * k + 1]);
         if (spot) run.push(spot.x, spot.y, shown.fog ? 0.006 : spot.z + 0.006);
