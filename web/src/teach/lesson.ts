@@ -1,0 +1,128 @@
+/** Lessons: a claim, a prediction, something to watch, and then the real experiment with its intervals and what it does not show. All words are Python's. */
+
+import type { App } from "../core/app";
+import { button, h, set, table } from "../core/dom";
+import { num } from "../core/format";
+import type { LessonRecord } from "../core/types";
+import { px, py } from "../draw/frame";
+import * as marks from "../draw/marks";
+import type { Stage } from "../panel/stage";
+import { Clock } from "../panel/time";
+import { form, outcome, type Bet } from "./predict";
+
+interface Progress { bet: Bet; watched: boolean; revealed: boolean }
+const OUTCOMES: Record<string, string> = { held: "The claim held.", depends: "It depends.", failed: "The claim did not hold." };
+
+export function lessons(app: App, stage: Stage | null): { element: HTMLElement; shown(): void; hidden(): void; key(event: KeyboardEvent): boolean } {
+  const all = app.scene.record.lessons, kept = all.map((): Progress => ({ bet: null, watched: false, revealed: false }));
+  const list = h("ol", { class: "lesson-list" }), card = h("div", { class: "lesson" }), view = h("div", { class: "main" });
+  const clock = stage ? new Clock(app, () => app.longest()) : null;
+  const lesson = (): LessonRecord => all[Math.min(app.state.lesson, all.length - 1)], now = (): Progress => kept[Math.min(app.state.lesson, all.length - 1)];
+  let entered = -1;
+
+  const enter = (): void => {
+    const one = lesson();
+    if (entered === app.state.lesson) return;
+    entered = app.state.lesson;
+    if (one.state) {
+      const { v, lesson: at, theme, hide, projector } = app.state;
+      app.store.set({ ...app.parsed(one.state), v, lesson: at, theme, hide, projector });
+    } else if (one.surface) app.show(one.surface);
+    app.store.set({ t: now().watched ? app.longest() : 0, reveal: now().revealed });
+  };
+
+  const watch = (): void => {
+    now().watched = true;
+    fill();
+    const to = /[#&]t=(\d+)/.exec(lesson().state ?? "");
+    if (!clock) return;
+    app.store.set({ t: 0 });
+    if (to) app.store.set({ t: Number(to[1]) });
+    else clock.play();
+  };
+
+  const reveal = (): void => {
+    Object.assign(now(), { revealed: true, watched: true });
+    clock?.stop();
+    const to = /[#&]t=(\d+)/.exec(lesson().state ?? "");
+    app.store.set({ reveal: true, t: to ? Number(to[1]) : app.longest() });
+    fill();
+    card.querySelector<HTMLElement>(".revealed")?.focus();
+  };
+
+  const fill = (): void => {
+    const one = lesson(), progress = now(), shown = hasStage(one), result = one.predict && progress.revealed ? outcome(app, one.predict, progress.bet) : null;
+    set(list, ...all.map((l, k) => h("li", null, button(l.title || l.claim, () => app.store.set({ lesson: k }), { "aria-current": k === app.state.lesson ? "true" : "false", class: "pick" }))));
+    const stepsAt = progress.revealed ? 3 : progress.watched ? 2 : progress.bet !== null || !one.predict ? 1 : 0;
+    set(card,
+      h("ol", { class: "stages", "aria-label": "Where you are" }, ...["predict", "watch", "reveal"].map((word, k) => h("li", { class: k < stepsAt ? "done" : k === stepsAt ? "now" : "" }, word))),
+      h("h2", { class: "claim" }, one.claim), h("p", null, one.experiment),
+      one.predict ? h("section", { class: "panel" }, h("h3", null, one.predict.question), form(one.predict, progress.bet, bet, progress.revealed),
+        result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null) : null,
+      h("div", { class: "row" }, shown ? button("Watch", watch, { class: progress.watched ? "" : "go" }) : null, button(progress.revealed ? "Revealed" : "Reveal", reveal, { disabled: progress.revealed, class: progress.watched && !progress.revealed ? "go" : "" }),
+        button("Next lesson", () => app.store.set({ lesson: (app.state.lesson + 1) % all.length }))),
+      progress.revealed ? evidence(one) : null);
+  };
+
+  const bet = (value: Bet): void => {
+    const first = now().bet === null;
+    now().bet = value;
+    if (first && lesson().predict?.kind !== "number") fill();
+    stage?.refresh();
+  };
+
+  const open = (): void => {
+    enter();
+    fill();
+    view.hidden = !hasStage(lesson());
+    if (stage && hasStage(lesson()) && clock) {
+      view.replaceChildren(stage.element, clock.element);
+      stage.take = (x, y) => {
+        if (lesson().predict?.kind !== "point" || now().revealed) return false;
+        now().bet = [x, y];
+        app.say(`Your prediction: ${num(x, 3)}, ${num(y, 3)}`);
+        fill();
+        stage.refresh();
+        return true;
+      };
+      stage.extra = (g, f, pen) => {
+        const one = lesson(), progress = now(), bet = progress.bet;
+        if (one.predict?.kind !== "point" || !Array.isArray(bet) || typeof bet[0] !== "number") return;
+        const [x, y] = bet as [number, number], at = progress.revealed ? outcome(app, one.predict, bet).at : null;
+        if (at) {
+          g.setLineDash([5, 4]);
+          g.lineWidth = 2 * pen.scale;
+          g.strokeStyle = pen.dark ? "#fff" : "#000";
+          g.beginPath(); g.moveTo(px(f, x), py(f, y)); g.lineTo(px(f, at[0]), py(f, at[1])); g.stroke();
+          g.setLineDash([]);
+        }
+        for (const [width, ink] of [[6, pen.dark ? "#000" : "#fff"], [3, "#d6008f"]] as const) {
+          const a = px(f, x), b = py(f, y), r = 8 * pen.scale;
+          g.lineWidth = width; g.strokeStyle = ink;
+          g.beginPath(); g.moveTo(a - r, b - r); g.lineTo(a + r, b + r); g.moveTo(a + r, b - r); g.lineTo(a - r, b + r); g.stroke();
+        }
+        marks.tag(g, "your bet", px(f, x) + 12, py(f, y), pen);
+      };
+      stage.refresh();
+    }
+  };
+
+  const element = h("div", { class: "lessons" }, h("nav", { "aria-label": "Lessons", class: "panel" }, list), card, view);
+  app.store.on(["lesson"], () => { if (element.isConnected) open(); });
+  return {
+    element,
+    shown: () => { entered = -1; open(); clock?.show(); },
+    hidden: () => { clock?.stop(); if (stage) { stage.take = null; stage.extra = null; } },
+    key: (event) => (clock && hasStage(lesson()) ? clock.key(event) : false),
+  };
+  function hasStage(one: LessonRecord): boolean { return stage !== null && one.surface !== null && app.scene.surfaces.has(one.surface); }
+}
+
+function evidence(one: LessonRecord): HTMLElement {
+  const sign = (held: boolean | null): string => (held === true ? "✓ held" : held === false ? "✗ not" : "–");
+  return h("section", { class: `revealed panel outcome-${one.outcome}`, tabindex: -1, "aria-label": "What came out" },
+    h("p", { class: "verdict" }, h("b", null, OUTCOMES[one.outcome] ?? one.outcome), " ", one.verdict),
+    table("The experiment", ["", "", "value", "interval"], one.checks.map((c) => [c.sentence, sign(c.held), c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`]), "checks"),
+    one.caveats.length ? h("div", null, h("h3", null, "What it does not show"), h("ul", null, ...one.caveats.map((c) => h("li", null, c)))) : null,
+    one.cost ? h("p", { class: "note" }, `Cost: ${one.cost}`) : null);
+}
