@@ -95,7 +95,7 @@ def test_the_bundle_is_fresh_and_carries_its_notices():
     static = Path(la.page.__code__.co_filename).parent / "static"
     assert (static / "DIGEST").read_text().strip() == digest(ROOT / "web"), "bundle is stale, run make web"
     notices = (static / "LICENSES.txt").read_text()
-    for library in ("three", "d3-contour", "d3-scale"):
+    for library in ("three", "d3-contour", "d3-array"):
         assert library in notices
     assert "Permission is hereby granted" in notices and "Permission to use, copy" in notices
     assert len(bundle("atlas.js")) <= 800_000

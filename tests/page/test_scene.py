@@ -87,6 +87,13 @@ def test_status_and_error_tell_what_each_cell_is(scene, results):
         np.testing.assert_allclose(back, chart.error, rtol=0.5 * (error["ratio"] - 1) + 1e-6)
 
 
+def test_only_cells_that_are_not_sure_are_rounded_and_by_less_than_their_error(scene, results):
+    chart, loss = results["chart"], scene.array(scene.head["surfaces"][1]["field"]["loss"])
+    off = np.abs(loss - chart.loss)
+    assert (off[chart.exactly] <= 2.0**-24 * np.abs(chart.loss[chart.exactly])).all()
+    assert (off <= np.maximum(chart.error / 16, 2.0**-24 * np.abs(chart.loss))).all()
+
+
 def test_settings_come_with_ranges_that_python_takes(scene):
     for entry in scene.head["optimizers"]:
         for setting in entry["settings"]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from lossatlas._errors import LossAtlasError
 
-WIDTH = 720
-COLORS = 48
+WIDTH = 600
+COLORS = 32
 
 
 def drawn(made: Any, **settings: Any) -> str | None:

@@ -13,7 +13,7 @@ from lossatlas import archive
 from lossatlas.page._bundle import bundle
 from lossatlas.page._fallback import record
 from lossatlas.page._make_scene import scene
-from lossatlas.page._scene import Scene
+from lossatlas.page._scene import Scene, plain
 
 
 def page(*results: Any, path: str | Path = "atlas.html", title: str | None = None) -> Path:
@@ -56,6 +56,7 @@ def document(one: Scene, *, main: str | None = None) -> str:
         one: what it shows.
         main: what stands there without scripts; drawn from the scene by default.
     """
+    one = Scene(plain(one.head), one.arrays)
     script, style = bundle("atlas.js"), resources.files("lossatlas.page").joinpath("static", "record.css").read_text("utf-8")
     style += bundle("atlas.css")
     main = record(one) if main is None else main

@@ -150,7 +150,7 @@ def _field(building: Building, made: Chart) -> dict[str, Any]:
     return {
         "alpha": building.array(made.alpha, "f8"),
         "beta": building.array(made.beta, "f8"),
-        "loss": building.array(made.loss),
+        "loss": building.array(_rounded(made)),
         "status": building.array(status(made), "u1"),
         "error": _error(building, made),
         "channels": {name: building.array(found) for name, found in made.extras.items()},
@@ -176,6 +176,20 @@ def status(made: Chart) -> NDArray[np.uint8]:
     missing = NOT_YET if made.status == Status.INTERRUPTED else NOT_A_NUMBER
     found = np.where(np.isnan(made.loss), np.where(exact & known, NOT_A_NUMBER, missing), found)
     return np.where(np.isinf(made.loss), INFINITE, found).astype(np.uint8)
+
+
+def _rounded(made: Chart) -> NDArray[np.float32]:
+    """Losses of which cells that are sure to fewer figures than float32 holds keep 16 bits: a third less to carry.
+
+    What that changes is less than a sixteenth of the expected error of the cell. Evaluated cells stay as they are.
+    """
+    with np.errstate(over="ignore"):
+        loss = made.loss.astype(np.float32)
+    if made.error.shape != loss.shape:
+        return loss
+    unsure = np.isfinite(loss) & (made.error > 16 * 2.0**-16 * np.abs(made.loss))
+    bits = loss.view(np.int32)
+    return np.where(unsure, ((bits + 0x80) & ~0xFF).astype(np.int32).view(np.float32), loss)
 
 
 def _error(building: Building, made: Chart) -> dict[str, Any] | None:
