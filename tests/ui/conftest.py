@@ -61,10 +61,10 @@ def scene():
     chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, points=41, progress=False)
     exact = la.chart(la.landscapes.himmelblau(), frame, span=5.0, points=21, exact=True, progress=False)
     race = la.race(surface, ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"], steps=300, progress=False)
-    wild = la.race(surface, ["annealing", "restart", "bayes"], steps=60, progress=False)
-    many = la.race(surface, ["annealing"], steps=100, runs=40, progress=False)
-    basins = la.basin_map(surface, "momentum", points=20, steps=100, progress=False)
-    sweep = la.sweep(surface, "adam", np.geomspace(0.01, 1, 5), steps=50, progress=False)
+    wild = la.race(surface, ["annealing", "restart", "bayes"], steps=20, progress=False)
+    many = la.race(surface, ["annealing"], steps=40, runs=20, progress=False)
+    basins = la.basin_map(surface, "momentum", points=12, steps=60, progress=False)
+    sweep = la.sweep(surface, "adam", np.geomspace(0.01, 1, 4), steps=20, progress=False)
     line = la.chart(la.landscapes.himmelblau(), la.Line.between(la.landscapes.himmelblau(), [-3.0, -3.0], [3.0, 2.0]),
                     points=21, progress=False)  # fmt: skip
     lessons = [la.lesson(name).run() for name in ("A2", "C2")]
@@ -135,6 +135,18 @@ class Opened:
         self.ask("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))")
 
 
+def _open(context: Any, address: str, inside: bool = False) -> Opened:
+    one = Opened(context.new_page())
+    one.page.on("console", lambda m: one.said.append(f"{m.type}: {m.text}") if m.type == "error" else None)
+    one.page.on("pageerror", lambda e: one.said.append(f"script: {e}"))
+    one.page.on("request", lambda r: one.reached.append(r.url))
+    one.page.goto(address)
+    one.frame = one.page.frames[-1] if inside else one.page.main_frame
+    one.wait("window.atlas && window.atlas.ready")
+    one.settle()
+    return one
+
+
 @pytest.fixture
 def opened(browsers, folder, served):
     """Opens the atlas: ``opened(gl, host, screen, hash)``."""
@@ -143,21 +155,20 @@ def opened(browsers, folder, served):
     def open_(gl: str = "no webgl", host: str = "file", screen: str = "wide", hash: str = "", path: Path | None = None, **more):
         context = browsers[gl].new_context(**SCREENS[screen], **more)
         contexts.append(context)
-        one = Opened(context.new_page())
-        one.page.on("console", lambda m: one.said.append(f"{m.type}: {m.text}") if m.type == "error" else None)
-        one.page.on("pageerror", lambda e: one.said.append(f"script: {e}"))
-        one.page.on("request", lambda r: one.reached.append(r.url))
         if host == "served":
-            one.page.goto(f"{served}/atlas.html{hash}")
-        elif host == "frame":
-            one.page.goto((folder / "frame.html").as_uri())
-        else:
-            one.page.goto((path or folder / "atlas.html").as_uri() + hash)
-        one.frame = one.page.frames[-1] if host == "frame" else one.page.main_frame
-        one.wait("window.atlas && window.atlas.ready")
-        one.settle()
-        return one
+            return _open(context, f"{served}/atlas.html{hash}")
+        if host == "frame":
+            return _open(context, (folder / "frame.html").as_uri(), inside=True)
+        return _open(context, (path or folder / "atlas.html").as_uri() + hash)
 
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def shared(browsers, folder):
+    """One atlas for many examples."""
+    context = browsers["no webgl"].new_context(**SCREENS["wide"])
+    yield _open(context, (folder / "atlas.html").as_uri())
+    context.close()

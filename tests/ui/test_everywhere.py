@@ -18,7 +18,7 @@ def test_the_page_opens_and_every_tab_works(opened, gl, host, screen):
         assert page.ask("atlas.state.v") == view
         wider = page.ask("document.documentElement.scrollWidth - window.innerWidth")
         assert wider <= 1, f"{view} scrolls sideways by {wider} px"
-    page.show(v="race", s="four-wells")
+    page.show(v="race", s="four-wells", x=[-3.8, -3.5])
     page.wait("atlas.runs.length >= 3")
     canvas = page.frame.locator("canvas.over").first
     canvas.scroll_into_view_if_needed()

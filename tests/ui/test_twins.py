@@ -40,15 +40,16 @@ def test_a_walk_is_pythons(page, one):
 
 def test_a_rule_with_another_constant_is_caught(page):
     numbers = {"lr": 1.0001, "momentum": 1.0001, "alpha": 0.9999, "gamma": 1.01, "step": 1.001, "temperature": 1.5}
+    off = {}
     for one in GOLDEN["walks"]:
-        settings = {k: v * numbers[k] for k, v in one["settings"].items() if k in numbers and isinstance(v, float)}
+        changed = {k: v * numbers[k] for k, v in one["settings"].items() if k in numbers and isinstance(v, float)}
         if "betas" in one["settings"]:
-            settings["betas"] = [one["settings"]["betas"][0] * 0.9999, one["settings"]["betas"][1]]
-        if not settings or one["place"] != "four_wells":
-            continue
-        for name, value in settings.items():
+            changed["betas"] = [0.8 * one["settings"]["betas"][0], one["settings"]["betas"][1]]
+        for name, value in changed.items():
             found = page.evaluate(WALK, {**one, "settings": {**one["settings"], name: value}})
-            assert _off(found, one) > 1e-9, f"{one['optimizer']} does not depend on {name}"
+            off.setdefault((one["optimizer"], name), []).append(_off(found, one))
+    assert {name for name, _ in off} >= {"gd", "momentum", "rmsprop", "adam", "adamw", "lion", "sophia", "annealing"}
+    assert {key: worst for key, each in off.items() if (worst := max(each)) <= 1e-9} == {}
 
 
 def test_ten_thousand_ends_are_pythons(page):
@@ -68,6 +69,8 @@ def test_contours_of_a_cone_are_circles(page):
     z = np.sqrt(axis[None] ** 2 + axis[:, None] ** 2)
     rings = page.evaluate("([a, b, z, l]) => atlas.contours(a, b, z, l)", [axis.tolist(), axis.tolist(), z.ravel().tolist(), [1.0]])
     points = np.array([point for point in _points(rings)])
+    # What is above a level is bounded by the frame as well.
+    points = points[np.abs(points).max(1) < 1.9]
     radius = np.hypot(points[:, 0], points[:, 1])
     assert len(points) > 100
     assert np.abs(radius - 1).max() < 0.01
