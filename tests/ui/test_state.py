@@ -88,9 +88,9 @@ def test_every_tab_is_reached_by_keys(opened, scene):
             break
     seen = set()
     for _ in range(9):
-        seen.add(page.ask("document.activeElement.textContent.trim()"))
+        seen.add(page.ask("document.activeElement.textContent.trim().split(' ')[0]"))
         page.page.keyboard.press("ArrowRight")
-    assert {"Atlas", "Explore", "Race", "Basins & phases", "Compare", "Paths", "Lessons", "Provenance"} <= seen
+    assert {"Atlas", "Explore", "Race", "Basins", "Compare", "Paths", "Lessons", "Provenance"} <= seen
 
 
 def test_what_a_link_hides_is_hidden(opened):
