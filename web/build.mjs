@@ -35,12 +35,19 @@ const tight = (text) => {
   }
   return `\n${out.join("\n")}\n`;
 };
+// Headsets and environment maps are never used: two large classes become empty ones.
+const without = (text, ...pairs) => {
+  for (let k = 0; k < pairs.length; k += 2) {
+    text = text.replace(new RegExp(`^class ${pairs[k]}( extends \\w+)? \\{[\\s\\S]*?^\\}`, "m"), (_, parent) => `class ${pairs[k]}${parent ?? ""} { ${pairs[k + 1]} }`);
+  }
+  return text;
+};
 const shaders = {
   name: "shaders",
   setup(on) {
     on.onLoad({ filter: /three[\\/](build[\\/]three\.module|examples[\\/]jsm[\\/]lines[\\/]LineMaterial)\.js$/ }, ({ path }) => {
       const text = readFileSync(path, "utf8");
-      const contents = text
+      const contents = without(text, "WebXRManager", "enabled = false; isPresenting = false; cameraAutoUpdate = true; setAnimationLoop() {} getEnvironmentBlendMode() {} getDepthSensingMesh() { return null; } hasDepthSensing() { return false; } dispose() {}", "PMREMGenerator", "dispose() {}")
         .replace(/^((?:var|const) \w+(?:\$\w+)? = )("(?:[^"\\]|\\.)*");$/gm, (whole, head, literal) =>
           /#include|void main|uniform |varying |vec[234]|#ifdef|#if /.test(literal) ? `${head}${JSON.stringify(tight(JSON.parse(literal)))};` : whole)
         .replace(/\/\* glsl \*\/\s*`([^`$]*)`/g, (_, glsl) => JSON.stringify(tight(glsl)));

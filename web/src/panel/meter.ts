@@ -17,7 +17,7 @@ export function meter(app: App): HTMLElement {
       const t = Math.min(app.state.t, run.steps), at = 3 * t, look = strokeOf(app, run.key), swatch = h("i", { class: "swatch" }, look.letter), memory = held.get(run.key);
       swatch.style.setProperty("--ink", look.color);
       const end = app.state.t >= run.steps ? ENDS[run.end] ?? "" : "";
-      return [h("span", { class: "who" }, swatch, run.optimizer.title), run.source === "none" ? "–" : app.state.fog ? "hidden" : num(run.losses[t], 5),
+      return [h("span", { class: "who" }, swatch, run.optimizer.title), run.source === "none" ? "–" : num(run.losses[t], 5),
         whole(run.counts[at] ?? 0), whole(run.counts[at + 1] ?? 0), whole(run.counts[at + 2] ?? 0), run.bytes === null ? "–" : `${whole(run.bytes)} B`,
         app.state.fog && memory ? `${whole(memory.held)} of ${whole(memory.made)}` : "", h("small", null, run.source === "recorded" ? "recorded" : end)];
     });

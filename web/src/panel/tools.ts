@@ -10,10 +10,13 @@ const NAMES: Record<Layer, string> = {
   holes: "holes", gradient: "downhill arrows", paths: "paths of racers", recording: "training run",
 };
 
+/** What a lesson leaves out: there the view is given. */
+const LESSON = ["surfaces", "channels", "scale", "profile", "reveal"];
+
 export function toolbar(app: App, stage: Stage): HTMLElement {
   const row = h("div", { class: "tools", role: "group", "aria-label": "How the surface is drawn" });
   const fill = (): void => {
-    const { state } = app, surface = app.surface(), hidden = (w: string): boolean => app.hidden(w), many = app.scene.record.surfaces.length > 1;
+    const { state } = app, surface = app.surface(), hidden = (w: string): boolean => app.hidden(w) || (state.v === "lessons" && LESSON.includes(w)), many = app.scene.record.surfaces.length > 1;
     const active = document.activeElement?.getAttribute("data-key");
     row.replaceChildren();
     if (!surface) return;
@@ -38,7 +41,7 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
     row.querySelectorAll("button,select,input,summary").forEach((el, k) => el.setAttribute("data-key", `tool-${k}`));
     if (active) row.querySelector<HTMLElement>(`[data-key="${active}"]`)?.focus();
   };
-  app.store.on(["s", "hide", "fog", "reveal", "log", "channel"], fill);
+  app.store.on(["s", "hide", "fog", "reveal", "log", "channel", "v"], fill);
   fill();
   return row;
 }
