@@ -5,7 +5,7 @@ import type { Scene } from "./scene";
 import { Store, type State } from "./state";
 import { Surface } from "./surface";
 import { base, parse, write } from "./url";
-import { type Live, liveRuns, racersFor } from "./live";
+import { know, type Live, liveRuns, racersFor } from "./live";
 import type { Point } from "./types";
 
 export type Cursor = { x: number; y: number } | null;
@@ -27,6 +27,7 @@ export class App {
 
   constructor(readonly scene: Scene, readonly root: HTMLElement, speaker: HTMLElement) {
     this.speaker = speaker;
+    know(scene.optimizers);
     this.base = base();
     const first = scene.record.surfaces.find((s) => s.wells.length > 0) ?? scene.record.surfaces[0];
     const shown = scene.record.surfaces.find((s) => s.kind !== "formula") ?? first;

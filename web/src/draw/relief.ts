@@ -55,7 +55,7 @@ export class Relief {
     this.controls.minDistance = 0.6;
     this.controls.maxDistance = 6;
     this.controls.maxPolarAngle = Math.PI / 2;
-    this.controls.target.set(0, 0, 0.14);
+    this.controls.target.set(0, 0, 0.2);
     this.controls.addEventListener("change", () => { this.refresh(); });
     this.controls.addEventListener("end", () => this.onCamera(this.angles()));
     const sun = new DirectionalLight(0xffffff, 1.7);
@@ -97,7 +97,7 @@ export class Relief {
   /** Azimuth, elevation in degrees, distance as a multiple of the usual one. */
   look([az, el, zoom]: readonly [number, number, number]): void {
     if (!this.available) return;
-    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 3.05 * zoom, t = this.controls.target;
+    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.9 * zoom, t = this.controls.target;
     this.camera.position.set(t.x + d * Math.cos(e) * Math.cos(a), t.y + d * Math.cos(e) * Math.sin(a), t.z + d * Math.sin(e));
     this.controls.update();
     this.refresh();
@@ -106,7 +106,7 @@ export class Relief {
   angles(): [number, number, number] {
     const p = this.camera.position.clone().sub(this.controls.target), d = p.length();
     const round = (v: number): number => Math.round(v * 10) / 10;
-    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 3.05) * 100) / 100];
+    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 2.9) * 100) / 100];
   }
 
   update(ground: Ground, shown: Shown): void {

@@ -65,7 +65,7 @@ function settings(app: App, knobs: HTMLElement, name: string | null): void {
 
 function choice(setting: SettingRecord, value: string, change: (v: Setting) => void): HTMLElement {
   return h("label", { class: "field" }, h("span", null, setting.name),
-    h("select", { onchange: (e: never) => change(((e as Event).target as HTMLSelectElement).value) }, ...(setting.choices ?? []).map((c) => h("option", { value: c, selected: c === value }, c))));
+    h("select", { onchange: (e: never) => change(setting.choices![((e as Event).target as HTMLSelectElement).selectedIndex]) }, ...(setting.choices ?? []).map((c) => h("option", { value: String(c), selected: String(c) === value }, String(c)))));
 }
 
 /** Position 0 to 1000 to the value; factors near one (0.9, 0.99, 0.999) are spread by their distance from one. */

@@ -21,6 +21,7 @@ const TITLES: Record<View, string> = { atlas: "Atlas", explore: "Explore", race:
 
 export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   document.documentElement.classList.add("scripted");
+  host.setAttribute("role", "main");
   const { record } = app.scene, stage = record.surfaces.length ? new Stage(app) : null;
   const makers: Partial<Record<View, () => Panel>> = { atlas: () => atlas(app) };
   if (stage) {
@@ -52,7 +53,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     buttons.get(next)!.focus();
   });
   const link = button("Copy link", () => void copy(app, link));
-  const theme = button("Light / dark", () => app.store.set({ theme: next(app, host) }), { "aria-label": "light or dark" });
+  const theme = button("Light / dark", () => app.store.set({ theme: next(app, host) }), { title: "Change between light and dark" });
   const large = button("Projector", () => app.store.set({ projector: !app.state.projector }), { "aria-pressed": String(app.state.projector), title: "Larger type and thicker lines" });
   const right = h("div", { class: "actions" }, stage ? exportMenu(app, stage) : null, link, large, theme);
   const notes = record.notes.length ? h("p", { class: "notes" }, record.notes.join(" ")) : null;
@@ -62,6 +63,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   let current: Panel | null = null, shownView: View | null = null;
   const show = (): void => {
     const { v } = app.state;
+    if (!makers[v]) { app.store.set({ v: shownView ?? views[0] }); return; }
     for (const [view, tab] of buttons) { tab.setAttribute("aria-selected", String(view === v)); tab.tabIndex = view === v ? 0 : -1; }
     if (v === shownView) return;
     current?.hidden?.();
@@ -133,6 +135,8 @@ function tuck(): void {
   if (!main || main.closest("details")) return;
   const box = h("details", { class: "text" }, h("summary", null, "Everything as text and tables"));
   main.replaceWith(box);
+  main.setAttribute("role", "region");
+  main.setAttribute("aria-label", "Everything as text and tables");
   box.append(main);
   document.body.append(box);
   const print = (): void => { box.open = true; };

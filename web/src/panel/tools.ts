@@ -23,11 +23,7 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
     if (many && !hidden("surfaces")) row.append(select("Surface", app.scene.record.surfaces.map((s) => [s.id, s.title]), state.s, (id) => app.show(id)));
     const channels = surface.channels();
     if (channels.length > 1 && !hidden("channels")) row.append(select("Shown", channels.map((c) => [c, c]), state.channel, (channel) => app.store.set({ channel })));
-    if (!hidden("scale")) {
-      row.append(toggle("log", state.log, (log) => app.store.set({ log })));
-      row.append(range("Clip", 0.8, 1, 0.005, state.clip, (clip) => app.store.set({ clip }), (v) => (v >= 1 ? "nothing" : `${(100 * v).toFixed(1)} %`)));
-      row.append(range("Levels", 4, 40, 1, state.levels, (levels) => app.store.set({ levels }), String));
-    }
+    if (!hidden("scale")) row.append(toggle("log", state.log, (log) => app.store.set({ log })));
     if (!hidden("layers")) row.append(layers(app));
     if (!hidden("fog")) row.append(toggle("fog", state.fog, (fog) => app.store.set({ fog })));
     if (surface.record.wells.length && !hidden("reveal")) row.append(toggle("reveal wells", state.reveal, (reveal) => app.store.set({ reveal })));
@@ -54,8 +50,10 @@ function zoom(app: App, stage: Stage, factor: number): void {
 
 function layers(app: App): HTMLElement {
   const there = LAYERS.filter((l) => has(app, l));
-  return h("details", { class: "menu" }, h("summary", null, "Layers"),
-    h("div", { class: "drop" }, ...there.map((layer) => toggle(NAMES[layer], app.state.layers.includes(layer), (on) =>
+  return h("details", { class: "menu" }, h("summary", null, "Drawing"),
+    h("div", { class: "drop" },
+      range("Clip", 0.8, 1, 0.005, app.state.clip, (clip) => app.store.set({ clip }), (v) => (v >= 1 ? "nothing" : `above ${(100 * v).toFixed(1)} %`)),
+      range("Levels", 4, 40, 1, app.state.levels, (levels) => app.store.set({ levels }), String), ...there.map((layer) => toggle(NAMES[layer], app.state.layers.includes(layer), (on) =>
       app.store.set({ layers: LAYERS.filter((l) => (l === layer ? on : app.state.layers.includes(l))) })))));
 }
 
