@@ -73,7 +73,7 @@ function one(scene: Scene, surface: Surface, state: State, start: Point, racer: 
   const same = record !== null && atStart(scene, record, start) && !Object.keys(racer.settings).some((k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]));
   if (twinned(optimizer)) {
     const recorded = same && optimizer.random && record.tape !== null ? scene.array(record.tape) : null;
-    const noise = recorded && state.seed === 0 ? tape(recorded) : stream(state.seed, 0, racer.name);
+    const own = stream(state.seed, 0, racer.name), noise = recorded && state.seed === 0 ? tape(recorded, own) : own;
     const run = walk(surface.model, racer.name, settings, start, state.steps, noise);
     return { ...made(run, optimizer), breaks: breaks(racer.name, settings, run.steps, state.steps), key, racer, optimizer, settings, record: same ? record : null,
       note: surface.exact ? "" : "Walked on the reconstruction of this slice; the network was not evaluated." };

@@ -35,14 +35,25 @@ export class Relief {
   private made = "";
   private queued = false;
 
-  constructor(label: string) {
+  private opened = false;
+  private wanted: [number, number, number] = [-60, 38, 1];
+
+  constructor(private readonly label: string) {
     this.element = h("div", { class: "relief" });
-    const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": label });
+  }
+
+  /** Asks for WebGL: late, so that the map is there first. */
+  open(): void {
+    if (this.opened) return;
+    this.opened = true;
+    const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": this.label });
     try {
-      this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: false });
+      // Asked for here, because three writes errors to the console where there is none.
+      const context = canvas.getContext("webgl2", { antialias: true, alpha: true });
+      if (!context) return this.refuse();
+      this.renderer = new WebGLRenderer({ canvas, context, antialias: true, alpha: true });
     } catch {
-      this.refuse();
-      return;
+      return this.refuse();
     }
     this.available = true;
     this.element.append(canvas);
@@ -63,6 +74,7 @@ export class Relief {
     this.world.add(new HemisphereLight(0xffffff, 0x777788, 1.6), sun, this.ball, this.pin, this.ribbons.group);
     this.pointer(canvas);
     new ResizeObserver(() => { this.size(); this.refresh(); }).observe(this.element);
+    this.look(this.wanted);
   }
 
   private refuse(): void {
@@ -96,6 +108,7 @@ export class Relief {
 
   /** Azimuth, elevation in degrees, distance as a multiple of the usual one. */
   look([az, el, zoom]: readonly [number, number, number]): void {
+    this.wanted = [az, el, zoom];
     if (!this.available) return;
     const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.9 * zoom, t = this.controls.target;
     this.camera.position.set(t.x + d * Math.cos(e) * Math.cos(a), t.y + d * Math.cos(e) * Math.sin(a), t.z + d * Math.sin(e));

@@ -19,10 +19,10 @@ export function meter(app: App): HTMLElement {
       const end = app.state.t >= run.steps ? ENDS[run.end] ?? "" : "";
       const evaluated = [[run.counts[at], "loss", "losses"], [run.counts[at + 1], "gradient", "gradients"], [run.counts[at + 2], "product", "products"]] as const;
       return [h("span", { class: "who" }, swatch, run.optimizer.title), run.source === "none" ? "–" : num(run.losses[t], 5),
-        evaluated.filter(([n]) => n > 0).map(([n, one, many]) => `${whole(n)} ${n === 1 ? one : many}`).join(", ") || "nothing", run.bytes === null ? "–" : `${whole(run.bytes)} B`,
+        evaluated.filter(([n]) => n > 0).map(([n, one, many]) => `${whole(n)} ${n === 1 ? one : many}`).join(", ") || "nothing", run.bytes === null ? "–" : whole(run.bytes),
         app.state.fog && memory ? `${whole(memory.held)} of ${whole(memory.made)}` : "", h("small", null, run.source === "recorded" ? "recorded" : end)];
     });
-    const head = ["", "loss", "evaluated", "held", "remembers", ""];
+    const head = ["", "loss", "evaluated", "bytes", "remembers", ""];
     // A column that holds nothing for anyone takes room from the others.
     const keep = head.map((_, k) => k < 4 || rows.some((row) => (typeof row[k] === "string" ? row[k] : (row[k] as Node).textContent) !== ""));
     box.replaceChildren(h("h2", null, "Meter"), table(`At step ${app.state.t}`, head.filter((_, k) => keep[k]), rows.map((row) => row.filter((_, k) => keep[k])), "tight"));

@@ -23,7 +23,7 @@ export function race(app: App, stage: Stage): { element: HTMLElement; shown(): v
   const said = h("section", { class: "panel" }), arithmetic = steps(app);
   side.append(racers(app), meter(app), curves, arithmetic, said);
   const hint = h("p", { class: "hint" }, "Click the map to drop the start; drag it to race again and again. Space plays, comma and period step, f lifts or lowers the fog.");
-  const lower = h("div", { class: "lower" }, clock.element, h("div", { class: "row" }, length, button("other random numbers", () => app.store.set({ seed: app.state.seed + 1 })), button("the surface's own start", () => app.store.set({ x: null }))), hint);
+  const lower = h("div", { class: "lower" }, clock.element, h("div", { class: "row" }, length, button("other random numbers", () => app.store.set({ seed: app.state.seed + 1 })), button("default start", () => app.store.set({ x: null }))), hint);
   const draw = (): void => {
     if (!chart.element.isConnected) return;
     const surface = app.surface();

@@ -57,7 +57,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   const large = button("Projector", () => app.store.set({ projector: !app.state.projector }), { "aria-pressed": String(app.state.projector), title: "Larger type and thicker lines" });
   const right = h("div", { class: "actions" }, stage ? exportMenu(app, stage) : null, link, large, theme);
   const notes = record.notes.length ? h("p", { class: "notes" }, record.notes.join(" ")) : null;
-  host.replaceChildren(h("header", { class: "top" }, h("h1", null, record.title), right), tabs, h("div", { class: "announce" }, notes), body, speaker);
+  host.replaceChildren(h("div", { class: "top" }, h("h1", null, record.title), right), tabs, h("div", { class: "announce" }, notes), body, speaker);
   if (!document.title) document.title = record.title;
 
   let current: Panel | null = null, shownView: View | null = null;

@@ -49,7 +49,9 @@ export class Stage {
     this.race();
   }
 
+  private raced = 0;
   private race(): void {
+    this.raced = performance.now();
     this.app.race();
     this.refresh();
   }
@@ -69,13 +71,18 @@ export class Stage {
     map.label(`Map of ${ground.surface.record.title}. Arrow keys move the cursor, Enter drops the start.`);
     map.show(ground);
     map.draw();
+    if (app.timing.first === null) {
+      app.timing.first = performance.now();
+      setTimeout(() => { this.relief.open(); this.refresh(); }, 30);
+    } else this.relief.open();
+    if (this.raced) app.timing.race = performance.now() - this.raced;
+    this.raced = 0;
     const cursor = app.cursor;
     this.relief.update(ground, {
       paths: app.state.fog ? [] : this.paths(), start: app.state.v === "explore" && !app.state.x ? null : app.start(), cursor: cursor && [cursor.x, cursor.y], fog: app.state.fog,
       dots: app.state.fog ? fog.dots(app) : [], dark: isDark(app), contours: on("contours"), line: app.state.p,
     });
     this.describe(ground);
-    if (app.timing.first === null) app.timing.first = performance.now();
   }
 
   private paths(): DrawnPath[] {
