@@ -2,7 +2,7 @@
 
 import {
   BufferAttribute, BufferGeometry, DirectionalLight, DoubleSide, HemisphereLight, LineBasicMaterial, LineSegments, Mesh,
-  MeshBasicMaterial, MeshStandardMaterial, PerspectiveCamera, Raycaster, Scene as World, SphereGeometry, Vector2, Vector3, WebGLRenderer,
+  MeshBasicMaterial, MeshLambertMaterial, PerspectiveCamera, Raycaster, Scene as World, SphereGeometry, Vector2, Vector3, WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { h } from "../core/dom";
@@ -173,8 +173,8 @@ export class Relief {
   private build(ground: Ground, shown: Shown): void {
     for (const old of [this.mesh, this.lines]) if (old) { this.world.remove(old); old.geometry.dispose(); }
     this.ground = ground;
-    this.mesh = new Mesh(surface(ground, shown.dark, shown.fog), new MeshStandardMaterial({
-      vertexColors: true, side: DoubleSide, roughness: 0.85, metalness: 0, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1,
+    this.mesh = new Mesh(surface(ground, shown.dark, shown.fog), new MeshLambertMaterial({
+      vertexColors: true, side: DoubleSide, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1,
       transparent: shown.fog, opacity: shown.fog ? 0.16 : 1, depthWrite: !shown.fog,
     }));
     this.world.add(this.mesh);

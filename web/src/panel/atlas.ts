@@ -42,6 +42,6 @@ export function atlas(app: App): { element: HTMLElement; shown(): void } {
     ...card.sentences.map((s) => h("p", null, s)), h("dl", { class: "pairs" }, ...card.rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, typeof value === "number" ? num(value) : String(value))]))));
   return {
     element: h("div", { class: "overview" }, grid, more.childElementCount ? more : null, other.length ? h("div", { class: "cards" }, ...other) : null, views),
-    shown: () => { for (const map of maps) map.refresh(); if (app.timing.first === null) requestAnimationFrame(() => { app.timing.first = performance.now(); }); },
+    shown: () => { for (const map of maps) map.refresh(); },
   };
 }

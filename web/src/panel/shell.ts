@@ -73,6 +73,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     set(body, current.element);
     body.setAttribute("aria-labelledby", `tab-${v}`);
     current.shown?.();
+    requestAnimationFrame(() => { app.timing.first ??= performance.now(); });
   };
   const dress = (): void => {
     const { theme: now, projector, hide } = app.state;
@@ -93,7 +94,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     const target = event.target as HTMLElement, typing = target.closest("input,select,textarea,summary,button") && event.key === " ";
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input,select,textarea") || typing) return;
     if (event.key === "f" && stage) app.store.set({ fog: !app.state.fog });
-    else if (event.key === "r" && stage) app.store.set({ reveal: !app.state.reveal });
+    else if (event.key === "r" && stage && !app.hidden("wells")) app.store.set({ reveal: !app.state.reveal });
     else if (!current?.key?.(event)) return;
     event.preventDefault();
   });
