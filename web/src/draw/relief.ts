@@ -128,7 +128,7 @@ export class Relief {
     if (ground !== this.ground || key !== this.made) this.build(ground, shown);
     this.ground = ground;
     this.made = key;
-    this.ribbons.update(shown, (x, y) => this.place(x, y));
+    this.ribbons.update(shown, ground, (x, y) => this.place(x, y));
     this.put(this.ball, shown.start);
     this.put(this.pin, shown.cursor);
     (this.ball.material as MeshBasicMaterial).color.set(shown.dark ? 0xffffff : 0x111111);

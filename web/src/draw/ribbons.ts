@@ -4,6 +4,7 @@ import { Group, Vector3 } from "three";
 import { Line2 } from "three/addons/lines/Line2.js";
 import { LineGeometry } from "three/addons/lines/LineGeometry.js";
 import { LineMaterial } from "three/addons/lines/LineMaterial.js";
+import type { Ground } from "./ground";
 import type { Shown } from "./relief";
 
 export class Ribbons {
@@ -17,7 +18,13 @@ export class Ribbons {
     for (const line of this.group.children as Line2[]) (line.material as LineMaterial).resolution.set(wide, tall);
   }
 
-  update(shown: Shown, place: (x: number, y: number) => Vector3 | null): void {
+  private last: unknown[] = [];
+
+  update(shown: Shown, ground: Ground, place: (x: number, y: number) => Vector3 | null): void {
+    // A moving cursor changes no path: lines are made anew only when something of theirs has changed.
+    const now = [ground, shown.fog, shown.dark, ...(shown.line ?? []), ...shown.paths.flatMap((p) => [p.points, p.upto, p.color, p.front, p.ghost])];
+    if (now.length === this.last.length && now.every((v, k) => v === this.last[k])) return;
+    this.last = now;
     for (const line of this.group.children as Line2[]) { line.geometry.dispose(); (line.material as LineMaterial).dispose(); }
     this.group.clear();
     for (const path of shown.paths) {

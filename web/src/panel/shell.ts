@@ -8,6 +8,7 @@ import { warm } from "../walk/pool";
 import { atlas } from "./atlas";
 import { basins } from "./basins";
 import { compare } from "./compare";
+import { embed } from "./embed";
 import { explore } from "./explore";
 import { lessons } from "../teach/lesson";
 import { paths } from "./paths";
@@ -83,13 +84,14 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     tabs.hidden = hide.includes("tabs");
     right.hidden = hide.includes("actions");
     host.querySelector("h1")!.hidden = hide.includes("title");
-    for (const word of ["meter", "curves", "racers", "side", "relief", "time", "caption", "card", "hint"]) host.classList.toggle(`no-${word}`, hide.includes(word));
+    for (const word of ["meter", "curves", "racers", "side", "relief", "map", "time", "caption", "card", "hint"]) host.classList.toggle(`no-${word}`, hide.includes(word));
   };
   app.store.on(["theme", "projector", "hide"], dress);
   app.store.on(["v"], show);
   dress();
   show();
   keepAddress(app);
+  embed(app);
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement, typing = target.closest("input,select,textarea,summary,button") && event.key === " ";
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input,select,textarea") || typing) return;

@@ -42,6 +42,12 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
   return row;
 }
 
+/** Both pictures, or one of them large. */
+function layout(app: App): HTMLElement {
+  const now = app.hidden("relief") ? "map" : app.hidden("map") ? "relief" : "both", other = app.state.hide.filter((w) => w !== "relief" && w !== "map");
+  return select("Shown as", [["both", "map and relief"], ["map", "map only"], ["relief", "relief only"]], now, (v) => app.store.set({ hide: v === "map" ? [...other, "relief"] : v === "relief" ? [...other, "map"] : other }));
+}
+
 function zoom(app: App, stage: Stage, factor: number): void {
   const w = app.state.w, box = app.surface()!.box;
   const [x, y] = w ? [(w[0] + w[2]) / 2, (w[1] + w[3]) / 2] : app.state.x ?? [(box.lower[0] + box.upper[0]) / 2, (box.lower[1] + box.upper[1]) / 2];
@@ -52,6 +58,7 @@ function layers(app: App): HTMLElement {
   const there = LAYERS.filter((l) => has(app, l));
   return h("details", { class: "menu" }, h("summary", null, "Drawing"),
     h("div", { class: "drop" },
+      app.hidden("layout") ? null : layout(app),
       range("Clip", 0.8, 1, 0.005, app.state.clip, (clip) => app.store.set({ clip }), (v) => (v >= 1 ? "nothing" : `above ${(100 * v).toFixed(1)} %`)),
       range("Levels", 4, 40, 1, app.state.levels, (levels) => app.store.set({ levels }), String), ...there.map((layer) => toggle(NAMES[layer], app.state.layers.includes(layer), (on) =>
       app.store.set({ layers: LAYERS.filter((l) => (l === layer ? on : app.state.layers.includes(l))) })))));
