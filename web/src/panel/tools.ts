@@ -27,7 +27,7 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
     if (!hidden("layers")) row.append(layers(app));
     if (!hidden("fog")) row.append(toggle("fog", state.fog, (fog) => app.store.set({ fog })));
     if (surface.record.wells.length && !hidden("reveal") && !hidden("wells")) row.append(toggle("reveal wells", state.reveal, (reveal) => app.store.set({ reveal })));
-    if (!hidden("profile")) row.append(button(stage.mode === "profile" ? "drawing a profile" : "draw a profile", () => {
+    if (!hidden("profile")) row.append(button(stage.mode === "profile" ? "drawing a profile" : "profile", () => {
       stage.mode = stage.mode === "profile" ? "point" : "profile";
       fill();
       stage.refresh();

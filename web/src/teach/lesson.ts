@@ -47,7 +47,7 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
     const to = /[#&]t=(\d+)/.exec(lesson().state ?? "");
     app.store.set({ reveal: true, t: to && Number(to[1]) > 0 ? Number(to[1]) : app.longest() });
     fill();
-    card.querySelector<HTMLElement>(".revealed")?.focus();
+    card.querySelector<HTMLElement>(".revealed")?.focus({ preventScroll: innerWidth > 1080 });
   };
 
   const fill = (): void => {
@@ -56,7 +56,7 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
     const stepsAt = progress.revealed ? 3 : progress.watched ? 2 : progress.bet !== null || !one.predict ? 1 : 0;
     set(card,
       h("ol", { class: "stages", "aria-label": "Where you are" }, ...["predict", "watch", "reveal"].map((word, k) => h("li", { class: k < stepsAt ? "done" : k === stepsAt ? "now" : "" }, word))),
-      h("h2", { class: "claim" }, one.claim), h("p", null, one.experiment),
+      h("h2", { class: "claim" }, one.title || one.claim), one.title ? h("p", { class: "lead" }, one.claim) : null, h("p", { class: "note" }, one.experiment),
       one.predict ? h("section", { class: "panel" }, h("h3", null, one.predict.question), form(one.predict, progress.bet, bet, progress.revealed),
         result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null) : null,
       h("div", { class: "row" }, shown ? button("Watch", watch, { class: progress.watched ? "" : "go" }) : null, button(progress.revealed ? "Revealed" : "Reveal", reveal, { disabled: progress.revealed, class: progress.watched && !progress.revealed ? "go" : "" }),
