@@ -18,7 +18,7 @@ import { recording } from "./recording";
 import { Stage } from "./stage";
 
 export interface Panel { element: HTMLElement; shown?(): void; hidden?(): void; key?(event: KeyboardEvent): boolean }
-const TITLES: Record<View, string> = { atlas: "Atlas", explore: "Explore", race: "Race", basins: "Basins & phases", compare: "Compare", run: "Run", paths: "Paths & spectra", lessons: "Lessons", provenance: "Provenance" };
+const TITLES: Record<View, string> = { atlas: "Atlas", explore: "Explore", race: "Race", basins: "Basins & phases", compare: "Compare", run: "Run", paths: "Paths", lessons: "Lessons", provenance: "Provenance" };
 
 export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   document.documentElement.classList.add("scripted");
