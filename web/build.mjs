@@ -35,14 +35,27 @@ const tight = (text) => {
   }
   return `\n${out.join("\n")}\n`;
 };
+// Headsets, environment maps and shadows are never used: three large parts become empty ones.
+// Of the shaders only those of plain, Lambert and thick-line materials are used; parts that no define of theirs turns on are empty.
+const UNUSED = new Set(["lights_physical_pars_fragment", "lights_physical_fragment", "shadowmap_pars_fragment", "shadowmap_vertex", "shadowmap_pars_vertex",
+  "transmission_pars_fragment", "transmission_fragment", "iridescence_fragment", "envmap_physical_pars_fragment", "lightprobes_pars_fragment", "packing",
+  "lights_phong_pars_fragment", "lights_toon_pars_fragment", "alphahash_pars_fragment", "batching_pars_vertex", "clipping_planes_fragment",
+  "cube_uv_reflection_fragment", "bumpmap_pars_fragment"]);
+const without = (text, ...pairs) => {
+  for (let k = 0; k < pairs.length; k += 2) {
+    text = pairs[k].startsWith("WebGL") ? text.replace(new RegExp(`^function ${pairs[k]}\\([^)]*\\) \\{[\\s\\S]*?^\\}`, "m"), `function ${pairs[k]}() { ${pairs[k + 1]} }`) : text.replace(new RegExp(`^class ${pairs[k]}( extends \\w+)? \\{[\\s\\S]*?^\\}`, "m"), (_, parent) => `class ${pairs[k]}${parent ?? ""} { ${pairs[k + 1]} }`);
+  }
+  return text;
+};
 const shaders = {
   name: "shaders",
   setup(on) {
     on.onLoad({ filter: /three[\\/](build[\\/]three\.module|examples[\\/]jsm[\\/]lines[\\/]LineMaterial)\.js$/ }, ({ path }) => {
       const text = readFileSync(path, "utf8");
-      const contents = text
+      const contents = without(text, "WebXRManager", "enabled = false; isPresenting = false; cameraAutoUpdate = true; setAnimationLoop() {} getEnvironmentBlendMode() {} getDepthSensingMesh() { return null; } hasDepthSensing() { return false; } dispose() {}", "PMREMGenerator", "dispose() {}",
+          "WebGLShadowMap", "this.enabled = this.needsUpdate = false; this.autoUpdate = true; this.type = 1; this.render = () => {};")
         .replace(/^((?:var|const) \w+(?:\$\w+)? = )("(?:[^"\\]|\\.)*");$/gm, (whole, head, literal) =>
-          /#include|void main|uniform |varying |vec[234]|#ifdef|#if /.test(literal) ? `${head}${JSON.stringify(tight(JSON.parse(literal)))};` : whole)
+          UNUSED.has(head.split(" ")[1]) ? `${head}"";` : /#include|void main|uniform |varying |vec[234]|#ifdef|#if /.test(literal) ? `${head}${JSON.stringify(tight(JSON.parse(literal)))};` : whole)
         .replace(/\/\* glsl \*\/\s*`([^`$]*)`/g, (_, glsl) => JSON.stringify(tight(glsl)));
       return { contents, loader: "js" };
     });

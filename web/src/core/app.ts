@@ -5,7 +5,7 @@ import type { Scene } from "./scene";
 import { Store, type State } from "./state";
 import { Surface } from "./surface";
 import { base, parse, write } from "./url";
-import { type Live, liveRuns, racersFor } from "./live";
+import { know, type Live, liveRuns, racersFor } from "./live";
 import type { Point } from "./types";
 
 export type Cursor = { x: number; y: number } | null;
@@ -27,6 +27,7 @@ export class App {
 
   constructor(readonly scene: Scene, readonly root: HTMLElement, speaker: HTMLElement) {
     this.speaker = speaker;
+    know(scene.optimizers);
     this.base = base();
     const first = scene.record.surfaces.find((s) => s.wells.length > 0) ?? scene.record.surfaces[0];
     const shown = scene.record.surfaces.find((s) => s.kind !== "formula") ?? first;
@@ -50,8 +51,10 @@ export class App {
   start(): Point {
     const { x } = this.state, surface = this.surface();
     if (x || !surface) return x ?? [0, 0];
-    const { lower, upper } = surface.box;
-    return surface.record.start ?? [(lower[0] + upper[0]) / 2, (lower[1] + upper[1]) / 2];
+    const { lower, upper } = surface.box, { start } = surface.record, at = (k: 0 | 1, share: number): number => Number((lower[k] + share * (upper[k] - lower[k])).toPrecision(4));
+    // A chart is made around the end of a training: races from there would show nothing.
+    const middle = start && surface.record.kind === "field" && Math.hypot((start[0] - at(0, 0.5)) / (upper[0] - lower[0]), (start[1] - at(1, 0.5)) / (upper[1] - lower[1])) < 0.02;
+    return start && !middle ? start : [at(0, 0.84), at(1, 0.78)];
   }
 
   ground(): Ground | null {
@@ -81,9 +84,8 @@ export class App {
   }
 
   race(): void {
-    const began = performance.now(), surface = this.surface();
+    const surface = this.surface();
     this.runs = surface ? liveRuns(this.scene, surface, this.state, this.start()) : [];
-    this.timing.race = performance.now() - began;
   }
 
   longest(): number { return this.runs.reduce((most, one) => Math.max(most, one.steps), 0); }

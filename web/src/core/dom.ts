@@ -28,9 +28,9 @@ let counter = 0;
 export const fresh = (prefix: string): string => `${prefix}-${++counter}`;
 
 export function table(caption: string, head: string[], rows: (string | Node)[][], kind = ""): HTMLElement {
-  return h("div", { class: `wide ${kind}`, tabindex: 0, role: "group", "aria-label": caption },
-    h("table", null, h("caption", null, caption),
-      head.length ? h("thead", null, h("tr", null, ...head.map((text) => h("th", { scope: "col" }, text)))) : null,
+  return h("div", { class: `wide ${kind}`, tabindex: kind === "unseen" ? null : 0, role: "group", "aria-label": caption || "table" },
+    h("table", null, caption ? h("caption", null, caption) : null,
+      head.length ? h("thead", null, h("tr", null, ...head.map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))) : null,
       h("tbody", null, ...rows.map((row) =>
         h("tr", null, ...row.map((cell, k) => (k === 0 ? h("th", { scope: "row" }, cell) : h("td", null, cell))))))));
 }

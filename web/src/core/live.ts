@@ -25,13 +25,20 @@ export interface Live {
   bytes: number | null;
   record: RunRecord | null;
   note: string;
+  /** Where a new descent begins: no line leads there. */
+  breaks: readonly number[];
 }
 
 export const twinned = (one: OptimizerRecord): boolean => one.twin && rule(one.name) !== undefined && !(PLAYBACK as readonly string[]).includes(one.name);
 
-/** An optimizer's settings with its defaults under them. */
+let catalog: ReadonlyMap<string, OptimizerRecord> = new Map();
+export const know = (optimizers: ReadonlyMap<string, OptimizerRecord>): void => { catalog = optimizers; };
+
+/** An optimizer's settings with its defaults under them; a wrapped method that is only named gets those of the catalog. */
 export function settingsOf(one: OptimizerRecord, given: Settings): Settings {
-  return { ...Object.fromEntries(one.settings.map((s) => [s.name, s.default])), ...given };
+  const all: Settings = { ...Object.fromEntries(one.settings.map((s) => [s.name, s.default])), ...given };
+  const inner = typeof all.inner === "string" ? catalog.get(all.inner) : undefined;
+  return inner ? { ...all, inner: { name: inner.name, ...settingsOf(inner, {}) } as unknown as Settings[string] } : all;
 }
 
 /** Whom to race at first: those that the scene's own record has on this surface, else the gradient rules. */
@@ -66,19 +73,25 @@ function one(scene: Scene, surface: Surface, state: State, start: Point, racer: 
   const same = record !== null && atStart(scene, record, start) && !Object.keys(racer.settings).some((k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]));
   if (twinned(optimizer)) {
     const recorded = same && optimizer.random && record.tape !== null ? scene.array(record.tape) : null;
-    const noise = recorded && state.seed === 0 ? tape(recorded) : stream(state.seed, 0, racer.name);
+    const own = stream(state.seed, 0, racer.name), noise = recorded && state.seed === 0 ? tape(recorded, own) : own;
     const run = walk(surface.model, racer.name, settings, start, state.steps, noise);
-    return { ...made(run, optimizer), key, racer, optimizer, settings, record: same ? record : null,
+    return { ...made(run, optimizer), breaks: breaks(racer.name, settings, run.steps, state.steps), key, racer, optimizer, settings, record: same ? record : null,
       note: surface.exact ? "" : "Walked on the reconstruction of this slice; the network was not evaluated." };
   }
   if (record) return { ...playedBack(scene, record), key, racer, optimizer, settings, note: "Played back from the record, from its own start." };
-  return { key, racer, optimizer, settings, source: "none", positions: [], losses: [], seen: [], counts: [], steps: 0, end: "", result: [NaN, NaN, NaN], bytes: null, record: null,
+  return { key, racer, optimizer, settings, source: "none", positions: [], losses: [], seen: [], counts: [], steps: 0, end: "", result: [NaN, NaN, NaN], bytes: null, record: null, breaks: [],
     note: "Its rule is not in this page, and the record holds no run of it here." };
 }
 
-function made(run: Run, optimizer: OptimizerRecord): Omit<Live, "key" | "racer" | "optimizer" | "settings" | "record" | "note"> {
+function breaks(name: string, p: Settings, steps: number, race: number): number[] {
+  const length = name === "random" ? 1 : name === "restart" ? Number(p.length ?? race) : Infinity, found: number[] = [];
+  for (let k = length; k <= steps; k += length) found.push(k);
+  return found;
+}
+
+function made(run: Run, optimizer: OptimizerRecord): Omit<Live, "key" | "racer" | "optimizer" | "settings" | "record" | "note" | "breaks"> {
   return { source: "page", positions: run.positions, losses: run.losses, seen: run.seen, counts: run.counts, steps: run.steps, end: run.end,
-    result: run.result, bytes: 8 * 2 * optimizer.memory };
+    result: run.result, bytes: optimizer.memory === null ? null : 8 * 2 * optimizer.memory };
 }
 
 function playedBack(scene: Scene, record: RunRecord): Omit<Live, "key" | "racer" | "optimizer" | "settings" | "note"> {
@@ -95,7 +108,7 @@ function playedBack(scene: Scene, record: RunRecord): Omit<Live, "key" | "racer"
     for (let k = 0; k < steps; k++) flat.set([positions[2 * k], positions[2 * k + 1], k, losses[k]], k * SEEN);
   }
   return { source: "recorded", positions, losses, seen: flat, counts: scene.maybe(record.counts) ?? new Int32Array(3 * (steps + 1)), steps, end: "",
-    result: [positions[2 * steps], positions[2 * steps + 1], losses[steps]], bytes: record.bytes, record };
+    result: [positions[2 * steps], positions[2 * steps + 1], losses[steps]], bytes: record.bytes, record, breaks: record.breaks ?? [] };
 }
 
 function atStart(scene: Scene, record: RunRecord, start: Point): boolean {

@@ -64,7 +64,7 @@ export interface SettingRecord {
   lower: number | null;
   upper: number | null;
   log: boolean;
-  choices: string[] | null;
+  choices: (string | boolean)[] | null;
 }
 export interface OptimizerRecord {
   name: string;
@@ -72,7 +72,7 @@ export interface OptimizerRecord {
   twin: boolean;
   random: boolean;
   queries: Meter;
-  memory: number;
+  memory: number | null;
   remembers: boolean;
   settings: SettingRecord[];
 }
@@ -90,6 +90,7 @@ export interface RunRecord {
   bytes: number | null;
   tape: Ref | null;
   off: Ref | null;
+  breaks?: number[] | null;
   verdict: string;
   typical: string | null;
   meter: Meter | null;

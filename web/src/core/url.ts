@@ -77,7 +77,8 @@ export function parse(hash: string, base: State, scene: Scene): State {
   if (w && w[0] < w[2] && w[1] < w[3]) state.w = w as State["w"];
   const az = numbers("az", 3);
   if (az) state.az = [az[0], Math.min(90, Math.max(0, az[1])), Math.min(4, Math.max(0.25, az[2]))];
-  if (["steps", "evaluations", "cost"].includes(found.get("axis") ?? "")) state.axis = found.get("axis") as Axis;
+  const axis = found.get("axis") === "queries" ? "evaluations" : found.get("axis");
+  if (["steps", "evaluations", "cost"].includes(axis ?? "")) state.axis = axis as Axis;
   if (["auto", "light", "dark"].includes(found.get("theme") ?? "")) state.theme = found.get("theme") as Theme;
   const layers = found.get("layers");
   if (layers !== undefined) state.layers = LAYERS.filter((l: Layer) => layers.split(",").includes(l));
@@ -99,7 +100,7 @@ function parseRacer(text: string, scene: Scene): Racer | null {
     const [key, value] = pair.split("="), setting = known.settings.find((s) => s.name === key);
     if (!setting || value === undefined) continue;
     const held = (v: number): number => Math.min(setting.upper ?? Infinity, Math.max(setting.lower ?? -Infinity, v));
-    if (setting.kind === "choice") { if (setting.choices?.includes(value)) settings[key] = value; } else {
+    if (setting.kind === "choice") { const chosen = setting.choices?.find((c) => String(c) === value); if (chosen !== undefined) settings[key] = chosen; } else {
       const values = value.split("~").map(Number);
       if (!values.every(Number.isFinite)) continue;
       if (setting.kind === "pair") { if (values.length === 2) settings[key] = values.map(held); } else settings[key] = held(values[0]);

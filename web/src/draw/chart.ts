@@ -1,17 +1,20 @@
 /** A small line chart on a canvas: profiles, loss curves, barriers, spectra, sweeps. Every series is told apart by color, dash and label. */
 
 import { linear, logarithmic, type Scale } from "./axis";
-import { h } from "../core/dom";
+import { h, table } from "../core/dom";
 import { num } from "../core/format";
+import { tint } from "../core/palette";
 import { ink, type Ink } from "./frame";
 import { fit } from "./map";
 
-export interface Series { label: string; color: string; dash?: number[]; x: ArrayLike<number>; y: ArrayLike<number>; low?: ArrayLike<number>; high?: ArrayLike<number>; points?: boolean; line?: boolean; letter?: string; bars?: boolean }
+export interface Series { label: string; color: string; dash?: number[]; x: ArrayLike<number>; y: ArrayLike<number>; low?: ArrayLike<number>; high?: ArrayLike<number>; points?: boolean; line?: boolean; letter?: string; bars?: boolean; /** Where along the line its letter stands, 0 to 1. */ at?: number }
 export interface ChartData { series: Series[]; xlabel: string; ylabel: string; logY?: boolean; logX?: boolean; marker?: number | null; title: string; from?: number; to?: number; ydomain?: [number, number] }
 
 export class LineChart {
   readonly element: HTMLElement;
   readonly canvas: HTMLCanvasElement;
+  private readonly table = h("div", { class: "speaker" });
+  private told = 0;
   private readonly said = h("div", { class: "chart-said", "aria-hidden": "true" });
   private data: ChartData | null = null;
   private queued = false;
@@ -23,7 +26,7 @@ export class LineChart {
 
   constructor(private readonly tall = 200, private readonly projector: () => boolean = () => false) {
     this.canvas = h("canvas", { role: "img" });
-    this.element = h("div", { class: "chart" }, this.canvas, this.said);
+    this.element = h("div", { class: "chart" }, this.canvas, this.said, this.table);
     new ResizeObserver(() => this.refresh()).observe(this.element);
     const where = (e: PointerEvent): number => this.back(e.clientX - this.canvas.getBoundingClientRect().left);
     this.canvas.addEventListener("pointermove", (e) => { this.at = where(e); this.onHover(this.at); if (e.buttons && this.onPick) this.onPick(this.at); this.refresh(); });
@@ -34,6 +37,8 @@ export class LineChart {
   show(data: ChartData): void {
     this.data = data;
     this.canvas.setAttribute("aria-label", data.title);
+    clearTimeout(this.told);
+    this.told = window.setTimeout(() => this.table.replaceChildren(asTable(data)), 500);
     this.refresh();
   }
 
@@ -107,6 +112,13 @@ export class LineChart {
   }
 }
 
+/** What a screen reader reads instead of the picture: each series at a dozen places. */
+function asTable(data: ChartData): HTMLElement {
+  const longest = data.series.reduce((best, s) => (s.x.length > best.length ? s.x : best), [] as ArrayLike<number>), count = Math.min(12, longest.length);
+  const places = Array.from({ length: count }, (_, k) => longest[Math.round((k * (longest.length - 1)) / Math.max(1, count - 1))]);
+  return table(data.title, [data.xlabel, ...data.series.map((s) => s.label)], places.map((at) => [num(at), ...data.series.map((s) => (s.x.length ? num(s.y[nearest(s.x, at)]) : "–"))]), "unseen");
+}
+
 const few = (ticks: number[], most: number): number[] => {
   const stride = Math.ceil(ticks.length / Math.max(2, most));
   return ticks.filter((_, k) => k % stride === 0);
@@ -134,7 +146,8 @@ function extent(data: ChartData): [number, number, number, number] {
   return data.logY ? [x0, x1, y0 / 1.2, y1 * 1.2] : [x0, x1, y0 - pad, y1 + pad];
 }
 
-function series(g: CanvasRenderingContext2D, s: Series, x: Scale, y: Scale, pen: Ink, log: boolean): void {
+function series(g: CanvasRenderingContext2D, given: Series, x: Scale, y: Scale, pen: Ink, log: boolean): void {
+  const s = { ...given, color: tint(given.color, pen.dark) };
   const ok = (v: number): boolean => Number.isFinite(v) && (!log || v > 0);
   if (s.low && s.high) {
     g.fillStyle = s.color;
@@ -163,7 +176,7 @@ function series(g: CanvasRenderingContext2D, s: Series, x: Scale, y: Scale, pen:
   g.setLineDash([]);
   if (s.points) for (let k = 0; k < s.x.length; k++) if (ok(s.y[k])) { g.beginPath(); g.arc(x(s.x[k]), y(s.y[k]), 2.6 * pen.scale, 0, 7); g.fill(); }
   if (s.letter) {
-    let k = s.x.length - 1;
+    let k = Math.round((s.x.length - 1) * (s.at ?? 1));
     while (k > 0 && !ok(s.y[k])) k--;
     if (k >= 0 && ok(s.y[k])) { g.font = `bold ${11 * pen.scale}px system-ui, sans-serif`; g.textAlign = "right"; g.textBaseline = "bottom"; g.fillText(s.letter, x(s.x[k]) - 2, y(s.y[k]) - 2); }
   }

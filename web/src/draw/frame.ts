@@ -48,7 +48,7 @@ export function axes(g: CanvasRenderingContext2D, f: Frame, labels: readonly [st
   g.fillText(labels[0], f.left + f.width, f.top + f.height + 7 + 13 * pen.scale);
   g.textAlign = "left";
   g.textBaseline = "bottom";
-  g.fillText(labels[1], 2, f.top - 3);
+  g.fillText(labels[1], 2, f.top - 8);
 }
 
 /** The bar from low to high; of a clipped scale the last color stands for everything above. */

@@ -81,7 +81,7 @@ export class MapView {
   }
 
   private place(ground: Ground, wide: number): Frame {
-    const small = this.options.axes === false, left = small ? 1 : 46 * this.pen.scale, top = small ? 1 : 18 * this.pen.scale;
+    const small = this.options.axes === false, left = small ? 1 : 46 * this.pen.scale, top = small ? 1 : 23 * this.pen.scale;
     const [x0, y0, x1, y1] = ground.window, width = wide - left - (small ? 1 : 10);
     const shape = Math.min(1.25, Math.max(0.6, (y1 - y0) / (x1 - x0)));
     return { left, top, width, height: width * shape, window: ground.window };

@@ -3,7 +3,7 @@
 import { px, py, type Frame, type Ink } from "./frame";
 import type { Ground } from "./ground";
 
-export interface DrawnPath { label: string; letter: string; color: string; dash: number[]; points: ArrayLike<number>; upto: number; ghost?: boolean; front?: boolean; breaks?: boolean; thin?: boolean }
+export interface DrawnPath { label: string; letter: string; color: string; dash: number[]; points: ArrayLike<number>; upto: number; ghost?: boolean; front?: boolean; breaks?: readonly number[]; thin?: boolean }
 type G = CanvasRenderingContext2D;
 
 export function clipTo(g: G, f: Frame): void {
@@ -40,13 +40,11 @@ function trace(g: G, f: Frame, one: DrawnPath, aside: number): void {
   g.beginPath();
   g.lineJoin = "round";
   g.lineCap = "round";
-  const last = Math.min(one.upto, one.points.length / 2 - 1), jump = 0.3 * f.width;
-  for (let i = 0, x0 = 0, y0 = 0; i <= last; i++) {
+  const last = Math.min(one.upto, one.points.length / 2 - 1), jumps = new Set(one.breaks);
+  for (let i = 0; i <= last; i++) {
     const x = px(f, one.points[2 * i]) + aside, y = py(f, one.points[2 * i + 1]) + aside;
-    if (i === 0 || (one.breaks && Math.hypot(x - x0, y - y0) > jump)) g.moveTo(x, y);
+    if (i === 0 || jumps.has(i)) g.moveTo(x, y);
     else g.lineTo(x, y);
-    x0 = x;
-    y0 = y;
   }
 }
 

@@ -2,7 +2,7 @@
 
 import {
   BufferAttribute, BufferGeometry, DirectionalLight, DoubleSide, HemisphereLight, LineBasicMaterial, LineSegments, Mesh,
-  MeshBasicMaterial, MeshStandardMaterial, PerspectiveCamera, Raycaster, Scene as World, SphereGeometry, Vector2, Vector3, WebGLRenderer,
+  MeshBasicMaterial, MeshLambertMaterial, PerspectiveCamera, Raycaster, Scene as World, SphereGeometry, Vector2, Vector3, WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { h } from "../core/dom";
@@ -35,14 +35,25 @@ export class Relief {
   private made = "";
   private queued = false;
 
-  constructor(label: string) {
+  private opened = false;
+  private wanted: [number, number, number] = [-60, 38, 1];
+
+  constructor(private readonly label: string) {
     this.element = h("div", { class: "relief" });
-    const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": label });
+  }
+
+  /** Asks for WebGL: late, so that the map is there first. */
+  open(): void {
+    if (this.opened) return;
+    this.opened = true;
+    const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": this.label });
     try {
-      this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: false });
+      // Asked for here, because three writes errors to the console where there is none.
+      const context = canvas.getContext("webgl2", { antialias: true, alpha: true });
+      if (!context) return this.refuse();
+      this.renderer = new WebGLRenderer({ canvas, context, antialias: true, alpha: true });
     } catch {
-      this.refuse();
-      return;
+      return this.refuse();
     }
     this.available = true;
     this.element.append(canvas);
@@ -55,7 +66,7 @@ export class Relief {
     this.controls.minDistance = 0.6;
     this.controls.maxDistance = 6;
     this.controls.maxPolarAngle = Math.PI / 2;
-    this.controls.target.set(0, 0, 0.14);
+    this.controls.target.set(0, 0, 0.2);
     this.controls.addEventListener("change", () => { this.refresh(); });
     this.controls.addEventListener("end", () => this.onCamera(this.angles()));
     const sun = new DirectionalLight(0xffffff, 1.7);
@@ -63,6 +74,7 @@ export class Relief {
     this.world.add(new HemisphereLight(0xffffff, 0x777788, 1.6), sun, this.ball, this.pin, this.ribbons.group);
     this.pointer(canvas);
     new ResizeObserver(() => { this.size(); this.refresh(); }).observe(this.element);
+    this.look(this.wanted);
   }
 
   private refuse(): void {
@@ -96,8 +108,9 @@ export class Relief {
 
   /** Azimuth, elevation in degrees, distance as a multiple of the usual one. */
   look([az, el, zoom]: readonly [number, number, number]): void {
+    this.wanted = [az, el, zoom];
     if (!this.available) return;
-    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.7 * zoom, t = this.controls.target;
+    const a = (az * Math.PI) / 180, e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180, d = 2.9 * zoom, t = this.controls.target;
     this.camera.position.set(t.x + d * Math.cos(e) * Math.cos(a), t.y + d * Math.cos(e) * Math.sin(a), t.z + d * Math.sin(e));
     this.controls.update();
     this.refresh();
@@ -106,7 +119,7 @@ export class Relief {
   angles(): [number, number, number] {
     const p = this.camera.position.clone().sub(this.controls.target), d = p.length();
     const round = (v: number): number => Math.round(v * 10) / 10;
-    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 2.7) * 100) / 100];
+    return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / 2.9) * 100) / 100];
   }
 
   update(ground: Ground, shown: Shown): void {
@@ -115,7 +128,7 @@ export class Relief {
     if (ground !== this.ground || key !== this.made) this.build(ground, shown);
     this.ground = ground;
     this.made = key;
-    this.ribbons.update(shown, (x, y) => this.place(x, y));
+    this.ribbons.update(shown, ground, (x, y) => this.place(x, y));
     this.put(this.ball, shown.start);
     this.put(this.pin, shown.cursor);
     (this.ball.material as MeshBasicMaterial).color.set(shown.dark ? 0xffffff : 0x111111);
@@ -160,8 +173,8 @@ export class Relief {
   private build(ground: Ground, shown: Shown): void {
     for (const old of [this.mesh, this.lines]) if (old) { this.world.remove(old); old.geometry.dispose(); }
     this.ground = ground;
-    this.mesh = new Mesh(surface(ground, shown.dark, shown.fog), new MeshStandardMaterial({
-      vertexColors: true, side: DoubleSide, roughness: 0.85, metalness: 0, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1,
+    this.mesh = new Mesh(surface(ground, shown.dark, shown.fog), new MeshLambertMaterial({
+      vertexColors: true, side: DoubleSide, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1,
       transparent: shown.fog, opacity: shown.fog ? 0.16 : 1, depthWrite: !shown.fog,
     }));
     this.world.add(this.mesh);

@@ -24,8 +24,8 @@ export function atlas(app: App): { element: HTMLElement; shown(): void } {
       h("h2", null, h("button", { type: "button", class: "linkish", onclick: (() => app.show(surface.id, "explore")) as (e: never) => void }, surface.title)),
       h("p", null, facts + (raced ? `; ${raced} recorded ${raced === 1 ? "run" : "runs"}` : "")),
       surface.certificate ? h("p", { class: "note" }, surface.certificate.sentence) : surface.reading[0] ? h("p", { class: "note" }, surface.reading[0]) : null,
-      h("div", { class: "row" }, h("button", { type: "button", onclick: (() => app.show(surface.id, "explore")) as (e: never) => void, "aria-label": `Explore ${surface.title}` }, "Explore"),
-        h("button", { type: "button", onclick: (() => app.show(surface.id, "race")) as (e: never) => void, "aria-label": `Race on ${surface.title}` }, "Race here"))));
+      h("div", { class: "row" }, h("button", { type: "button", onclick: (() => app.show(surface.id, "explore")) as (e: never) => void, "aria-label": `Explore: ${surface.title}` }, "Explore"),
+        h("button", { type: "button", onclick: (() => app.show(surface.id, "race")) as (e: never) => void, "aria-label": `Race here: ${surface.title}` }, "Race here"))));
   }
   const more = h("div", { class: "cards" });
   const box = (title: string, text: string, view: Parameters<App["store"]["set"]>[0]): HTMLElement => h("article", { class: "cardbox" },
@@ -42,6 +42,6 @@ export function atlas(app: App): { element: HTMLElement; shown(): void } {
     ...card.sentences.map((s) => h("p", null, s)), h("dl", { class: "pairs" }, ...card.rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, typeof value === "number" ? num(value) : String(value))]))));
   return {
     element: h("div", { class: "overview" }, grid, more.childElementCount ? more : null, other.length ? h("div", { class: "cards" }, ...other) : null, views),
-    shown: () => { for (const map of maps) map.refresh(); if (app.timing.first === null) requestAnimationFrame(() => { app.timing.first = performance.now(); }); },
+    shown: () => { for (const map of maps) map.refresh(); },
   };
 }

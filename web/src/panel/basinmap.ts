@@ -77,8 +77,8 @@ export class BasinMap {
     const wide = Math.min(this.element.clientWidth, 620), { ground, nx, ny } = this;
     if (!wide || !ground) return;
     const pen = ink(this.element, this.app.state.projector), [x0, y0, x1, y1] = ground.window, width = wide - 46 - 10, height = width * Math.min(1.25, Math.max(0.6, (y1 - y0) / (x1 - x0)));
-    this.frame = { left: 46, top: 18, width, height, window: ground.window };
-    const f = this.frame, g = fit(this.canvas, wide, height + 18 + 40, Math.min(2, devicePixelRatio || 1)), known = ground.surface.record.wells.length > 0, light = lightness(pen.dark);
+    this.frame = { left: 46, top: 23, width, height, window: ground.window };
+    const f = this.frame, g = fit(this.canvas, wide, height + 23 + 40, Math.min(2, devicePixelRatio || 1)), known = ground.surface.record.wells.length > 0, light = lightness(pen.dark);
     this.canvas.style.width = `${wide}px`;
     const small = document.createElement("canvas");
     small.width = nx;

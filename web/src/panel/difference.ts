@@ -18,8 +18,8 @@ export function difference(app: App): { element: HTMLElement; show(surfaces: Sur
   const draw = (): void => {
     const [one, two] = [there[a], there[b]], wide = Math.min(host.clientWidth, 460);
     if (!one || !two || !wide) return;
-    const pen = ink(host, app.state.projector), win = whole(one), size = wide - 56, f: Frame = { left: 46, top: 18, width: size, height: size, window: win };
-    const g = fit(canvas, wide, size + 58, Math.min(2, devicePixelRatio || 1)), small = document.createElement("canvas"), d = new Float64Array(N * N), doubt = new Uint8Array(N * N);
+    const pen = ink(host, app.state.projector), win = whole(one), size = wide - 56, f: Frame = { left: 46, top: 23, width: size, height: size, window: win };
+    const g = fit(canvas, wide, size + 63, Math.min(2, devicePixelRatio || 1)), small = document.createElement("canvas"), d = new Float64Array(N * N), doubt = new Uint8Array(N * N);
     canvas.style.width = `${wide}px`;
     small.width = small.height = N;
     let most = 0, unsure = 0, cells = 0;

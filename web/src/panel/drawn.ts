@@ -7,7 +7,7 @@ import { strokeOf } from "./strokes";
 export function drawnPaths(app: App): DrawnPath[] {
   const make = (ghost: boolean) => (run: App["runs"][number]): DrawnPath => ({
     label: run.optimizer.title, ...strokeOf(app, run.key), points: run.positions, upto: ghost ? run.steps : Math.min(app.state.t, run.steps), ghost,
-    front: app.front === run.key, thin: run.optimizer.queries.gradients === 0, breaks: run.key === "restart" || run.key === "random",
+    front: app.front === run.key, thin: run.optimizer.queries.gradients === 0, breaks: run.breaks,
   });
   return [...app.ghosts.map(make(true)), ...app.runs.filter((r) => r.source !== "none").map(make(false))];
 }

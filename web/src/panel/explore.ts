@@ -29,10 +29,11 @@ export function explore(app: App, stage: Stage): { element: HTMLElement; shown()
   const words = (): void => {
     const record = app.surface()?.record;
     if (!record) return;
+    const reading = record.reading.filter((s) => s !== record.certificate?.sentence);
     const meters = Object.entries(record.meters ?? {});
     set(said,
       record.certificate ? h("section", { class: "panel" }, h("h2", null, "How far to trust it"), h("p", null, record.certificate.sentence)) : null,
-      record.reading.length ? h("section", { class: "panel" }, h("h2", null, "What to see"), h("ul", null, ...record.reading.map((s) => h("li", null, s)))) : null,
+      reading.length ? h("section", { class: "panel" }, h("h2", null, "What to see"), h("ul", null, ...reading.map((s) => h("li", null, s)))) : null,
       record.card.length ? h("section", { class: "panel" }, h("h2", null, "Card"), h("dl", { class: "card" }, ...record.card.flatMap((c) => [h("dt", null, c.name, h("b", null, c.value)), h("dd", null, c.sentence)]))) : null,
       record.meter ? table("What it cost", ["", "losses", "gradients", "products"], [
         ...meters.map(([name, m]) => [name, whole(m.losses), whole(m.gradients), whole(m.products)]),

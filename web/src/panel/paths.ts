@@ -16,7 +16,7 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
     const one = chart(260), channels = [...new Set(record.paths.flatMap((p) => Object.keys(p.channels ?? {})))];
     const series = (read: (p: PathRecord) => ArrayLike<number> | null): Series[] => record.paths.flatMap((p, k) => {
       const y = read(p);
-      return y ? [{ label: p.title, color: INKS[k % INKS.length], dash: DASHES[Math.floor(k / INKS.length) % DASHES.length], x: app.scene.array(p.t), y, letter: String.fromCharCode(65 + (k % 26)) }] : [];
+      return y ? [{ label: p.title, color: INKS[k % INKS.length], dash: DASHES[Math.floor(k / INKS.length) % DASHES.length], x: app.scene.array(p.t), y, letter: String.fromCharCode(65 + (k % 26)), at: 0.3 + 0.4 * ((k * 0.37) % 1) }] : [];
     });
     one.show({ series: series((p) => app.scene.array(p.loss)), xlabel: "position along the path", ylabel: "loss", title: "Loss along the paths" });
     const others = channels.map((name) => { const c = chart(160); c.show({ series: series((p) => (p.channels?.[name] === undefined ? null : app.scene.array(p.channels[name]))), xlabel: "position along the path", ylabel: name, title: `${name} along the paths` }); return c.element; });

@@ -54,7 +54,7 @@ export function phase(app: App): { element: HTMLElement; run(): void } {
   const draw = (): void => {
     const wide = Math.min(host.clientWidth, 460), surface = app.surface();
     if (!wide || !x || !y || !surface || !ends.length) return;
-    const pen = ink(host, app.state.projector), n = Math.round(Math.sqrt(ends.length)), left = 58, top = 18, size = wide - left - 12, g = fit(canvas, wide, size + top + 40, Math.min(2, devicePixelRatio || 1));
+    const pen = ink(host, app.state.projector), n = Math.round(Math.sqrt(ends.length)), left = 58, top = 26, size = wide - left - 12, g = fit(canvas, wide, size + top + 40, Math.min(2, devicePixelRatio || 1));
     canvas.style.width = `${wide}px`;
     const ground = app.ground(), light = lightness(isDark(app)), wells = surface.record.wells.length > 0;
     for (let j = 0; j < n; j++) for (let i = 0; i < n; i++) {
@@ -76,7 +76,7 @@ export function phase(app: App): { element: HTMLElement; run(): void } {
     g.textAlign = "right"; g.textBaseline = "top";
     g.fillText(x.name, left + size, top + size + 21);
     g.textAlign = "left"; g.textBaseline = "bottom";
-    g.fillText(y.name, 2, top - 3);
+    g.fillText(y.name, 2, top - 9);
     const racer = app.state.r.find((r) => r.name === name), one = app.scene.optimizers.get(name);
     if (racer && one) {
       const now = settingsOf(one, racer.settings), px = left + size * x.place(read(now, x.name)), py = top + size - size * y.place(read(now, y.name));
@@ -85,7 +85,7 @@ export function phase(app: App): { element: HTMLElement; run(): void } {
     canvas.setAttribute("aria-label", `Phase map of ${name}: ${x.name} across, ${y.name} up, ${seen} runs`);
   };
   canvas.addEventListener("pointerdown", (event) => {
-    const box = canvas.getBoundingClientRect(), size = box.width - 58 - 12, u = (event.clientX - box.left - 58) / size, v = 1 - (event.clientY - box.top - 18) / size;
+    const box = canvas.getBoundingClientRect(), size = box.width - 58 - 12, u = (event.clientX - box.left - 58) / size, v = 1 - (event.clientY - box.top - 26) / size;
     if (!x || !y || u < 0 || u > 1 || v < 0 || v > 1) return;
     const pick = [[x, u], [y, v]] as const, racers = app.state.r.map((r) => {
       if (r.name !== name) return r;

@@ -9,12 +9,12 @@ import { save } from "../out/save";
 import { meter } from "./meter";
 import { racers } from "./racers";
 import type { Stage } from "./stage";
-import { steps } from "./step";
+import { stepArrows, steps } from "./step";
 import { strokeOf } from "./strokes";
 import { Clock } from "./time";
 import { range } from "./tools";
 
-export function race(app: App, stage: Stage): { element: HTMLElement; shown(): void; key(event: KeyboardEvent): boolean } {
+export function race(app: App, stage: Stage): { element: HTMLElement; shown(): void; hidden(): void; key(event: KeyboardEvent): boolean } {
   const clock = new Clock(app, () => app.longest()), chart = new LineChart(210, () => app.state.projector), main = h("div", { class: "main" });
   const side = h("div", { class: "side" });
   const axis = select("Horizontal axis", [["steps", "steps"], ["evaluations", "evaluations"], ["cost", "cost (a gradient = 3 losses)"]], app.state.axis, (v) => app.store.set({ axis: v as Axis }));
@@ -22,8 +22,8 @@ export function race(app: App, stage: Stage): { element: HTMLElement; shown(): v
   const curves = h("section", { class: "panel", "aria-label": "Loss curves" }, h("h2", null, "Loss against effort"), chart.element, h("div", { class: "row" }, axis, button("CSV of the runs", () => save(runsCsv(app), "runs.csv", "text/csv"))));
   const said = h("section", { class: "panel" }), arithmetic = steps(app);
   side.append(racers(app), meter(app), curves, arithmetic, said);
-  const hint = h("p", { class: "hint" }, "Click the map to drop the start; drag it to race again and again. Space plays, comma and period step, f lifts or lowers the fog.");
-  const lower = h("div", { class: "lower" }, clock.element, h("div", { class: "row" }, length, button("other random numbers", () => app.store.set({ seed: app.state.seed + 1 })), button("the surface's own start", () => app.store.set({ x: null }))), hint);
+  const hint = h("p", { class: "hint" }, "Click the map to drop the start; drag it to race again and again. Space plays, comma and period step, f lifts or lowers the fog, i shows one step.");
+  const lower = h("div", { class: "lower" }, clock.element, h("div", { class: "row" }, length, button("other random numbers", () => app.store.set({ seed: app.state.seed + 1 })), button("default start", () => app.store.set({ x: null }))), hint);
   const draw = (): void => {
     if (!chart.element.isConnected) return;
     const surface = app.surface();
@@ -50,10 +50,16 @@ export function race(app: App, stage: Stage): { element: HTMLElement; shown(): v
       main.replaceChildren(stage.element, lower);
       if (app.state.t === 0 && !/[#&]t=/.test(location.hash)) app.store.set({ t: app.longest() });
       clock.show();
+      stage.extra = (g, f, pen) => { if (arithmetic.open) stepArrows(app, g, f, pen); };
+      arithmetic.ontoggle = () => stage.refresh();
       draw();
       stage.refresh();
     },
-    key: (event) => clock.key(event),
+    hidden: () => { clock.stop(); stage.extra = null; },
+    key: (event) => {
+      if (event.key === "i") arithmetic.open = !arithmetic.open;
+      return event.key === "i" || clock.key(event);
+    },
   };
 }
 

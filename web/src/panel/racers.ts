@@ -65,13 +65,13 @@ function settings(app: App, knobs: HTMLElement, name: string | null): void {
 
 function choice(setting: SettingRecord, value: string, change: (v: Setting) => void): HTMLElement {
   return h("label", { class: "field" }, h("span", null, setting.name),
-    h("select", { onchange: (e: never) => change(((e as Event).target as HTMLSelectElement).value) }, ...(setting.choices ?? []).map((c) => h("option", { value: c, selected: c === value }, c))));
+    h("select", { onchange: (e: never) => change(setting.choices![((e as Event).target as HTMLSelectElement).selectedIndex]) }, ...(setting.choices ?? []).map((c) => h("option", { value: String(c), selected: String(c) === value }, String(c)))));
 }
 
 /** Position 0 to 1000 to the value; factors near one (0.9, 0.99, 0.999) are spread by their distance from one. */
 export function scaleOf(setting: SettingRecord): { value(u: number): number; place(v: number): number } {
   const low = setting.lower!, high = setting.upper!;
-  if (setting.kind === "pair" && high <= 1) {
+  if (high < 1 && high >= 0.9 && low >= 0 && !setting.log) {
     const far = Math.log10(1 - Math.min(high, 0.99999)), near = 0;
     return { value: (u) => 1 - 10 ** (near + (far - near) * u), place: (v) => (Math.log10(Math.max(1 - v, 1e-5)) - near) / (far - near) };
   }

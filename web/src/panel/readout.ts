@@ -11,7 +11,7 @@ export function readout(app: App): HTMLElement {
   const update = (): void => {
     const surface = app.surface();
     if (!surface || !box.isConnected) return;
-    const [x, y] = app.cursor ? [app.cursor.x, app.cursor.y] : app.start(), at = surface.at(x, y), [a, b] = surface.record.labels;
+    const [x, y] = app.cursor ? [app.cursor.x, app.cursor.y] : app.start(), at = surface.at(x, y), [a, b] = surface.record.labels.map((text) => text.split(/[,(]/)[0].trim());
     const slice = surface.record.dimension > 2 ? "of this slice" : "";
     const { values } = eigen(...at.hessian), low = values[1], high = values[0], large = Math.max(Math.abs(low), Math.abs(high)), small = Math.min(Math.abs(low), Math.abs(high));
     const rows: Node[] = [...row(`${a}, ${b}`, `${num(x, 4)}, ${num(y, 4)}`)];

@@ -8,6 +8,7 @@ import { warm } from "../walk/pool";
 import { atlas } from "./atlas";
 import { basins } from "./basins";
 import { compare } from "./compare";
+import { embed } from "./embed";
 import { explore } from "./explore";
 import { lessons } from "../teach/lesson";
 import { paths } from "./paths";
@@ -17,10 +18,11 @@ import { recording } from "./recording";
 import { Stage } from "./stage";
 
 export interface Panel { element: HTMLElement; shown?(): void; hidden?(): void; key?(event: KeyboardEvent): boolean }
-const TITLES: Record<View, string> = { atlas: "Atlas", explore: "Explore", race: "Race", basins: "Basins & phases", compare: "Compare", run: "Run", paths: "Paths & spectra", lessons: "Lessons", provenance: "Provenance" };
+const TITLES: Record<View, string> = { atlas: "Atlas", explore: "Explore", race: "Race", basins: "Basins & phases", compare: "Compare", run: "Run", paths: "Paths", lessons: "Lessons", provenance: "Provenance" };
 
 export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   document.documentElement.classList.add("scripted");
+  host.setAttribute("role", "main");
   const { record } = app.scene, stage = record.surfaces.length ? new Stage(app) : null;
   const makers: Partial<Record<View, () => Panel>> = { atlas: () => atlas(app) };
   if (stage) {
@@ -52,16 +54,17 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     buttons.get(next)!.focus();
   });
   const link = button("Copy link", () => void copy(app, link));
-  const theme = button("Light / dark", () => app.store.set({ theme: next(app, host) }), { "aria-label": "light or dark" });
+  const theme = button("Light / dark", () => app.store.set({ theme: next(app, host) }), { title: "Change between light and dark" });
   const large = button("Projector", () => app.store.set({ projector: !app.state.projector }), { "aria-pressed": String(app.state.projector), title: "Larger type and thicker lines" });
   const right = h("div", { class: "actions" }, stage ? exportMenu(app, stage) : null, link, large, theme);
   const notes = record.notes.length ? h("p", { class: "notes" }, record.notes.join(" ")) : null;
-  host.replaceChildren(h("header", { class: "top" }, h("h1", null, record.title), right), tabs, h("div", { class: "announce" }, notes), body, speaker);
+  host.replaceChildren(h("div", { class: "top" }, h("h1", null, record.title), right), tabs, h("div", { class: "announce" }, notes), body, speaker);
   if (!document.title) document.title = record.title;
 
   let current: Panel | null = null, shownView: View | null = null;
   const show = (): void => {
     const { v } = app.state;
+    if (!makers[v]) { app.store.set({ v: shownView ?? views[0] }); return; }
     for (const [view, tab] of buttons) { tab.setAttribute("aria-selected", String(view === v)); tab.tabIndex = view === v ? 0 : -1; }
     if (v === shownView) return;
     current?.hidden?.();
@@ -71,6 +74,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     set(body, current.element);
     body.setAttribute("aria-labelledby", `tab-${v}`);
     current.shown?.();
+    requestAnimationFrame(() => { app.timing.first ??= performance.now(); });
   };
   const dress = (): void => {
     const { theme: now, projector, hide } = app.state;
@@ -80,18 +84,19 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     tabs.hidden = hide.includes("tabs");
     right.hidden = hide.includes("actions");
     host.querySelector("h1")!.hidden = hide.includes("title");
-    for (const word of ["meter", "curves", "racers", "side", "relief", "time", "caption", "card", "hint"]) host.classList.toggle(`no-${word}`, hide.includes(word));
+    for (const word of ["meter", "curves", "racers", "side", "relief", "map", "time", "caption", "card", "hint"]) host.classList.toggle(`no-${word}`, hide.includes(word));
   };
   app.store.on(["theme", "projector", "hide"], dress);
   app.store.on(["v"], show);
   dress();
   show();
   keepAddress(app);
+  embed(app);
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement, typing = target.closest("input,select,textarea,summary,button") && event.key === " ";
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input,select,textarea") || typing) return;
     if (event.key === "f" && stage) app.store.set({ fog: !app.state.fog });
-    else if (event.key === "r" && stage) app.store.set({ reveal: !app.state.reveal });
+    else if (event.key === "r" && stage && !app.hidden("wells")) app.store.set({ reveal: !app.state.reveal });
     else if (!current?.key?.(event)) return;
     event.preventDefault();
   });
@@ -133,6 +138,8 @@ function tuck(): void {
   if (!main || main.closest("details")) return;
   const box = h("details", { class: "text" }, h("summary", null, "Everything as text and tables"));
   main.replaceWith(box);
+  main.setAttribute("role", "region");
+  main.setAttribute("aria-label", "Everything as text and tables");
   box.append(main);
   document.body.append(box);
   const print = (): void => { box.open = true; };

@@ -49,7 +49,9 @@ export class Stage {
     this.race();
   }
 
+  private raced = 0;
   private race(): void {
+    this.raced = performance.now();
     this.app.race();
     this.refresh();
   }
@@ -69,13 +71,23 @@ export class Stage {
     map.label(`Map of ${ground.surface.record.title}. Arrow keys move the cursor, Enter drops the start.`);
     map.show(ground);
     map.draw();
+    if (app.timing.first === null) {
+      app.timing.first = performance.now();
+      setTimeout(() => { this.relief.open(); this.refresh(); }, 30);
+    } else this.relief.open();
+    if (this.raced) app.timing.race = performance.now() - this.raced;
+    this.raced = 0;
     const cursor = app.cursor;
     this.relief.update(ground, {
-      paths: app.state.fog ? [] : this.paths(), start: app.state.v === "explore" && !app.state.x ? null : app.start(), cursor: cursor && [cursor.x, cursor.y], fog: app.state.fog,
+      paths: app.state.fog ? [] : this.paths(), start: this.starts() ? app.start() : null, cursor: cursor && [cursor.x, cursor.y], fog: app.state.fog,
       dots: app.state.fog ? fog.dots(app) : [], dark: isDark(app), contours: on("contours"), line: app.state.p,
     });
     this.describe(ground);
-    if (app.timing.first === null) app.timing.first = performance.now();
+  }
+
+  private starts(): boolean {
+    const { v, x } = this.app.state;
+    return v === "explore" ? x !== null : v !== "run";
   }
 
   private paths(): DrawnPath[] {
@@ -99,7 +111,7 @@ export class Stage {
     marks.paths(g, f, app.state.fog ? [] : this.paths(), pen);
     if (app.state.p) marks.profileLine(g, f, app.state.p, pen);
     if (app.state.reveal) surface.record.wells.forEach((one, k) => marks.star(g, f, one.at, one.name, well(k), pen));
-    if (app.state.v !== "explore" || app.state.x) marks.start(g, f, app.start(), pen);
+    if (this.starts()) marks.start(g, f, app.start(), pen);
     this.extra?.(g, f, pen);
     if (app.cursor) marks.cross(g, f, [app.cursor.x, app.cursor.y], pen);
   }

@@ -1,11 +1,33 @@
-/** The arithmetic of one step: the gradient heard, the move made, and the numbers, for the racer in front. */
+/** One step: the gradient heard, the move made, as arrows on the map and in numbers. */
 
 import type { App } from "../core/app";
 import { h, set, table } from "../core/dom";
 import { num } from "../core/format";
+import { px, py, type Frame, type Ink } from "../draw/frame";
+import { arrow } from "../draw/marks";
 import { SEEN } from "../walk/race";
+import { strokeOf } from "./strokes";
 
-export function steps(app: App): HTMLElement {
+/** From where each racer stands: downhill as it heard it (thin), and where it goes (thick). Lengths are not to scale. */
+export function stepArrows(app: App, g: CanvasRenderingContext2D, f: Frame, pen: Ink): void {
+  for (const run of app.runs) {
+    const t = Math.min(app.state.t, run.steps - 1), p = run.positions, { color } = strokeOf(app, run.key);
+    if (t < 0 || run.source === "none") continue;
+    const x = px(f, p[2 * t]), y = py(f, p[2 * t + 1]), go = [px(f, p[2 * t + 2]) - x, py(f, p[2 * t + 3]) - y], size = Math.hypot(go[0], go[1]), long = 46 * pen.scale;
+    g.strokeStyle = color;
+    for (let k = 0; k + SEEN <= run.seen.length && run.seen[k + 2] <= t; k += SEEN) {
+      const gx = run.seen[k + 4], gy = run.seen[k + 5], slope = Math.hypot(gx, gy);
+      if (run.seen[k + 2] !== t || !(slope > 0)) continue;
+      g.lineWidth = 1.4 * pen.scale;
+      g.setLineDash([4, 3]);
+      arrow(g, x, y, (-gx / slope) * long, (gy / slope) * long);
+      g.setLineDash([]);
+    }
+    if (size > 0) { g.lineWidth = 3.4 * pen.scale; arrow(g, x, y, (go[0] / size) * long, (go[1] / size) * long); }
+  }
+}
+
+export function steps(app: App): HTMLDetailsElement {
   const box = h("details", { class: "panel" }, h("summary", null, "One step in numbers")), body = h("div");
   box.append(body);
   const update = (): void => {

@@ -10,25 +10,24 @@ const NAMES: Record<Layer, string> = {
   holes: "holes", gradient: "downhill arrows", paths: "paths of racers", recording: "training run",
 };
 
+/** What a lesson leaves out: there the view is given. */
+const LESSON = ["surfaces", "channels", "scale", "profile", "reveal"];
+
 export function toolbar(app: App, stage: Stage): HTMLElement {
   const row = h("div", { class: "tools", role: "group", "aria-label": "How the surface is drawn" });
   const fill = (): void => {
-    const { state } = app, surface = app.surface(), hidden = (w: string): boolean => app.hidden(w), many = app.scene.record.surfaces.length > 1;
+    const { state } = app, surface = app.surface(), hidden = (w: string): boolean => app.hidden(w) || (state.v === "lessons" && LESSON.includes(w)), many = app.scene.record.surfaces.length > 1;
     const active = document.activeElement?.getAttribute("data-key");
     row.replaceChildren();
     if (!surface) return;
     if (many && !hidden("surfaces")) row.append(select("Surface", app.scene.record.surfaces.map((s) => [s.id, s.title]), state.s, (id) => app.show(id)));
     const channels = surface.channels();
     if (channels.length > 1 && !hidden("channels")) row.append(select("Shown", channels.map((c) => [c, c]), state.channel, (channel) => app.store.set({ channel })));
-    if (!hidden("scale")) {
-      row.append(toggle("log", state.log, (log) => app.store.set({ log })));
-      row.append(range("Clip", 0.8, 1, 0.005, state.clip, (clip) => app.store.set({ clip }), (v) => (v >= 1 ? "nothing" : `${(100 * v).toFixed(1)} %`)));
-      row.append(range("Levels", 4, 40, 1, state.levels, (levels) => app.store.set({ levels }), String));
-    }
+    if (!hidden("scale")) row.append(toggle("log", state.log, (log) => app.store.set({ log })));
     if (!hidden("layers")) row.append(layers(app));
     if (!hidden("fog")) row.append(toggle("fog", state.fog, (fog) => app.store.set({ fog })));
-    if (surface.record.wells.length && !hidden("reveal")) row.append(toggle("reveal wells", state.reveal, (reveal) => app.store.set({ reveal })));
-    if (!hidden("profile")) row.append(button(stage.mode === "profile" ? "drawing a profile" : "draw a profile", () => {
+    if (surface.record.wells.length && !hidden("reveal") && !hidden("wells")) row.append(toggle("reveal wells", state.reveal, (reveal) => app.store.set({ reveal })));
+    if (!hidden("profile")) row.append(button(stage.mode === "profile" ? "drawing a profile" : "profile", () => {
       stage.mode = stage.mode === "profile" ? "point" : "profile";
       fill();
       stage.refresh();
@@ -38,9 +37,15 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
     row.querySelectorAll("button,select,input,summary").forEach((el, k) => el.setAttribute("data-key", `tool-${k}`));
     if (active) row.querySelector<HTMLElement>(`[data-key="${active}"]`)?.focus();
   };
-  app.store.on(["s", "hide", "fog", "reveal", "log", "channel"], fill);
+  app.store.on(["s", "hide", "fog", "reveal", "log", "channel", "v"], fill);
   fill();
   return row;
+}
+
+/** Both pictures, or one of them large. */
+function layout(app: App): HTMLElement {
+  const now = app.hidden("relief") ? "map" : app.hidden("map") ? "relief" : "both", other = app.state.hide.filter((w) => w !== "relief" && w !== "map");
+  return select("Shown as", [["both", "map and relief"], ["map", "map only"], ["relief", "relief only"]], now, (v) => app.store.set({ hide: v === "map" ? [...other, "relief"] : v === "relief" ? [...other, "map"] : other }));
 }
 
 function zoom(app: App, stage: Stage, factor: number): void {
@@ -51,8 +56,11 @@ function zoom(app: App, stage: Stage, factor: number): void {
 
 function layers(app: App): HTMLElement {
   const there = LAYERS.filter((l) => has(app, l));
-  return h("details", { class: "menu" }, h("summary", null, "Layers"),
-    h("div", { class: "drop" }, ...there.map((layer) => toggle(NAMES[layer], app.state.layers.includes(layer), (on) =>
+  return h("details", { class: "menu" }, h("summary", null, "Drawing"),
+    h("div", { class: "drop" },
+      app.hidden("layout") ? null : layout(app),
+      range("Clip", 0.8, 1, 0.005, app.state.clip, (clip) => app.store.set({ clip }), (v) => (v >= 1 ? "nothing" : `above ${(100 * v).toFixed(1)} %`)),
+      range("Levels", 4, 40, 1, app.state.levels, (levels) => app.store.set({ levels }), String), ...there.map((layer) => toggle(NAMES[layer], app.state.layers.includes(layer), (on) =>
       app.store.set({ layers: LAYERS.filter((l) => (l === layer ? on : app.state.layers.includes(l))) })))));
 }
 

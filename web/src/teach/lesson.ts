@@ -11,7 +11,7 @@ import { Clock } from "../panel/time";
 import { form, outcome, type Bet } from "./predict";
 
 interface Progress { bet: Bet; watched: boolean; revealed: boolean }
-const OUTCOMES: Record<string, string> = { held: "The claim held.", depends: "It depends.", failed: "The claim did not hold." };
+const KINDS: Record<string, string> = { held: "held", supported: "held", depends: "depends", failed: "failed", "not supported here": "failed" };
 
 export function lessons(app: App, stage: Stage | null): { element: HTMLElement; shown(): void; hidden(): void; key(event: KeyboardEvent): boolean } {
   const all = app.scene.record.lessons, kept = all.map((): Progress => ({ bet: null, watched: false, revealed: false }));
@@ -37,7 +37,7 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
     const to = /[#&]t=(\d+)/.exec(lesson().state ?? "");
     if (!clock) return;
     app.store.set({ t: 0 });
-    if (to) app.store.set({ t: Number(to[1]) });
+    if (to && Number(to[1]) > 0) app.store.set({ t: Number(to[1]) });
     else clock.play();
   };
 
@@ -45,9 +45,9 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
     Object.assign(now(), { revealed: true, watched: true });
     clock?.stop();
     const to = /[#&]t=(\d+)/.exec(lesson().state ?? "");
-    app.store.set({ reveal: true, t: to ? Number(to[1]) : app.longest() });
+    app.store.set({ reveal: true, t: to && Number(to[1]) > 0 ? Number(to[1]) : app.longest() });
     fill();
-    card.querySelector<HTMLElement>(".revealed")?.focus();
+    card.querySelector<HTMLElement>(".revealed")?.focus({ preventScroll: innerWidth > 1080 });
   };
 
   const fill = (): void => {
@@ -56,7 +56,7 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
     const stepsAt = progress.revealed ? 3 : progress.watched ? 2 : progress.bet !== null || !one.predict ? 1 : 0;
     set(card,
       h("ol", { class: "stages", "aria-label": "Where you are" }, ...["predict", "watch", "reveal"].map((word, k) => h("li", { class: k < stepsAt ? "done" : k === stepsAt ? "now" : "" }, word))),
-      h("h2", { class: "claim" }, one.claim), h("p", null, one.experiment),
+      h("h2", { class: "claim" }, one.title || one.claim), one.title ? h("p", { class: "lead" }, one.claim) : null, h("p", { class: "note" }, one.experiment),
       one.predict ? h("section", { class: "panel" }, h("h3", null, one.predict.question), form(one.predict, progress.bet, bet, progress.revealed),
         result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null) : null,
       h("div", { class: "row" }, shown ? button("Watch", watch, { class: progress.watched ? "" : "go" }) : null, button(progress.revealed ? "Revealed" : "Reveal", reveal, { disabled: progress.revealed, class: progress.watched && !progress.revealed ? "go" : "" }),
@@ -120,9 +120,10 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
 
 function evidence(one: LessonRecord): HTMLElement {
   const sign = (held: boolean | null): string => (held === true ? "✓ held" : held === false ? "✗ not" : "–");
-  return h("section", { class: `revealed panel outcome-${one.outcome}`, tabindex: -1, "aria-label": "What came out" },
-    h("p", { class: "verdict" }, h("b", null, OUTCOMES[one.outcome] ?? one.outcome), " ", one.verdict),
-    table("The experiment", ["", "", "value", "interval"], one.checks.map((c) => [c.sentence, sign(c.held), c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`]), "checks"),
+  const numbers = one.checks.some((c) => c.value !== null);
+  return h("section", { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
+    h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
+    table("The experiment", numbers ? ["", "", "value", "interval"] : ["", ""], one.checks.map((c) => [c.sentence, sign(c.held), ...(numbers ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`] : [])]), "checks"),
     one.caveats.length ? h("div", null, h("h3", null, "What it does not show"), h("ul", null, ...one.caveats.map((c) => h("li", null, c)))) : null,
     one.cost ? h("p", { class: "note" }, `Cost: ${one.cost}`) : null);
 }

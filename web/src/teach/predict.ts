@@ -23,7 +23,8 @@ export function form(predict: Predict, bet: Bet, change: (bet: Bet) => void, loc
 function amount(predict: Predict, bet: number | null, change: (bet: Bet) => void, locked: boolean): HTMLElement {
   const low = predict.lower ?? 0, high = predict.upper ?? 100, log = high > 0 && high / Math.max(low, 1) >= 1000, least = Math.max(low, log ? 1 : low);
   const place = (v: number): number => (log ? Math.log(Math.max(v, least) / least) / Math.log(high / least) : (v - low) / (high - low));
-  const value = (u: number): number => Number((log ? least * (high / least) ** u : low + (high - low) * u).toPrecision(3));
+  const count = Number.isInteger(low) && Number.isInteger(high) && high - low <= 200;
+  const value = (u: number): number => (count ? Math.round(low + (high - low) * u) : Number((log ? least * (high / least) ** u : low + (high - low) * u).toPrecision(3)));
   const out = h("output", null, bet === null ? "–" : `${num(bet)} ${predict.unit ?? ""}`);
   const input = h("input", { type: "range", min: 0, max: 1000, step: 1, value: bet === null ? 500 : Math.round(1000 * place(bet)), disabled: locked, "aria-label": predict.question,
     oninput: ((e: Event) => { const v = value(Number((e.target as HTMLInputElement).value) / 1000); out.textContent = `${num(v)} ${predict.unit ?? ""}`; input.setAttribute("aria-valuetext", out.textContent); change(v); }) as (e: never) => void });

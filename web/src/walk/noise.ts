@@ -26,10 +26,13 @@ export function stream(seed: number, run: number, salt: string): Noise {
   };
 }
 
-export function tape(numbers: ArrayLike<number>): Noise {
+/** The recorded numbers in order; a run that goes on beyond the record goes on with the page's own. */
+export function tape(numbers: ArrayLike<number>, after: Noise | null = null): Noise {
   let k = 0;
-  const next = (): number => (k < numbers.length ? numbers[k++] : NaN);
-  return { normal: next, uniform: next };
+  return {
+    normal: () => (k < numbers.length ? numbers[k++] : after ? after.normal() : NaN),
+    uniform: () => (k < numbers.length ? numbers[k++] : after ? after.uniform() : NaN),
+  };
 }
 
 function mix(n: number): number {

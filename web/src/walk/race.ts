@@ -15,7 +15,7 @@ export interface Run {
   losses: Float64Array;
   /** Every place that was evaluated: x, y, step, loss, gradient x, gradient y (NaN without). */
   seen: Float64Array;
-  /** Cumulative losses, gradients, products by each position. */
+  /** Losses, gradients, products evaluated by the time the loss at each position was known. */
   counts: Int32Array;
   steps: number;
   end: End;
@@ -53,19 +53,19 @@ export function walk(model: Model, name: string, p: Settings, start: readonly nu
     const kind = move.value;
     stand(kind);
     const row = 3 * t;
-    counts[row + 3] = counts[row]; counts[row + 4] = counts[row + 1]; counts[row + 5] = counts[row + 2];
+    if (t > 0) { counts[row] = counts[row - 3]; counts[row + 1] = counts[row - 2]; counts[row + 2] = counts[row - 1]; }
     let finite = true;
     if (kind === GRADIENT) {
       if (model.bounded && outside(model, ask.x, ask.y)) { end = model.hole(ask.x, ask.y) ? "hole" : "left"; break; }
       ask.value = model.form(ask.x, ask.y, ask.g, null);
-      counts[row + 4]++;
+      counts[row + 1]++;
       losses[t] = ask.value;
       note(ask.x, ask.y, ask.value, ask.g[0], ask.g[1]);
       finite = Number.isFinite(ask.value) && Number.isFinite(ask.g[0]) && Number.isFinite(ask.g[1]);
       if (ask.value < best[2]) best = [ask.x, ask.y, ask.value];
     } else if (kind === PRODUCT) {
       model.form(ask.x, ask.y, null, ask.h);
-      counts[row + 5] += ask.products;
+      counts[row + 2] += ask.products;
       losses[t] = ask.value;
     } else {
       for (let k = 0; k < ask.count; k++) {
@@ -75,16 +75,19 @@ export function walk(model: Model, name: string, p: Settings, start: readonly nu
         note(x, y, value, NaN, NaN);
         if (value < best[2]) best = [x, y, value];
       }
-      counts[row + 3] += ask.count;
+      counts[row] += ask.count;
       losses[t] = ask.at ? ask.svalue : ask.values[0];
     }
     if (!finite && !roams) { end = "diverged"; break; }
     move = moves.next();
   }
-  if (end === "steps" || end === "finished") {
-    if (move.done && t > 0) { positions[2 * t] = positions[2 * t - 2]; positions[2 * t + 1] = positions[2 * t - 1]; }
-    else if (!move.done) stand(move.value);
-    if (move.done && end === "steps") end = "finished";
+  if (move.done) {
+    // It has stopped by itself: where it stood last is the last place there is.
+    end = t < length ? "finished" : "steps";
+    t = Math.max(0, t - 1);
+  } else if (end === "steps") {
+    stand(move.value);
+    if (t > 0) for (let k = 0; k < 3; k++) counts[3 * t + k] = counts[3 * t - 3 + k];
   }
   const x = positions[2 * t], y = positions[2 * t + 1];
   if (Number.isNaN(losses[t])) losses[t] = model.bounded && outside(model, x, y) ? NaN : model.form(x, y, null, null);
