@@ -353,6 +353,7 @@ def test_the_command_prints_an_address_whose_token_opens_it(folder):
     finally:
         process.terminate()
         process.wait(10)
+        process.stdout.close()
 
 
 def test_the_slice_of_a_chart_is_found_by_its_provenance(tmp_path):

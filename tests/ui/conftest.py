@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 FLAGS = {"webgl": [], "no webgl": ["--disable-3d-apis"]}
 SCREENS = {"wide": {"viewport": {"width": 1280, "height": 900}},
            "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}}  # fmt: skip
-ALLOWED = ("file:", "blob:", "data:", "about:", "http://127.0.0.1:")
 
 
 def _browser_module() -> Any:
@@ -32,17 +31,25 @@ def _browser_module() -> Any:
 
 
 @pytest.fixture(scope="session")
-def browsers():
-    """By name: with WebGL and without. Missing pieces fail the tests, with a line of what to do."""
+def browser_path():
+    """Where the browser is. Missing pieces fail the tests, with a line of what to do."""
     try:
-        from playwright.sync_api import sync_playwright
+        import playwright  # noqa: F401
     except ImportError:
         pytest.fail("the browser tests need playwright: pip install -e '.[ui]'", pytrace=False)
     module = _browser_module()
     try:
-        path = module.find()
+        return module.find()
     except module.NoBrowser as error:
         pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def browsers(browser_path):
+    """By name: with WebGL and without."""
+    from playwright.sync_api import sync_playwright
+
+    path = browser_path
     with sync_playwright() as playwright:
         made = {
             name: playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *flags])

@@ -153,7 +153,7 @@ def _field(building: Building, made: Chart) -> dict[str, Any]:
         "loss": building.array(_rounded(made)),
         "status": building.array(status(made), "u1"),
         "error": _error(building, made),
-        "channels": {name: building.array(found) for name, found in made.extras.items()},
+        "channels": {name: building.array(_coarse(made, found)) for name, found in made.extras.items()},
         "center": center,
         "evaluated": _points(building, made.samples),
         "cheap": _points(building, made.cheaply),
@@ -187,9 +187,20 @@ def _rounded(made: Chart) -> NDArray[np.float32]:
         loss = made.loss.astype(np.float32)
     if made.error.shape != loss.shape:
         return loss
-    unsure = np.isfinite(loss) & (made.error > 16 * 2.0**-16 * np.abs(made.loss))
-    bits = loss.view(np.int32)
-    return np.where(unsure, ((bits + 0x80) & ~0xFF).astype(np.int32).view(np.float32), loss)
+    return _cut(loss, np.isfinite(loss) & (made.error > 16 * 2.0**-16 * np.abs(made.loss)), 8)
+
+
+def _coarse(made: Chart, channel: Array) -> NDArray[np.float32]:
+    """A further channel, such as the accuracy: reconstructed cells keep 12 bits, evaluated ones are what they are."""
+    found = channel.astype(np.float32)
+    return _cut(found, np.isfinite(found) & (status(made) == RECONSTRUCTED), 11)
+
+
+def _cut(numbers: NDArray[np.float32], where: NDArray[np.bool_], bits: int) -> NDArray[np.float32]:
+    """Numbers rounded by so many bits at some places."""
+    patterns = numbers.view(np.int32).astype(np.int64)
+    kept = ((patterns + (1 << (bits - 1))) & ~((1 << bits) - 1)).astype(np.int32).view(np.float32)
+    return np.where(where & np.isfinite(kept), kept, numbers)
 
 
 def _error(building: Building, made: Chart) -> dict[str, Any] | None:
