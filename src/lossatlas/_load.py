@@ -76,7 +76,9 @@ def _readers(place: Path) -> list[tuple[str, Any]]:
     if Recording.is_in(place):
         return [("recording", lambda: Recording.load(place))]
     readers: list[tuple[str, Any]] = [
-        (kind, lambda kind=kind: load(place / f"{kind}.json")) for kind in archive.kinds(place) if kind in archive.results
+        (kind, lambda kind=kind: load(place / f"{kind}.json"))
+        for kind in archive.kinds(place)
+        if kind in archive.results
     ]
     readers += [(path.stem, lambda path=path: Evidence.load(path)) for path in sorted(place.glob("lesson-*.json"))]
     return readers

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import lossatlas as la
-from lossatlas.page._optimizers import TWINS
-from lossatlas.page._surfaces import add_surface
 from lossatlas.page._building import Building
-from lossatlas.page._scene import plain
+from lossatlas.page._optimizers import TWINS
+from lossatlas.page._plain import plain
+from lossatlas.page._surfaces import add_surface
 from lossatlas.race import replay
 
 FILE = Path(__file__).with_name("walks.json")

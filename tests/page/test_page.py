@@ -104,7 +104,9 @@ def test_the_bundle_is_fresh_and_carries_its_notices():
 def test_the_page_writes_no_html_from_text():
     for path in (ROOT / "web" / "src").rglob("*.ts"):
         text = path.read_text()
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), (
+            path
+        )
 
 
 def test_every_rule_of_the_catalog_is_walked_or_declared_playback():
@@ -129,7 +131,9 @@ def test_goldens_are_what_python_gives_now():
     held = json.loads(write.FILE.read_text())
     assert [(one["place"], one["optimizer"]) for one in held["walks"]] == [(p, n) for p in write.PLACES for n in TWINS]
     for one, now in zip(held["walks"], write.walks(), strict=True):
-        np.testing.assert_allclose(one["positions"], now["positions"], atol=1e-11, err_msg=f"{one['place']} {one['optimizer']}")
+        np.testing.assert_allclose(
+            one["positions"], now["positions"], atol=1e-11, err_msg=f"{one['place']} {one['optimizer']}"
+        )
         assert one["settings"].keys() == now["settings"].keys()
     assert held["grid"]["ends"] == write.grid()["ends"]
 

@@ -190,7 +190,12 @@ def test_a_result_of_400_mb_is_thinned_and_says_so(scene):
     n = 12_500_000
     arrays += [np.cumsum(rng.standard_normal((n, 2), dtype=np.float32), 0), rng.standard_normal(n, dtype=np.float32)]
     arrays += [rng.standard_normal((n, 3), dtype=np.float32), rng.integers(0, n, (n, 2)).astype(np.int32)]
-    run = head["runs"][0] | {"positions": len(arrays) - 4, "losses": len(arrays) - 3, "seen": len(arrays) - 2, "every": 1}
+    run = head["runs"][0] | {
+        "positions": len(arrays) - 4,
+        "losses": len(arrays) - 3,
+        "seen": len(arrays) - 2,
+        "every": 1,
+    }
     head["runs"][0] = run
     made = thinned(la.Scene(head, arrays))
     assert sum(array.nbytes for array in arrays) > 390e6

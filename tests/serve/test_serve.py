@@ -110,12 +110,15 @@ def test_the_page_itself_is_refused_across_sites_and_under_another_name(running)
     assert httpx.options(f"http://127.0.0.1:{port}/api/scene").status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/atlas.py", "/race/race.json", "/api/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/atlas.py", "/race/race.json", "/api/nothing"]
+)
 def test_no_path_leads_to_a_file(running, path):
     port = running[0]
     with socket.create_connection(("127.0.0.1", port)) as line:
         kind = "POST" if path.startswith("/api") else "GET"
-        line.sendall(f"{kind} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nx-atlas-token: {TOKEN}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        head = [f"{kind} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"x-atlas-token: {TOKEN}", "Content-Length: 0"]
+        line.sendall("\r\n".join([*head, "Connection: close", "", ""]).encode())
         assert line.recv(100).split()[1] == b"404"
 
 
@@ -155,8 +158,18 @@ def test_a_huge_body_is_refused(running):
         {"kind": "race", "optimizers": [], "steps": 3, "start": [0, 0]},
         {"kind": "race", "optimizers": [{"name": "gd"}], "steps": 10**9, "start": [0, 0]},
         {"kind": "race", "optimizers": [{"name": "gd", "settings": {"lr": -1}}], "steps": 3, "start": [0, 0]},
-        {"kind": "race", "optimizers": [{"name": "restart", "settings": {"restarts": 4000}}], "steps": 30, "start": [0, 0]},
-        {"kind": "race", "optimizers": [{"name": "genetic", "settings": {"population": 10**9}}], "steps": 3, "start": [0, 0]},
+        {
+            "kind": "race",
+            "optimizers": [{"name": "restart", "settings": {"restarts": 4000}}],
+            "steps": 30,
+            "start": [0, 0],
+        },
+        {
+            "kind": "race",
+            "optimizers": [{"name": "genetic", "settings": {"population": 10**9}}],
+            "steps": 3,
+            "start": [0, 0],
+        },
         {"kind": "race", "optimizers": [{"name": "os.system"}], "steps": 3, "start": [0, 0]},
     ],
     ids=lambda body: json.dumps(body)[:60],
@@ -200,22 +213,34 @@ def test_a_path_is_checked_at_even_distances():
 
 
 def test_a_race_on_the_slice_is_the_race_of_python(running, slow):
-    body = {"surface": "four-wells", "kind": "race", "start": [0.3, 0.1], "steps": 4, "optimizers": [{"name": "gd", "settings": {"lr": 0.1}}]}
+    body = {
+        "surface": "four-wells",
+        "kind": "race",
+        "start": [0.3, 0.1],
+        "steps": 4,
+        "optimizers": [{"name": "gd", "settings": {"lr": 0.1}}],
+    }
     frames = list(_frames(_ask(running[0], "/api/job", body).content))
     rows = [row for one in frames if one["kind"] == "steps" for row in one["rows"]]
     race = la.race(slow, [la.optimizer("gd", lr=0.1)], start=[0.3, 0.1], steps=4, progress=False)
     track = race.tracks["gd"]
-    torch.testing.assert_close(torch.tensor([row[:2] for row in rows], dtype=torch.float64), track.positions[0, :4].double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor([row[:2] for row in rows], dtype=torch.float64), track.positions[0, :4].double(), atol=1e-6, rtol=0
+    )
     assert frames[-1]["gradients"] == 4
 
 
 def test_leaving_ends_the_job_within_a_second(running):
-    port, held = running
+    port, _ = running
     body = {"surface": "four-wells", "kind": "evaluate", "at": [[0.01 * k, 0] for k in range(200)]}
-    with httpx.stream("POST", f"http://127.0.0.1:{port}/api/job", content=json.dumps(body), headers={"x-atlas-token": TOKEN}) as answer:
+    with httpx.stream(
+        "POST", f"http://127.0.0.1:{port}/api/job", content=json.dumps(body), headers={"x-atlas-token": TOKEN}
+    ) as answer:
         next(answer.iter_bytes())
     begin = time.perf_counter()
-    frames = list(_frames(_ask(port, "/api/job", {"surface": "four-wells", "kind": "evaluate", "at": [[0, 0]]}).content))
+    frames = list(
+        _frames(_ask(port, "/api/job", {"surface": "four-wells", "kind": "evaluate", "at": [[0, 0]]}).content)
+    )
     assert frames[-1]["kind"] == "done"
     assert time.perf_counter() - begin < 2.5
 
@@ -257,7 +282,9 @@ def test_a_ledger_is_watched_while_it_grows_through_a_kill(running, folder):
     def evaluate(seed):
         generator = torch.Generator().manual_seed(seed)
         with Ledger.open(place, {"surface": surface.fingerprint()}) as ledger:
-            Probe(surface, ledger=ledger.channel("exact")).ask(Values(torch.rand(5, 2, generator=generator, dtype=torch.float64)))
+            Probe(surface, ledger=ledger.channel("exact")).ask(
+                Values(torch.rand(5, 2, generator=generator, dtype=torch.float64))
+            )
 
     evaluate(0)
     watch = LedgerWatch(place / "ledger.sqlite")
@@ -323,7 +350,9 @@ def test_fifty_clients_at_once(running):
 
     async def everyone():
         limits = httpx.Limits(max_connections=60)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"x-atlas-token": TOKEN}, timeout=60, limits=limits) as line:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers={"x-atlas-token": TOKEN}, timeout=60, limits=limits
+        ) as line:
             await asyncio.gather(*(client(k, line) for k in range(50)))
 
     asyncio.run(everyone())
@@ -343,7 +372,7 @@ def test_another_host_needs_a_second_flag_and_says_why(folder):
 
 @pytest.mark.slow
 def test_the_command_prints_an_address_whose_token_opens_it(folder):
-    code = "from lossatlas.cli import main; main(['serve', %r])" % str(folder)
+    code = f"from lossatlas.cli import main; main(['serve', {str(folder)!r}])"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline().split()[1]

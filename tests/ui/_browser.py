@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 NAMES = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser", "chrome")
-PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium")
+PLACES = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 WHAT_TO_DO = (
     "the browser tests found no Chrome or Chromium and could install none: install one (apt-get install chromium, or "
     "python -m playwright install chromium), then run make test again"

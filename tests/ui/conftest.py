@@ -67,7 +67,9 @@ def scene():
     frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
     chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, points=41, progress=False)
     exact = la.chart(la.landscapes.himmelblau(), frame, span=5.0, points=21, exact=True, progress=False)
-    race = la.race(surface, ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"], steps=300, progress=False)
+    race = la.race(
+        surface, ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"], steps=300, progress=False
+    )
     wild = la.race(surface, ["annealing", "restart", "bayes"], steps=20, progress=False)
     many = la.race(surface, ["annealing"], steps=40, runs=20, progress=False)
     basins = la.basin_map(surface, "momentum", points=12, steps=60, progress=False)
@@ -139,7 +141,9 @@ class Opened:
 
     def settle(self) -> None:
         """Until the page has drawn."""
-        self.ask("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))")
+        self.ask(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))"
+        )
 
 
 def _open(context: Any, address: str, inside: bool = False) -> Opened:
@@ -159,7 +163,9 @@ def opened(browsers, folder, served):
     """Opens the atlas: ``opened(gl, host, screen, hash)``."""
     contexts = []
 
-    def open_(gl: str = "no webgl", host: str = "file", screen: str = "wide", hash: str = "", path: Path | None = None, **more):
+    def open_(
+        gl: str = "no webgl", host: str = "file", screen: str = "wide", hash: str = "", path: Path | None = None, **more
+    ):
         context = browsers[gl].new_context(**SCREENS[screen], **more)
         contexts.append(context)
         if host == "served":

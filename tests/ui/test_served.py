@@ -45,7 +45,9 @@ def served_atlas(tmp_path_factory):
     plane = la.Plane.random(surface, seed=0)
     la.chart(surface, plane, points=7, progress=False).save(place / "chart")
     held = Folder(place, {"slow": surface.on(plane)})
-    held.surfaces = {one["title"]: held.surfaces["slow"] for one in held.scene().head["surfaces"] if one["kind"] == "field"}
+    held.surfaces = {
+        one["title"]: held.surfaces["slow"] for one in held.scene().head["surfaces"] if one["kind"] == "field"
+    }
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -81,7 +83,9 @@ def test_the_token_leaves_the_address_and_the_folder_is_shown(tab):
 
 def test_true_losses_are_evaluated_where_one_clicked_and_a_job_is_cancelled(tab):
     field = tab.evaluate("atlas.scene.surfaces.find(one => one.kind === 'field').id")
-    tab.evaluate("id => atlas.set({v: 'race', s: id, x: [0.2, 0.1], r: [{name: 'gd', settings: {}}], steps: 2000})", field)
+    tab.evaluate(
+        "id => atlas.set({v: 'race', s: id, x: [0.2, 0.1], r: [{name: 'gd', settings: {}}], steps: 2000})", field
+    )
     tab.get_by_role("button", name="Evaluate here").click()
     _until(tab, "!!atlas.job && !atlas.job.running && atlas.job.frames.length === 3")
     assert "true loss" in tab.inner_text("#live") and "evaluated: 1 losses" in tab.inner_text("#live")
@@ -115,7 +119,9 @@ def test_a_page_elsewhere_does_not_get_in_even_with_the_token(browsers, served_a
 def test_a_name_that_is_made_to_resolve_here_is_refused(browsers, served_atlas, request):
     kind = browsers["no webgl"].browser_type
     path = request.getfixturevalue("browser_path")
-    rebound = kind.launch(executable_path=path, args=["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"])
+    rebound = kind.launch(
+        executable_path=path, args=["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    )
     page = rebound.new_page()
     answer = page.goto(f"http://evil.example:{served_atlas}/#token={TOKEN}")
     assert answer.status == 403

@@ -27,7 +27,9 @@ def test_an_address_becomes_the_state_and_the_address_again(opened):
 
 
 def test_what_is_out_of_range_or_unknown_is_ignored(opened):
-    page = opened(hash="#v=nonsense&s=nowhere&levels=1e9&clip=-3&x=1,NaN&r=nobody,adam:lr=1e9&w=3,3,1,1&hide=<b>&%E0%A4%A=1&t=-5")
+    page = opened(
+        hash="#v=nonsense&s=nowhere&levels=1e9&clip=-3&x=1,NaN&r=nobody,adam:lr=1e9&w=3,3,1,1&hide=<b>&%E0%A4%A=1&t=-5"
+    )
     state = page.ask("atlas.state")
     assert state["v"] == "atlas" and state["levels"] == 40 and state["clip"] == 0.5
     assert state["x"] is None or all(isinstance(v, int | float) for v in state["x"])
@@ -47,11 +49,22 @@ def test_what_is_out_of_range_or_unknown_is_ignored(opened):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_state_is_told_by_its_address(shared, view, levels, clip, x, lr, flags, theme):
     racers = [{"name": "adam", "settings": {"lr": lr}}, {"name": "gd", "settings": {}}]
-    wanted = {"v": view, "s": "four-wells", "levels": levels, "clip": clip, "x": x, "r": racers, "theme": theme, **flags}
+    wanted = {
+        "v": view,
+        "s": "four-wells",
+        "levels": levels,
+        "clip": clip,
+        "x": x,
+        "r": racers,
+        "theme": theme,
+        **flags,
+    }
     shared.show(**wanted)
     hash = shared.ask("atlas.hash()")
     shared.show(v="atlas", levels=16, clip=1, x=None, r=[], theme="auto", fog=False, reveal=False, projector=False)
-    shared.page.evaluate("hash => { history.replaceState(null, '', hash); dispatchEvent(new HashChangeEvent('hashchange')); }", hash)
+    shared.page.evaluate(
+        "hash => { history.replaceState(null, '', hash); dispatchEvent(new HashChangeEvent('hashchange')); }", hash
+    )
     shared.settle()
     state = shared.ask("atlas.state")
     assert {key: state[key] for key in wanted} == wanted, hash
@@ -97,7 +110,10 @@ def test_what_a_link_hides_is_hidden(opened):
     page = opened(hash="#v=race&s=four-wells&hide=sliders")
     assert page.frame.locator("input[type=range]:visible").count() < 5
     plain = opened(hash="#v=race&s=four-wells")
-    assert plain.frame.locator("input[type=range]:visible").count() > page.frame.locator("input[type=range]:visible").count()
+    assert (
+        plain.frame.locator("input[type=range]:visible").count()
+        > page.frame.locator("input[type=range]:visible").count()
+    )
 
 
 def test_a_prediction_comes_before_what_came_out(opened, scene):
@@ -114,7 +130,10 @@ def test_a_page_of_other_numbers_says_other_numbers(opened, scene, tmp_path):
     import lossatlas as la
 
     head = copy.deepcopy(scene.head)
-    head["lessons"][0] |= {"verdict": "0 of 4 parts hold: no part of the claim holds here.", "outcome": "not supported here"}
+    head["lessons"][0] |= {
+        "verdict": "0 of 4 parts hold: no part of the claim holds here.",
+        "outcome": "not supported here",
+    }
     la.page(la.Scene(head, scene.arrays), path=tmp_path / "other.html")
     page = opened(path=tmp_path / "other.html")
     assert "no part of the claim holds here" in page.ask("document.querySelector('#record').textContent")

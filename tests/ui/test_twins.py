@@ -67,8 +67,10 @@ def test_contours_of_a_cone_are_circles(page):
     n = 81
     axis = np.linspace(-2, 2, n)
     z = np.sqrt(axis[None] ** 2 + axis[:, None] ** 2)
-    rings = page.evaluate("([a, b, z, l]) => atlas.contours(a, b, z, l)", [axis.tolist(), axis.tolist(), z.ravel().tolist(), [1.0]])
-    points = np.array([point for point in _points(rings)])
+    rings = page.evaluate(
+        "([a, b, z, l]) => atlas.contours(a, b, z, l)", [axis.tolist(), axis.tolist(), z.ravel().tolist(), [1.0]]
+    )
+    points = np.array(list(_points(rings)))
     # What is above a level is bounded by the frame as well.
     points = points[np.abs(points).max(1) < 1.9]
     radius = np.hypot(points[:, 0], points[:, 1])
@@ -82,11 +84,15 @@ def test_a_hole_changes_no_ring_outside_of_it(page):
     z = (axis[None] ** 2 - 1) ** 2 + axis[:, None] ** 2
     holed = z.copy()
     holed[30:35, 5:9] = np.nan
-    filled = page.evaluate("([z, n]) => atlas.fill(z, n, n)", [[None if math.isnan(v) else v for v in holed.ravel()], n])
+    filled = page.evaluate(
+        "([z, n]) => atlas.fill(z, n, n)", [[None if math.isnan(v) else v for v in holed.ravel()], n]
+    )
     levels = [0.2, 0.6, 1.0, 1.5]
     counts = []
     for field in (z.ravel().tolist(), filled):
-        rings = page.evaluate("([a, b, z, l]) => atlas.contours(a, b, z, l)", [axis.tolist(), axis.tolist(), field, levels])
+        rings = page.evaluate(
+            "([a, b, z, l]) => atlas.contours(a, b, z, l)", [axis.tolist(), axis.tolist(), field, levels]
+        )
         counts.append([_rings(level) for level in rings])
     assert counts[0] == counts[1]
     kept = np.isfinite(holed.ravel())
@@ -117,6 +123,12 @@ def _rings(level):
     """How many rings a level has, however they are nested."""
     if isinstance(level, dict):
         level = level.get("coordinates", level.get("rings", list(level.values())))
-    if isinstance(level, list) and level and isinstance(level[0], list) and level[0] and isinstance(level[0][0], int | float):
+    if (
+        isinstance(level, list)
+        and level
+        and isinstance(level[0], list)
+        and level[0]
+        and isinstance(level[0][0], int | float)
+    ):
         return 1
     return sum(_rings(one) for one in level) if isinstance(level, list) else 0

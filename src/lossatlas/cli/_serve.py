@@ -55,7 +55,7 @@ def _slices(folder: Path, own: Network) -> dict[str, Surface]:
     from lossatlas._load import results_in
     from lossatlas.chart import Chart, Plane
     from lossatlas.cli._network import network
-    from lossatlas.page._scene import plain
+    from lossatlas.page._plain import plain
     from lossatlas.probe import differing
 
     surface = network(own, own.module())

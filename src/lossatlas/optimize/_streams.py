@@ -24,9 +24,7 @@ class Streams:
         tape: takes what is drawn, in order, those of every part of a method among them; None to keep no tape.
     """
 
-    def __init__(
-        self, seed: int, runs: int | Sequence[int], salt: int = 0, tape: list[Tensor] | None = None
-    ) -> None:
+    def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0, tape: list[Tensor] | None = None) -> None:
         self.runs = [int(run) for run in runs] if isinstance(runs, Iterable) else list(range(int(runs)))
         self._seed, self._salt, self._tape = int(seed), salt, tape
         self._kinds: dict[str, _Buffer] = {}

@@ -56,7 +56,8 @@ def unpacked(said: Mapping[str, Any], data: bytes, where: str) -> Array:
     Raises:
         OutputError: if the bytes are not what the head says, or would unpack to too much.
     """
-    kind, shape, coding = said.get("dtype"), said.get("shape"), said.get("coding")
+    kind, coding = said.get("dtype"), said.get("coding")
+    shape: Any = said.get("shape")
     sound = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 4
     if kind not in TYPES or not sound or coding not in ("raw", "shuffled-deflate"):
         raise damaged(f"{where} has no type, shape and coding that this version knows")

@@ -30,20 +30,33 @@ def record(scene: Scene) -> str:
 
 def _surface(scene: Scene, surface: dict[str, Any]) -> str:
     head, name = scene.head, surface["id"]
-    mine = {part: [one for one in head[part] if one["surface"] == name] for part in ("runs", "many", "basins", "sweeps")}
+    mine = {
+        part: [one for one in head[part] if one["surface"] == name] for part in ("runs", "many", "basins", "sweeps")
+    }
     body = [_image(picture(scene, surface), _described(scene, surface))]
     body.append(_items(surface.get("reading") or []))
     if surface.get("card"):
         rows = [[line["name"], line["value"], line.get("sentence", "")] for line in surface["card"]]
         body.append(table(["what the picture shows", "state", "measured"], rows, "Honesty card"))
     if mine["runs"]:
-        rows = [[run["label"], *_metered(run.get("meter")), _last(scene, run), run.get("verdict", "")] for run in mine["runs"]]
+        rows = [
+            [run["label"], *_metered(run.get("meter")), _last(scene, run), run.get("verdict", "")]
+            for run in mine["runs"]
+        ]
         heads = ["racer", "losses", "gradients", "products", "where it stood last", "how it ended"]
         body.append(table(heads, rows, f"Races on {surface['title']}"))
     for one in mine["many"]:
-        body.append(table(["ends in", "share", "95 % interval"], _shares(one["shares"]), f"{one['n']:,} runs of {one['label']}"))
+        body.append(
+            table(["ends in", "share", "95 % interval"], _shares(one["shares"]), f"{one['n']:,} runs of {one['label']}")
+        )
     for one in mine["basins"]:
-        body.append(table(["ends in", "share", "95 % interval"], _shares(one["shares"]), f"Basins of {one['label']}: {one['sentence']}"))
+        body.append(
+            table(
+                ["ends in", "share", "95 % interval"],
+                _shares(one["shares"]),
+                f"Basins of {one['label']}: {one['sentence']}",
+            )
+        )
     for one in mine["sweeps"]:
         rows = [[_number(v), _share(o)] for v, o in zip(one["values"], one["outcome"], strict=True)]
         body.append(table([one["setting"], one["label"]], rows, one["sentence"]))
@@ -57,7 +70,10 @@ def _surface(scene: Scene, surface: dict[str, Any]) -> str:
 def _described(scene: Scene, surface: dict[str, Any]) -> str:
     """What a screen reader says of a picture: where it lies, and the numbers in it."""
     low, high = surface["box"]["lower"], surface["box"]["upper"]
-    said = f"Map of {surface['title']}, {surface['labels'][0]} from {low[0]:.3g} to {high[0]:.3g}, {surface['labels'][1]} from {low[1]:.3g} to {high[1]:.3g}"
+    reach = ", ".join(
+        f"{label} from {a:.3g} to {b:.3g}" for label, a, b in zip(surface["labels"], low, high, strict=True)
+    )
+    said = f"Map of {surface['title']}, {reach}"
     first = next(iter(surface.get("reading") or []), "")
     return f"{said}. {first}".strip()
 
@@ -74,8 +90,13 @@ def _recording(scene: Scene, one: dict[str, Any]) -> str:
     columns = [("loss", "loss"), ("plane_loss", "loss on the plane"), ("residual", "off the plane")]
     columns = [(key, said) for key, said in columns if one.get(key) is not None]
     step = max(1, len(steps) // 24)
-    rows = [[str(int(steps[k])), *(f"{float(scene.array(one[key])[k]):.4g}" for key, _ in columns)] for k in range(0, len(steps), step)]
-    return _wrapped(one, _items(one.get("notes") or []) + table(["step", *(said for _, said in columns)], rows, "Recorded steps"))
+    rows = [
+        [str(int(steps[k])), *(f"{float(scene.array(one[key])[k]):.4g}" for key, _ in columns)]
+        for k in range(0, len(steps), step)
+    ]
+    return _wrapped(
+        one, _items(one.get("notes") or []) + table(["step", *(said for _, said in columns)], rows, "Recorded steps")
+    )
 
 
 def _spectrum(one: dict[str, Any]) -> str:
@@ -83,7 +104,10 @@ def _spectrum(one: dict[str, Any]) -> str:
 
 
 def _lesson(one: dict[str, Any]) -> str:
-    rows = [[check["sentence"], {True: "holds", False: "does not hold", None: "–"}[check.get("held")]] for check in one["checks"]]
+    rows = [
+        [check["sentence"], {True: "holds", False: "does not hold", None: "–"}[check.get("held")]]
+        for check in one["checks"]
+    ]
     body = f"<p>{html.escape(one['claim'])}</p><p>{html.escape(one['experiment'])}</p>"
     body += table(["part of the claim: what was measured", "outcome"], rows, one["verdict"])
     body += _items(one.get("caveats") or [], "What it does not show")

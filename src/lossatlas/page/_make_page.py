@@ -13,7 +13,8 @@ from lossatlas import archive
 from lossatlas.page._bundle import bundle
 from lossatlas.page._fallback import record
 from lossatlas.page._make_scene import scene
-from lossatlas.page._scene import Scene, plain
+from lossatlas.page._plain import plain
+from lossatlas.page._scene import Scene
 
 
 def page(*results: Any, path: str | Path = "atlas.html", title: str | None = None) -> Path:
@@ -57,7 +58,10 @@ def document(one: Scene, *, main: str | None = None) -> str:
         main: what stands there without scripts; drawn from the scene by default.
     """
     one = Scene(plain(one.head), one.arrays)
-    script, style = bundle("atlas.js"), resources.files("lossatlas.page").joinpath("static", "record.css").read_text("utf-8")
+    script, style = (
+        bundle("atlas.js"),
+        resources.files("lossatlas.page").joinpath("static", "record.css").read_text("utf-8"),
+    )
     style += bundle("atlas.css")
     main = record(one) if main is None else main
     policy = (

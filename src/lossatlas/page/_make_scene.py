@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.chart import Chart, Comparison, Trajectory
@@ -21,6 +20,7 @@ from lossatlas.page._building import Building
 from lossatlas.page._cards import add_card, add_table
 from lossatlas.page._lessons import add_lesson
 from lossatlas.page._optimizers import TWINS, add_optimizers
+from lossatlas.page._plain import plain
 from lossatlas.page._races import add_basins, add_race, add_sweep
 from lossatlas.page._records import (
     add_comparison,
@@ -31,7 +31,7 @@ from lossatlas.page._records import (
     add_spectrum,
     add_trajectory,
 )
-from lossatlas.page._scene import FORMAT, VERSION, Scene, plain
+from lossatlas.page._scene import FORMAT, VERSION, Scene
 from lossatlas.page._surfaces import add_chart, add_surface
 from lossatlas.page._thinning import thinned
 from lossatlas.race import BasinMap, Race, Sweep
@@ -146,5 +146,3 @@ def _command() -> str | None:
 
 def _digest(provenance: Any) -> str:
     return hashlib.sha256(repr(plain(provenance)).encode()).hexdigest()
-
-

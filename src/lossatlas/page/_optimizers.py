@@ -24,7 +24,19 @@ RANDOM = frozenset({
     "gradient-noise", "mini-batches",
 })  # fmt: skip
 # Reach of sliders: factors of the default where a setting is drawn on a logarithmic scale, bounds where it is not.
-_LOGARITHMIC = {"lr", "eps", "temperature", "step", "sigma", "spread", "scale", "lr_others", "gamma", "collapsed", "floor"}
+_LOGARITHMIC = {
+    "lr",
+    "eps",
+    "temperature",
+    "step",
+    "sigma",
+    "spread",
+    "scale",
+    "lr_others",
+    "gamma",
+    "collapsed",
+    "floor",
+}
 _SHARES = {"momentum", "alpha", "crossover", "mutation"}
 _FACTORS = {"cooling": (0.9, 1.0), "fading": (0.0, 2.0), "weight_decay": (0.0, 0.5)}
 
@@ -97,8 +109,7 @@ def _settings(one: Optimizer, name: str) -> list[dict[str, Any]]:
     if isinstance(value, tuple):
         return [{**said, "kind": "pair", "default": list(value), "lower": 0.0, "upper": 0.9999}]
     if isinstance(value, int):
-        low, high = _allowed(one, name, [1, 0]), max(4 * value, 10)
-        return [{**said, "kind": "integer", "lower": low, "upper": high}]
+        return [{**said, "kind": "integer", "lower": _allowed(one, name, [1, 0]), "upper": max(4 * value, 10)}]
     if name in _SHARES:
         return [{**said, "kind": "number", "lower": 0.0, "upper": 0.999}]
     if name in _FACTORS:

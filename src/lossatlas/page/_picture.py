@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lossatlas.page._surfaces import sampled
 from lossatlas.surface.landscapes import rebuilt
 
 Array = NDArray[np.float64]
+Scale = Literal["auto", "log"]
 # Nodes per axis, and paths, that a small picture can show.
 NODES, PATHS = 101, 7
 
@@ -27,7 +28,7 @@ def picture(scene: Scene, surface: dict[str, Any]) -> str | None:
     if not np.isfinite(z).any() or min(z.shape) < 2:
         return None
     field = FieldDisplay(x, y, z, xlabel=surface["labels"][0], ylabel=surface["labels"][1], title="")
-    levels = "log" if surface["scale"] == "log" and surface["positive"] else "auto"
+    levels: Scale = "log" if surface["scale"] == "log" and surface["positive"] else "auto"
     runs = [run for run in scene.head["runs"] if run["surface"] == surface["id"]][:PATHS]
     if runs:
         paths = {run["label"]: _pieces(scene, run) for run in runs}

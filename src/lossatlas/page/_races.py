@@ -134,7 +134,9 @@ def add_basins(building: Building, made: BasinMap) -> None:
         add_card(building, made, tables=[made.table()])
         return
     add_optimizers(building, [*TWINS, made.optimizer.name])
-    shares = [{"well": n, "share": made.share(n), "low": made.interval(n)[0], "high": made.interval(n)[1]} for n in made.names]
+    shares = [
+        {"well": n, "share": made.share(n), "low": made.interval(n)[0], "high": made.interval(n)[1]} for n in made.names
+    ]
     building.parts["basins"].append({
         "surface": where,
         "optimizer": made.optimizer.name,

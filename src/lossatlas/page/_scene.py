@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lossatlas import _said, archive
 from lossatlas._errors import OutputError
 from lossatlas.page import _arrays, _schema
 from lossatlas.page._arrays import Array, damaged
+from lossatlas.page._plain import plain
 
 FORMAT, VERSION = "lossatlas-scene", 1
 MAGIC = b"lossatlas-scene 1\n"
@@ -103,7 +102,9 @@ class Scene:
         """
         name, newline, rest = content[:64].partition(b"\n")
         if not newline or not name.startswith(FORMAT.encode() + b" "):
-            raise OutputError("this is no scene of lossatlas: it does not begin as one. Give a file that Scene.save wrote.")
+            raise OutputError(
+                "this is no scene of lossatlas: it does not begin as one. Give a file that Scene.save wrote."
+            )
         begin = len(name) + 5
         if len(rest) < 4 or len(content) < begin + (size := struct.unpack("<I", content[begin - 4 : begin])[0]):
             raise damaged("it is cut short")
@@ -197,21 +198,3 @@ def _refs(scene: Scene) -> Iterator[tuple[str, int]]:
 
 def _text(head: dict[str, Any]) -> str:
     return json.dumps(plain(head), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def plain(value: Any) -> Any:
-    """A value as strict JSON knows it: numbers that are not finite become null, NumPy's become Python's."""
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, np.ndarray) or hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, str):
-        # Half of a pair of surrogates is no text that UTF-8 could hold.
-        return str(value).encode("utf-8", "replace").decode("utf-8")
-    return value if value is None or isinstance(value, bool | int) else str(value)

@@ -25,7 +25,12 @@ def thinned(scene: Scene, largest: int = LARGEST - PROGRAM) -> Scene:
     if total <= largest:
         return scene
     made = Scene(copy.deepcopy(scene.head), list(scene.arrays))
-    runs = _size([made.arrays[ref] for ref in {run[name] for run in made.head["runs"] for name in _OF_RUNS if run[name] is not None}])
+    runs = _size(
+        [
+            made.arrays[ref]
+            for ref in {run[name] for run in made.head["runs"] for name in _OF_RUNS if run[name] is not None}
+        ]
+    )
     _runs(made, _factor(runs, largest - (total - runs)))
     made = pruned(made)
     if (left := _size(made.arrays)) > largest:
@@ -76,7 +81,9 @@ def _every(k: int) -> Callable[[Array], Array]:
     def kept(array: Array) -> Array:
         index = np.arange(0, len(array), k)
         # The end of a run is what its verdict is about.
-        return np.ascontiguousarray(array[index if len(array) == 0 or index[-1] == len(array) - 1 else [*index, len(array) - 1]])
+        return np.ascontiguousarray(
+            array[index if len(array) == 0 or index[-1] == len(array) - 1 else [*index, len(array) - 1]]
+        )
 
     return kept
 
@@ -92,14 +99,26 @@ def _runs(scene: Scene, k: int) -> None:
     scene.head["notes"].append(f"positions were thinned to every {_ordinal(k)}, since the page would exceed 5 MB")
 
 
+def _first(most: int) -> Callable[[Array], Array]:
+    return lambda array: np.ascontiguousarray(array[:most])
+
+
+def _at_most(most: int) -> Callable[[Array], Array]:
+    return lambda array: np.ascontiguousarray(array[:: max(1, -(-len(array) // most))])
+
+
+def _at(*index: Array) -> Callable[[Array], Array]:
+    return lambda array: np.ascontiguousarray(array[np.ix_(*index)])
+
+
 def _points(scene: Scene, most: int = 5000) -> None:
     """Clouds of points, evenly thinned."""
     for many in scene.head["many"]:
-        _put(scene, many, "ends", lambda array: np.ascontiguousarray(array[:most]))
+        _put(scene, many, "ends", _first(most))
     for surface in scene.head["surfaces"]:
         for name in ("evaluated", "cheap", "held_out"):
             if surface["field"] is not None:
-                _put(scene, surface["field"], name, lambda array: np.ascontiguousarray(array[:: -(-len(array) // most)]))
+                _put(scene, surface["field"], name, _at_most(most))
     for one in scene.head["basins"]:
         one["cost"] = None
     scene.head["notes"].append(f"at most {most:,} points of a cloud are shown, since the page would exceed 5 MB")
@@ -116,21 +135,24 @@ def _fields(scene: Scene, k: int) -> None:
         # The center stays a node.
         i, j = (field["center"]["i"], field["center"]["j"]) if field["center"] else (0, 0)
         columns, rows = np.arange(i % k, len(alpha), k), np.arange(j % k, len(beta), k)
-        _put(scene, field, "alpha", lambda array, index=columns: array[index])
-        _put(scene, field, "beta", lambda array, index=rows: array[index])
-        for holder, name in [*((field, name) for name in _ON_NODES), *((field["channels"], name) for name in field["channels"])]:
-            _put(scene, holder, name, lambda array, rows=rows, columns=columns: np.ascontiguousarray(array[np.ix_(rows, columns)]))
+        _put(scene, field, "alpha", _at(columns))
+        _put(scene, field, "beta", _at(rows))
+        for name in _ON_NODES:
+            _put(scene, field, name, _at(rows, columns))
+        for name in field["channels"]:
+            _put(scene, field["channels"], name, _at(rows, columns))
         if field["error"] is not None:
-            _put(scene, field["error"], "array",
-                 lambda array, rows=rows, columns=columns: np.ascontiguousarray(array[np.ix_(rows, columns)]))  # fmt: skip
+            _put(scene, field["error"], "array", _at(rows, columns))
         if field["center"]:
             field["center"] |= {"i": int(i // k), "j": int(j // k)}
         surface["box"] = {
             "lower": [float(alpha[columns[0]]), float(beta[rows[0]])],
             "upper": [float(alpha[columns[-1]]), float(beta[rows[-1]])],
         }
-    scene.head["notes"].append(f"fields show every {_ordinal(k)} node along each axis, since the page would exceed 5 MB")
+    scene.head["notes"].append(
+        f"fields show every {_ordinal(k)} node along each axis, since the page would exceed 5 MB"
+    )
 
 
 def _ordinal(k: int) -> str:
-    return f"{k}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(k % 10 if k % 100 // 10 != 1 else 0, 'th')}"
+    return f"{k}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(k % 10 if k % 100 // 10 != 1 else 0, 'th') }"

@@ -83,7 +83,8 @@ class _Routes:
         live = await asyncio.to_thread(self.folder.live)
         root = self.folder.root
         listed = [
-            {"id": name, "kind": kind, "title": path.parent.relative_to(root).as_posix()} for name, (kind, path) in live.items()
+            {"id": name, "kind": kind, "title": path.parent.relative_to(root).as_posix()}
+            for name, (kind, path) in live.items()
         ]
         return JSONResponse({"live": listed, "evaluable": sorted(self.folder.surfaces)})
 

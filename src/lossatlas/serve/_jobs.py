@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from lossatlas._errors import LossAtlasError
-from lossatlas.page._scene import plain
+from lossatlas.page._plain import plain
 
 Frame = dict[str, Any]
 # Frames that wait for a slow client, and clients that wait for their turn.
@@ -45,7 +45,9 @@ class Jobs:
         self.waiting += 1
         try:
             if self._turn.locked():
-                yield packed({"kind": "waiting", "sentence": f"{self.waiting} jobs wait; yours begins when they are done."})
+                yield packed(
+                    {"kind": "waiting", "sentence": f"{self.waiting} jobs wait; yours begins when they are done."}
+                )
             await self._turn.acquire()
         finally:
             self.waiting -= 1

@@ -73,7 +73,10 @@ class JournalWatch:
                 file.seek(self.read)
                 content = file.read(2**22)
         except OSError as error:
-            yield {"kind": "note", "sentence": f"the recording cannot be read right now ({error.strerror}); trying again."}
+            yield {
+                "kind": "note",
+                "sentence": f"the recording cannot be read right now ({error.strerror}); trying again.",
+            }
             return
         whole = content[: content.rfind(b"\n") + 1]
         self.read += len(whole)

@@ -59,7 +59,9 @@ def serve(
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise InputError(f"port {port} of {host} cannot be used ({error.strerror}). Give another with --port, or none.") from None
+        raise InputError(
+            f"port {port} of {host} cannot be used ({error.strerror}). Give another with --port, or none."
+        ) from None
     port, token = listening.getsockname()[1], secrets.token_urlsafe(32)
     names = (host,) if host not in LOOPBACK else ()
     # The part after # stays in the browser: no log and no other page sees the token.

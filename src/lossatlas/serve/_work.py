@@ -33,7 +33,9 @@ def plan(job: Any, surface: Surface) -> tuple[str, Callable[[Probe], Iterator[Fr
         raise InputError(f"expected a job of one of the kinds {', '.join(KINDS)}.")
     if job["kind"] == "race":
         return _race(job, surface)
-    given = _points(job.get("at"), surface, 2 if job["kind"] == "check" else 1, 100_000 if job["kind"] == "check" else MOST_POINTS)
+    given = _points(
+        job.get("at"), surface, 2 if job["kind"] == "check" else 1, 100_000 if job["kind"] == "check" else MOST_POINTS
+    )
     points = along(given, CHECKED) if job["kind"] == "check" else given
     return job["kind"], lambda probe: _values(probe, points), len(points), 0
 
@@ -47,7 +49,9 @@ def forecast(surface: Surface, losses: int, gradients: int) -> Frame:
     one = time.perf_counter() - begin
     seconds = one * (losses + 3 * gradients)
     what = [f"{count:,} {word}" for count, word in ((losses, "losses"), (gradients, "gradients")) if count]
-    said = f"{' and '.join(what)}, about {seconds:.1f} s" + (f", {surface.examples:,} examples each" if surface.examples else "")
+    said = f"{' and '.join(what)}, about {seconds:.1f} s" + (
+        f", {surface.examples:,} examples each" if surface.examples else ""
+    )
     return {"kind": "forecast", "losses": losses, "gradients": gradients, "seconds": seconds, "sentence": said}
 
 
@@ -74,7 +78,11 @@ def _values(probe: Probe, points: np.ndarray) -> Iterator[Frame]:
 
 def _race(job: Frame, surface: Surface) -> tuple[str, Callable[[Probe], Iterator[Frame]], int, int]:
     given, steps, seed = job.get("optimizers"), job.get("steps"), job.get("seed", 0)
-    if not isinstance(given, list) or not 1 <= len(given) <= MOST_RACERS or not all(isinstance(one, dict) for one in given):
+    if (
+        not isinstance(given, list)
+        or not 1 <= len(given) <= MOST_RACERS
+        or not all(isinstance(one, dict) for one in given)
+    ):
         raise InputError(f"expected between 1 and {MOST_RACERS} optimizers.")
     if type(steps) is not int or not 1 <= steps <= MOST_STEPS or type(seed) is not int or not 0 <= seed < 2**31:
         raise InputError(f"expected a whole number of steps up to {MOST_STEPS:,}, and a seed.")
@@ -87,7 +95,9 @@ def _race(job: Frame, surface: Surface) -> tuple[str, Callable[[Probe], Iterator
         racers.append(optimizer(str(one.get("name")), **settings).plan(steps))
     length = sum(planned for _, planned in racers)
     if length > MOST_QUERIES:
-        raise InputError(f"this race takes {length:,} steps; at most {MOST_QUERIES:,} are made for one request. Take fewer.")
+        raise InputError(
+            f"this race takes {length:,} steps; at most {MOST_QUERIES:,} are made for one request. Take fewer."
+        )
     begin = torch.tensor(start, dtype=surface.dtype, device=surface.device)[None]
 
     def work(probe: Probe) -> Iterator[Frame]:
