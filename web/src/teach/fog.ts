@@ -6,19 +6,39 @@ import { px, py, type Frame, type Ink } from "../draw/frame";
 import { strokeOf } from "../panel/strokes";
 import { SEEN } from "../walk/race";
 
-export interface Dot { x: number; y: number; loss: number; gx: number; gy: number; color: string; fade: number; label: string }
+export interface Dot {
+  x: number;
+  y: number;
+  loss: number;
+  gx: number;
+  gy: number;
+  color: string;
+  fade: number;
+  label: string;
+}
 /** Steps after which a method that remembers nothing has forgotten. */
 const FORGETS = 12;
 
 export function dots(app: App): Dot[] {
-  const found: Dot[] = [], { t } = app.state;
+  const found: Dot[] = [],
+    { t } = app.state;
   for (const run of app.runs) {
     const color = strokeOf(app, run.key).color;
     for (let k = 0; k + SEEN <= run.seen.length; k += SEEN) {
       const age = t - run.seen[k + 2];
       if (age < 0) break;
       const fade = run.optimizer.remembers ? 1 : 1 - age / FORGETS;
-      if (fade > 0) found.push({ x: run.seen[k], y: run.seen[k + 1], loss: run.seen[k + 3], gx: run.seen[k + 4], gy: run.seen[k + 5], color, fade, label: run.optimizer.title });
+      if (fade > 0)
+        found.push({
+          x: run.seen[k],
+          y: run.seen[k + 1],
+          loss: run.seen[k + 3],
+          gx: run.seen[k + 4],
+          gy: run.seen[k + 5],
+          color,
+          fade,
+          label: run.optimizer.title,
+        });
     }
   }
   return found;
@@ -27,7 +47,8 @@ export function dots(app: App): Dot[] {
 /** Evaluations made so far, and how many of them each racer still holds. */
 export function tally(app: App): { key: string; made: number; held: number }[] {
   return app.runs.map((run) => {
-    let made = 0, held = 0;
+    let made = 0,
+      held = 0;
     for (let k = 0; k + SEEN <= run.seen.length && run.seen[k + 2] <= app.state.t; k += SEEN) {
       made++;
       if (run.optimizer.remembers || app.state.t - run.seen[k + 2] < 1) held++;
@@ -42,7 +63,8 @@ export function paint(g: CanvasRenderingContext2D, f: Frame, found: readonly Dot
   g.rect(f.left, f.top, f.width, f.height);
   g.clip();
   for (const dot of found) {
-    const x = px(f, dot.x), y = py(f, dot.y);
+    const x = px(f, dot.x),
+      y = py(f, dot.y);
     g.globalAlpha = 0.15 + 0.85 * dot.fade;
     g.fillStyle = g.strokeStyle = dot.color;
     g.beginPath();
