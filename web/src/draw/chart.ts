@@ -28,6 +28,7 @@ export class LineChart {
     this.canvas = h("canvas", { role: "img" });
     this.element = h("div", { class: "chart" }, this.canvas, this.said, this.table);
     new ResizeObserver(() => this.refresh()).observe(this.element);
+    window.addEventListener("themechange", () => this.refresh());
     const where = (e: PointerEvent): number => this.back(e.clientX - this.canvas.getBoundingClientRect().left);
     this.canvas.addEventListener("pointermove", (e) => {
       this.at = where(e);

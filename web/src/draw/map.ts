@@ -31,6 +31,7 @@ export class MapView {
     this.over = h("canvas", { class: "over", tabindex: options.small ? -1 : 0, role: "img", "aria-label": options.label });
     this.element = h("div", { class: `map${options.small ? " small" : ""}` }, this.canvas, this.over);
     new ResizeObserver(() => this.refresh()).observe(this.element);
+    window.addEventListener("themechange", () => this.refresh());
   }
 
   get surface(): HTMLCanvasElement {

@@ -1,24 +1,14 @@
 /** The relief: the page's one WebGL picture. It shows the map's ground, levels, paths, start and cursor, and draws only when something changed. */
 
-import {
-  DirectionalLight,
-  HemisphereLight,
-  type LineSegments,
-  Mesh,
-  MeshBasicMaterial,
-  PerspectiveCamera,
-  Scene as World,
-  SphereGeometry,
-  WebGLRenderer,
-} from "three";
+import { DirectionalLight, HemisphereLight, type LineSegments, Mesh, PerspectiveCamera, Scene as World, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { h } from "../core/dom";
+import { Beads } from "./beads";
 import type { Ground } from "./ground";
 import { ground3d, lifted, stand } from "./solid";
 import { Ribbons } from "./ribbons";
-import { anglesOf, met, put, steer } from "./steer";
+import { anglesOf, isAbove, met, put, steer } from "./steer";
 import { SENTENCE, type Shown } from "./shown";
-
 
 export class Relief {
   readonly element: HTMLElement;
@@ -33,13 +23,10 @@ export class Relief {
   private mesh: Mesh | null = null;
   private lines: LineSegments | null = null;
   private readonly ribbons = new Ribbons();
-  private readonly beads: Mesh[] = [];
-  private readonly ball = new Mesh(new SphereGeometry(0.014, 16, 12), new MeshBasicMaterial({ color: 0xffffff }));
-  private readonly pin = new Mesh(new SphereGeometry(0.011, 16, 12), new MeshBasicMaterial({ color: 0xd6008f }));
+  private readonly beads = new Beads();
   private ground: Ground | null = null;
   private made = "";
   private queued = false;
-
   private opened = false;
   private wanted: [number, number, number] = [-60, 38, 1];
 
@@ -76,12 +63,15 @@ export class Relief {
     this.controls.maxPolarAngle = Math.PI / 2;
     this.controls.target.set(0, 0, 0.2);
     this.controls.addEventListener("change", () => {
+      // A turn out of the view from above goes on with the usual camera.
+      const [az, el, zoom] = this.angles();
+      if (isAbove(this.camera) && el < 89.5) this.look([az, el, zoom]);
       this.refresh();
     });
     this.controls.addEventListener("end", () => this.onCamera(this.angles()));
     const sun = new DirectionalLight(0xffffff, 1.7);
     sun.position.set(-1.2, -0.8, 2.2);
-    this.world.add(new HemisphereLight(0xffffff, 0x777788, 1.6), sun, this.ball, this.pin, this.ribbons.group);
+    this.world.add(new HemisphereLight(0xffffff, 0x777788, 1.6), sun, this.beads.group, this.ribbons.group);
     steer(canvas, this);
     new ResizeObserver(() => {
       this.size();
@@ -99,6 +89,7 @@ export class Relief {
   look([az, el, zoom]: readonly [number, number, number]): void {
     this.wanted = [az, el, zoom];
     if (!this.available) return;
+    this.controls.maxDistance = el >= 89 ? Infinity : 6;
     put(this.camera, this.controls.target, this.wanted);
     this.controls.update();
     this.refresh();
@@ -115,34 +106,8 @@ export class Relief {
     this.ground = ground;
     this.made = key;
     this.ribbons.update(shown, ground, (x, y) => stand(ground, x, y));
-    this.put(this.ball, shown.start);
-    this.put(this.pin, shown.cursor);
-    (this.ball.material as MeshBasicMaterial).color.set(shown.dark ? 0xffffff : 0x111111);
-    this.scatter(shown);
+    this.beads.update(ground, shown);
     this.refresh();
-  }
-
-  private scatter(shown: Shown): void {
-    const dots = shown.fog ? shown.dots.slice(-400) : [];
-    while (this.beads.length < dots.length) {
-      const bead = new Mesh(this.pin.geometry, new MeshBasicMaterial({ transparent: true }));
-      this.beads.push(bead);
-      this.world.add(bead);
-    }
-    this.beads.forEach((bead, k) => {
-      bead.visible = k < dots.length;
-      if (!bead.visible) return;
-      const material = bead.material as MeshBasicMaterial;
-      material.color.set(dots[k].color);
-      material.opacity = dots[k].fade;
-      this.put(bead, [dots[k].x, dots[k].y]);
-    });
-  }
-
-  private put(thing: Mesh, at: readonly [number, number] | null): void {
-    const spot = at && this.ground && stand(this.ground, at[0], at[1]);
-    thing.visible = !!spot;
-    if (spot) thing.position.copy(spot).setZ(spot.z + 0.01);
   }
 
   private build(ground: Ground, shown: Shown): void {

@@ -14,22 +14,40 @@ export const CAMERAS: [string, number, number][] = [
   ["low", -60, 12],
 ];
 
-/** The usual distance of the camera, where the map is one wide. */
-const FAR = 2.9;
+/** The usual distance of the camera, where the map is one wide, and its angle of view. */
+const FAR = 2.9,
+  VIEW = 28;
+/** From right above, the camera stands so far off that the relief lies on the map's own grid: no perspective is left. */
+const ABOVE = 89.9,
+  NARROW = 0.5;
+
+const half = (degrees: number): number => Math.tan((degrees * Math.PI) / 360);
+const distance = (camera: PerspectiveCamera): number => (FAR * half(VIEW)) / half(camera.fov);
 
 export function put(camera: PerspectiveCamera, target: Vector3, [az, el, zoom]: readonly [number, number, number]): void {
+  const above = el >= ABOVE;
+  camera.fov = above ? NARROW : VIEW;
   const a = (az * Math.PI) / 180,
     e = (Math.min(89.99, Math.max(0, el)) * Math.PI) / 180,
-    d = FAR * zoom;
+    d = distance(camera) * zoom;
+  camera.near = above ? d - 2 : 0.05;
+  camera.far = above ? d + 2 : 30;
   camera.position.set(target.x + d * Math.cos(e) * Math.cos(a), target.y + d * Math.cos(e) * Math.sin(a), target.z + d * Math.sin(e));
+  camera.updateProjectionMatrix();
 }
 
 export function anglesOf(camera: PerspectiveCamera, target: Vector3): [number, number, number] {
   const p = camera.position.clone().sub(target),
     d = p.length(),
     round = (v: number): number => Math.round(v * 10) / 10;
-  return [round((Math.atan2(p.y, p.x) * 180) / Math.PI), round((Math.asin(p.z / d) * 180) / Math.PI), Math.round((d / FAR) * 100) / 100];
+  return [
+    round((Math.atan2(p.y, p.x) * 180) / Math.PI),
+    round((Math.asin(p.z / d) * 180) / Math.PI),
+    Math.round((d / distance(camera)) * 100) / 100,
+  ];
 }
+
+export const isAbove = (camera: PerspectiveCamera): boolean => camera.fov === NARROW;
 
 export interface Steered {
   angles(): [number, number, number];
@@ -91,7 +109,8 @@ export function met(
   const { origin, direction } = caster.ray,
     [x0, y0, x1, y1] = ground.window;
   const spot = new Vector3();
-  for (let s = 0, step = 0.006; s < 6; s += step) {
+  const from = Math.max(0, origin.length() - 1.6);
+  for (let s = from, step = 0.006; s < from + 5; s += step) {
     spot.copy(direction).multiplyScalar(s).add(origin);
     if (spot.z > TALL + 0.01 || Math.abs(spot.x) > 0.5 || Math.abs(spot.y) > 0.5) continue;
     const x = x0 + (spot.x + 0.5) * (x1 - x0),

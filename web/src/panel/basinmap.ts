@@ -26,6 +26,7 @@ export class BasinMap {
   constructor(private readonly app: App) {
     this.element = h("div", { class: "basin" }, this.canvas);
     new ResizeObserver(() => this.repaint()).observe(this.element);
+    window.addEventListener("themechange", () => this.repaint());
     this.canvas.addEventListener("click", (event) => {
       const box = this.canvas.getBoundingClientRect();
       this.onPick(dx(this.frame, event.clientX - box.left), dy(this.frame, event.clientY - box.top));

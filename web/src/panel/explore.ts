@@ -34,8 +34,8 @@ export function explore(app: App, stage: Stage): { element: HTMLElement; shown()
   const line = (): void => {
     const surface = app.surface(),
       { p } = app.state;
-    along.hidden = !p || !surface;
-    if (!p || !surface) return;
+    along.hidden = !p || !surface || app.state.fog;
+    if (!p || !surface || app.state.fog) return;
     const data = profile(surface, p);
     chart.show(data);
     chart.onHover = (d) => {
@@ -82,7 +82,7 @@ export function explore(app: App, stage: Stage): { element: HTMLElement; shown()
     );
   };
   side.append(readout(app), along, said);
-  app.store.on(["p", "s"], line);
+  app.store.on(["p", "s", "fog"], line);
   app.store.on(["s"], words);
   words();
   return {

@@ -12,6 +12,10 @@ export function caption(app: App, ground: Ground): string {
     cells = grid.nx * grid.ny,
     parts: string[] = [];
   if (app.state.fog) {
+    const cells = surface.raw?.length ?? 0,
+      points = app.state.v === "explore" ? surface.points("evaluated") : null;
+    if (points)
+      return `Only what was evaluated: ${count(points.length / 2)} points of ${count(cells)} cells. Everything between them is reconstruction.`;
     return "The surface is hidden. What you see is all that was evaluated: a dot for a loss, an arrow for a gradient.";
   }
   if (record.dimension > 2) parts.push(`A plane through ${count(record.dimension)} dimensions.`);

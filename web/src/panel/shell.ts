@@ -2,9 +2,10 @@
 
 import type { App } from "../core/app";
 import { button, h, set } from "../core/dom";
-import type { Theme, View } from "../core/state";
+import type { View } from "../core/state";
 import { exportMenu } from "../out/menu";
 import { warm } from "../walk/pool";
+import { copy, keepAddress, next, tuck } from "./address";
 import { atlas } from "./atlas";
 import { basins } from "./basins";
 import { compare } from "./compare";
@@ -126,7 +127,11 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     for (const word of ["meter", "curves", "racers", "side", "relief", "map", "time", "caption", "card", "hint"])
       host.classList.toggle(`no-${word}`, hide.includes(word));
   };
-  app.store.on(["theme", "projector", "hide"], dress);
+  app.store.on(["theme", "projector", "hide"], () => {
+    dress();
+    window.dispatchEvent(new Event("themechange"));
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("themechange")));
   app.store.on(["v"], show);
   dress();
   show();
@@ -143,56 +148,4 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   });
   tuck();
   (window.requestIdleCallback ?? ((go: () => void) => setTimeout(go, 300)))(() => warm());
-}
-
-/** The address follows the state a little later; in a sandboxed frame there is no address, and the link button serves. */
-function keepAddress(app: App): void {
-  let timer = 0;
-  app.store.on([], () => {
-    clearTimeout(timer);
-    timer = window.setTimeout(() => {
-      try {
-        if (location.protocol !== "about:") history.replaceState(null, "", app.hash());
-      } catch {
-        /* sandboxed */
-      }
-    }, 150);
-  });
-  window.addEventListener("hashchange", () => {
-    if (location.hash && location.hash !== app.hash()) app.store.set(app.parsed(location.hash));
-  });
-}
-
-async function copy(app: App, link: HTMLButtonElement): Promise<void> {
-  const text = location.protocol === "about:" ? app.hash() : location.href.split("#")[0] + app.hash();
-  try {
-    await navigator.clipboard.writeText(text);
-    link.textContent = "Copied";
-  } catch {
-    link.textContent = "Link in the address bar";
-    app.say(text);
-  }
-  setTimeout(() => {
-    link.textContent = "Copy link";
-  }, 2500);
-}
-
-function next(_: App, host: HTMLElement): Theme {
-  return getComputedStyle(host).getPropertyValue("--dark").trim() === "1" ? "light" : "dark";
-}
-
-/** Python's text and tables move below the explorer, closed until wanted. */
-function tuck(): void {
-  const main = document.querySelector("main");
-  if (!main || main.closest("details")) return;
-  const box = h("details", { class: "text" }, h("summary", null, "Everything as text and tables"));
-  main.replaceWith(box);
-  main.setAttribute("role", "region");
-  main.setAttribute("aria-label", "Everything as text and tables");
-  box.append(main);
-  document.body.append(box);
-  const print = (): void => {
-    box.open = true;
-  };
-  window.addEventListener("beforeprint", print);
 }

@@ -104,7 +104,7 @@ export class Stage {
       start: this.starts() ? app.start() : null,
       cursor: cursor && [cursor.x, cursor.y],
       fog: app.state.fog,
-      dots: app.state.fog ? fog.dots(app) : [],
+      dots: app.state.fog ? fog.beads(app, ground) : [],
       dark: isDark(app),
       contours: on("contours"),
       line: app.state.p,
@@ -129,8 +129,12 @@ export class Stage {
       surface = ground.surface,
       on = (layer: Layer): boolean => app.state.layers.includes(layer);
     if (app.state.fog) {
-      surrogate(g, f, app, pen);
-      fog.paint(g, f, fog.dots(app), pen);
+      const made = app.state.v === "explore" ? surface.points("evaluated") : null;
+      if (made) fog.samples(g, f, ground, made, pen);
+      else {
+        surrogate(g, f, app, pen);
+        fog.paint(g, f, fog.dots(app), pen);
+      }
     }
     if (!app.state.fog) {
       if (on("gradient")) marks.gradients(g, f, ground, pen);

@@ -39,7 +39,7 @@ export function mark(g: CanvasRenderingContext2D, f: Frame, pen: Ink, bet: Bet, 
   const cross = [a - r, b - r, a + r, b + r, a + r, b - r, a - r, b + r];
   line(6, pen.dark ? "#000" : "#fff", cross);
   line(3, "#d6008f", cross);
-  marks.tag(g, "your bet", a + 12, b, pen);
+  marks.tag(g, "your prediction", a + 12, b, pen);
 }
 
 export function evidence(one: LessonRecord): HTMLElement {

@@ -1,9 +1,11 @@
 /** The fog: the surface is hidden, and only what was evaluated can be seen. Methods that remember nothing lose it again. */
 
 import type { App } from "../core/app";
+import { color, css, lightness } from "../core/palette";
 import { arrow } from "../draw/marks";
 import { px, py, type Frame, type Ink } from "../draw/frame";
-import { strokeOf } from "../panel/strokes";
+import type { Ground } from "../draw/ground";
+import { isDark, strokeOf } from "../panel/strokes";
 import { SEEN } from "../walk/race";
 
 export interface Dot {
@@ -79,4 +81,33 @@ export function paint(g: CanvasRenderingContext2D, f: Frame, found: readonly Dot
   }
   g.globalAlpha = 1;
   g.restore();
+}
+
+/** Of a chart: the points that were evaluated, each in the color of its loss, and nothing between them. */
+export function samples(g: CanvasRenderingContext2D, f: Frame, ground: Ground, points: ArrayLike<number>, pen: Ink): void {
+  const light = lightness(pen.dark);
+  for (let k = 0; k + 1 < points.length; k += 2) {
+    const loss = ground.surface.model.form(points[k], points[k + 1], null, null);
+    g.fillStyle = css(color(ground.heights.of(loss), light));
+    g.strokeStyle = pen.dark ? "#fff" : "#000";
+    g.lineWidth = 0.8;
+    g.beginPath();
+    g.arc(px(f, points[k]), py(f, points[k + 1]), 4 * pen.scale, 0, 7);
+    g.fill();
+    g.stroke();
+  }
+}
+
+/** What stands on the relief in the fog: the points of the chart while it is explored, else what the racers evaluated. */
+export function beads(app: App, ground: Ground): { x: number; y: number; color: string; fade: number }[] {
+  const points = app.state.v === "explore" ? ground.surface.points("evaluated") : null,
+    light = lightness(isDark(app));
+  if (!points) return dots(app);
+  const at = (k: number): number => ground.heights.of(ground.surface.model.form(points[2 * k], points[2 * k + 1], null, null));
+  return Array.from({ length: points.length / 2 }, (_, k) => ({
+    x: points[2 * k],
+    y: points[2 * k + 1],
+    color: css(color(at(k), light)),
+    fade: 1,
+  }));
 }
