@@ -25,7 +25,11 @@ export class App {
   private readonly followers = new Set<() => void>();
   private readonly speaker: HTMLElement;
 
-  constructor(readonly scene: Scene, readonly root: HTMLElement, speaker: HTMLElement) {
+  constructor(
+    readonly scene: Scene,
+    readonly root: HTMLElement,
+    speaker: HTMLElement,
+  ) {
     this.speaker = speaker;
     know(scene.optimizers);
     this.base = base();
@@ -38,7 +42,9 @@ export class App {
     this.store = new Store(this.parsed(location.hash));
   }
 
-  get state(): State { return this.store.state; }
+  get state(): State {
+    return this.store.state;
+  }
 
   surface(id = this.state.s): Surface | null {
     const record = this.scene.surfaces.get(id);
@@ -49,20 +55,29 @@ export class App {
   }
 
   start(): Point {
-    const { x } = this.state, surface = this.surface();
+    const { x } = this.state,
+      surface = this.surface();
     if (x || !surface) return x ?? [0, 0];
-    const { lower, upper } = surface.box, { start } = surface.record, at = (k: 0 | 1, share: number): number => Number((lower[k] + share * (upper[k] - lower[k])).toPrecision(4));
+    const { lower, upper } = surface.box,
+      { start } = surface.record,
+      at = (k: 0 | 1, share: number): number => Number((lower[k] + share * (upper[k] - lower[k])).toPrecision(4));
     // A chart is made around the end of a training: races from there would show nothing.
-    const middle = start && surface.record.kind === "field" && Math.hypot((start[0] - at(0, 0.5)) / (upper[0] - lower[0]), (start[1] - at(1, 0.5)) / (upper[1] - lower[1])) < 0.02;
+    const middle =
+      start &&
+      surface.record.kind === "field" &&
+      Math.hypot((start[0] - at(0, 0.5)) / (upper[0] - lower[0]), (start[1] - at(1, 0.5)) / (upper[1] - lower[1])) < 0.02;
     return start && !middle ? start : [at(0, 0.84), at(1, 0.78)];
   }
 
   ground(): Ground | null {
-    const surface = this.surface(), { log, clip, levels, channel, w, layers } = this.state;
+    const surface = this.surface(),
+      { log, clip, levels, channel, w, layers } = this.state;
     if (!surface) return null;
-    const known = surface.channels().includes(channel) ? channel : "loss", contours = layers.includes("contours");
+    const known = surface.channels().includes(channel) ? channel : "loss",
+      contours = layers.includes("contours");
     const key = JSON.stringify([surface.record.id, log, clip, levels, known, w, contours]);
-    if (this.kept?.key !== key) this.kept = { key, ground: ground(surface, { log, clip, levels, channel: known, window: w as Window | null, contours }) };
+    if (this.kept?.key !== key)
+      this.kept = { key, ground: ground(surface, { log, clip, levels, channel: known, window: w as Window | null, contours }) };
     return this.kept.ground;
   }
 
@@ -71,7 +86,16 @@ export class App {
     const record = this.scene.surfaces.get(id);
     if (!record) return;
     if (id !== this.state.s) {
-      this.store.set({ s: id, x: null, w: null, p: null, t: 0, channel: "loss", log: record.scale === "log", r: racersFor(this.scene, record) });
+      this.store.set({
+        s: id,
+        x: null,
+        w: null,
+        p: null,
+        t: 0,
+        channel: "loss",
+        log: record.scale === "log",
+        r: racersFor(this.scene, record),
+      });
     }
     if (view) this.store.set({ v: view });
   }
@@ -79,7 +103,8 @@ export class App {
   drop(x: number, y: number): void {
     const surface = this.surface();
     if (!surface) return;
-    const { lower, upper } = surface.box, held = (v: number, k: 0 | 1): number => Number(Math.min(upper[k], Math.max(lower[k], v)).toPrecision(7));
+    const { lower, upper } = surface.box,
+      held = (v: number, k: 0 | 1): number => Number(Math.min(upper[k], Math.max(lower[k], v)).toPrecision(7));
     this.store.set({ x: [held(x, 0), held(y, 1)] });
   }
 
@@ -88,7 +113,9 @@ export class App {
     this.runs = surface ? liveRuns(this.scene, surface, this.state, this.start()) : [];
   }
 
-  longest(): number { return this.runs.reduce((most, one) => Math.max(most, one.steps), 0); }
+  longest(): number {
+    return this.runs.reduce((most, one) => Math.max(most, one.steps), 0);
+  }
 
   point(cursor: Cursor): void {
     this.cursor = cursor;
@@ -109,11 +136,21 @@ export class App {
   parsed(hash: string): State {
     const wanted = /(?:^|[#&])s=([^&]+)/.exec(hash)?.[1] ?? this.base.s;
     let id = wanted;
-    try { id = decodeURIComponent(wanted); } catch { /* a broken escape */ }
+    try {
+      id = decodeURIComponent(wanted);
+    } catch {
+      /* a broken escape */
+    }
     return parse(hash, this.baseOf(this.scene.surfaces.has(id) ? id : this.base.s), this.scene);
   }
 
-  hash(): string { return write(this.state, this.baseOf(this.state.s)); }
-  hidden(what: string): boolean { return this.state.hide.includes(what); }
-  say(text: string): void { this.speaker.textContent = text; }
+  hash(): string {
+    return write(this.state, this.baseOf(this.state.s));
+  }
+  hidden(what: string): boolean {
+    return this.state.hide.includes(what);
+  }
+  say(text: string): void {
+    this.speaker.textContent = text;
+  }
 }

@@ -28,11 +28,21 @@ let counter = 0;
 export const fresh = (prefix: string): string => `${prefix}-${++counter}`;
 
 export function table(caption: string, head: string[], rows: (string | Node)[][], kind = ""): HTMLElement {
-  return h("div", { class: `wide ${kind}`, tabindex: kind === "unseen" ? null : 0, role: "group", "aria-label": caption || "table" },
-    h("table", null, caption ? h("caption", null, caption) : null,
+  return h(
+    "div",
+    { class: `wide ${kind}`, tabindex: kind === "unseen" ? null : 0, role: "group", "aria-label": caption || "table" },
+    h(
+      "table",
+      null,
+      caption ? h("caption", null, caption) : null,
       head.length ? h("thead", null, h("tr", null, ...head.map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))) : null,
-      h("tbody", null, ...rows.map((row) =>
-        h("tr", null, ...row.map((cell, k) => (k === 0 ? h("th", { scope: "row" }, cell) : h("td", null, cell))))))));
+      h(
+        "tbody",
+        null,
+        ...rows.map((row) => h("tr", null, ...row.map((cell, k) => (k === 0 ? h("th", { scope: "row" }, cell) : h("td", null, cell))))),
+      ),
+    ),
+  );
 }
 
 export function button(label: string, click: (event: Event) => void, props?: Props): HTMLButtonElement {
@@ -40,12 +50,19 @@ export function button(label: string, click: (event: Event) => void, props?: Pro
 }
 
 export function toggle(label: string, on: boolean, change: (on: boolean) => void): HTMLLabelElement {
-  return h("label", { class: "check" },
-    h("input", { type: "checkbox", checked: on, onchange: (e: never) => change(((e as Event).target as HTMLInputElement).checked) }), label);
+  return h(
+    "label",
+    { class: "check" },
+    h("input", { type: "checkbox", checked: on, onchange: (e: never) => change(((e as Event).target as HTMLInputElement).checked) }),
+    label,
+  );
 }
 
 export function select(label: string, options: [string, string][], value: string, change: (value: string) => void): HTMLLabelElement {
-  const box = h("select", { onchange: (e: never) => change(((e as Event).target as HTMLSelectElement).value) },
-    ...options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
+  const box = h(
+    "select",
+    { onchange: (e: never) => change(((e as Event).target as HTMLSelectElement).value) },
+    ...options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
+  );
   return h("label", { class: "field" }, h("span", null, label), box);
 }

@@ -25,7 +25,10 @@ export const percent = (share: number, digits = 1): string => `${(100 * share).t
 /** Wilson's interval of a share at 95 %. */
 export function wilson(successes: number, runs: number): [number, number] {
   if (!runs) return [0, 1];
-  const z = 1.959963984540054, p = successes / runs, zz = (z * z) / runs;
-  const middle = p + zz / 2, half = z * Math.sqrt((p * (1 - p) + zz / 4) / runs);
+  const z = 1.959963984540054,
+    p = successes / runs,
+    zz = (z * z) / runs;
+  const middle = p + zz / 2,
+    half = z * Math.sqrt((p * (1 - p) + zz / 4) / runs);
   return [Math.max(0, (middle - half) / (1 + zz)), Math.min(1, (middle + half) / (1 + zz))];
 }

@@ -29,10 +29,13 @@ export interface Live {
   breaks: readonly number[];
 }
 
-export const twinned = (one: OptimizerRecord): boolean => one.twin && rule(one.name) !== undefined && !(PLAYBACK as readonly string[]).includes(one.name);
+export const twinned = (one: OptimizerRecord): boolean =>
+  one.twin && rule(one.name) !== undefined && !(PLAYBACK as readonly string[]).includes(one.name);
 
 let catalog: ReadonlyMap<string, OptimizerRecord> = new Map();
-export const know = (optimizers: ReadonlyMap<string, OptimizerRecord>): void => { catalog = optimizers; };
+export const know = (optimizers: ReadonlyMap<string, OptimizerRecord>): void => {
+  catalog = optimizers;
+};
 
 /** An optimizer's settings with its defaults under them; a wrapped method that is only named gets those of the catalog. */
 export function settingsOf(one: OptimizerRecord, given: Settings): Settings {
@@ -43,7 +46,8 @@ export function settingsOf(one: OptimizerRecord, given: Settings): Settings {
 
 /** Whom to race at first: those that the scene's own record has on this surface, else the gradient rules. */
 export function racersFor(scene: Scene, surface: SurfaceRecord): Racer[] {
-  const seen = new Set<string>(), found: Racer[] = [];
+  const seen = new Set<string>(),
+    found: Racer[] = [];
   for (const run of scene.record.runs) {
     const one = scene.optimizers.get(run.optimizer);
     if (run.surface !== surface.id || !one || seen.has(run.optimizer)) continue;
@@ -56,8 +60,13 @@ export function racersFor(scene: Scene, surface: SurfaceRecord): Racer[] {
 }
 
 function differing(one: OptimizerRecord, settings: Settings): Settings {
-  return Object.fromEntries(Object.entries(settings).filter(([name, value]) =>
-    one.settings.some((s) => s.name === name && JSON.stringify(s.default) !== JSON.stringify(value)) && (typeof value !== "object" || Array.isArray(value))));
+  return Object.fromEntries(
+    Object.entries(settings).filter(
+      ([name, value]) =>
+        one.settings.some((s) => s.name === name && JSON.stringify(s.default) !== JSON.stringify(value)) &&
+        (typeof value !== "object" || Array.isArray(value)),
+    ),
+  );
 }
 
 export function liveRuns(scene: Scene, surface: Surface, state: State, start: Point): Live[] {
@@ -68,50 +77,110 @@ export function liveRuns(scene: Scene, surface: Surface, state: State, start: Po
 }
 
 function one(scene: Scene, surface: Surface, state: State, start: Point, racer: Racer, optimizer: OptimizerRecord): Live {
-  const settings = settingsOf(optimizer, racer.settings), key = racer.name;
+  const settings = settingsOf(optimizer, racer.settings),
+    key = racer.name;
   const record = scene.record.runs.find((r) => r.surface === surface.record.id && r.optimizer === racer.name) ?? null;
-  const same = record !== null && atStart(scene, record, start) && !Object.keys(racer.settings).some((k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]));
+  const same =
+    record !== null &&
+    atStart(scene, record, start) &&
+    !Object.keys(racer.settings).some((k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]));
   if (twinned(optimizer)) {
     const recorded = same && optimizer.random && record.tape !== null ? scene.array(record.tape) : null;
-    const own = stream(state.seed, 0, racer.name), noise = recorded && state.seed === 0 ? tape(recorded, own) : own;
+    const own = stream(state.seed, 0, racer.name),
+      noise = recorded && state.seed === 0 ? tape(recorded, own) : own;
     const run = walk(surface.model, racer.name, settings, start, state.steps, noise);
-    return { ...made(run, optimizer), breaks: breaks(racer.name, settings, run.steps, state.steps), key, racer, optimizer, settings, record: same ? record : null,
-      note: surface.exact ? "" : "Walked on the reconstruction of this slice; the network was not evaluated." };
+    return {
+      ...made(run, optimizer),
+      breaks: breaks(racer.name, settings, run.steps, state.steps),
+      key,
+      racer,
+      optimizer,
+      settings,
+      record: same ? record : null,
+      note: surface.exact ? "" : "Walked on the reconstruction of this slice; the network was not evaluated.",
+    };
   }
-  if (record) return { ...playedBack(scene, record), key, racer, optimizer, settings, note: "Played back from the record, from its own start." };
-  return { key, racer, optimizer, settings, source: "none", positions: [], losses: [], seen: [], counts: [], steps: 0, end: "", result: [NaN, NaN, NaN], bytes: null, record: null, breaks: [],
-    note: "Its rule is not in this page, and the record holds no run of it here." };
+  if (record)
+    return { ...playedBack(scene, record), key, racer, optimizer, settings, note: "Played back from the record, from its own start." };
+  return {
+    key,
+    racer,
+    optimizer,
+    settings,
+    source: "none",
+    positions: [],
+    losses: [],
+    seen: [],
+    counts: [],
+    steps: 0,
+    end: "",
+    result: [NaN, NaN, NaN],
+    bytes: null,
+    record: null,
+    breaks: [],
+    note: "Its rule is not in this page, and the record holds no run of it here.",
+  };
 }
 
 function breaks(name: string, p: Settings, steps: number, race: number): number[] {
-  const length = name === "random" ? 1 : name === "restart" ? Number(p.length ?? race) : Infinity, found: number[] = [];
+  const length = name === "random" ? 1 : name === "restart" ? Number(p.length ?? race) : Infinity,
+    found: number[] = [];
   for (let k = length; k <= steps; k += length) found.push(k);
   return found;
 }
 
 function made(run: Run, optimizer: OptimizerRecord): Omit<Live, "key" | "racer" | "optimizer" | "settings" | "record" | "note" | "breaks"> {
-  return { source: "page", positions: run.positions, losses: run.losses, seen: run.seen, counts: run.counts, steps: run.steps, end: run.end,
-    result: run.result, bytes: optimizer.memory === null ? null : 8 * 2 * optimizer.memory };
+  return {
+    source: "page",
+    positions: run.positions,
+    losses: run.losses,
+    seen: run.seen,
+    counts: run.counts,
+    steps: run.steps,
+    end: run.end,
+    result: run.result,
+    bytes: optimizer.memory === null ? null : 8 * 2 * optimizer.memory,
+  };
 }
 
 function playedBack(scene: Scene, record: RunRecord): Omit<Live, "key" | "racer" | "optimizer" | "settings" | "note"> {
-  const positions = scene.array(record.positions), losses = scene.array(record.losses), seen = scene.maybe(record.seen), steps = losses.length - 1;
+  const positions = scene.array(record.positions),
+    losses = scene.array(record.losses),
+    seen = scene.maybe(record.seen),
+    steps = losses.length - 1;
   let flat: Float64Array;
   if (seen) {
     flat = new Float64Array((seen.length / 3) * SEEN).fill(NaN);
     for (let k = 0; k < seen.length / 3; k++) {
-      const x = seen[3 * k], y = seen[3 * k + 1], step = seen[3 * k + 2], there = Math.min(steps, Math.round(step));
+      const x = seen[3 * k],
+        y = seen[3 * k + 1],
+        step = seen[3 * k + 2],
+        there = Math.min(steps, Math.round(step));
       flat.set([x, y, step, positions[2 * there] === x && positions[2 * there + 1] === y ? losses[there] : NaN], k * SEEN);
     }
   } else {
     flat = new Float64Array(steps * SEEN).fill(NaN);
     for (let k = 0; k < steps; k++) flat.set([positions[2 * k], positions[2 * k + 1], k, losses[k]], k * SEEN);
   }
-  return { source: "recorded", positions, losses, seen: flat, counts: scene.maybe(record.counts) ?? new Int32Array(3 * (steps + 1)), steps, end: "",
-    result: [positions[2 * steps], positions[2 * steps + 1], losses[steps]], bytes: record.bytes, record, breaks: record.breaks ?? [] };
+  return {
+    source: "recorded",
+    positions,
+    losses,
+    seen: flat,
+    counts: scene.maybe(record.counts) ?? new Int32Array(3 * (steps + 1)),
+    steps,
+    end: "",
+    result: [positions[2 * steps], positions[2 * steps + 1], losses[steps]],
+    bytes: record.bytes,
+    record,
+    breaks: record.breaks ?? [],
+  };
 }
 
 function atStart(scene: Scene, record: RunRecord, start: Point): boolean {
   const positions = scene.array(record.positions);
-  return Math.abs(positions[0] - start[0]) < 1e-5 * (1 + Math.abs(start[0])) && Math.abs(positions[1] - start[1]) < 1e-5 * (1 + Math.abs(start[1]));
+  return (
+    Math.abs(positions[0] - start[0]) < 1e-5 * (1 + Math.abs(start[0])) &&
+    Math.abs(positions[1] - start[1]) < 1e-5 * (1 + Math.abs(start[1]))
+  );
 }

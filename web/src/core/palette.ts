@@ -1,14 +1,17 @@
 /** Colors that stay apart for color-blind eyes, in light and dark: viridis for heights, Okabe and Ito's for names. */
 
-const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
-  .map((hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16)));
+const VIRIDIS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"].map((hex) =>
+  [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16)),
+);
 
 export type RGB = [number, number, number];
 
 export const TABLE: Uint8Array = (() => {
   const table = new Uint8Array(256 * 3);
   for (let k = 0; k < 256; k++) {
-    const at = (k / 255) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), VIRIDIS.length - 2), f = at - i;
+    const at = (k / 255) * (VIRIDIS.length - 1),
+      i = Math.min(Math.floor(at), VIRIDIS.length - 2),
+      f = at - i;
     for (let c = 0; c < 3; c++) table[3 * k + c] = Math.round(VIRIDIS[i][c] * (1 - f) + VIRIDIS[i + 1][c] * f);
   }
   return table;
@@ -27,15 +30,31 @@ export const css = ([r, g, b]: RGB): string => `rgb(${r},${g},${b})`;
 const RACERS = ["#d55e00", "#0072b2", "ink", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#8a3ffc", "#9c6b30"];
 const DASHES: number[][] = [[], [9, 3], [3, 3], [10, 3, 2, 3]];
 /** On a dark page the same hues, lighter. */
-const IN_DARK: Record<string, string> = { "#d55e00": "#ff8b3d", "#0072b2": "#55b0ea", "#009e73": "#33c99d", "#8a3ffc": "#bd93ff", "#9c6b30": "#d1a05e", "#d6008f": "#ff66c4", "#cc79a7": "#e79cc6" };
-export const tint = (hex: string, dark: boolean): string => (dark ? IN_DARK[hex] ?? hex : hex);
-export interface Stroke { color: string; dash: number[]; letter: string }
+const IN_DARK: Record<string, string> = {
+  "#d55e00": "#ff8b3d",
+  "#0072b2": "#55b0ea",
+  "#009e73": "#33c99d",
+  "#8a3ffc": "#bd93ff",
+  "#9c6b30": "#d1a05e",
+  "#d6008f": "#ff66c4",
+  "#cc79a7": "#e79cc6",
+};
+export const tint = (hex: string, dark: boolean): string => (dark ? (IN_DARK[hex] ?? hex) : hex);
+export interface Stroke {
+  color: string;
+  dash: number[];
+  letter: string;
+}
 
 /** A stroke for each racer by its place among the scene's optimizers, so that it keeps its color in every view. */
 export function stroke(name: string, order: readonly string[], dark: boolean): Stroke {
   const k = Math.max(0, order.indexOf(name));
   const ink = RACERS[k % RACERS.length];
-  return { color: ink === "ink" ? (dark ? "#ffffff" : "#111111") : tint(ink, dark), dash: DASHES[Math.floor(k / RACERS.length) % DASHES.length], letter: letterOf(name, order) };
+  return {
+    color: ink === "ink" ? (dark ? "#ffffff" : "#111111") : tint(ink, dark),
+    dash: DASHES[Math.floor(k / RACERS.length) % DASHES.length],
+    letter: letterOf(name, order),
+  };
 }
 
 function letterOf(name: string, order: readonly string[]): string {

@@ -4,14 +4,32 @@ import { decode, SceneError, type Numbers } from "./arrays";
 import type { OptimizerRecord, Ref, SceneRecord, SurfaceRecord } from "./types";
 
 const VERSION = 1;
-const LISTS = ["arrays", "surfaces", "optimizers", "runs", "many", "basins", "sweeps", "paths", "recordings", "spectra",
-  "comparisons", "lessons", "cards", "views", "notes"] as const;
+const LISTS = [
+  "arrays",
+  "surfaces",
+  "optimizers",
+  "runs",
+  "many",
+  "basins",
+  "sweeps",
+  "paths",
+  "recordings",
+  "spectra",
+  "comparisons",
+  "lessons",
+  "cards",
+  "views",
+  "notes",
+] as const;
 
 export class Scene {
   readonly surfaces: Map<string, SurfaceRecord>;
   readonly optimizers: Map<string, OptimizerRecord>;
 
-  constructor(readonly record: SceneRecord, private readonly arrays: Numbers[]) {
+  constructor(
+    readonly record: SceneRecord,
+    private readonly arrays: Numbers[],
+  ) {
     this.surfaces = new Map(record.surfaces.map((s) => [s.id, s]));
     this.optimizers = new Map(record.optimizers.map((o) => [o.name, o]));
   }
@@ -43,7 +61,9 @@ export async function read(text: string | null): Promise<Scene> {
     throw new SceneError("What lies in this page is no lossatlas scene.");
   }
   if (!(record.version <= VERSION)) {
-    throw new SceneError(`This scene is of version ${record.version}; this page reads up to version ${VERSION}. Make it again with this lossatlas.`);
+    throw new SceneError(
+      `This scene is of version ${record.version}; this page reads up to version ${VERSION}. Make it again with this lossatlas.`,
+    );
   }
   for (const list of LISTS) {
     if (record[list] === undefined || record[list] === null) (record as unknown as Record<string, unknown>)[list] = [];

@@ -6,7 +6,10 @@ export const VIEWS = ["atlas", "explore", "race", "basins", "compare", "run", "p
 export type View = (typeof VIEWS)[number];
 export const LAYERS = ["contours", "colors", "samples", "cheap", "held", "error", "holes", "gradient", "paths", "recording"] as const;
 export type Layer = (typeof LAYERS)[number];
-export interface Racer { name: string; settings: Settings }
+export interface Racer {
+  name: string;
+  settings: Settings;
+}
 export type Theme = "auto" | "light" | "dark";
 export type Axis = "steps" | "evaluations" | "cost";
 
@@ -39,9 +42,28 @@ export interface State {
 }
 
 export const DEFAULTS: State = {
-  v: "atlas", s: "", log: true, clip: 1, levels: 16, x: null, r: [], t: 0, steps: 300, axis: "steps", fog: false, reveal: false,
-  layers: ["contours", "colors", "holes", "paths", "recording"], channel: "loss", az: [-60, 38, 1], w: null, p: null, hide: [],
-  lesson: 0, seed: 0, theme: "auto", projector: false,
+  v: "atlas",
+  s: "",
+  log: true,
+  clip: 1,
+  levels: 16,
+  x: null,
+  r: [],
+  t: 0,
+  steps: 300,
+  axis: "steps",
+  fog: false,
+  reveal: false,
+  layers: ["contours", "colors", "holes", "paths", "recording"],
+  channel: "loss",
+  az: [-60, 38, 1],
+  w: null,
+  p: null,
+  hide: [],
+  lesson: 0,
+  seed: 0,
+  theme: "auto",
+  projector: false,
 };
 
 export class Store {
@@ -73,6 +95,8 @@ export class Store {
   on(keys: readonly (keyof State)[], listener: (state: State) => void): () => void {
     const entry: [readonly (keyof State)[], (state: State) => void] = [keys, listener];
     this.listeners.push(entry);
-    return () => { this.listeners = this.listeners.filter((one) => one !== entry); };
+    return () => {
+      this.listeners = this.listeners.filter((one) => one !== entry);
+    };
   }
 }

@@ -8,10 +8,25 @@ import type { Scene } from "./scene";
 import type { Box, FieldRecord, SurfaceRecord } from "./types";
 
 export const STATUS = ["evaluated here", "reconstructed", "not a number", "infinite", "not evaluated yet"] as const;
-export interface Grid { nx: number; ny: number; x0: number; y0: number; x1: number; y1: number; z: Float64Array; hole: Uint8Array; holes: number }
+export interface Grid {
+  nx: number;
+  ny: number;
+  x0: number;
+  y0: number;
+  x1: number;
+  y1: number;
+  z: Float64Array;
+  hole: Uint8Array;
+  holes: number;
+}
 export interface Reading {
-  loss: number; error: number | null; status: number; statusText: string; node: [number, number] | null;
-  gradient: [number, number]; hessian: [number, number, number];
+  loss: number;
+  error: number | null;
+  status: number;
+  statusText: string;
+  node: [number, number] | null;
+  gradient: [number, number];
+  hessian: [number, number, number];
 }
 
 export class Surface {
@@ -26,10 +41,15 @@ export class Surface {
   /** A picture of a formula is the surface itself; one of a field is a reconstruction between nodes. */
   readonly exact: boolean;
 
-  constructor(readonly record: SurfaceRecord, private readonly scene: Scene) {
+  constructor(
+    readonly record: SurfaceRecord,
+    private readonly scene: Scene,
+  ) {
     this.box = record.box;
     if (record.field) {
-      const f = record.field, alpha = Float64Array.from(scene.array(f.alpha)), beta = Float64Array.from(scene.array(f.beta));
+      const f = record.field,
+        alpha = Float64Array.from(scene.array(f.alpha)),
+        beta = Float64Array.from(scene.array(f.beta));
       this.status = Uint8Array.from(scene.array(f.status));
       const loss = Float64Array.from(scene.array(f.loss));
       for (let k = 0; k < loss.length; k++) if (this.status[k] >= 2) loss[k] = NaN;
@@ -46,7 +66,9 @@ export class Surface {
     this.model = modelOf(this.spec);
   }
 
-  channels(): string[] { return ["loss", ...Object.keys(this.record.field?.channels ?? {})]; }
+  channels(): string[] {
+    return ["loss", ...Object.keys(this.record.field?.channels ?? {})];
+  }
 
   private cache = new Map<string, (x: number, y: number) => number>();
   /** Values of a channel between the nodes. */
@@ -64,17 +86,24 @@ export class Surface {
 
   /** Sampled over a window, holes filled for drawing and marked. */
   grid(window: readonly [number, number, number, number], channel: string, n: number): Grid {
-    const [x0, y0, x1, y1] = window, read = this.reader(channel);
+    const [x0, y0, x1, y1] = window,
+      read = this.reader(channel);
     const z = new Float64Array(n * n);
     for (let j = 0, k = 0; j < n; j++) {
       const y = y0 + ((y1 - y0) * j) / (n - 1);
       for (let i = 0; i < n; i++, k++) z[k] = read(x0 + ((x1 - x0) * i) / (n - 1), y);
     }
-    const outside = fill(z, n, n), hole = outside.hole;
+    const outside = fill(z, n, n),
+      hole = outside.hole;
     let holes = outside.holes;
-    if (this.holes) for (let j = 0, k = 0; j < n; j++) for (let i = 0; i < n; i++, k++) {
-      if (!hole[k] && this.model.hole(x0 + ((x1 - x0) * i) / (n - 1), y0 + ((y1 - y0) * j) / (n - 1))) { hole[k] = 1; holes++; }
-    }
+    if (this.holes)
+      for (let j = 0, k = 0; j < n; j++)
+        for (let i = 0; i < n; i++, k++) {
+          if (!hole[k] && this.model.hole(x0 + ((x1 - x0) * i) / (n - 1), y0 + ((y1 - y0) * j) / (n - 1))) {
+            hole[k] = 1;
+            holes++;
+          }
+        }
     return { nx: n, ny: n, x0, y0, x1, y1, z: outside.filled, hole, holes };
   }
 
@@ -84,21 +113,45 @@ export class Surface {
   }
 
   at(x: number, y: number): Reading {
-    const g = new Float64Array(2), h = new Float64Array(3);
-    let loss = this.model.form(x, y, g, h), status = 0, error: number | null = null, node: [number, number] | null = null;
+    const g = new Float64Array(2),
+      h = new Float64Array(3);
+    let loss = this.model.form(x, y, g, h),
+      status = 0,
+      error: number | null = null,
+      node: [number, number] | null = null;
     if (!this.exact && this.data) {
-      const { alpha, beta } = this.data, nx = alpha.length, ny = beta.length;
-      const i = Math.round(((x - alpha[0]) / (alpha[nx - 1] - alpha[0])) * (nx - 1)), j = Math.round(((y - beta[0]) / (beta[ny - 1] - beta[0])) * (ny - 1));
+      const { alpha, beta } = this.data,
+        nx = alpha.length,
+        ny = beta.length;
+      const i = Math.round(((x - alpha[0]) / (alpha[nx - 1] - alpha[0])) * (nx - 1)),
+        j = Math.round(((y - beta[0]) / (beta[ny - 1] - beta[0])) * (ny - 1));
       if (i >= 0 && j >= 0 && i < nx && j < ny) {
-        const k = j * nx + i, step = 0.02 * (alpha[1] - alpha[0]);
+        const k = j * nx + i,
+          step = 0.02 * (alpha[1] - alpha[0]);
         status = this.status![k];
-        const code = this.errors?.[k], e = this.record.field!.error;
+        const code = this.errors?.[k],
+          e = this.record.field!.error;
         if (e && code !== undefined && status < 2) error = code === 0 ? 0 : e.lowest * e.ratio ** (code - 1);
-        if (Math.abs(x - alpha[i]) < step && Math.abs(y - beta[j]) < step) { node = [i, j]; loss = this.raw![k]; } else if (status === 0) status = 1;
-        if (this.data.hole[k]) { loss = NaN; g.fill(NaN); h.fill(NaN); }
+        if (Math.abs(x - alpha[i]) < step && Math.abs(y - beta[j]) < step) {
+          node = [i, j];
+          loss = this.raw![k];
+        } else if (status === 0) status = 1;
+        if (this.data.hole[k]) {
+          loss = NaN;
+          g.fill(NaN);
+          h.fill(NaN);
+        }
       }
     }
-    return { loss, error, status, statusText: this.exact ? "the formula itself" : STATUS[status] ?? "unknown", node, gradient: [g[0], g[1]], hessian: [h[0], h[1], h[2]] };
+    return {
+      loss,
+      error,
+      status,
+      statusText: this.exact ? "the formula itself" : (STATUS[status] ?? "unknown"),
+      node,
+      gradient: [g[0], g[1]],
+      hessian: [h[0], h[1], h[2]],
+    };
   }
 
   points(ref: keyof Pick<FieldRecord, "evaluated" | "cheap" | "held_out">): Float32Array | null {

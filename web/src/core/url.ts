@@ -9,7 +9,11 @@ const list = (v: readonly number[]): string => v.map(short).join(",");
 
 export function write(state: State, base: State): string {
   const parts: string[] = [];
-  const put = (key: string, value: string): void => { parts.push(`${key}=${encodeURIComponent(value).replace(/%2C/g, ",").replace(/%3A/g, ":").replace(/%3B/g, ";").replace(/%3D/g, "=").replace(/%7E/g, "~")}`); };
+  const put = (key: string, value: string): void => {
+    parts.push(
+      `${key}=${encodeURIComponent(value).replace(/%2C/g, ",").replace(/%3A/g, ":").replace(/%3B/g, ";").replace(/%3D/g, "=").replace(/%7E/g, "~")}`,
+    );
+  };
   put("v", state.v);
   if (state.s !== base.s) put("s", state.s);
   if (state.log !== base.log) put("log", state.log ? "1" : "0");
@@ -48,7 +52,9 @@ export function parse(hash: string, base: State, scene: Scene): State {
     if (cut < 1) continue;
     try {
       found.set(part.slice(0, cut), decodeURIComponent(part.slice(cut + 1)));
-    } catch { /* a broken escape: the key is ignored */ }
+    } catch {
+      /* a broken escape: the key is ignored */
+    }
   }
   const state: State = { ...base, x: null, w: null, p: null, hide: [] };
   const number = (key: string, low: number, high: number, set: (v: number) => void, integer = false): void => {
@@ -59,18 +65,66 @@ export function parse(hash: string, base: State, scene: Scene): State {
     const values = (found.get(key) ?? "").split(",").map(Number);
     return found.has(key) && values.length === count && values.every((v) => Number.isFinite(v) && Math.abs(v) < 1e6) ? values : null;
   };
-  const flag = (key: "log" | "fog" | "reveal" | "projector"): void => { const v = found.get(key); if (v === "0" || v === "1") state[key] = v === "1"; };
+  const flag = (key: "log" | "fog" | "reveal" | "projector"): void => {
+    const v = found.get(key);
+    if (v === "0" || v === "1") state[key] = v === "1";
+  };
   const view = found.get("v");
   if (VIEWS.includes(view as View)) state.v = view as View;
   const id = found.get("s");
   if (id !== undefined && scene.surfaces.has(id)) state.s = id;
-  flag("log"); flag("fog"); flag("reveal"); flag("projector");
-  number("clip", 0.5, 1, (v) => { state.clip = v; });
-  number("levels", 3, 40, (v) => { state.levels = v; }, true);
-  number("t", 0, 1e6, (v) => { state.t = v; }, true);
-  number("n", 1, 5000, (v) => { state.steps = v; }, true);
-  number("lesson", 0, Math.max(0, scene.record.lessons.length - 1), (v) => { state.lesson = v; }, true);
-  number("seed", 0, 2 ** 31 - 1, (v) => { state.seed = v; }, true);
+  flag("log");
+  flag("fog");
+  flag("reveal");
+  flag("projector");
+  number("clip", 0.5, 1, (v) => {
+    state.clip = v;
+  });
+  number(
+    "levels",
+    3,
+    40,
+    (v) => {
+      state.levels = v;
+    },
+    true,
+  );
+  number(
+    "t",
+    0,
+    1e6,
+    (v) => {
+      state.t = v;
+    },
+    true,
+  );
+  number(
+    "n",
+    1,
+    5000,
+    (v) => {
+      state.steps = v;
+    },
+    true,
+  );
+  number(
+    "lesson",
+    0,
+    Math.max(0, scene.record.lessons.length - 1),
+    (v) => {
+      state.lesson = v;
+    },
+    true,
+  );
+  number(
+    "seed",
+    0,
+    2 ** 31 - 1,
+    (v) => {
+      state.seed = v;
+    },
+    true,
+  );
   state.x = numbers("x", 2) as State["x"];
   state.p = numbers("p", 4) as State["p"];
   const w = numbers("w", 4);
@@ -85,9 +139,18 @@ export function parse(hash: string, base: State, scene: Scene): State {
   const channel = found.get("channel");
   if (channel !== undefined && channel in (scene.surfaces.get(state.s)?.field?.channels ?? {})) state.channel = channel;
   const hide = found.get("hide");
-  if (hide) state.hide = hide.split(",").filter((word) => /^[a-z]{2,16}$/.test(word)).slice(0, 20);
+  if (hide)
+    state.hide = hide
+      .split(",")
+      .filter((word) => /^[a-z]{2,16}$/.test(word))
+      .slice(0, 20);
   const racers = found.get("r");
-  if (racers !== undefined) state.r = racers.split(",").slice(0, 12).map((text) => parseRacer(text, scene)).filter((r): r is Racer => r !== null);
+  if (racers !== undefined)
+    state.r = racers
+      .split(",")
+      .slice(0, 12)
+      .map((text) => parseRacer(text, scene))
+      .filter((r): r is Racer => r !== null);
   return state;
 }
 
@@ -96,16 +159,23 @@ function parseRacer(text: string, scene: Scene): Racer | null {
   const known = scene.optimizers.get(name);
   if (!known) return null;
   const settings: Record<string, Setting> = {};
-  if (text.includes(":")) for (const pair of rest.split(";")) {
-    const [key, value] = pair.split("="), setting = known.settings.find((s) => s.name === key);
-    if (!setting || value === undefined) continue;
-    const held = (v: number): number => Math.min(setting.upper ?? Infinity, Math.max(setting.lower ?? -Infinity, v));
-    if (setting.kind === "choice") { const chosen = setting.choices?.find((c) => String(c) === value); if (chosen !== undefined) settings[key] = chosen; } else {
-      const values = value.split("~").map(Number);
-      if (!values.every(Number.isFinite)) continue;
-      if (setting.kind === "pair") { if (values.length === 2) settings[key] = values.map(held); } else settings[key] = held(values[0]);
+  if (text.includes(":"))
+    for (const pair of rest.split(";")) {
+      const [key, value] = pair.split("="),
+        setting = known.settings.find((s) => s.name === key);
+      if (!setting || value === undefined) continue;
+      const held = (v: number): number => Math.min(setting.upper ?? Infinity, Math.max(setting.lower ?? -Infinity, v));
+      if (setting.kind === "choice") {
+        const chosen = setting.choices?.find((c) => String(c) === value);
+        if (chosen !== undefined) settings[key] = chosen;
+      } else {
+        const values = value.split("~").map(Number);
+        if (!values.every(Number.isFinite)) continue;
+        if (setting.kind === "pair") {
+          if (values.length === 2) settings[key] = values.map(held);
+        } else settings[key] = held(values[0]);
+      }
     }
-  }
   return { name, settings };
 }
 

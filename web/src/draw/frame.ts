@@ -6,8 +6,20 @@ import { color, css, lightness } from "../core/palette";
 import type { Heights } from "../core/scale";
 import type { Window } from "./ground";
 
-export interface Frame { left: number; top: number; width: number; height: number; window: Window }
-export interface Ink { text: string; line: string; back: string; dark: boolean; scale: number }
+export interface Frame {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+  window: Window;
+}
+export interface Ink {
+  text: string;
+  line: string;
+  back: string;
+  dark: boolean;
+  scale: number;
+}
 
 export const px = (f: Frame, x: number): number => f.left + ((x - f.window[0]) / (f.window[2] - f.window[0])) * f.width;
 export const py = (f: Frame, y: number): number => f.top + f.height - ((y - f.window[1]) / (f.window[3] - f.window[1])) * f.height;
@@ -17,8 +29,13 @@ export const dy = (f: Frame, y: number): number => f.window[1] + ((f.top + f.hei
 export function ink(element: Element, projector: boolean): Ink {
   const style = getComputedStyle(element);
   const dark = style.getPropertyValue("--dark").trim() === "1";
-  return { text: style.getPropertyValue("--soft").trim() || "#444", line: style.getPropertyValue("--line").trim() || "#bbb",
-    back: style.getPropertyValue("--back").trim() || "#fff", dark, scale: projector ? 1.4 : 1 };
+  return {
+    text: style.getPropertyValue("--soft").trim() || "#444",
+    line: style.getPropertyValue("--line").trim() || "#bbb",
+    back: style.getPropertyValue("--back").trim() || "#fff",
+    dark,
+    scale: projector ? 1.4 : 1,
+  };
 }
 
 export function axes(g: CanvasRenderingContext2D, f: Frame, labels: readonly [string, string], pen: Ink): void {
@@ -33,14 +50,20 @@ export function axes(g: CanvasRenderingContext2D, f: Frame, labels: readonly [st
   const ticks = (a: number, b: number, size: number): number[] => round(a, b, Math.max(2, Math.floor(size / 70)));
   for (const v of ticks(x0, x1, f.width)) {
     const x = px(f, v);
-    g.beginPath(); g.moveTo(x, f.top + f.height + 1); g.lineTo(x, f.top + f.height + 5); g.stroke();
+    g.beginPath();
+    g.moveTo(x, f.top + f.height + 1);
+    g.lineTo(x, f.top + f.height + 5);
+    g.stroke();
     g.fillText(num(v, 3), x, f.top + f.height + 7);
   }
   g.textAlign = "right";
   g.textBaseline = "middle";
   for (const v of ticks(y0, y1, f.height)) {
     const y = py(f, v);
-    g.beginPath(); g.moveTo(f.left - 5, y); g.lineTo(f.left - 1, y); g.stroke();
+    g.beginPath();
+    g.moveTo(f.left - 5, y);
+    g.lineTo(f.left - 1, y);
+    g.stroke();
     g.fillText(num(v, 3), f.left - 7, y);
   }
   g.textAlign = "right";
@@ -53,7 +76,8 @@ export function axes(g: CanvasRenderingContext2D, f: Frame, labels: readonly [st
 
 /** The bar from low to high; of a clipped scale the last color stands for everything above. */
 export function bar(g: CanvasRenderingContext2D, left: number, top: number, width: number, at: Heights, pen: Ink): void {
-  const light = lightness(pen.dark), tall = 10 * pen.scale;
+  const light = lightness(pen.dark),
+    tall = 10 * pen.scale;
   for (let k = 0; k < width; k++) {
     g.fillStyle = css(color(k / (width - 1), light));
     g.fillRect(left + k, top, 1.5, tall);

@@ -5,11 +5,27 @@ import type { Grid, Surface } from "../core/surface";
 import { levels, type Level } from "./contour";
 
 export type Window = readonly [number, number, number, number];
-export interface Ground { surface: Surface; window: Window; channel: string; grid: Grid; heights: Heights; lines: Level[]; u: Float32Array }
+export interface Ground {
+  surface: Surface;
+  window: Window;
+  channel: string;
+  grid: Grid;
+  heights: Heights;
+  lines: Level[];
+  u: Float32Array;
+}
 
-export interface Look { log: boolean; clip: number; levels: number; channel: string; window: Window | null; contours: boolean }
+export interface Look {
+  log: boolean;
+  clip: number;
+  levels: number;
+  channel: string;
+  window: Window | null;
+  contours: boolean;
+}
 
-const NODES = 161, MOST = 201;
+const NODES = 161,
+  MOST = 201;
 
 export function whole(surface: Surface): Window {
   const { lower, upper } = surface.box;
@@ -21,13 +37,18 @@ export function nodes(surface: Surface): number {
 }
 
 export function ground(surface: Surface, look: Look, shared: Heights | null = null, n = nodes(surface)): Ground {
-  const window = look.window ?? whole(surface), grid = surface.grid(window, look.channel, n);
+  const window = look.window ?? whole(surface),
+    grid = surface.grid(window, look.channel, n);
   const log = look.log && look.channel === "loss";
   const found = shared ?? heights(grid.z, grid.hole, log, look.clip, look.levels);
   const u = new Float32Array(grid.z.length);
   for (let k = 0; k < u.length; k++) u[k] = found.of(grid.z[k]);
   const lines = look.contours
-    ? levels(grid, u, found.levels.map((v) => found.of(v))).map((line, k) => ({ value: found.levels[k], lines: line.lines }))
+    ? levels(
+        grid,
+        u,
+        found.levels.map((v) => found.of(v)),
+      ).map((line, k) => ({ value: found.levels[k], lines: line.lines }))
     : [];
   return { surface, window, channel: look.channel, grid, heights: found, lines, u };
 }

@@ -6,7 +6,12 @@ import { axes, bar, dx, dy, ink, type Frame, type Ink } from "./frame";
 import type { Ground } from "./ground";
 import { colors, contourLines, holes } from "./paint";
 
-export interface MapOptions { label: string; small?: boolean; axes?: boolean; bar?: boolean }
+export interface MapOptions {
+  label: string;
+  small?: boolean;
+  axes?: boolean;
+  bar?: boolean;
+}
 export type Over = (g: CanvasRenderingContext2D, f: Frame, pen: Ink) => void;
 
 export class MapView {
@@ -26,10 +31,15 @@ export class MapView {
     this.over = h("canvas", { class: "over", tabindex: options.small ? -1 : 0, role: "img", "aria-label": options.label });
     this.element = h("div", { class: `map${options.small ? " small" : ""}` }, this.canvas, this.over);
     new ResizeObserver(() => this.refresh()).observe(this.element);
+    window.addEventListener("themechange", () => this.refresh());
   }
 
-  get surface(): HTMLCanvasElement { return this.over; }
-  label(text: string): void { this.over.setAttribute("aria-label", text); }
+  get surface(): HTMLCanvasElement {
+    return this.over;
+  }
+  label(text: string): void {
+    this.over.setAttribute("aria-label", text);
+  }
 
   show(ground: Ground): void {
     this.ground = ground;
@@ -40,11 +50,15 @@ export class MapView {
   refresh(): void {
     if (this.queued) return;
     this.queued = true;
-    requestAnimationFrame(() => { this.queued = false; this.draw(); });
+    requestAnimationFrame(() => {
+      this.queued = false;
+      this.draw();
+    });
   }
 
   draw(): void {
-    const ground = this.ground, wide = this.element.clientWidth;
+    const ground = this.ground,
+      wide = this.element.clientWidth;
     if (!ground || !wide) return;
     this.pen = ink(this.element, this.flags.projector);
     const ratio = Math.min(2, window.devicePixelRatio || 1);
@@ -64,7 +78,8 @@ export class MapView {
 
   /** The ground on any context: the screen's or a picture's. */
   paint(g: CanvasRenderingContext2D, ground: Ground): void {
-    const f = this.frame, { flags, pen } = this;
+    const f = this.frame,
+      { flags, pen } = this;
     g.fillStyle = flags.fog ? (pen.dark ? "#23262b" : "#d9dce1") : pen.back;
     g.fillRect(f.left, f.top, f.width, f.height);
     if (!flags.fog) {
@@ -73,7 +88,8 @@ export class MapView {
       if (flags.contours) contourLines(g, f, ground, pen);
     }
     if (this.options.axes !== false) axes(g, f, ground.surface.record.labels, pen);
-    if (this.options.bar !== false && !flags.fog && flags.colors) bar(g, f.left, f.top + f.height + 42 * pen.scale, f.width, ground.heights, pen);
+    if (this.options.bar !== false && !flags.fog && flags.colors)
+      bar(g, f.left, f.top + f.height + 42 * pen.scale, f.width, ground.heights, pen);
   }
 
   private below(): number {
@@ -81,8 +97,11 @@ export class MapView {
   }
 
   private place(ground: Ground, wide: number): Frame {
-    const small = this.options.axes === false, left = small ? 1 : 46 * this.pen.scale, top = small ? 1 : 23 * this.pen.scale;
-    const [x0, y0, x1, y1] = ground.window, width = wide - left - (small ? 1 : 10);
+    const small = this.options.axes === false,
+      left = small ? 1 : 46 * this.pen.scale,
+      top = small ? 1 : 23 * this.pen.scale;
+    const [x0, y0, x1, y1] = ground.window,
+      width = wide - left - (small ? 1 : 10);
     const shape = Math.min(1.25, Math.max(0.6, (y1 - y0) / (x1 - x0)));
     return { left, top, width, height: width * shape, window: ground.window };
   }
@@ -97,11 +116,14 @@ export class MapView {
     return x >= x0 && x <= x1 && y >= y0 && y <= y1;
   }
 
-  get lighten(): number { return lightness(this.pen.dark); }
+  get lighten(): number {
+    return lightness(this.pen.dark);
+  }
 }
 
 export function fit(canvas: HTMLCanvasElement, wide: number, tall: number, ratio: number): CanvasRenderingContext2D {
-  const w = Math.round(wide * ratio), t = Math.round(tall * ratio);
+  const w = Math.round(wide * ratio),
+    t = Math.round(tall * ratio);
   if (canvas.width !== w || canvas.height !== t) {
     canvas.width = w;
     canvas.height = t;

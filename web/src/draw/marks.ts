@@ -1,9 +1,8 @@
-/** What lies over the ground: paths with their letters, start, wells, samples, arrows, cursor, profile line. */
+/** What lies over the ground: start, wells, samples, arrows, cursor, profile line. */
 
 import { px, py, type Frame, type Ink } from "./frame";
 import type { Ground } from "./ground";
 
-export interface DrawnPath { label: string; letter: string; color: string; dash: number[]; points: ArrayLike<number>; upto: number; ghost?: boolean; front?: boolean; breaks?: readonly number[]; thin?: boolean }
 type G = CanvasRenderingContext2D;
 
 export function clipTo(g: G, f: Frame): void {
@@ -12,67 +11,10 @@ export function clipTo(g: G, f: Frame): void {
   g.clip();
 }
 
-/** Long paths first, each a little aside, so that paths that lie on each other can all be seen; letters at the ends. */
-export function paths(g: G, f: Frame, drawn: readonly DrawnPath[], pen: Ink): void {
-  g.save();
-  clipTo(g, f);
-  const order = [...drawn.keys()].sort((a, b) => Number(!!drawn[a].front) - Number(!!drawn[b].front) || drawn[b].upto - drawn[a].upto);
-  for (const k of order) {
-    const one = drawn[k], aside = one.ghost ? 0 : ((k % 3) - 1) * 1.1;
-    g.globalAlpha = one.ghost ? 0.35 : 1;
-    trace(g, f, one, aside);
-    g.setLineDash([]);
-    g.lineWidth = (one.front ? 6 : one.thin ? 2.4 : 4.5) * pen.scale;
-    g.strokeStyle = pen.dark ? "rgba(0,0,0,.55)" : "rgba(255,255,255,.7)";
-    if (!one.ghost) g.stroke();
-    g.setLineDash(one.dash.map((d) => d * pen.scale));
-    g.lineWidth = (one.front ? 3.2 : one.thin ? 1.1 : 2) * pen.scale;
-    g.strokeStyle = one.color;
-    g.stroke();
-  }
-  g.setLineDash([]);
-  g.globalAlpha = 1;
-  for (const k of order) if (!drawn[k].ghost) end(g, f, drawn[k], ((k % 3) - 1) * 1.1, pen);
-  g.restore();
-}
-
-function trace(g: G, f: Frame, one: DrawnPath, aside: number): void {
-  g.beginPath();
-  g.lineJoin = "round";
-  g.lineCap = "round";
-  const last = Math.min(one.upto, one.points.length / 2 - 1), jumps = new Set(one.breaks);
-  for (let i = 0; i <= last; i++) {
-    const x = px(f, one.points[2 * i]) + aside, y = py(f, one.points[2 * i + 1]) + aside;
-    if (i === 0 || jumps.has(i)) g.moveTo(x, y);
-    else g.lineTo(x, y);
-  }
-}
-
-function end(g: G, f: Frame, one: DrawnPath, aside: number, pen: Ink): void {
-  const last = Math.min(one.upto, one.points.length / 2 - 1);
-  if (last < 0) return;
-  const x = px(f, one.points[2 * last]) + aside, y = py(f, one.points[2 * last + 1]) + aside, r = 8 * pen.scale;
-  g.beginPath();
-  g.arc(x, y, r, 0, 7);
-  g.fillStyle = one.color;
-  g.fill();
-  g.lineWidth = 1.5;
-  g.strokeStyle = pen.dark ? "#000" : "#fff";
-  g.stroke();
-  g.fillStyle = light(one.color) ? "#000" : "#fff";
-  g.font = `bold ${11 * pen.scale}px system-ui, sans-serif`;
-  g.textAlign = "center";
-  g.textBaseline = "middle";
-  g.fillText(one.letter, x, y + 0.5);
-}
-
-const light = (hex: string): boolean => {
-  const n = parseInt(hex.slice(1), 16);
-  return 0.299 * (n >> 16) + 0.587 * ((n >> 8) & 255) + 0.114 * (n & 255) > 140;
-};
-
 export function start(g: G, f: Frame, at: readonly [number, number], pen: Ink): void {
-  const x = px(f, at[0]), y = py(f, at[1]), r = 7 * pen.scale;
+  const x = px(f, at[0]),
+    y = py(f, at[1]),
+    r = 7 * pen.scale;
   g.beginPath();
   g.arc(x, y, r, 0, 7);
   g.fillStyle = "#fff";
@@ -87,10 +29,13 @@ export function start(g: G, f: Frame, at: readonly [number, number], pen: Ink): 
 }
 
 export function star(g: G, f: Frame, at: readonly [number, number], text: string, color: string, pen: Ink): void {
-  const x = px(f, at[0]), y = py(f, at[1]), r = 8 * pen.scale;
+  const x = px(f, at[0]),
+    y = py(f, at[1]),
+    r = 8 * pen.scale;
   g.beginPath();
   for (let k = 0; k < 10; k++) {
-    const a = (Math.PI * k) / 5 - Math.PI / 2, s = k % 2 ? 0.45 * r : r;
+    const a = (Math.PI * k) / 5 - Math.PI / 2,
+      s = k % 2 ? 0.45 * r : r;
     if (k) g.lineTo(x + s * Math.cos(a), y + s * Math.sin(a));
     else g.moveTo(x + s * Math.cos(a), y + s * Math.sin(a));
   }
@@ -120,10 +65,21 @@ export function dots(g: G, f: Frame, points: ArrayLike<number>, kind: "dot" | "c
   g.strokeStyle = g.fillStyle = pen.dark ? "#fff" : "#000";
   g.lineWidth = 1;
   for (let k = 0; k + 1 < points.length; k += 2) {
-    const x = px(f, points[k]), y = py(f, points[k + 1]);
+    const x = px(f, points[k]),
+      y = py(f, points[k + 1]);
     g.beginPath();
-    if (kind === "dot") { g.arc(x, y, 1.6 * pen.scale, 0, 7); g.fill(); } else if (kind === "ring") { g.arc(x, y, 3 * pen.scale, 0, 7); g.stroke(); } else {
-      g.moveTo(x - 2, y - 2); g.lineTo(x + 2, y + 2); g.moveTo(x + 2, y - 2); g.lineTo(x - 2, y + 2); g.stroke();
+    if (kind === "dot") {
+      g.arc(x, y, 1.6 * pen.scale, 0, 7);
+      g.fill();
+    } else if (kind === "ring") {
+      g.arc(x, y, 3 * pen.scale, 0, 7);
+      g.stroke();
+    } else {
+      g.moveTo(x - 2, y - 2);
+      g.lineTo(x + 2, y + 2);
+      g.moveTo(x + 2, y - 2);
+      g.lineTo(x - 2, y + 2);
+      g.stroke();
     }
   }
   g.restore();
@@ -132,7 +88,9 @@ export function dots(g: G, f: Frame, points: ArrayLike<number>, kind: "dot" | "c
 export function arrow(g: G, x: number, y: number, vx: number, vy: number): void {
   const size = Math.hypot(vx, vy);
   if (!(size > 0.5)) return;
-  const ux = vx / size, uy = vy / size, head = Math.min(6, size * 0.5);
+  const ux = vx / size,
+    uy = vy / size,
+    head = Math.min(6, size * 0.5);
   g.beginPath();
   g.moveTo(x, y);
   g.lineTo(x + vx, y + vy);
@@ -144,38 +102,50 @@ export function arrow(g: G, x: number, y: number, vx: number, vy: number): void 
 
 /** Downhill at a lattice of points; length by the root of the slope, so that plains and cliffs both show. */
 export function gradients(g: G, f: Frame, ground: Ground, pen: Ink): void {
-  const n = Math.max(8, Math.round(f.width / 34)), grad = new Float64Array(2), found: [number, number, number, number][] = [];
+  const n = Math.max(8, Math.round(f.width / 34)),
+    grad = new Float64Array(2),
+    found: [number, number, number, number][] = [];
   let most = 1e-300;
-  for (let j = 0; j < n; j++) for (let i = 0; i < n; i++) {
-    const [x0, y0, x1, y1] = f.window, x = x0 + ((i + 0.5) / n) * (x1 - x0), y = y0 + ((j + 0.5) / n) * (y1 - y0);
-    if (ground.surface.model.hole(x, y)) continue;
-    ground.surface.model.form(x, y, grad, null);
-    if (!Number.isFinite(grad[0] + grad[1])) continue;
-    most = Math.max(most, Math.hypot(grad[0], grad[1]));
-    found.push([x, y, grad[0], grad[1]]);
-  }
+  for (let j = 0; j < n; j++)
+    for (let i = 0; i < n; i++) {
+      const [x0, y0, x1, y1] = f.window,
+        x = x0 + ((i + 0.5) / n) * (x1 - x0),
+        y = y0 + ((j + 0.5) / n) * (y1 - y0);
+      if (ground.surface.model.hole(x, y)) continue;
+      ground.surface.model.form(x, y, grad, null);
+      if (!Number.isFinite(grad[0] + grad[1])) continue;
+      most = Math.max(most, Math.hypot(grad[0], grad[1]));
+      found.push([x, y, grad[0], grad[1]]);
+    }
   g.strokeStyle = pen.dark ? "rgba(255,255,255,.85)" : "rgba(0,0,0,.7)";
   g.lineWidth = 1.2;
   for (const [x, y, gx, gy] of found) {
-    const size = Math.hypot(gx, gy), long = (0.85 * f.width / n) * Math.sqrt(size / most);
+    const size = Math.hypot(gx, gy),
+      long = ((0.85 * f.width) / n) * Math.sqrt(size / most);
     arrow(g, px(f, x), py(f, y), (-gx / size) * long, (gy / size) * long);
   }
 }
 
 export function cross(g: G, f: Frame, at: readonly [number, number], pen: Ink): void {
-  const x = px(f, at[0]), y = py(f, at[1]);
+  const x = px(f, at[0]),
+    y = py(f, at[1]);
   g.strokeStyle = pen.dark ? "rgba(255,255,255,.75)" : "rgba(0,0,0,.6)";
   g.lineWidth = 1;
   g.beginPath();
-  g.moveTo(f.left, y); g.lineTo(f.left + f.width, y);
-  g.moveTo(x, f.top); g.lineTo(x, f.top + f.height);
+  g.moveTo(f.left, y);
+  g.lineTo(f.left + f.width, y);
+  g.moveTo(x, f.top);
+  g.lineTo(x, f.top + f.height);
   g.stroke();
 }
 
 export function profileLine(g: G, f: Frame, p: readonly number[], pen: Ink): void {
   g.save();
   clipTo(g, f);
-  for (const [width, style] of [[5, pen.dark ? "#000" : "#fff"], [2.2, "#d6008f"]] as const) {
+  for (const [width, style] of [
+    [5, pen.dark ? "#000" : "#fff"],
+    [2.2, "#d6008f"],
+  ] as const) {
     g.lineWidth = width * pen.scale;
     g.strokeStyle = style;
     g.beginPath();

@@ -26,6 +26,7 @@ export class BasinMap {
   constructor(private readonly app: App) {
     this.element = h("div", { class: "basin" }, this.canvas);
     new ResizeObserver(() => this.repaint()).observe(this.element);
+    window.addEventListener("themechange", () => this.repaint());
     this.canvas.addEventListener("click", (event) => {
       const box = this.canvas.getBoundingClientRect();
       this.onPick(dx(this.frame, event.clientX - box.left), dy(this.frame, event.clientY - box.top));
@@ -42,7 +43,12 @@ export class BasinMap {
   }
 
   private lines(surface: Surface): void {
-    this.ground = ground(surface, { log: surface.record.scale === "log", clip: 1, levels: 12, channel: "loss", window: null, contours: true }, null, 101);
+    this.ground = ground(
+      surface,
+      { log: surface.record.scale === "log", clip: 1, levels: 12, channel: "loss", window: null, contours: true },
+      null,
+      101,
+    );
   }
 
   part(from: number, ends: Uint8Array, values: Float32Array): void {
@@ -70,33 +76,52 @@ export class BasinMap {
   repaint(): void {
     if (this.queued) return;
     this.queued = true;
-    requestAnimationFrame(() => { this.queued = false; this.draw(); });
+    requestAnimationFrame(() => {
+      this.queued = false;
+      this.draw();
+    });
   }
 
   private draw(): void {
-    const wide = Math.min(this.element.clientWidth, 620), { ground, nx, ny } = this;
+    const wide = Math.min(this.element.clientWidth, 620),
+      { ground, nx, ny } = this;
     if (!wide || !ground) return;
-    const pen = ink(this.element, this.app.state.projector), [x0, y0, x1, y1] = ground.window, width = wide - 46 - 10, height = width * Math.min(1.25, Math.max(0.6, (y1 - y0) / (x1 - x0)));
+    const pen = ink(this.element, this.app.state.projector),
+      [x0, y0, x1, y1] = ground.window,
+      width = wide - 46 - 10,
+      height = width * Math.min(1.25, Math.max(0.6, (y1 - y0) / (x1 - x0)));
     this.frame = { left: 46, top: 23, width, height, window: ground.window };
-    const f = this.frame, g = fit(this.canvas, wide, height + 23 + 40, Math.min(2, devicePixelRatio || 1)), known = ground.surface.record.wells.length > 0, light = lightness(pen.dark);
+    const f = this.frame,
+      g = fit(this.canvas, wide, height + 23 + 40, Math.min(2, devicePixelRatio || 1)),
+      known = ground.surface.record.wells.length > 0,
+      light = lightness(pen.dark);
     this.canvas.style.width = `${wide}px`;
     const small = document.createElement("canvas");
     small.width = nx;
     small.height = ny;
-    const s = small.getContext("2d")!, data = s.createImageData(nx, ny);
-    for (let j = 0; j < ny; j++) for (let i = 0; i < nx; i++) {
-      const k = j * nx + i, end = this.ends[k], at = 4 * ((ny - 1 - j) * nx + i);
-      if (end === 254) continue;
-      const [r, gr, b] = known ? rgb(well(end)) : Number.isFinite(this.values[k]) ? color(ground.heights.of(this.values[k]), light) : rgb(NOWHERE);
-      data.data.set([r, gr, b, pen.dark ? 215 : 190], at);
-    }
+    const s = small.getContext("2d")!,
+      data = s.createImageData(nx, ny);
+    for (let j = 0; j < ny; j++)
+      for (let i = 0; i < nx; i++) {
+        const k = j * nx + i,
+          end = this.ends[k],
+          at = 4 * ((ny - 1 - j) * nx + i);
+        if (end === 254) continue;
+        const [r, gr, b] = known
+          ? rgb(well(end))
+          : Number.isFinite(this.values[k])
+            ? color(ground.heights.of(this.values[k]), light)
+            : rgb(NOWHERE);
+        data.data.set([r, gr, b, pen.dark ? 215 : 190], at);
+      }
     s.putImageData(data, 0, 0);
     g.imageSmoothingEnabled = false;
     g.save();
     g.beginPath();
     g.rect(f.left, f.top, f.width, f.height);
     g.clip();
-    const cw = f.width / Math.max(1, nx - 1), ch = f.height / Math.max(1, ny - 1);
+    const cw = f.width / Math.max(1, nx - 1),
+      ch = f.height / Math.max(1, ny - 1);
     g.drawImage(small, f.left - cw / 2, f.top - ch / 2, f.width + cw, f.height + ch);
     g.restore();
     contourLines(g, f, ground, pen);
@@ -105,7 +130,10 @@ export class BasinMap {
       g.fillStyle = known ? well(end) : "#fff";
       g.strokeStyle = pen.dark ? "#fff" : "#000";
       g.lineWidth = 0.7;
-      g.beginPath(); g.arc(px(f, x), py(f, y), 2.6, 0, 7); g.fill(); g.stroke();
+      g.beginPath();
+      g.arc(px(f, x), py(f, y), 2.6, 0, 7);
+      g.fill();
+      g.stroke();
     }
   }
 }

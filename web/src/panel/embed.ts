@@ -9,8 +9,18 @@ export function embed(app: App): void {
     clearTimeout(timer);
     timer = window.setTimeout(() => {
       const { s, x, v, lesson } = app.state;
-      const runs = app.runs.map((run) => ({ optimizer: run.key, settings: run.settings, steps: run.steps, end: run.end, place: [run.result[0], run.result[1]], loss: run.result[2] }));
-      window.parent.postMessage({ lossatlas: { start: x ?? (app.surface() ? app.start() : null), selected: s, view: v, lesson, hash: app.hash(), runs } }, "*");
+      const runs = app.runs.map((run) => ({
+        optimizer: run.key,
+        settings: run.settings,
+        steps: run.steps,
+        end: run.end,
+        place: [run.result[0], run.result[1]],
+        loss: run.result[2],
+      }));
+      window.parent.postMessage(
+        { lossatlas: { start: x ?? (app.surface() ? app.start() : null), selected: s, view: v, lesson, hash: app.hash(), runs } },
+        "*",
+      );
     }, 150);
   };
   app.store.on([], tell);

@@ -11,14 +11,31 @@ import { readout } from "./readout";
 import type { Stage } from "./stage";
 
 export function explore(app: App, stage: Stage): { element: HTMLElement; shown(): void } {
-  const side = h("div", { class: "side" }), main = h("div", { class: "main" }), element = h("div", { class: "split" }, main, side);
-  const chart = new LineChart(210, () => app.state.projector), along = h("section", { class: "panel", "aria-label": "Profile", hidden: true }, h("h2", null, "Profile from A to B"), chart.element,
-    h("div", { class: "row" }, button("CSV", () => { const surface = app.surface(); if (surface && app.state.p) save(profileCsv(surface, app.state.p), "profile.csv", "text/csv"); }), button("remove", () => app.store.set({ p: null }))));
+  const side = h("div", { class: "side" }),
+    main = h("div", { class: "main" }),
+    element = h("div", { class: "split" }, main, side);
+  const chart = new LineChart(210, () => app.state.projector),
+    along = h(
+      "section",
+      { class: "panel", "aria-label": "Profile", hidden: true },
+      h("h2", null, "Profile from A to B"),
+      chart.element,
+      h(
+        "div",
+        { class: "row" },
+        button("CSV", () => {
+          const surface = app.surface();
+          if (surface && app.state.p) save(profileCsv(surface, app.state.p), "profile.csv", "text/csv");
+        }),
+        button("remove", () => app.store.set({ p: null })),
+      ),
+    );
   const said = h("div", { class: "said" });
   const line = (): void => {
-    const surface = app.surface(), { p } = app.state;
-    along.hidden = !p || !surface;
-    if (!p || !surface) return;
+    const surface = app.surface(),
+      { p } = app.state;
+    along.hidden = !p || !surface || app.state.fog;
+    if (!p || !surface || app.state.fog) return;
     const data = profile(surface, p);
     chart.show(data);
     chart.onHover = (d) => {
@@ -31,18 +48,49 @@ export function explore(app: App, stage: Stage): { element: HTMLElement; shown()
     if (!record) return;
     const reading = record.reading.filter((s) => s !== record.certificate?.sentence);
     const meters = Object.entries(record.meters ?? {});
-    set(said,
-      record.certificate ? h("section", { class: "panel" }, h("h2", null, "How far to trust it"), h("p", null, record.certificate.sentence)) : null,
-      reading.length ? h("section", { class: "panel" }, h("h2", null, "What to see"), h("ul", null, ...reading.map((s) => h("li", null, s)))) : null,
-      record.card.length ? h("section", { class: "panel" }, h("h2", null, "Card"), h("dl", { class: "card" }, ...record.card.flatMap((c) => [h("dt", null, c.name, h("b", null, c.value)), h("dd", null, c.sentence)]))) : null,
-      record.meter ? table("What it cost", ["", "losses", "gradients", "products"], [
-        ...meters.map(([name, m]) => [name, whole(m.losses), whole(m.gradients), whole(m.products)]),
-        ["together", whole(record.meter.losses), whole(record.meter.gradients), whole(record.meter.products)]]) : null,
-      record.parameters ? h("p", { class: "note" }, `${num(record.parameters, 8)} parameters.`) : null);
+    set(
+      said,
+      record.certificate
+        ? h("section", { class: "panel" }, h("h2", null, "How far to trust it"), h("p", null, record.certificate.sentence))
+        : null,
+      reading.length
+        ? h("section", { class: "panel" }, h("h2", null, "What to see"), h("ul", null, ...reading.map((s) => h("li", null, s))))
+        : null,
+      record.card.length
+        ? h(
+            "section",
+            { class: "panel" },
+            h("h2", null, "Card"),
+            h(
+              "dl",
+              { class: "card" },
+              ...record.card.flatMap((c) => [h("dt", null, c.name, h("b", null, c.value)), h("dd", null, c.sentence)]),
+            ),
+          )
+        : null,
+      record.meter
+        ? table(
+            "What it cost",
+            ["", "losses", "gradients", "products"],
+            [
+              ...meters.map(([name, m]) => [name, whole(m.losses), whole(m.gradients), whole(m.products)]),
+              ["together", whole(record.meter.losses), whole(record.meter.gradients), whole(record.meter.products)],
+            ],
+          )
+        : null,
+      record.parameters ? h("p", { class: "note" }, `${num(record.parameters, 8)} parameters.`) : null,
+    );
   };
   side.append(readout(app), along, said);
-  app.store.on(["p", "s"], line);
+  app.store.on(["p", "s", "fog"], line);
   app.store.on(["s"], words);
   words();
-  return { element, shown: () => { main.replaceChildren(stage.element); line(); stage.refresh(); } };
+  return {
+    element,
+    shown: () => {
+      main.replaceChildren(stage.element);
+      line();
+      stage.refresh();
+    },
+  };
 }

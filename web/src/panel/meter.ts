@@ -6,7 +6,13 @@ import { num, whole } from "../core/format";
 import { tally } from "../teach/fog";
 import { strokeOf } from "./strokes";
 
-const ENDS: Record<string, string> = { steps: "", finished: "stopped by itself", diverged: "met a loss that was not finite", left: "left the picture", hole: "ran into a hole" };
+const ENDS: Record<string, string> = {
+  steps: "",
+  finished: "stopped by itself",
+  diverged: "met a loss that was not finite",
+  left: "left the picture",
+  hole: "ran into a hole",
+};
 
 export function meter(app: App): HTMLElement {
   const box = h("section", { class: "panel meter", "aria-label": "Meter" });
@@ -14,18 +20,44 @@ export function meter(app: App): HTMLElement {
     if (!box.isConnected && box.childElementCount) return;
     const held = new Map(tally(app).map((one) => [one.key, one]));
     const rows = app.runs.map((run) => {
-      const t = Math.min(app.state.t, run.steps), at = 3 * t, look = strokeOf(app, run.key), swatch = h("i", { class: "swatch" }, look.letter), memory = held.get(run.key);
+      const t = Math.min(app.state.t, run.steps),
+        at = 3 * t,
+        look = strokeOf(app, run.key),
+        swatch = h("i", { class: "swatch" }, look.letter),
+        memory = held.get(run.key);
       swatch.style.setProperty("--ink", look.color);
-      const end = app.state.t >= run.steps ? ENDS[run.end] ?? "" : "";
-      const evaluated = [[run.counts[at], "loss", "losses"], [run.counts[at + 1], "gradient", "gradients"], [run.counts[at + 2], "product", "products"]] as const;
-      return [h("span", { class: "who" }, swatch, run.optimizer.title), run.source === "none" ? "–" : num(run.losses[t], 5),
-        evaluated.filter(([n]) => n > 0).map(([n, one, many]) => `${whole(n)} ${n === 1 ? one : many}`).join(", ") || "nothing", run.bytes === null ? "–" : whole(run.bytes),
-        app.state.fog && memory ? `${whole(memory.held)} of ${whole(memory.made)}` : "", h("small", null, run.source === "recorded" ? "recorded" : end)];
+      const end = app.state.t >= run.steps ? (ENDS[run.end] ?? "") : "";
+      const evaluated = [
+        [run.counts[at], "loss", "losses"],
+        [run.counts[at + 1], "gradient", "gradients"],
+        [run.counts[at + 2], "product", "products"],
+      ] as const;
+      return [
+        h("span", { class: "who" }, swatch, run.optimizer.title),
+        run.source === "none" ? "–" : num(run.losses[t], 5),
+        evaluated
+          .filter(([n]) => n > 0)
+          .map(([n, one, many]) => `${whole(n)} ${n === 1 ? one : many}`)
+          .join(", ") || "nothing",
+        run.bytes === null ? "–" : whole(run.bytes),
+        app.state.fog && memory ? `${whole(memory.held)} of ${whole(memory.made)}` : "",
+        h("small", null, run.source === "recorded" ? "recorded" : end),
+      ];
     });
     const head = ["", "loss", "evaluated", "bytes", "remembers", ""];
     // A column that holds nothing for anyone takes room from the others.
-    const keep = head.map((_, k) => k < 4 || rows.some((row) => (typeof row[k] === "string" ? row[k] : (row[k] as Node).textContent) !== ""));
-    box.replaceChildren(h("h2", null, "Meter"), table(`At step ${app.state.t}`, head.filter((_, k) => keep[k]), rows.map((row) => row.filter((_, k) => keep[k])), "tight"));
+    const keep = head.map(
+      (_, k) => k < 4 || rows.some((row) => (typeof row[k] === "string" ? row[k] : (row[k] as Node).textContent) !== ""),
+    );
+    box.replaceChildren(
+      h("h2", null, "Meter"),
+      table(
+        `At step ${app.state.t}`,
+        head.filter((_, k) => keep[k]),
+        rows.map((row) => row.filter((_, k) => keep[k])),
+        "tight",
+      ),
+    );
     const notes = [...new Set(app.runs.map((r) => r.note).filter(Boolean))];
     for (const note of notes) box.append(h("p", { class: "note" }, note));
   };

@@ -2,19 +2,21 @@
 
 import type { App } from "../core/app";
 import { h, set } from "../core/dom";
-import { num, percent, whole as count } from "../core/format";
+import { num } from "../core/format";
 import type { Layer } from "../core/state";
-import { whole, type Ground } from "../draw/ground";
 import { listen } from "../draw/gestures";
 import { MapView } from "../draw/map";
 import { Relief } from "../draw/relief";
 import * as marks from "../draw/marks";
-import type { DrawnPath } from "../draw/marks";
+import * as trails from "../draw/trails";
+import type { DrawnPath } from "../draw/trails";
 import type { Frame, Ink } from "../draw/frame";
 import * as fog from "../teach/fog";
 import { well } from "../core/palette";
 import { isDark } from "./strokes";
 import { drawnPaths, recordingPaths } from "./drawn";
+import { caption, key } from "./keys";
+import { show, zoom } from "./zoom";
 import { toolbar } from "./tools";
 import { surrogate } from "../teach/surrogate";
 
@@ -34,8 +36,13 @@ export class Stage {
     this.map = new MapView({ label: "Map of the surface. Arrow keys move the cursor, Enter drops the start." });
     this.relief = new Relief("Relief of the same surface. Arrow keys turn it, plus and minus zoom, 1 to 6 are fixed views.");
     this.map.overlay = (g, f, pen) => this.overlay(g, f, pen);
-    this.element = h("section", { class: "stage", "aria-label": "Map and relief" }, toolbar(app, this),
-      h("div", { class: "pair" }, this.map.element, this.relief.element), this.caption);
+    this.element = h(
+      "section",
+      { class: "stage", "aria-label": "Map and relief" },
+      toolbar(app, this),
+      h("div", { class: "pair" }, this.map.element, this.relief.element),
+      this.caption,
+    );
     this.gestures();
     this.relief.onHover = (at) => app.point(at && { x: at[0], y: at[1] });
     this.relief.onTap = (x, y) => this.tap(x, y);
@@ -59,30 +66,50 @@ export class Stage {
   refresh(): void {
     if (this.queued) return;
     this.queued = true;
-    requestAnimationFrame(() => { this.queued = false; this.update(); });
+    requestAnimationFrame(() => {
+      this.queued = false;
+      this.update();
+    });
   }
 
   private update(): void {
-    const { app, map } = this, ground = app.ground();
+    const { app, map } = this,
+      ground = app.ground();
     if (!ground || !this.element.isConnected) return;
     const on = (layer: Layer): boolean => app.state.layers.includes(layer);
-    map.flags = { colors: on("colors"), contours: on("contours"), holes: on("holes"), error: on("error"), fog: app.state.fog, projector: app.state.projector };
+    map.flags = {
+      colors: on("colors"),
+      contours: on("contours"),
+      holes: on("holes"),
+      error: on("error"),
+      fog: app.state.fog,
+      projector: app.state.projector,
+    };
     map.surface.style.touchAction = this.mode === "profile" ? "none" : "pan-y";
     map.label(`Map of ${ground.surface.record.title}. Arrow keys move the cursor, Enter drops the start.`);
     map.show(ground);
     map.draw();
     if (app.timing.first === null) {
       app.timing.first = performance.now();
-      setTimeout(() => { this.relief.open(); this.refresh(); }, 30);
+      setTimeout(() => {
+        this.relief.open();
+        this.refresh();
+      }, 30);
     } else this.relief.open();
     if (this.raced) app.timing.race = performance.now() - this.raced;
     this.raced = 0;
     const cursor = app.cursor;
     this.relief.update(ground, {
-      paths: app.state.fog ? [] : this.paths(), start: this.starts() ? app.start() : null, cursor: cursor && [cursor.x, cursor.y], fog: app.state.fog,
-      dots: app.state.fog ? fog.dots(app) : [], dark: isDark(app), contours: on("contours"), line: app.state.p,
+      paths: app.state.fog ? [] : this.paths(),
+      start: this.starts() ? app.start() : null,
+      cursor: cursor && [cursor.x, cursor.y],
+      fog: app.state.fog,
+      dots: app.state.fog ? fog.beads(app, ground) : [],
+      dark: isDark(app),
+      contours: on("contours"),
+      line: app.state.p,
     });
-    this.describe(ground);
+    set(this.caption, caption(app, ground));
   }
 
   private starts(): boolean {
@@ -91,24 +118,36 @@ export class Stage {
   }
 
   private paths(): DrawnPath[] {
-    const { app } = this, racing = app.state.layers.includes("paths") && ["race", "basins", "lessons"].includes(app.state.v);
+    const { app } = this,
+      racing = app.state.layers.includes("paths") && ["race", "basins", "lessons"].includes(app.state.v);
     return [...(racing ? drawnPaths(app) : []), ...(app.state.layers.includes("recording") ? recordingPaths(app) : [])];
   }
 
   private overlay(g: CanvasRenderingContext2D, f: Frame, pen: Ink): void {
-    const { app } = this, ground = app.ground()!, surface = ground.surface, on = (layer: Layer): boolean => app.state.layers.includes(layer);
+    const { app } = this,
+      ground = app.ground()!,
+      surface = ground.surface,
+      on = (layer: Layer): boolean => app.state.layers.includes(layer);
     if (app.state.fog) {
-      surrogate(g, f, app, pen);
-      fog.paint(g, f, fog.dots(app), pen);
+      const made = app.state.v === "explore" ? surface.points("evaluated") : null;
+      if (made) fog.samples(g, f, ground, made, pen);
+      else {
+        surrogate(g, f, app, pen);
+        fog.paint(g, f, fog.dots(app), pen);
+      }
     }
     if (!app.state.fog) {
       if (on("gradient")) marks.gradients(g, f, ground, pen);
-      for (const [layer, ref, kind] of [["samples", "evaluated", "dot"], ["cheap", "cheap", "cross"], ["held", "held_out", "ring"]] as const) {
+      for (const [layer, ref, kind] of [
+        ["samples", "evaluated", "dot"],
+        ["cheap", "cheap", "cross"],
+        ["held", "held_out", "ring"],
+      ] as const) {
         const points = on(layer) ? surface.points(ref) : null;
         if (points) marks.dots(g, f, points, kind, pen);
       }
     }
-    marks.paths(g, f, app.state.fog ? [] : this.paths(), pen);
+    trails.paths(g, f, app.state.fog ? [] : this.paths(), pen);
     if (app.state.p) marks.profileLine(g, f, app.state.p, pen);
     if (app.state.reveal) surface.record.wells.forEach((one, k) => marks.star(g, f, one.at, one.name, well(k), pen));
     if (this.starts()) marks.start(g, f, app.start(), pen);
@@ -116,41 +155,19 @@ export class Stage {
     if (app.cursor) marks.cross(g, f, [app.cursor.x, app.cursor.y], pen);
   }
 
-  private describe(ground: Ground): void {
-    const { heights, grid, surface } = ground, record = surface.record, cells = grid.nx * grid.ny, parts: string[] = [];
-    if (this.app.state.fog) { set(this.caption, "The surface is hidden. What you see is all that was evaluated: a dot for a loss, an arrow for a gradient."); return; }
-    if (record.dimension > 2) parts.push(`A plane through ${count(record.dimension)} dimensions.`);
-    parts.push(heights.log ? (heights.offset ? "Colors and heights are logarithmic above the lowest point." : "Colors and heights are logarithmic.") : "Colors and heights are linear.");
-    if (heights.clipped) parts.push(`Clipped at ${num(heights.loss(1), 3)}: ${count(heights.clipped)} of ${count(cells)} cells (${percent(heights.clipped / cells)}) lie above.`);
-    if (grid.holes) parts.push("Hatched cells are holes: nothing finite is known there.");
-    if (ground.window !== whole(surface) && this.app.state.w) parts.push("Zoomed in; 0 shows the whole map.");
-    set(this.caption, parts.join(" "));
-  }
-
-  private tap(x: number, y: number): void {
+  tap(x: number, y: number): void {
     if (this.take?.(x, y)) return;
     this.app.drop(x, y);
     this.speak(x, y);
   }
 
-  private speak(x: number, y: number): void {
+  speak(x: number, y: number): void {
     const at = this.app.surface()?.at(x, y);
     if (at) this.app.say(`${num(x, 3)}, ${num(y, 3)}: loss ${num(at.loss)}, ${at.statusText}`);
   }
 
   zoom(factor: number, x: number, y: number): void {
-    const surface = this.app.surface();
-    if (!surface) return;
-    const full = whole(surface), [x0, y0, x1, y1] = this.app.state.w ?? full, wide = Math.min(full[2] - full[0], (x1 - x0) * factor), tall = (wide / (full[2] - full[0])) * (full[3] - full[1]);
-    if (wide >= (full[2] - full[0]) * 0.999) return this.app.store.set({ w: null });
-    if (wide < (full[2] - full[0]) / 500) return;
-    const fx = (x - x0) / (x1 - x0), fy = (y - y0) / (y1 - y0);
-    this.window(x - fx * wide, y - fy * tall, wide, tall);
-  }
-
-  private window(left: number, bottom: number, wide: number, tall: number): void {
-    const full = whole(this.app.surface()!), x = Math.min(Math.max(left, full[0]), full[2] - wide), y = Math.min(Math.max(bottom, full[1]), full[3] - tall);
-    this.app.store.set({ w: [x, y, x + wide, y + tall].map((v) => Number(v.toPrecision(7))) as [number, number, number, number] });
+    zoom(this.app, factor, x, y);
   }
 
   private gestures(): void {
@@ -159,36 +176,19 @@ export class Stage {
       hover: (x, y) => app.point({ x, y }),
       leave: () => app.point(null),
       tap: (x, y) => this.tap(x, y),
-      drag: (x, y) => { if (!this.take) app.drop(x, y); app.point({ x, y }); },
+      drag: (x, y) => {
+        if (!this.take) app.drop(x, y);
+        app.point({ x, y });
+      },
       line: (p) => app.store.set({ p: p.map((v) => Number(v.toPrecision(6))) as [number, number, number, number] }),
       zoom: (factor, x, y) => this.zoom(factor, x, y),
-      pan: (dx, dy) => { const w = app.state.w; if (w) this.window(w[0] + dx, w[1] + dy, w[2] - w[0], w[3] - w[1]); },
+      pan: (dx, dy) => {
+        const w = app.state.w;
+        if (w) show(app, w[0] + dx, w[1] + dy, w[2] - w[0], w[3] - w[1]);
+      },
       start: () => app.start(),
       mode: () => this.mode,
-      key: (event) => this.key(event),
+      key: (event) => key(this, event),
     });
-  }
-
-  private key(event: KeyboardEvent): boolean {
-    const { app } = this, surface = app.surface();
-    if (!surface || event.ctrlKey || event.metaKey) return false;
-    const [x0, y0, x1, y1] = app.state.w ?? whole(surface), cell = event.shiftKey ? 10 : 1;
-    const stepX = surface.data ? surface.data.alpha[1] - surface.data.alpha[0] : (x1 - x0) / 100, stepY = surface.data ? surface.data.beta[1] - surface.data.beta[0] : (y1 - y0) / 100;
-    const move: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    const at = app.cursor ?? { x: app.start()[0], y: app.start()[1] }, by = move[event.key];
-    if (by) {
-      const snap = (v: number, axis: Float64Array | undefined, step: number, k: number): number => {
-        const low = axis ? axis[0] : k ? y0 : x0, to = low + Math.round((v - low) / step) * step;
-        return Math.min(k ? y1 : x1, Math.max(k ? y0 : x0, to));
-      };
-      const x = snap(at.x + by[0] * cell * stepX, surface.data?.alpha, stepX, 0), y = snap(at.y + by[1] * cell * stepY, surface.data?.beta, stepY, 1);
-      app.point({ x, y });
-      this.speak(x, y);
-    } else if (event.key === "Enter") this.tap(at.x, at.y);
-    else if (event.key === "+" || event.key === "=") this.zoom(0.7, at.x, at.y);
-    else if (event.key === "-") this.zoom(1 / 0.7, at.x, at.y);
-    else if (event.key === "0") app.store.set({ w: null });
-    else if (event.key === "Escape") { app.point(null); app.store.set({ p: null }); } else return false;
-    return true;
   }
 }

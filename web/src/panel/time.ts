@@ -11,11 +11,35 @@ export class Clock {
   private readonly out = h("output", { class: "step" });
   private readonly go: HTMLButtonElement;
 
-  constructor(private readonly app: App, private readonly longest: () => number, keys = ["r", "x", "s", "steps", "seed", "t"] as const) {
-    this.bar = h("input", { type: "range", min: 0, max: 1, step: 1, value: 0, "aria-label": "step shown", oninput: (() => { this.stop(); app.store.set({ t: Number(this.bar.value) }); }) as (e: never) => void });
+  constructor(
+    private readonly app: App,
+    private readonly longest: () => number,
+    keys = ["r", "x", "s", "steps", "seed", "t"] as const,
+  ) {
+    this.bar = h("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 1,
+      value: 0,
+      "aria-label": "step shown",
+      oninput: (() => {
+        this.stop();
+        app.store.set({ t: Number(this.bar.value) });
+      }) as (e: never) => void,
+    });
     this.go = button("Play", () => this.toggle(), { class: "go" });
-    this.element = h("div", { class: "time", role: "group", "aria-label": "Time" }, this.go, button("‹", () => this.step(-1), { "aria-label": "one step back" }), button("›", () => this.step(1), { "aria-label": "one step on" }),
-      this.bar, this.out, button("slower", () => this.faster(0.5)), button("faster", () => this.faster(2)));
+    this.element = h(
+      "div",
+      { class: "time", role: "group", "aria-label": "Time" },
+      this.go,
+      button("‹", () => this.step(-1), { "aria-label": "one step back" }),
+      button("›", () => this.step(1), { "aria-label": "one step on" }),
+      this.bar,
+      this.out,
+      button("slower", () => this.faster(0.5)),
+      button("faster", () => this.faster(2)),
+    );
     app.store.on(keys, () => this.show());
     this.show();
   }
@@ -33,15 +57,25 @@ export class Clock {
     this.app.store.set({ t: Math.min(this.longest(), Math.max(0, this.app.state.t + by)) });
   }
 
-  faster(by: number): void { this.speed = Math.min(16, Math.max(0.125, this.speed * by)); }
-  toggle(): void { if (this.playing) this.stop(); else this.play(); }
+  faster(by: number): void {
+    this.speed = Math.min(16, Math.max(0.125, this.speed * by));
+  }
+  toggle(): void {
+    if (this.playing) this.stop();
+    else this.play();
+  }
 
   play(): void {
-    const { app } = this, most = this.longest();
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) { app.store.set({ t: most }); return; }
+    const { app } = this,
+      most = this.longest();
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      app.store.set({ t: most });
+      return;
+    }
     if (app.state.t >= most) app.store.set({ t: 0 });
     this.go.textContent = "Pause";
-    let before = performance.now(), at = app.state.t;
+    let before = performance.now(),
+      at = app.state.t;
     const frame = (now: number): void => {
       if (!this.playing) return;
       // The first steps are where most happens: they run slower.

@@ -1,23 +1,32 @@
 /** Lessons: a claim, a prediction, something to watch, and then the real experiment with its intervals and what it does not show. All words are Python's. */
 
 import type { App } from "../core/app";
-import { button, h, set, table } from "../core/dom";
+import { button, h, set } from "../core/dom";
 import { num } from "../core/format";
 import type { LessonRecord } from "../core/types";
-import { px, py } from "../draw/frame";
-import * as marks from "../draw/marks";
 import type { Stage } from "../panel/stage";
 import { Clock } from "../panel/time";
+import { evidence, mark } from "./evidence";
 import { form, outcome, type Bet } from "./predict";
 
-interface Progress { bet: Bet; watched: boolean; revealed: boolean }
-const KINDS: Record<string, string> = { held: "held", supported: "held", depends: "depends", failed: "failed", "not supported here": "failed" };
+interface Progress {
+  bet: Bet;
+  watched: boolean;
+  revealed: boolean;
+}
 
-export function lessons(app: App, stage: Stage | null): { element: HTMLElement; shown(): void; hidden(): void; key(event: KeyboardEvent): boolean } {
-  const all = app.scene.record.lessons, kept = all.map((): Progress => ({ bet: null, watched: false, revealed: false }));
-  const list = h("ol", { class: "lesson-list" }), card = h("div", { class: "lesson" }), view = h("div", { class: "main" });
+export function lessons(
+  app: App,
+  stage: Stage | null,
+): { element: HTMLElement; shown(): void; hidden(): void; key(event: KeyboardEvent): boolean } {
+  const all = app.scene.record.lessons,
+    kept = all.map((): Progress => ({ bet: null, watched: false, revealed: false }));
+  const list = h("ol", { class: "lesson-list" }),
+    card = h("div", { class: "lesson" }),
+    view = h("div", { class: "main" });
   const clock = stage ? new Clock(app, () => app.longest()) : null;
-  const lesson = (): LessonRecord => all[Math.min(app.state.lesson, all.length - 1)], now = (): Progress => kept[Math.min(app.state.lesson, all.length - 1)];
+  const lesson = (): LessonRecord => all[Math.min(app.state.lesson, all.length - 1)],
+    now = (): Progress => kept[Math.min(app.state.lesson, all.length - 1)];
   let entered = -1;
 
   const enter = (): void => {
@@ -51,17 +60,55 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
   };
 
   const fill = (): void => {
-    const one = lesson(), progress = now(), shown = hasStage(one), result = one.predict && progress.revealed ? outcome(app, one.predict, progress.bet) : null;
-    set(list, ...all.map((l, k) => h("li", null, button(l.title || l.claim, () => app.store.set({ lesson: k }), { "aria-current": k === app.state.lesson ? "true" : "false", class: "pick" }))));
+    const one = lesson(),
+      progress = now(),
+      shown = hasStage(one),
+      result = one.predict && progress.revealed ? outcome(app, one.predict, progress.bet) : null;
+    set(
+      list,
+      ...all.map((l, k) =>
+        h(
+          "li",
+          null,
+          button(l.title || l.claim, () => app.store.set({ lesson: k }), {
+            "aria-current": k === app.state.lesson ? "true" : "false",
+            class: "pick",
+          }),
+        ),
+      ),
+    );
     const stepsAt = progress.revealed ? 3 : progress.watched ? 2 : progress.bet !== null || !one.predict ? 1 : 0;
-    set(card,
-      h("ol", { class: "stages", "aria-label": "Where you are" }, ...["predict", "watch", "reveal"].map((word, k) => h("li", { class: k < stepsAt ? "done" : k === stepsAt ? "now" : "" }, word))),
-      h("h2", { class: "claim" }, one.title || one.claim), one.title ? h("p", { class: "lead" }, one.claim) : null, h("p", { class: "note" }, one.experiment),
-      one.predict ? h("section", { class: "panel" }, h("h3", null, one.predict.question), form(one.predict, progress.bet, bet, progress.revealed),
-        result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null) : null,
-      h("div", { class: "row" }, shown ? button("Watch", watch, { class: progress.watched ? "" : "go" }) : null, button(progress.revealed ? "Revealed" : "Reveal", reveal, { disabled: progress.revealed, class: progress.watched && !progress.revealed ? "go" : "" }),
-        button("Next lesson", () => app.store.set({ lesson: (app.state.lesson + 1) % all.length }))),
-      progress.revealed ? evidence(one) : null);
+    set(
+      card,
+      h(
+        "ol",
+        { class: "stages", "aria-label": "Where you are" },
+        ...["predict", "watch", "reveal"].map((word, k) => h("li", { class: k < stepsAt ? "done" : k === stepsAt ? "now" : "" }, word)),
+      ),
+      h("h2", { class: "claim" }, one.title || one.claim),
+      one.title ? h("p", { class: "lead" }, one.claim) : null,
+      h("p", { class: "note" }, one.experiment),
+      one.predict
+        ? h(
+            "section",
+            { class: "panel" },
+            h("h3", null, one.predict.question),
+            form(one.predict, progress.bet, bet, progress.revealed),
+            result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null,
+          )
+        : null,
+      h(
+        "div",
+        { class: "row" },
+        shown ? button("Watch", watch, { class: progress.watched ? "" : "go" }) : null,
+        button(progress.revealed ? "Revealed" : "Reveal", reveal, {
+          disabled: progress.revealed,
+          class: progress.watched && !progress.revealed ? "go" : "",
+        }),
+        button("Next lesson", () => app.store.set({ lesson: (app.state.lesson + 1) % all.length })),
+      ),
+      progress.revealed ? evidence(one) : null,
+    );
   };
 
   const bet = (value: Bet): void => {
@@ -86,44 +133,35 @@ export function lessons(app: App, stage: Stage | null): { element: HTMLElement; 
         return true;
       };
       stage.extra = (g, f, pen) => {
-        const one = lesson(), progress = now(), bet = progress.bet;
-        if (one.predict?.kind !== "point" || !Array.isArray(bet) || typeof bet[0] !== "number") return;
-        const [x, y] = bet as [number, number], at = progress.revealed ? outcome(app, one.predict, bet).at : null;
-        if (at) {
-          g.setLineDash([5, 4]);
-          g.lineWidth = 2 * pen.scale;
-          g.strokeStyle = pen.dark ? "#fff" : "#000";
-          g.beginPath(); g.moveTo(px(f, x), py(f, y)); g.lineTo(px(f, at[0]), py(f, at[1])); g.stroke();
-          g.setLineDash([]);
-        }
-        for (const [width, ink] of [[6, pen.dark ? "#000" : "#fff"], [3, "#d6008f"]] as const) {
-          const a = px(f, x), b = py(f, y), r = 8 * pen.scale;
-          g.lineWidth = width; g.strokeStyle = ink;
-          g.beginPath(); g.moveTo(a - r, b - r); g.lineTo(a + r, b + r); g.moveTo(a + r, b - r); g.lineTo(a - r, b + r); g.stroke();
-        }
-        marks.tag(g, "your bet", px(f, x) + 12, py(f, y), pen);
+        const { predict } = lesson(),
+          { bet, revealed } = now();
+        if (predict?.kind === "point") mark(g, f, pen, bet, revealed ? outcome(app, predict, bet).at : null);
       };
       stage.refresh();
     }
   };
 
   const element = h("div", { class: "lessons" }, h("nav", { "aria-label": "Lessons", class: "panel" }, list), card, view);
-  app.store.on(["lesson"], () => { if (element.isConnected) open(); });
+  app.store.on(["lesson"], () => {
+    if (element.isConnected) open();
+  });
   return {
     element,
-    shown: () => { entered = -1; open(); clock?.show(); },
-    hidden: () => { clock?.stop(); if (stage) { stage.take = null; stage.extra = null; } },
+    shown: () => {
+      entered = -1;
+      open();
+      clock?.show();
+    },
+    hidden: () => {
+      clock?.stop();
+      if (stage) {
+        stage.take = null;
+        stage.extra = null;
+      }
+    },
     key: (event) => (clock && hasStage(lesson()) ? clock.key(event) : false),
   };
-  function hasStage(one: LessonRecord): boolean { return stage !== null && one.surface !== null && app.scene.surfaces.has(one.surface); }
-}
-
-function evidence(one: LessonRecord): HTMLElement {
-  const sign = (held: boolean | null): string => (held === true ? "✓ held" : held === false ? "✗ not" : "–");
-  const numbers = one.checks.some((c) => c.value !== null);
-  return h("section", { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
-    h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
-    table("The experiment", numbers ? ["", "", "value", "interval"] : ["", ""], one.checks.map((c) => [c.sentence, sign(c.held), ...(numbers ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`] : [])]), "checks"),
-    one.caveats.length ? h("div", null, h("h3", null, "What it does not show"), h("ul", null, ...one.caveats.map((c) => h("li", null, c)))) : null,
-    one.cost ? h("p", { class: "note" }, `Cost: ${one.cost}`) : null);
+  function hasStage(one: LessonRecord): boolean {
+    return stage !== null && one.surface !== null && app.scene.surfaces.has(one.surface);
+  }
 }

@@ -2,7 +2,8 @@
 
 import { cubic, inHole, type FieldData } from "../core/field";
 import type { FormulaRecord, Box } from "../core/types";
-import { placed, type Form } from "./formulas";
+import type { Form } from "./form";
+import { placed } from "./formulas";
 
 export type Spec = { formula: FormulaRecord; box: Box } | { field: FieldData; box: Box };
 

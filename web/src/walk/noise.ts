@@ -1,9 +1,15 @@
 /** Random numbers for runs that the page makes itself, one stream per (seed, run); a recorded run brings its own numbers on a tape. */
 
-export interface Noise { normal(): number; uniform(): number }
+export interface Noise {
+  normal(): number;
+  uniform(): number;
+}
 
 export function stream(seed: number, run: number, salt: string): Noise {
-  let a = mix(seed ^ 0x9e3779b9), b = mix(run ^ 0x85ebca6b), c = hash(salt), d = 1;
+  let a = mix(seed ^ 0x9e3779b9),
+    b = mix(run ^ 0x85ebca6b),
+    c = hash(salt),
+    d = 1;
   const next = (): number => {
     const t = (((a + b) | 0) + d) | 0;
     d = (d + 1) | 0;
@@ -18,8 +24,13 @@ export function stream(seed: number, run: number, salt: string): Noise {
   return {
     uniform: next,
     normal() {
-      if (!Number.isNaN(spare)) { const kept = spare; spare = NaN; return kept; }
-      const r = Math.sqrt(-2 * Math.log(1 - next())), turn = 2 * Math.PI * next();
+      if (!Number.isNaN(spare)) {
+        const kept = spare;
+        spare = NaN;
+        return kept;
+      }
+      const r = Math.sqrt(-2 * Math.log(1 - next())),
+        turn = 2 * Math.PI * next();
       spare = r * Math.sin(turn);
       return r * Math.cos(turn);
     },

@@ -5,7 +5,8 @@ import { parts, type Job, type Part } from "./jobs";
 
 type Listener = { part: (part: Part) => void; done: (error?: string) => void };
 const listeners = new Map<number, Listener>();
-let worker: Worker | null | undefined, ids = 0;
+let worker: Worker | null | undefined,
+  ids = 0;
 
 function open(): Worker | null {
   if (worker !== undefined) return worker;
@@ -14,11 +15,17 @@ function open(): Worker | null {
     worker = new Worker(url);
     URL.revokeObjectURL(url);
     worker.onmessage = (event: MessageEvent<{ id: number; part?: Part; done?: boolean; error?: string }>) => {
-      const { id, part, done, error } = event.data, listener = listeners.get(id);
+      const { id, part, done, error } = event.data,
+        listener = listeners.get(id);
       if (part) listener?.part(part);
-      if (done) { listeners.delete(id); listener?.done(error); }
+      if (done) {
+        listeners.delete(id);
+        listener?.done(error);
+      }
     };
-    worker.onerror = () => { worker = null; };
+    worker.onerror = () => {
+      worker = null;
+    };
   } catch {
     worker = null;
   }
@@ -27,11 +34,15 @@ function open(): Worker | null {
 
 /** Starts a job; the returned function cancels it. */
 export function start(job: Job, part: (part: Part) => void, done: (error?: string) => void): () => void {
-  const id = ++ids, there = open();
+  const id = ++ids,
+    there = open();
   if (there) {
     listeners.set(id, { part, done });
     there.postMessage({ id, job });
-    return () => { listeners.delete(id); there.postMessage({ id }); };
+    return () => {
+      listeners.delete(id);
+      there.postMessage({ id });
+    };
   }
   let live = true;
   const rows = parts(job);
@@ -43,7 +54,11 @@ export function start(job: Job, part: (part: Part) => void, done: (error?: strin
     setTimeout(go, 0);
   };
   go();
-  return () => { live = false; };
+  return () => {
+    live = false;
+  };
 }
 
-export const warm = (): void => { open(); };
+export const warm = (): void => {
+  open();
+};

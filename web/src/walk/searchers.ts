@@ -39,14 +39,18 @@ function take(a: Ask, k: number): void {
 }
 
 function* annealing(a: Ask, p: Settings, given: Given): Walk {
-  const step = n(p, "step"), cooling = n(p, "cooling");
+  const step = n(p, "step"),
+    cooling = n(p, "cooling");
   let heat = n(p, "temperature");
   yield* first(a, given);
   for (;;) {
-    const dx = given.noise.normal(), dy = given.noise.normal();
+    const dx = given.noise.normal(),
+      dy = given.noise.normal();
     put(a, 0, a.sx + step * dx, a.sy + step * dy, given.box);
     yield LOSSES;
-    const found = known(a.values[0]), chance = Math.exp((a.svalue - found) / Math.max(heat, 1e-300)), drawn = given.noise.uniform();
+    const found = known(a.values[0]),
+      chance = Math.exp((a.svalue - found) / Math.max(heat, 1e-300)),
+      drawn = given.noise.uniform();
     if (found < a.svalue || drawn < chance) take(a, 0);
     heat *= cooling;
   }
@@ -54,9 +58,11 @@ function* annealing(a: Ask, p: Settings, given: Given): Walk {
 
 function* random(a: Ask, _: Settings, given: Given): Walk {
   yield* first(a, given);
-  const [x, y] = given.box.lower, [right, top] = given.box.upper;
+  const [x, y] = given.box.lower,
+    [right, top] = given.box.upper;
   for (;;) {
-    const u = given.noise.uniform(), v = given.noise.uniform();
+    const u = given.noise.uniform(),
+      v = given.noise.uniform();
     a.points[0] = x + (right - x) * u;
     a.points[1] = y + (top - y) * v;
     yield LOSSES;
@@ -72,34 +78,57 @@ function* center(a: Ask, _: Settings, given: Given): Walk {
 }
 
 function* hillClimbing(a: Ask, p: Settings, given: Given): Walk {
-  const steepest = p.choice === "steepest", count = steepest ? 4 : 1, least = n(p, "step") * 0.5 ** (n(p, "finer") + 0.5);
+  const steepest = p.choice === "steepest",
+    count = steepest ? 4 : 1,
+    least = n(p, "step") * 0.5 ** (n(p, "finer") + 0.5);
   const patience = steepest ? 1 : n(p, "patience");
   const moves = [1, 0, 0, 1, -1, -0, -0, -1];
   yield* first(a, given);
   ask(a, count);
-  for (let size = n(p, "step"), misses = 0; size > least; ) {
-    if (!steepest) { moves[0] = given.noise.normal(); moves[1] = given.noise.normal(); }
+  for (let size = n(p, "step"), misses = 0; size > least;) {
+    if (!steepest) {
+      moves[0] = given.noise.normal();
+      moves[1] = given.noise.normal();
+    }
     for (let k = 0; k < count; k++) put(a, k, a.sx + size * moves[2 * k], a.sy + size * moves[2 * k + 1], given.box);
     yield LOSSES;
     let lowest = 0;
     for (let k = 1; k < count; k++) if (known(a.values[k]) < known(a.values[lowest])) lowest = k;
-    if (known(a.values[lowest]) < a.svalue) { take(a, lowest); misses = 0; } else misses++;
-    if (misses >= patience) { size /= 2; misses = 0; }
+    if (known(a.values[lowest]) < a.svalue) {
+      take(a, lowest);
+      misses = 0;
+    } else misses++;
+    if (misses >= patience) {
+      size /= 2;
+      misses = 0;
+    }
   }
 }
 
 function* evolution(a: Ask, p: Settings, given: Given): Walk {
-  const lr = n(p, "lr"), sigma = n(p, "sigma"), half = Math.floor(n(p, "population") / 2), count = 2 * half;
+  const lr = n(p, "lr"),
+    sigma = n(p, "sigma"),
+    half = Math.floor(n(p, "population") / 2),
+    count = 2 * half;
   yield* first(a, given);
   ask(a, count);
-  const noise = new Float64Array(2 * count), ranks = new Float64Array(count);
+  const noise = new Float64Array(2 * count),
+    ranks = new Float64Array(count);
   for (;;) {
-    for (let k = 0; k < 2 * half; k++) { noise[k] = given.noise.normal(); noise[2 * half + k] = -noise[k]; }
+    for (let k = 0; k < 2 * half; k++) {
+      noise[k] = given.noise.normal();
+      noise[2 * half + k] = -noise[k];
+    }
     for (let k = 0; k < count; k++) put(a, k, a.sx + sigma * noise[2 * k], a.sy + sigma * noise[2 * k + 1], given.box);
     yield LOSSES;
     const found = Array.from(a.values.subarray(0, count), known);
-    [...found.keys()].sort((i, j) => found[i] - found[j] || i - j).forEach((k, rank) => { ranks[k] = rank; });
-    let px = 0, py = 0;
+    [...found.keys()]
+      .sort((i, j) => found[i] - found[j] || i - j)
+      .forEach((k, rank) => {
+        ranks[k] = rank;
+      });
+    let px = 0,
+      py = 0;
     for (let k = 0; k < count; k++) {
       const shaped = ranks[k] / (count - 1) - 0.5;
       px += shaped * noise[2 * k];
@@ -113,11 +142,13 @@ function* evolution(a: Ask, p: Settings, given: Given): Walk {
 }
 
 function* restart(a: Ask, p: Settings, given: Given): Walk {
-  const inner = innerOf(p), length = p.length === null || p.length === undefined ? given.steps : n(p, "length");
+  const inner = innerOf(p),
+    length = p.length === null || p.length === undefined ? given.steps : n(p, "length");
   const { lower, upper } = given.box;
   for (let k = 0; k < n(p, "restarts"); k++) {
     if (k > 0) {
-      const u = given.noise.uniform(), v = given.noise.uniform();
+      const u = given.noise.uniform(),
+        v = given.noise.uniform();
       a.x = lower[0] + (upper[0] - lower[0]) * u;
       a.y = lower[1] + (upper[1] - lower[1]) * v;
     }
@@ -138,7 +169,12 @@ export function innerOf(p: Settings): { name: string; settings: Settings } {
 }
 
 export const SEARCHERS: Record<string, Rule> = {
-  annealing, random, center, "hill-climbing": hillClimbing, evolution, restart,
+  annealing,
+  random,
+  center,
+  "hill-climbing": hillClimbing,
+  evolution,
+  restart,
 };
 /** Their result is the best point that they evaluated. */
 export const WANDERS = new Set(["annealing", "random", "evolution", "restart"]);
