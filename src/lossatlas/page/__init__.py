@@ -10,3 +10,4 @@ from lossatlas.page._page import Page as Page
 from lossatlas.page._scene import Scene as Scene
 from lossatlas.page._tour import check as check
 from lossatlas.page._tour import tour as tour
+from lossatlas.page._widget import widget as widget
