@@ -100,18 +100,15 @@ export class BasinMap {
     small.width = nx;
     small.height = ny;
     const s = small.getContext("2d")!,
-      data = s.createImageData(nx, ny);
+      data = s.createImageData(nx, ny),
+      shade = known ? null : spread(this.values, this.ends, ground);
     for (let j = 0; j < ny; j++)
       for (let i = 0; i < nx; i++) {
         const k = j * nx + i,
           end = this.ends[k],
           at = 4 * ((ny - 1 - j) * nx + i);
         if (end === 254) continue;
-        const [r, gr, b] = known
-          ? rgb(well(end))
-          : Number.isFinite(this.values[k])
-            ? color(ground.heights.of(this.values[k]), light)
-            : rgb(NOWHERE);
+        const [r, gr, b] = known ? rgb(well(end)) : Number.isFinite(this.values[k]) ? color(shade!(this.values[k]), light) : rgb(NOWHERE);
         data.data.set([r, gr, b, pen.dark ? 215 : 190], at);
       }
     s.putImageData(data, 0, 0);
@@ -136,4 +133,17 @@ export class BasinMap {
       g.stroke();
     }
   }
+}
+
+/** Where no wells are known: the height of each end between the lowest and the highest of them. */
+function spread(values: Float32Array, ends: Uint8Array, ground: Ground): (loss: number) => number {
+  let low = Infinity,
+    high = -Infinity;
+  values.forEach((v, k) => {
+    const u = ground.heights.of(v);
+    if (ends[k] === 254 || !Number.isFinite(u)) return;
+    low = Math.min(low, u);
+    high = Math.max(high, u);
+  });
+  return (loss) => (high - low > 1e-9 ? (ground.heights.of(loss) - low) / (high - low) : 0);
 }

@@ -66,7 +66,9 @@ export function basins(app: App): { element: HTMLElement; shown(): void; hidden(
     set(
       legend,
       ...wells.map((w, k) => mark(app.state.reveal ? w.name : `well ${k + 1}`, well(k))),
-      wells.length ? mark("none of them", NOWHERE) : h("span", null, "No wells are known here: the color is the height of the end."),
+      wells.length
+        ? mark("none of them", NOWHERE)
+        : h("span", null, "No wells are known here: the color is the height of the end, from the lowest to the highest of them."),
     );
     set(recorded, ...app.scene.record.many.filter((m) => m.surface === app.state.s).map((m) => h("p", null, m.sentence)));
     thousand(app, many, walkers(), map, recorded);

@@ -34,17 +34,16 @@ export function meter(app: App): HTMLElement {
       ] as const;
       return [
         h("span", { class: "who" }, swatch, run.optimizer.title),
-        run.source === "none" ? "–" : num(run.losses[t], 5),
+        run.source === "none" ? "–" : Number.isFinite(run.losses[t]) ? num(run.losses[t], 5) : h("small", null, end || "not finite"),
         evaluated
           .filter(([n]) => n > 0)
           .map(([n, one, many]) => `${whole(n)} ${n === 1 ? one : many}`)
           .join(", ") || "nothing",
         run.bytes === null ? "–" : whole(run.bytes),
         app.state.fog && memory ? `${whole(memory.held)} of ${whole(memory.made)}` : "",
-        h("small", null, run.source === "recorded" ? "recorded" : end),
       ];
     });
-    const head = ["", "loss", "evaluated", "bytes", "remembers", ""];
+    const head = ["", "loss", "evaluated", "bytes", "remembers"];
     // A column that holds nothing for anyone takes room from the others.
     const keep = head.map(
       (_, k) => k < 4 || rows.some((row) => (typeof row[k] === "string" ? row[k] : (row[k] as Node).textContent) !== ""),
