@@ -24,11 +24,12 @@ def test_what_is_chosen_in_the_page_comes_back_and_what_is_set_goes_there(browse
     context = browsers["no webgl"].new_context(viewport={"width": 1000, "height": 700})
     page = context.new_page()
     page.set_content("<!doctype html><title>notebook</title><body></body>")
-    page.evaluate(script)
-    page.wait_for_function("held.selected === 'four-wells' && Array.isArray(held.start)", timeout=20_000)
+    page.evaluate(f"(() => {{ {script} }})()")
+    page.wait_for_function("held.selected !== '' && Array.isArray(held.start)", timeout=20_000)
     frame = page.frames[-1]
     frame.evaluate("atlas.set({v: 'race', s: 'four-wells', x: [1, 2]})")
     page.wait_for_function("held.start && held.start[0] === 1 && held.runs.length > 0")
+    assert page.evaluate("held.selected") == "four-wells"
     page.evaluate("change('start', [-2, 0.5])")
     frame.wait_for_function("atlas.state.x && atlas.state.x[0] === -2 && atlas.state.x[1] === 0.5")
     assert page.evaluate("held.runs[0].optimizer") in ("gd", "momentum")

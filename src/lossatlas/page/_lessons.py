@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from lossatlas.lessons import Evidence, title
+from lossatlas.optimize import optimizer
 from lossatlas.page._building import Building
 from lossatlas.page._optimizers import TWINS, add_optimizers
 from lossatlas.page._surfaces import add_surface
+from lossatlas.race import race
+from lossatlas.surface import Surface
 from lossatlas.surface.landscapes import landscape
 
 # What to watch beside a lesson, where the page can show it: the landscape, and the page's state on it.
@@ -30,6 +33,9 @@ WATCH = {
     "D1": ("monkey-saddle", _RACE + "&r=gd,momentum"),
     "D2": ("plateau", _RACE + "&r=gd,adam"),
 }
+# Whose end is asked for before it is shown: Python walks there from the landscape's start.
+_ENDS = {"C1": "gd", "C3": "gd", "C4": "momentum", "C5": "adam", "C6": "gd", "D2": "gd"}
+STEPS = 300
 OUTCOMES = ["supported", "depends", "not supported here"]
 _SAID = {
     "supported": "every part of the claim holds here",
@@ -67,7 +73,9 @@ def add_lesson(building: Building, made: Evidence) -> None:
 
 
 def _prediction(made: Evidence) -> dict[str, Any]:
-    """What is asked before the evidence is shown: how many parts of the claim will hold, or whether its one part does."""
+    """What is asked before the evidence is shown: where a method ends, how many parts of the claim hold, or whether it does."""
+    if made.id in _ENDS:
+        return _end(landscape(WATCH[made.id][0]), _ENDS[made.id])
     parts = len(made.checks)
     if parts == 1:
         question = f"{made.claim} Does the experiment support it?"
@@ -81,4 +89,18 @@ def _prediction(made: Evidence) -> dict[str, Any]:
         "unit": "parts",
         "lower": 0,
         "upper": parts,
+    }
+
+
+def _end(surface: Surface, name: str) -> dict[str, Any]:
+    one = optimizer(name)
+    found = race(surface, [one], steps=STEPS, progress=False).final(name)[0]
+    return {
+        "kind": "point",
+        "question": f"Where does {one.title} end from this start, after {STEPS} steps? Click there.",
+        "options": None,
+        "answer": found.tolist(),
+        "unit": None,
+        "lower": None,
+        "upper": None,
     }
