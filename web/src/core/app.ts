@@ -86,6 +86,7 @@ export class App {
     const record = this.scene.surfaces.get(id);
     if (!record) return;
     if (id !== this.state.s) {
+      this.ghosts = [];
       this.store.set({
         s: id,
         x: null,
@@ -105,6 +106,7 @@ export class App {
     if (!surface) return;
     const { lower, upper } = surface.box,
       held = (v: number, k: 0 | 1): number => Number(Math.min(upper[k], Math.max(lower[k], v)).toPrecision(7));
+    this.ghosts = [];
     this.store.set({ x: [held(x, 0), held(y, 1)] });
   }
 

@@ -1,6 +1,7 @@
 /** The map by keyboard, and its caption. */
 
 import type { App } from "../core/app";
+import { table } from "../core/dom";
 import { num, percent, whole as count } from "../core/format";
 import { whole, type Ground } from "../draw/ground";
 import type { Stage } from "./stage";
@@ -66,4 +67,20 @@ export function key(stage: Stage, event: KeyboardEvent): boolean {
     app.store.set({ p: null });
   } else return false;
   return true;
+}
+
+/** The map as a screen reader reads it: losses at five by five places of the window. */
+export function asTable(ground: Ground): HTMLElement {
+  const [x0, y0, x1, y1] = ground.window,
+    { record } = ground.surface,
+    at = (a: number, b: number, k: number): number => a + ((b - a) * k) / 4,
+    places = [0, 1, 2, 3, 4];
+  return table(
+    `${record.title}: loss by ${record.labels[0]} across and ${record.labels[1]} down`,
+    ["", ...places.map((i) => num(at(x0, x1, i), 3))],
+    [...places]
+      .reverse()
+      .map((j) => [num(at(y0, y1, j), 3), ...places.map((i) => num(ground.surface.at(at(x0, x1, i), at(y0, y1, j)).loss, 4))]),
+    "unseen",
+  );
 }

@@ -102,6 +102,9 @@ function chip(app: App, name: string, open: boolean, choose: () => void): HTMLEl
   );
 }
 
+/** When a slider was last moved: the ghost is the run from before the drag, not from a moment ago. */
+let moved = 0;
+
 function settings(app: App, knobs: HTMLElement, name: string | null): void {
   const one = name ? app.scene.optimizers.get(name) : null;
   knobs.replaceChildren();
@@ -113,7 +116,8 @@ function settings(app: App, knobs: HTMLElement, name: string | null): void {
   for (const setting of one.settings) {
     const now = (): Setting => settingsOf(one, app.state.r.find((r) => r.name === name)?.settings ?? {})[setting.name];
     const change = (value: Setting): void => {
-      app.ghosts = app.runs.filter((r) => r.key === name).slice(0, 1);
+      if (performance.now() - moved > 800) app.ghosts = app.runs.filter((r) => r.key === name).slice(0, 1);
+      moved = performance.now();
       app.store.set({
         r: app.state.r.map((r) => (r.name === name ? { name: r.name, settings: { ...r.settings, [setting.name]: value } } : r)),
       });

@@ -4,6 +4,7 @@ import type { App } from "../core/app";
 import { h, set } from "../core/dom";
 import { num } from "../core/format";
 import type { Layer } from "../core/state";
+import type { Ground } from "../draw/ground";
 import { listen } from "../draw/gestures";
 import { MapView } from "../draw/map";
 import { Relief } from "../draw/relief";
@@ -15,7 +16,7 @@ import * as fog from "../teach/fog";
 import { well } from "../core/palette";
 import { isDark } from "./strokes";
 import { drawnPaths, recordingPaths } from "./drawn";
-import { caption, key } from "./keys";
+import { asTable, caption, key } from "./keys";
 import { show, zoom } from "./zoom";
 import { toolbar } from "./tools";
 import { surrogate } from "../teach/surrogate";
@@ -30,6 +31,8 @@ export class Stage {
   /** A click is first offered here (a prediction takes it). */
   take: ((x: number, y: number) => boolean) | null = null;
   private readonly caption = h("p", { class: "caption" });
+  private readonly table = h("div", { class: "unseen" });
+  private told: Ground | null = null;
   private queued = false;
 
   constructor(readonly app: App) {
@@ -41,6 +44,7 @@ export class Stage {
       { class: "stage", "aria-label": "Map and relief" },
       toolbar(app, this),
       h("div", { class: "pair" }, this.map.element, this.relief.element),
+      this.table,
       this.caption,
     );
     this.gestures();
@@ -110,6 +114,11 @@ export class Stage {
       line: app.state.p,
     });
     set(this.caption, caption(app, ground));
+    if (this.told !== ground) {
+      this.told = ground;
+      setTimeout(() => this.table.replaceChildren(asTable(ground)), 600);
+    }
+    this.table.hidden = app.state.fog;
   }
 
   private starts(): boolean {
