@@ -1,7 +1,7 @@
 /** The map by keyboard, and its caption. */
 
 import type { App } from "../core/app";
-import { table } from "../core/dom";
+import { h, table } from "../core/dom";
 import { num, percent, whole as count } from "../core/format";
 import { whole, type Ground } from "../draw/ground";
 import type { Stage } from "./stage";
@@ -69,8 +69,21 @@ export function key(stage: Stage, event: KeyboardEvent): boolean {
   return true;
 }
 
-/** The map as a screen reader reads it: losses at five by five places of the window. */
-export function asTable(ground: Ground): HTMLElement {
+/** The map as a screen reader reads it. */
+export class Spoken {
+  readonly element = h("div", { class: "unseen" });
+  private told: Ground | null = null;
+
+  update(ground: Ground, fog: boolean): void {
+    this.element.hidden = fog;
+    if (this.told === ground) return;
+    this.told = ground;
+    setTimeout(() => this.element.replaceChildren(asTable(ground)), 600);
+  }
+}
+
+/** Losses at five by five places of the window. */
+function asTable(ground: Ground): HTMLElement {
   const [x0, y0, x1, y1] = ground.window,
     { record } = ground.surface,
     at = (a: number, b: number, k: number): number => a + ((b - a) * k) / 4,

@@ -4,7 +4,6 @@ import type { App } from "../core/app";
 import { h, set } from "../core/dom";
 import { num } from "../core/format";
 import type { Layer } from "../core/state";
-import type { Ground } from "../draw/ground";
 import { listen } from "../draw/gestures";
 import { MapView } from "../draw/map";
 import { Relief } from "../draw/relief";
@@ -16,7 +15,7 @@ import * as fog from "../teach/fog";
 import { well } from "../core/palette";
 import { isDark } from "./strokes";
 import { drawnPaths, recordingPaths } from "./drawn";
-import { asTable, caption, key } from "./keys";
+import { caption, key, Spoken } from "./keys";
 import { show, zoom } from "./zoom";
 import { toolbar } from "./tools";
 import { surrogate } from "../teach/surrogate";
@@ -31,8 +30,7 @@ export class Stage {
   /** A click is first offered here (a prediction takes it). */
   take: ((x: number, y: number) => boolean) | null = null;
   private readonly caption = h("p", { class: "caption" });
-  private readonly table = h("div", { class: "unseen" });
-  private told: Ground | null = null;
+  private readonly spoken = new Spoken();
   private queued = false;
 
   constructor(readonly app: App) {
@@ -44,7 +42,7 @@ export class Stage {
       { class: "stage", "aria-label": "Map and relief" },
       toolbar(app, this),
       h("div", { class: "pair" }, this.map.element, this.relief.element),
-      this.table,
+      this.spoken.element,
       this.caption,
     );
     this.gestures();
@@ -83,7 +81,7 @@ export class Stage {
     const on = (layer: Layer): boolean => app.state.layers.includes(layer);
     map.flags = {
       colors: on("colors"),
-      contours: on("contours"),
+      contours: on("contours") && app.timing.first !== null,
       holes: on("holes"),
       error: on("error"),
       fog: app.state.fog,
@@ -114,11 +112,7 @@ export class Stage {
       line: app.state.p,
     });
     set(this.caption, caption(app, ground));
-    if (this.told !== ground) {
-      this.told = ground;
-      setTimeout(() => this.table.replaceChildren(asTable(ground)), 600);
-    }
-    this.table.hidden = app.state.fog;
+    this.spoken.update(ground, app.state.fog);
   }
 
   private starts(): boolean {
