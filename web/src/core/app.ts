@@ -61,12 +61,16 @@ export class App {
     const { lower, upper } = surface.box,
       { start } = surface.record,
       at = (k: 0 | 1, share: number): number => Number((lower[k] + share * (upper[k] - lower[k])).toPrecision(4));
+    const run = this.scene.record.runs.find((one) => one.surface === surface.record.id);
+    const first = run ? this.scene.array(run.positions) : null;
+    // The recorded runs begin there, to the rounding of their positions.
+    if (first && !(start && Math.hypot(start[0] - first[0], start[1] - first[1]) < 1e-5)) return [first[0], first[1]];
     // A chart is made around the end of a training: races from there would show nothing.
     const middle =
       start &&
       surface.record.kind === "field" &&
       Math.hypot((start[0] - at(0, 0.5)) / (upper[0] - lower[0]), (start[1] - at(1, 0.5)) / (upper[1] - lower[1])) < 0.02;
-    return start && !middle ? start : [at(0, 0.84), at(1, 0.78)];
+    return start && (first || !middle) ? start : [at(0, 0.84), at(1, 0.78)];
   }
 
   ground(): Ground | null {
@@ -86,6 +90,7 @@ export class App {
     const record = this.scene.surfaces.get(id);
     if (!record) return;
     if (id !== this.state.s) {
+      this.ghosts = [];
       this.store.set({
         s: id,
         x: null,
@@ -105,6 +110,7 @@ export class App {
     if (!surface) return;
     const { lower, upper } = surface.box,
       held = (v: number, k: 0 | 1): number => Number(Math.min(upper[k], Math.max(lower[k], v)).toPrecision(7));
+    this.ghosts = [];
     this.store.set({ x: [held(x, 0), held(y, 1)] });
   }
 

@@ -11,7 +11,7 @@ export interface Ground {
   channel: string;
   grid: Grid;
   heights: Heights;
-  lines: Level[];
+  readonly lines: Level[];
   u: Float32Array;
 }
 
@@ -43,12 +43,18 @@ export function ground(surface: Surface, look: Look, shared: Heights | null = nu
   const found = shared ?? heights(grid.z, grid.hole, log, look.clip, look.levels);
   const u = new Float32Array(grid.z.length);
   for (let k = 0; k < u.length; k++) u[k] = found.of(grid.z[k]);
-  const lines = look.contours
-    ? levels(
-        grid,
-        u,
-        found.levels.map((v) => found.of(v)),
-      ).map((line, k) => ({ value: found.levels[k], lines: line.lines }))
-    : [];
-  return { surface, window, channel: look.channel, grid, heights: found, lines, u };
+  let lines: Level[] | null = look.contours ? null : [];
+  return {
+    surface,
+    window,
+    channel: look.channel,
+    grid,
+    heights: found,
+    u,
+    /** Made when they are first looked at: the colors need not wait for them. */
+    get lines() {
+      lines ??= levels(grid, u, found.levels.map(found.of)).map((line, k) => ({ value: found.levels[k], lines: line.lines }));
+      return lines;
+    },
+  };
 }

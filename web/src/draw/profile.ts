@@ -37,6 +37,7 @@ export function profile(surface: Surface, p: readonly number[]): ChartData {
   const found = along(surface, p),
     logY = surface.record.scale === "log" && surface.record.positive,
     banded = found.error.some((e) => e > 0);
+  const near = evaluated(surface, p);
   return {
     title: `Loss of ${surface.record.title} along the line from A to B`,
     xlabel: "distance from A",
@@ -51,6 +52,28 @@ export function profile(surface: Surface, p: readonly number[]): ChartData {
         low: banded ? found.loss.map((v, k) => v - found.error[k]) : undefined,
         high: banded ? found.loss.map((v, k) => v + found.error[k]) : undefined,
       },
+      ...(near.d.length ? [{ label: "evaluated near it", color: "#d55e00", x: near.d, y: near.loss, points: true, line: false }] : []),
     ],
   };
+}
+
+/** Points that were evaluated within a cell of the line, by where they stand along it. */
+function evaluated(surface: Surface, p: readonly number[]): { d: number[]; loss: number[] } {
+  const points = surface.points("evaluated"),
+    { data } = surface,
+    length = Math.hypot(p[2] - p[0], p[3] - p[1]),
+    near: [number, number][] = [];
+  if (points && data && length > 0) {
+    const ux = (p[2] - p[0]) / length,
+      uy = (p[3] - p[1]) / length,
+      cell = data.alpha[1] - data.alpha[0];
+    for (let k = 0; k + 1 < points.length; k += 2) {
+      const dx = points[k] - p[0],
+        dy = points[k + 1] - p[1],
+        d = dx * ux + dy * uy;
+      if (d >= 0 && d <= length && Math.abs(dx * uy - dy * ux) < cell) near.push([d, surface.at(points[k], points[k + 1]).loss]);
+    }
+  }
+  near.sort((a, b) => a[0] - b[0]);
+  return { d: near.map((one) => one[0]), loss: near.map((one) => one[1]) };
 }

@@ -56,6 +56,8 @@ export class Relief {
     });
     this.camera.up.set(0, 0, 1);
     this.controls = new OrbitControls(this.camera, canvas);
+    // A finger moves the page up and down, and turns the relief sideways.
+    canvas.style.touchAction = "pan-y";
     this.controls.enablePan = false;
     this.controls.enableDamping = false;
     this.controls.minDistance = 0.6;

@@ -1,6 +1,7 @@
 /** The map by keyboard, and its caption. */
 
 import type { App } from "../core/app";
+import { h, table } from "../core/dom";
 import { num, percent, whole as count } from "../core/format";
 import { whole, type Ground } from "../draw/ground";
 import type { Stage } from "./stage";
@@ -66,4 +67,33 @@ export function key(stage: Stage, event: KeyboardEvent): boolean {
     app.store.set({ p: null });
   } else return false;
   return true;
+}
+
+/** The map as a screen reader reads it. */
+export class Spoken {
+  readonly element = h("div", { class: "unseen" });
+  private told: Ground | null = null;
+
+  update(ground: Ground, fog: boolean): void {
+    this.element.hidden = fog;
+    if (this.told === ground) return;
+    this.told = ground;
+    setTimeout(() => this.element.replaceChildren(asTable(ground)), 600);
+  }
+}
+
+/** Losses at five by five places of the window. */
+function asTable(ground: Ground): HTMLElement {
+  const [x0, y0, x1, y1] = ground.window,
+    { record } = ground.surface,
+    at = (a: number, b: number, k: number): number => a + ((b - a) * k) / 4,
+    places = [0, 1, 2, 3, 4];
+  return table(
+    `${record.title}: loss by ${record.labels[0]} across and ${record.labels[1]} down`,
+    ["", ...places.map((i) => num(at(x0, x1, i), 3))],
+    [...places]
+      .reverse()
+      .map((j) => [num(at(y0, y1, j), 3), ...places.map((i) => num(ground.surface.at(at(x0, x1, i), at(y0, y1, j)).loss, 4))]),
+    "unseen",
+  );
 }

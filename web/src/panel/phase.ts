@@ -10,7 +10,7 @@ import { fit } from "../draw/map";
 import { changed } from "../walk/jobs";
 import { start } from "../walk/pool";
 import { paintPhase, type Knob } from "./phasepaint";
-import { scaleOf } from "./racers";
+import { scaleOf } from "./knob";
 
 const CELLS = 40;
 

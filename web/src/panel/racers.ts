@@ -5,6 +5,7 @@ import { button, h, set } from "../core/dom";
 import { num } from "../core/format";
 import { settingsOf, twinned } from "../core/live";
 import type { OptimizerRecord, Setting, SettingRecord } from "../core/types";
+import { scaleOf } from "./knob";
 import { order, strokeOf } from "./strokes";
 import { strip } from "./strip";
 
@@ -102,6 +103,9 @@ function chip(app: App, name: string, open: boolean, choose: () => void): HTMLEl
   );
 }
 
+/** When a slider was last moved: the ghost is the run from before the drag, not from a moment ago. */
+let moved = 0;
+
 function settings(app: App, knobs: HTMLElement, name: string | null): void {
   const one = name ? app.scene.optimizers.get(name) : null;
   knobs.replaceChildren();
@@ -113,7 +117,8 @@ function settings(app: App, knobs: HTMLElement, name: string | null): void {
   for (const setting of one.settings) {
     const now = (): Setting => settingsOf(one, app.state.r.find((r) => r.name === name)?.settings ?? {})[setting.name];
     const change = (value: Setting): void => {
-      app.ghosts = app.runs.filter((r) => r.key === name).slice(0, 1);
+      if (performance.now() - moved > 800) app.ghosts = app.runs.filter((r) => r.key === name).slice(0, 1);
+      moved = performance.now();
       app.store.set({
         r: app.state.r.map((r) => (r.name === name ? { name: r.name, settings: { ...r.settings, [setting.name]: value } } : r)),
       });
@@ -152,22 +157,6 @@ function choice(setting: SettingRecord, value: string, change: (v: Setting) => v
       ...(setting.choices ?? []).map((c) => h("option", { value: String(c), selected: String(c) === value }, String(c))),
     ),
   );
-}
-
-/** Position 0 to 1000 to the value; factors near one (0.9, 0.99, 0.999) are spread by their distance from one. */
-export function scaleOf(setting: SettingRecord): { value(u: number): number; place(v: number): number } {
-  const low = setting.lower!,
-    high = setting.upper!;
-  if (high < 1 && high >= 0.9 && low >= 0 && !setting.log) {
-    const far = Math.log10(1 - Math.min(high, 0.99999)),
-      near = 0;
-    return { value: (u) => 1 - 10 ** (near + (far - near) * u), place: (v) => (Math.log10(Math.max(1 - v, 1e-5)) - near) / (far - near) };
-  }
-  if (setting.log && low > 0) return { value: (u) => low * (high / low) ** u, place: (v) => Math.log(v / low) / Math.log(high / low) };
-  return {
-    value: (u) => (setting.kind === "integer" ? Math.round(low + (high - low) * u) : low + (high - low) * u),
-    place: (v) => (v - low) / (high - low),
-  };
 }
 
 function slider(

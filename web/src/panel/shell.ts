@@ -124,8 +124,9 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     tabs.hidden = hide.includes("tabs");
     right.hidden = hide.includes("actions");
     host.querySelector("h1")!.hidden = hide.includes("title");
-    for (const word of ["meter", "curves", "racers", "side", "relief", "map", "time", "caption", "card", "hint"])
+    for (const word of ["meter", "curves", "racers", "side", "relief", "map", "nav", "time", "caption", "card", "hint"])
       host.classList.toggle(`no-${word}`, hide.includes(word));
+    document.querySelector("details.text")?.toggleAttribute("hidden", hide.includes("text"));
   };
   app.store.on(["theme", "projector", "hide"], () => {
     dress();
@@ -133,6 +134,7 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("themechange")));
   app.store.on(["v"], show);
+  tuck();
   dress();
   show();
   keepAddress(app);
@@ -146,6 +148,5 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
     else if (!current?.key?.(event)) return;
     event.preventDefault();
   });
-  tuck();
   (window.requestIdleCallback ?? ((go: () => void) => setTimeout(go, 300)))(() => warm());
 }

@@ -15,7 +15,7 @@ import * as fog from "../teach/fog";
 import { well } from "../core/palette";
 import { isDark } from "./strokes";
 import { drawnPaths, recordingPaths } from "./drawn";
-import { caption, key } from "./keys";
+import { caption, key, Spoken } from "./keys";
 import { show, zoom } from "./zoom";
 import { toolbar } from "./tools";
 import { surrogate } from "../teach/surrogate";
@@ -30,6 +30,7 @@ export class Stage {
   /** A click is first offered here (a prediction takes it). */
   take: ((x: number, y: number) => boolean) | null = null;
   private readonly caption = h("p", { class: "caption" });
+  private readonly spoken = new Spoken();
   private queued = false;
 
   constructor(readonly app: App) {
@@ -41,6 +42,7 @@ export class Stage {
       { class: "stage", "aria-label": "Map and relief" },
       toolbar(app, this),
       h("div", { class: "pair" }, this.map.element, this.relief.element),
+      this.spoken.element,
       this.caption,
     );
     this.gestures();
@@ -79,7 +81,7 @@ export class Stage {
     const on = (layer: Layer): boolean => app.state.layers.includes(layer);
     map.flags = {
       colors: on("colors"),
-      contours: on("contours"),
+      contours: on("contours") && app.timing.first !== null,
       holes: on("holes"),
       error: on("error"),
       fog: app.state.fog,
@@ -110,6 +112,7 @@ export class Stage {
       line: app.state.p,
     });
     set(this.caption, caption(app, ground));
+    this.spoken.update(ground, app.state.fog);
   }
 
   private starts(): boolean {

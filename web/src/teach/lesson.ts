@@ -122,6 +122,7 @@ export function lessons(
     enter();
     fill();
     view.hidden = !hasStage(lesson());
+    element.classList.toggle("alone", view.hidden);
     if (stage && hasStage(lesson()) && clock) {
       view.replaceChildren(stage.element, clock.element);
       stage.take = (x, y) => {
