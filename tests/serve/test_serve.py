@@ -11,16 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
+import uvicorn
 
 import lossatlas as la
-
-httpx = pytest.importorskip("httpx")
-uvicorn = pytest.importorskip("uvicorn")
-
-from lossatlas.serve import Folder, app  # noqa: E402
-from lossatlas.serve._work import along  # noqa: E402
+from lossatlas.serve import Folder, app
+from lossatlas.serve._work import along
 
 TOKEN = "t" * 43
 

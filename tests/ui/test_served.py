@@ -10,7 +10,6 @@ import torch
 import lossatlas as la
 
 pytestmark = pytest.mark.ui
-pytest.importorskip("uvicorn")
 TOKEN = "u" * 43
 
 

@@ -45,7 +45,6 @@ def test_without_the_extra_there_is_a_sentence(monkeypatch, scene):
 
 
 def test_with_the_extra_the_traits_are_there(scene):
-    pytest.importorskip("anywidget", reason="the extra notebook is not among the development tools")
     made = la.widget(scene, height=500)
     assert made.tall == 500 and made.start is None and made.runs == []
     made.start = [1.0, 2.0]
