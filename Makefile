@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick check bench bench-bbob docs pictures dist clean
+.PHONY: help install demo test test-quick check bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
-	@echo "make demo        train, chart and race: the tour, written to atlas/index.html"
+	@echo "make demo        train, chart and race: the tour; prints the one file to open, atlas/atlas.html"
 	@echo "make test        every check and every test, slow ones included"
 	@echo "make test-quick  the quick part"
 	@echo "make check       lint, format, types, import floors"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
 	@echo "make docs        the documentation, into site/"
 	@echo "make pictures    the pictures of the how-to pages, drawn again"
+	@echo "make web         the page's script, from web/ (needs Node; only for changes there)"
 	@echo "make dist        the wheel, into dist/, tried in an environment of its own"
 
 install: $(VENV)/.installed
@@ -52,7 +53,7 @@ test: check docs
 	$(PYTEST)
 
 test-quick: $(VENV)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not ui"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -72,6 +73,10 @@ docs: $(VENV)/.docs
 pictures: $(VENV)/.core
 	cd docs/images && for script in ../../examples/howto/*.py; do ../../$(BIN)/python $$script || exit 1; done
 	cd docs/images && rm -rf run chart weights.pt
+
+# The page's script and style lie built in the package: only a change in web/ needs Node.
+web:
+	cd web && npm ci --no-audit --no-fund && npx tsc --noEmit && node build.mjs
 
 # What a user installs: core dependencies only, from the wheel, away from this folder.
 dist: $(VENV)/.core

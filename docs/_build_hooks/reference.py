@@ -65,6 +65,12 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         ("lossatlas.lessons",),
         (),
     ),
+    "explorer": (
+        "The explorer",
+        "Results as one page that can be turned, clicked and raced on: one file, offline.",
+        ("lossatlas.page",),
+        (),
+    ),
     "results": (
         "Saving, pictures, errors",
         "What all results have in common: they can be saved, loaded, drawn and cited. Errors form one tree.",

@@ -87,6 +87,10 @@ from lossatlas.optimize import Optimizer as Optimizer
 from lossatlas.optimize import RecordedOptimizer as RecordedOptimizer
 from lossatlas.optimize import TorchOptimizer as TorchOptimizer
 from lossatlas.optimize import optimizer as optimizer
+from lossatlas.page import Scene as Scene
+from lossatlas.page import page as page
+from lossatlas.page import scene as scene
+from lossatlas.page import widget as widget
 from lossatlas.probe import Answer as Answer
 from lossatlas.probe import Budget as Budget
 from lossatlas.probe import Forecast as Forecast

@@ -21,5 +21,10 @@ def test_the_tour_writes_a_page_with_its_pictures_and_numbers(tmp_path):
     for racer in record["wells"]["one"]["racers"].values():
         assert racer["sentence"].replace("'", "&#x27;") in page
     assert "<script" not in page and "http:" not in page and "https:" not in page
+    atlas = (tmp_path / "atlas" / "atlas.html").read_text()
+    assert record["wells"]["one"]["racers"]["gd"]["sentence"] in atlas and "<script>" in atlas
+    size = sum(path.stat().st_size for path in (tmp_path / "atlas").rglob("*") if path.is_file())
+    assert size <= 5_000_000 and len(atlas.encode()) <= 2_000_000
+    assert "C2: Four wells" in atlas
     json.loads((tmp_path / "atlas" / "tour.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert any("accuracy" in line for line in lines)

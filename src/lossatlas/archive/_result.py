@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,6 +16,9 @@ from lossatlas.archive._fields import Arrays, kept, lost, named, read, written
 from lossatlas.archive._files import Location
 
 results: dict[str, type[Result]] = {}
+# What a notebook shows as a page that can be explored. Named, not imported: the archive knows no page.
+EXPLORED = frozenset({"chart", "comparison", "race", "basins", "trajectory"})
+_SHOWN_BY = "lossatlas.page"
 
 
 class Result:
@@ -142,7 +146,11 @@ class Result:
     def _repr_html_(self) -> str:
         title, table = getattr(self, "title", ""), getattr(self, "table", None)
         body = table()._repr_html_() if callable(table) else ""
-        return _said.block(self.reading() or [_sizes(self)], title if isinstance(title, str) and not body else "", body)
+        said = _said.block(self.reading() or [_sizes(self)], title if isinstance(title, str) and not body else "", body)
+        if self.KIND not in EXPLORED:
+            return said
+        shown: str = import_module(_SHOWN_BY).shown(self, said)
+        return shown
 
 
 def _sizes(result: Result) -> str:

@@ -17,6 +17,8 @@ _COMMANDS = {
     "connect": "Measure the loss barrier between two trained networks, along a line or a trained curve.",
     "curvature": "Measure the curvature of the loss around your network, with error bars.",
     "record": "Run your own training script and record its path through weight space.",
+    "page": "Write a folder of results as one page that can be explored.",
+    "serve": "Serve a folder of results as a page that can also evaluate the network.",
     "dimension": "Count the dimensions of a loss surface.",
     "lessons": "Test claims about loss surfaces by experiment.",
 }

@@ -24,8 +24,8 @@ import click
 def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None) -> None:
     """Train a small CNN on scikit-learn's digits, chart its loss surface, and race optimizers on the four wells.
 
-    Writes a folder with index.html: pictures and tables, what they show, and what each one cost. Takes less than two
-    minutes on two cores.
+    Writes a folder with atlas.html, one file to explore, to race on and to mail, and index.html, the same to read:
+    pictures and tables, what they show, and what each one cost. Takes about two minutes on two cores.
 
     \b
       lossatlas tour --out atlas
@@ -37,6 +37,6 @@ def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None
     check(points, runs, seed)
     prepare(out, json_file)
     record = tour(out, points=points, runs=runs, seed=seed, say=click.echo)
-    click.echo(f"\nopen {out / 'index.html'}")
+    click.echo(f"\nopen {out / 'atlas.html'} to explore it ({out / 'index.html'} is the same to read)")
     if json_file is not None:
         archive.write_json(json_file, record)

@@ -98,6 +98,17 @@ def claims() -> dict[str, str]:
     return own | {one.id: one.claim for one in _registered.values()}
 
 
+def title(name: str) -> str:
+    """A few words for a lesson: what its file is named by, or its number where it has none here.
+
+    Example:
+        >>> title("C2")
+        'C2: Four wells'
+    """
+    words = MODULES.get(name, "").removeprefix("_").partition("_")[2].replace("_", " ")
+    return f"{name}: {words[:1].upper()}{words[1:]}" if words else name
+
+
 def _claim(file: Path) -> str:
     """The value of CLAIM in a file."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:

@@ -21,11 +21,12 @@ class Streams:
         seed: of the whole race.
         runs: the run numbers, or how many.
         salt: keeps different racers of one race apart.
+        tape: takes what is drawn, in order, those of every part of a method among them; None to keep no tape.
     """
 
-    def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0) -> None:
+    def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0, tape: list[Tensor] | None = None) -> None:
         self.runs = [int(run) for run in runs] if isinstance(runs, Iterable) else list(range(int(runs)))
-        self._seed, self._salt = int(seed), salt
+        self._seed, self._salt, self._tape = int(seed), salt, tape
         self._kinds: dict[str, _Buffer] = {}
 
     def normal(self, *shape: int) -> Tensor:
@@ -42,7 +43,7 @@ class Streams:
 
     def part(self, name: object) -> Streams:
         """Streams of the same runs that share nothing with these, for one part of a method."""
-        return Streams(self._seed, self.runs, zlib.crc32(f"{self._salt} {name}".encode()))
+        return Streams(self._seed, self.runs, zlib.crc32(f"{self._salt} {name}".encode()), self._tape)
 
     def _draw(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         if kind not in self._kinds:
@@ -52,7 +53,10 @@ class Streams:
                 for run in self.runs
             ]
             self._kinds[kind] = _Buffer(sources, kind)
-        return self._kinds[kind].take(int(np.prod(shape, dtype=int))).reshape(len(self.runs), *shape)
+        drawn = self._kinds[kind].take(int(np.prod(shape, dtype=int))).reshape(len(self.runs), *shape)
+        if self._tape is not None:
+            self._tape.append(drawn)
+        return drawn
 
 
 class _Buffer:

@@ -14,6 +14,8 @@ from lossatlas import _checks, archive
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.demo import accuracy, digits, digits_cnn, fit
 from lossatlas.draw import Table
+from lossatlas.lessons import lesson
+from lossatlas.page._make_page import page as explorer
 from lossatlas.page._page import Page
 from lossatlas.race import BasinMap, Race, basin_map, basins, named, race
 from lossatlas.surface import NetworkSurface, count, landscapes, standard_dimension
@@ -21,12 +23,14 @@ from lossatlas.surface import NetworkSurface, count, landscapes, standard_dimens
 EPOCHS = 15
 STEPS = 300
 STARTS = 120
+# Those that take a few seconds together.
+LESSONS = ("A2", "B1", "C1", "C2", "C4", "D2")
 
 
 def tour(
     out: Path, *, points: int = 51, runs: int = 1000, seed: int = 0, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Train, chart, race, and write a folder with ``index.html``.
+    """Train, chart, race, and write a folder with ``atlas.html``, the page to explore, and ``index.html``, the page to read.
 
     Args:
         out: the folder.
@@ -49,8 +53,10 @@ def tour(
         "A loss surface is the graph of L(θ). A model, a loss and data define it. "
         "Everything below was found by evaluating values and gradients at points, and every evaluation was counted."
     )
-    network = _network(page, out, points, seed, say)
-    wells = _wells(page, out, runs, seed, say)
+    results: list[Any] = []
+    network = _network(page, out, points, seed, say, results)
+    wells = _wells(page, out, runs, seed, say, results)
+    _explorer(out, results, say)
     _dimensions(page)
     seconds = time.perf_counter() - begin
     page.heading("How this page was made")
@@ -76,7 +82,17 @@ def check(points: int, runs: int, seed: int) -> None:
     _checks.seed(seed, where="tour")
 
 
-def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _explorer(out: Path, results: list[Any], say: Callable[[str], None]) -> None:
+    """The page to explore: what was measured, lessons that take no time, and landscapes to race on."""
+    say("testing claims …")
+    evidence = [lesson(name).run() for name in LESSONS]
+    places = [landscapes.deep_wells(), landscapes.rosenbrock(), landscapes.quadratic(), landscapes.plateau()]
+    explorer(*results, *places, *evidence, path=out / "atlas.html", title="An atlas of loss surfaces")
+
+
+def _network(
+    page: Page, out: Path, points: int, seed: int, say: Callable[[str], None], results: list[Any]
+) -> dict[str, Any]:
     train, test = digits("train", images=True), digits("test", images=True)
     model = digits_cnn(seed=seed)
     say(f"training a small CNN on {len(train[1]):,} digits, {EPOCHS} epochs …")
@@ -87,6 +103,7 @@ def _network(page: Page, out: Path, points: int, seed: int, say: Callable[[str],
     made = chart(surface, Plane.random(surface, seed=seed), points=points)
     for sentence in made.reading():
         say(f"- {sentence}")
+    results.append(made)
     made.save(out / "chart")
     made.plot().save(out / "chart.png")
     made.plot_relief().save(out / "chart-relief.png")
@@ -128,18 +145,22 @@ def _costs(made: Chart) -> tuple[list[str], list[list[str]], str]:
     return ["losses", "how many", "examples read", "seconds"], rows, title
 
 
-def _wells(page: Page, out: Path, runs: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _wells(
+    page: Page, out: Path, runs: int, seed: int, say: Callable[[str], None], results: list[Any]
+) -> dict[str, Any]:
     surface = landscapes.four_wells()
     racers = ["gd", "momentum", "annealing", "restart"]
     say(f"racing {', '.join(racers)} on the four wells …")
     one = race(surface, racers, steps=STEPS, seed=seed)
     many = race(surface, ["annealing", "restart"], steps=STEPS, runs=runs, seed=seed)
-    for result, name in ((one, "one"), (many, "many")):
-        result.save(out / "races" / name)
+    one.save(out / "races" / "one")
+    # A thousand ways there would be most of the folder; what is told of them are their ends.
+    many.only_ends().save(out / "races" / "many")
     one.plot().save(out / "paths.png")
     one.plot_losses().save(out / "losses.png")
     many.plot_rates("global").save(out / "rates.png")
     plain, heavy = (basin_map(surface, name, points=STARTS, steps=STEPS, seed=seed) for name in ("gd", "momentum"))
+    results += [one, many, plain, heavy]
     for made, name in ((plain, "gd"), (heavy, "momentum")):
         made.save(out / "basins" / name)
         made.plot().save(out / f"basins-{name}.png")

@@ -15,6 +15,8 @@ from lossatlas.race._network_result import Ends as Ends
 from lossatlas.race._network_result import NetworkRace as NetworkRace
 from lossatlas.race._network_result import Runner as Runner
 from lossatlas.race._race import Race as Race
+from lossatlas.race._replay import Replay as Replay
+from lossatlas.race._replay import replay as replay
 from lossatlas.race._settings import numbers_of as numbers_of
 from lossatlas.race._statistics import ert as ert
 from lossatlas.race._statistics import wilson as wilson

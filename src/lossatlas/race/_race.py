@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -188,6 +188,23 @@ class Race(archive.Result):
         """
         costs = self.costs(racer, target)
         return ert(costs.tolist(), self._track(racer).meter.per_run.tolist())
+
+    def only_ends(self) -> Race:
+        """The same race without the ways there: of thousands of runs their ends, verdicts and costs, small enough to be kept.
+
+        Tables, shares and intervals stay what they are; paths and curves hold the last point alone.
+        """
+        cut = {
+            label: replace(
+                track,
+                positions=track.positions[:, -1:],
+                losses=track.losses[:, -1:],
+                queries=track.queries[-1:],
+                seen=track.seen[:, :0],
+            )
+            for label, track in self.tracks.items()
+        }
+        return replace(self, tracks=cut)
 
     def to_dataframe(self) -> Any:
         """One row per racer and run, as a pandas data frame.

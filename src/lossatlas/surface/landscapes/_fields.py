@@ -41,6 +41,11 @@ class RandomWaves(Formula):
         drawn = torch.randn(self.dimension + 2, self.waves, 1, generator=generator, dtype=torch.float64)
         return drawn[2:] / self.length, drawn[0] / math.sqrt(self.waves), drawn[1] / math.sqrt(self.waves)
 
+    def drawn(self) -> dict[str, object]:
+        """The waves that the seed gives: wave vectors, and both amplitudes with m^(−1/2) in them."""
+        k, a, b = self._parts
+        return {"k": k[:, :, 0].tolist(), "a": a[:, 0].tolist(), "b": b[:, 0].tolist()}
+
     def value(self, u: Tensor) -> Tensor:
         """The formula above."""
         _, a, b = self._parts

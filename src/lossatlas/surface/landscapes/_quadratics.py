@@ -69,6 +69,11 @@ class Regression(Formula):
         slope, intercept = self.optimum
         return float(np.mean(x * x)), float(np.mean(x)), float(np.mean((slope * x + intercept - y) ** 2))
 
+    def drawn(self) -> dict[str, object]:
+        """What comes of its data, all that the formula needs."""
+        square, mean, rest = self._moments
+        return {"square": square, "mean": mean, "rest": rest, "optimum": list(self.optimum)}
+
     def value(self, u: Tensor) -> Tensor:
         """(1/n) Σ (w₁xᵢ + w₂ − yᵢ)²."""
         return self.gradient(u)[0]

@@ -1,0 +1,106 @@
+"""Lessons of a scene: claim, prediction, what to watch, what came out, what it does not show. All of it from the evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lossatlas.lessons import Evidence, title
+from lossatlas.optimize import optimizer
+from lossatlas.page._building import Building
+from lossatlas.page._optimizers import TWINS, add_optimizers
+from lossatlas.page._surfaces import add_surface
+from lossatlas.race import race
+from lossatlas.surface import Surface
+from lossatlas.surface.landscapes import landscape
+
+# What to watch beside a lesson, where the page can show it: the landscape, and the page's state on it.
+_RACE = "v=race&s={id}&t=0"
+WATCH = {
+    "A1": ("four-wells", "v=explore&s={id}&fog=1"),
+    "B1": ("four-wells", _RACE + "&r=gd,momentum,adam&axis=queries"),
+    "B2": ("four-wells", _RACE + "&r=hill-climbing,annealing,gd"),
+    "B3": ("four-wells", _RACE + "&r=gd,annealing&fog=1"),
+    "B5": ("quadratic", _RACE + "&r=adam,adamw"),
+    "B6": ("quadratic", _RACE + "&r=lion,gd"),
+    "B7": ("quadratic", _RACE + "&r=sophia,gd"),
+    "C1": ("regression", _RACE + "&r=gd,momentum,adam"),
+    "C2": ("four-wells", "v=explore&s={id}"),
+    "C3": ("four-wells", _RACE + "&r=gd,momentum,annealing"),
+    "C4": ("deep-wells", _RACE + "&r=gd,momentum,rmsprop,adam"),
+    "C5": ("deep-wells", _RACE + "&r=gd,momentum,rmsprop,adam,lion"),
+    "C6": ("quadratic", _RACE + "&r=gd,momentum,rmsprop,adam"),
+    "C7": ("four-wells", _RACE + "&r=gd,momentum,annealing"),
+    "D1": ("monkey-saddle", _RACE + "&r=gd,momentum"),
+    "D2": ("plateau", _RACE + "&r=gd,adam"),
+}
+# Whose end is asked for before it is shown: Python walks there from the landscape's start.
+_ENDS = {"C1": "gd", "C3": "gd", "C4": "momentum", "C5": "adam", "C6": "gd", "D2": "gd"}
+STEPS = 300
+OUTCOMES = ["supported", "depends", "not supported here"]
+_SAID = {
+    "supported": "every part of the claim holds here",
+    "depends": "some parts of the claim hold here and some do not",
+    "not supported here": "no part of the claim holds here",
+}
+
+
+def add_lesson(building: Building, made: Evidence) -> None:
+    """A lesson with its evidence."""
+    where = state = None
+    if made.id in WATCH:
+        name, pattern = WATCH[made.id]
+        where = add_surface(building, landscape(name))
+        state = pattern.format(id=where)
+        add_optimizers(building, list(TWINS))
+    held = sum(check.holds for check in made.checks)
+    building.parts["lessons"].append({
+        "id": made.id,
+        "title": title(made.id),
+        "claim": made.claim,
+        "experiment": made.experiment,
+        "predict": _prediction(made),
+        "checks": [
+            {"sentence": f"{check.what}: {check.measured}", "held": check.holds, "value": None, "low": None, "high": None}
+            for check in made.checks
+        ],
+        "verdict": f"{held} of {len(made.checks)} parts hold: {_SAID[made.outcome]}.",
+        "outcome": made.outcome,
+        "caveats": list(made.caveats),
+        "cost": ", ".join(f"{value:,} {kind}" for kind, value in made.cost.items() if value) or "no evaluations",
+        "surface": where,
+        "state": state,
+    })  # fmt: skip
+
+
+def _prediction(made: Evidence) -> dict[str, Any]:
+    """What is asked before the evidence is shown: where a method ends, how many parts of the claim hold, or whether it does."""
+    if made.id in _ENDS:
+        return _end(landscape(WATCH[made.id][0]), _ENDS[made.id])
+    parts = len(made.checks)
+    if parts == 1:
+        question = f"{made.claim} Does the experiment support it?"
+        answer = OUTCOMES[0] if made.checks[0].holds else OUTCOMES[2]
+        return {"kind": "choice", "question": question, "options": [OUTCOMES[0], OUTCOMES[2]], "answer": answer}
+    return {
+        "kind": "number",
+        "question": f"The claim has {parts} parts that were tested. How many of them hold?",
+        "options": None,
+        "answer": sum(check.holds for check in made.checks),
+        "unit": "parts",
+        "lower": 0,
+        "upper": parts,
+    }
+
+
+def _end(surface: Surface, name: str) -> dict[str, Any]:
+    one = optimizer(name)
+    found = race(surface, [one], steps=STEPS, progress=False).final(name)[0]
+    return {
+        "kind": "point",
+        "question": f"Where does {one.title} end from this start, after {STEPS} steps? Click there.",
+        "options": None,
+        "answer": found.tolist(),
+        "unit": None,
+        "lower": None,
+        "upper": None,
+    }

@@ -1,0 +1,20 @@
+/** The stroke of a racer: the same color, dash and letter in every view. */
+
+import type { App } from "../core/app";
+import { stroke, type Stroke } from "../core/palette";
+
+/** Those that are raced most get the first colors; the order is fixed, not that of the chips. */
+const FIRST = ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion", "annealing", "bayes", "restart", "sophia", "sgd"];
+
+export function order(app: App): string[] {
+  const names = app.scene.record.optimizers.map((o) => o.name);
+  return [...FIRST.filter((n) => names.includes(n)), ...names.filter((n) => !FIRST.includes(n))];
+}
+
+export function isDark(app: App): boolean {
+  return getComputedStyle(app.root).getPropertyValue("--dark").trim() === "1";
+}
+
+export function strokeOf(app: App, name: string): Stroke {
+  return stroke(name, order(app), isDark(app));
+}
