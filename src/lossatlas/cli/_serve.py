@@ -36,7 +36,7 @@ def command(
       lossatlas serve atlas/
       lossatlas serve chart/ --model my.py:make_model --data my.py:make_data --checkpoint w.safetensors
     """
-    from lossatlas.serve._serve import serve
+    from lossatlas.serve import serve
 
     surfaces = {}
     if own.model is not None or own.data is not None:
@@ -55,7 +55,7 @@ def _slices(folder: Path, own: Network) -> dict[str, Surface]:
     from lossatlas._load import results_in
     from lossatlas.chart import Chart, Plane
     from lossatlas.cli._network import network
-    from lossatlas.page._plain import plain
+    from lossatlas.page import plain
     from lossatlas.probe import differing
 
     surface = network(own, own.module())

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from lossatlas._errors import LossAtlasError
-from lossatlas.page._plain import plain
+from lossatlas.page import plain
 
 Frame = dict[str, Any]
 # Frames that wait for a slow client, and clients that wait for their turn.
