@@ -27,7 +27,9 @@ export const lightness = (dark: boolean): number => (dark ? 0 : 0.3);
 export const css = ([r, g, b]: RGB): string => `rgb(${r},${g},${b})`;
 
 /** Vivid enough on both grounds; black becomes white in the dark. */
-const RACERS = ["#d55e00", "#0072b2", "ink", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#8a3ffc", "#9c6b30"];
+const RACERS = ["#d55e00", "#0072b2", "#009e73", "#8a3ffc", "#9c6b30", "#56b4e9", "#cc79a7", "ink", "#e69f00"];
+/** Those that are raced together most often have colors of their own; the rest share them with other dashes. */
+const FIRST = ["gd", "momentum", "adam", "annealing", "restart", "nesterov", "rmsprop", "adamw", "sgd"];
 const DASHES: number[][] = [[], [9, 3], [3, 3], [10, 3, 2, 3]];
 /** On a dark page the same hues, lighter. */
 const IN_DARK: Record<string, string> = {
@@ -48,7 +50,8 @@ export interface Stroke {
 
 /** A stroke for each racer by its place among the scene's optimizers, so that it keeps its color in every view. */
 export function stroke(name: string, order: readonly string[], dark: boolean): Stroke {
-  const k = Math.max(0, order.indexOf(name));
+  const rest = order.filter((one) => !FIRST.includes(one));
+  const k = FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + Math.max(0, rest.indexOf(name));
   const ink = RACERS[k % RACERS.length];
   return {
     color: ink === "ink" ? (dark ? "#ffffff" : "#111111") : tint(ink, dark),
