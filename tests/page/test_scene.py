@@ -245,3 +245,28 @@ def test_a_function_of_ones_own_comes_as_a_field_with_its_holes():
     status = head.array(field["status"])
     assert set(np.unique(status)) == {0, 2}
     assert "NaN" not in head.to_json()
+
+
+def test_held_out_cells_are_those_that_measured_the_error():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    x, y = torch.randn(60, 4), torch.randint(3, (60,))
+    surface = la.NetworkSurface(model, "cross_entropy", (x, y))
+    made = la.chart(surface, la.Plane.random(surface, seed=0), points=21, probes=12, progress=False)
+    scene = la.scene(made)
+    held = scene.array(scene.head["surfaces"][0]["field"]["held_out"])
+    assert len(held) == made.certificate.probes >= 12
+    samples = {tuple(row) for row in made.samples.astype(np.float32).tolist()}
+    assert {tuple(row) for row in held.tolist()} <= samples
+    assert len({tuple(row) for row in held.tolist()}) == len(held)
+
+
+def test_an_order_to_predict_is_that_of_a_plain_race():
+    (told,) = la.scene(la.lesson("B6").run(runs=5)).head["lessons"]
+    surface = la.landscapes.quadratic()
+    losses = {}
+    for name in ("gd", "lion", "adam"):
+        one = la.optimizer(name)
+        losses[one.title] = float(surface.values(la.race(surface, [one], steps=30, progress=False).final(name))[0])
+    assert told["predict"]["kind"] == "order"
+    assert told["predict"]["answer"] == sorted(losses, key=losses.get)

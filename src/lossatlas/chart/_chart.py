@@ -43,6 +43,7 @@ class Chart(archive.Result):
         error: (ny, nx), the size of error to expect of each cell: what its neighborhood lets expect, scaled to what the
             held-out cells measured; 0 where the cell holds the surface's own answer.
         samples: (n, k) coordinates where the surface was evaluated, held-out cells included.
+        held_out: (m, k) coordinates of those that measure the error.
         cheaply: (n, k) coordinates where the cheap field was evaluated.
         source: the surface and plane it was made of; None once it was loaded.
         kept: what was made from the chart later on and is saved with it: its card.
@@ -69,6 +70,7 @@ class Chart(archive.Result):
     error: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     samples: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     cheaply: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     source: tuple[Any, Any] | None = field(default=None, metadata=archive.UNSAVED)
     kept: dict[str, Card] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)

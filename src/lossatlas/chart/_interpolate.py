@@ -144,6 +144,7 @@ class Interpolation:
             f"{how} between {len(found.samples):,} evaluated points{rounded}"
             + (f" ({found.reason})" if found.reason else ""),
             found.doubtful,
+            found.held_out,
         )
 
     def _could_be_whole(self, found: Reconstruction) -> bool:

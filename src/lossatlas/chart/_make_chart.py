@@ -368,6 +368,7 @@ def _finish(
         exactly=survey.exactly,
         error=survey.error,
         samples=survey.samples,
+        held_out=survey.held_out,
         cheaply=survey.cheaply,
         source=(surface, plane),
         **spent,

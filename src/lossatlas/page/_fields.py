@@ -31,7 +31,7 @@ def of_chart(building: Building, made: Chart) -> dict[str, Any]:
         "center": center,
         "evaluated": _points(building, made.samples),
         "cheap": _points(building, made.cheaply),
-        "held_out": None,
+        "held_out": _points(building, made.held_out),
     }
 
 

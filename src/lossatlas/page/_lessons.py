@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from lossatlas.lessons import Evidence, title
@@ -21,8 +22,8 @@ WATCH = {
     "B2": ("four-wells", _RACE + "&r=hill-climbing,annealing,gd"),
     "B3": ("four-wells", _RACE + "&r=gd,annealing&fog=1"),
     "B5": ("quadratic", _RACE + "&r=adam,adamw"),
-    "B6": ("quadratic", _RACE + "&r=lion,gd"),
-    "B7": ("quadratic", _RACE + "&r=sophia,gd"),
+    "B6": ("quadratic", _RACE + "&r=lion,gd,adam&steps=30"),
+    "B7": ("quadratic", _RACE + "&r=sophia,gd,adam&steps=30"),
     "C1": ("regression", _RACE + "&r=gd,momentum,adam"),
     "C2": ("four-wells", "v=explore&s={id}"),
     "C3": ("four-wells", _RACE + "&r=gd,momentum,annealing"),
@@ -35,7 +36,11 @@ WATCH = {
 }
 # Whose end is asked for before it is shown: Python walks there from the landscape's start.
 _ENDS = {"C1": "gd", "C3": "gd", "C4": "momentum", "C5": "adam", "C6": "gd", "D2": "gd"}
-STEPS = 300
+# Who is ranked by the loss after EARLY steps before it is shown; where two end alike there is no order to predict.
+_ORDERS = {"B6": ("gd", "lion", "adam"), "B7": ("gd", "sophia", "adam")}
+STEPS, EARLY = 300, 30
+# Losses closer than this share of one another are equal.
+TIE = 0.01
 OUTCOMES = ["supported", "depends", "not supported here"]
 _SAID = {
     "supported": "every part of the claim holds here",
@@ -76,6 +81,8 @@ def _prediction(made: Evidence) -> dict[str, Any]:
     """What is asked before the evidence is shown: where a method ends, how many parts of the claim hold, or whether it does."""
     if made.id in _ENDS:
         return _end(landscape(WATCH[made.id][0]), _ENDS[made.id])
+    if made.id in _ORDERS and (order := _order(landscape(WATCH[made.id][0]), _ORDERS[made.id])) is not None:
+        return order
     parts = len(made.checks)
     if parts == 1:
         question = f"{made.claim} Does the experiment support it?"
@@ -89,6 +96,23 @@ def _prediction(made: Evidence) -> dict[str, Any]:
         "unit": "parts",
         "lower": 0,
         "upper": parts,
+    }
+
+
+def _order(surface: Surface, names: tuple[str, ...]) -> dict[str, Any] | None:
+    found = race(surface, list(names), steps=EARLY, progress=False)
+    losses = {optimizer(name).title: float(found.tracks[name].loss[0]) for name in names}
+    ranked = sorted(losses, key=losses.__getitem__)
+    if any(losses[two] - losses[one] <= TIE * abs(losses[two]) for one, two in itertools.pairwise(ranked)):
+        return None
+    return {
+        "kind": "order",
+        "question": f"Which of them is lowest after {EARLY} steps at its default settings, which next, which last?",
+        "options": list(losses),
+        "answer": ranked,
+        "unit": None,
+        "lower": None,
+        "upper": None,
     }
 
 

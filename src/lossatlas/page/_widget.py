@@ -68,7 +68,7 @@ def widget(*results: Any, height: int = HEIGHT) -> Any:
         ) from error
     one = results[0] if len(results) == 1 and isinstance(results[0], Scene) else scene(*results)
 
-    class Atlas(anywidget.AnyWidget):  # type: ignore[misc]
+    class Atlas(anywidget.AnyWidget):
         """The page, and what is chosen on it."""
 
         _esm = _SCRIPT

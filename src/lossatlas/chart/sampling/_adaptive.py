@@ -363,7 +363,7 @@ class OutputSampler:
             doubtful=(expected > metric.step).reshape(grid.shape),
             certificate=Certified(near_row, whole_row, metric.name, self.tolerance, channels),
             samples=self.coords,
-            held=len(self.drawn),
+            held_out=self.coords[self.drawn],
             exponent=self.exponent,
             reason=reason,
             rounded=int((~self.exact).sum()),

@@ -111,7 +111,7 @@ def of_strata(found: Reconstruction, span: float, channels: Mapping[str, tuple[f
         rms=rms,
         interval=(rms * ratios[0], rms * ratios[1]),
         worst=float(error.max(initial=0.0)),
-        probes=found.held,
+        probes=len(found.held_out),
         exact=False,
         relative=whole.median,
         relative_interval=whole.median_interval,

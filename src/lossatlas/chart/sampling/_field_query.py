@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 import numpy as np
@@ -38,6 +38,7 @@ class Survey:
         cheaply: (n, k) coordinates evaluated on the cheap field.
         sampler: what was done, in words.
         doubtful: (ny, nx), cells whose expected error exceeds a contour step; None where that is not known.
+        held_out: (m, k) coordinates of the cells that measure the error, which are among the samples.
     """
 
     loss: Array
@@ -49,6 +50,7 @@ class Survey:
     cheaply: Array
     sampler: str
     doubtful: Mask | None = None
+    held_out: Array = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 SurveyWalk = Generator[FieldQuery, Answer, Survey]

@@ -28,7 +28,7 @@ class Reconstruction:
         doubtful: (ny, nx), cells whose expected error exceeds a contour step.
         certificate: what the held-out cells say.
         samples: (n, k), coordinates that were evaluated.
-        held: how many of them, the last ones, were held out.
+        held_out: (m, k), those of them that were held out.
         exponent: of the spline that the nodes chose.
         reason: why the sampler stopped before its tolerance, or an empty sentence.
         rounded: how many of the points were evaluated in half precision.
@@ -41,7 +41,7 @@ class Reconstruction:
     doubtful: Mask
     certificate: Certified
     samples: Array
-    held: int
+    held_out: Array
     exponent: int
     reason: str
     rounded: int = 0

@@ -78,7 +78,9 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
         samples = np.concatenate([samples, points])
         error[~exactly] = float(np.sqrt(np.mean(off["loss"] ** 2)))
     loss = fields.pop("loss")
-    return Survey(loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words)
+    return Survey(
+        loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words, held_out=points
+    )
 
 
 def _exact(points: Array) -> FieldQuery:

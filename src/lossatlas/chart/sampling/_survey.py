@@ -350,7 +350,7 @@ class Surveyor:
         word = f"dyadic cells, cubic splines on a {look.scale.name} scale: {fine}{anchors}, {len(held)} held out"
         samples = np.concatenate([coords, held])
         error = np.where(exactly, 0.0, look.expected * self._trust(look, certificate))
-        return Survey(look.loss, extras, exactly, error, certificate, samples, self._cheaply(), word)
+        return Survey(look.loss, extras, exactly, error, certificate, samples, self._cheaply(), word, held_out=held)
 
     def _trust(self, look: Look, certificate: Certificate) -> float:
         """By how much the held-out cells are off more than the surpluses let expect."""
