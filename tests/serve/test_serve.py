@@ -383,6 +383,73 @@ def test_the_command_prints_an_address_whose_token_opens_it(folder):
         process.stdout.close()
 
 
+SLOW = """
+import time
+import torch
+
+
+class Slow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        time.sleep(0.05)
+        return self.layer(x)
+
+
+def make_data():
+    return torch.linspace(-1, 1, 16).reshape(8, 2), torch.arange(8) % 2
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_within_a_job_loses_nothing(tmp_path):
+    (tmp_path / "my.py").write_text(SLOW)
+    network = ["--model", f"{tmp_path / 'my.py'}:Slow", "--data", f"{tmp_path / 'my.py'}:make_data"]
+    out = tmp_path / "chart"
+
+    def command(*words):
+        return [sys.executable, "-c", f"from lossatlas.cli import main; main({[str(word) for word in words]!r})"]
+
+    subprocess.run(
+        command("chart", *network, "--points", 3, "--exact", "--no-card", "--out", out), check=True, capture_output=True
+    )
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def served(job, kill):
+        with subprocess.Popen(command("serve", out, *network), stdout=subprocess.PIPE, text=True) as process:
+            try:
+                address, token = process.stdout.readline().split()[1].split("#token=")
+                headers, got = {"x-atlas-token": token.strip()}, b""
+                scene = la.Scene.from_json(
+                    httpx.post(f"{address}api/scene", content="{}", headers=headers, timeout=60).text
+                )
+                body = json.dumps({"surface": scene.head["surfaces"][0]["id"], "kind": "evaluate", "at": job})
+                with httpx.stream("POST", f"{address}api/job", content=body, headers=headers, timeout=60) as answer:
+                    assert answer.status_code == 200
+                    try:
+                        for part in answer.iter_bytes():
+                            got += part
+                            if kill:
+                                process.kill()
+                    except httpx.HTTPError:
+                        assert kill
+                return got
+            finally:
+                process.kill()
+
+    for _ in range(2):
+        cut = served([[0.001 * k, 0.0] for k in range(100)], kill=True)
+        assert b"done" not in cut
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    frames = list(_frames(served([[0.0, 0.0]], kill=False)))
+    assert frames[-1]["kind"] == "done"
+    (point,) = [one for one in frames if one["kind"] == "point"]
+    assert point["loss"] == pytest.approx(float(la.load(out).loss[1, 1]), rel=1e-6)
+
+
 def test_the_slice_of_a_chart_is_found_by_its_provenance(tmp_path):
     from lossatlas.cli._network import Network
     from lossatlas.cli._serve import _slices
