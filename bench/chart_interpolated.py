@@ -27,8 +27,9 @@ from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer, f
 SMALL = os.environ.get("LOSSATLAS_BENCH_SMALL") == "1"
 POINTS, LINE, FINE = (15, 61, 31) if SMALL else (51, 61, 401)
 ROUNDS, PART, CHECKED = (1, 3, 20) if SMALL else (5, 9, 300)
+ORDINARY = (ROUNDS, PART, CHECKED)
 # Networks of which one evaluation takes seconds.
-LONG = (1, 3, 20) if SMALL else (3, 3, 60)
+LONG, LONGER = ((1, 3, 20), (1, 3, 5)) if SMALL else ((3, 3, 60), (2, 3, 40))
 Data = tuple[Tensor, Tensor]
 Program = Callable[[nn.Module, Data, int], int]
 
@@ -121,34 +122,41 @@ def _against(
     data: Data,
     peers: list[tuple[str, Program, str]],
     line: bool = False,
-    size: tuple[int, int, int] = (ROUNDS, PART, CHECKED),
+    size: tuple[int, int, int] = ORDINARY,
 ) -> list[list[str]]:
     """One row for each other program; ratios are pair by pair."""
     rounds, part, checked = size
     points, cells = (LINE, LINE) if line else (POINTS, POINTS**2)
-    chart, rows = _ours(model, data, points, line), []
+    chart = _ours(model, data, points, line)
     error = _errors(chart, model, data, line, checked)
-    for name, program, target in peers:
-        title = (
-            f"{points if line else f'{points}×{points}'} {'points of a line' if line else 'chart'}, {what}, vs {name}"
-        )
+    missing, programs = {}, {}
+    for name, program, _ in peers:
         try:
             program(model, data, part)
+            programs[name] = program
         except ImportError as reason:
-            rows.append([title, "–", "–", "–", target, f"not run: {reason}"])
-            continue
-        mine, other = [], []
-        for _ in range(rounds):
-            mine.append(_seconds(lambda: _ours(model, data, points, line)))
+            missing[name] = f"not run: {reason}"
+    mine: list[float] = []
+    others: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        mine.append(_seconds(lambda: _ours(model, data, points, line)))
+        for name, program in programs.items():
             counted: list[int] = []
             spent = _seconds(lambda counted=counted, program=program: counted.append(program(model, data, part)))
-            other.append(spent * cells / counted[0])
-        ratios = [b / a for a, b in zip(mine, other, strict=True)]
+            others[name].append(spent * cells / counted[0])
+    rows = []
+    for name, _, target in peers:
+        kind = f"{points} points of a line" if line else f"{points}×{points} chart"
+        title = f"{kind}, {what}, vs {name}"
+        if name in missing:
+            rows.append([title, "–", "–", "–", target, missing[name]])
+            continue
+        ratios = [b / a for a, b in zip(mine, others[name], strict=True)]
         rows.append(
             [
                 title,
                 f"{statistics.median(mine):.3f}",
-                f"{statistics.median(other):.3f} (from a part of its cells)",
+                f"{statistics.median(others[name]):.3f} (from a part of its cells)",
                 f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
                 target,
                 error,
@@ -195,18 +203,23 @@ def network() -> list[list[str]]:
         return [[what, "–", "–", "–", "≥ 12", "not run: the images are not here"]]
     model = resnet(seed=0)
     fit(model, data, epochs=1 if SMALL else 12, batch_size=64, lr=2e-3, seed=0)
-    return _against(what, model, data, _peers("≥ 12", "≥ 26"), size=LONG)
+    return _against(what, model, data, _peers("≥ 12", "≥ 26"), size=LONGER)
 
 
-def transformer() -> list[list[str]]:
-    """A transformer of six layers on 2,000 sequences: the digits, row by row, some of them twice and with noise."""
+def _transformer() -> tuple[str, nn.Module, Data]:
+    """Six layers on 2,000 sequences: the digits, row by row, some of them twice and with noise."""
     x, y = digits("all")
     count = 100 if SMALL else 2000
     rows = torch.arange(count) % len(x)
     noise = torch.randn(count, x.shape[1], generator=torch.Generator().manual_seed(0)) * 0.05
     data, model = (x[rows] + noise, y[rows]), digits_transformer(depth=6, seed=0)
     fit(model, data, epochs=1 if SMALL else 12, seed=0)
-    return _against(f"transformer of 6 layers, {count:,} sequences", model, data, _peers("≥ 12", "–"), size=LONG)
+    return f"transformer of 6 layers, {count:,} sequences", model, data
+
+
+def transformer() -> list[list[str]]:
+    """A transformer of six layers."""
+    return _against(*_transformer(), _peers("≥ 12", "–"), size=LONG)
 
 
 def lines() -> list[list[str]]:
@@ -214,8 +227,8 @@ def lines() -> list[list[str]]:
     peers = [("a plain loop", _loop_on_a_line, "≥ 6")]
     return [
         row
-        for what, made in (("digits MLP", _mlp()), ("digits CNN", _cnn()))
-        for row in _against(what, *made, peers, line=True)
+        for what, model, data in (("digits MLP", *_mlp()), ("digits CNN", *_cnn()), _transformer())
+        for row in _against(what, model, data, peers, line=True, size=LONG if "sequences" in what else ORDINARY)
     ]
 
 
