@@ -20,7 +20,7 @@ from lossatlas.serve._folder import Folder, Missing
 from lossatlas.serve._guard import App, Guard
 from lossatlas.serve._jobs import Jobs, packed
 from lossatlas.serve._live import JournalWatch, LedgerWatch
-from lossatlas.serve._work import billed, forecast, plan
+from lossatlas.serve._work import forecast, plan, spent
 
 FRAMES = "application/octet-stream"
 POLL = 0.5
@@ -89,31 +89,31 @@ class _Routes:
         return JSONResponse({"live": listed, "evaluable": sorted(self.folder.surfaces)})
 
     async def forecast(self, request: Request) -> Response:
-        asked = await _read(request)
-        return JSONResponse(await asyncio.to_thread(self._forecast, asked))
+        wanted = await _read(request)
+        return JSONResponse(await asyncio.to_thread(self._forecast, wanted))
 
     async def job(self, request: Request) -> Response:
-        asked = await _read(request)
-        surface = await asyncio.to_thread(self.folder.surface, asked.get("surface"))
-        _, work, losses, gradients = plan(asked, surface)
+        wanted = await _read(request)
+        surface = await asyncio.to_thread(self.folder.surface, wanted.get("surface"))
+        _, work, losses, gradients = plan(wanted, surface)
 
         def run() -> Iterator[dict[str, Any]]:
             yield forecast(surface, losses, gradients)
             probe = Probe(surface)
             yield from work(probe)
-            yield billed(probe.meter)
+            yield spent(probe.meter)
 
         return StreamingResponse(self.jobs.stream(run), media_type=FRAMES)
 
     async def live(self, request: Request) -> Response:
-        asked = await _read(request)
-        kind, path = await asyncio.to_thread(self.folder.watched, str(asked.get("id")))
+        wanted = await _read(request)
+        kind, path = await asyncio.to_thread(self.folder.watched, str(wanted.get("id")))
         watch = LedgerWatch(path) if kind == "ledger" else JournalWatch(path)
         return StreamingResponse(_followed(watch), media_type=FRAMES)
 
-    def _forecast(self, asked: dict[str, Any]) -> dict[str, Any]:
-        surface = self.folder.surface(asked.get("surface"))
-        _, _, losses, gradients = plan(asked, surface)
+    def _forecast(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        surface = self.folder.surface(wanted.get("surface"))
+        _, _, losses, gradients = plan(wanted, surface)
         return forecast(surface, losses, gradients)
 
 

@@ -24,7 +24,7 @@ CHUNK = 0.05  # seconds of steps that are sent together
 
 
 def plan(job: Any, surface: Surface) -> tuple[str, Callable[[Probe], Iterator[Frame]], int, int]:
-    """What a client asked for, checked: its kind, the work, and how many losses and gradients it will take at most.
+    """What a client wants, checked: its kind, the work, and how many losses and gradients it will take at most.
 
     Raises:
         InputError: for what is no job.
@@ -55,7 +55,7 @@ def forecast(surface: Surface, losses: int, gradients: int) -> Frame:
     return {"kind": "forecast", "losses": losses, "gradients": gradients, "seconds": seconds, "sentence": said}
 
 
-def billed(meter: Meter) -> Frame:
+def spent(meter: Meter) -> Frame:
     """What a job has taken."""
     counts = {"losses": int(meter.values), "gradients": int(meter.gradients), "products": int(meter.products)}
     said = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count) or "nothing"
