@@ -151,6 +151,8 @@ def test_a_huge_body_is_refused(running):
         {"kind": "evaluate", "at": [[1, 2, 3]]},
         {"kind": "evaluate", "at": [[1, "x"]]},
         {"kind": "evaluate", "at": [[1, 1e300]]},
+        {"kind": "evaluate", "at": [[1, 10**400]]},
+        {"kind": "race", "optimizers": [{"name": "gd", "settings": {"name": "x"}}], "steps": 3, "start": [0, 0]},
         {"kind": "evaluate", "at": [[0, 0]] * 300},
         {"kind": "check", "at": [[0, 0]]},
         {"kind": "race", "optimizers": [], "steps": 3, "start": [0, 0]},

@@ -58,7 +58,8 @@ def scene(*results: Any, title: str | None = None) -> Scene:
 
     Charts, comparisons, races, basin maps, sweeps, paths, recordings, spectra and the evidence of lessons get their own
     parts of the page; any other result becomes a card with its table, its sentences and its picture. A surface of two
-    parameters may be given too. Nothing is evaluated for it but landscapes, which are formulas.
+    parameters may be given too. Nothing is evaluated for it but landscapes, which are formulas, and a
+    function of two parameters with a box, at 101 × 101 points.
 
     Args:
         *results: what functions of lossatlas returned, lists or dicts of such.
