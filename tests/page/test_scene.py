@@ -85,7 +85,8 @@ def test_status_and_error_tell_what_each_cell_is(scene, results):
     if error is not None:
         codes = scene.array(error["array"]).astype(float)
         back = np.where(codes == 0, 0, error["lowest"] * error["ratio"] ** (codes - 1))
-        np.testing.assert_allclose(back, chart.error, rtol=0.5 * (error["ratio"] - 1) + 1e-6)
+        np.testing.assert_allclose(back, chart.error, rtol=error["ratio"] - 1 + 1e-6)
+        assert (back >= chart.error * (1 - 1e-9)).all()
 
 
 def test_only_cells_that_are_not_sure_are_rounded_and_by_less_than_their_error(scene, results):
@@ -223,6 +224,15 @@ def test_a_field_too_large_keeps_its_center(scene):
     assert made.array(field["alpha"])[field["center"]["i"]] == 0
     assert made.array(field["loss"])[field["center"]["j"], field["center"]["i"]] == np.float32(center["loss"])
     assert len(made.to_json()) < 4_000_000
+
+
+def test_a_note_tells_only_of_fields_that_were_thinned(scene):
+    head, arrays = copy.deepcopy(scene.head), list(scene.arrays)
+    arrays.append(np.random.default_rng(0).standard_normal((2_000_000, 2), dtype=np.float32))
+    head["paths"] = [{"id": "p", "title": "p", "kind": "line", "t": len(arrays) - 1, "loss": len(arrays) - 1,
+                      "channels": {}, "ends": ["a", "b"], "barrier": None, "sentence": ""}]  # fmt: skip
+    notes = thinned(la.Scene(head, arrays)).head["notes"]
+    assert not any("fields show" in note for note in notes) and any("larger than 5 MB" in note for note in notes)
 
 
 def test_nothing_and_what_is_no_result_are_refused():

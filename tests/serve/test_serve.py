@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +16,8 @@ import torch
 import uvicorn
 
 import lossatlas as la
-from lossatlas.serve import Folder, app
+from lossatlas.serve import Folder
+from lossatlas.serve._app import app
 from lossatlas.serve._work import along
 
 TOKEN = "t" * 43
@@ -151,6 +151,8 @@ def test_a_huge_body_is_refused(running):
         {"kind": "evaluate", "at": [[1, 2, 3]]},
         {"kind": "evaluate", "at": [[1, "x"]]},
         {"kind": "evaluate", "at": [[1, 1e300]]},
+        {"kind": "evaluate", "at": [[1, 10**400]]},
+        {"kind": "race", "optimizers": [{"name": "gd", "settings": {"name": "x"}}], "steps": 3, "start": [0, 0]},
         {"kind": "evaluate", "at": [[0, 0]] * 300},
         {"kind": "check", "at": [[0, 0]]},
         {"kind": "race", "optimizers": [], "steps": 3, "start": [0, 0]},
@@ -463,9 +465,32 @@ def test_the_slice_of_a_chart_is_found_by_its_provenance(tmp_path):
     from lossatlas.cli._network import network
 
     surface = network(own, own.module())
-    chart = la.chart(surface, la.Plane.random(surface, seed=3), points=5, progress=False)
-    chart.save(tmp_path / "chart")
-    (slice_,) = _slices(tmp_path, own).values()
-    at = torch.tensor([[chart.alpha[1], chart.beta[3]]], dtype=slice_.dtype)
-    assert float(slice_.values(at)[0]) == pytest.approx(chart.loss[3, 1], rel=1e-4)
-    assert Path(script).exists()
+    # Two planes through one network, so that both charts have the same title.
+    charts = [la.chart(surface, la.Plane.random(surface, seed=k), points=5, progress=False) for k in (3, 4)]
+    for k, chart in enumerate(charts):
+        chart.save(tmp_path / f"chart-{k}")
+    held = Folder(tmp_path, _slices(tmp_path, own))
+    assert len({chart.title for chart in charts}) == 1
+    for entry, chart in zip(held.scene().head["surfaces"], charts, strict=True):
+        slice_ = held.surface(entry["id"])
+        at = torch.tensor([[chart.alpha[1], chart.beta[3]]], dtype=slice_.dtype)
+        assert float(slice_.values(at)[0]) == pytest.approx(chart.loss[3, 1], rel=1e-4)
+    # By that title alone there is no telling which plane is meant.
+    with pytest.raises(la.InputError, match="not at hand"):
+        Folder(tmp_path, {charts[0].title: slice_}).surface(entry["id"])
+
+
+def test_landscapes_of_one_name_are_told_apart(tmp_path):
+    places = [la.landscapes.quadratic(), la.landscapes.quadratic(condition=3.0)]
+    for k, place in enumerate(places):
+        la.race(place, ["gd"], steps=3, progress=False).save(tmp_path / f"race-{k}")
+    held = Folder(tmp_path)
+    at = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    for entry, place in zip(held.scene().head["surfaces"], places, strict=True):
+        assert float(held.surface(entry["id"]).values(at)) == float(place.values(at))
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(tmp_path):
+    code = f"import sys; sys.modules['starlette'] = None; from lossatlas.cli import main; main(['serve', {str(tmp_path)!r}])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 2 and "lossatlas[serve]" in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr

@@ -35,7 +35,8 @@ def _until(page, script, seconds=15.0):
 def served_atlas(tmp_path_factory):
     import uvicorn
 
-    from lossatlas.serve import Folder, app
+    from lossatlas.serve import Folder
+    from lossatlas.serve._app import app
 
     place = tmp_path_factory.mktemp("served")
     la.race(la.landscapes.four_wells(), ["gd"], steps=20, progress=False).save(place / "race")

@@ -55,7 +55,7 @@ def _slices(folder: Path, own: Network) -> dict[str, Surface]:
     from lossatlas._load import results_in
     from lossatlas.chart import Chart, Plane
     from lossatlas.cli._network import network
-    from lossatlas.page import plain
+    from lossatlas.page import digested, plain
     from lossatlas.probe import differing
 
     surface = network(own, own.module())
@@ -75,7 +75,7 @@ def _slices(folder: Path, own: Network) -> dict[str, Surface]:
         except LossAtlasError as error:
             why = f"{made.title}: {error}"
             continue
-        found[made.title] = surface.on(frame)
+        found[digested(made.provenance)] = surface.on(frame)
     if not found:
         raise InputError(
             f"no chart in {str(folder)!r} can be evaluated with this network ({why}). Give the model, data, loss and checkpoint "

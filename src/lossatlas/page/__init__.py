@@ -7,6 +7,7 @@ from lossatlas.page._make_page import page as page
 from lossatlas.page._make_scene import scene as scene
 from lossatlas.page._notebook import shown as shown
 from lossatlas.page._page import Page as Page
+from lossatlas.page._plain import digested as digested
 from lossatlas.page._plain import plain as plain
 from lossatlas.page._scene import Scene as Scene
 from lossatlas.page._tour import check as check

@@ -86,7 +86,7 @@ def _cut(numbers: NDArray[np.float32], where: NDArray[np.bool_], bits: int) -> N
 
 
 def _error(building: Building, made: Chart) -> dict[str, Any] | None:
-    """The expected error in 255 logarithmic steps: 0 for none, else lowest · ratio^(code − 1)."""
+    """The expected error in 255 logarithmic steps, rounded up: 0 for none, else lowest · ratio^(code − 1)."""
     if made.error.shape != made.loss.shape:
         return None
     sound = np.isfinite(made.error) & (made.error > 0)
@@ -95,7 +95,7 @@ def _error(building: Building, made: Chart) -> dict[str, Any] | None:
     lowest, highest = float(made.error[sound].min()), float(made.error[sound].max())
     ratio = max((highest / lowest) ** (1 / 254), 1 + 1e-9)
     codes = np.zeros(made.error.shape)
-    codes[sound] = 1 + np.rint(np.log(made.error[sound] / lowest) / np.log(ratio))
+    codes[sound] = 1 + np.ceil(np.log(made.error[sound] / lowest) / np.log(ratio))
     return {"array": building.array(np.clip(codes, 0, 255), "u1"), "lowest": lowest, "ratio": ratio}
 
 

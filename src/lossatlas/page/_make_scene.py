@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from lossatlas.page._building import Building
 from lossatlas.page._cards import add_card, add_table
 from lossatlas.page._lessons import add_lesson
 from lossatlas.page._optimizers import TWINS, add_optimizers
-from lossatlas.page._plain import plain
+from lossatlas.page._plain import digested, plain
 from lossatlas.page._races import add_basins, add_race, add_sweep
 from lossatlas.page._records import (
     add_comparison,
@@ -59,7 +58,8 @@ def scene(*results: Any, title: str | None = None) -> Scene:
 
     Charts, comparisons, races, basin maps, sweeps, paths, recordings, spectra and the evidence of lessons get their own
     parts of the page; any other result becomes a card with its table, its sentences and its picture. A surface of two
-    parameters may be given too. Nothing is evaluated for it but landscapes, which are formulas.
+    parameters may be given too. Nothing is evaluated for it but landscapes, which are formulas, and a
+    function of two parameters with a box, at 101 × 101 points.
 
     Args:
         *results: what functions of lossatlas returned, lists or dicts of such.
@@ -93,7 +93,7 @@ def scene(*results: Any, title: str | None = None) -> Scene:
         "made": {
             "program": f"lossatlas {__version__}",
             "command": _command(),
-            "digests": {surface["id"]: _digest(surface["provenance"]) for surface in building.parts["surfaces"]},
+            "digests": {surface["id"]: digested(surface["provenance"]) for surface in building.parts["surfaces"]},
             "date": None,
         },
         "language": "en",
@@ -142,7 +142,3 @@ def _command() -> str | None:
     """The command line, where it is one of ours; paths of the program itself say nothing."""
     name = Path(sys.argv[0]).name if sys.argv else ""
     return shlex.join(["lossatlas", *sys.argv[1:]]) if name == "lossatlas" else None
-
-
-def _digest(provenance: Any) -> str:
-    return hashlib.sha256(repr(plain(provenance)).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -23,3 +24,8 @@ def plain(value: Any) -> Any:
         # Half of a pair of surrogates is no text that UTF-8 could hold.
         return str(value).encode("utf-8", "replace").decode("utf-8")
     return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def digested(value: Any) -> str:
+    """SHA-256 of a value as strict JSON knows it: the same before and after it was saved."""
+    return hashlib.sha256(repr(plain(value)).encode()).hexdigest()

@@ -125,6 +125,7 @@ def _points(scene: Scene, most: int = 5000) -> None:
 
 
 def _fields(scene: Scene, k: int) -> None:
+    thinner = False
     for surface in scene.head["surfaces"]:
         field = surface["field"]
         if field is None:
@@ -132,6 +133,7 @@ def _fields(scene: Scene, k: int) -> None:
         alpha, beta = scene.arrays[field["alpha"]], scene.arrays[field["beta"]]
         if min(len(alpha), len(beta)) < 5 * k:
             continue
+        thinner = True
         # The center stays a node.
         i, j = (field["center"]["i"], field["center"]["j"]) if field["center"] else (0, 0)
         columns, rows = np.arange(i % k, len(alpha), k), np.arange(j % k, len(beta), k)
@@ -149,9 +151,10 @@ def _fields(scene: Scene, k: int) -> None:
             "lower": [float(alpha[columns[0]]), float(beta[rows[0]])],
             "upper": [float(alpha[columns[-1]]), float(beta[rows[-1]])],
         }
-    scene.head["notes"].append(
-        f"fields show every {_ordinal(k)} node along each axis, since the page would exceed 5 MB"
-    )
+    if thinner:
+        scene.head["notes"].append(
+            f"fields show every {_ordinal(k)} node along each axis, since the page would exceed 5 MB"
+        )
 
 
 def _ordinal(k: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lossatlas._errors import InputError, OutputError
 from lossatlas._load import results_in
-from lossatlas.page import Scene, scene
+from lossatlas.page import Scene, digested, scene
 from lossatlas.surface import Surface
 from lossatlas.surface.landscapes import rebuilt
 
@@ -32,7 +32,8 @@ class Folder:
 
     Attributes:
         root: the folder.
-        surfaces: slices of networks that are at hand, by the title of the chart that shows them.
+        surfaces: slices of networks that are at hand, by the digest of the provenance of the chart that shows them, or by its
+            title where no other chart has that title.
     """
 
     root: Path
@@ -84,18 +85,21 @@ class Folder:
             Missing: if there is none of that id.
             InputError: if it is not at hand.
         """
-        entry = next((one for one in self.scene().head["surfaces"] if one["id"] == name), None)
+        listed = self.scene().head["surfaces"]
+        entry = next((one for one in listed if one["id"] == name), None)
         if entry is None:
             raise Missing("there is no such surface in the folder any more; load the page again.")
-        if entry["title"] in self.surfaces:
-            return self.surfaces[entry["title"]]
+        # Charts of one network share its title, and each lies on a plane of its own.
+        key, alike = digested(entry["provenance"]), sum(one["title"] == entry["title"] for one in listed)
+        if key in self.surfaces or (alike == 1 and entry["title"] in self.surfaces):
+            return self.surfaces[key if key in self.surfaces else entry["title"]]
         made = rebuilt(entry["provenance"]) if entry["kind"] == "formula" else None
         if made is None:
             raise InputError(
                 f"the network behind {entry['title']!r} is not at hand: start the server with --model, --data and what else the "
                 "chart was made with."
             )
-        self.surfaces[entry["title"]] = made
+        self.surfaces[key] = made
         return made
 
     def _seen(self) -> tuple[tuple[str, int, int], ...]:

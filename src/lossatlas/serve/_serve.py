@@ -26,7 +26,8 @@ def serve(
 
     Args:
         folder: with results that lossatlas saved; it may change meanwhile.
-        surfaces: slices of networks by the titles of the charts that show them, to evaluate them from the page.
+        surfaces: slices of networks, to evaluate them from the page: by the titles of the charts that show them, or where
+            several have one title, by `lossatlas.page.digested` of their provenance.
         host: address to listen at; another than loopback needs ``anyone``.
         port: 0 for a free one.
         anyone: whether other machines may connect, with the token alone between them and your computer.

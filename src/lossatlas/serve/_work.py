@@ -90,7 +90,7 @@ def _race(job: Frame, surface: Surface) -> tuple[str, Callable[[Probe], Iterator
     racers = []
     for one in given:
         settings = one.get("settings", {})
-        if not isinstance(settings, dict) or not all(map(_modest, settings.values())):
+        if not isinstance(settings, dict) or "name" in settings or not all(map(_modest, settings.values())):
             raise InputError(f"expected settings by name: words, and numbers of at most {LARGEST_SETTING:,}.")
         racers.append(optimizer(str(one.get("name")), **settings).plan(steps))
     length = sum(planned for _, planned in racers)
@@ -143,7 +143,7 @@ def _walk(probe: Probe, racer: Any, planned: int, begin: torch.Tensor, seed: int
 def _points(given: Any, surface: Surface, least: int, most: int) -> np.ndarray:
     try:
         points = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != surface.dimension or not least <= len(points) <= most:
         raise InputError(f"expected between {least} and {most:,} points of {surface.dimension} numbers.")
