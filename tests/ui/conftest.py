@@ -7,6 +7,7 @@ import html
 import http.server
 import importlib.util
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,11 @@ class Opened:
 
     def wait(self, script: str, timeout: int = 15_000) -> None:
         """Until a script gives something true."""
-        self.frame.wait_for_function(script, timeout=timeout)
+        # Each look is a call of its own: a script that stays in the page and looks again is stopped by the page's policy.
+        end = time.monotonic() + timeout / 1000
+        while not self.ask(f"!!({script})"):
+            assert time.monotonic() < end, f"waited {timeout / 1000:.0f} s for {script}"
+            self.page.wait_for_timeout(30)
 
     def show(self, **state: Any) -> None:
         """Set parts of the state, and let the page settle."""

@@ -61,13 +61,15 @@ export function racersFor(scene: Scene, surface: SurfaceRecord): Racer[] {
 
 function differing(one: OptimizerRecord, settings: Settings): Settings {
   return Object.fromEntries(
-    Object.entries(settings).filter(
-      ([name, value]) =>
-        one.settings.some((s) => s.name === name && JSON.stringify(s.default) !== JSON.stringify(value)) &&
-        (typeof value !== "object" || Array.isArray(value)),
+    Object.entries(plain(settings)).filter(([name, value]) =>
+      one.settings.some((s) => s.name === name && JSON.stringify(s.default) !== JSON.stringify(value)),
     ),
   );
 }
+
+/** Settings without the records of wrapped methods. */
+const plain = (settings: Settings): Settings =>
+  Object.fromEntries(Object.entries(settings).filter(([, value]) => typeof value !== "object" || Array.isArray(value)));
 
 export function liveRuns(scene: Scene, surface: Surface, state: State, start: Point): Live[] {
   return state.r.flatMap((racer) => {
@@ -83,7 +85,9 @@ function one(scene: Scene, surface: Surface, state: State, start: Point, racer: 
   const same =
     record !== null &&
     atStart(scene, record, start) &&
-    !Object.keys(racer.settings).some((k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]));
+    !Object.keys({ ...plain(record.settings), ...racer.settings }).some(
+      (k) => JSON.stringify(record.settings[k]) !== JSON.stringify(settings[k]),
+    );
   if (twinned(optimizer)) {
     const recorded = same && optimizer.random && record.tape !== null ? scene.array(record.tape) : null;
     const own = stream(state.seed, 0, racer.name),

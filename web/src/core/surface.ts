@@ -7,7 +7,8 @@ import { fill } from "./fill";
 import type { Scene } from "./scene";
 import type { Box, FieldRecord, SurfaceRecord } from "./types";
 
-export const STATUS = ["evaluated here", "reconstructed", "not a number", "infinite", "not evaluated yet"] as const;
+export const STATUS = ["evaluated here", "reconstructed", "not a number", "infinite", "not evaluated yet", "outside of this chart"] as const;
+const OUTSIDE = 5;
 export interface Grid {
   nx: number;
   ny: number;
@@ -123,9 +124,12 @@ export class Surface {
       const { alpha, beta } = this.data,
         nx = alpha.length,
         ny = beta.length;
-      const i = Math.round(((x - alpha[0]) / (alpha[nx - 1] - alpha[0])) * (nx - 1)),
-        j = Math.round(((y - beta[0]) / (beta[ny - 1] - beta[0])) * (ny - 1));
-      if (i >= 0 && j >= 0 && i < nx && j < ny) {
+      const fx = ((x - alpha[0]) / (alpha[nx - 1] - alpha[0])) * (nx - 1),
+        fy = ((y - beta[0]) / (beta[ny - 1] - beta[0])) * (ny - 1),
+        i = Math.round(fx),
+        j = Math.round(fy);
+      if (Math.min(fx, fy, nx - 1 - fx, ny - 1 - fy) < -1e-3) status = OUTSIDE;
+      else {
         const k = j * nx + i,
           step = 0.02 * (alpha[1] - alpha[0]);
         status = this.status![k];

@@ -5,6 +5,7 @@ import { h } from "../core/dom";
 import { num } from "../core/format";
 import { ink, type Ink } from "./frame";
 import { fit } from "./map";
+import { redraws } from "./redraw";
 import { asTable, extent, nearest, series, type ChartData } from "./series";
 
 export class LineChart {
@@ -14,7 +15,8 @@ export class LineChart {
   private told = 0;
   private readonly said = h("div", { class: "chart-said", "aria-hidden": "true" });
   private data: ChartData | null = null;
-  private queued = false;
+  /** Draws at the next frame. */
+  readonly refresh: () => void;
   private at: number | null = null;
   onHover: (x: number | null) => void = () => {};
   onPick: ((x: number) => void) | null = null;
@@ -27,8 +29,7 @@ export class LineChart {
   ) {
     this.canvas = h("canvas", { role: "img" });
     this.element = h("div", { class: "chart" }, this.canvas, this.said, this.table);
-    new ResizeObserver(() => this.refresh()).observe(this.element);
-    window.addEventListener("themechange", () => this.refresh());
+    this.refresh = redraws(this.element, () => this.draw());
     const where = (e: PointerEvent): number => this.back(e.clientX - this.canvas.getBoundingClientRect().left);
     this.canvas.addEventListener("pointermove", (e) => {
       this.at = where(e);
@@ -52,15 +53,6 @@ export class LineChart {
     clearTimeout(this.told);
     this.told = window.setTimeout(() => this.table.replaceChildren(asTable(data)), 500);
     this.refresh();
-  }
-
-  refresh(): void {
-    if (this.queued) return;
-    this.queued = true;
-    requestAnimationFrame(() => {
-      this.queued = false;
-      this.draw();
-    });
   }
 
   private draw(): void {

@@ -5,6 +5,7 @@ import { h } from "../core/dom";
 import { axes, bar, dx, dy, ink, type Frame, type Ink } from "./frame";
 import type { Ground } from "./ground";
 import { colors, contourLines, holes } from "./paint";
+import { redraws } from "./redraw";
 
 export interface MapOptions {
   label: string;
@@ -22,7 +23,8 @@ export class MapView {
   pen: Ink = { text: "#444", line: "#bbb", back: "#fff", dark: false, scale: 1 };
   private ground: Ground | null = null;
   private drawn = "";
-  private queued = false;
+  /** Draws at the next frame. */
+  readonly refresh: () => void;
   overlay: Over = () => {};
   flags = { colors: true, contours: true, holes: true, error: false, fog: false, projector: false };
 
@@ -30,8 +32,7 @@ export class MapView {
     this.canvas = h("canvas", { class: "ground", "aria-hidden": "true" });
     this.over = h("canvas", { class: "over", tabindex: options.small ? -1 : 0, role: "img", "aria-label": options.label });
     this.element = h("div", { class: `map${options.small ? " small" : ""}` }, this.canvas, this.over);
-    new ResizeObserver(() => this.refresh()).observe(this.element);
-    window.addEventListener("themechange", () => this.refresh());
+    this.refresh = redraws(this.element, () => this.draw());
   }
 
   get surface(): HTMLCanvasElement {
@@ -44,16 +45,6 @@ export class MapView {
   show(ground: Ground): void {
     this.ground = ground;
     this.refresh();
-  }
-
-  /** Draws at the next frame. */
-  refresh(): void {
-    if (this.queued) return;
-    this.queued = true;
-    requestAnimationFrame(() => {
-      this.queued = false;
-      this.draw();
-    });
   }
 
   draw(): void {

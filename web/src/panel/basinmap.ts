@@ -9,6 +9,7 @@ import { ground, type Ground } from "../draw/ground";
 import { axes, dx, dy, ink, px, py, type Frame } from "../draw/frame";
 import { fit } from "../draw/map";
 import { contourLines } from "../draw/paint";
+import { redraws } from "../draw/redraw";
 
 export class BasinMap {
   readonly element: HTMLElement;
@@ -20,13 +21,13 @@ export class BasinMap {
   private ny = 1;
   private ground: Ground | null = null;
   private dots: [number, number, number][] = [];
-  private queued = false;
+  /** Draws at the next frame. */
+  readonly repaint: () => void;
   private frame: Frame = { left: 0, top: 0, width: 1, height: 1, window: [0, 0, 1, 1] };
 
   constructor(private readonly app: App) {
     this.element = h("div", { class: "basin" }, this.canvas);
-    new ResizeObserver(() => this.repaint()).observe(this.element);
-    window.addEventListener("themechange", () => this.repaint());
+    this.repaint = redraws(this.element, () => this.draw());
     this.canvas.addEventListener("click", (event) => {
       const box = this.canvas.getBoundingClientRect();
       this.onPick(dx(this.frame, event.clientX - box.left), dy(this.frame, event.clientY - box.top));
@@ -71,15 +72,6 @@ export class BasinMap {
     if (fresh) this.dots = [];
     for (let k = 0; k < ends.length; k++) this.dots.push([places[2 * k], places[2 * k + 1], ends[k]]);
     this.repaint();
-  }
-
-  repaint(): void {
-    if (this.queued) return;
-    this.queued = true;
-    requestAnimationFrame(() => {
-      this.queued = false;
-      this.draw();
-    });
   }
 
   private draw(): void {

@@ -138,7 +138,6 @@ export function basins(app: App): { element: HTMLElement; shown(): void; hidden(
     if (app.surface()) map.begin(app.surface()!, size);
     set(said);
   });
-  app.store.on(["theme"], () => map.repaint());
   const element = h(
     "div",
     { class: "two" },
@@ -159,8 +158,10 @@ export function basins(app: App): { element: HTMLElement; shown(): void; hidden(
     element,
     shown: () => {
       fill();
-      if (painted !== app.state.s) {
-        painted = app.state.s;
+      const { s, r, x, steps, seed } = app.state,
+        now = JSON.stringify([s, r, x, steps, seed]);
+      if (painted !== now) {
+        painted = now;
         paint();
         phases.run();
       }

@@ -8,6 +8,7 @@ import type { Surface } from "../core/surface";
 import { whole } from "../draw/ground";
 import { axes, ink, type Frame } from "../draw/frame";
 import { fit } from "../draw/map";
+import { redraws } from "../draw/redraw";
 
 const N = 81,
   LOW = rgb("#2166ac"),
@@ -71,7 +72,7 @@ export function difference(app: App): { element: HTMLElement; show(surfaces: Sur
     s.putImageData(data, 0, 0);
     g.drawImage(small, f.left, f.top, f.width, f.height);
     axes(g, f, one.record.labels, pen);
-    said.textContent = `${two.record.title} minus ${one.record.title}: red where the second is higher, up to ${num(most, 3)} either way, colors by the root.${unsure ? ` Gray: ${percent(unsure / cells)} of the cells, where the difference is within the two errors.` : ""}`;
+    said.textContent = `${two.record.title} minus ${one.record.title}: red where the first of these is higher, up to ${num(most, 3)} either way; color grows with the square root.${unsure ? ` Gray: ${percent(unsure / cells)} of the cells, where the difference is within the two errors.` : ""}`;
   };
   const fill = (): void =>
     set(
@@ -84,13 +85,12 @@ export function difference(app: App): { element: HTMLElement; show(surfaces: Sur
           (v) => {
             if (k) a = Number(v);
             else b = Number(v);
-            draw();
+            refresh();
           },
         ),
       ),
     );
-  new ResizeObserver(() => draw()).observe(host);
-  app.store.on(["theme", "projector"], draw);
+  const refresh = redraws(host, draw);
   return {
     element,
     show: (surfaces) => {
@@ -99,7 +99,7 @@ export function difference(app: App): { element: HTMLElement; show(surfaces: Sur
       b = Math.min(1, surfaces.length - 1);
       element.hidden = surfaces.length < 2;
       fill();
-      draw();
+      refresh();
     },
   };
 }

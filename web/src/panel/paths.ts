@@ -10,6 +10,24 @@ import type { PathRecord } from "../core/types";
 const INKS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a3ffc", "#e69f00"],
   DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
 
+/** Channels that are the interval of the loss, not something of their own. */
+const BAND: readonly string[] = ["low", "high"];
+const band = (app: App, p: PathRecord): { low?: ArrayLike<number>; high?: ArrayLike<number> } =>
+  Object.fromEntries(BAND.filter((name) => p.channels?.[name] !== undefined).map((name) => [name, app.scene.array(p.channels![name])]));
+
+/** What the bands around the losses are. */
+const bands = (records: readonly PathRecord[]): string[] =>
+  [
+    ["line", "The band around the loss of a line is twice the error to expect."],
+    ["", "The band around the loss between two networks is its 95 % interval over the examples."],
+  ].flatMap(([kind, text]) => (records.some((p) => p.channels?.low !== undefined && (p.kind === "line" ? "line" : "") === kind) ? [text] : []));
+
+/** What is said beyond the sentences that stand alone. */
+const rest = (records: readonly { sentence: string; reading: string[] }[]): string[] => {
+  const said = records.map((one) => one.sentence);
+  return [...new Set(records.flatMap((one) => one.reading))].filter((s) => !said.includes(s));
+};
+
 export function paths(app: App): { element: HTMLElement; shown(): void } {
   const { record } = app.scene,
     box = h("div"),
@@ -22,13 +40,14 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
   const list = (items: string[]): HTMLElement | null => (items.length ? h("ul", null, ...items.map((s) => h("li", null, s))) : null);
   if (record.paths.length) {
     const one = chart(260),
-      channels = [...new Set(record.paths.flatMap((p) => Object.keys(p.channels ?? {})))];
-    const series = (read: (p: PathRecord) => ArrayLike<number> | null): Series[] =>
+      channels = [...new Set(record.paths.flatMap((p) => Object.keys(p.channels ?? {})))].filter((name) => !BAND.includes(name));
+    const series = (read: (p: PathRecord) => ArrayLike<number> | null, banded = false): Series[] =>
       record.paths.flatMap((p, k) => {
         const y = read(p);
         return y
           ? [
               {
+                ...(banded ? band(app, p) : {}),
                 label: p.title,
                 color: INKS[k % INKS.length],
                 dash: DASHES[Math.floor(k / INKS.length) % DASHES.length],
@@ -41,7 +60,7 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
           : [];
       });
     one.show({
-      series: series((p) => app.scene.array(p.loss)),
+      series: series((p) => app.scene.array(p.loss), true),
       xlabel: "position along the path",
       ylabel: "loss",
       title: "Loss along the paths",
@@ -71,7 +90,7 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
         ...others,
         table("Barriers", ["", "between", "barrier", "interval"], rows),
         ...record.paths.map((p) => h("p", null, p.sentence)),
-        list([...new Set(record.paths.flatMap((p) => p.reading))]),
+        list([...rest(record.paths), ...bands(record.paths)]),
       ),
     );
   }
@@ -98,7 +117,7 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
       });
       parts.push(c.element);
     }
-    box.append(h("section", { class: "panel" }, h("h2", null, s.title), ...parts, h("p", null, s.sentence), list(s.reading)));
+    box.append(h("section", { class: "panel" }, h("h2", null, s.title), ...parts, h("p", null, s.sentence), list(rest([s]))));
   }
   for (const s of record.sweeps) {
     const rows = s.values.map((v, k) => [

@@ -7,6 +7,7 @@ import type { Racer } from "../core/state";
 import type { OptimizerRecord, Settings } from "../core/types";
 import { ink } from "../draw/frame";
 import { fit } from "../draw/map";
+import { redraws } from "../draw/redraw";
 import { changed } from "../walk/jobs";
 import { start } from "../walk/pool";
 import { paintPhase, type Knob } from "./phasepaint";
@@ -141,7 +142,7 @@ export function phase(app: App): { element: HTMLElement; run(): void } {
     const racers = app.state.r.map((r) => (r.name === name ? { name, settings: picked(app, r, [x!, x!.value(u)], [y!, y!.value(v)]) } : r));
     app.store.set({ r: racers });
   });
-  new ResizeObserver(() => draw()).observe(host);
+  redraws(host, draw);
   app.store.on(["r"], () => {
     fill();
     draw();
@@ -150,7 +151,6 @@ export function phase(app: App): { element: HTMLElement; run(): void } {
     ends = new Uint8Array(0);
     fill();
   });
-  app.store.on(["theme"], draw);
   fill();
   return { element, run };
 }

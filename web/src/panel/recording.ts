@@ -31,7 +31,7 @@ export function recording(app: App, stage: Stage): { element: HTMLElement; shown
     "div",
     { class: "side" },
     all.length > 1 ? choose : null,
-    h("section", { class: "panel" }, h("h2", null, "True loss and loss on the plane"), losses.element),
+    h("section", { class: "panel" }, h("h2", null, "True loss (solid) and loss on the plane (dashed)"), losses.element),
     h("section", { class: "panel" }, h("h2", null, "Distance from the plane"), off.element),
     h("section", { class: "panel" }, h("h2", null, "At this step"), now),
     h("section", { class: "panel" }, h("h2", null, "Notes"), notes),
@@ -40,7 +40,7 @@ export function recording(app: App, stage: Stage): { element: HTMLElement; shown
     const surface = all[at].surface;
     if (surface && surface !== app.state.s) app.show(surface);
     app.store.set({ t: steps().length - 1 });
-    set(notes, ...all[at].notes.map((n) => h("li", null, n)));
+    set(notes, ...[...new Set(all[at].notes)].map((n) => h("li", null, n)));
     draw();
   };
   const draw = (): void => {

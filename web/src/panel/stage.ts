@@ -6,6 +6,7 @@ import { num } from "../core/format";
 import type { Layer } from "../core/state";
 import { listen } from "../draw/gestures";
 import { MapView } from "../draw/map";
+import { redraws } from "../draw/redraw";
 import { Relief } from "../draw/relief";
 import * as marks from "../draw/marks";
 import * as trails from "../draw/trails";
@@ -31,7 +32,8 @@ export class Stage {
   take: ((x: number, y: number) => boolean) | null = null;
   private readonly caption = h("p", { class: "caption" });
   private readonly spoken = new Spoken();
-  private queued = false;
+  /** Draws at the next frame. */
+  readonly refresh: () => void;
 
   constructor(readonly app: App) {
     this.map = new MapView({ label: "Map of the surface. Arrow keys move the cursor, Enter drops the start." });
@@ -45,6 +47,7 @@ export class Stage {
       this.spoken.element,
       this.caption,
     );
+    this.refresh = redraws(this.element, () => this.update());
     this.gestures();
     this.relief.onHover = (at) => app.point(at && { x: at[0], y: at[1] });
     this.relief.onTap = (x, y) => this.tap(x, y);
@@ -54,7 +57,6 @@ export class Stage {
     app.store.on([], () => this.refresh());
     app.store.on(["az"], (s) => this.relief.look(s.az));
     app.store.on(["x", "r", "s", "steps", "seed"], () => this.race());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.refresh());
     this.race();
   }
 
@@ -63,15 +65,6 @@ export class Stage {
     this.raced = performance.now();
     this.app.race();
     this.refresh();
-  }
-
-  refresh(): void {
-    if (this.queued) return;
-    this.queued = true;
-    requestAnimationFrame(() => {
-      this.queued = false;
-      this.update();
-    });
   }
 
   private update(): void {

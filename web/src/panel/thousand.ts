@@ -11,7 +11,8 @@ import type { BasinMap } from "./basinmap";
 
 export function thousand(app: App, host: HTMLElement, there: readonly OptimizerRecord[], map: BasinMap, recorded: HTMLElement): void {
   const out = h("div", { "aria-live": "polite" });
-  let who = there.find((o) => o.random)?.name ?? there[0]?.name ?? "",
+  const drawing = there.filter((o) => o.random);
+  let who = drawing[0]?.name ?? "",
     cancel: (() => void) | null = null;
   const go = (): void => {
     cancel?.();
@@ -58,19 +59,21 @@ export function thousand(app: App, host: HTMLElement, there: readonly OptimizerR
   set(
     host,
     h("h2", null, "A thousand runs from one start"),
-    h(
-      "div",
-      { class: "row" },
-      select(
-        "Optimizer",
-        there.map((o) => [o.name, o.title + (o.random ? "" : " (deterministic)")]),
-        who,
-        (v) => {
-          who = v;
-        },
-      ),
-      button("Run 1,000", go),
-    ),
+    drawing.length
+      ? h(
+        "div",
+        { class: "row" },
+        select(
+          "Optimizer",
+          drawing.map((o) => [o.name, o.title]),
+          who,
+          (v) => {
+            who = v;
+          },
+        ),
+        button("Run 1,000", go),
+      )
+      : h("p", { class: "note" }, "None of these racers draws random numbers: a thousand runs from one start would all be the same."),
     out,
     recorded,
   );

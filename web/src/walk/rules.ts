@@ -64,28 +64,12 @@ function* rmsprop(a: Ask, p: Settings): Walk {
   }
 }
 
-function* adam(a: Ask, p: Settings): Walk {
-  const lr = n(p, "lr"),
-    [b, s] = pair(p, "betas"),
-    eps = n(p, "eps");
-  for (let t = 1, mx = 0, my = 0, sx = 0, sy = 0; ; t++) {
-    yield GRADIENT;
-    mx = mx * b + (1 - b) * a.g[0];
-    my = my * b + (1 - b) * a.g[1];
-    sx = sx * s + (1 - s) * a.g[0] * a.g[0];
-    sy = sy * s + (1 - s) * a.g[1] * a.g[1];
-    const rate = lr / (1 - b ** t),
-      whole = 1 - s ** t;
-    a.x -= (rate * mx) / (Math.sqrt(sx / whole) + eps);
-    a.y -= (rate * my) / (Math.sqrt(sy / whole) + eps);
-  }
-}
-
-function* adamw(a: Ask, p: Settings): Walk {
+/** Adam, which shrinks the point first where weights decay. */
+function* moments(a: Ask, p: Settings, decay: number): Walk {
   const lr = n(p, "lr"),
     [b, s] = pair(p, "betas"),
     eps = n(p, "eps"),
-    keep = 1 - lr * n(p, "weight_decay");
+    keep = 1 - lr * decay;
   for (let t = 1, mx = 0, my = 0, sx = 0, sy = 0; ; t++) {
     yield GRADIENT;
     mx = b * mx + (1 - b) * a.g[0];
@@ -98,6 +82,9 @@ function* adamw(a: Ask, p: Settings): Walk {
     a.y = a.y * keep - (rate * my) / (Math.sqrt(sy / whole) + eps);
   }
 }
+
+const adam = (a: Ask, p: Settings): Walk => moments(a, p, 0);
+const adamw = (a: Ask, p: Settings): Walk => moments(a, p, n(p, "weight_decay"));
 
 function* lion(a: Ask, p: Settings): Walk {
   const lr = n(p, "lr"),
