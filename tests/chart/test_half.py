@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import lossatlas as la
 from lossatlas.chart.sampling import _half
 from lossatlas.surface.network import _half as units
+from lossatlas.surface.network._outputs import NetworkOutputs
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +153,60 @@ def test_margins_of_outputs_in_half_precision(trained):
 def test_the_machine_is_measured():
     assert units.multiplies_faster(torch.device("cpu")) in (True, False)
     assert not units.multiplies_faster(torch.device("meta"))
+
+
+def test_a_stricter_chart_in_the_same_ledger_changes_nothing(trained, tmp_path, monkeypatch):
+    surface = _surface(trained)
+    plane = la.Plane.random(surface, seed=1)
+    first, strict, again = (
+        la.chart(surface, plane, points=31, tolerance=tolerance, ledger=tmp_path, progress=False)
+        for tolerance in (0.05, 1e-4, 0.05)
+    )
+    assert "half precision" in first.provenance["sampler"] and "half precision" not in strict.provenance["sampler"]
+    np.testing.assert_array_equal(again.loss, first.loss)
+    assert again.meter.values == 0
+    # Nor does a device that is busy when it is measured once more.
+    monkeypatch.setattr("lossatlas.surface.network._outputs.multiplies_faster", lambda device: False)
+    busy = la.chart(surface, plane, points=31, tolerance=0.05, ledger=tmp_path, progress=False)
+    np.testing.assert_array_equal(busy.loss, first.loss)
+
+
+class _Scatters(nn.Module):
+    """Writes what it computed into a buffer of float32, which torch refuses of bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        gathered = torch.zeros(len(x), 16)
+        gathered[torch.arange(len(x))] = torch.tanh(self.first(x))
+        return self.last(gathered)
+
+
+def test_a_model_that_cannot_be_run_in_half_precision_is_charted_in_full(trained):
+    _, x, y = trained
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(_Scatters(), "cross_entropy", (x, y))
+    chart = la.chart(surface, la.Plane.random(surface, seed=0), points=21, tolerance=0.05, progress=False)
+    assert "half precision" not in chart.provenance["sampler"] and chart.holes == 0
+
+
+def test_what_only_half_precision_makes_infinite_is_no_hole(trained, monkeypatch):
+    surface = _surface(trained)
+    plane = la.Plane.random(surface, seed=1)
+    plain = la.chart(surface, plane, points=31, tolerance=0.05, progress=False)
+    read = NetworkOutputs.read
+
+    def lost(self, coords):
+        """Not finite at the corners, where it is in half precision."""
+        found = read(self, coords)
+        corners = torch.from_numpy((np.abs(coords) == 1).all(1))
+        return [part.masked_fill(corners[:, None, None], torch.nan) for part in found] if self._half else found
+
+    monkeypatch.setattr(NetworkOutputs, "read", lost)
+    chart = la.chart(surface, plane, points=31, tolerance=0.05, progress=False)
+    assert chart.holes == 0 and "half precision" in chart.provenance["sampler"]
+    corners = np.ix_([0, -1], [0, -1])
+    np.testing.assert_allclose(chart.loss[corners], plain.loss[corners], rtol=0.125)
+    assert chart.exactly[corners].sum() > plain.exactly[corners].sum()

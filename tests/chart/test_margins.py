@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import lossatlas as la
 from lossatlas.chart.sampling._margins import margins
+from lossatlas.surface import refuse_other
 
 transformers = pytest.importorskip("transformers")
 
@@ -261,6 +262,66 @@ def test_a_loss_that_is_a_plain_cross_entropy_only_where_proofs_look_is_found_ou
         with pytest.raises(la.InputError, match="metrics f"):
             la.chart(surface, plane, span=8.0, points=21, metrics=metrics, progress=False)
     assert la.forecast(surface, plane, span=8.0, points=21, memory=2**20).evaluations > 0
+
+
+@pytest.mark.parametrize("mask", [-1e9, torch.finfo(torch.float32).min, -torch.inf])
+def test_a_masked_class_hides_no_other_loss(mask):
+    def loss(out, t):
+        return F.cross_entropy(torch.cat([out[:, :-1], out[:, -1:] * 0 + mask], 1), t) + F.relu(out.abs().mean() - 2.0)
+
+    class Masked(Own):
+        def forward(self, x, labels):
+            scores = self.layer(x)
+            return {"loss": self.loss(scores, labels), "logits": scores.index_fill(1, torch.tensor([5]), mask)}
+
+    torch.manual_seed(0)
+    model, x, y = Masked(6, loss), torch.randn(60, 5), torch.randint(5, (60,))
+    surface = la.NetworkSurface(model, "model", {"x": x, "labels": y})
+    plane = la.Plane.random(surface, seed=0)
+    chart = la.chart(surface, plane, span=8.0, points=21, progress=False)
+    true = la.chart(surface, plane, span=8.0, points=21, exact=True, progress=False).loss
+    assert chart.provenance["sampler"].startswith(("losses", "full grid"))
+    assert np.quantile(np.abs(chart.loss / true - 1), 0.95) < 0.1
+    assert la.forecast(surface, plane, span=8.0, points=21).evaluations > 0
+
+
+def test_scores_that_are_minus_infinity_leave_the_loss_to_be_interpolated():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 6)
+
+        def forward(self, x):
+            return self.layer(x).index_fill(1, torch.tensor([5]), -torch.inf)
+
+    torch.manual_seed(0)
+    surface = la.NetworkSurface(Masked(), "cross_entropy", (torch.randn(60, 5), torch.randint(5, (60,))))
+    plane = la.Plane.random(surface, seed=0)
+    chart = la.chart(surface, plane, points=21, progress=False)
+    true = la.chart(surface, plane, points=21, exact=True, progress=False).loss
+    assert any("have finite outputs" in note for note in chart.provenance["notes"])
+    assert np.quantile(np.abs(chart.loss / true - 1), 0.95) < 0.05
+    assert la.forecast(surface, plane, points=21).evaluations > 0
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("right", [0.3, 1.0])
+def test_rounding_alone_is_no_other_loss(scale, right):
+    gen = torch.Generator().manual_seed(0)
+    scores = torch.randn(50_000, 10, generator=gen) * scale
+    labels = torch.where(
+        torch.rand(50_000, generator=gen) < right, scores.argmax(1), torch.randint(10, (50_000,), generator=gen)
+    )
+    for given in (scores, scores.log_softmax(1), scores + 1e3):
+        found = F.cross_entropy(given, labels)
+        picked = given.gather(1, labels[:, None])[:, 0]
+        for own in (
+            (given.logsumexp(1) - picked).mean(),
+            -given.log_softmax(1).gather(1, labels[:, None]).mean(),
+            sum(F.cross_entropy(a, b) * len(b) for a, b in zip(given.split(7_000), labels.split(7_000), strict=True))
+            / len(labels),
+        ):
+            refuse_other(found, own, given)
 
 
 def test_in_half_precision_a_small_term_cannot_hide_in_the_rounding():

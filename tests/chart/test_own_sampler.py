@@ -57,11 +57,13 @@ def test_what_it_evaluated_is_exact_and_the_rest_is_held_against_cells_it_never_
     assert (made.error > 0).sum() == (~made.exactly).sum() and len(made.samples) == 1 + 49 + 40
     assert made.meter.values == 1 + 49 + 40
     assert made.provenance["sampler"] == "coarse, a sampler of the user's own"
+    assert np.array_equal(made.held_out, made.samples[-40:])
 
 
 def test_a_sampler_of_everything_gives_the_exact_chart():
     made = chart(everything)
     assert np.array_equal(made.loss, TRUTH) and made.certificate.exact and not made.error.any()
+    assert made.held_out.shape == (0, 2)
 
 
 def test_a_sampler_that_makes_things_up_is_found_out():

@@ -33,7 +33,7 @@ from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_w
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
 from lossatlas.probe import Forecast, Probe, Products, Values
-from lossatlas.surface import Frame, OtherLoss, Surface, need_surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 Array = NDArray[np.float64]
 
@@ -251,7 +251,7 @@ class _Forecaster:
             return self._interpolated(Losses(0.0, 1.0, self.channels), self._time_losses(), None, 0)
         try:
             rate, outputs = self._time_outputs(source)
-        except OtherLoss:
+        except NotApplicableError:
             return self._interpolated(Losses(0.0, 1.0, self.channels), self._time_losses(), None, 0)
         size = node_bytes(source.shapes, outputs[0].element_size())
         return self._interpolated(source, rate, outputs, size)
@@ -301,7 +301,7 @@ class _Forecaster:
                 wanted = walk.send(probe.evaluate(wanted.query))
         except StopIteration:
             pass
-        except OtherLoss:
+        except NotApplicableError:
             return counts
         nodes = (probe.meter.values - counts.least) * (few / whole) ** ROUGHER
         self.notes.append(

@@ -263,7 +263,9 @@ class Interpolation:
         none = np.zeros((0, self.grid.dimension))
         everywhere = np.ones(self.grid.shape, dtype=bool)
         certificate = Certificate(range=breadth(loss))
-        return Survey(loss, channels, everywhere, np.zeros(self.grid.shape), certificate, coords, none, why)
+        return Survey(
+            loss, channels, everywhere, np.zeros(self.grid.shape), certificate, coords, none, why, held_out=none
+        )
 
     def _exact_with_metrics(self, coords: Array) -> tuple[Array, dict[str, Array]]:
         from lossatlas.chart.sampling._fill import Filler

@@ -15,8 +15,9 @@ from lossatlas.probe import Ledger, Probe
 Array = NDArray[np.float64]
 COORDS = "outputs at"
 HALF = "outputs in half precision at"
-# Whether nodes are evaluated in half precision: once found out, a chart that goes on does as it began.
-DECIDED = "half precision is used"
+# Whether nodes take less time in half precision: once found out, a chart that goes on does as it began. Whether they are
+# exact enough is read off what is kept of them, since another chart in the same ledger may tolerate more.
+DECIDED = "half precision is faster"
 # Nodes that are evaluated again when a run is resumed.
 CONFIRMED = 3
 
@@ -68,13 +69,13 @@ class KeptOutputs:
                     self._rows[place.tobytes()] = (parts, row)
 
     def decided(self) -> bool | None:
-        """Whether half precision is used, as it was found; what was found last is that it is not."""
-        found = [kept[DECIDED] for name in self._ledger.blobs if DECIDED in (kept := self._ledger.fetch(name))]
-        return all(bool(one) for one in found) if found else None
+        """Whether half precision is faster, as it was found; None where it was not measured yet."""
+        found = (kept[DECIDED] for name in self._ledger.blobs if DECIDED in (kept := self._ledger.fetch(name)))
+        return next((bool(one) for one in found), None)
 
-    def decide(self, used: bool) -> None:
+    def decide(self, faster: bool) -> None:
         """Keep what was found."""
-        self._ledger.keep({DECIDED: torch.tensor(used)})
+        self._ledger.keep({DECIDED: torch.tensor(faster)})
 
     def _confirm(self, probe: Probe, source: Any, dimension: int) -> None:
         self._unconfirmed = False

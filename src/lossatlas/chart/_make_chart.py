@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Progress
 from lossatlas._versions import versions
 from lossatlas.chart._chart import Chart
@@ -35,7 +35,7 @@ from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
 from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
-from lossatlas.surface import Frame, OtherLoss, Surface, need_surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 Result = TypeVar("Result")
 Array = NDArray[np.float64]
@@ -189,7 +189,7 @@ def chart(
             pace.wait()
             try:
                 survey = evaluator.drive(of(outputs).everything() if how.exact else of(outputs).walk())
-            except OtherLoss as reason:
+            except NotApplicableError as reason:
                 outputs, why = None, f"losses are interpolated instead of outputs: {reason}"
                 if how.metrics:
                     raise InputError(no_outputs(how.metrics, surface.name, why)) from None
@@ -278,14 +278,15 @@ class _Evaluator:
 
     def halves(self) -> Halves | None:
         """What reads nodes in half precision, where the surface can and may gain by it."""
-        source = self.source.halved()
+        kept = None if self.ledger is None else KeptOutputs(self.ledger, HALF)
+        decided = None if kept is None else kept.decided()
+        source = None if decided is False else self.source.halved(known=bool(decided))
         if source is None:
             return None
-        kept = None if self.ledger is None else KeptOutputs(self.ledger, HALF)
         read = partial(self._read, source, kept)
         if kept is None:
             return Halves(self.read_outputs, read)
-        return Halves(self.read_outputs, read, decided=kept.decided(), decide=kept.decide)
+        return Halves(self.read_outputs, read, decided=decided, decide=kept.decide)
 
     def read_outputs(self, coords: Array) -> list[torch.Tensor]:
         """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""

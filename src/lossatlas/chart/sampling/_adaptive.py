@@ -15,7 +15,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from lossatlas._errors import LossError
+from lossatlas._errors import LossError, NotApplicableError
 from lossatlas.chart.sampling._dense import LATTICE, fill_all
 from lossatlas.chart.sampling._fill import Channels, Filler
 from lossatlas.chart.sampling._grid import Grid
@@ -196,8 +196,13 @@ class OutputSampler:
 
         Raises:
             LossError: if no more of them than directions have finite outputs and a finite loss.
+            NotApplicableError: if more of them have a finite loss all the same, as where classes are masked by −∞.
         """
-        sound = len(self._sound())
+        sound, losses = len(self._sound()), int(np.isfinite(self.losses).sum())
+        if sound <= self.grid.dimension < losses:
+            raise NotApplicableError(
+                f"of the first {len(self.coords)} points, {losses} have a finite loss and {sound} have finite outputs"
+            )
         if sound <= self.grid.dimension:
             raise LossError(
                 f"of the first {len(self.coords)} points, {sound} have finite outputs and a finite loss; expected more than "

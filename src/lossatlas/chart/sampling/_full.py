@@ -33,6 +33,7 @@ def full_grid(grid: Grid, chunk: Callable[[str], int]) -> SurveyWalk:
     loss = channels.pop("loss")
     everywhere = np.ones(grid.shape, dtype=bool)
     none = np.zeros((0, grid.dimension))
+    certificate = Certificate(range=breadth(loss))
     return Survey(
-        loss, channels, everywhere, np.zeros(grid.shape), Certificate(range=breadth(loss)), coords, none, "full grid"
+        loss, channels, everywhere, np.zeros(grid.shape), certificate, coords, none, "full grid", held_out=none
     )

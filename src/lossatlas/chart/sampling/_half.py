@@ -6,6 +6,7 @@ they measure.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import final
@@ -15,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas._errors import DataError, ModelError, NotApplicableError
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._metric import Metric
+from lossatlas.chart.sampling._outputs import finite
 
 Array = NDArray[np.float64]
 Read = Callable[[Array], list[Tensor]]
@@ -38,8 +41,8 @@ class Halves:
     Args:
         full: outputs by batch at coordinates.
         half: the same in half precision.
-        decided: whether half precision is used, as an earlier run of the same chart found; None to measure it.
-        decide: told what was found.
+        decided: whether half precision is faster, as an earlier run on the same plane found; None to measure it.
+        decide: told what was measured.
         clock: in seconds.
     """
 
@@ -72,18 +75,21 @@ class Halves:
         if not sampler.store.count:
             # Those that are timed in full stay so, in this run and when it is resumed.
             rounded[np.flatnonzero(rounded)[: 2 * TIMED]] = False
-        if rounded.sum() <= (TIMED if self.used is None else 0):
+        if not rounded.any() or (self.used is None and (sampler.store.count or rounded.sum() <= TIMED)):
             return self.full(coords)
-        if self.used and rounded.all():
-            sampler.rounded = rounded
-            return self.half(coords)
-        full, slow = self._timed(self.full, coords[~rounded])
+        full, slow = self._timed(self.full, coords[~rounded]) if not rounded.all() else ([], 0.0)
         if self.used is None:
-            _, fast = self._timed(self.half, coords[rounded][: 2 * TIMED])
-            self.used = fast * FASTER <= slow
+            self.used = self._seconds(coords[rounded][: 2 * TIMED]) * FASTER <= slow
             self.decide(self.used)
         halves = (self.half if self.used else self.full)(coords[rounded])
         sampler.rounded = rounded & self.used
+        if self.used and not (sound := finite(halves)).all():
+            # What overflows by rounding alone is no hole of the field.
+            sampler.rounded[rounded] = sound
+            for part, again in zip(halves, self.full(coords[rounded][~sound]), strict=True):
+                part[~sound] = again
+        if rounded.all():
+            return halves
         outputs = []
         for exact, half in zip(full, halves, strict=True):
             both = exact.new_empty(len(coords), *exact.shape[1:])
@@ -101,6 +107,13 @@ class Halves:
         taken = (self.clock() - begin) / TIMED
         return [torch.cat(both) for both in zip(first, last, strict=True)], taken
 
+    def _seconds(self, coords: Array) -> float:
+        """Of one point in half precision; infinite where the model cannot be run in it."""
+        try:
+            return self._timed(self.half, coords)[1]
+        except (DataError, ModelError, NotApplicableError):
+            return math.inf
+
     def _check(self, sampler: OutputSampler, coords: Array, outputs: list[Tensor]) -> None:
         self._checked = True
         (true, _), (found, _) = (
@@ -113,5 +126,4 @@ class Halves:
         sampler.rounding = float(np.quantile(np.nan_to_num(off, nan=np.inf), 0.95))
         if sampler.rounding > SHARE * sampler.tolerance:
             self.used = False
-            self.decide(False)
             raise TooCoarseError

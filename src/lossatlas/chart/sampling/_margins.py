@@ -48,9 +48,9 @@ class Margins:
         self.targets: list[Tensor] = []
         self.accurate, self.compared = source.accurate, self._labels
 
-    def halved(self) -> Margins | None:
+    def halved(self, *, known: bool = False) -> Margins | None:
         """The same margins, of outputs in half precision; see `NetworkOutputs.halved`."""
-        source = self._source.halved()
+        source = self._source.halved(known=known)
         return None if source is None else Margins(source, self._room)
 
     def read(self, coords: Array) -> list[Tensor]:

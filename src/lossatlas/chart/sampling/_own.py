@@ -63,23 +63,24 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
     samples = np.concatenate(coords)
     words = f"{name}, a sampler of the user's own"
     error, certificate = np.zeros(grid.shape), Certificate(range=breadth(fields["loss"]))
+    held_out = np.zeros((0, grid.dimension))
     if len(rest):
         held = np.sort(np.random.default_rng(seed).choice(rest, min(probes, len(rest)), replace=False))
         made = {key: field.flat[held] for key, field in fields.items()}
-        points = grid.coords(held)
-        answer = yield _exact(points)
+        held_out = grid.coords(held)
+        answer = yield _exact(held_out)
         off = {key: _errors(found, _channel(answer, key)) for key, found in made.items()}
         probabilities = np.full(len(held), 1 / len(rest))
         extras = {key: float(np.sqrt(np.mean(errors**2))) for key, errors in off.items() if key != "loss"}
         truth = _channel(answer, "loss")
-        exactly |= _settle(fields, [points], [answer], grid)
+        exactly |= _settle(fields, [held_out], [answer], grid)
         span = breadth(fields["loss"])
         certificate = replace(certify(off["loss"], truth, probabilities, grid.cells, span, tolerance), extras=extras)
-        samples = np.concatenate([samples, points])
+        samples = np.concatenate([samples, held_out])
         error[~exactly] = float(np.sqrt(np.mean(off["loss"] ** 2)))
     loss = fields.pop("loss")
     return Survey(
-        loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words, held_out=points
+        loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words, held_out=held_out
     )
 
 

@@ -324,6 +324,7 @@ class Surveyor:
             coords,
             self._cheaply(),
             why,
+            held_out=np.zeros((0, self.grid.dimension)),
         )
 
     def _cheaply(self) -> Array:

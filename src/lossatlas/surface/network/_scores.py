@@ -12,7 +12,7 @@ from torch import Tensor
 from lossatlas._errors import NotApplicableError
 from lossatlas.surface.network._loss import IGNORED
 
-# Units of rounding by which two evaluations of one loss may differ: of the loss, and of the largest score.
+# Units of rounding by which two evaluations of one loss may differ: of the loss, and of a label's log-sum-exp.
 ROUNDINGS, SCORES = 256, 8
 
 
@@ -73,14 +73,16 @@ def refuse_other(found: Tensor, own: Tensor, scores: Tensor) -> None:
     Args:
         found: the recognized loss.
         own: the user's.
-        scores: whose size limits how exactly either can be known.
+        scores: (n, C), of which the largest of each label limit how exactly either can be known; a class that is masked by
+            a hugely negative score does not.
 
     Raises:
         OtherLoss: if they differ by more than rounding.
     """
     eps = torch.finfo(own.dtype).eps
     one, two = float(found.detach()), float(own.detach())
-    allowed = ROUNDINGS * eps * abs(two) + SCORES * eps * float(scores.detach().abs().max())
+    size = 1 + float(scores.detach().amax(1).abs().double().mean())
+    allowed = ROUNDINGS * eps * abs(two) + SCORES * eps * size
     if math.isfinite(one) != math.isfinite(two) or (math.isfinite(two) and abs(one - two) > allowed):
         raise OtherLoss(
             f"at some points the loss that the user's code computes is not the mean cross-entropy of the scores: {two:.6g}, "
