@@ -1,5 +1,7 @@
 """The lockstep race: records, verdicts, statistics, and what happens when something goes wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,14 @@ def test_a_race_of_ends_alone_says_of_them_what_it_said_before():
     assert str(cut.table()) == str(race.table()) and str(cut.accounting()) == str(race.accounting())
     for label in race.tracks:
         assert cut.interval(label, "A") == race.interval(label, "A") and cut.typical(label) == race.typical(label)
+
+
+def test_several_runs_are_spoken_of_as_several():
+    ended = la.race(WELLS, ["annealing"], steps=5, runs=3).verdicts["annealing"]
+    assert "; all used up the steps" in ended.sentence
+    mixed = replace(ended, stopped=("finished", "steps", "diverged"))
+    for said in ("1 finished early", "1 used up the steps", "1 met a loss or gradient that was not finite"):
+        assert said in mixed.sentence
 
 
 @pytest.mark.parametrize(
