@@ -280,6 +280,7 @@ def test_other_names_are_taken_when_they_are_mapped(mlps):
         ({"tolerance": "a"}, "tolerance"),
         ({"points": 10**9}, "points=1000000000; expected a whole number from 3 to 100,000"),
         ({"kind": "bezier", "controls": 10**6}, "controls=1000000; expected"),
+        ({"kind": "line", "controls": 3}, "controls=3 for a line, which has none"),
         ({"resamples": 10**12}, "resamples"),
         ({"steps": 10**30}, "below 2⁶³"),
         ({"definition": "mine"}, "no definition"),

@@ -1,5 +1,7 @@
 """The lockstep race: records, verdicts, statistics, and what happens when something goes wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -129,8 +131,44 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     assert 1 < len(there) < 11 and wells[run] == common and losses[run] == there[(len(there) - 1) // 2]
     drawn = race.plot()
     assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
-    assert "typical run of 11" in drawn.note and "median loss" in drawn.note
+    assert "typical run of 11" in drawn.note and "median loss among those with the most common outcome" in drawn.note
     assert race.plot(run=3).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot().note is None
+
+
+def test_a_race_of_ends_alone_says_of_them_what_it_said_before():
+    """Here all runs end in one point, to the bit, from different starts: they are not one and the same run."""
+    starts = torch.tensor([[-3.8, -3.5], [-3.0, -3.0], [-2.0, -2.0], [-3.5, -2.5]], dtype=torch.float64)
+    race = la.race(WELLS, ["nesterov", "annealing"], start=starts, runs=4, steps=3000)
+    cut = race.only_ends()
+    assert (race.last("nesterov") == race.last("nesterov")[0]).all() and race.interval("nesterov", "A")[0] < 1
+    assert str(cut.table()) == str(race.table()) and str(cut.accounting()) == str(race.accounting())
+    for label in race.tracks:
+        assert cut.interval(label, "A") == race.interval(label, "A") and cut.typical(label) == race.typical(label)
+
+
+def test_several_runs_are_spoken_of_as_several():
+    ended = la.race(WELLS, ["annealing"], steps=5, runs=3).verdicts["annealing"]
+    assert "; all used up the steps" in ended.sentence
+    mixed = replace(ended, stopped=("finished", "steps", "diverged"))
+    for said in ("1 finished early", "1 used up the steps", "1 met a loss or gradient that was not finite"):
+        assert said in mixed.sentence
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        lambda race: race.costs("gd", 0.0),
+        lambda race: race.ert("gd", 0.0),
+        la.Race.plot,
+        la.Race.plot_losses,
+        lambda race: race.plot_ecdf([0.0]),
+        la.Race.plot_surrogate,
+    ],
+)
+def test_what_needs_the_way_of_a_run_is_refused_where_only_ends_are_kept(job, tmp_path):
+    for cut in (MANY.only_ends(), la.load(MANY.only_ends().save(tmp_path))):
+        with pytest.raises(la.InputError, match="only the ends of its runs"):
+            job(cut)
 
 
 MANY = la.race(WELLS, ["gd", "bayes"], steps=6, runs=2)

@@ -151,12 +151,13 @@ def command(
     from rich.console import Console
 
     from lossatlas import archive
+    from lossatlas._errors import UnknownNameError
     from lossatlas.cli import _optimizers
     from lossatlas.cli._race_network import OPTIMIZERS, race_network
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import numbers, own_surface, prepare
     from lossatlas.probe import Budget
-    from lossatlas.race import check, race, starts
+    from lossatlas.race import check, numbers_of, race, starts
 
     console = Console(width=None if Console().is_terminal else 170)
     if catalog:
@@ -196,6 +197,9 @@ def command(
     starts(surface, point, runs)
     Budget(budget)
     over = _range(swept) if swept is not None else None
+    if over is not None and not any(over[0] in numbers_of(one) for one in chosen.values()):
+        known = list(dict.fromkeys(name for one in chosen.values() for name in numbers_of(one)))
+        raise UnknownNameError(f"setting that is a number of {', '.join(chosen)}", over[0], known)
     _check_extras(surface, trials, map_points, why, over)
     prepare(out, json_file)
     record: dict[str, Any] = {}

@@ -128,6 +128,8 @@ def connect(
     controls = _checks.whole(
         "controls", controls, int(name != "line"), MOST_CONTROLS, do=f"These are control points of a {name}."
     )
+    if name == "line" and controls:
+        raise InputError(f"connect got controls={controls} for a line, which has none. Leave them out.")
     steps, batch_size, seed = (
         _checks.whole("steps", steps, 0),
         _checks.whole("batch_size", batch_size),

@@ -20,8 +20,8 @@ from lossatlas.probe import Meter, Probe, Values
 from lossatlas.race import Runner, network_race
 from lossatlas.surface import NetworkSurface
 
-# Fixed before the first run; the rate is that of D3. A hundredth of the loss of guessing is a barrier; smaller ones may be a
-# valley's curve.
+# Fixed before the first run; the rate is that of D3. A hundredth of the loss of guessing is a barrier; smaller ones may come
+# from the curvature of one valley.
 EXAMPLES, RATE, SETTLING = 100, 0.5, 1000
 LEFT, POINTS = 0.01 * math.log(10), 25
 # Points evaluated at once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -56,14 +55,16 @@ def _there(building: Building, made: Race, where: str, label: str, run: int, why
 
 
 def typical(made: Race, label: str) -> tuple[int, str | None]:
-    """The first run whose end is the most common one, and the sentence that says so."""
+    """The run that is shown, and the sentence that says why."""
     if made.runs == 1:
         return 0, None
-    wells = made.verdicts[label].wells
-    well, count = Counter(wells).most_common(1)[0]
+    shown, wells = made.typical(label), made.verdicts[label].wells
+    well, count = wells[shown], wells.count(wells[shown])
     place = "no known well" if well is None else "the global well" if well == "global" else f"the well {well}"
-    shown = wells.index(well)
-    return shown, f"run {shown:,} of {made.runs:,} is shown: it ended in {place}, as {count:,} did"
+    return (
+        shown,
+        f"run {shown:,} of {made.runs:,} is shown: of the {count:,} that ended in {place}, the one of median loss",
+    )
 
 
 def _run(building: Building, made: Race, where: str, label: str, run: int, why: str | None) -> dict[str, Any]:

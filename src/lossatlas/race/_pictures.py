@@ -152,8 +152,8 @@ def _run(race: Race, racer: str, run: int | None) -> int:
 
 def _typical(race: Race) -> str:
     """What a picture says of the runs that it shows."""
-    where = " among those that ended in the well that most did" * bool(race.surface.wells)
-    return f"One typical run of {race.runs:,} each: that of median loss{where}"
+    among = " among those with the most common outcome" * bool(race.surface.wells)
+    return f"One typical run of {race.runs:,} for each racer: the one of median loss{among}"
 
 
 def _ran(race: Race) -> dict[str, Track]:

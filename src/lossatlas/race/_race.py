@@ -149,7 +149,7 @@ class Race(archive.Result):
     def interval(self, racer: str, well: str, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson's interval for that share; the share itself where all runs are the same, the method being deterministic."""
         ends = wilson(self._count(racer, well), self.runs, confidence)
-        return (self.rate(racer, well),) * 2 if self._track(racer).alike else ends
+        return (self.rate(racer, well),) * 2 if self.verdicts[racer].alike else ends
 
     def typical(self, racer: str) -> int:
         """Index of a run that ended as most do: in the well that most runs end in, the run of median loss there.
@@ -178,21 +178,30 @@ class Race(archive.Result):
         return _tables.accounting(self)
 
     def costs(self, racer: str, target: float) -> Tensor:
-        """Queries of each run until it had met a loss of at most `target`, (runs,); infinity where it never did."""
+        """Queries of each run until it had met a loss of at most `target`, (runs,); infinity where it never did.
+
+        Raises:
+            InputError: if the race keeps only its ends.
+        """
+        self._whole("costs")
         return self._track(racer).first_below(_checks.number("target", target, where="costs"))
 
     def ert(self, racer: str, target: float) -> float:
         """Expected running time to a target as COCO defines it: queries spent before it by all runs / runs that reached it.
 
         Infinity if none did. Source: Hansen et al. 2021, section 5.
+
+        Raises:
+            InputError: if the race keeps only its ends.
         """
         costs = self.costs(racer, target)
         return ert(costs.tolist(), self._track(racer).meter.per_run.tolist())
 
     def only_ends(self) -> Race:
-        """The same race without the ways there: of thousands of runs their ends, verdicts and costs, small enough to be kept.
+        """The same race without the paths: of thousands of runs their ends, verdicts and meters, small enough to be kept.
 
-        Tables, shares and intervals stay what they are; paths and curves hold the last point alone.
+        Tables, shares and intervals stay what they are; what needs the way of a run (`costs`, `ert`, pictures of paths, losses
+        and run times) is refused.
         """
         cut = {
             label: replace(
@@ -245,15 +254,20 @@ class Race(archive.Result):
             points: grid points per axis under the paths.
 
         Raises:
-            InputError: if there is no such run.
+            InputError: if there is no such run, or the race keeps only its ends.
         """
+        self._whole("plot")
         return _pictures.paths(self, ax, run, points) if self.surface.dimension == 2 else self.plot_losses(ax)
 
     def plot_losses(self, ax: Any = None) -> CurvesDisplay:
         """Loss against queries: the median over runs with the band from 5 to 95 %, or the one run there is.
 
         For methods that may move uphill, the best so far. Where the surface has one minimum, and it is known, the loss above it.
+
+        Raises:
+            InputError: if the race keeps only its ends.
         """
+        self._whole("plot_losses")
         return _pictures.losses(self, ax)
 
     def plot_ecdf(self, targets: Sequence[float] | None = None, ax: Any = None) -> CurvesDisplay:
@@ -265,8 +279,9 @@ class Race(archive.Result):
             ax: matplotlib axes, or None for a new figure.
 
         Raises:
-            InputError: without targets on a surface whose minimum is not known.
+            InputError: without targets on a surface whose minimum is not known, or if the race keeps only its ends.
         """
+        self._whole("plot_ecdf")
         return _pictures.run_times(self, targets, ax)
 
     def plot_memory(self, ax: Any = None) -> CurvesDisplay:
@@ -285,8 +300,9 @@ class Race(archive.Result):
             points: cells per axis.
 
         Raises:
-            InputError: if the surface has no two parameters in a box, or the racer evaluated fewer points.
+            InputError: if the surface has no two parameters in a box, the racer evaluated fewer points, or the race keeps only its ends.
         """
+        self._whole("plot_surrogate")
         return _pictures.surrogate(self, racer, after, run, points)
 
     def plot_rates(self, well: str, ax: Any = None) -> BarsDisplay:
@@ -297,6 +313,13 @@ class Race(archive.Result):
             ax: matplotlib axes, or None for a new figure.
         """
         return _pictures.rates(self, well, ax)
+
+    def _whole(self, where: str) -> None:
+        if any(track.cut for track in self.tracks.values()):
+            raise InputError(
+                f"{where} got a race that keeps only the ends of its runs; expected their paths. Take the race that only_ends was "
+                "called on, or race again."
+            )
 
     def _track(self, racer: str) -> Track:
         return self.tracks[one_of("racer in this race", racer, self.tracks)]

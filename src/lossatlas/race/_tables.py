@@ -48,7 +48,7 @@ def ends(race: Race) -> Table:
         if "global, 95 %" in heads:
             low, high = race.interval(label, "global")
             share = f"{race.rate(label, 'global'):.1%}"
-            cells["global, 95 %"] = f"{share} (deterministic)" if track.alike else f"{share} ({low:.1%}–{high:.1%})"
+            cells["global, 95 %"] = f"{share} (deterministic)" if verdict.alike else f"{share} ({low:.1%}–{high:.1%})"
         rows.append([cells[head] for head in heads])
     return Table(f"{race.surface.name}: {race.runs:,} run{'s' * several} each, seed {race.seed}", heads, rows)
 

@@ -69,6 +69,11 @@ class Track(archive.Result):
         return len(self.final) > 1 and bool((self.positions == self.positions[:1]).all())
 
     @property
+    def cut(self) -> bool:
+        """Whether only the ends of its runs are kept, and not the ways there."""
+        return not self.seen.shape[1] and self.meter.queries > 0
+
+    @property
     def growth(self) -> float:
         """Bytes of memory per query and run over the second half of its queries, by least squares.
 

@@ -26,6 +26,14 @@ REASONS = {
     "failed": "it failed",
     "not applicable": "it cannot run on this surface",
 }
+# The same of several runs.
+OF_MANY = {
+    "steps": "used up the steps",
+    "budget": "used up the budget",
+    "finished": "finished early",
+    "diverged": "met a loss or gradient that was not finite",
+    "failed": "failed",
+}
 # A descent that ends this near to a minimum, as a share of the landscape's length, has reached it.
 REACHED = 0.02
 
@@ -117,8 +125,8 @@ class Verdict(archive.Result):
             ).tolist()
             text = f"{runs:,} runs of {self.racer} ended at a median loss of {middle:.6g}"
             text += f"{' above the global minimum' * (self.lowest is not None)} (5 to 95 %: {low:.6g} to {high:.6g})"
-        text += _shares("stopped because", REASONS, self.stopped)
-        return text + _shares("", KINDS, [kind for kind in self.ends if kind != "unknown"]) + "."
+        text += _shares(OF_MANY, self.stopped)
+        return text + _shares(KINDS, [kind for kind in self.ends if kind != "unknown"]) + "."
 
 
 def named(well: str) -> str:
@@ -128,11 +136,11 @@ def named(well: str) -> str:
     return well if len(well) == 1 else f"the well {well!r}"
 
 
-def _shares(verb: str, words: dict[str, str], found: Sequence[str]) -> str:
+def _shares(words: dict[str, str], found: Sequence[str]) -> str:
     """How many runs each of these is true of; all of them, if it is one for all."""
     counts = Counter(found).most_common(4)
     who = ["all" if len(counts) == 1 else f"{count:,}" for _, count in counts]
-    each = [f"{n} {verb} {words[name]}".replace("  ", " ") for n, (name, _) in zip(who, counts, strict=True)]
+    each = [f"{n} {words[name]}" for n, (name, _) in zip(who, counts, strict=True)]
     return "; " + ", ".join(each) if each else ""
 
 

@@ -58,7 +58,7 @@ def bare_optimizers(given: Optimizer | Sequence[Optimizer]) -> list[Optimizer]:
         if not hasattr(inner, "_optimizer_step_post_hooks"):
             raise InputError(
                 f"the optimizer {type(inner).__name__} cannot be listened to: its constructor does not call the one of "
-                "torch.optim.Optimizer. Mend the class, or record another run."
+                "torch.optim.Optimizer. Fix the class, or record another run."
             )
         found.append(inner)
     if not found:
