@@ -231,7 +231,7 @@ def test_a_note_tells_only_of_fields_that_were_thinned(scene):
     arrays.append(np.random.default_rng(0).standard_normal((2_000_000, 2), dtype=np.float32))
     head["paths"] = [{"id": "p", "title": "p", "kind": "line", "t": len(arrays) - 1, "loss": len(arrays) - 1,
                       "channels": {}, "ends": ["a", "b"], "barrier": None, "sentence": ""}]  # fmt: skip
-    notes = thinned(la.Scene(head, arrays)).head["notes"]
+    notes = thinned(la.Scene(head, arrays), 200_000).head["notes"]
     assert not any("fields show" in note for note in notes) and any("larger than 5 MB" in note for note in notes)
 
 
@@ -280,3 +280,29 @@ def test_an_order_to_predict_is_that_of_a_plain_race():
         losses[one.title] = float(surface.values(la.race(surface, [one], steps=30, progress=False).final(name))[0])
     assert told["predict"]["kind"] == "order"
     assert told["predict"]["answer"] == sorted(losses, key=losses.get)
+
+
+def test_a_recording_lies_on_the_chart_that_it_is_nearest_to_and_charts_of_one_network_are_told_apart(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    x, y = torch.randn(16, 3), torch.randn(16, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = la.Recorder(model, optimizer, tmp_path / "run", every=1)
+    for _ in range(6):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+    recorder.close()
+    run = la.Recording.load(tmp_path / "run")
+    surface = la.NetworkSurface(model, "mse", (x, y))
+    planes = [la.Plane.random(surface, seed=0), la.Plane.pca(surface, run)]
+    charts = [la.chart(surface, plane, points=7, progress=False) for plane in planes]
+    made = la.scene(run, charts)
+    titles = [one["title"] for one in made.head["surfaces"]]
+    assert titles[0].endswith("(random plane, seed 0)") and titles[1].endswith("(PCA plane)")
+    (found,) = made.head["recordings"]
+    assert found["surface"] == made.head["surfaces"][1]["id"]
+    frame = planes[1].frame
+    steps = torch.stack([surface.vector(point) for point in run.iterates]).double() - frame.origin.double()
+    slow = torch.linalg.lstsq(frame.directions.double().T, steps.T).solution.T
+    np.testing.assert_allclose(made.array(found["coordinates"]), slow.numpy(), atol=1e-5)

@@ -198,10 +198,14 @@ class Difference(archive.Result):
             return f"{COMPARED[self.measure][0]}: no plane on which both can be judged"
         sound = self.apart[np.isfinite(self.apart)]
         middle, low, high = float(np.median(sound)), float(sound.min()), float(sound.max())
-        write: Callable[[float], str] = (lambda v: f"{v:+.0f}") if self.measure in COUNTS else (lambda v: f"{v:+.3f}")
+        digits = 0 if self.measure in COUNTS else 3
+
+        def write(v: float) -> str:
+            return f"{v:+.{digits}f}".replace("-", "−") if v else "0"
+
         return (
-            f"{COMPARED[self.measure][0]}: {self.second} less {self.first} is {write(middle)} [{write(low)}, {write(high)}], "
-            f"{'more' if self.measure in COUNTS else 'rougher'} on "
+            f"{COMPARED[self.measure][0]}: {self.second} − {self.first} = {write(middle)} in the median [{write(low)} to "
+            f"{write(high)}]; {self.second} has {'more' if self.measure in COUNTS else 'the larger'} on "
             f"{self.rougher} of {several(n, 'plane')} (sign test p = {self.p_value:.2g})"
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lossatlas.chart import Chart
 from lossatlas.page._arrays import TYPES, Array
 from lossatlas.page._scene import PARTS
 from lossatlas.probe import Meter
@@ -21,6 +22,7 @@ class Building:
         arrays: the arrays.
         notes: what a reader must know of the scene.
         known: numbers of surfaces by what tells them apart.
+        charts: those of planes, by id.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,7 @@ class Building:
         self.arrays: list[Array] = []
         self.notes: list[str] = []
         self.known: dict[str, str] = {}
+        self.charts: dict[str, Chart] = {}
         self._refs: dict[str, int] = {}
         self._ids: set[str] = set()
 

@@ -87,7 +87,9 @@ def _path(scene: Scene, one: dict[str, Any]) -> str:
 
 def _recording(scene: Scene, one: dict[str, Any]) -> str:
     steps = scene.array(one["steps"])
-    columns = [("loss", "loss"), ("plane_loss", "loss on the plane"), ("residual", "off the plane")]
+    columns = [
+        ("loss", "loss"), ("noted", "loss noted in training"), ("plane_loss", "loss on the plane"), ("residual", "share off the plane"),
+    ]  # fmt: skip
     columns = [(key, said) for key, said in columns if one.get(key) is not None]
     step = max(1, len(steps) // 24)
     rows = [

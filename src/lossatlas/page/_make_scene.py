@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,10 @@ def scene(*results: Any, title: str | None = None) -> Scene:
     flat = list(_flat(results))
     if not flat:
         raise InputError("got no results; expected at least one, for example a chart or a race.")
-    for one in flat:
+    # A recording is laid over a chart, which must be there before it.
+    for one in sorted(flat, key=lambda one: isinstance(one, Recording)):
         _add(building, one)
+    _told_apart(building.parts["surfaces"])
     if building.parts["surfaces"]:
         add_optimizers(building, list(TWINS))
     from lossatlas import __version__
@@ -122,6 +125,21 @@ def _add(building: Building, one: Any) -> None:
     raise InputError(
         f"got a {type(one).__name__}; expected results of lossatlas: a chart, a race, a recording, any other, or a list of them."
     )
+
+
+def _told_apart(surfaces: list[dict[str, Any]]) -> None:
+    """Charts of one network bear its name: what plane each is of is added, and a number where that is not enough."""
+    titles = Counter(one["title"] for one in surfaces)
+    for one in surfaces:
+        plane = one["provenance"].get("plane") if one["kind"] == "field" else None
+        if titles[one["title"]] > 1 and isinstance(plane, dict) and plane.get("kind"):
+            seed = f", seed {plane['seed']}" if plane.get("seed") is not None else ""
+            one["title"] += f" ({'PCA' if plane['kind'] == 'pca' else plane['kind']} plane{seed})"
+    seen: Counter[str] = Counter()
+    for one in surfaces:
+        seen[one["title"]] += 1
+        if seen[one["title"]] > 1:
+            one["title"] += f", {seen[one['title']]}"
 
 
 def _flat(given: Any) -> list[Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.chart import Chart, Comparison, Trajectory
+from lossatlas._errors import LossAtlasError
+from lossatlas.chart import Chart, Comparison, Projection, Trajectory
 from lossatlas.connect import Path
 from lossatlas.curvature import Extremes, Spectrum
 from lossatlas.page._building import Building
@@ -79,10 +80,26 @@ def add_trajectory(building: Building, made: Trajectory) -> None:
 
 def add_recording(building: Building, made: Recording) -> None:
     """A recorded run by itself: its losses, and its place on the plane of its own principal components."""
+    title = f"recording of {made.manifest['model']}"
+    onto = _below(building, made)
+    if onto is not None:
+        where, seen = onto
+        building.parts["recordings"].append({
+            "id": building.id(title),
+            "title": title,
+            "surface": where,
+            "steps": building.array(made.steps if made.sketched else made.steps[list(made.kept)], "i4"),
+            "coordinates": building.array(seen.coords.cpu()),
+            "residual": building.maybe(seen.residuals.cpu()),
+            "loss": None,
+            "noted": building.maybe(made.losses if made.sketched else made.losses[list(made.kept)]),
+            "plane_loss": None,
+            "notes": [made.sentence, "Losses at these points were not evaluated; `lossatlas.trajectory` does that."],
+        })  # fmt: skip
+        return
     found = None
     if made.sketched and len(made.rows) >= 3:
         found = made.coordinates()
-    title = f"recording of {made.manifest['model']}"
     building.parts["recordings"].append({
         "id": building.id(title),
         "title": title,
@@ -90,10 +107,28 @@ def add_recording(building: Building, made: Recording) -> None:
         "steps": building.array(made.steps, "i4"),
         "coordinates": None if found is None else building.array(found.coords),
         "residual": None if found is None else building.maybe(found.residuals),
-        "loss": building.maybe(made.losses),
+        "loss": None,
         "plane_loss": None,
+        "noted": building.maybe(made.losses),
         "notes": [made.sentence, *([] if found is None else [found.sentence])],
     })  # fmt: skip
+
+
+def _below(building: Building, made: Recording) -> tuple[str, Projection] | None:
+    """The chart that a recording is laid over, if one of its network is at hand, and where it runs there: where it is nearest."""
+    found = []
+    for where, chart in building.charts.items():
+        if chart.source is None:
+            continue
+        try:
+            seen = chart.source[1].project(made)
+        except LossAtlasError:
+            continue
+        found.append((float(seen.residuals.mean()), where, seen))
+    if not found:
+        return None
+    _, where, seen = min(found, key=lambda one: one[0])
+    return where, seen
 
 
 def add_spectrum(building: Building, made: Spectrum) -> None:
@@ -139,6 +174,7 @@ def add_comparison(building: Building, made: Comparison) -> None:
         "id": building.id(f"comparison of {title}"),
         "title": f"comparison of {title}",
         "surfaces": names,
-        "sentence": " ".join(made.reading()),
+        "sentence": next(iter(made.reading()), ""),
+        "reading": made.reading(),
     })  # fmt: skip
     add_table(building, made.table())

@@ -38,6 +38,7 @@ def add_chart(building: Building, made: Chart, title: str | None = None) -> str:
     finite = made.loss[np.isfinite(made.loss)]
     said = made.provenance.get("surface", {})
     name = building.known[key] = building.id(title)
+    building.charts[name] = made
     building.parts["surfaces"].append({
         "id": name,
         "kind": "field",

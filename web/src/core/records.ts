@@ -62,6 +62,7 @@ export interface RecordingRecord {
   residual: Ref | null;
   loss: Ref | null;
   plane_loss: Ref | null;
+  noted?: Ref | null;
   notes: string[];
 }
 export interface SpectrumRecord {
@@ -77,6 +78,7 @@ export interface Comparison {
   title: string;
   surfaces: string[];
   sentence: string;
+  reading?: string[];
 }
 export interface Predict {
   kind: "point" | "number" | "order" | "choice";

@@ -23,7 +23,7 @@ export function compare(app: App): { element: HTMLElement; shown(): void } {
   const tiles: Tile[] = [],
     grid = h("div", { class: "tiles" }),
     controls = h("div", { class: "row" }),
-    said = h("p"),
+    said = h("ul"),
     values = h("div"),
     diff = difference(app);
   const sets = groups(app);
@@ -69,7 +69,7 @@ export function compare(app: App): { element: HTMLElement; shown(): void } {
         (v) => (v >= 1 ? "nothing" : percent(v)),
       ),
     );
-    said.textContent = found.sentence;
+    set(said, ...found.reading.map((s) => h("li", null, s)));
   };
   const build = (whole_ = true): void => {
     const surfaces = sets[at].surfaces
@@ -163,13 +163,13 @@ export function compare(app: App): { element: HTMLElement; shown(): void } {
   };
 }
 
-function groups(app: App): { title: string; sentence: string; surfaces: string[] }[] {
+function groups(app: App): { title: string; reading: string[]; surfaces: string[] }[] {
   const { record } = app.scene,
     fields = record.surfaces.filter((s) => s.kind !== "formula"),
-    found = record.comparisons.map((c) => ({ title: c.title, sentence: c.sentence, surfaces: c.surfaces }));
-  if (fields.length > 1 && !found.length) found.push({ title: "all charts", sentence: "", surfaces: fields.map((s) => s.id) });
+    found = record.comparisons.map((c) => ({ title: c.title, reading: c.reading ?? [c.sentence], surfaces: c.surfaces }));
+  if (fields.length > 1 && !found.length) found.push({ title: "all charts", reading: [], surfaces: fields.map((s) => s.id) });
   const forms = record.surfaces.filter((s) => s.kind === "formula");
-  if (forms.length > 1) found.push({ title: "landscapes", sentence: "", surfaces: forms.map((s) => s.id) });
-  if (!found.length) found.push({ title: "everything", sentence: "", surfaces: record.surfaces.map((s) => s.id) });
+  if (forms.length > 1) found.push({ title: "landscapes", reading: [], surfaces: forms.map((s) => s.id) });
+  if (!found.length) found.push({ title: "everything", reading: [], surfaces: record.surfaces.map((s) => s.id) });
   return found;
 }

@@ -79,7 +79,7 @@ export function paths(app: App): { element: HTMLElement; shown(): void } {
       `${String.fromCharCode(65 + (k % 26))}: ${p.title}`,
       p.ends.join(" to "),
       p.barrier ? num(p.barrier.value, 4) : "–",
-      p.barrier ? `${num(p.barrier.low, 3)} to ${num(p.barrier.high, 3)}` : "–",
+      p.barrier ? (p.barrier.low == null ? "not known" : `${num(p.barrier.low, 3)} to ${num(p.barrier.high, 3)}`) : "–",
     ]);
     box.append(
       h(

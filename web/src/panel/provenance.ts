@@ -9,7 +9,7 @@ export function provenance(app: App): { element: HTMLElement } {
     { made } = record;
   const facts: string[][] = [
     ["program", made.program],
-    ["date", made.date ?? "not recorded"],
+    ...(made.date ? [["date", made.date]] : []),
     ["format", `${record.format}, version ${record.version}`],
     ...Object.entries(made.digests ?? {}).map(([name, sha]) => [`SHA-256 of ${name}`, sha]),
   ];

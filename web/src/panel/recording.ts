@@ -14,6 +14,7 @@ export function recording(app: App, stage: Stage): { element: HTMLElement; shown
     off = new LineChart(150, () => app.state.projector),
     main = h("div", { class: "main" }),
     now = h("div"),
+    head = h("h2"),
     notes = h("ul");
   let at = 0;
   const steps = (): number[] => Array.from(app.scene.array(all[at].steps));
@@ -31,8 +32,8 @@ export function recording(app: App, stage: Stage): { element: HTMLElement; shown
     "div",
     { class: "side" },
     all.length > 1 ? choose : null,
-    h("section", { class: "panel" }, h("h2", null, "True loss (solid) and loss on the plane (dashed)"), losses.element),
-    h("section", { class: "panel" }, h("h2", null, "Distance from the plane"), off.element),
+    h("section", { class: "panel" }, head, losses.element),
+    h("section", { class: "panel" }, h("h2", null, "How much of the way lies off the plane"), off.element),
     h("section", { class: "panel" }, h("h2", null, "At this step"), now),
     h("section", { class: "panel" }, h("h2", null, "Notes"), notes),
   );
@@ -51,31 +52,36 @@ export function recording(app: App, stage: Stage): { element: HTMLElement; shown
       t = Math.min(app.state.t, x.length - 1),
       loss = app.scene.maybe(r.loss),
       plane = app.scene.maybe(r.plane_loss),
+      noted = app.scene.maybe(r.noted ?? null),
       residual = app.scene.maybe(r.residual);
     if (loss) series.push({ label: "true loss", color: "#d6008f", x, y: loss });
     if (plane) series.push({ label: "loss on the plane", color: "#0072b2", dash: [6, 3], x, y: plane });
+    if (noted) series.push({ label: "loss noted in training", color: "#6b7280", x, y: noted });
+    losses.element.parentElement!.hidden = !series.length;
+    head.textContent = loss && plane ? "True loss (solid) and loss on the plane (dashed)" : loss ? "True loss" : plane ? "Loss on the plane" : "Loss noted in training";
     losses.show({
       series,
       xlabel: "training step",
       ylabel: "loss",
-      logY: series.every((s) => Array.from(s.y).every((v) => !(v <= 0))),
+      logY: series.length > 0 && series.every((s) => Array.from(s.y).every((v) => !(v <= 0))),
       marker: x[t],
-      title: `True loss and loss on the plane of ${r.title}`,
+      title: `${head.textContent} of ${r.title}`,
     });
     off.element.parentElement!.hidden = !residual;
     if (residual)
       off.show({
-        series: [{ label: "distance", color: "#d55e00", x, y: residual }],
+        series: [{ label: "share off the plane", color: "#d55e00", x, y: residual }],
         xlabel: "training step",
-        ylabel: "distance in weights",
+        ylabel: "share of the distance",
         marker: x[t],
-        title: `Distance of ${r.title} from the plane`,
+        title: `Share of the distance from the center that lies off the plane, of ${r.title}`,
       });
     const rows: string[][] = [["training step", whole(x[t])]];
     if (loss) rows.push(["true loss", num(loss[t], 4)]);
     if (plane) rows.push(["loss on the plane", num(plane[t], 4)]);
     if (loss && plane) rows.push(["gap", num(plane[t] - loss[t], 3)]);
-    if (residual) rows.push(["distance from the plane", num(residual[t], 3)]);
+    if (noted) rows.push(["loss noted in training", num(noted[t], 4)]);
+    if (residual) rows.push(["share of the way off the plane", num(residual[t], 3)]);
     set(now, table("", [], rows));
   };
   const pick = (v: number): void => {
