@@ -70,6 +70,12 @@ _FILE = click.Path(path_type=Path)
     help="A checkpoint of a training run; repeat in order to plot λmax along the run.",
 )
 @click.option("--lr", type=float, help="Learning rate η of that run, to draw the stability threshold 2/η.")
+@click.option(
+    "--critical",
+    is_flag=True,
+    help="Measure only the critical sharpness along the gradient: one gradient and fewer than ten losses, for networks too "
+    "large for Hessian-vector products.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=_FILE, help="Folder for the arrays, the records and the pictures.")
 @click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
@@ -87,6 +93,7 @@ def command(
     search: int | None,
     along: tuple[Path, ...],
     lr: float | None,
+    critical: bool,
     seed: int,
     out: Path | None,
     json_file: Path | None,
@@ -113,6 +120,7 @@ def command(
           --loss cross_entropy --checkpoint w.safetensors --k 5 --probes 4 \\
           --out DIR --json FILE
       lossatlas curvature himmelblau --at 0.0867,2.8843 --search 60 --out DIR
+      lossatlas curvature --critical --model my.py:make_model --data my.py:make_data
       lossatlas curvature … --along step-0.safetensors --along step-100.safetensors \\
           --lr 0.1 --out DIR
 
@@ -125,8 +133,16 @@ def command(
       *.json, *.safetensors           each result in full (eigenvectors, nodes, samples, points)
     """
     from lossatlas import archive
+    from lossatlas._errors import InputError
     from lossatlas.cli._user import prepare
-    from lossatlas.curvature import Hessian, critical_point, critical_points, curvature_along, sharpness
+    from lossatlas.curvature import (
+        Hessian,
+        critical_point,
+        critical_points,
+        critical_sharpness,
+        curvature_along,
+        sharpness,
+    )
     from lossatlas.probe import Probe
 
     measures = _kinds(kinds)
@@ -141,6 +157,21 @@ def command(
         for sentence in sentences:
             click.echo(f"- {sentence}")
 
+    if critical:
+        if search is not None or along:
+            raise InputError(
+                "got --critical with --search or --along; expected it alone, since it evaluates no Hessian-vector products."
+            )
+        only = critical_sharpness(surface, point=point)
+        tell("critical sharpness", *only.reading())
+        click.echo(f"cost: {only.meter.sentence}")
+        if out is not None:
+            only.save(out)
+            only.plot().save(out / "critical.png")
+            click.echo(f"written: {out}")
+        if json_file is not None:
+            archive.write_json(json_file, only.record())
+        return
     probe = Probe(surface)
     there: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
     k = min(5, surface.dimension) if k is None else k

@@ -7,6 +7,8 @@ from lossatlas.curvature._catch import CriticalPoint as CriticalPoint
 from lossatlas.curvature._catch import CriticalPoints as CriticalPoints
 from lossatlas.curvature._critical import critical_point as critical_point
 from lossatlas.curvature._critical import critical_points as critical_points
+from lossatlas.curvature._critical_sharpness import CriticalSharpness as CriticalSharpness
+from lossatlas.curvature._critical_sharpness import critical_sharpness as critical_sharpness
 from lossatlas.curvature._diagonal import Diagonal as Diagonal
 from lossatlas.curvature._estimate import Estimate as Estimate
 from lossatlas.curvature._extremes import Eigenpairs as Eigenpairs
