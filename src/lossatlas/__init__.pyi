@@ -24,6 +24,7 @@ from lossatlas.chart import Line as Line
 from lossatlas.chart import Plane as Plane
 from lossatlas.chart import Policy as Policy
 from lossatlas.chart import Projection as Projection
+from lossatlas.chart import StreamedSurface as StreamedSurface
 from lossatlas.chart import Topology as Topology
 from lossatlas.chart import Trajectory as Trajectory
 from lossatlas.chart import chart as chart

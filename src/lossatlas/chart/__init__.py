@@ -30,5 +30,6 @@ from lossatlas.chart.planes._policy import policy as policy
 from lossatlas.chart.sampling._certificate import Certificate as Certificate
 from lossatlas.chart.sampling._grid import Grid as Grid
 from lossatlas.chart.sampling._own import Sampler as Sampler
+from lossatlas.chart.streamed import StreamedSurface as StreamedSurface
 from lossatlas.probe import Answer as Answer
 from lossatlas.probe import Values as Values

@@ -73,8 +73,12 @@ def refuse_training_mode(model: nn.Module, *, batchnorm_too: bool = True) -> Non
         )
 
 
-def layout_of(model: nn.Module) -> Layout:
+def layout_of(model: nn.Module, *, offloaded: bool = False) -> Layout:
     """The trainable parameters in order, tied ones once; frozen ones stay constants of the surface.
+
+    Args:
+        model: the user's.
+        offloaded: whether parameters may be on the meta device, their numbers kept elsewhere.
 
     Raises:
         ModelError: if there are no trainable parameters, or they are not real floating-point numbers on one device.
@@ -100,7 +104,7 @@ def layout_of(model: nn.Module) -> Layout:
         if not parameter.requires_grad:
             frozen.append(Block(name, shape, kind, -1, aliases, groups, parts))
             continue
-        _refuse_type(name, parameter)
+        _refuse_type(name, parameter, offloaded)
         blocks.append(Block(name, shape, kind, offset, aliases, groups, parts))
         offset += blocks[-1].size
     if not offset:
@@ -202,8 +206,8 @@ def _overlap(p: Tensor, q: Tensor) -> bool:
     return bool(torch.isin(one, two).any())
 
 
-def _refuse_type(name: str, parameter: Tensor) -> None:
-    if parameter.is_meta:
+def _refuse_type(name: str, parameter: Tensor, offloaded: bool) -> None:
+    if parameter.is_meta and not offloaded:
         raise ModelError(
             f"the parameter {name!r} is on the meta device and has no numbers; expected a model with weights. Load them "
             "first, or count its parameters with `lossatlas dimension`."

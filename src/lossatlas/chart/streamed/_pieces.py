@@ -1,0 +1,214 @@
+"""Directions of one tensor at a time: drawn from (seed, axis, name, chunk) alone, or read from files some rows at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossatlas._errors import CheckpointError
+from lossatlas._layout import Block, listed
+from lossatlas.chart.planes._policy import Ignore, Rule, rule
+
+# Entries drawn from one generator: 16 MB of float32.
+CHUNK = 2**22
+GENERATOR = 1
+
+
+def chunks(block: Block) -> Iterator[tuple[int, int]]:
+    """Ranges of rows (entries of the first axis) that are made together."""
+    count = block.shape[0] if block.shape else 1
+    step = max(1, CHUNK // max(1, math.prod(block.shape[1:])))
+    return ((begin, min(begin + step, count)) for begin in range(0, count, step))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Random directions of a model, tensor by tensor.
+
+    Attributes:
+        seed: of all of them.
+        axes: how many directions.
+        normalization: as in ``lossatlas.Plane.random``, one of this project's own.
+        ignore: what is not moved, as there.
+    """
+
+    seed: int
+    axes: int
+    normalization: str
+    ignore: Ignore | None
+
+    def rule(self, block: Block) -> Rule:
+        """What happens to a block."""
+        return rule(block, self.normalization, self.ignore)
+
+    def moved(self, block: Block) -> bool:
+        """Whether a block moves at all."""
+        return self.rule(block).action != "held"
+
+    def by_rows(self, block: Block) -> bool:
+        """Whether rows can be made without the others: where no filter spans two rows."""
+        how = self.rule(block)
+        return how.action in ("held", "drawn") or (
+            how.view == block.shape and 0 in how.kept and self.normalization != "layer"
+        )
+
+    def draw(self, block: Block, axis: int, begin: int, end: int) -> Tensor:
+        """Rows of a direction before they are scaled, float32: standard normal numbers."""
+        key = hashlib.sha256(f"{GENERATOR}/{self.seed}/{axis}/{block.name}/{begin}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+        return torch.randn((end - begin, *block.shape[1:]), generator=generator)
+
+    def made(self, block: Block, weight: Tensor) -> list[Tensor]:
+        """All directions of a whole tensor, float32 on its device."""
+        ranges = list(chunks(block))
+        wanted = [(axis, *one) for axis in range(self.axes) for one in ranges]
+        with ThreadPoolExecutor(min(len(wanted), torch.get_num_threads())) as pool:
+            parts = list(pool.map(lambda one: self.draw(block, *one), wanted))
+        wholes = [
+            torch.cat(parts[k * len(ranges) : (k + 1) * len(ranges)]).reshape(block.shape) for k in range(self.axes)
+        ]
+        return [self._scaled(one.to(weight.device), weight, self.rule(block)) for one in wholes]
+
+    def some(self, block: Block, weight: Tensor, begin: int, end: int) -> list[Tensor]:
+        """All directions of the rows of one chunk, given their weights; where `by_rows`."""
+        how = self.rule(block)
+        part = Rule(how.block, how.action, (end - begin, *how.view[1:]), how.kept, how.unit, how.why)
+        return [
+            self._scaled(self.draw(block, axis, begin, end).to(weight.device), weight, part)
+            for axis in range(self.axes)
+        ]
+
+    def _scaled(self, drawn: Tensor, weight: Tensor, how: Rule) -> Tensor:
+        if how.action == "drawn":
+            return drawn
+        if how.action == "held":
+            return torch.zeros_like(drawn)
+        own = weight.detach().float()
+        if self.normalization == "weight":
+            return drawn * own
+        there = drawn.reshape(how.view)
+        dims = how.summed or None
+        if not how.summed:
+            sizes, wanted = there.abs().double(), own.reshape(how.view).abs().double()
+        else:
+            sizes, wanted = (
+                torch.linalg.vector_norm(t, dim=dims, keepdim=True, dtype=torch.float64)
+                for t in (there, own.reshape(how.view))
+            )
+        wanted = torch.ones_like(sizes) if self.normalization in ("dfilter", "dlayer") else wanted
+        factors = torch.where(sizes > 0, wanted / sizes, 0.0).float()
+        return (there * factors).reshape(drawn.shape)
+
+
+class Stored:
+    """Directions that files hold: one tensor for each parameter that moves, under its name, or the two factors of an adapter.
+
+    Args:
+        files: safetensors files, one for each axis.
+        blocks: of the model.
+
+    Raises:
+        CheckpointError: for files that cannot be read, that name nothing in the model, or tensors of another shape.
+    """
+
+    def __init__(self, files: Sequence[str | Path], blocks: Sequence[Block]) -> None:
+        self.files = [Path(file) for file in files]
+        self.places: list[dict[str, tuple[str, ...]]] = []
+        self._open: list[Any] = []
+        known = {name: block for block in blocks for name in (block.name, *block.aliases)}
+        for file in self.files:
+            self._open.append(self._opened(file))
+            found: dict[str, tuple[str, ...]] = {}
+            for key in sorted(self._open[-1].keys()):
+                name = key.removeprefix("base_model.model.")
+                factor = name.endswith(".lora_A.weight")
+                name = name.removesuffix(".lora_A.weight") + ".weight" if factor else name
+                if name in known:
+                    found[known[name].name] = (key, key.replace(".lora_A.", ".lora_B.")) if factor else (key,)
+            if not found:
+                raise CheckpointError(
+                    f"the file {str(file)!r} holds none of the model's parameters; expected tensors named as they are, for example "
+                    f"{listed(list(known), 2)}, or the lora_A and lora_B of an adapter."
+                )
+            for name, keys in found.items():
+                shape = self._shape(self._open[-1], keys)
+                if shape != known[name].shape:
+                    raise CheckpointError(
+                        f"the direction of {name!r} in {str(file)!r} has shape {shape}; expected {known[name].shape}."
+                    )
+            self.places.append(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files, "places": self.places}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _open=[self._opened(file) for file in state["files"]])
+
+    def moved(self, block: Block) -> bool:
+        """Whether a block moves at all."""
+        return any(block.name in places for places in self.places)
+
+    def by_rows(self, block: Block) -> bool:
+        """Whether rows can be made without the others."""
+        return len(block.shape) == 2
+
+    def made(self, block: Block, weight: Tensor) -> list[Tensor]:
+        """All directions of a whole tensor, float32 on its device."""
+        return self.some(block, weight, 0, block.shape[0] if block.shape else 1)
+
+    def some(self, block: Block, weight: Tensor, begin: int, end: int) -> list[Tensor]:
+        """All directions of some rows."""
+        found = []
+        for file, places in zip(self._open, self.places, strict=True):
+            keys = places.get(block.name)
+            if keys is None:
+                found.append(torch.zeros(weight.shape, device=weight.device))
+            elif len(keys) == 2:
+                second = file.get_slice(keys[1])[begin:end].float()
+                found.append((second @ file.get_tensor(keys[0]).float()).to(weight.device))
+            elif block.shape:
+                found.append(file.get_slice(keys[0])[begin:end].float().to(weight.device))
+            else:
+                found.append(file.get_tensor(keys[0]).float().to(weight.device))
+        return found
+
+    def record(self) -> list[str]:
+        """What identifies the files: digests of their bytes."""
+        told = []
+        for file in self.files:
+            with file.open("rb") as stream:
+                told.append(hashlib.file_digest(stream, "sha256").hexdigest()[:16])
+        return told
+
+    @staticmethod
+    def _opened(file: Path) -> Any:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            return safe_open(file, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"cannot read {str(file)!r} as safetensors ({error}); expected one file per direction."
+            ) from error
+
+    @staticmethod
+    def _shape(file: Any, keys: tuple[str, ...]) -> tuple[int, ...]:
+        shapes = [tuple(file.get_slice(key).get_shape()) for key in keys]
+        return shapes[0] if len(keys) == 1 else (shapes[1][0], shapes[0][1])
+
+
+def moved_to(weight: Tensor, directions: list[Tensor], point: tuple[float, ...]) -> Tensor:
+    """w₀ + Σ cₖ dₖ: summed in float32 (float64 for weights of that type), rounded once to the type of the weights."""
+    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    total = weight.detach().to(wide, copy=True)
+    for coordinate, direction in zip(point, directions, strict=True):
+        total.add_(direction.to(wide), alpha=coordinate)
+    return total.to(weight.dtype)

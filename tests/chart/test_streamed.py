@@ -1,0 +1,275 @@
+"""Charts of models that are walked module by module, against copies whose parameters were all moved at once."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import lossatlas as la
+from lossatlas.chart.planes._normalize import scale
+from lossatlas.chart.streamed import _pieces, _surface
+from lossatlas.surface import layout_of
+
+POINTS = torch.tensor([[0.0, 0.0], [0.3, -0.2], [-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
+
+
+def moved(surface, model, points, loss):
+    """The slow way: a copy of the model for each point."""
+    found = []
+    for point in points.tolist():
+        one = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, parameter in one.named_parameters():
+                wide = parameter.to(torch.promote_types(parameter.dtype, torch.float32), copy=True)
+                for c, d in zip(point, surface.direction(name), strict=True):
+                    wide.add_(d.to(wide), alpha=c)
+                parameter.copy_(wide)
+            found.append(float(loss(one)))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def gpt2(dtype=torch.float32, vocabulary=96):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=vocabulary, n_positions=16, n_embd=24, n_layer=2, n_head=2,
+                                     bos_token_id=0, eos_token_id=0)  # fmt: skip
+    return transformers.GPT2LMHeadModel(config).to(dtype).eval(), torch.randint(vocabulary, (6, 12))
+
+
+class Scaled(nn.Module):
+    """Reads a weight of another module in its own forward, and one of its own around its children."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.gain = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Parameter(torch.rand(6, 6))
+
+    def forward(self, ids):
+        hidden = torch.tanh(self.mix(self.embed(ids) @ self.gain)).mean(1)
+        return hidden @ self.embed.weight.T
+
+
+class Routed(nn.Module):
+    """Which expert runs depends on the weights: passes part and meet again."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts, self.head = (
+            nn.Linear(6, 3),
+            nn.ModuleList(nn.Linear(6, 6) for _ in range(3)),
+            nn.Linear(6, 4),
+        )
+
+    def forward(self, x):
+        return self.head(torch.relu(self.experts[int(self.gate(x).mean(0).argmax())](x)))
+
+
+def models():
+    torch.manual_seed(1)
+    x, ids = torch.randn(8, 6), torch.randint(9, (8, 5))
+    dense = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    encoder = nn.Sequential(nn.TransformerEncoderLayer(6, 2, 12, batch_first=True), nn.Flatten(), nn.Linear(30, 4))
+    yield "dense", dense, x, 4
+    yield "encoder", encoder, torch.randn(8, 5, 6), 4
+    yield "scaled", Scaled(), ids, 9
+    yield "routed", Routed(), x, 4
+    yield "lstm", nn.Sequential(nn.LSTM(6, 5, batch_first=True)), torch.randn(8, 5, 6), 5
+
+
+class First(nn.Module):
+    def forward(self, x):
+        x = x[0] if isinstance(x, tuple) else x
+        return x[:, -1] if x.ndim == 3 else x
+
+
+@pytest.mark.parametrize(("name", "model", "x", "classes"), list(models()), ids=[one[0] for one in models()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_losses_have_the_bits_of_a_moved_copy_and_the_model_stays_as_it_was(name, model, x, classes, dtype):
+    if name == "lstm" and dtype == torch.bfloat16:
+        pytest.skip("no such kernel")
+    model = nn.Sequential(model, First()).to(dtype).eval()
+    x, y = x.to(dtype) if x.is_floating_point() else x, torch.randint(classes, (8,))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    surface = la.StreamedSurface(model, cross_entropy, (x, y), seed=4)
+    found = surface.values(POINTS)
+    assert torch.equal(found, moved(surface, model, POINTS, lambda one: cross_entropy(one(x), y)))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all("forward" not in vars(module) for module in model.modules())
+    assert ("larger module" in " ".join(surface.notes)) == (name in ("encoder", "scaled"))
+
+
+def test_a_point_has_the_bits_it_has_alone():
+    model, ids = gpt2()
+    surface = la.StreamedSurface(model, "model", {"input_ids": ids, "labels": ids})
+    alone = torch.cat([surface.values(one[None]) for one in POINTS])
+    assert torch.equal(surface.values(POINTS), alone)
+    assert torch.equal(alone, moved(surface, model, POINTS, lambda one: one(input_ids=ids, labels=ids).loss))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_embeddings_and_heads_are_made_by_rows_and_their_logits_are_never_all_there(dtype, monkeypatch):
+    monkeypatch.setattr(_pieces, "CHUNK", 24 * 20)
+    monkeypatch.setattr(_surface, "CHUNK", 24 * 20)
+    model, ids = gpt2(dtype)
+    mask = torch.ones_like(ids)
+    mask[0, 7:] = 0
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids, "attention_mask": mask}, seed=2)
+    assert surface._fused is model.lm_head and surface.bytes < 4 * 4 * 24 * 100
+
+    def judged(one):
+        logits = one(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+        return cross_entropy(logits.reshape(-1, 96), ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100).reshape(-1))
+
+    found = surface.read(POINTS)
+    rough = 1e-6 if dtype == torch.float32 else 5e-3
+    torch.testing.assert_close(found.values, moved(surface, model, POINTS, judged), rtol=rough, atol=0)
+    torch.testing.assert_close(found.extras["perplexity"], found.values.exp())
+    with torch.no_grad():
+        guess = model(input_ids=ids, attention_mask=mask).logits[:, :-1].argmax(-1)
+    right = ((guess == ids[:, 1:]) & (mask[:, 1:] == 1)).sum() / mask[:, 1:].sum()
+    assert float(found.extras["token accuracy"][0]) == pytest.approx(float(right), abs=0.03)
+
+
+def test_the_mean_is_over_tokens_however_they_are_batched():
+    model, ids = gpt2()
+    mask = torch.ones_like(ids)
+    mask[:3, 5:] = 0
+    whole = la.StreamedSurface(model, "tokens", {"input_ids": ids, "attention_mask": mask})
+    parts = [{"input_ids": i, "attention_mask": m} for i, m in zip(ids.split([1, 5]), mask.split([1, 5]), strict=True)]
+    torch.testing.assert_close(
+        la.StreamedSurface(model, "tokens", parts).values(POINTS), whole.values(POINTS), rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.parametrize("normalization", ["filter", "layer", "dfilter", "dlayer", "weight", "none"])
+def test_directions_follow_the_written_policy(normalization):
+    model, ids = gpt2()
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids}, normalization=normalization)
+    weights = dict(model.named_parameters())
+    for block in layout_of(model).blocks:
+        for axis, found in enumerate(surface.direction(block.name)):
+            rows = [surface.pieces.draw(block, axis, begin, end) for begin, end in _pieces.chunks(block)]
+            slow = torch.cat(rows).reshape(-1).double().numpy()
+            scale(slow, weights[block.name].detach().reshape(-1), surface.pieces.rule(block), normalization)
+            torch.testing.assert_close(found.reshape(-1).double(), torch.from_numpy(slow), rtol=2e-6, atol=1e-9)
+
+
+def test_a_chart_of_it_is_a_chart_like_any_other(tmp_path):
+    model, ids = gpt2()
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
+    made = la.chart(surface, surface.plane, points=7, exact=True, ledger=tmp_path / "kept", progress=False)
+    again = la.chart(surface, surface.plane, points=7, exact=True, ledger=tmp_path / "kept", progress=False)
+    assert (made.loss == again.loss).all() and again.meter.recalled == 49
+    assert made.provenance["surface"]["dimension"] == surface.parameters and "perplexity" in made.extras
+    made.save(tmp_path / "saved")
+    assert la.load(tmp_path / "saved").title == made.title
+    line = la.StreamedSurface(model, "tokens", {"input_ids": ids}, axes=1)
+    assert la.chart(line, line.plane, points=5, exact=True, progress=False).is_line
+
+
+def test_an_error_of_the_users_code_leaves_the_model_as_it_was():
+    class Fails(nn.Linear):
+        def forward(self, x):
+            if float(self.weight.abs().sum()) > 30:
+                raise KeyError("too far")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Fails(8, 4)).eval()
+    own = dict(model.named_parameters())
+    surface = la.StreamedSurface(model, cross_entropy, (torch.randn(8, 6), torch.randint(4, (8,))))
+    with pytest.raises(KeyError, match="too far"):
+        surface.values(torch.tensor([[0.0, 0.0], [90.0, 0.0]]))
+    assert all(parameter is own[name] for name, parameter in model.named_parameters())
+    assert torch.isfinite(surface.values(POINTS)).all()
+
+
+def test_what_cannot_be_streamed_is_refused():
+    model = nn.Sequential(nn.Linear(6, 4)).eval()
+    pair = (torch.randn(8, 6), torch.randint(4, (8,)))
+    for given, said in [
+        ((3, cross_entropy, pair), "Module"),
+        ((nn.Sequential(nn.Linear(6, 4)), cross_entropy, pair), "training"),
+        ((model, "mse", pair), "'tokens'"),
+        ((model, "model", pair), "dictionary"),
+        ((model, cross_entropy, []), "no batches"),
+        (
+            (nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5)).eval().requires_grad_(False), cross_entropy, pair),
+            "trainable",
+        ),
+    ]:
+        with pytest.raises(la.LossAtlasError, match=said):
+            la.StreamedSurface(*given)
+    for settings, said in [
+        ({"axes": 3}, "axes"),
+        ({"normalization": "li2018"}, "normalization"),
+        ({"seed": -1}, "seed"),
+    ]:
+        with pytest.raises(la.LossAtlasError, match=said):
+            la.StreamedSurface(model, cross_entropy, pair, **settings)
+    with pytest.raises(la.NotApplicableError, match="losses only"):
+        la.StreamedSurface(model, cross_entropy, pair).gradients(POINTS)
+
+    class Random(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + torch.rand(4)
+
+    with pytest.raises(la.ModelError, match="fixed function"):
+        la.StreamedSurface(Random(6, 4).eval(), cross_entropy, pair)
+
+
+def test_directions_come_from_files_and_from_adapters(tmp_path):
+    from safetensors.torch import save_file
+
+    model, ids = gpt2()
+    draw = torch.Generator().manual_seed(5)
+    one = {name: torch.randn(p.shape, generator=draw) for name, p in model.named_parameters() if "attn" in name}
+    save_file(one, tmp_path / "one.safetensors")
+    a, b = torch.randn(3, 24, generator=draw), torch.randn(72, 3, generator=draw)
+    linear = nn.Sequential(nn.Linear(24, 72), nn.Tanh(), nn.Linear(72, 4)).eval()
+    save_file(
+        {"base_model.model.0.lora_A.weight": a, "base_model.model.0.lora_B.weight": b}, tmp_path / "lora.safetensors"
+    )
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids}, directions=[tmp_path / "one.safetensors"])
+    assert surface.dimension == 1 and "one.safetensors" in surface.plane.labels[0]
+    for name, found in one.items():
+        assert torch.equal(surface.direction(name)[0], found)
+    assert not surface.direction("transformer.wte.weight")[0].any()
+    judged = lambda m: m(input_ids=ids, labels=ids).loss  # noqa: E731
+    torch.testing.assert_close(
+        surface.values(POINTS[:, :1]), moved(surface, model, POINTS[:, :1], judged), rtol=1e-6, atol=0
+    )
+    pair = (torch.randn(8, 24), torch.randint(4, (8,)))
+    adapter = la.StreamedSurface(linear, cross_entropy, pair, directions=[tmp_path / "lora.safetensors"])
+    torch.testing.assert_close(adapter.direction("0.weight")[0], b @ a)
+    assert torch.equal(
+        adapter.values(POINTS[:, :1]),
+        moved(adapter, linear, POINTS[:, :1], lambda m: cross_entropy(m(pair[0]), pair[1])),
+    )
+    with pytest.raises(la.CheckpointError, match="holds none"):
+        la.StreamedSurface(linear, cross_entropy, pair, directions=[tmp_path / "one.safetensors"])
+
+
+def test_weights_on_the_disk_and_norms_of_another_type_need_no_conversion(tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    model, ids = gpt2(torch.bfloat16)
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.float()
+            module.register_forward_pre_hook(lambda _, given: (given[0].float(),))
+            module.register_forward_hook(lambda _, given, out: out.bfloat16())
+    batch = {"input_ids": ids, "labels": ids}
+    here = la.StreamedSurface(model, "model", batch, ignore="nothing")
+    expected = here.values(POINTS)
+    judged = lambda m: m(**batch).loss  # noqa: E731
+    assert torch.equal(expected, moved(here, model, POINTS, judged))
+    device_map = {"transformer.wte": "cpu", "lm_head": "cpu", "transformer.wpe": "cpu", "transformer.ln_f": "cpu",
+                  "transformer.h.0": "cpu", "transformer.h.1": "disk"}  # fmt: skip
+    away = accelerate.dispatch_model(
+        copy.deepcopy(model), device_map, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
+    )
+    assert away.transformer.h[1].attn.c_attn.weight.is_meta
+    surface = la.StreamedSurface(away, "model", batch, ignore="nothing")
+    assert torch.equal(surface.values(POINTS), expected)
+    assert away.transformer.h[1].attn.c_attn.weight.is_meta
