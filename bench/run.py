@@ -37,6 +37,7 @@ MEASURES = {
     "curvature_mlp": "curvature.mlp",
     "curvature_resnet": "curvature.network",
     "products": "curvature.products",
+    "large": "large.measure",
 }
 
 

@@ -17,8 +17,10 @@ from lossatlas._errors import CheckpointError
 from lossatlas._layout import Block, listed
 from lossatlas.chart.planes._policy import Ignore, Rule, rule
 
-# Entries drawn from one generator: 16 MB of float32.
-CHUNK = 2**22
+# Entries drawn from one generator: 4 MB of float32.
+CHUNK = 2**20
+# Entries that are in memory in float64 at a time.
+WIDE = 2**18
 GENERATOR = 1
 
 
@@ -70,8 +72,11 @@ class Pieces:
         """All directions of a whole tensor, float32 on its device."""
         ranges = list(chunks(block))
         wanted = [(axis, *one) for axis in range(self.axes) for one in ranges]
-        with ThreadPoolExecutor(min(len(wanted), torch.get_num_threads())) as pool:
-            parts = list(pool.map(lambda one: self.draw(block, *one), wanted))
+        if len(wanted) > 2 * self.axes:
+            with ThreadPoolExecutor(min(len(wanted), torch.get_num_threads())) as pool:
+                parts = list(pool.map(lambda one: self.draw(block, *one), wanted))
+        else:
+            parts = [self.draw(block, *one) for one in wanted]
         wholes = [
             torch.cat(parts[k * len(ranges) : (k + 1) * len(ranges)]).reshape(block.shape) for k in range(self.axes)
         ]
@@ -95,17 +100,24 @@ class Pieces:
         if self.normalization == "weight":
             return drawn * own
         there = drawn.reshape(how.view)
-        dims = how.summed or None
-        if not how.summed:
-            sizes, wanted = there.abs().double(), own.reshape(how.view).abs().double()
-        else:
-            sizes, wanted = (
-                torch.linalg.vector_norm(t, dim=dims, keepdim=True, dtype=torch.float64)
-                for t in (there, own.reshape(how.view))
-            )
+        sizes, wanted = lengths(there, how.summed), lengths(own.reshape(how.view), how.summed)
         wanted = torch.ones_like(sizes) if self.normalization in ("dfilter", "dlayer") else wanted
         factors = torch.where(sizes > 0, wanted / sizes, 0.0).float()
-        return (there * factors).reshape(drawn.shape)
+        return there.mul_(factors).reshape(drawn.shape)
+
+
+def lengths(there: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Norms over some axes, which stay with length 1: summed in float64, some rows at a time."""
+    if not dims:
+        return there.abs().double()
+    step = max(1, WIDE // max(1, math.prod(there.shape[1:])))
+    parts = (part.double().square().sum(dims, keepdim=True) for part in torch.split(there, step))
+    if 0 not in dims:
+        return torch.cat(list(parts)).sqrt()
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total.sqrt()
 
 
 class Stored:
