@@ -151,7 +151,9 @@ def test_in_a_box_it_ends_at_the_point_of_karush_kuhn_and_tucker(n, differences)
         assert bool((slope[~inside] * end[~inside] < 0).all())
         if not differences:
             assert race.status["x"] == ("finished",)
-            assert race.meter["x"].gradients <= 3 * theirs.nfev
+            # To the same loss about as soon as SciPy, which finds the edges by its Cauchy point.
+            seen, least = race.tracks["x"].seen[0].numpy(), float(theirs.fun)
+            assert int(np.argmax(seen <= least + 1e-9 * abs(least))) <= theirs.nfev + 5
     assert edges >= 3
 
 
@@ -169,12 +171,13 @@ def test_differences_at_an_edge_of_the_box_are_taken_inward():
 def test_restarts_begin_uniformly_in_the_box_and_keep_the_best():
     surface = la.landscapes.rastrigin()
     rule = la.optimizer("lbfgs", restarts=50)
-    race = la.race(surface, {"x": rule, "one": "lbfgs"}, steps=400, runs=6, progress=False)
+    race = la.race(surface, {"x": rule, "one": "lbfgs"}, steps=120, runs=3, progress=False)
     track = race.tracks["x"]
+    assert bool((track.losses[:, 1:].diff() <= 0).all())
     assert rule.wanders and not la.optimizer("lbfgs").wanders
     assert float(track.loss.max()) < float(race.tracks["one"].loss.min())
     assert torch.equal(track.loss, track.seen.nan_to_num(nan=float("inf")).amin(1))
-    ends = la.race(surface, {"x": rule}, steps=400, runs=6, progress=False).final("x")
+    ends = la.race(surface, {"x": rule}, steps=120, runs=3, progress=False).final("x")
     assert torch.equal(ends, race.final("x"))
 
 

@@ -88,8 +88,8 @@ class LBFGS(Optimizer):
         box = None if layout.box is None else layout.box.to(start)
         again = Again(self.restarts, layout.box, rng)
         memory, search = _Memory(self.window, start), LineSearch(runs, self.decrease, self.curvature, self.trials)
-        theta = trial = start
-        value = np.full(runs, np.nan)
+        theta = trial = best = start
+        value, lowest = np.full(runs, np.nan), np.full(runs, np.inf)
         gradient = direction = torch.zeros_like(start)
         # Runs that have yet to hear of the point where they begin.
         begins, live, at = np.ones(runs, dtype=bool), np.ones(runs, dtype=bool), None
@@ -120,7 +120,13 @@ class LBFGS(Optimizer):
             else:
                 begins = np.zeros(runs, dtype=bool)
             trial = _inside(theta + torch.from_numpy(search.step)[:, None].to(theta) * direction, box)
-            at = At(theta, torch.from_numpy(value).to(start.device))
+            if self.restarts:
+                # A run that began again elsewhere stands at the best of its descents.
+                better = value < lowest
+                best, lowest = _choose(better, theta, best), np.where(better, value, lowest)
+                at = At(best, torch.from_numpy(lowest).to(start.device))
+            else:
+                at = At(theta, torch.from_numpy(value).to(start.device))
             if begins.any():
                 memory.forget(begins)
                 trial = trial.clone()
@@ -166,9 +172,9 @@ class _Memory:
     def __init__(self, window: int, like: Tensor) -> None:
         self.window = window
         self.held = np.zeros(len(like), dtype=np.int64)
-        # (runs, pairs, N), as many as the run with the most has, and their products sᵢ·yⱼ for i ≤ j and yᵢ·yⱼ.
-        self.steps = self.changes = like.new_zeros(len(like), 0, like.shape[1])
-        self.cross = self.squares = np.zeros((len(like), 0, 0))
+        # (runs, m, N), and the products sᵢ·yⱼ for i ≤ j and yᵢ·yⱼ.
+        self.steps = self.changes = like.new_zeros(len(like), window, like.shape[1])
+        self.cross = self.squares = np.zeros((len(like), window, window))
 
     def keep(self, change: Tensor, step: Tensor, rows: Rows) -> None:
         """Append y and s of some runs, where s·y is safely positive; the others keep what they have."""
@@ -179,22 +185,17 @@ class _Memory:
         kept = rows & (curvature > least).cpu().numpy()
         if not kept.any():
             return
-        if self.steps.shape[1] < self.window and (self.held[kept] == self.steps.shape[1]).any():
-            self.steps, self.changes = (
-                torch.nn.functional.pad(one, (0, 0, 1, 0)) for one in (self.steps, self.changes)
-            )
-            self.cross, self.squares = (np.pad(one, ((0, 0), (1, 0), (1, 0))) for one in (self.cross, self.squares))
         scale = torch.where(torch.from_numpy(kept).to(curvature.device), 1 / curvature.sqrt(), 1.0).to(step)[:, None]
         self.steps = _choose(kept, torch.cat([self.steps[:, 1:], (step * scale)[:, None]], 1), self.steps)
         self.changes = _choose(kept, torch.cat([self.changes[:, 1:], (change * scale)[:, None]], 1), self.changes)
-        newest = self.changes[:, -1]
+        self.held = np.minimum(self.held + kept, self.window)
+        most, newest = int(self.held.max()), self.changes[:, -1]
         for name, pairs in (("cross", self.steps), ("squares", self.changes)):
             old = getattr(self, name)
             new = np.zeros_like(old)
             new[:, :-1, :-1] = old[:, 1:, 1:]
-            new[:, :, -1] = _along(pairs, newest)
+            new[:, -most:, -1] = _along(pairs[:, -most:], newest)
             setattr(self, name, np.where(kept[:, None, None], new, old))
-        self.held = np.minimum(self.held + kept, self.window)
 
     def times(self, gradient: Tensor, free: Tensor | None) -> Tensor:
         """H g in the compact form (Byrd, Nocedal & Schnabel 1994), of the free coordinates, from the scaled identity γ.
@@ -202,10 +203,11 @@ class _Memory:
         H = γ + S R⁻ᵀ (D + γ YᵀY) R⁻¹ Sᵀ − γ (S R⁻ᵀ Yᵀ + Y R⁻¹ Sᵀ), Rᵢⱼ = sᵢ·yⱼ for i ≤ j, D = diag R, γ = s·y / y·y of the
         newest pair.
         """
-        pairs = self.steps.shape[1]
+        pairs = int(self.held.max())
         if not pairs:
             return gradient
-        steps, changes, cross, squares = self.steps, self.changes, self.cross, self.squares
+        steps, changes = self.steps[:, -pairs:], self.changes[:, -pairs:]
+        cross, squares = self.cross[:, -pairs:, -pairs:], self.squares[:, -pairs:, -pairs:]
         if free is not None:
             steps, changes = steps * free[:, None], changes * free[:, None]
             cross, squares = (np.stack([_along(a, y) for y in changes.unbind(1)], 2) for a in (steps, changes))
@@ -231,13 +233,8 @@ class _Memory:
         if not (rows & (self.held > 0)).any():
             return
         self.held = np.where(rows, 0, self.held)
-        gone = self.steps.shape[1] - int(self.held.max())
-        self.steps, self.changes = (
-            _choose(rows, torch.zeros_like(one), one)[:, gone:] for one in (self.steps, self.changes)
-        )
-        self.cross, self.squares = (
-            np.where(rows[:, None, None], 0.0, one)[:, gone:, gone:] for one in (self.cross, self.squares)
-        )
+        self.steps, self.changes = (_choose(rows, torch.zeros_like(one), one) for one in (self.steps, self.changes))
+        self.cross, self.squares = (np.where(rows[:, None, None], 0.0, one) for one in (self.cross, self.squares))
 
 
 def _along(pairs: Tensor, one: Tensor) -> Array:

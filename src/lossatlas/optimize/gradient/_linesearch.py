@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class LineSearch:
     def begin(self, rows: Rows, value: Array, slope: Array, step: Array, most: Array) -> None:
         """A new search of some runs from φ(0) and φ′(0) < 0, with a first trial and the longest step allowed."""
         step = np.minimum(step, most)
-        fresh = {
+        fresh: dict[str, Any] = {
             "step": step, "most": most, "value": value, "slope": slope, "count": 0, "bracketed": False, "second": False,
             "x": 0.0, "fx": value, "gx": slope, "y": 0.0, "fy": value, "gy": slope,
             "low": 0.0, "high": (1 + FAR) * step, "width": most, "before": 2 * most,

@@ -74,7 +74,8 @@ class CMAES(Optimizer):
             self.sigma, size, start.double().cpu().numpy(), layout, Again(self.restarts, layout.box, rng)
         )
         runs = np.arange(len(start))
-        best, lowest, at = clouds.mean.copy(), np.full(len(start), np.inf), None
+        best, lowest = clouds.mean.copy(), np.full(len(start), np.inf)
+        at = At(start, torch.full((len(start),), float("nan"), dtype=torch.float64, device=start.device))
         while clouds.live.any():
             points = clouds.sample(rng.normal(size, n).cpu().numpy())
             live = torch.from_numpy(clouds.live.copy()).to(start.device)

@@ -150,9 +150,8 @@ class _Simplices:
         self._propose()
 
     def _order(self, rows: NDArray[np.int64]) -> None:
-        order = self.values[rows].argsort(axis=1, kind="stable")
-        self.values[rows] = np.take_along_axis(self.values[rows], order, 1)
-        self.corners[rows] = np.take_along_axis(self.corners[rows], order[..., None], 1)
+        order = rows[:, None], self.values[rows].argsort(axis=1, kind="stable")
+        self.values[rows], self.corners[rows] = self.values[order], self.corners[order]
 
     def _propose(self) -> None:
         """The next point of each run: a corner that has no value yet, or one on the line through the worst."""
