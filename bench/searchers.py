@@ -2,8 +2,9 @@
 
 python bench/searchers.py dimension [first-last function] [contestant …]
 
-Runs what is not kept in bench/searchers.json, and writes bench/searchers.md from it. 24 functions, one instance, five runs each from uniform random starts, 1,000 D evaluations, 51 targets from 1e2 to 1e-8. Libraries
-evaluate the same functions one point at a time and begin again at points uniform in the box until the budget is spent.
+Runs what is not kept in bench/searchers.json, and writes bench/searchers.md from it. 24 functions, one instance, five runs each
+from uniform random starts, 1,000 D evaluations, 51 targets from 1e2 to 1e-8. Libraries evaluate the same functions one point at
+a time and begin again at points uniform in the box until the budget is spent.
 """
 
 from __future__ import annotations
@@ -175,11 +176,11 @@ def write() -> None:
     lines = [
         "# Searchers beside SciPy's and pycma's on BBOB",
         "",
-        f"Written by `python bench/searchers.py`. Share of (function, target, run) triples reached within so many evaluations per "
-        f"dimension: 24 functions, instance{'s' * (len(INSTANCES) > 1)} {', '.join(map(str, INSTANCES))}, {RUNS} runs each from the same "
-        "uniform random starts, 51 targets from 1e2 to 1e-8, the box [−5, 5]^N. All begin again at points uniform in the box. Nothing was "
-        "tuned on the suite; five runs of a function leave about ±.02 of noise. Own time is CPU time outside of the functions, the race with "
-        "its records included, of this machine at the time; ratios are to the library's row beneath.",
+        "Written by `python bench/searchers.py`. Share of (function, target, run) triples reached within so many evaluations "
+        f"per dimension: 24 functions where none are named, instance {', '.join(map(str, INSTANCES))}, {RUNS} runs each from the "
+        "same uniform random starts, 51 targets from 1e2 to 1e-8, the box [−5, 5]^N. All begin again at points uniform in the "
+        "box. Nothing was tuned on the suite; five runs of a function leave about ±.02 of noise. Own time is CPU time outside "
+        "of the functions, the race with its records included, of this machine at the time; ratios are to the library's row.",
     ]
     for dimension, names in sorted(kept.items()):
         lines += [
@@ -190,18 +191,20 @@ def write() -> None:
         ]
         lines.append(f"|---|{'---|' * (len(BUDGETS) + 3)}")
         for ours, theirs in PAIRS.items():
+            # Of the functions that all of a pair have run on.
+            done = set.intersection(*(set(names.get(name, {})) for name in (ours, *theirs)))
+            if not done:
+                continue
             seconds = {}
             for name in (ours, *theirs):
-                if name not in names:
-                    continue
-                found = names[name].values()
+                found = [names[name][function] for function in done]
                 hits = np.array(
                     [[math.inf if hit is None else hit for hit in row] for one in found for row in one["hits"]]
                 )
                 shares = [f"{np.mean(hits <= k * int(dimension)):.3f}" for k in BUDGETS]
                 seconds[name] = sum(one["seconds"] for one in found)
-                partial = "" if len(found) == len(FUNCTIONS) else f" ({len(found)} functions)"
-                ratio = f"{seconds[ours] / seconds[name]:.2f}" if name != ours and ours in seconds else "–"
+                partial = "" if len(done) == len(FUNCTIONS) else f" (functions {', '.join(sorted(done, key=int))})"
+                ratio = "–" if name == ours else f"{seconds[ours] / seconds[name]:.2f}"
                 solved = np.isfinite(hits[:, -1]).mean()
                 lines.append(
                     f"| {name}{partial} | {' | '.join(shares)} | {solved:.0%} | {seconds[name]:.1f} | {ratio} |"
