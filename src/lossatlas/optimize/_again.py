@@ -34,4 +34,5 @@ class Again:
             self._generators[run] = np.random.default_rng(self.seeds[run])
         self.left[run] -= 1
         low, high = self._box.T
-        return low + (high - low) * self._generators[run].random(len(low))
+        point: NDArray[np.float64] = low + (high - low) * self._generators[run].random(len(low))
+        return point
