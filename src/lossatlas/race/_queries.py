@@ -53,7 +53,10 @@ def valid(query: Any, label: str, start: Tensor) -> Query:
 def lowest(query: Values | Gradients, answer: Answer) -> tuple[Tensor, Tensor]:
     """The lowest loss that the answer brought each run, (runs,), and where, (runs, N); what is no number is infinitely high."""
     runs, n = len(query.points), query.points.shape[-1]
-    values = torch.where(answer.values.isnan(), inf, answer.values).reshape(runs, -1)
+    values = answer.values if answer.sound else torch.where(answer.values.isnan(), inf, answer.values)
+    if query.points.ndim == 2:
+        return values, query.points
+    values = values.reshape(runs, -1)
     found, index = values.min(1)
     return found, query.points.reshape(runs, -1, n)[torch.arange(runs, device=index.device), index]
 
