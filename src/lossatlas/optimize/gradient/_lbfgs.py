@@ -21,7 +21,8 @@ from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.gradient._linesearch import LineSearch
 from lossatlas.probe import At, Gradients
 
-Rows, Array = NDArray[np.bool_], NDArray[np.float64]
+Rows = NDArray[np.bool_]
+Array = NDArray[np.float64]
 # The longest step of a search where no box ends it (Byrd et al. 1995).
 LONGEST = 1e10
 

@@ -136,7 +136,8 @@ class _Gaussians:
         runs, n = start.shape
         self.first, self.size, self.again = sigma, size, again
         box = None if layout.box is None else layout.box.double().cpu().numpy()
-        self.low, self.width = (np.zeros(n), np.ones(n)) if box is None else (box[:, 0], box[:, 1] - box[:, 0])
+        self.low: Array = np.zeros(n) if box is None else box[:, 0]
+        self.width: Array = np.ones(n) if box is None else box[:, 1] - box[:, 0]
         self.boxed = box is not None
         self.live, self.mean = np.ones(runs, dtype=bool), start.copy()
         self.sizes = np.full(runs, size)
@@ -163,16 +164,14 @@ class _Gaussians:
         steps = np.matmul(normal * self.lengths[:, None], self.axes.transpose(0, 2, 1))
         runs, count = np.arange(len(steps))[:, None], normal.shape[1]
         self.steps[runs, self.filled[:, None] + np.arange(count)] = steps
-        points = self.mean[:, None] + self.sigma[:, None, None] * (self.width * steps)
+        points: Array = self.mean[:, None] + self.sigma[:, None, None] * (self.width * steps)
         if not self.boxed:
             return points
         # The plane is folded at the edges of the box.
         folded = np.mod(points - self.low, 2 * self.width)
-        return np.where(
-            (points >= self.low) & (points <= self.low + self.width),
-            points,
-            self.low + np.minimum(folded, 2 * self.width - folded),
-        )
+        inside = (points >= self.low) & (points <= self.low + self.width)
+        back: Array = np.where(inside, points, self.low + np.minimum(folded, 2 * self.width - folded))
+        return back
 
     def hear(self, found: Array) -> None:
         """Take the losses (runs, k) of the points; whole generations move their Gaussians."""
@@ -184,7 +183,7 @@ class _Gaussians:
             rows = np.flatnonzero(whole & (self.sizes == size))
             self._move(rows, _constants(self.mean.shape[1], size))
         self.filled[whole] = 0
-        for b in np.flatnonzero(whole & self.live):
+        for b in np.flatnonzero(whole & self.live).tolist():
             if self._stuck(b):
                 self.live[b] = self.again.left[b] > 0
                 if self.live[b]:

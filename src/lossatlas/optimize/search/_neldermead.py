@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -89,7 +89,8 @@ class _Simplices:
         runs, n = start.shape
         self.rule, self.again = rule, again
         self.box = None if layout.box is None else layout.box.double().cpu().numpy()
-        self.low, self.high = (None, None) if self.box is None else (self.box[:, 0], self.box[:, 1])
+        self.low: Any = None if self.box is None else self.box[:, 0]
+        self.high: Any = None if self.box is None else self.box[:, 1]
         self.width = np.ones(n) if self.box is None else self.box[:, 1] - self.box[:, 0]
         wide = max(n, 2) if rule.adaptive else 2
         expand, self.contract, self.shrink = 1 + 2 / wide, 0.75 - 1 / (2 * wide), 1 - 1 / wide
@@ -170,7 +171,7 @@ class _Simplices:
         flat &= whole & self.live
         if not flat.any():
             return
-        for b in np.flatnonzero(flat):
+        for b in np.flatnonzero(flat).tolist():
             if np.any(np.abs(self.corners[b, 1:] - self.corners[b, 0]) > self.rule.xatol * self.width):
                 continue
             if self.again.left[b]:
