@@ -186,6 +186,7 @@ def test_a_file_that_is_cut_short_says_so(scene):
         la.Scene.from_bytes(b"PK\3\4" + struct.pack("<I", 3))
 
 
+@pytest.mark.slow
 def test_a_result_of_400_mb_is_thinned_and_says_so(scene):
     rng = np.random.default_rng(0)
     head, arrays = copy.deepcopy(scene.head), list(scene.arrays)
@@ -271,6 +272,7 @@ def test_held_out_cells_are_those_that_measured_the_error():
     assert len({tuple(row) for row in held.tolist()}) == len(held)
 
 
+@pytest.mark.slow
 def test_an_order_to_predict_is_that_of_a_plain_race():
     (told,) = la.scene(la.lesson("B6").run(runs=5)).head["lessons"]
     surface = la.landscapes.quadratic()
