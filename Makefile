@@ -46,14 +46,15 @@ $(VENV)/.docs: $(VENV)/.core
 demo: $(VENV)/.core
 	@$(BIN)/lossatlas tour --out atlas
 
-# One worker per core with kernels of one thread: a test takes as long as it takes alone.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# One worker per core with kernels of one thread: a test takes as long as it takes alone. Quick tests stay beside the others
+# of their file, which share surfaces; the slow ones lie in few files, so that a worker without work takes some of the other's.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test: check docs
-	$(PYTEST)
+	$(PYTEST) --dist worksteal
 
 test-quick: $(VENV)/.installed
-	$(PYTEST) -m "not slow and not ui"
+	$(PYTEST) --dist loadfile -m "not slow and not ui"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
