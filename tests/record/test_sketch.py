@@ -153,5 +153,5 @@ def test_a_short_run_has_no_plane(run, tmp_path):
         la.Recording.load(tmp_path / "b").coordinates()
     with pytest.raises(InputError, match="holds whole points only"):
         _ = la.Recording.load(tmp_path / "a").sketches
-    with pytest.raises(InputError, match="centering='middle'"):
+    with pytest.raises(InputError, match="no centering named 'middle'"):
         la.Recording.load(tmp_path / "b").coordinates("middle")

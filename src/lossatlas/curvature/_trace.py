@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, _statistics, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import Extremes
@@ -28,8 +28,7 @@ def estimate_traces(
     progress: Show, *, method: Method = "hutchinson", sketch: int = 16, known: Extremes | None = None,
 ) -> tuple[Estimate, ...]:  # fmt: skip
     """The trace, then tr WH for each weight: see `Hessian.trace` and `Hessian.traces`."""
-    if method not in METHODS:
-        raise UnknownNameError("estimator of the trace", method, METHODS)
+    _checks.one_of("estimator of the trace", method, METHODS)
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     sketch = _checks.whole("sketch", sketch)
     if known is not None and not isinstance(known, Extremes):
