@@ -364,6 +364,7 @@ def test_cma_is_pycma_behind_the_meter():
 # -- Bayesian optimization ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bayes_never_asks_a_point_twice_and_finds_the_well():
     surface = la.landscapes.four_wells()
     race = la.race(surface, ["bayes"], steps=40, seed=3)

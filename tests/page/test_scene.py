@@ -229,7 +229,12 @@ def test_a_field_too_large_keeps_its_center(scene):
 
 def test_a_note_tells_only_of_fields_that_were_thinned(scene):
     head, arrays = copy.deepcopy(scene.head), list(scene.arrays)
-    arrays.append(np.random.default_rng(0).standard_normal((2_000_000, 2), dtype=np.float32))
+    # Nine nodes an axis are too few to leave any out.
+    k = len(arrays)
+    arrays += [np.linspace(-1, 1, 9), np.zeros((9, 9), np.float32), np.zeros((9, 9), np.uint8)]
+    head["surfaces"][1]["field"] |= {"alpha": k, "beta": k, "loss": k + 1, "status": k + 2, "error": None}
+    head["surfaces"][1]["field"] |= {"channels": {}, "center": None}
+    arrays.append(np.random.default_rng(0).standard_normal((1_000_000, 2), dtype=np.float32))
     head["paths"] = [{"id": "p", "title": "p", "kind": "line", "t": len(arrays) - 1, "loss": len(arrays) - 1,
                       "channels": {}, "ends": ["a", "b"], "barrier": None, "sentence": ""}]  # fmt: skip
     notes = thinned(la.Scene(head, arrays)).head["notes"]
