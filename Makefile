@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick check bench bench-bbob docs pictures web dist clean
+.PHONY: help install demo test test-quick check lint types floors bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -46,19 +46,28 @@ $(VENV)/.docs: $(VENV)/.core
 demo: $(VENV)/.core
 	@$(BIN)/lossatlas tour --out atlas
 
-# One worker per core with kernels of one thread: a test takes as long as it takes alone.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# One worker per core with kernels of one thread: a test takes as long as it takes alone. Quick tests stay beside the others
+# of their file, which share surfaces; the slow ones lie in few files, so that a worker without work takes some of the other's.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test: check docs
-	$(PYTEST)
+# What checks and documentation need is installed first, one after the other; then they run side by side.
+test: $(VENV)/.installed $(VENV)/.docs
+	@$(MAKE) --no-print-directory -j2 check docs
+	$(PYTEST) --dist worksteal
 
 test-quick: $(VENV)/.installed
-	$(PYTEST) -m "not slow and not ui"
+	$(PYTEST) --dist loadfile -m "not slow and not ui"
 
-check: $(VENV)/.installed
+check: types lint floors
+
+lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
 	$(BIN)/mypy
+
+floors: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 bench-bbob: $(VENV)/.installed

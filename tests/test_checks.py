@@ -133,3 +133,17 @@ def test_numbers_come_back_as_pythons_own():
         _checks.whole("n", 2**63)
     with pytest.raises(la.InputError, match="True or False"):
         _checks.flag("f", 1)
+
+
+def test_a_name_is_one_of_those_there_are_or_is_refused():
+    assert _checks.one_of("end", "largest", ("both", "largest")) == "largest"
+    with pytest.raises(
+        la.UnknownNameError, match=r"no end named 'largets'. Did you mean 'largest'\? Known: both, largest"
+    ):
+        _checks.one_of("end", "largets", ("both", "largest"))
+    # What Python itself would refuse in words of its own: no hash, or no single truth value.
+    for given in (["largest"], None, np.ones(3), torch.ones(2), {}):
+        with pytest.raises(la.UnknownNameError, match="no end named"):
+            _checks.one_of("end", given, {"largest": 1})
+    with pytest.raises(la.UnknownNameError, match="of shape"):
+        la.extremes(surface(), 1, ends=np.ones(3))

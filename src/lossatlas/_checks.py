@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Collection
 from numbers import Real
 from typing import Any, TypeVar
 
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, UnknownNameError
 
 # What NumPy and torch can count, and seed with.
 MOST = 2**63 - 1
@@ -120,6 +121,22 @@ def instance(name: str, value: Any, kind: Any, expected: str, *, where: str = ""
     if isinstance(value, kind):
         return value
     raise _refusal(where, name, value, expected, do)
+
+
+def one_of(kind: str, name: T, known: Collection[str]) -> T:
+    """A name that is known, as it is.
+
+    Args:
+        kind: what is looked up, for the message, for example ``"optimizer"``.
+        name: what was given.
+        known: the names there are.
+
+    Raises:
+        UnknownNameError: for any other, or what is no name; the nearest is suggested.
+    """
+    if not isinstance(name, str) or name not in known:
+        raise UnknownNameError(kind, name if isinstance(name, str) else shown(name), known)
+    return name
 
 
 def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:

@@ -452,6 +452,7 @@ def test_numbers_are_short_and_shares_never_round_to_nothing():
     assert [share(v) for v in (0.0, 0.5, 1.0, 0.0123, 3e-6)] == ["0 %", "50 %", "100 %", "1.2 %", "3e−4 %"]
 
 
+@pytest.mark.slow
 def test_the_picture_holds_every_line_and_the_curvatures(small, tmp_path):
     surface, plane, chart, made, _, _ = small
     path = surface.theta + torch.linspace(0, 1, 3, dtype=F64)[:, None] * 0.3

@@ -159,7 +159,7 @@ def test_a_stricter_chart_in_the_same_ledger_changes_nothing(trained, tmp_path, 
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
     first, strict, again = (
-        la.chart(surface, plane, points=31, tolerance=tolerance, ledger=tmp_path, progress=False)
+        la.chart(surface, plane, points=21, tolerance=tolerance, ledger=tmp_path, progress=False)
         for tolerance in (0.05, 1e-4, 0.05)
     )
     assert "half precision" in first.provenance["sampler"] and "half precision" not in strict.provenance["sampler"]
@@ -167,7 +167,7 @@ def test_a_stricter_chart_in_the_same_ledger_changes_nothing(trained, tmp_path, 
     assert again.meter.values == 0
     # Nor does a device that is busy when it is measured once more.
     monkeypatch.setattr("lossatlas.surface.network._outputs.multiplies_faster", lambda device: False)
-    busy = la.chart(surface, plane, points=31, tolerance=0.05, ledger=tmp_path, progress=False)
+    busy = la.chart(surface, plane, points=21, tolerance=0.05, ledger=tmp_path, progress=False)
     np.testing.assert_array_equal(busy.loss, first.loss)
 
 

@@ -73,6 +73,7 @@ def strict(path):
 CHART = ("chart", "--model", "my.py:make_model", "--data", "my.py:make_data", "--points", "5", "--quiet")
 
 
+@pytest.mark.slow
 def test_chart_of_the_users_own_network(mine, capsys):
     sys.path.insert(0, str(mine))
     assert run(*CHART, "--loss", "cross_entropy", "--seed", "2", "--out", "atlas", "--json", "chart.json") == 0
@@ -228,6 +229,7 @@ def test_help_does_not_wait_for_torch():
     assert min(times) < 0.4
 
 
+@pytest.mark.slow
 def test_race_writes_all_of_it(mine, capsys):
     racers = "gd,momentum(lr=0.02, momentum=0.9),annealing,restart"
     words = ("race", "four-wells", "--optimizers", racers, "--start", "-3.8,-3.5")

@@ -43,8 +43,8 @@ def mine(tmp_path, monkeypatch):
     ("words", "end"),
     [
         (("--function", "my.py:f", "--box", "-2:2,-1:3"), (1.0, 1.0)),
-        (("my.py:bowl",), (0.0, 0.0)),
-        (("my.py:moved",), (0.5, 0.0)),
+        pytest.param(("my.py:bowl",), (0.0, 0.0), marks=pytest.mark.slow),
+        pytest.param(("my.py:moved",), (0.5, 0.0), marks=pytest.mark.slow),
     ],
 )
 def test_a_race_on_ones_own_surface_is_saved_and_loaded(mine, words, end, capsys):

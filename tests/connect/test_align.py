@@ -38,7 +38,12 @@ def planted(surface, seed):
 
 @pytest.mark.parametrize(
     "method, trials",
-    [("weights", 20), ("activations", 20), ("both", 8), pytest.param("weights", 100, marks=pytest.mark.slow)],
+    [
+        ("weights", 8),
+        ("activations", 8),
+        ("both", 8),
+        pytest.param("weights", 100, marks=pytest.mark.slow),
+    ],
 )
 def test_planted_permutations_of_mlps_are_recovered(method, trials):
     """At least 95 % of them; in fact none is lost."""

@@ -164,7 +164,7 @@ def test_the_average_covers_its_truth_as_often_as_it_says():
     truth = 0.5 * 0.01 * float((THETA**2 * EIGENVALUES).sum())
     held = 0
     for seed in range(100):
-        low, high = sharpness(_bowl(), "average", point=THETA, seed=seed, samples=128).interval
+        low, high = sharpness(_bowl(), "average", point=THETA, seed=seed, samples=64).interval
         held += low <= truth <= high
     assert held >= 88
 

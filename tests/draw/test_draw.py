@@ -251,8 +251,10 @@ def test_a_relief_refuses_flat_axes():
         ReliefDisplay(X, Y, bowl(), **LABELS).plot(mpl.figure.Figure().add_subplot())
 
 
-@pytest.mark.parametrize("many", [3, 9])
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("many", "own"),
+    [(9, True), (3, False), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((3, True), (9, False)))],
+)
 def test_the_legend_stays_off_the_data(many, own):
     base = paths()["walk"]
     walks = {f"optimizer number {i}": base[: 30 + i] * (1 - 0.1 * i) for i in range(many)}

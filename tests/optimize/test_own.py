@@ -286,6 +286,7 @@ def test_numpys_numbers_are_settings_and_come_back_as_pythons(tmp_path):
     assert la.optimizer("adam", lr=np.float32(0.5), betas=np.array([0.5, 0.75])) == Adam(lr=0.5, betas=(0.5, 0.75))
 
 
+@pytest.mark.slow
 def test_the_command_takes_ones_own_from_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("ours.py").write_text(FILE)

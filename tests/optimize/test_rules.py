@@ -354,6 +354,7 @@ def test_evolution_strategies_follow_the_gradient_of_the_smoothed_loss():
 # -- Bayesian optimization ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bayes_never_asks_a_point_twice_and_finds_the_well():
     surface = la.landscapes.four_wells()
     race = la.race(surface, ["bayes"], steps=40, seed=3)

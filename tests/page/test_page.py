@@ -2,15 +2,18 @@
 
 import base64
 import hashlib
+import importlib.util
+import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import lossatlas as la
+from lossatlas.cli import main
 from lossatlas.page import bundle, digest
 from lossatlas.page._optimizers import TWINS
 
@@ -78,10 +81,8 @@ def test_a_hostile_title_stays_text(race, tmp_path):
     assert again.title.startswith("</script><script>alert(1)")
 
 
+@pytest.mark.slow
 def test_a_page_of_a_large_chart_with_seven_racers_fits_the_budget(tmp_path):
-    import numpy as np
-    import torch
-
     frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
     chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, points=201, progress=False)
     race = la.race(la.landscapes.four_wells(), ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"],
@@ -118,43 +119,59 @@ def test_every_rule_of_the_catalog_is_walked_or_declared_playback():
     assert playback | set(TWINS) == set(catalog) and not playback & set(TWINS)
 
 
-def test_goldens_are_what_python_gives_now():
-    import importlib.util
-
+@pytest.fixture(scope="module")
+def goldens():
+    """The module that writes them, and what is written."""
     spec = importlib.util.spec_from_file_location("write", ROOT / "tests" / "golden" / "write.py")
     write = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(write)
-    import json
+    return write, json.loads(write.FILE.read_text())
 
-    import numpy as np
 
-    held = json.loads(write.FILE.read_text())
+def _as_written(one, now):
+    np.testing.assert_allclose(
+        one["positions"], now["positions"], atol=1e-11, err_msg=f"{one['place']} {one['optimizer']}"
+    )
+    assert one["settings"].keys() == now["settings"].keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("four_wells", "momentum"), ("quadratic", "adam"), ("rosenbrock", "annealing")]
+)
+def test_a_golden_is_what_python_gives_now(goldens, place, name):
+    write, held = goldens
+    (one,) = [one for one in held["walks"] if (one["place"], one["optimizer"]) == (place, name)]
+    _as_written(one, write._walk(place, name))
+
+
+@pytest.mark.slow
+def test_all_goldens_are_what_python_gives_now(goldens):
+    write, held = goldens
     assert [(one["place"], one["optimizer"]) for one in held["walks"]] == [(p, n) for p in write.PLACES for n in TWINS]
     for one, now in zip(held["walks"], write.walks(), strict=True):
-        np.testing.assert_allclose(
-            one["positions"], now["positions"], atol=1e-11, err_msg=f"{one['place']} {one['optimizer']}"
-        )
-        assert one["settings"].keys() == now["settings"].keys()
+        _as_written(one, now)
     assert held["grid"]["ends"] == write.grid()["ends"]
 
 
-def test_a_folder_becomes_a_page_and_what_is_damaged_is_named(race, tmp_path):
+def test_a_folder_becomes_a_page_and_what_is_damaged_is_named(race, tmp_path, capsys):
     race.save(tmp_path / "results" / "race")
     (tmp_path / "results" / "bad").mkdir(parents=True)
     (tmp_path / "results" / "bad" / "chart.json").write_text("{")
     (tmp_path / "results" / "bad" / "chart.safetensors").write_bytes(b"")
     la.lesson("A2").run().save(tmp_path / "results" / "lessons")
-    run = _lossatlas("page", tmp_path / "results", "--out", tmp_path / "atlas.html", "--title", "Mine")
-    assert run.returncode == 0, run.stderr
-    assert "bad/chart was left out" in run.stderr and "open " in run.stdout
+    code = _lossatlas("page", tmp_path / "results", "--out", tmp_path / "atlas.html", "--title", "Mine")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "bad/chart was left out" in said.err and "open " in said.out
     assert "<title>Mine</title>" in (tmp_path / "atlas.html").read_text()
 
 
 @pytest.mark.parametrize("place", ["empty", "missing"])
-def test_a_folder_without_results_is_refused(tmp_path, place):
+def test_a_folder_without_results_is_refused(tmp_path, place, capsys):
     (tmp_path / "empty").mkdir()
-    run = _lossatlas("page", tmp_path / place, "--out", tmp_path / "atlas.html")
-    assert run.returncode == 2 and run.stderr.count("\n") == 1, run.stderr
+    assert _lossatlas("page", tmp_path / place, "--out", tmp_path / "atlas.html") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
     assert not (tmp_path / "atlas.html").exists()
 
 
@@ -168,5 +185,7 @@ def test_a_notebook_shows_the_page_in_a_frame_and_the_table_below(race):
 
 
 def _lossatlas(*args):
-    command = [sys.executable, "-c", "from lossatlas.cli import main; main()", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(arg) for arg in args])
+    return end.value.code

@@ -82,7 +82,9 @@ def test_verdicts_name_the_well_by_a_second_opinion():
     assert bool((distance > 0).all())
 
 
-@pytest.mark.parametrize("name", ["rosenbrock", "beale", "plateau"])
+@pytest.mark.parametrize(
+    "name", ["rosenbrock", *(pytest.param(n, marks=pytest.mark.slow) for n in ("beale", "plateau"))]
+)
 def test_valleys_and_plains_lead_where_the_flow_does(name):
     """Ground where plain steps get nowhere: the referee's basins against a stiff integration of the gradient flow."""
     from scipy.integrate import solve_ivp
@@ -132,13 +134,13 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     drawn = race.plot()
     assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
     assert "typical run of 11" in drawn.note and "median loss among those with the most common outcome" in drawn.note
-    assert race.plot(run=3).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot().note is None
+    assert race.plot(run=3).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
 
 
 def test_a_race_of_ends_alone_says_of_them_what_it_said_before():
     """Here all runs end in one point, to the bit, from different starts: they are not one and the same run."""
     starts = torch.tensor([[-3.8, -3.5], [-3.0, -3.0], [-2.0, -2.0], [-3.5, -2.5]], dtype=torch.float64)
-    race = la.race(WELLS, ["nesterov", "annealing"], start=starts, runs=4, steps=3000)
+    race = la.race(WELLS, ["nesterov", "annealing"], start=starts, runs=4, steps=1500)
     cut = race.only_ends()
     assert (race.last("nesterov") == race.last("nesterov")[0]).all() and race.interval("nesterov", "A")[0] < 1
     assert str(cut.table()) == str(race.table()) and str(cut.accounting()) == str(race.accounting())

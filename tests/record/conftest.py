@@ -44,7 +44,7 @@ class Run:
         return [*self.model.state_dict().values(), *state, torch.get_rng_state()]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run():
     return Run
 

@@ -13,20 +13,20 @@ from lossatlas._errors import CheckpointError, InputError
 from lossatlas.demo import digits_cnn, digits_mlp
 
 
-@pytest.fixture
-def recorded(run, tmp_path):
+@pytest.fixture(scope="module")
+def recorded(run, tmp_path_factory):
     """A run with whole points, a second one, and the first once more in sketches; and the surface they walked on."""
-    runs = {}
+    runs, folder = {}, tmp_path_factory.mktemp("runs")
     for name, settings in (("whole", {}), ("other", {}), ("folded", {"sketch": 256})):
         one = run(model=digits_mlp((16,), seed=1))
         if name == "other":
             torch.manual_seed(99)
-        with la.Recorder(one.model, one.optimizer, tmp_path / name, every=10, quiet=True, **settings) as recorder:
+        with la.Recorder(one.model, one.optimizer, folder / name, every=10, quiet=True, **settings) as recorder:
             one.steps(100, recorder.note)
         runs[name] = one
     one = runs["whole"]
     surface = la.NetworkSurface(one.model.eval(), "cross_entropy", (one.x, one.y))
-    return surface, runs, {name: la.Recording.load(tmp_path / name, surface) for name in runs}
+    return surface, runs, {name: la.Recording.load(folder / name, surface) for name in runs}
 
 
 def test_the_plane_of_a_recording_is_the_plane_of_its_points(recorded):
@@ -76,6 +76,7 @@ def test_a_trajectory_says_where_the_run_was_and_what_the_plane_hides(recorded):
     assert "one: 11 points" in seen.reading()[0] and "random walk" in " ".join(seen.reading())
 
 
+@pytest.mark.slow
 def test_it_is_drawn_and_saved(recorded, tmp_path):
     surface, _, recordings = recorded
     plane = la.Plane.pca(surface, recordings["whole"])

@@ -272,6 +272,7 @@ def test_a_folder_that_changes_is_read_again(running, folder):
     assert la.Scene.from_json(_ask(port, "/api/scene").text).head["lessons"] == []
 
 
+@pytest.mark.slow
 def test_a_ledger_is_watched_while_it_grows_through_a_kill(running, folder):
     from lossatlas.probe import Ledger, Probe, Values
     from lossatlas.serve._live import LedgerWatch

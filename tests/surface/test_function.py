@@ -155,7 +155,7 @@ def test_what_works_on_a_landscape_works_on_a_function():
     for label in race.tracks:
         assert race.verdicts[label].wells == there.verdicts[label].wells
         assert torch.allclose(race.tracks[label].final, there.tracks[label].final, atol=1e-8)
-    ends = [la.basin_map(ground, "gd", points=12, steps=60, progress=False).ends for ground in (surface, known)]
+    ends = [la.basin_map(ground, "gd", points=6, steps=60, progress=False).ends for ground in (surface, known)]
     assert np.array_equal(*ends)
     assert la.extremes(surface, k=1).largest.values[0] == pytest.approx(la.extremes(known, k=1).largest.values[0])
     assert surface.plot(points=11).ax_.get_xlabel() == "width"

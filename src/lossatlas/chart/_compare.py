@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._comparison import COMPARED, Comparison, Scale, judged
@@ -71,8 +71,7 @@ def compare(
         2
     """
     named = _named(surfaces)
-    if scale not in ("linear", "log"):
-        raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
+    _checks.one_of("scale of roughness", scale, ("linear", "log"))
     labels, laid = _laid(named, planes, seeds, normalization)
     charts: dict[str, list[Chart]] = {name: [] for name in named}
     cells = math.prod(counts_of(points))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._said import several
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._features import dtype_of, features
@@ -72,8 +72,7 @@ class Comparison(archive.Result):
         """
         for kind, name, known in (("surface", first, self.names), ("surface", second, self.names),
                                   ("measure of roughness", measure, self.roughness)):  # fmt: skip
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
+            _checks.one_of(kind, name, known)
         apart = self.roughness[measure][second] - self.roughness[measure][first]
         return Difference(first, second, measure, apart)
 
@@ -212,8 +211,7 @@ class Difference(archive.Result):
 
 def judged(charts: Mapping[str, tuple[Chart, ...]], scale: str) -> dict[str, dict[str, Array]]:
     """Measure to name to (planes,) numbers."""
-    if scale not in ("linear", "log"):
-        raise UnknownNameError("scale of roughness", scale, ("linear", "log"))
+    _checks.one_of("scale of roughness", scale, ("linear", "log"))
     rough: dict[str, dict[str, Array]] = {measure: {} for measure in COMPARED}
     for name, made in charts.items():
         found = [_judge(one, scale) for one in made]

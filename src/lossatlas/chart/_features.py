@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas.chart._merge_tree import Indices, MergeTree, merge_tree
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def features(chart: Chart, metric: Metric, at_least: float | None, spacing: bool
         InputError: for ``log`` of losses that are not positive, or a smallest persistence that is no number from 0 up.
         UnknownNameError: for another metric.
     """
-    if metric not in ("loss", "log"):
-        raise UnknownNameError("metric of topology", metric, ("loss", "log"))
+    _checks.one_of("metric of topology", metric, ("loss", "log"))
     units = "loss" if metric == "loss" else "logarithm of the loss"
     do = f"It is in units of the {units}; None keeps every pair."
     at_least = _checks.optional(_checks.number, "minimum_persistence", at_least, least=0, do=do)

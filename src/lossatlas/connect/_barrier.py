@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas import archive
-from lossatlas._errors import UnknownNameError
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -39,17 +38,6 @@ class Barrier(archive.Result):
     value: float
     t: float
     interval: Interval | None = None
-
-
-def check(definition: str) -> str:
-    """The name, if there is such a definition.
-
-    Raises:
-        UnknownNameError: if there is none.
-    """
-    if definition not in DEFINITIONS:
-        raise UnknownNameError("definition of a barrier", definition, DEFINITIONS)
-    return definition
 
 
 def above(definition: str, t: Array, y: Array) -> Array:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._progress import Show, counted
 from lossatlas._versions import versions
 from lossatlas.archive import Status
 from lossatlas.chart import Line
-from lossatlas.connect._barrier import check
+from lossatlas.connect._barrier import DEFINITIONS
 from lossatlas.connect._curve import Curve, Kind, straight
 from lossatlas.connect._curve_trainer import Recipe, Rule
 from lossatlas.connect._endpoints import End, Names, two_ends
@@ -120,8 +120,7 @@ def connect(
         need_surface(test, "connect with test=…")
     given = kind if isinstance(kind, Curve) else None
     name: Kind = kind.kind if isinstance(kind, Curve) else kind
-    if name not in KINDS:
-        raise UnknownNameError("kind of path", name, KINDS)
+    _checks.one_of("kind of path", name, KINDS)
     points = POINTS[name] if points is None else points
     controls = given.degree - 1 if given is not None else CONTROLS[name] if controls is None else controls
     points = _checks.whole("points", points, 3, MOST_POINTS, do="These are values of t.")
@@ -139,7 +138,7 @@ def connect(
     if tolerance is not None:
         do = "This is a share of the profile's range; None reads at equal distances."
         tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do=do)
-    check(definition)
+    _checks.one_of("definition of a barrier", definition, DEFINITIONS)
     if slopes != "auto":
         slopes = _checks.flag("slopes", slopes)
     _checks.optional(_checks.instance, "exchange", exchange, Exchange, "an Exchange, such as Exchange(gradient=1.5)")

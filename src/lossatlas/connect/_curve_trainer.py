@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import UnknownNameError
 from lossatlas._layout import Sample
 from lossatlas.connect._curve import Curve
 from lossatlas.probe import Answer, Gradients, Query
@@ -51,8 +50,7 @@ class Recipe:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.rule not in OPTIMIZERS:
-            raise UnknownNameError("rule", self.rule, OPTIMIZERS)
+        _checks.one_of("rule", self.rule, OPTIMIZERS)
         for name, value in {
             "steps": _checks.whole("steps", self.steps),
             "batch_size": _checks.whole("batch_size", self.batch_size, 0),

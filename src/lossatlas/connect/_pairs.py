@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas._statistics import mean_interval, quantile
-from lossatlas.connect._barrier import DEFINITIONS, Interval, check
+from lossatlas.connect._barrier import DEFINITIONS, Interval
 from lossatlas.connect._connect import connect
 from lossatlas.connect._path import Path
 from lossatlas.surface import PointLike, Surface, need_surface
@@ -125,7 +125,8 @@ def barriers(
         raise InputError(f"got {len(paths)} paths; expected at least two, for an interval over networks.")
     for path in paths:
         _checks.instance("a path", path, Path, expected, where="barriers")
-    definition = check(paths[0].definition if definition is None else definition)
+    definition = paths[0].definition if definition is None else definition
+    _checks.one_of("definition of a barrier", definition, DEFINITIONS)
     for path in paths:
         if data not in list(path.barriers) or definition not in path.barriers[data]:
             known = ", ".join(path.barriers)

@@ -214,8 +214,7 @@ class Path(archive.Result):
         """
         from lossatlas.draw import BarrierDisplay
 
-        if quantity not in ("loss", "error"):
-            raise InputError(f"got quantity={quantity!r}; expected 'loss' or 'error'.")
+        _checks.one_of("quantity", quantity, ("loss", "error"))
         expected = "further paths by name, as {'aligned': path}"
         also = _checks.instance("also", {} if also is None else also, Mapping, expected)
         for path in also.values():

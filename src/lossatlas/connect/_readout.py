@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas._errors import InputError, NotApplicableError, UnknownNameError
+from lossatlas import _checks
+from lossatlas._errors import InputError, NotApplicableError
 from lossatlas.connect._endpoints import End
 from lossatlas.connect.symmetry._repair import Repair
 from lossatlas.connect.symmetry._specification import Specification
@@ -87,8 +88,7 @@ class Readout:
         statistics: Statistics = "reset",
         spec: Specification | None = None,
     ) -> None:
-        if statistics not in STATISTICS:
-            raise UnknownNameError("treatment of batch-norm statistics", statistics, STATISTICS)
+        _checks.one_of("treatment of batch-norm statistics", statistics, STATISTICS)
         if test is not None:
             need_surface(test, "test")
         if test is not None and _shapes(test) != _shapes(surface):

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, _statistics, archive
-from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas._said import several
 from lossatlas.curvature._extremes import find_extremes
@@ -82,15 +81,14 @@ class BlockCurvature(archive.Result):
         """
         from lossatlas.draw import BarsDisplay
 
+        _checks.one_of("number of a block", of, ("trace", "largest", "smallest"))
         if of == "trace":
             values, (low, high) = self.traces, self.intervals.T
             label = "trace of the block with its interval"
-        elif of in ("largest", "smallest"):
+        else:
             values = self.largest if of == "largest" else self.smallest
             off = self.residuals[:, 0 if of == "largest" else 1]
             low, high, label = values - off, values + off, f"{of} eigenvalue of the block ± residual"
-        else:
-            raise InputError(f"got of={of!r}; expected 'trace', 'largest' or 'smallest'.")
         note = self.status
         if of == "trace" and self.samples:
             note += f". Intervals at {self.provenance['confidence']:.0%}, from {self.samples:,} random vectors"

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._said import several
 from lossatlas.probe import Meter
 
@@ -197,8 +197,7 @@ class CriticalPoints(archive.Result, Sequence[CriticalPoint]):
         if not isinstance(labels, Iterable):
             raise InputError(f"got labels={_checks.shown(labels)}; expected some of {', '.join(LABELS)}.")
         for label in (labels := tuple(labels)):
-            if label not in LABELS:
-                raise UnknownNameError("label of critical points", label, LABELS)
+            _checks.one_of("label of critical points", label, LABELS)
         return IndexDisplay(
             np.array([p.loss for p in self]),
             np.array([p.share for p in self]),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, LossError, StartError, UnknownNameError
+from lossatlas._errors import InputError, LossError, StartError
 from lossatlas._progress import Show, counted
 from lossatlas._said import several
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
@@ -136,8 +136,7 @@ def critical_points(
         4
     """
     need_surface(surface, "critical_points")
-    if method not in METHODS:
-        raise UnknownNameError("method to find critical points", method, METHODS)
+    _checks.one_of("method to find critical points", method, METHODS)
     budget = None if budget is None else _checks.whole("budget", budget)
     steps, seed = _checks.whole("steps", steps), _checks.seed(seed)
     spread = _checks.number("spread", spread, above=0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show, counted
 from lossatlas.curvature._lanczos import Krylov
 from lossatlas.curvature._operator import SMALL, Operator
@@ -114,8 +114,7 @@ def find_extremes(
     start: PointLike | Extremes | None, progress: Show,
 ) -> Extremes:  # fmt: skip
     """See `Hessian.extremes`."""
-    if ends not in ("both", "largest", "smallest"):
-        raise UnknownNameError("end of the spectrum", ends, ("both", "largest", "smallest"))
+    _checks.one_of("end of the spectrum", ends, ("both", "largest", "smallest"))
     seed = _checks.seed(seed)
     tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do="It is a share, such as 1e-4.")
     n = operator.dimension

@@ -16,7 +16,7 @@ from lossatlas.curvature._extremes import End, Extremes, find_extremes
 from lossatlas.curvature._operator import Operator
 from lossatlas.curvature._slq import estimate_spectrum
 from lossatlas.curvature._spectrum import Spectrum
-from lossatlas.curvature._trace import Method, estimate_trace, weighted_traces
+from lossatlas.curvature._trace import Method, estimate_traces
 from lossatlas.surface import PointLike, finite, numbers_of
 
 
@@ -184,7 +184,9 @@ class Hessian(Operator):
 
         Source: Hutchinson 1990; Meyer, Musco, Musco and Woodruff: Hutch++, SOSA 2021, arXiv:2010.09649.
         """
-        return estimate_trace(self.counted(), method, relative, confidence, limit, seed, sketch, known, progress)
+        return estimate_traces(
+            self.counted(), (), relative, confidence, limit, seed, progress, method=method, sketch=sketch, known=known
+        )[0]
 
     def traces(
         self,
@@ -214,7 +216,7 @@ class Hessian(Operator):
             >>> [round(one.value, 6) for one in H.traces([1.0, 0.0, 2.0])]
             [13.0, 19.0]
         """
-        return weighted_traces(self.counted(), weights, relative, confidence, limit, seed, progress)
+        return estimate_traces(self.counted(), weights, relative, confidence, limit, seed, progress)
 
     def diagonal(
         self,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, ModelError, UnknownNameError
+from lossatlas._errors import InputError, ModelError
 from lossatlas.curvature._gauge import joints, rescale, spread
 from lossatlas.curvature._sharpness import Sharpness, sharpness
 from lossatlas.draw import Table
@@ -185,8 +185,7 @@ def _measures(given: Any) -> list[dict[str, Any]]:
         )
     known = list(inspect.signature(sharpness).parameters)[1:]
     for name in (name for one in given for name in one):
-        if name not in known:
-            raise UnknownNameError("setting of sharpness", str(name), known)
+        _checks.one_of("setting of sharpness", name, known)
     return list(given)
 
 

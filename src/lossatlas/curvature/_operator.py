@@ -59,8 +59,7 @@ class Operator:
         blocks: str | Sequence[str] | None = None,
         how: How = "auto",
     ) -> None:
-        if how not in ("auto", "exact", "differences"):
-            raise UnknownNameError("way to take products", how, ("auto", "exact", "differences"))
+        _checks.one_of("way to take products", how, ("auto", "exact", "differences"))
         self.surface = surface
         self.probe = probe_of(surface, probe)
         self._begin, self._before = time.perf_counter(), self.probe.meter.copy()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas import _checks, _statistics, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
@@ -165,8 +165,7 @@ def sharpness(
         >>> round(sharpness(bowl, "lambda-max").value, 6)
         9.0
     """
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise UnknownNameError("kind of sharpness", str(kind), KINDS)
+    _checks.one_of("kind of sharpness", kind, KINDS)
     rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts, subspace)
     relative = _checks.number("relative", relative, above=0, do="It is a share of the trace, such as 0.05.")
     confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")

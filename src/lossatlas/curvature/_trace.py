@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, _statistics, archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import Extremes
@@ -23,61 +23,39 @@ METHODS = ("hutchinson", "hutch++")
 Method = Literal["hutchinson", "hutch++"]
 
 
-def estimate_trace(
-    operator: Operator, method: Method, relative: float, confidence: float, limit: int, seed: int, sketch: int,
-    known: Extremes | None, progress: Show,
-) -> Estimate:  # fmt: skip
-    """See `Hessian.trace`."""
-    if method not in METHODS:
-        raise UnknownNameError("estimator of the trace", method, METHODS)
+def estimate_traces(
+    operator: Operator, weights: Sequence[PointLike], relative: float, confidence: float, limit: int, seed: int,
+    progress: Show, *, method: Method = "hutchinson", sketch: int = 16, known: Extremes | None = None,
+) -> tuple[Estimate, ...]:  # fmt: skip
+    """The trace, then tr WH for each weight: see `Hessian.trace` and `Hessian.traces`."""
+    _checks.one_of("estimator of the trace", method, METHODS)
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
     sketch = _checks.whole("sketch", sketch)
     if known is not None and not isinstance(known, Extremes):
         raise InputError(f"got known={_checks.shown(known)}; expected the Extremes of this Hessian, or None.")
+    kept = [operator.direction(one, f"weights, number {k + 1},", zero=True) for k, one in enumerate(weights)]
     settings = {"method": method, "relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     if operator.known or operator.dimension <= SMALL:
-        return _exact(operator, [], settings)[0]
+        return _exact(operator, kept, settings)
     basis, skip, inside, square_inside = None, 0, 0.0, 0.0
     if known is not None:
         basis, inside, square_inside = _known(operator, known, method, settings)
     elif method == "hutch++":
         skip = sketch
         basis, inside, square_inside = _sketched(operator, seed, sketch, settings)
-    forms, squares = np.empty(0), np.empty(0)
+    draws = np.empty((2 + len(kept), 0))
     drawn = samples(operator, seed, limit - operator.applied, skip=skip, basis=basis, progress=progress)
     for vectors, products in drawn:
         # What was projected out is left out on both sides: gᵀPHPg and ‖HPg‖².
-        forms = np.append(forms, (vectors * products).sum(1).cpu().numpy())
-        squares = np.append(squares, products.square().sum(1).cpu().numpy())
-        mean, _, half = _statistics.mean(forms, confidence)
-        if len(forms) >= FEWEST and half <= relative * abs(inside + mean):
-            break
-    status = operator.remark(status_of(half, relative * abs(inside + mean), limit))
-    norm = _estimate(operator, "‖H‖_F²", squares, settings, status, known=square_inside)
-    return _estimate(operator, "tr H", forms, settings, status, known=inside, frobenius=norm)
-
-
-def weighted_traces(
-    operator: Operator, weights: Sequence[PointLike], relative: float, confidence: float, limit: int, seed: int,
-    progress: Show,
-) -> tuple[Estimate, ...]:  # fmt: skip
-    """See `Hessian.traces`."""
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
-    kept = [operator.direction(one, f"weights, number {k + 1},", zero=True) for k, one in enumerate(weights)]
-    settings = {"method": "hutchinson", "relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
-    if operator.known or operator.dimension <= SMALL:
-        return _exact(operator, kept, settings)
-    draws = np.empty((2 + len(kept), 0))
-    for vectors, products in samples(operator, seed, limit, progress=progress):
         entries = vectors * products
         sums = [products.square().sum(1), entries.sum(1), *(entries @ one for one in kept)]
         draws = np.append(draws, torch.stack(sums).cpu().numpy(), axis=1)
         mean, _, half = _statistics.mean(draws[1], confidence)
-        if draws.shape[1] >= FEWEST and half <= relative * abs(mean):
+        if draws.shape[1] >= FEWEST and half <= relative * abs(inside + mean):
             break
-    status = operator.remark(status_of(half, relative * abs(mean), limit))
-    norm = _estimate(operator, "‖H‖_F²", draws[0], settings, status)
-    whole = _estimate(operator, "tr H", draws[1], settings, status, frobenius=norm)
+    status = operator.remark(status_of(half, relative * abs(inside + mean), limit))
+    norm = _estimate(operator, "‖H‖_F²", draws[0], settings, status, known=square_inside)
+    whole = _estimate(operator, "tr H", draws[1], settings, status, known=inside, frobenius=norm)
     return whole, *(
         _estimate(operator, f"tr W{_digits(k)}H", row, settings, status) for k, row in enumerate(draws[2:], start=1)
     )

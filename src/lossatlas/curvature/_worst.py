@@ -12,7 +12,7 @@ from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, LossError, UnknownNameError
+from lossatlas._errors import InputError, LossError
 from lossatlas._said import several
 from lossatlas.probe import Gradients, Probe, Values
 from lossatlas.surface import Layout, Sample, Surface
@@ -47,10 +47,8 @@ def scale(theta: Tensor, layout: Layout, scaling: str, biases: str, eta: float) 
     Raises:
         UnknownNameError: for another scaling, or another treatment of biases.
     """
-    if scaling not in SCALINGS:
-        raise UnknownNameError("scaling", scaling, SCALINGS)
-    if biases not in BIASES:
-        raise UnknownNameError("treatment of biases", biases, BIASES)
+    _checks.one_of("scaling", scaling, SCALINGS)
+    _checks.one_of("treatment of biases", biases, BIASES)
     if scaling == "none":
         return None
     d = theta.double().abs() + eta

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import _checks
-from lossatlas._errors import UnknownNameError
 
 _SPLITS = ("all", "train", "test")
 
@@ -51,8 +50,7 @@ def digits(
         >>> tuple(pixels.shape), tuple(labels.shape)
         ((360, 1, 8, 8), (360,))
     """
-    if split not in _SPLITS:
-        raise UnknownNameError("split of the digits", split, _SPLITS)
+    _checks.one_of("split of the digits", split, _SPLITS)
     images = _checks.flag("images", images)
     pixels, labels = _load()
     chosen = np.arange(len(labels))

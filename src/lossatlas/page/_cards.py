@@ -33,23 +33,15 @@ def add_card(building: Building, made: Any, *, title: str | None = None, tables:
     if len(rows) > MOST_ROWS:
         building.notes.append(f"{heading}: {MOST_ROWS} of {len(rows):,} rows are shown")
     for table in found[1:]:
-        building.parts["cards"].append({
-            "id": building.id(table.title),
-            "title": table.title,
-            "kind": kind,
-            "columns": table.columns,
-            "rows": _rows(table)[:MOST_ROWS],
-            "sentences": [],
-            "figure": None,
-        })  # fmt: skip
+        add_table(building, table, kind)
 
 
-def add_table(building: Building, table: Table) -> None:
+def add_table(building: Building, table: Table, kind: str = "table") -> None:
     """A table by itself."""
     building.parts["cards"].append({
         "id": building.id(table.title),
         "title": table.title,
-        "kind": "table",
+        "kind": kind,
         "columns": table.columns,
         "rows": _rows(table)[:MOST_ROWS],
         "sentences": [],

@@ -38,16 +38,9 @@ def of_chart(building: Building, made: Chart) -> dict[str, Any]:
 def of_values(building: Building, x: Array, y: Array, z: Array) -> dict[str, Any]:
     """The field of values that were all evaluated."""
     told = np.where(np.isnan(z), NOT_A_NUMBER, np.where(np.isinf(z), INFINITE, EVALUATED))
-    none: dict[str, Any] = {
-        "error": None,
-        "channels": {},
-        "center": None,
-        "evaluated": None,
-        "cheap": None,
-        "held_out": None,
-    }
+    none: dict[str, Any] = dict.fromkeys(("error", "center", "evaluated", "cheap", "held_out"))
     arrays = {"alpha": building.array(x, "f8"), "beta": building.array(y, "f8"), "loss": building.array(z)}
-    return {**arrays, "status": building.array(told, "u1"), **none}
+    return {**arrays, "status": building.array(told, "u1"), "channels": {}, **none}
 
 
 def status(made: Chart) -> NDArray[np.uint8]:

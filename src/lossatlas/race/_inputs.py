@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, StartError, UnknownNameError
+from lossatlas._checks import one_of as one_of
+from lossatlas._errors import InputError, StartError
 from lossatlas.surface import PointLike, Surface, as_point, as_points, finite, need_surface
 
 # Bytes of the largest record that is kept.
@@ -50,17 +50,6 @@ def numbers(where: str, name: str, given: Iterable[float]) -> list[float]:
     ):
         raise InputError(f"{where} got {name}={_checks.shown(given)}; expected numbers in a list, at least one.")
     return [_checks.number(name, each, where=where) for each in found]
-
-
-def one_of(kind: str, name: Any, known: Collection[str]) -> str:
-    """A name that is known.
-
-    Raises:
-        UnknownNameError: for any other; the nearest is suggested.
-    """
-    if not isinstance(name, str) or name not in known:
-        raise UnknownNameError(kind, name, known)
-    return name
 
 
 def check_record(runs: int, steps: int, dimension: int) -> None:

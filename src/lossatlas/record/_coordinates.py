@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import archive
-from lossatlas._errors import InputError, PlaneError
+from lossatlas import _checks, archive
+from lossatlas._errors import PlaneError
 
 Centering = Literal["final", "mean"]
 # Groups of a sketch's entries that are left out in turn.
@@ -74,8 +74,7 @@ def centered(rows: Tensor, centering: Centering, origin: int = -1) -> Tensor:
     Raises:
         InputError: for another centering.
     """
-    if centering not in ("final", "mean"):
-        raise InputError(f"got centering={centering!r}; expected 'final' or 'mean'.")
+    _checks.one_of("centering", centering, ("final", "mean"))
     return rows - (rows[origin] if centering == "final" else rows.mean(0))
 
 

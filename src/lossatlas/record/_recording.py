@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lossatlas import _checks, archive
-from lossatlas._errors import CheckpointError, InputError, OutputError, UnknownNameError
+from lossatlas._errors import CheckpointError, InputError, OutputError
 from lossatlas.record import _folder
 from lossatlas.record._coordinates import Centering, Coordinates, centered, components, from_sketches
 from lossatlas.record._folder import Row
@@ -129,8 +129,7 @@ class Recording(archive.Result):
         Raises:
             UnknownNameError: if nothing was.
         """
-        if name not in self.noted:
-            raise UnknownNameError("note in this recording", name, self.noted)
+        _checks.one_of("note in this recording", name, self.noted)
         pairs = [pair for row in self.rows for pair in row.notes.get(name, [])]
         steps, values = zip(*pairs, strict=True)
         return np.array(steps, dtype=np.int64), np.array(values)

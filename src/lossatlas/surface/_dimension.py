@@ -14,7 +14,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lossatlas._errors import ModelError, UnknownNameError
+from lossatlas import _checks
+from lossatlas._errors import ModelError
 
 Shape = tuple[int, ...]
 
@@ -140,8 +141,7 @@ def standard_dimension(name: str) -> Dimension:
         >>> f"{standard_dimension('resnet50').surface:,}"
         '25,557,033'
     """
-    if name not in standard:
-        raise UnknownNameError("standard model", name, standard)
+    _checks.one_of("standard model", name, standard)
     entry = standard[name]
     parameters = sum(map(math.prod, entry.shapes)) if entry.rumored is None else entry.rumored
     return Dimension(

@@ -11,7 +11,9 @@ import pytest
 import torch
 from kinds import KINDS, LOSSES
 
-from lossatlas.surface.network._proof import shortcuts, unproven
+from lossatlas.surface.network import _cuts
+from lossatlas.surface.network._proof import shortcuts
+from lossatlas.surface.network._shortcut import Shortcut
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 BY_LOSS = {row.name: row for row in LOSSES}
@@ -86,16 +88,27 @@ def fails(check, name):
     return False
 
 
+def descendants(kind):
+    for one in kind.__subclasses__():
+        yield one
+        yield from descendants(one)
+
+
 def test_every_shortcut_has_its_witnesses():
     assert set(WITNESSES) == set(shortcuts())
 
 
 @pytest.mark.parametrize("name", WITNESSES)
-def test_a_shortcut_without_its_proof_is_caught(name):
-    with unproven(name):
-        # Threads race by chance: they are given several starts.
-        tries = [witness for _ in range(5) for witness in WITNESSES[name]]
-        assert any(fails(*witness) for witness in tries), f"no kind needs the proof of {name}"
+def test_a_shortcut_without_its_proof_is_caught(name, monkeypatch):
+    (kind,) = [kind for kind in descendants(Shortcut) if getattr(kind, "name", "") == name]
+    if kind is _cuts.Cuts:
+        # Its proof also finds what the loss averages over: without a batch to split it takes the mean.
+        monkeypatch.setattr(_cuts, "_telling", lambda batches: None)
+    else:
+        monkeypatch.setattr(kind, "proves", lambda *_: "")
+    # Threads race by chance: they are given several starts.
+    tries = [witness for _ in range(5) for witness in WITNESSES[name]]
+    assert any(fails(*witness) for witness in tries), f"no kind needs the proof of {name}"
 
 
 @pytest.mark.parametrize(("check", "name"), PAIRS)

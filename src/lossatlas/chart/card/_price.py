@@ -68,13 +68,5 @@ class Quote:
 
     def record(self) -> dict[str, Any]:
         """Plain JSON values."""
-        price = self.price
-        return {
-            "values": price.values,
-            "gradients": price.gradients,
-            "products": price.products,
-            "cost": price.cost,
-            "examples": self.examples,
-            "seconds": self.seconds,
-            "sentence": self.sentence,
-        }
+        said = {"examples": self.examples, "seconds": self.seconds, "sentence": self.sentence}
+        return {**vars(self.price), "cost": self.price.cost, **said}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import CheckpointError, InputError, PlaneError
 from lossatlas.chart.planes._origin import point_of
 from lossatlas.chart.planes._policy import Ignore, rule
@@ -44,8 +45,7 @@ def principal(
         The last iterate, directions (2, N) of unit length at right angles, for the record how much they explain beside
         what a random walk would, and the same as a sentence.
     """
-    if centering not in LIMITS:
-        raise InputError(f"got centering={centering!r}; expected 'final' or 'mean'.")
+    _checks.one_of("centering", centering, LIMITS)
     run = walked(iterates)
     if run is not None:
         run.check(surface)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,27 @@ from lossatlas import archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.chart._chart import Chart
 from lossatlas.chart.exchange import _vtk
-from lossatlas.chart.exchange._csv import csv_bytes
 from lossatlas.chart.exchange._li2018 import li2018_bytes
 from lossatlas.chart.exchange._vtk import Height
 
-_PLAIN: dict[str, Callable[[Chart], bytes]] = {".csv": csv_bytes, ".h5": li2018_bytes, ".hdf5": li2018_bytes}
+
+def _csv_bytes(chart: Chart) -> bytes:
+    """Columns alpha, beta (``t`` alone for a line), loss, and each further channel; holes are ``nan`` or ``inf``.
+
+    One row per cell, alpha running fastest, every digit kept.
+    """
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    channels = {"loss": chart.loss, **chart.extras}
+    writer.writerow([*(("t",) if chart.is_line else ("alpha", "beta")), *channels])
+    for j, beta in enumerate(chart.beta.tolist()):
+        columns = [values[j].tolist() for values in channels.values()]
+        for alpha, *rest in zip(chart.alpha.tolist(), *columns, strict=True):
+            writer.writerow([repr(value) for value in ([alpha] if chart.is_line else [alpha, beta]) + rest])
+    return buffer.getvalue().encode()
+
+
+_PLAIN: dict[str, Callable[[Chart], bytes]] = {".csv": _csv_bytes, ".h5": li2018_bytes, ".hdf5": li2018_bytes}
 _RAISED = (".vts", ".vtp")
 
 

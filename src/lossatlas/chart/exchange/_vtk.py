@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 
 Array = NDArray[np.float64]
@@ -26,8 +27,7 @@ def heights(values: Array, height: Height, clamp: float | None, offset: float, f
 
     A loss that is not finite has no height; it lies at the lowest one there is, and is hidden.
     """
-    if height not in ("loss", "log", "flat"):
-        raise InputError(f"got height={height!r}; expected 'loss', 'log' or 'flat'.")
+    _checks.one_of("height", height, ("loss", "log", "flat"))
     z = values if clamp is None else np.where(values > clamp, clamp, values)
     if height == "flat":
         return np.zeros_like(z)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lossatlas import archive
-from lossatlas._errors import InputError, UnknownNameError
+from lossatlas import _checks, archive
+from lossatlas._errors import InputError
 from lossatlas.draw import Table
 from lossatlas.surface import Block, Layout, Surface, need_surface
 
@@ -94,8 +94,7 @@ def resolved(normalization: str, ignore: Ignore | None) -> Ignore:
     Raises:
         UnknownNameError: for a name that is not there.
     """
-    if normalization not in NORMALIZATIONS:
-        raise UnknownNameError("normalization", normalization, NORMALIZATIONS)
+    _checks.one_of("normalization", normalization, NORMALIZATIONS)
     if ignore not in (None, "biasbn", "nothing"):
         raise InputError(f"got ignore={ignore!r}; expected 'biasbn', 'nothing', or None for the usual.")
     return ignore or ("nothing" if normalization == "none" else "biasbn")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from lossatlas.chart.sampling._adaptive import CANDIDATES, GENEROUS, HELD, ROUND, START
+from lossatlas.chart.sampling._adaptive import CANDIDATES, GENEROUS, HELD, ROUND
 from lossatlas.chart.sampling._dense import CHECKED, LATTICE
 from lossatlas.chart.sampling._grid import Grid
 
@@ -160,8 +160,3 @@ def bisected(grid: Grid, probes: int) -> Counts:
     # Held-out cells that fall on one another, or on a node, are evaluated once.
     least, expected = first + probes // 2, max(first + probes, int(SHARE * grid.cells))
     return Counts(expected, least, int(1.5 * grid.cells))
-
-
-def first_nodes(dimension: int) -> int:
-    """Nodes of the first round, centers aside."""
-    return int(START**dimension)

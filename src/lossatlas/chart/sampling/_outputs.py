@@ -23,8 +23,6 @@ Fused = Literal["cross_entropy", "mse"]
 Scored = tuple[Tensor, "float | Tensor", dict[str, Tensor]]
 
 LIMIT = 512 * 2**20
-# With n nodes the error of a chart falls about as n^-3 (residual and plain networks of the digits, 40 to 120 nodes).
-ORDER = 3.0
 
 
 class Scorer(Protocol):
@@ -77,11 +75,6 @@ def node_bytes(shapes: Sequence[tuple[int, ...]], itemsize: int = 4) -> int:
 def nodes_within(shapes: Sequence[tuple[int, ...]], limit: int = LIMIT, itemsize: int = 4) -> int:
     """How many nodes a limit of memory has room for, with as much again while they are put together."""
     return limit // max(1, 2 * node_bytes(shapes, itemsize))
-
-
-def tolerance_within(tolerance: float, nodes: int, room: int) -> float:
-    """The tolerance that is within reach of ``room`` nodes, if ``tolerance`` takes ``nodes``: error falls as n^-3."""
-    return float(tolerance * max(1.0, nodes / max(1, room)) ** ORDER)
 
 
 @final

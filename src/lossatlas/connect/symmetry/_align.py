@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
+from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._progress import Show, counted
 from lossatlas.connect._endpoints import Names, end
 from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by_weights, correlations
@@ -151,8 +151,7 @@ def align(
     need_surface(surface, "align")
     if not isinstance(surface, NetworkSurface):
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to align networks on.")
-    if method not in METHODS:
-        raise UnknownNameError("method of alignment", method, METHODS)
+    _checks.one_of("method of alignment", method, METHODS)
     restarts, examples = _checks.whole("restarts", restarts), _checks.whole("examples", examples)
     seed = _checks.seed(seed)
     first, second = end(surface, a, "a", names), end(surface, b, "b", names)

@@ -6,7 +6,8 @@ nowhere. A batch in which that cannot be told (a graph, sparse tensors, objects)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self, final
@@ -301,9 +302,4 @@ def _merged(role: str, values: list[Any]) -> tuple[Any] | None:
         return (torch.cat(values),) if alike else None
     if isinstance(first, np.ndarray):
         return (np.concatenate(values),) if all(v.shape[1:] == first.shape[1:] for v in values) else None
-    return (type(first)(_chained(values)),)
-
-
-def _chained(values: list[Any]) -> Iterator[Any]:
-    for value in values:
-        yield from value
+    return (type(first)(itertools.chain.from_iterable(values)),)

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossatlas._errors import ModelError, UnknownNameError
+from lossatlas import _checks
+from lossatlas._errors import ModelError
 from lossatlas._layout import Block, Layout
 from lossatlas.surface._caption import Caption
 
@@ -46,8 +47,7 @@ class Statistics:
     """
 
     def __init__(self, model: nn.Module, mode: str, layout: Layout) -> None:
-        if mode not in MODES:
-            raise UnknownNameError("batch norm mode", mode, MODES)
+        _checks.one_of("batch norm mode", mode, MODES)
         found = {
             name: module
             for name, module in model.named_modules()

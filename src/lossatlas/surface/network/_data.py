@@ -11,6 +11,7 @@ Forms:
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ def _dataset(data: Any, device: torch.device, examples: int | None) -> Data:
         first = next(samples, None)
         if first is None:
             return Data((), True)
-        rest = _again(first, samples)
+        rest = itertools.chain([first], samples)
         if has_no_rows(first):
             # Graphs and the like cannot be stacked.
             return _batches(gathered(rest, name, lambda _: 1, device, most=count, ends=True), name)
@@ -230,11 +231,6 @@ def _dataset(data: Any, device: torch.device, examples: int | None) -> Data:
 
     found, notes = once(data, items, read, _PROBED_ITEMS, device)
     return Data(found.batches, found.whole, (*notes, *found.notes))
-
-
-def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _stream(data: Any, device: torch.device, examples: int | None, *, samples: bool) -> Data:

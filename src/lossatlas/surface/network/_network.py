@@ -13,7 +13,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from lossatlas._errors import InputError, ModelError, NotApplicableError, UnknownNameError
+from lossatlas import _checks
+from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._layout import Sample
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
@@ -123,8 +124,7 @@ class NetworkSurface(Surface):
         batchnorm: str | None,
         shortcuts: bool,
     ) -> None:
-        if batchnorm is not None and batchnorm not in _batchnorm.MODES:
-            raise UnknownNameError("batch norm mode", batchnorm, _batchnorm.MODES)
+        _checks.optional(_checks.one_of, "batch norm mode", batchnorm, _batchnorm.MODES)
         self.interpolates = batchnorm in (None, "interpolate")
         _model.refuse_what_is_none(model, batchnorm_too=batchnorm not in ("recompute", "batch"))
         self._objective = _objective.resolve(loss, objective, model)
@@ -235,8 +235,7 @@ class NetworkSurface(Surface):
         Args:
             mode: ``frozen``, ``interpolate``, ``recompute`` or ``batch``; or None for the default.
         """
-        if mode is not None and mode not in _batchnorm.MODES:
-            raise UnknownNameError("batch norm mode", mode, _batchnorm.MODES)
+        _checks.optional(_checks.one_of, "batch norm mode", mode, _batchnorm.MODES)
         interpolates = mode in (None, "interpolate")
         if (mode or "frozen", interpolates) == (self.batchnorm, self.interpolates):
             return self

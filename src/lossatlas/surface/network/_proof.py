@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import final
 
 from lossatlas._errors import LossAtlasError, NotApplicableError
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._reference import Reference
 from lossatlas.surface.network._shortcut import Shortcut
-
-# Shortcuts that are believed without a proof. Empty but in the tests that show what each proof is there for.
-_trusted: set[str] = set()
 
 
 def shortcuts() -> tuple[str, ...]:
@@ -33,21 +28,6 @@ def shortcuts() -> tuple[str, ...]:
         _outputs.LossOfOutputs,
     )
     return tuple(kind.name for kind in kinds)
-
-
-@contextmanager
-def unproven(name: str) -> Iterator[None]:
-    """Believe a shortcut without its proof while this lasts: for tests that show what the proof is there for."""
-    _trusted.add(name)
-    try:
-        yield
-    finally:
-        _trusted.discard(name)
-
-
-def believed(name: str) -> bool:
-    """Whether a shortcut is believed without its proof."""
-    return name in _trusted
 
 
 @final
@@ -95,16 +75,14 @@ class Proofs:
 
     def _prove(self, shortcut: Shortcut, query: str) -> bool:
         before = self._reference.evaluations
-        reason = ""
-        if not believed(shortcut.name):
-            try:
-                reason = shortcut.proves(self._reference, query, self._small)
-            except NotApplicableError as error:
-                reason = str(error)
-            except LossAtlasError as error:
-                reason = _short(error.__cause__ or error)
-            except Exception as error:  # whatever a user's code, or torch's transforms of it, may raise
-                reason = _short(error)
+        try:
+            reason = shortcut.proves(self._reference, query, self._small)
+        except NotApplicableError as error:
+            reason = str(error)
+        except LossAtlasError as error:
+            reason = _short(error.__cause__ or error)
+        except Exception as error:  # whatever a user's code, or torch's transforms of it, may raise
+            reason = _short(error)
         # The shortcut reads what the reference reads.
         self.examples += 2 * (self._reference.evaluations - before) * sum(batch.size for batch in self._small)
         if reason:

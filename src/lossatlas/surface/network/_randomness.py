@@ -6,6 +6,7 @@ import ctypes
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,35 +95,24 @@ def seeded(seed: int, source: Any, device: torch.device | None = None) -> Iterat
 
 @contextmanager
 def _reseeded(generator: Any, seed: int) -> Iterator[None]:
+    give_back: Callable[[], object]
     if isinstance(generator, torch.Generator):
-        state = generator.get_state()
+        give_back = partial(generator.set_state, generator.get_state())
         generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            generator.set_state(state)
     elif isinstance(generator, random.Random):
-        kept = generator.getstate()
+        give_back = partial(generator.setstate, generator.getstate())
         generator.seed(seed)
-        try:
-            yield
-        finally:
-            generator.setstate(kept)
     elif isinstance(generator, np.random.RandomState):
-        before = generator.get_state(legacy=False)
+        give_back = partial(generator.set_state, generator.get_state(legacy=False))
         generator.seed(seed)
-        try:
-            yield
-        finally:
-            generator.set_state(before)
     else:
         bits = generator.bit_generator
-        held = bits.state
+        give_back = partial(setattr, bits, "state", bits.state)
         bits.state = type(bits)(seed).state
-        try:
-            yield
-        finally:
-            bits.state = held
+    try:
+        yield
+    finally:
+        give_back()
 
 
 @contextmanager

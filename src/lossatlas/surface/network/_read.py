@@ -23,8 +23,6 @@ from lossatlas.surface.network._rows import has_edges, has_no_rows
 _T = TypeVar("_T")
 # What may be read of an iterable whose length nobody has stated.
 MOST_EXAMPLES, MOST_BYTES = 2**20, 2**32
-# Items of a dataset that are read again to see whether they change.
-PROBED = 4
 
 
 def guarded(items: Iterable[Any], source: str, what: str) -> Generator[Any]:
