@@ -11,10 +11,10 @@ from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
-from lossatlas.draw._levels import scale_of
+from lossatlas.draw._levels import Levels, scale_of
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
-from lossatlas.draw._palette import colors, well_colors
+from lossatlas.draw._palette import DASHES, MARKERS, Stroke, colors, strokes, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
@@ -25,6 +25,8 @@ from lossatlas.draw._topology import TopologyDisplay
 from lossatlas.draw._trajectory import TrajectoryDisplay
 
 __all__ = [
+    "DASHES",
+    "MARKERS",
     "AlongDisplay",
     "BarrierDisplay",
     "BarsDisplay",
@@ -37,16 +39,19 @@ __all__ = [
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",
+    "Levels",
     "MergeTreeDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
     "SpectrumDisplay",
+    "Stroke",
     "SurrogateDisplay",
     "Table",
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
     "scale_of",
+    "strokes",
     "well_colors",
 ]

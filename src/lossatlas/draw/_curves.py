@@ -23,6 +23,8 @@ YScale = Literal["auto", "linear", "log", "symlog"]
 XScale = Literal["auto", "linear", "log"]
 # Curves that end this many times sooner than the longest would be a streak at the edge of a linear axis.
 SHORT = 8
+# Between two markers of a curve, of the diagonal of the axes.
+SPACING = 0.18
 
 
 @dataclass(eq=False)
@@ -40,6 +42,7 @@ class CurvesDisplay(Display):
         points: whether every (x, y) is marked, for curves of few of them.
         title: a line above.
         note: a sentence of small print.
+        looks: name to stroke, whose markers then stand along the curve; by the name itself where left out.
 
     Raises:
         InputError: a curve of other than two or four arrays, or of unequal lengths.
@@ -55,6 +58,7 @@ class CurvesDisplay(Display):
     points: bool = False
     title: str | None = None
     note: str | None = None
+    looks: Mapping[str, Stroke] | None = None
     arrays: dict[str, list[Array]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +104,7 @@ class CurvesDisplay(Display):
         order = sorted(self.arrays, key=lambda name: -len(self.arrays[name][0]))
         handles = [
             self._curve(axes, name, stroke, linewidth, order.index(name))
-            for name, stroke in strokes(self.arrays, palette).items()
+            for name, stroke in strokes(self.arrays, palette, self.looks).items()
         ]
         axes.margins(x=0.01)
         (_surround.decades if logarithmic else _surround.thousands)(axes.xaxis)
@@ -119,6 +123,10 @@ class CurvesDisplay(Display):
             color=stroke.color, ls=stroke.dashes, lw=linewidth, label=name, zorder=3 + 0.01 * rank,
             drawstyle="steps-post" if self.steps else "default", marker="o" if self.points or len(x) == 1 else None, ms=3.6,
         )  # fmt: skip
+        if name in (self.looks or {}):
+            # A fraction of the diagonal apart, and each curve's elsewhere: one that another covers is still seen.
+            begin = (0.02 + SPACING * (rank + 0.5) / len(self.arrays)) if len(x) > 2 else 0.0
+            line.set(marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=(begin, SPACING))
         finite = np.flatnonzero(np.isfinite(middle))
         if finite.size and finite[-1] < len(middle) - 1:
             axes.plot(x[finite[-1]], middle[finite[-1]], "x", color=stroke.color, ms=7, mew=1.8, zorder=4)

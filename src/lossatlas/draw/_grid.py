@@ -27,7 +27,7 @@ class GridDisplay(Display):
         ylabel: the same for y.
         zlabel: the same for the values.
         title: a line above the picture.
-        wells: (name, x, y) of known minima; a name containing "global" gets a star.
+        wells: (name, x, y) of known minima; one whose name contains "global" or begins with "minimum" gets a star.
         center: (x, y) of the point the plane was laid through.
         note: a sentence of small print under the picture.
         samples: (n, 2) points where the values come from, where they were not measured at every one of the grid.

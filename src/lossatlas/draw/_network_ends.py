@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +13,7 @@ from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import WIDTH, Array, Display, array
 from lossatlas.draw._levels import number
-from lossatlas.draw._palette import ground, strokes
+from lossatlas.draw._palette import Stroke, ground, strokes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +38,7 @@ class EndsDisplay(Display):
         barrier_label: what the matrix holds.
         title: a line above.
         note: a sentence of small print.
+        looks: name to stroke; by the name itself where left out.
 
     Raises:
         InputError: arrays that do not fit the names.
@@ -54,6 +55,7 @@ class EndsDisplay(Display):
     barrier_label: str = "barrier on the straight line"
     title: str | None = None
     note: str | None = None
+    looks: Mapping[str, Stroke] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -100,7 +102,7 @@ class EndsDisplay(Display):
         from matplotlib.lines import Line2D
 
         places, sizes = self._arrays()
-        look, handles = strokes(self.names, palette), []
+        look, handles = strokes(self.names, palette, self.looks), []
         for name, stroke in look.items():
             own = [k for k, other in enumerate(self.names) if other == name]
             axes.scatter(

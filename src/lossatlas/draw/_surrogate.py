@@ -86,11 +86,11 @@ class SurrogateDisplay(Display):
                 axes.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
                 axes.set_aspect("equal")
                 axes.tick_params(labelsize=_surround.TICK)
-            grid[r][0].set_ylabel(f"{n} observations\nθ₂", fontsize=_surround.LABEL)
+            grid[r][0].set_ylabel(f"{n} observations\nw₂", fontsize=_surround.LABEL)
         for axes, name in zip(grid[0], ("the surface", "posterior mean", "standard deviation"), strict=True):
             axes.set_title(name, fontsize=_surround.LABEL)
         for axes in grid[-1]:
-            axes.set_xlabel("θ₁", fontsize=_surround.LABEL)
+            axes.set_xlabel("w₁", fontsize=_surround.LABEL)
         for key, place, label in (("loss", grid[:, :2], "loss"), ("std", grid[:, 2:], "standard deviation")):
             bar = figure.colorbar(maps[key], ax=place, location="bottom", fraction=0.06, aspect=40, shrink=0.9)
             if key == "std":
