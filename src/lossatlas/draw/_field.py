@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
-from lossatlas.draw._grid import GridDisplay
+from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._labels import label_lines
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import ground
@@ -148,7 +148,7 @@ class FieldDisplay(GridDisplay):
 
         halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
         places = []
-        marks = [(name, x, y, "*" if _is_deepest(name) else "v") for name, x, y in self.wells]
+        marks = [(name, x, y, "*" if is_deepest(name) else "v") for name, x, y in self.wells]
         if self.center is not None:
             marks.append(("", *self.center, "+"))
         for name, x, y, marker in marks:
@@ -210,10 +210,6 @@ class FieldDisplay(GridDisplay):
             avoid = np.concatenate([avoid, late()])
         if lines is not None:
             label_lines(self.ax_, lines, scale, avoid)
-
-
-def _is_deepest(name: str) -> bool:
-    return "global" in name.lower() or name.startswith("minimum")
 
 
 def _borders(places: Array) -> Array:

@@ -15,6 +15,11 @@ from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import Levels, Scale, number, scale_of
 
 
+def is_deepest(name: str) -> bool:
+    """Whether a well is marked by a star."""
+    return "global" in name.lower() or name.startswith("minimum")
+
+
 @dataclass(eq=False)
 class GridDisplay(Display):
     """Values on a grid, with what is known about the plane they lie on.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import WIDTH, Array, array
-from lossatlas.draw._grid import GridDisplay
+from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import Stroke, ground, strokes
 
@@ -29,7 +29,7 @@ ASPECT, ZOOM, PIN, LIGHT, DARKEST = (1.0, 1.0, 0.72), 0.86, 0.065, (-130.0, 48.0
 class ReliefDisplay(GridDisplay):
     """A field as a relief; further arguments are those of a ``GridDisplay``.
 
-    Wells and center are left to the flat picture: in this one they would be hidden behind the slopes.
+    The center is left to the flat picture. Wells carry their names, gray where they lie behind a slope.
 
     Args:
         paths: name to (T, 2) places (x, y) of a path over the relief. Its height is that of the field, interpolated
@@ -271,8 +271,9 @@ class ReliefDisplay(GridDisplay):
         for name, spots in dots.items():
             style: dict[str, Any] = {"marker": "o", "mfc": look[name].color, "mec": "white", "mew": 0.6, "ms": 4.2}
             space.plot(*spots.T, ls="none", zorder=6.9, gid="dots", **style)
+        self._name_wells(space, height, above)
         self._pin(space, sorted(ends, key=lambda one: list(look).index(one[0])), look)
-        if len(look) > 1:
+        if len(look) > 1 or self.looks:
             from matplotlib.lines import Line2D
 
             # Markers as they stand in the relief: a line's own would be drawn all along it.
@@ -284,6 +285,21 @@ class ReliefDisplay(GridDisplay):
                 handles=handles, loc="upper left", fontsize=_surround.TICK, frameon=False, bbox_to_anchor=(0.0, 0.98),
                 handlelength=2.4,
             )  # fmt: skip
+
+    def _name_wells(self, space: Any, height: Array, above: float) -> None:
+        from matplotlib import patheffects
+
+        for name, x, y in self.wells:
+            spot = np.array([[x, y]])
+            z = self._heights(spot, height) + above
+            if not np.isfinite(z).all():
+                continue
+            seen = bool(self._seen(space, spot, z, height)[0])
+            color = "0.05" if seen else "0.4"
+            marker = "*" if is_deepest(name) else "v"
+            space.plot([x], [y], z, ls="none", marker=marker, ms=9 if marker == "*" else 6, mfc="white", mec=color, mew=0.8, zorder=6.85, gid="well")
+            label = space.text(x, y, float(z[0]), f"   {name}", fontsize=_surround.TICK, color=color, va="center", zorder=9)
+            label.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])
 
     def _pin(self, space: Any, ends: list[tuple[str, Array]], look: Mapping[str, Stroke]) -> None:
         """A marker at each end; those of one place above each other."""

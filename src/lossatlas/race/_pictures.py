@@ -66,6 +66,7 @@ def relief(race: Race, ax: Any, run: int | None, points: int, scale: Levels) -> 
         xlabel=field.xlabel,
         ylabel=field.ylabel,
         title=field.title,
+        wells=field.wells,
         paths=joined,
         finals={label: tuple(track.final[chosen[label]].tolist()) for label, track in ran.items()},
         looks=_looks(race),
