@@ -99,7 +99,9 @@ def test_restarts_begin_at_dots_in_their_color(deep, flat):
     path = track.positions[deep.typical("restart")].numpy()
     begins = path[track.optimizer.breaks(len(path) - 1)]
     dots = [
-        line for line in flat.ax_.lines if line.get_marker() == "o" and line.get_markerfacecolor() == looks["restart"][0]
+        line
+        for line in flat.ax_.lines
+        if line.get_marker() == "o" and line.get_markerfacecolor() == looks["restart"][0]
     ]
     (dots,) = [line for line in dots if len(line.get_xydata()) == len(begins)]
     assert np.allclose(np.sort(dots.get_xydata(), 0), np.sort(begins, 0)) and len(begins) == 4
@@ -112,9 +114,13 @@ def test_faint_runs_are_other_runs(deep, flat):
     shown = deep.tracks["annealing"].positions[deep.typical("annealing")].numpy()
     every = [run.numpy() for run in deep.tracks["annealing"].positions]
     of_annealing = [path for path in faint if len(path) == len(shown)]
-    found = [next(b for b, run in enumerate(every) if np.array_equal(path, run)) for path in of_annealing if len(path) == 301]
+    found = [
+        next(b for b, run in enumerate(every) if np.array_equal(path, run)) for path in of_annealing if len(path) == 301
+    ]
     assert len(set(found)) == 5 and deep.typical("annealing") not in found
-    assert len(faint) == 5 + 5 * 5  # one piece of annealing each, five descents of restart, none of what is deterministic
+    assert (
+        len(faint) == 5 + 5 * 5
+    )  # one piece of annealing each, five descents of restart, none of what is deterministic
     assert not by_gid(deep.plot(points=9, others=0), "faint")
 
 
@@ -200,7 +206,9 @@ def test_many_ends_in_one_place_all_get_a_name_inside_the_frame():
     """Sixteen in one well: the column is as long as it takes."""
     surface = la.landscapes.himmelblau()
     at = surface.wells[0].minimum
-    race = la.race(surface, {f"racer {k}": la.optimizer("gd", lr=1e-6) for k in range(16)}, start=at, steps=2, progress=False)
+    race = la.race(
+        surface, {f"racer {k}": la.optimizer("gd", lr=1e-6) for k in range(16)}, start=at, steps=2, progress=False
+    )
     display = race.plot(points=21)
     display.figure_.draw_without_rendering()
     boxes = [text.get_window_extent() for text in by_gid(display, "end label")]

@@ -133,7 +133,9 @@ def past() -> Table:
     from lossatlas.optimize import by_year
 
     rows = [[str(one.year or "—"), one.name, one.idea, one.used, one.source] for one in by_year()]
-    return Table("Optimizers by year of first publication", ["year", "name", "idea", "where it is used", "source"], rows)
+    return Table(
+        "Optimizers by year of first publication", ["year", "name", "idea", "where it is used", "source"], rows
+    )
 
 
 def table() -> Table:
@@ -145,7 +147,13 @@ def table() -> Table:
     for entry in by_year():
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
         rows.append([entry.name, entry.evaluates, entry.remembers, settings, entry.becomes or ""])
-    heads = ["name", "evaluates at each step", "remembers", "settings and their defaults", "becomes, on two coordinates"]
+    heads = [
+        "name",
+        "evaluates at each step",
+        "remembers",
+        "settings and their defaults",
+        "becomes, on two coordinates",
+    ]
     return Table("What each evaluates, remembers and can be set to", heads, rows)
 
 

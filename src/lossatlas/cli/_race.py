@@ -58,7 +58,11 @@ class _Listing(click.Command):
     help="Names separated by commas; settings as name(lr=0.01); your own as my.py:Mine(lr=0.01). On deep-wells the default "
     f"is {LINEUPS['deep-wells']}.",
 )
-@click.option("--catalog", is_flag=True, help="List all optimizers by year, with the idea, use, settings and source of each, and stop.")
+@click.option(
+    "--catalog",
+    is_flag=True,
+    help="List all optimizers by year, with the idea, use, settings and source of each, and stop.",
+)
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
 @click.option("--steps", type=int, default=300, show_default=True, help="Steps per run.")
 @click.option("--budget", type=int, help="Queries per run, never exceeded.")
@@ -101,7 +105,9 @@ class _Listing(click.Command):
     metavar="SIZE | all",
     help="On a network: number of examples per gradient.",
 )
-@click.option("--relief", is_flag=True, help="Also draw the landscape in three dimensions with the paths on it, relief.png.")
+@click.option(
+    "--relief", is_flag=True, help="Also draw the landscape in three dimensions with the paths on it, relief.png."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."

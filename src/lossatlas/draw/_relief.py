@@ -253,7 +253,9 @@ class ReliefDisplay(GridDisplay):
             seen = np.zeros(len(places), dtype=bool)
             seen[known] = self._seen(space, places[known], raised[known], height)
             visible, hidden = (np.where(_wider(part) & known, raised, np.nan) for part in (seen, ~seen))
-            space.plot(*places.T, hidden, color=stroke.color, ls=(0, (1.5, 1.5)), lw=0.8, alpha=0.75, zorder=4, gid="hidden")
+            space.plot(
+                *places.T, hidden, color=stroke.color, ls=(0, (1.5, 1.5)), lw=0.8, alpha=0.75, zorder=4, gid="hidden"
+            )
             space.plot(*places.T, visible, color="white", lw=3.0, alpha=0.85, zorder=5)
             space.plot(
                 *places.T, visible, color=stroke.color, ls=stroke.dashes, lw=1.5, zorder=6, label=name, gid="path"
@@ -278,7 +280,18 @@ class ReliefDisplay(GridDisplay):
 
             # Markers as they stand in the relief: a line's own would be drawn all along it.
             handles = [
-                Line2D([], [], color=s.color, ls=s.dashes, lw=1.5, marker=s.marker, mec="white", mew=0.8, ms=6.5, label=name)
+                Line2D(
+                    [],
+                    [],
+                    color=s.color,
+                    ls=s.dashes,
+                    lw=1.5,
+                    marker=s.marker,
+                    mec="white",
+                    mew=0.8,
+                    ms=6.5,
+                    label=name,
+                )
                 for name, s in look.items()
             ]
             space.legend(
@@ -297,8 +310,11 @@ class ReliefDisplay(GridDisplay):
             seen = bool(self._seen(space, spot, z, height)[0])
             color = "0.05" if seen else "0.4"
             marker = "*" if is_deepest(name) else "v"
-            space.plot([x], [y], z, ls="none", marker=marker, ms=9 if marker == "*" else 6, mfc="white", mec=color, mew=0.8, zorder=6.85, gid="well")
-            label = space.text(x, y, float(z[0]), f"   {name}", fontsize=_surround.TICK, color=color, va="center", zorder=9)
+            style: dict[str, Any] = {"marker": marker, "ms": 9 if marker == "*" else 6, "mfc": "white", "mec": color}
+            space.plot([x], [y], z, ls="none", mew=0.8, zorder=6.85, gid="well", **style)
+            label = space.text(
+                x, y, float(z[0]), f"   {name}", fontsize=_surround.TICK, color=color, va="center", zorder=9
+            )
             label.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])
 
     def _pin(self, space: Any, ends: list[tuple[str, Array]], look: Mapping[str, Stroke]) -> None:
@@ -306,7 +322,9 @@ class ReliefDisplay(GridDisplay):
         floor, top = space.get_zlim()
         taken: list[tuple[Array, int]] = []
         for name, end in ends:
-            below = [k for k, (other, _) in enumerate(taken) if (np.abs(end - other)[:2] < 0.03 * np.array(self.spans)).all()]
+            below = [
+                k for k, (other, _) in enumerate(taken) if (np.abs(end - other)[:2] < 0.03 * np.array(self.spans)).all()
+            ]
             floors = taken[below[0]][1] if below else 0
             foot = taken[below[0]][0] if below else end
             if below:
@@ -361,7 +379,13 @@ class ReliefDisplay(GridDisplay):
             self.figure_.text(0.12 / WIDTH, 1 - 0.1 / height, heading, fontsize=_surround.TITLE, va="top", gid="title")
         if text:
             self.figure_.text(
-                0.12 / WIDTH, (foot - 0.06) / height, text, fontsize=_surround.SMALL, color="0.3", va="top", gid="footnote"
+                0.12 / WIDTH,
+                (foot - 0.06) / height,
+                text,
+                fontsize=_surround.SMALL,
+                color="0.3",
+                va="top",
+                gid="footnote",
             )
         if legend is not None:
             legend.set_bbox_to_anchor((0.05 / WIDTH, 1 - head / height), transform=self.figure_.transFigure)

@@ -84,7 +84,9 @@ history: dict[str, History] = {
         1975, "select, cross and mutate a population", "combinatorial design; rugged problems without gradients"
     ),
     "evolution": History(
-        2008, "climb the mean reward of random perturbations (a policy gradient)", "reinforcement learning on many machines"
+        2008,
+        "climb the mean reward of random perturbations (a policy gradient)",
+        "reinforcement learning on many machines",
     ),
     "de": History(
         1995,
@@ -109,9 +111,13 @@ history: dict[str, History] = {
     "random": History(
         1958, "evaluate points drawn at random, keep the best", "hyper-parameters; the baseline of every search"
     ),
-    "center": History(None, "evaluate the center of the box and stop", "a check that a benchmark is not solved by its center"),
+    "center": History(
+        None, "evaluate the center of the box and stop", "a check that a benchmark is not solved by its center"
+    ),
     "restart": History(
-        None, "begin again from random points, keep the best end", "many local minima and cheap descents; it runs in parallel"
+        None,
+        "begin again from random points, keep the best end",
+        "many local minima and cheap descents; it runs in parallel",
     ),
     "best-so-far": History(None, "report the best point met, not the last", "any method that may move uphill"),
     "gradient-noise": History(2015, "add Gaussian noise to each gradient", "studies of how noise leaves a basin"),

@@ -58,7 +58,10 @@ def relief(race: Race, ax: Any, run: int | None, points: int, scale: Levels) -> 
     ran = _ran(race)
     field = field_under(race.surface, {label: np.concatenate(parts) for label, parts in pieces.items()}, points)
     apart = np.full((1, 2), np.nan)
-    joined = {label: np.concatenate([part for piece in parts for part in (piece, apart)][:-1]) for label, parts in pieces.items()}
+    joined = {
+        label: np.concatenate([part for piece in parts for part in (piece, apart)][:-1])
+        for label, parts in pieces.items()
+    }
     return ReliefDisplay(
         field.x,
         field.y,
