@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._network import Network, network_options
+from lossatlas.cli._pictures import figure_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,6 +113,7 @@ class _Listing(click.Command):
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
+@figure_options
 def command(
     landscape: str | None,
     optimizers: str,

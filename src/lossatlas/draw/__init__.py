@@ -19,6 +19,7 @@ from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
+from lossatlas.draw._style import figures
 from lossatlas.draw._surrogate import SurrogateDisplay
 from lossatlas.draw._table import Table
 from lossatlas.draw._topology import TopologyDisplay
@@ -51,6 +52,7 @@ __all__ = [
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
+    "figures",
     "scale_of",
     "strokes",
     "well_colors",

@@ -66,7 +66,9 @@ class BarsDisplay(Display):
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
         """
-        axes = self._open(ax, 0.95 + 0.27 * len(self.labels) + 0.3 * bool(self.title) + 0.3 * bool(self.note))
+        axes = self._open(
+            ax, 0.95 + 0.27 * len(self.labels) + 0.3 * bool(self.title) + 0.3 * bool(self.note), rigid=True
+        )
         _surround.dress(axes, self.xlabel, "", self.title)
         rows = np.arange(len(self.labels))
         for row, label in enumerate(self.labels):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
 from lossatlas.draw._palette import Stroke
-from lossatlas.draw._surround import SMALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def call_out(
     figure: Any = ax.figure.figure
     onto = Affine2D().scale(1 / 72) + figure.dpi_scale_trans + ScaledTranslation(center[0], center[1], ax.transData)
     middle = _points(ax, center)[0]
-    width = MARKER + 6 + max(float(TextPath((0, 0), name, size=SMALL).get_extents().width) for name in names)
+    width = MARKER + 6 + max(float(TextPath((0, 0), name, size=_surround.SMALL).get_extents().width) for name in names)
     height = ROW * len(names) + 3
     left, low = _place(ax, middle, width, height, _points(ax, obstacles), blocks)
     blocks.append((left, low, left + width, low + height))
@@ -85,7 +85,7 @@ def call_out(
             )
         )  # fmt: skip
         text = ax.text(
-            x + (MARKER / 2 if right else -MARKER / 2), y, name, transform=onto, fontsize=SMALL, color="0.1",
+            x + (MARKER / 2 if right else -MARKER / 2), y, name, transform=onto, fontsize=_surround.SMALL, color="0.1",
             ha="left" if right else "right", va="center_baseline", zorder=6.5,
         )  # fmt: skip
         text.set_gid("end label")

@@ -11,8 +11,9 @@ import numpy as np
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
+from lossatlas.draw._style import now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,22 +89,24 @@ class CardDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        width = WIDTH - 0.2
+        width = now().width - 0.2
         table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + (
             0.6 if self.note else 0.45
         )
-        head = 0.34 if self.title else 0.08
+        head = 0.34 if titled(self.title) else 0.08
         top = 0.0 if self.field is None else TOP + BELOW
-        figure = Figure(figsize=(WIDTH, head + top + table), facecolor="white")
+        figure = Figure(figsize=(now().width, head + top + table), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
         if self.field is not None:
             self._picture(figure, head)
             top = _surround.reach(figure) - head + 0.1
         height = head + top + table
         _surround.resize(figure, height)
-        if self.title:
-            figure.text(0.1 / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, weight="bold", va="center")
-        own = figure.add_axes((0.1 / WIDTH, 0.03 / height, width / WIDTH, (table - 0.06) / height))
+        if title := titled(self.title):
+            figure.text(
+                0.1 / now().width, 1 - 0.2 / height, title, fontsize=_surround.TITLE, weight="bold", va="center"
+            )
+        own = figure.add_axes((0.1 / now().width, 0.03 / height, width / now().width, (table - 0.06) / height))
         self.ax_, self.figure_ = own, figure
         self._table(own, width, table - 0.06)
         return self
@@ -116,12 +119,12 @@ class CardDisplay(Display):
         total, bars = figure.get_figheight(), self.whole is not None
         height = width = TOP - 0.1
         if not isinstance(self.field, FieldDisplay):
-            width = WIDTH - (2.35 if bars else 0.9)
+            width = now().width - (2.35 if bars else 0.9)
         elif self.field.same_units():
             ratio = self.field.spans[1] / self.field.spans[0]
             height, width = min(height, width * ratio), min(width, height / ratio)
         bottom = total - head - height - 0.05
-        axes = figure.add_axes((LEFT / WIDTH, bottom / total, width / WIDTH, height / total))
+        axes = figure.add_axes((LEFT / now().width, bottom / total, width / now().width, height / total))
         self.field.title = None
         self.field.plot(axes)
         # A label longer than its axis would leave the page.
@@ -131,7 +134,12 @@ class CardDisplay(Display):
             axes.plot(x, y, "o", ms=4.5, mfc="none" if hollow else "0.1", mec="0.1", mew=0.9, zorder=6)
         if bars:
             tall = max(height, 2.2) - 0.22
-            box = ((WIDTH - 1.02) / WIDTH, (total - head - 0.27 - tall) / total, 0.95 / WIDTH, tall / total)
+            box = (
+                (now().width - 1.02) / now().width,
+                (total - head - 0.27 - tall) / total,
+                0.95 / now().width,
+                tall / total,
+            )
             self._bars(figure.add_axes(box))
 
     def _bars(self, axes: Axes) -> None:
@@ -197,10 +205,10 @@ class CardDisplay(Display):
             mark, color = MARKS[state]
             edge = "0.45" if state == "missing" else color
             axes.plot(x, y + 0.05, mark, ms=4.2, mfc=color, mec=edge, mew=0.8, clip_on=False)
-            axes.text(x + 0.09, y, MEANS[state], fontsize=6.8, va="top", color="0.3")
+            axes.text(x + 0.09, y, MEANS[state], fontsize=6.8, va="top", color=_surround.shade(0.3))
             x += 0.3 + 0.062 * len(MEANS[state])
         if self.note:
-            axes.text(0.0, y + 0.15, self.note, fontsize=6.8, va="top", color="0.3")
+            axes.text(0.0, y + 0.15, self.note, fontsize=6.8, va="top", color=_surround.shade(0.3))
 
 
 def _fold(text: str, inches: float) -> tuple[str, dict[str, float]]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import HOLE
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import colors, ground
+from lossatlas.draw._style import now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,36 +97,43 @@ class CompareDisplay(Display):
         from matplotlib.figure import Figure
 
         columns = len(self.names)
-        side = min(2.35, (WIDTH - LEFT - RIGHT - (columns - 1) * GAP) / columns)
+        side = min(2.35, (now().width - LEFT - RIGHT - (columns - 1) * GAP) / columns)
         heads = [_narrow(name, side, _surround.LABEL) for name in self.names]
-        head = 0.19 + 0.14 * max(text.count("\n") + 1 for text in heads) + (0.24 if self.title else 0.0)
+        head = 0.19 + 0.14 * max(text.count("\n") + 1 for text in heads) + (0.24 if titled(self.title) else 0.0)
         fields = len(self.z) * (side + GAP) - GAP
-        wide = (WIDTH - LEFT - 0.25 - (len(self.numbers) - 1) * DOTS_GAP) / max(len(self.numbers), 1)
+        wide = (now().width - LEFT - 0.25 - (len(self.numbers) - 1) * DOTS_GAP) / max(len(self.numbers), 1)
         self._feet = [_narrow(name, wide / columns, _surround.SMALL - 0.5) for name in self.names]
         foot = 0.2 + 0.115 * max(text.count("\n") + 1 for text in self._feet)
         dots = DOTS_ABOVE + DOTS + foot if self.numbers else 0.0
         height = head + fields + BELOW + dots + (0.22 if self.note else 0.0)
-        figure = Figure(figsize=(WIDTH, height), facecolor="white")
+        figure = Figure(figsize=(now().width, height), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
         scale = scale_of(np.concatenate([z.ravel() for row in self.z for z in row]), levels)
         colored = ground(cmap, 0.25)
-        left = LEFT + max(0.0, (WIDTH - LEFT - RIGHT - columns * side - (columns - 1) * GAP) / 2)
+        left = LEFT + max(0.0, (now().width - LEFT - RIGHT - columns * side - (columns - 1) * GAP) / 2)
         for j, row in enumerate(self.z):
             bottom = height - head - (j + 1) * side - j * GAP
             for i, z in enumerate(row):
                 box = (
-                    (left + i * (side + GAP)) / WIDTH, bottom / height, side / WIDTH, side / height
+                    (left + i * (side + GAP)) / now().width, bottom / height, side / now().width, side / height
                 )  # fmt: skip
                 axes = figure.add_axes(box)
                 self._field(axes, z, i, j, scale, colored, heads[i])
                 if i == j == 0:
                     self.ax_, self.figure_ = axes, figure
         self._bar(figure, scale, colored, (left + columns * (side + GAP) - GAP + 0.1, BELOW + dots, fields), height)
-        if self.title:
-            figure.text(left / WIDTH, 1 - 0.16 / height, self.title, fontsize=_surround.TITLE, va="center")
+        if title := titled(self.title):
+            figure.text(left / now().width, 1 - 0.16 / height, title, fontsize=_surround.TITLE, va="center")
         self._numbers(figure, height, wide, foot)
         if self.note:
-            figure.text(LEFT / WIDTH, 0.06 / height, self.note, fontsize=_surround.SMALL, color="0.3", va="bottom")
+            figure.text(
+                LEFT / now().width,
+                0.06 / height,
+                self.note,
+                fontsize=_surround.SMALL,
+                color=_surround.shade(0.3),
+                va="bottom",
+            )
         return self
 
     def _field(self, axes: Axes, z: Array, i: int, j: int, scale: Scale, colored: Colormap, name: str) -> None:
@@ -174,7 +182,7 @@ class CompareDisplay(Display):
 
         left, bottom, tall = place
         tall, bottom = min(tall, 3.2), bottom + max(0.0, tall - 3.2) / 2
-        side = figure.add_axes((left / WIDTH, bottom / height, 0.11 / WIDTH, tall / height))
+        side = figure.add_axes((left / now().width, bottom / height, 0.11 / now().width, tall / height))
         mapped = ScalarMappable(scale.norm(colored.N), colored)
         ticks = scale.levels[:: 1 + len(scale.levels) // 14]
         bar = figure.colorbar(
@@ -194,7 +202,7 @@ class CompareDisplay(Display):
         base = foot + (0.22 if self.note else 0.0)
         for k, (measure, found) in enumerate(self.numbers.items()):
             left = LEFT + k * (width + DOTS_GAP)
-            axes = figure.add_axes((left / WIDTH, base / height, width / WIDTH, DOTS / height))
+            axes = figure.add_axes((left / now().width, base / height, width / now().width, DOTS / height))
             values = np.array([found[name] for name in self.names], dtype=np.float64)
             at = np.arange(len(self.names))
             for pair in values.T:

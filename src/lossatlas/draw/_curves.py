@@ -97,7 +97,7 @@ class CurvesDisplay(Display):
         axes.set_xscale("log" if logarithmic else "linear")
         xlabel = f"{self.xlabel} (log scale)" if logarithmic else self.xlabel
         _surround.dress(axes, xlabel, self.ylabel, self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         # Longer curves lie below shorter ones: a curve that begins as another does is then still seen.

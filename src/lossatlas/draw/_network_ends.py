@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import Stroke, ground, strokes
+from lossatlas.draw._style import now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,17 +84,18 @@ class EndsDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        head = 0.55 if self.title else 0.3
-        figure = Figure(figsize=(WIDTH, head + HIGH + 1.6), facecolor="white")
+        head = 0.55 if titled(self.title) else 0.3
+        figure = Figure(figsize=(now().width, head + HIGH + 1.6), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
-        height, wide = figure.get_figheight(), (WIDTH - LEFT - GAP - 0.65) / 2
+        height, wide = figure.get_figheight(), (now().width - LEFT - GAP - 0.65) / 2
         boxes = [
-            (x / WIDTH, (height - head - HIGH) / height, wide / WIDTH, HIGH / height) for x in (LEFT, LEFT + wide + GAP)
+            (x / now().width, (height - head - HIGH) / height, wide / now().width, HIGH / height)
+            for x in (LEFT, LEFT + wide + GAP)
         ]
         self.ax_, self.figure_ = figure.add_axes(boxes[0]), figure
         self._matrix(figure, figure.add_axes(boxes[1]))
-        if self.title:
-            figure.text(LEFT / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, va="center")
+        if title := titled(self.title):
+            figure.text(LEFT / now().width, 1 - 0.2 / height, title, fontsize=_surround.TITLE, va="center")
         self._map(self.ax_, palette)
         _surround.resize(figure, _surround.reach(figure) + 0.1)
         return self
@@ -117,7 +119,7 @@ class EndsDisplay(Display):
         axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
         axes.set_aspect("equal")
         axes.set_anchor("N")
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)

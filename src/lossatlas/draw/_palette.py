@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas._errors import InputError
+from lossatlas.draw._style import now
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -93,6 +94,13 @@ def well_colors(names: Iterable[str]) -> dict[str, str]:
     return {name: WELLS[k % len(WELLS)] for k, name in enumerate(names)}
 
 
+def _usual() -> str:
+    """Viridis, or what a style sheet has in its place."""
+    import matplotlib as mpl
+
+    return str(mpl.rcParams["image.cmap"])
+
+
 def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     """The color map of a field, mixed with white so that ink on it can be read.
 
@@ -104,9 +112,11 @@ def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     if isinstance(cmap, Colormap):
         return cmap
     try:
-        base = mpl.colormaps[cmap or "viridis"]
+        base = mpl.colormaps[cmap or now().cmap or _usual()]
     except KeyError as error:
-        raise InputError(f"there is no color map {cmap!r}; use a matplotlib name such as 'cividis'.") from error
+        raise InputError(
+            f"there is no color map {cmap or now().cmap!r}; use a matplotlib name such as 'cividis'."
+        ) from error
     table = base(range(base.N)) if base.N == 256 else base([i / 255 for i in range(256)])
     table[:, :3] = table[:, :3] * (1 - lighten) + lighten
     return ListedColormap(table, name=f"{base.name}+{lighten:g}")

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, array
+from lossatlas.draw._display import Array, array
 from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import Stroke, ground, strokes
+from lossatlas.draw._style import now
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -354,7 +355,7 @@ class ReliefDisplay(GridDisplay):
         if not own:
             if text:
                 printed = space.text2D(0.0, -0.01, text, transform=space.transAxes, va="top")
-                printed.set(fontsize=_surround.SMALL, color="0.3", gid="footnote")
+                printed.set(fontsize=_surround.SMALL, color=_surround.shade(0.3), gid="footnote")
             return
         self.figure_.set_layout_engine("none")
         heading, _ = space.get_title(loc="left"), space.set_title("", loc="left")
@@ -364,31 +365,33 @@ class ReliefDisplay(GridDisplay):
         head = 0.32 if heading else 0.08
         foot = 0.15 * (text.count("\n") + 1) + 0.16 if text else 0.08
         # What the cube with its labels takes, of a square as wide as the figure.
-        self.figure_.set_size_inches(WIDTH, WIDTH)
+        self.figure_.set_size_inches(now().width, now().width)
         space.set_position((0.0, 0.0, 1.0, 1.0))
         left, low, right, high = _box_of(space)
         # Labels do not grow with the cube, so that the second cut is nearly exact.
-        zoom = ZOOM * (WIDTH - 0.3) / (right - left)
+        zoom = ZOOM * (now().width - 0.3) / (right - left)
         space.set_box_aspect(ASPECT, zoom=zoom)
         left, low, right, high = _box_of(space)
         height = head + (high - low) + foot
-        self.figure_.set_size_inches(WIDTH, height)
-        shift = (WIDTH - left - right) / 2
-        space.set_position((shift / WIDTH, (foot - low) / height, 1.0, WIDTH / height))
+        self.figure_.set_size_inches(now().width, height)
+        shift = (now().width - left - right) / 2
+        space.set_position((shift / now().width, (foot - low) / height, 1.0, now().width / height))
         if heading:
-            self.figure_.text(0.12 / WIDTH, 1 - 0.1 / height, heading, fontsize=_surround.TITLE, va="top", gid="title")
+            self.figure_.text(
+                0.12 / now().width, 1 - 0.1 / height, heading, fontsize=_surround.TITLE, va="top", gid="title"
+            )
         if text:
             self.figure_.text(
-                0.12 / WIDTH,
+                0.12 / now().width,
                 (foot - 0.06) / height,
                 text,
                 fontsize=_surround.SMALL,
-                color="0.3",
+                color=_surround.shade(0.3),
                 va="top",
                 gid="footnote",
             )
         if legend is not None:
-            legend.set_bbox_to_anchor((0.05 / WIDTH, 1 - head / height), transform=self.figure_.transFigure)
+            legend.set_bbox_to_anchor((0.05 / now().width, 1 - head / height), transform=self.figure_.transFigure)
 
 
 def _box_of(space: Any) -> tuple[float, float, float, float]:

@@ -14,6 +14,7 @@ from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import scale_of
 from lossatlas.draw._palette import ground
+from lossatlas.draw._style import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +99,6 @@ class SurrogateDisplay(Display):
                 bar.update_ticks()
             bar.set_label(label, fontsize=_surround.LABEL)
             bar.ax.tick_params(labelsize=_surround.TICK)
-        if self.title:
-            figure.suptitle(self.title, fontsize=_surround.LABEL + 1, x=0.02, ha="left")
+        if title := titled(self.title):
+            figure.suptitle(title, fontsize=_surround.LABEL + 1, x=0.02, ha="left")
         return self

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._palette import Stroke, strokes
+from lossatlas.draw._style import now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -107,16 +108,21 @@ class TrajectoryDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        head = 0.36 if self.title else 0.1
+        head = 0.36 if titled(self.title) else 0.1
         height = head + FIELD + 2.0
-        figure = Figure(figsize=(WIDTH, height), facecolor="white")
+        figure = Figure(figsize=(now().width, height), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
-        box = (LEFT / WIDTH, (height - head - FIELD) / height, (WIDTH - LEFT - RIGHT) / WIDTH, FIELD / height)
+        box = (
+            LEFT / now().width,
+            (height - head - FIELD) / height,
+            (now().width - LEFT - RIGHT) / now().width,
+            FIELD / height,
+        )
         self.ax_, self.figure_ = figure.add_axes(box), figure
         self._map(self.ax_, look, levels)
-        if self.title:
+        if title := titled(self.title):
             self.ax_.set_title(
-                _surround.wrap(self.title, WIDTH - LEFT - 0.2, _surround.TITLE), fontsize=_surround.TITLE, loc="left"
+                _surround.wrap(title, now().width - LEFT - 0.2, _surround.TITLE), fontsize=_surround.TITLE, loc="left"
             )
         if not panels:
             _surround.resize(figure, _surround.reach(figure) + 0.08)
@@ -176,9 +182,9 @@ class TrajectoryDisplay(Display):
         from matplotlib.ticker import LogLocator, NullFormatter
 
         height = figure.get_figheight()
-        wide = (WIDTH - LEFT - 0.15 - GAP) / 2
+        wide = (now().width - LEFT - 0.15 - GAP) / 2
         boxes = [
-            (x / WIDTH, (height - top - PANEL) / height, wide / WIDTH, PANEL / height)
+            (x / now().width, (height - top - PANEL) / height, wide / now().width, PANEL / height)
             for x in (LEFT, LEFT + wide + GAP)
         ]
         left, right = (figure.add_axes(box) for box in boxes)
@@ -209,7 +215,7 @@ class TrajectoryDisplay(Display):
         right.set_ylim(-0.03, 1.03)
         for axes, what in ((left, "loss"), (right, "outside the plane")):
             _surround.dress(axes, "step", what, None)
-            axes.grid(True, color="0.92", linewidth=0.6)
+            axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
             axes.margins(x=0.02)
