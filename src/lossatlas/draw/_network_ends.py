@@ -14,7 +14,7 @@ from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import Stroke, ground, strokes
-from lossatlas.draw._style import now, shade, titled
+from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +84,8 @@ class EndsDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
+        if narrow():
+            return self._column(palette)
         head = 0.55 if titled(self.title) else 0.3
         figure = Figure(figsize=(now().width, head + HIGH + 1.6), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
@@ -97,6 +99,30 @@ class EndsDisplay(Display):
         if title := titled(self.title):
             figure.text(LEFT / now().width, 1 - 0.2 / height, title, fontsize=_surround.TITLE, va="center")
         self._map(self.ax_, palette)
+        _surround.resize(figure, _surround.reach(figure) + 0.1)
+        return self
+
+    def _column(self, palette: dict[str, str] | None) -> Self:
+        """The map above the matrix."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        head, whole = 0.4 if titled(self.title) else 0.12, now().width
+        side = whole - LEFT - 0.25
+        height = head + side + 1.6
+        figure = Figure(figsize=(whole, height), facecolor=shade(1.0))
+        FigureCanvasAgg(figure)
+        self.ax_ = figure.add_axes((LEFT / whole, 1 - (head + side) / height, side / whole, side / height))
+        self.figure_ = figure
+        self._map(self.ax_, palette)
+        if title := titled(self.title):
+            text = _surround.wrap(title, whole - 0.2, _surround.TITLE)
+            figure.text(0.1 / whole, 1 - 0.2 / height, text, fontsize=_surround.TITLE, va="center")
+        down = _surround.reach(figure) + 0.4
+        small = whole - GAP - 0.75
+        _surround.resize(figure, down + small + 0.9)
+        height = figure.get_figheight()
+        self._matrix(figure, figure.add_axes((GAP / whole, 1 - (down + small) / height, small / whole, small / height)))
         _surround.resize(figure, _surround.reach(figure) + 0.1)
         return self
 

@@ -124,6 +124,11 @@ def inches(width: float | str) -> float:
     return size
 
 
+def narrow() -> bool:
+    """Whether figures are as narrow as a column: what stands side by side on a page then stands one below the other."""
+    return now().width < COLUMN
+
+
 def titled(own: str | None) -> str | None:
     """The title of a picture: its own, or the one that holds here."""
     title = now().title
@@ -141,7 +146,7 @@ def size(name: str) -> float:
         with mpl.rc_context({"font.size": mpl.rcParams["font.size"]}):
             return float(FontProperties(size=given).get_size_in_points())
     base = float(mpl.rcParams["font.size"]) / float(mpl.rcParamsDefault["font.size"])
-    return (page if now().width >= COLUMN else column) * base
+    return (page if not narrow() else column) * base
 
 
 def shade(light: float) -> tuple[float, float, float]:

@@ -27,7 +27,9 @@ def __getattr__(name: str) -> float:
 
 def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     """Labels, title and tick labels in sizes that can be read in print."""
-    ax.set_xlabel(xlabel, fontsize=size("LABEL"))
+    # A label may be somewhat longer than its axis, but not than the figure.
+    room = 1.25 * ax.get_window_extent().width / ax.figure.figure.dpi
+    ax.set_xlabel(wrap(xlabel, room, size("LABEL")), fontsize=size("LABEL"))
     ax.set_ylabel(ylabel, fontsize=size("LABEL"))
     if title and (title := titled(title)):
         inches = ax.get_window_extent().width / ax.figure.figure.dpi
@@ -59,7 +61,7 @@ def settle(ax: Axes) -> None:
 def wrap(text: str, inches: float, size: float) -> str:
     """Break a text into lines of a width; a character is taken to be 0.53 of the font size wide."""
     columns = max(16, int(inches * 72 / (0.53 * size)))
-    return "\n".join(textwrap.fill(part, columns) for part in text.split("\n"))
+    return "\n".join(textwrap.fill(part, columns, break_on_hyphens=False) for part in text.split("\n"))
 
 
 def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
@@ -97,16 +99,17 @@ def small_print(notes: Sequence[str]) -> str:
     return " · ".join(note.strip().rstrip(".") for note in notes if note.strip())
 
 
-def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None) -> None:
-    """Small print under the x label, or under the legend when there is one."""
+def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None, *, whole: bool = False) -> None:
+    """Small print under the x label, or under the legend when there is one; as wide as the axes, or as the `whole` figure."""
     text = small_print(notes)
     if not text:
         return
-    box = ax.get_window_extent()
+    figure: Any = ax.figure.figure
+    inches = (figure.bbox.width if whole else ax.get_window_extent().width) / figure.dpi
     bottom = ax.annotate(
-        wrap(text, box.width / ax.figure.figure.dpi, size("SMALL")),
-        xy=(0.0, 0.0),
-        xycoords=("axes fraction", under or ax.xaxis.label),
+        wrap(text, inches - 0.3 * whole, size("SMALL")),
+        xy=(0.1 / inches if whole else 0.0, 0.0),
+        xycoords=("figure fraction" if whole else "axes fraction", under or ax.xaxis.label),
         xytext=(0, -4),
         textcoords="offset points",
         va="top",
