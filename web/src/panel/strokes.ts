@@ -4,7 +4,7 @@ import type { App } from "../core/app";
 import { stroke, type Look, type Stroke } from "../core/palette";
 
 /** Those that are raced most get the first colors; the order is fixed, not that of the chips. */
-const FIRST = ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion", "annealing", "bayes", "restart", "sophia", "sgd"];
+const FIRST = ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "annealing", "restart", "bayes", "sgd", "lion", "sophia"];
 
 export function order(app: App): string[] {
   const names = app.scene.record.optimizers.map((o) => o.name);
