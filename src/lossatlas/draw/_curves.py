@@ -23,8 +23,8 @@ YScale = Literal["auto", "linear", "log", "symlog"]
 XScale = Literal["auto", "linear", "log"]
 # Curves that end this many times sooner than the longest would be a streak at the edge of a linear axis.
 SHORT = 8
-# Between two markers of a curve, of the diagonal of the axes.
-SPACING = 0.18
+# Between two markers of a curve, of the width of the axes.
+SPACING = 0.17
 
 
 @dataclass(eq=False)
@@ -107,6 +107,7 @@ class CurvesDisplay(Display):
             for name, stroke in strokes(self.arrays, palette, self.looks).items()
         ]
         axes.margins(x=0.01)
+        self._mark(axes)
         (_surround.decades if logarithmic else _surround.thousands)(axes.xaxis)
         (_surround.thousands if scale == "linear" else _surround.decades)(axes.yaxis)
         _surround.settle(axes)
@@ -123,14 +124,24 @@ class CurvesDisplay(Display):
             color=stroke.color, ls=stroke.dashes, lw=linewidth, label=name, zorder=3 + 0.01 * rank,
             drawstyle="steps-post" if self.steps else "default", marker="o" if self.points or len(x) == 1 else None, ms=3.6,
         )  # fmt: skip
-        if name in (self.looks or {}):
-            # A fraction of the diagonal apart, and each curve's elsewhere: one that another covers is still seen.
-            begin = (0.02 + SPACING * (rank + 0.5) / len(self.arrays)) if len(x) > 2 else 0.0
-            line.set(marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=(begin, SPACING))
         finite = np.flatnonzero(np.isfinite(middle))
         if finite.size and finite[-1] < len(middle) - 1:
             axes.plot(x[finite[-1]], middle[finite[-1]], "x", color=stroke.color, ms=7, mew=1.8, zorder=4)
         return line
+
+    def _mark(self, axes: Axes) -> None:
+        """Markers along the curves of known looks, each curve's elsewhere: one that another covers is still seen."""
+        axes.autoscale_view()
+        marked = [line for line in axes.lines if line.get_label() in (self.looks or {})]
+        for k, line in enumerate(marked):
+            stroke = (self.looks or {})[str(line.get_label())]
+            across = axes.transAxes.inverted().transform(axes.transData.transform(line.get_xydata()))[:, 0]
+            known = np.flatnonzero(np.isfinite(line.get_ydata()))
+            if not known.size:
+                continue
+            at = np.arange(SPACING * (k + 0.5) / len(marked), across[known[-1]], SPACING)
+            places = np.unique(known[np.searchsorted(across[known], at)]) if at.size else known[-1:]
+            line.set(marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=places.tolist())
 
     def _far(self) -> bool:
         """Whether the x axis is logarithmic."""

@@ -15,7 +15,7 @@ from lossatlas.draw._display import Array, array
 from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import Stroke, ground, strokes
-from lossatlas.draw._style import now
+from lossatlas.draw._style import narrow, now
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,6 +193,7 @@ class ReliefDisplay(GridDisplay):
             linewidth=0,
             antialiased=False,
             zorder=2,
+            rasterized=True,  # ten thousand facets would make a file of megabytes
         )
         space.set_zlim(floor, high + 0.02 * rise)
         space.set_zlabel(self.zlabel + f" ({scale.kind} scale)" * bent, fontsize=_surround.LABEL)
@@ -297,7 +298,7 @@ class ReliefDisplay(GridDisplay):
             ]
             space.legend(
                 handles=handles, loc="upper left", fontsize=_surround.TICK, frameon=False, bbox_to_anchor=(0.0, 0.98),
-                handlelength=2.4,
+                handlelength=2.4, ncols=_beside(list(look)) if narrow() else 1, columnspacing=1.2,
             )  # fmt: skip
 
     def _name_wells(self, space: Any, height: Array, above: float) -> None:
@@ -321,6 +322,8 @@ class ReliefDisplay(GridDisplay):
     def _pin(self, space: Any, ends: list[tuple[str, Array]], look: Mapping[str, Stroke]) -> None:
         """A marker at each end; those of one place above each other."""
         floor, top = space.get_zlim()
+        # Markers do not shrink with the cube, which is about a third of the width high.
+        reach = max(PIN, 9 / (0.34 * 72 * float(self.figure_.get_figwidth()))) * (top - floor)
         taken: list[tuple[Array, int]] = []
         for name, end in ends:
             below = [
@@ -332,9 +335,9 @@ class ReliefDisplay(GridDisplay):
                 taken[below[0]] = (foot, floors + 1)
             else:
                 taken.append((end, 1))
-            x, y, z = *foot[:2], foot[2] + PIN * floors * (top - floor)
+            x, y, z = *foot[:2], foot[2] + reach * floors
             if floors:
-                space.plot([x, x], [y, y], [z - PIN * (top - floor), z], color="0.15", lw=0.9, zorder=6.8)
+                space.plot([x, x], [y, y], [z - reach, z], color="0.15", lw=0.9, zorder=6.8)
             style: dict[str, Any] = {"marker": look[name].marker, "mfc": look[name].color, "mec": "white", "mew": 0.8}
             space.plot([x], [y], [z], ls="none", ms=7.0, zorder=7 + 0.01 * floors, gid=f"end of {name}", **style)
 
@@ -363,7 +366,12 @@ class ReliefDisplay(GridDisplay):
         if legend is not None:
             legend.set_in_layout(False)
         head = 0.32 if heading else 0.08
-        foot = 0.15 * (text.count("\n") + 1) + 0.16 if text else 0.08
+        above = 0.0
+        if legend is not None and narrow():
+            # Beside the cube there is no room for it: it stands above, in rows.
+            labels = [label.get_text() for label in legend.get_texts()]
+            above = 1.7 / 72 * _surround.TICK * -(-len(labels) // _beside(labels))
+        foot = 1.3 / 72 * _surround.SMALL * (text.count("\n") + 1) + 0.14 if text else 0.08
         # What the cube with its labels takes, of a square as wide as the figure.
         self.figure_.set_size_inches(now().width, now().width)
         space.set_position((0.0, 0.0, 1.0, 1.0))
@@ -372,7 +380,7 @@ class ReliefDisplay(GridDisplay):
         zoom = ZOOM * (now().width - 0.3) / (right - left)
         space.set_box_aspect(ASPECT, zoom=zoom)
         left, low, right, high = _box_of(space)
-        height = head + (high - low) + foot
+        height = head + above + (high - low) + foot
         self.figure_.set_size_inches(now().width, height)
         shift = (now().width - left - right) / 2
         space.set_position((shift / now().width, (foot - low) / height, 1.0, now().width / height))
@@ -392,6 +400,11 @@ class ReliefDisplay(GridDisplay):
             )
         if legend is not None:
             legend.set_bbox_to_anchor((0.05 / now().width, 1 - head / height), transform=self.figure_.transFigure)
+
+
+def _beside(labels: list[str]) -> int:
+    """How many entries of a legend fit into the width of a figure."""
+    return max(1, int((now().width - 0.1) * 72 / (42 + 0.56 * _surround.TICK * max(map(len, labels)))))
 
 
 def _box_of(space: Any) -> tuple[float, float, float, float]:

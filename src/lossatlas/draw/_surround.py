@@ -48,8 +48,13 @@ def thousands(axis: Axis) -> None:
 
 def decades(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as plain numbers where they are short."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and 0 < high < 100 * low:
+        # Powers of ten alone would be one tick or none.
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
