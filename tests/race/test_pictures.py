@@ -85,7 +85,8 @@ def test_a_line_leads_from_each_name_to_its_end(deep, flat):
 
 def test_paths_at_the_edge_of_the_box_lie_inside_the_frame(deep):
     low, high = (side.numpy() for side in deep.surface.box.unbind(1))
-    met = [run for run, path in enumerate(deep.tracks["annealing"].positions.numpy()) if (path == low).any()]
+    paths = deep.tracks["annealing"].positions.numpy()
+    met = [run for run, path in enumerate(paths) if ((path[1:] == low) & (path[:-1] == low)).any()]
     drawn = deep.plot(run=met[0], points=9)
     left, right = drawn.ax_.get_xlim()
     bottom, top = drawn.ax_.get_ylim()

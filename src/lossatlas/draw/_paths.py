@@ -127,8 +127,11 @@ class PathsDisplay(Display):
 
         low, high = np.array([self.field.x[0], self.field.y[0]]), np.array([self.field.x[-1], self.field.y[-1]])
         pad = MARGIN * (high - low)
-        walked = [piece for name in self.pieces for piece in self._finite(name)]
-        if not any(((piece < low + pad / 4) | (piece > high - pad / 4)).any() for piece in walked):
+        for piece in (piece for name in self.pieces for piece in self._finite(name)):
+            edges = np.concatenate([np.abs(piece - low) < pad / 4, np.abs(piece - high) < pad / 4], axis=1)
+            if (edges[1:] & edges[:-1]).any():
+                break
+        else:
             return
         self.ax_.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
         self.ax_.add_patch(

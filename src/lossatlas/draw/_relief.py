@@ -361,7 +361,7 @@ class ReliefDisplay(GridDisplay):
                 printed.set(fontsize=_surround.SMALL, color=_surround.shade(0.3), gid="footnote")
             return
         self.figure_.set_layout_engine("none")
-        heading, _ = space.get_title(loc="left"), space.set_title("", loc="left")
+        heading = space.get_title(loc="left")
         legend = space.get_legend()
         if legend is not None:
             legend.set_in_layout(False)
@@ -385,8 +385,9 @@ class ReliefDisplay(GridDisplay):
         shift = (now().width - left - right) / 2
         space.set_position((shift / now().width, (foot - low) / height, 1.0, now().width / height))
         if heading:
-            self.figure_.text(
-                0.12 / now().width, 1 - 0.1 / height, heading, fontsize=_surround.TITLE, va="top", gid="title"
+            place = ((0.12 - shift) / now().width, (height - 0.1 - foot + low) / now().width)
+            space.set_title(
+                heading, fontsize=_surround.TITLE, loc="left", x=place[0], y=place[1], va="top", pad=0.0, clip_on=False
             )
         if text:
             self.figure_.text(
