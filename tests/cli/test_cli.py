@@ -284,7 +284,7 @@ def test_the_catalog_lists_every_optimizer_with_its_settings(capsys):
     assert all(name in said for name in catalog) and "temperature=4.0" in said and "dither=0.5:1" in said
     history = said[: said.index("What each evaluates")]
     assert history.index("1847") < history.index("1964") < history.index("2014") < history.index("2024")
-    assert "step against the gradient" in history and "Cauchy 1847" in history and "Kimi K2" in history
+    assert "step against the gradient" in history and "Cauchy 1847" in history and "nanoGPT" in history
 
 
 @pytest.mark.slow
