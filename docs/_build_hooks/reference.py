@@ -41,7 +41,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "optimizers": (
         "Optimizers",
-        "The algorithms that race. `lossatlas race --catalog` prints them as a table.",
+        "The algorithms that race, by year of first publication. `lossatlas race --catalog` prints the same table, and settings.",
         ("lossatlas.optimize",),
         (),
     ),
@@ -125,7 +125,28 @@ def _members(module: ModuleType) -> list[str]:
 def text(page: str) -> str:
     """The Markdown of a page."""
     title, intro, _, _ = PAGES[page]
-    return "\n\n".join([f"# {title}", intro, *(f"::: {name}" for name in names(page))]) + "\n"
+    above = [past()] if page == "optimizers" else []
+    return "\n\n".join([f"# {title}", intro, *above, *(f"::: {name}" for name in names(page))]) + "\n"
+
+
+def past() -> str:
+    """The optimizers by year as a Markdown table, from the catalog."""
+    from lossatlas.optimize import by_year
+
+    heads = ["year", "name", "idea", "where it is used", "source", "drawn in"]
+    rows = [
+        [
+            str(one.year or "—"),
+            f"`{one.name}`",
+            one.idea,
+            one.used,
+            one.source,
+            f'<span style="color:{one.color}">■</span>',
+        ]
+        for one in by_year()
+    ]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def on_files(files: Any, config: Any) -> Any:

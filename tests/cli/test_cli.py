@@ -178,6 +178,8 @@ BAD = {
     ),
     "sweep of one": ("race", "four-wells", "--sweep", "0.1", "--out", "new"),
     "budget before the folder": ("race", "four-wells", "--budget", "-1", "--out", "new"),
+    "relief of five parameters": ("race", "--bbob", "f1", "--dim", "5", "--relief", "--out", "new"),
+    "relief without a folder": ("race", "four-wells", "--relief"),
     "race into a file": ("race", "four-wells", "--out", "file"),
     "race json into nowhere": ("race", "four-wells", "--json", "file/r.json"),
     "unknown model": ("dimension", "resnet51"),
@@ -282,6 +284,49 @@ def test_the_catalog_lists_every_optimizer_with_its_settings(capsys):
     assert run("race", "--catalog") == 0
     said = capsys.readouterr().out
     assert all(name in said for name in catalog) and "temperature=4.0" in said and "dither=0.5:1" in said
+    history = said[: said.index("What each evaluates")]
+    assert history.index("1847") < history.index("1964") < history.index("2014") < history.index("2024")
+    assert "step against the gradient" in history and "Cauchy 1847" in history and "nanoGPT" in history
+
+
+@pytest.mark.slow
+def test_a_race_without_settings_tells_the_notes_story(mine, capsys):
+    assert run("race", "deep-wells", "--relief", "--json", "race.json", "--out", "atlas") == 0
+    racers = strict("race.json")["racers"]
+    assert list(racers) == ["gd", "rmsprop", "nesterov", "adam", "adamw", "annealing", "restart"]
+    assert all(racers[name]["rates"]["A"][0] == 1 for name in ("gd", "rmsprop", "nesterov", "adam", "adamw"))
+    assert all(
+        max(racers[name]["rates"].values())[0] == racers[name]["rates"]["global"][0]
+        for name in ("annealing", "restart")
+    )
+    assert strict("race.json")["provenance"]["runs"] == 100
+    assert {"paths.png", "relief.png"} <= {one.name for one in Path("atlas").iterdir()}
+    capsys.readouterr()
+
+
+def test_a_race_runs_once_where_many_runs_would_be_dear(mine, capsys):
+    """One run on a function of the user's, and with racers that are not vectorized over runs."""
+    Path("f.py").write_text("def f(x):\n    return (x * x).sum()\n", encoding="utf-8")
+    assert (
+        run(
+            "race",
+            "--function",
+            "f.py:f",
+            "--box",
+            "-1:1,-1:1",
+            "--optimizers",
+            "random",
+            "--steps",
+            "5",
+            "--json",
+            "a.json",
+        )
+        == 0
+    )
+    assert run("race", "four-wells", "--optimizers", "bayes", "--steps", "7", "--json", "b.json") == 0
+    assert run("race", "four-wells", "--optimizers", "gd", "--steps", "3", "--json", "c.json") == 0
+    assert [strict(f"{name}.json")["provenance"]["runs"] for name in "abc"] == [1, 1, 100]
+    assert "--out DIR" in capsys.readouterr().out
 
 
 def test_dimension(mine, capsys):

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 import lossatlas as la
 from lossatlas._errors import InputError, StartError
-from lossatlas.race import wilson
+from lossatlas.race import named, wilson
 from lossatlas.race._verdict import basins
 from lossatlas.surface import Frame
 
@@ -133,8 +133,9 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     assert 1 < len(there) < 11 and wells[run] == common and losses[run] == there[(len(there) - 1) // 2]
     drawn = race.plot()
     assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
-    assert "typical run of 11" in drawn.note and "median loss among those with the most common outcome" in drawn.note
-    assert race.plot(run=3).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
+    assert f"of 11 runs of each racer, annealing ended in {named(common)} in {len(there)}" in drawn.note
+    assert "most common outcome, by its run of median loss" in drawn.note
+    assert race.plot(run=3, others=0).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
 
 
 def test_a_race_of_ends_alone_says_of_them_what_it_said_before():

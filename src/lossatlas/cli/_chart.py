@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import Network, load, network, network_options, note
+from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ _FILE = click.Path(path_type=Path)
     "included), and stop. Nothing is written.",
 )
 @click.option("--quiet", is_flag=True, help="Show neither the cost estimate nor a progress bar.")
+@figure_options
 def command(
     own: Network,
     batchnorm: str | None,

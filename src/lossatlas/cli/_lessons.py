@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._pictures import figure_options
+
 
 @click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
 @click.argument("ids", nargs=-1)
@@ -20,6 +22,7 @@ import click
     help="Folder for pictures and for the evidence, one JSON file per lesson.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
+@figure_options
 def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 

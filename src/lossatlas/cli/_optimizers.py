@@ -127,18 +127,34 @@ def _number(text: str) -> float | int:
     return int(number) if text.strip().lstrip("+-").isdigit() else number
 
 
-def table() -> Table:
-    """Every optimizer of the catalog: what it evaluates and remembers, its settings with their defaults, its source."""
+def past() -> Table:
+    """The optimizers of the catalog by year: the idea of each in one line, where it is used, and its source."""
     from lossatlas.draw import Table
-    from lossatlas.optimize import catalog, describe
+    from lossatlas.optimize import by_year
+
+    rows = [[str(one.year or "—"), one.name, one.idea, one.used, one.source] for one in by_year()]
+    return Table(
+        "Optimizers by year of first publication", ["year", "name", "idea", "where it is used", "source"], rows
+    )
+
+
+def table() -> Table:
+    """Every optimizer of the catalog: what it evaluates and remembers, and its settings with their defaults."""
+    from lossatlas.draw import Table
+    from lossatlas.optimize import by_year
 
     rows = []
-    for name in catalog:
-        entry = describe(name)
+    for entry in by_year():
         settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
-        rows.append([name, entry.evaluates, entry.remembers, settings, entry.source, entry.becomes or ""])
-    heads = ["name", "evaluates at each step", "remembers", "settings", "source", "becomes, on two coordinates"]
-    return Table("Optimizers: every query is counted", heads, rows)
+        rows.append([entry.name, entry.evaluates, entry.remembers, settings, entry.becomes or ""])
+    heads = [
+        "name",
+        "evaluates at each step",
+        "remembers",
+        "settings and their defaults",
+        "becomes, on two coordinates",
+    ]
+    return Table("What each evaluates, remembers and can be set to", heads, rows)
 
 
 def _shown(value: Any) -> str:

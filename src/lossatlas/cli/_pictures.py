@@ -1,8 +1,12 @@
-"""The pictures of a chart in its folder, and a sentence for each that is left out."""
+"""How all commands draw, and the pictures of a chart in its folder with a sentence for each that is left out."""
 
 from __future__ import annotations
 
+import functools
+import shlex
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,59 @@ import click
 
 # What a card takes in losses, about, and the seconds that it may take where neither --card nor --no-card is given.
 CARD_LOSSES, PATIENCE = 2200, 30.0
+
+_FIGURES = (
+    click.option(
+        "--format", "formats", metavar="KIND,…", help="Of pictures: png, pdf, svg, or several.  [default: png]"
+    ),
+    click.option("--width", metavar="LENGTH", help="Of pictures, as in 3.3in or 84mm.  [default: 6.5in]"),
+    click.option("--title", help="Above pictures, instead of their own; '' for none."),
+    click.option("--cmap", metavar="NAME", help="Of pictures of a field: a matplotlib color map such as cividis."),
+    click.option("--dpi", type=float, metavar="DOTS", help="Of pictures: dots per inch.  [default: 150]"),
+)
+
+
+def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that draws --format, --width, --title, --cmap and --dpi.
+
+    They hold for every picture that is saved while it runs; the command line itself is written into each file.
+    """
+
+    @functools.wraps(command)
+    def drawn(
+        *args: Any,
+        formats: str | None,
+        width: str | None,
+        title: str | None,
+        cmap: str | None,
+        dpi: float | None,
+        **settings: Any,
+    ) -> Any:
+        given = {"formats": _kinds(formats), "width": width, "title": title, "cmap": cmap, "dpi": dpi}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if not chosen and settings.get("out") is None:
+            return command(*args, **settings)  # nothing is drawn, and matplotlib need not be imported
+        from lossatlas._errors import InputError
+        from lossatlas.draw import figures
+
+        if chosen and settings.get("out") is None and "out" in settings:
+            named = ", ".join("--format" if name == "formats" else f"--{name}" for name in chosen)
+            raise InputError(f"got {named} without a folder for pictures; expected --out DIR.")
+        with figures(**chosen, command=written()):
+            return command(*args, **settings)
+
+    for option in reversed(_FIGURES):
+        drawn = option(drawn)
+    return drawn
+
+
+def written() -> str:
+    """The command line as it can be typed again."""
+    return shlex.join(["lossatlas", *sys.argv[1:]])
+
+
+def _kinds(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
 def note(result: Any, sentence: str) -> None:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._network import Network, network_options
+from lossatlas.cli._pictures import figure_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from lossatlas.optimize import Optimizer
     from lossatlas.race import BasinMap, Race, Sweep
     from lossatlas.surface import Surface
+
+
+OPTIMIZERS = "gd,momentum,annealing,restart"
+# On deep wells five gradient methods end in one trap: the point of that landscape.
+LINEUPS = {"deep-wells": "gd,rmsprop,nesterov,adam,adamw,annealing,restart"}
+# Enough to tell how a random method usually ends, and a second or two.
+RUNS = 100
 
 
 class _Listing(click.Command):
@@ -46,15 +54,25 @@ class _Listing(click.Command):
 @click.argument("landscape", required=False)
 @click.option(
     "--optimizers",
-    default="gd,momentum,annealing,restart",
+    default=OPTIMIZERS,
     show_default=True,
-    help="Names separated by commas; settings as name(lr=0.01); your own as my.py:Mine(lr=0.01).",
+    help="Names separated by commas; settings as name(lr=0.01); your own as my.py:Mine(lr=0.01). On deep-wells the default "
+    f"is {LINEUPS['deep-wells']}.",
 )
-@click.option("--catalog", is_flag=True, help="List all optimizers with their settings and defaults, and stop.")
+@click.option(
+    "--catalog",
+    is_flag=True,
+    help="List all optimizers by year, with the idea, use, settings and source of each, and stop.",
+)
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
 @click.option("--steps", type=int, default=300, show_default=True, help="Steps per run.")
 @click.option("--budget", type=int, help="Queries per run, never exceeded.")
-@click.option("--runs", type=int, default=1, show_default=True, help="Runs of each optimizer, all at once.")
+@click.option(
+    "--runs",
+    type=int,
+    help="Runs of each optimizer, all at once; pictures show a typical one. By default 100 on a landscape of the package whose "
+    "racers are all vectorized over runs, else 1.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--tune", "trials", type=int, help="Tune every racer blindly first: this many counted trials each.")
 @click.option(
@@ -88,10 +106,14 @@ class _Listing(click.Command):
     metavar="SIZE | all",
     help="On a network: number of examples per gradient.",
 )
+@click.option(
+    "--relief", is_flag=True, help="Also draw the landscape in three dimensions with the paths on it, relief.png."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
+@figure_options
 def command(
     landscape: str | None,
     optimizers: str,
@@ -99,7 +121,7 @@ def command(
     start: str | None,
     steps: int,
     budget: int | None,
-    runs: int,
+    runs: int | None,
     seed: int,
     trials: int | None,
     swept: str | None,
@@ -112,6 +134,7 @@ def command(
     box: str | None,
     own: Network,
     batch_size: str,
+    relief: bool,
     out: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -144,34 +167,39 @@ def command(
     \b
     DIR then holds
       race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
-      paths.png, losses.png, ecdf.png, memory.png; with --runs rates.png, with bayes surrogate.png
+      paths.png, losses.png, ecdf.png, memory.png; of several runs rates.png, with bayes surrogate.png
+      relief.png                    with --relief, of two parameters
       basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
       on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """
     from rich.console import Console
 
     from lossatlas import archive
-    from lossatlas._errors import UnknownNameError
+    from lossatlas._errors import InputError, UnknownNameError
     from lossatlas.cli import _optimizers
-    from lossatlas.cli._race_network import OPTIMIZERS, race_network
+    from lossatlas.cli._race_network import OPTIMIZERS as NETWORK_OPTIMIZERS
+    from lossatlas.cli._race_network import race_network
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import numbers, own_surface, prepare
     from lossatlas.probe import Budget
     from lossatlas.race import check, numbers_of, race, starts
+    from lossatlas.surface import landscapes
+    from lossatlas.surface.landscapes import Landscape
 
     console = Console(width=None if Console().is_terminal else 170)
     if catalog:
+        console.print(_optimizers.past())
         console.print(_optimizers.table())
         return
+    source = click.get_current_context().get_parameter_source
     if own.given:
-        refuse("dim", "instance", where="with --model")
-        source = click.get_current_context().get_parameter_source
+        refuse("dim", "instance", "relief", where="with --model")
         race_network(
             own=own,
             batch_size=batch_size,
-            optimizers=OPTIMIZERS if source("optimizers") is ParameterSource.DEFAULT else optimizers,
+            optimizers=NETWORK_OPTIMIZERS if source("optimizers") is ParameterSource.DEFAULT else optimizers,
             steps=steps,
-            runs=runs,
+            runs=1 if runs is None else runs,
             seed=seed,
             trials=trials,
             out=out,
@@ -187,11 +215,17 @@ def command(
     if bbob is None:
         refuse("dim", "instance", where="without --bbob")
     surface = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance)
+    if source("optimizers") is ParameterSource.DEFAULT:
+        optimizers = LINEUPS.get(surface.name, optimizers)
     chosen = {
         label: one if surface.gradients_known else _valued(one)
         for label, one in _optimizers.optimizers(optimizers).items()
     }
     point = numbers(start, "--start") if start is not None else None
+    swept_runs = 1 if runs is None else runs
+    if runs is None:
+        of_ours = bbob is None and isinstance(surface, Landscape) and surface.name in landscapes.catalog
+        runs = RUNS if of_ours and all(one.batched for one in chosen.values()) else 1
     # All that can be refused is refused before anything runs or is written.
     check("race", surface, seed, steps=steps, runs=runs)
     starts(surface, point, runs)
@@ -201,6 +235,10 @@ def command(
         known = list(dict.fromkeys(name for one in chosen.values() for name in numbers_of(one)))
         raise UnknownNameError(f"setting that is a number of {', '.join(chosen)}", over[0], known)
     _check_extras(surface, trials, map_points, why, over)
+    if relief and surface.dimension != 2:
+        raise InputError(f"got --relief on {surface.name}, which has {surface.dimension:,} parameters; expected two.")
+    if relief and out is None:
+        raise InputError("got --relief without a folder to draw it in; expected --out DIR.")
     prepare(out, json_file)
     record: dict[str, Any] = {}
     if trials is not None:
@@ -212,13 +250,15 @@ def command(
         click.echo(f"- {verdict.sentence}")
     if why:
         record["why"] = _why(result, console, seed)
-    sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, runs, seed, console)
+    sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, swept_runs, seed, console)
     maps = {} if map_points is None else _maps(chosen, surface, map_points, steps, seed, console)
     record |= {"sweeps": {label: one.record() for label, one in sweeps.items()}} if sweeps else {}
     record |= {"maps": {label: one.record() for label, one in maps.items()}} if maps else {}
     if out is not None:
-        _write(result, sweeps, maps, out)
+        _write(result, sweeps, maps, out, relief)
         click.echo(f"written: {out}")
+    else:
+        click.echo("no pictures were drawn, since there is no folder for them: --out DIR")
     if json_file is not None:
         archive.write_json(json_file, {**result.record(), **record})
 
@@ -382,10 +422,12 @@ def _maps(
     return made
 
 
-def _write(result: Race, sweeps: Mapping[str, Sweep], maps: Mapping[str, BasinMap], out: Path) -> None:
+def _write(result: Race, sweeps: Mapping[str, Sweep], maps: Mapping[str, BasinMap], out: Path, relief: bool) -> None:
     result.save(out)
     if result.surface.dimension == 2:
         result.plot().save(out / "paths.png")
+        if relief:
+            result.plot_relief().save(out / "relief.png")
         for label, track in result.tracks.items():
             if track.optimizer.name == "bayes" and track.positions.shape[1] > 5:
                 result.plot_surrogate(label).save(out / "surrogate.png")

@@ -11,20 +11,23 @@ from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
-from lossatlas.draw._levels import scale_of
+from lossatlas.draw._levels import Levels, scale_of
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
-from lossatlas.draw._palette import colors, well_colors
+from lossatlas.draw._palette import DASHES, MARKERS, Stroke, colors, strokes, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
+from lossatlas.draw._style import figures
 from lossatlas.draw._surrogate import SurrogateDisplay
 from lossatlas.draw._table import Table
 from lossatlas.draw._topology import TopologyDisplay
 from lossatlas.draw._trajectory import TrajectoryDisplay
 
 __all__ = [
+    "DASHES",
+    "MARKERS",
     "AlongDisplay",
     "BarrierDisplay",
     "BarsDisplay",
@@ -37,16 +40,20 @@ __all__ = [
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",
+    "Levels",
     "MergeTreeDisplay",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
     "SpectrumDisplay",
+    "Stroke",
     "SurrogateDisplay",
     "Table",
     "TopologyDisplay",
     "TrajectoryDisplay",
     "colors",
+    "figures",
     "scale_of",
+    "strokes",
     "well_colors",
 ]

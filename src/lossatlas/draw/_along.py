@@ -70,7 +70,7 @@ class AlongDisplay(Display):
         """
         axes = self._open(ax, 3.7)
         _surround.dress(axes, self.xlabel, "eigenvalue of the Hessian", self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         handles: list[Artist] = []

@@ -90,7 +90,7 @@ class BarrierDisplay(Display):
         axes = self._open(ax, 3.6)
         axes.set_yscale(yscale)
         _surround.dress(axes, self.xlabel, self.ylabel, self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         colors = strokes([self._stem(name) for name in self.arrays], palette)

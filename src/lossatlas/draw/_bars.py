@@ -66,8 +66,14 @@ class BarsDisplay(Display):
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
         """
-        axes = self._open(ax, 0.95 + 0.27 * len(self.labels) + 0.3 * bool(self.title) + 0.3 * bool(self.note))
-        _surround.dress(axes, self.xlabel, "", self.title)
+        axes = self._open(
+            ax, 0.95 + 0.27 * len(self.labels) + 0.3 * bool(self.title) + 0.3 * bool(self.note), rigid=True
+        )
+        xlabel = self.xlabel
+        if ax is None:
+            # Labels to the left and numbers to the right make the axis much shorter than the figure.
+            xlabel = _surround.wrap(xlabel, 0.72 * float(self.figure_.get_figwidth()), _surround.LABEL)
+        _surround.dress(axes, xlabel, "", self.title)
         rows = np.arange(len(self.labels))
         for row, label in enumerate(self.labels):
             color = (palette or {}).get(label, "#0072B2")
@@ -87,7 +93,7 @@ class BarsDisplay(Display):
         self._limits(axes)
         _surround.thousands(axes.xaxis)
         _surround.settle(axes)
-        _surround.footnote(axes, [self.note or ""])
+        _surround.footnote(axes, [self.note or ""], whole=ax is None)
         return self
 
     def _text(self, row: int) -> str:

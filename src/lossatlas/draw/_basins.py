@@ -82,7 +82,7 @@ class BasinsDisplay(Display):
         extent = (self.x[0] - dx, self.x[-1] + dx, self.y[0] - dy, self.y[-1] + dy)
         own.imshow(image, origin="lower", extent=extent, interpolation="nearest", aspect="equal")
         own.set(xlim=extent[:2], ylim=extent[2:])
-        _surround.dress(own, "θ₁ of the start", "θ₂ of the start", self.title)
+        _surround.dress(own, "w₁ of the start", "w₂ of the start", self.title)
         for name, px, py in self.wells:
             deepest = "global" in name.lower()
             own.plot(px, py, "*" if deepest else "v", ms=13 if deepest else 8, mfc="white", mec="black", mew=1.0)

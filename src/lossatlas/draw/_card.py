@@ -11,8 +11,9 @@ import numpy as np
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
+from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,9 @@ Row = tuple[str, str, State]
 
 # Inches: the width of the headings, the height of a line of text, and the air between two rows.
 HEAD, LINE, AIR = 1.42, 0.128, 0.055
-TOP, BELOW, LEFT = 3.3, 0.62, 0.82
+TOP, BELOW, LEFT, LOW = 3.3, 0.62, 0.82, 1.4
+# Points: of the smallest print.
+FINE = 6.8
 # Color and shape: a state can be told in gray print too.
 MARKS: dict[str, tuple[str, str]] = {"fine": ("o", "#0072B2"), "warns": ("^", "#D55E00"), "missing": ("o", "white")}
 MEANS = {"fine": "measured", "warns": "the picture hides or exaggerates", "missing": "not measured"}
@@ -88,40 +91,41 @@ class CardDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        width = WIDTH - 0.2
-        table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + (
-            0.6 if self.note else 0.45
-        )
-        head = 0.34 if self.title else 0.08
+        width = now().width - 0.2
+        table = sum(LINE * max(1, len(lines)) + AIR for _, lines, _ in self._wrapped(width)) + 0.3
+        table += 0.15 * len(self._legend(width)) + 0.13 * len(self._notes(width))
+        head = 0.34 if titled(self.title) else 0.08
         top = 0.0 if self.field is None else TOP + BELOW
-        figure = Figure(figsize=(WIDTH, head + top + table), facecolor="white")
+        figure = Figure(figsize=(now().width, head + top + table), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
         if self.field is not None:
             self._picture(figure, head)
             top = _surround.reach(figure) - head + 0.1
         height = head + top + table
         _surround.resize(figure, height)
-        if self.title:
-            figure.text(0.1 / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, weight="bold", va="center")
-        own = figure.add_axes((0.1 / WIDTH, 0.03 / height, width / WIDTH, (table - 0.06) / height))
+        if title := titled(self.title):
+            figure.text(
+                0.1 / now().width, 1 - 0.2 / height, title, fontsize=_surround.TITLE, weight="bold", va="center"
+            )
+        own = figure.add_axes((0.1 / now().width, 0.03 / height, width / now().width, (table - 0.06) / height))
         self.ax_, self.figure_ = own, figure
         self._table(own, width, table - 0.06)
         return self
 
     def _picture(self, figure: Figure, head: float) -> None:
-        """The field to the left, the bars to the right."""
+        """The field to the left, the bars to the right; in a column below it."""
         assert self.field is not None
         from lossatlas.draw._field import FieldDisplay
 
         total, bars = figure.get_figheight(), self.whole is not None
-        height = width = TOP - 0.1
+        height = width = min(TOP - 0.1, now().width - LEFT - 0.75)
         if not isinstance(self.field, FieldDisplay):
-            width = WIDTH - (2.35 if bars else 0.9)
+            width = now().width - (2.35 if bars and not narrow() else 0.9)
         elif self.field.same_units():
             ratio = self.field.spans[1] / self.field.spans[0]
             height, width = min(height, width * ratio), min(width, height / ratio)
         bottom = total - head - height - 0.05
-        axes = figure.add_axes((LEFT / WIDTH, bottom / total, width / WIDTH, height / total))
+        axes = figure.add_axes((LEFT / now().width, bottom / total, width / now().width, height / total))
         self.field.title = None
         self.field.plot(axes)
         # A label longer than its axis would leave the page.
@@ -129,9 +133,19 @@ class CardDisplay(Display):
         axes.set_xlabel(*_fold(axes.get_xlabel(), width + 0.8))
         for x, y, hollow in zip(*_columns(self.points), self.ghosts, strict=True):
             axes.plot(x, y, "o", ms=4.5, mfc="none" if hollow else "0.1", mec="0.1", mew=0.9, zorder=6)
-        if bars:
+        if bars and narrow():
+            down = _surround.reach(figure) + 0.4
+            _surround.resize(figure, down + LOW + 0.3)
+            total = figure.get_figheight()
+            self._bars(figure.add_axes((LEFT / now().width, 1 - (down + LOW) / total, 1.6 / now().width, LOW / total)))
+        elif bars:
             tall = max(height, 2.2) - 0.22
-            box = ((WIDTH - 1.02) / WIDTH, (total - head - 0.27 - tall) / total, 0.95 / WIDTH, tall / total)
+            box = (
+                (now().width - 1.02) / now().width,
+                (total - head - 0.27 - tall) / total,
+                0.95 / now().width,
+                tall / total,
+            )
             self._bars(figure.add_axes(box))
 
     def _bars(self, axes: Axes) -> None:
@@ -171,7 +185,7 @@ class CardDisplay(Display):
         kept = [
             (heading, re.sub(r"(?<=[\d–]) (?=%)|(?<=±) ", "\u00a0", text), state) for heading, text, state in self.rows
         ]
-        return [(heading, _lines(text, 0.98 * (width - HEAD)), state) for heading, text, state in kept]
+        return [(heading, _lines(text, 0.98 * (width - _head(width))), state) for heading, text, state in kept]
 
     def _table(self, axes: Axes, width: float, height: float) -> None:
         """The rows, in inches from the upper left corner of the axes."""
@@ -187,20 +201,46 @@ class CardDisplay(Display):
             size = _surround.SMALL
             axes.text(0.17, y, heading, fontsize=size, weight="bold", va="top", ha="left")
             gray = "0.45" if state == "missing" else "0.1"
-            axes.text(HEAD, y, "\n".join(lines), fontsize=size, va="top", ha="left", color=gray, linespacing=1.13)
+            axes.text(
+                _head(width), y, "\n".join(lines), fontsize=size, va="top", ha="left", color=gray, linespacing=1.13
+            )
             y += LINE * max(1, len(lines))
             axes.plot([0.17, width], [y + AIR / 2] * 2, color="0.88", lw=0.5)
         axes.plot([0, width], [y + AIR / 2] * 2, color="0.2", lw=0.9, solid_capstyle="butt")
         y += AIR + 0.07
-        x = 0.06
-        for state in dict.fromkeys(state for _, _, state in self.rows):
-            mark, color = MARKS[state]
-            edge = "0.45" if state == "missing" else color
-            axes.plot(x, y + 0.05, mark, ms=4.2, mfc=color, mec=edge, mew=0.8, clip_on=False)
-            axes.text(x + 0.09, y, MEANS[state], fontsize=6.8, va="top", color="0.3")
-            x += 0.3 + 0.062 * len(MEANS[state])
+        for states in self._legend(width):
+            x = 0.06
+            for state in states:
+                mark, color = MARKS[state]
+                edge = "0.45" if state == "missing" else color
+                axes.plot(x, y + 0.05, mark, ms=4.2, mfc=color, mec=edge, mew=0.8, clip_on=False)
+                axes.text(x + 0.09, y, MEANS[state], fontsize=FINE, va="top", color=shade(0.3))
+                x += _entry(state)
+            y += 0.15
         if self.note:
-            axes.text(0.0, y + 0.15, self.note, fontsize=6.8, va="top", color="0.3")
+            axes.text(0.0, y, "\n".join(self._notes(width)), fontsize=FINE, va="top", color=shade(0.3))
+
+    def _legend(self, width: float) -> list[list[State]]:
+        """What the marks mean, in rows of a width."""
+        found: list[list[State]] = [[]]
+        for state in dict.fromkeys(state for _, _, state in self.rows):
+            if found[-1] and 0.06 + sum(map(_entry, found[-1])) + _entry(state) > width:
+                found.append([])
+            found[-1].append(state)
+        return found
+
+    def _notes(self, width: float) -> list[str]:
+        return _lines(self.note, width, FINE) if self.note else []
+
+
+def _head(width: float) -> float:
+    """Where the texts begin, beside their headings."""
+    return min(HEAD, 0.36 * width)
+
+
+def _entry(state: State) -> float:
+    """Inches that a mark takes with its meaning."""
+    return 0.3 + 0.062 * len(MEANS[state])
 
 
 def _fold(text: str, inches: float) -> tuple[str, dict[str, float]]:
@@ -212,12 +252,12 @@ def _fold(text: str, inches: float) -> tuple[str, dict[str, float]]:
     return "\n".join(_lines(text.partition(" (")[0], inches, 7.0)[:2]), {"fontsize": 7.0}
 
 
-def _lines(text: str, inches: float, size: float = _surround.SMALL) -> list[str]:
+def _lines(text: str, inches: float, size: float | None = None) -> list[str]:
     """Words put into lines by their measured width: these texts are full of wide and of narrow signs."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(size=size)
+    font = FontProperties(size=size or _surround.SMALL)
 
     def wide(words: str) -> float:
         return float(text_to_path.get_text_width_height_descent(words, font, False)[0]) / 72
@@ -225,11 +265,11 @@ def _lines(text: str, inches: float, size: float = _surround.SMALL) -> list[str]
     lines, space = [""], wide("a b") - wide("ab")
     used = 0.0
     for word in text.split(" "):
-        size = wide(word)
-        if lines[-1] and used + space + size > inches:
+        long = wide(word)
+        if lines[-1] and used + space + long > inches:
             lines.append("")
             used = 0.0
-        used += size + (space if lines[-1] else 0.0)
+        used += long + (space if lines[-1] else 0.0)
         lines[-1] += f" {word}" if lines[-1] else word
     return lines
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import HOLE
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import colors, ground
+from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # Inches: margins, gaps between panels, and the height of the row of numbers.
 LEFT, RIGHT, GAP, BELOW = 0.78, 0.85, 0.14, 0.48
-DOTS, DOTS_ABOVE, DOTS_GAP = 1.05, 0.3, 0.62
+DOTS, DOTS_ABOVE, DOTS_GAP, DOTS_LEAST = 1.05, 0.3, 0.62, 1.3
 
 
 @dataclass(eq=False)
@@ -96,36 +97,52 @@ class CompareDisplay(Display):
         from matplotlib.figure import Figure
 
         columns = len(self.names)
-        side = min(2.35, (WIDTH - LEFT - RIGHT - (columns - 1) * GAP) / columns)
+        side = min(2.35, (now().width - LEFT - RIGHT - (columns - 1) * GAP) / columns)
         heads = [_narrow(name, side, _surround.LABEL) for name in self.names]
-        head = 0.19 + 0.14 * max(text.count("\n") + 1 for text in heads) + (0.24 if self.title else 0.0)
+        title = _surround.wrap(titled(self.title) or "", now().width - 0.3, _surround.TITLE)
+        note = _surround.wrap(self.note or "", now().width - LEFT - 0.1, _surround.SMALL)
+        above = 0.24 + 0.14 * title.count("\n") if title else 0.0
+        below = 0.22 + 0.12 * note.count("\n") if note else 0.0
+        head = 0.19 + 0.14 * max(text.count("\n") + 1 for text in heads) + above
         fields = len(self.z) * (side + GAP) - GAP
-        wide = (WIDTH - LEFT - 0.25 - (len(self.numbers) - 1) * DOTS_GAP) / max(len(self.numbers), 1)
+        room = now().width - LEFT - 0.25
+        beside = min(len(self.numbers) or 1, max(1, int((room + DOTS_GAP) / (DOTS_LEAST + DOTS_GAP))))
+        wide = (room - (beside - 1) * DOTS_GAP) / beside
         self._feet = [_narrow(name, wide / columns, _surround.SMALL - 0.5) for name in self.names]
         foot = 0.2 + 0.115 * max(text.count("\n") + 1 for text in self._feet)
-        dots = DOTS_ABOVE + DOTS + foot if self.numbers else 0.0
-        height = head + fields + BELOW + dots + (0.22 if self.note else 0.0)
-        figure = Figure(figsize=(WIDTH, height), facecolor="white")
+        dots = -(-len(self.numbers) // beside) * (DOTS_ABOVE + DOTS + foot)
+        height = head + fields + BELOW + dots + below
+        figure = Figure(figsize=(now().width, height), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
         scale = scale_of(np.concatenate([z.ravel() for row in self.z for z in row]), levels)
         colored = ground(cmap, 0.25)
-        left = LEFT + max(0.0, (WIDTH - LEFT - RIGHT - columns * side - (columns - 1) * GAP) / 2)
+        left = LEFT + max(0.0, (now().width - LEFT - RIGHT - columns * side - (columns - 1) * GAP) / 2)
         for j, row in enumerate(self.z):
             bottom = height - head - (j + 1) * side - j * GAP
             for i, z in enumerate(row):
                 box = (
-                    (left + i * (side + GAP)) / WIDTH, bottom / height, side / WIDTH, side / height
+                    (left + i * (side + GAP)) / now().width, bottom / height, side / now().width, side / height
                 )  # fmt: skip
                 axes = figure.add_axes(box)
                 self._field(axes, z, i, j, scale, colored, heads[i])
                 if i == j == 0:
                     self.ax_, self.figure_ = axes, figure
-        self._bar(figure, scale, colored, (left + columns * (side + GAP) - GAP + 0.1, BELOW + dots, fields), height)
-        if self.title:
-            figure.text(left / WIDTH, 1 - 0.16 / height, self.title, fontsize=_surround.TITLE, va="center")
-        self._numbers(figure, height, wide, foot)
-        if self.note:
-            figure.text(LEFT / WIDTH, 0.06 / height, self.note, fontsize=_surround.SMALL, color="0.3", va="bottom")
+        self._bar(
+            figure, scale, colored, (left + columns * (side + GAP) - GAP + 0.1, BELOW + dots + below, fields), height
+        )
+        if title:
+            place = 0.1 if narrow() else left
+            figure.text(place / now().width, 1 - 0.07 / height, title, fontsize=_surround.TITLE, va="top")
+        self._numbers(figure, height, wide, foot, beside, below)
+        if note:
+            figure.text(
+                LEFT / now().width,
+                0.06 / height,
+                note,
+                fontsize=_surround.SMALL,
+                color=_surround.shade(0.3),
+                va="bottom",
+            )
         return self
 
     def _field(self, axes: Axes, z: Array, i: int, j: int, scale: Scale, colored: Colormap, name: str) -> None:
@@ -174,7 +191,7 @@ class CompareDisplay(Display):
 
         left, bottom, tall = place
         tall, bottom = min(tall, 3.2), bottom + max(0.0, tall - 3.2) / 2
-        side = figure.add_axes((left / WIDTH, bottom / height, 0.11 / WIDTH, tall / height))
+        side = figure.add_axes((left / now().width, bottom / height, 0.11 / now().width, tall / height))
         mapped = ScalarMappable(scale.norm(colored.N), colored)
         ticks = scale.levels[:: 1 + len(scale.levels) // 14]
         bar = figure.colorbar(
@@ -186,15 +203,16 @@ class CompareDisplay(Display):
         bar.set_label(self.zlabel, fontsize=_surround.TICK)
         bar.outline.set_linewidth(0.6)
 
-    def _numbers(self, figure: Figure, height: float, width: float, foot: float) -> None:
+    def _numbers(self, figure: Figure, height: float, width: float, foot: float, beside: int, below: float) -> None:
         """One small axes per measure: a dot per picture and name, those that belong together joined."""
         from matplotlib.ticker import MaxNLocator
 
         palette = colors(self.names)
-        base = foot + (0.22 if self.note else 0.0)
+        rows = -(-len(self.numbers) // beside)
         for k, (measure, found) in enumerate(self.numbers.items()):
-            left = LEFT + k * (width + DOTS_GAP)
-            axes = figure.add_axes((left / WIDTH, base / height, width / WIDTH, DOTS / height))
+            left = LEFT + k % beside * (width + DOTS_GAP)
+            base = below + foot + (rows - 1 - k // beside) * (DOTS_ABOVE + DOTS + foot)
+            axes = figure.add_axes((left / now().width, base / height, width / now().width, DOTS / height))
             values = np.array([found[name] for name in self.names], dtype=np.float64)
             at = np.arange(len(self.names))
             for pair in values.T:

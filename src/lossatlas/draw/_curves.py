@@ -23,6 +23,8 @@ YScale = Literal["auto", "linear", "log", "symlog"]
 XScale = Literal["auto", "linear", "log"]
 # Curves that end this many times sooner than the longest would be a streak at the edge of a linear axis.
 SHORT = 8
+# Between two markers of a curve, of the width of the axes.
+SPACING = 0.17
 
 
 @dataclass(eq=False)
@@ -40,6 +42,7 @@ class CurvesDisplay(Display):
         points: whether every (x, y) is marked, for curves of few of them.
         title: a line above.
         note: a sentence of small print.
+        looks: name to stroke, whose markers then stand along the curve; by the name itself where left out.
 
     Raises:
         InputError: a curve of other than two or four arrays, or of unequal lengths.
@@ -55,6 +58,7 @@ class CurvesDisplay(Display):
     points: bool = False
     title: str | None = None
     note: str | None = None
+    looks: Mapping[str, Stroke] | None = None
     arrays: dict[str, list[Array]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,16 +97,17 @@ class CurvesDisplay(Display):
         axes.set_xscale("log" if logarithmic else "linear")
         xlabel = f"{self.xlabel} (log scale)" if logarithmic else self.xlabel
         _surround.dress(axes, xlabel, self.ylabel, self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         # Longer curves lie below shorter ones: a curve that begins as another does is then still seen.
         order = sorted(self.arrays, key=lambda name: -len(self.arrays[name][0]))
         handles = [
             self._curve(axes, name, stroke, linewidth, order.index(name))
-            for name, stroke in strokes(self.arrays, palette).items()
+            for name, stroke in strokes(self.arrays, palette, self.looks).items()
         ]
         axes.margins(x=0.01)
+        self._mark(axes)
         (_surround.decades if logarithmic else _surround.thousands)(axes.xaxis)
         (_surround.thousands if scale == "linear" else _surround.decades)(axes.yaxis)
         _surround.settle(axes)
@@ -123,6 +128,20 @@ class CurvesDisplay(Display):
         if finite.size and finite[-1] < len(middle) - 1:
             axes.plot(x[finite[-1]], middle[finite[-1]], "x", color=stroke.color, ms=7, mew=1.8, zorder=4)
         return line
+
+    def _mark(self, axes: Axes) -> None:
+        """Markers along the curves of known looks, each curve's elsewhere: one that another covers is still seen."""
+        axes.autoscale_view()
+        marked = [line for line in axes.lines if line.get_label() in (self.looks or {})]
+        for k, line in enumerate(marked):
+            stroke = (self.looks or {})[str(line.get_label())]
+            across = axes.transAxes.inverted().transform(axes.transData.transform(line.get_xydata()))[:, 0]
+            known = np.flatnonzero(np.isfinite(line.get_ydata()))
+            if not known.size:
+                continue
+            at = np.arange(SPACING * (k + 0.5) / len(marked), across[known[-1]], SPACING)
+            places = np.unique(known[np.searchsorted(across[known], at)]) if at.size else known[-1:]
+            line.set(marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=places.tolist())
 
     def _far(self) -> bool:
         """Whether the x axis is logarithmic."""

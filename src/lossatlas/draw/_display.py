@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossatlas._errors import InputError, OutputError
+from lossatlas.draw._style import PAGE, Figures, now, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-WIDTH = 6.5  # inches: the text width of a page
+# Of its height, what a figure keeps however narrow it gets.
+FLATTER = 0.35
+DPI = 150.0
 
 # A date in the file would make two saves of the same picture differ.
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -45,12 +48,12 @@ class Display(ABC):
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw on ``ax``, or on a new figure when there is none; never shows it."""
 
-    def render(self, kind: str = "png", *, dpi: float = 150) -> bytes:
+    def render(self, kind: str = "png", *, dpi: float | None = None) -> bytes:
         """The picture as the bytes of a file; drawn first if it was not yet.
 
         Args:
             kind: ``"png"``, ``"pdf"`` or ``"svg"``.
-            dpi: dots per inch, for the parts that are made of dots.
+            dpi: dots per inch, for the parts that are made of dots; 150 if neither this nor `figures` says otherwise.
 
         Returns:
             The content of the file.
@@ -66,23 +69,29 @@ class Display(ABC):
             self.plot()
         buffer = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": "lossatlas", "pdf.fonttype": 42}):
-            self.figure_.savefig(buffer, format=kind, dpi=dpi, metadata=_UNDATED[kind])
+            dots = dpi or now().dpi or DPI
+            self.figure_.savefig(buffer, format=kind, dpi=dots, metadata=_UNDATED[kind] | _made(kind, now()))
         return buffer.getvalue()
 
-    def save(self, path: str | Path, dpi: float = 150) -> Path:
+    def save(self, path: str | Path, dpi: float | None = None) -> Path:
         """Write the picture to a file, complete or not at all; folders on the way are made.
 
         Args:
-            path: where to; its ending (png, pdf or svg) decides the kind.
-            dpi: dots per inch.
+            path: where to; its ending (png, pdf or svg) decides the kind, unless `figures` names kinds: then each is written.
+            dpi: dots per inch, as in `render`.
 
         Returns:
-            The path written.
+            The path written, of several the first.
 
         Raises:
             OutputError: another ending, or a place that cannot be written.
         """
-        target = Path(path)
+        targets = [Path(path).with_suffix(f".{kind}") for kind in now().formats] or [Path(path)]
+        for target in targets:
+            self._write(target, dpi)
+        return targets[0]
+
+    def _write(self, target: Path, dpi: float | None) -> None:
         content = self.render(target.suffix.lower().removeprefix("."), dpi=dpi)
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -97,24 +106,32 @@ class Display(ABC):
                 f"the picture cannot be written to {str(target)!r}: {error.strerror or error}. "
                 "Give a path in a folder that can be written."
             ) from error
-        return target
 
     def _repr_png_(self) -> bytes:
         return self.render("png", dpi=110)
 
-    def _open(self, ax: Axes | None, height: float, *, projection: str | None = None) -> Axes:
-        """Remember the axes to draw on; a new figure of page width when none are given."""
+    def _open(self, ax: Axes | None, height: float, *, projection: str | None = None, rigid: bool = False) -> Axes:
+        """Remember the axes to draw on; a new figure when none are given, lower where it is narrow unless `rigid`."""
         if ax is None:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
 
-            figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+            width = now().width
+            height = height if rigid else height * min(1.0, FLATTER + (1 - FLATTER) * width / PAGE)
+            figure = Figure(figsize=(width, height), layout="constrained", facecolor=shade(1.0))
             FigureCanvasAgg(figure)
             figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
             ax = figure.add_subplot(projection=projection)
         self.ax_ = ax
         self.figure_ = ax.figure.figure
         return ax
+
+
+def _made(kind: str, by: Figures) -> dict[str, str]:
+    """The command that made a picture, where each kind of file has a place for it."""
+    if by.command is None:
+        return {}
+    return {{"png": "Description", "pdf": "Subject", "svg": "Description"}[kind]: by.command}
 
 
 def array(name: str, values: ArrayLike, ndim: int = 1, shape: tuple[int, ...] | None = None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
-from lossatlas.draw._grid import GridDisplay
+from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._labels import label_lines
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import ground
@@ -147,7 +148,7 @@ class FieldDisplay(GridDisplay):
 
         halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
         places = []
-        marks = [(name, x, y, "*" if "global" in name.lower() else "v") for name, x, y in self.wells]
+        marks = [(name, x, y, "*" if is_deepest(name) else "v") for name, x, y in self.wells]
         if self.center is not None:
             marks.append(("", *self.center, "+"))
         for name, x, y, marker in marks:
@@ -185,8 +186,12 @@ class FieldDisplay(GridDisplay):
         avoid: Array,
         handles: list[Artist],
         notes: list[str],
+        late: Callable[[], Array] | None = None,
     ) -> None:
-        """Legend, small print, and last the numbers on the lines."""
+        """Legend, small print, and last, when the layout stands, what `late` draws and the numbers on the lines.
+
+        ``late`` returns the places that numbers keep away from as well.
+        """
         _surround.settle(self.ax_)
         away = [name for name, x, y in self.wells if not self.inside(np.array([x, y]))]
         if self.center is not None and not self.inside(np.array(self.center)):
@@ -201,6 +206,8 @@ class FieldDisplay(GridDisplay):
             _surround.trim(self.figure_)
         else:
             _surround.settle(self.ax_)
+        if late is not None:
+            avoid = np.concatenate([avoid, late()])
         if lines is not None:
             label_lines(self.ax_, lines, scale, avoid)
 

@@ -15,6 +15,11 @@ from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import Levels, Scale, number, scale_of
 
 
+def is_deepest(name: str) -> bool:
+    """Whether a well is marked by a star."""
+    return "global" in name.lower() or name.startswith("minimum")
+
+
 @dataclass(eq=False)
 class GridDisplay(Display):
     """Values on a grid, with what is known about the plane they lie on.
@@ -27,7 +32,7 @@ class GridDisplay(Display):
         ylabel: the same for y.
         zlabel: the same for the values.
         title: a line above the picture.
-        wells: (name, x, y) of known minima; a name containing "global" gets a star.
+        wells: (name, x, y) of known minima; one whose name contains "global" or begins with "minimum" gets a star.
         center: (x, y) of the point the plane was laid through.
         note: a sentence of small print under the picture.
         samples: (n, 2) points where the values come from, where they were not measured at every one of the grid.

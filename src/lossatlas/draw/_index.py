@@ -70,7 +70,7 @@ class IndexDisplay(Display):
         """
         axes = self._open(ax, 3.7)
         _surround.dress(axes, "share of negative eigenvalues (index / N, %)", "loss", self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         names = np.array(list(self.labels), dtype=object)

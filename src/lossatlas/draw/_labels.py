@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
-from lossatlas.draw._surround import SMALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,9 @@ def label_lines(ax: Axes, lines: QuadContourSet, scale: Scale, avoid: Array) -> 
             continue
         x, y = ax.transData.inverted().transform(spots[best] / points)
         before = len(lines.labelTexts)
-        lines.clabel([level], inline=False, fontsize=SMALL - 0.5, fmt=scale.text, manual=[(x, y)], colors="0.1")
+        lines.clabel(
+            [level], inline=False, fontsize=_surround.SMALL - 0.5, fmt=scale.text, manual=[(x, y)], colors="0.1"
+        )
         for text in lines.labelTexts[before:]:
             text.set_alpha(1.0)
             text.set_path_effects([patheffects.withStroke(linewidth=1.8, foreground="white", alpha=0.75)])

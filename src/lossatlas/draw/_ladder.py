@@ -98,7 +98,7 @@ class LadderDisplay(Display):
         axes.set_xscale("log", base=2)
         axes.set_yscale(yscale)
         _surround.dress(axes, self.xlabel, self.ylabel, self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         floor = float(values.min()) / 2 if yscale == "log" else -np.inf

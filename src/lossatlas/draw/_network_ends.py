@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
-from lossatlas.draw._palette import ground, strokes
+from lossatlas.draw._palette import Stroke, ground, strokes
+from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +39,7 @@ class EndsDisplay(Display):
         barrier_label: what the matrix holds.
         title: a line above.
         note: a sentence of small print.
+        looks: name to stroke; by the name itself where left out.
 
     Raises:
         InputError: arrays that do not fit the names.
@@ -54,6 +56,7 @@ class EndsDisplay(Display):
     barrier_label: str = "barrier on the straight line"
     title: str | None = None
     note: str | None = None
+    looks: Mapping[str, Stroke] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -81,18 +84,45 @@ class EndsDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        head = 0.55 if self.title else 0.3
-        figure = Figure(figsize=(WIDTH, head + HIGH + 1.6), facecolor="white")
+        if narrow():
+            return self._column(palette)
+        head = 0.55 if titled(self.title) else 0.3
+        figure = Figure(figsize=(now().width, head + HIGH + 1.6), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
-        height, wide = figure.get_figheight(), (WIDTH - LEFT - GAP - 0.65) / 2
+        height, wide = figure.get_figheight(), (now().width - LEFT - GAP - 0.65) / 2
         boxes = [
-            (x / WIDTH, (height - head - HIGH) / height, wide / WIDTH, HIGH / height) for x in (LEFT, LEFT + wide + GAP)
+            (x / now().width, (height - head - HIGH) / height, wide / now().width, HIGH / height)
+            for x in (LEFT, LEFT + wide + GAP)
         ]
         self.ax_, self.figure_ = figure.add_axes(boxes[0]), figure
         self._matrix(figure, figure.add_axes(boxes[1]))
-        if self.title:
-            figure.text(LEFT / WIDTH, 1 - 0.2 / height, self.title, fontsize=_surround.TITLE, va="center")
+        if title := titled(self.title):
+            figure.text(LEFT / now().width, 1 - 0.2 / height, title, fontsize=_surround.TITLE, va="center")
         self._map(self.ax_, palette)
+        _surround.resize(figure, _surround.reach(figure) + 0.1)
+        return self
+
+    def _column(self, palette: dict[str, str] | None) -> Self:
+        """The map above the matrix."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        head, whole = 0.4 if titled(self.title) else 0.12, now().width
+        side = whole - LEFT - 0.25
+        height = head + side + 1.6
+        figure = Figure(figsize=(whole, height), facecolor=shade(1.0))
+        FigureCanvasAgg(figure)
+        self.ax_ = figure.add_axes((LEFT / whole, 1 - (head + side) / height, side / whole, side / height))
+        self.figure_ = figure
+        self._map(self.ax_, palette)
+        if title := titled(self.title):
+            text = _surround.wrap(title, whole - 0.2, _surround.TITLE)
+            figure.text(0.1 / whole, 1 - 0.2 / height, text, fontsize=_surround.TITLE, va="center")
+        down = _surround.reach(figure) + 0.4
+        small = whole - GAP - 0.75
+        _surround.resize(figure, down + small + 0.9)
+        height = figure.get_figheight()
+        self._matrix(figure, figure.add_axes((GAP / whole, 1 - (down + small) / height, small / whole, small / height)))
         _surround.resize(figure, _surround.reach(figure) + 0.1)
         return self
 
@@ -100,7 +130,7 @@ class EndsDisplay(Display):
         from matplotlib.lines import Line2D
 
         places, sizes = self._arrays()
-        look, handles = strokes(self.names, palette), []
+        look, handles = strokes(self.names, palette, self.looks), []
         for name, stroke in look.items():
             own = [k for k, other in enumerate(self.names) if other == name]
             axes.scatter(
@@ -115,7 +145,7 @@ class EndsDisplay(Display):
         axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
         axes.set_aspect("equal")
         axes.set_anchor("N")
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)

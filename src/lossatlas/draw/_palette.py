@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas._errors import InputError
+from lossatlas.draw._style import now
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -27,27 +28,42 @@ class Stroke:
     dashes: Any
 
 
-def strokes(names: Iterable[str], palette: dict[str, str] | None = None) -> dict[str, Stroke]:
+def strokes(
+    names: Iterable[str], palette: dict[str, str] | None = None, looks: Mapping[str, Stroke] | None = None
+) -> dict[str, Stroke]:
     """A stroke for every name; does not depend on the order of the names.
 
-    A name takes the slot its checksum points to, or the next free one, so that a name added or left out
+    A name without a look takes the slot its checksum points to, or the next free one, so that a name added or left out
     moves few others. Past seven names, colors come back with other dashes.
+
+    Args:
+        names: what is to be told apart.
+        palette: name to color, instead of the stroke's own.
+        looks: name to stroke, where one is fixed already.
     """
     wanted = list(dict.fromkeys(names))
-    free = list(range(len(COLORS) * -(-max(len(wanted), 1) // len(COLORS))))
+    fixed = {name: (looks or {})[name] for name in wanted if name in (looks or {})}
+    used = {stroke.color for stroke in fixed.values()}
+    free = list(range(len(COLORS) * (2 + len(wanted) // len(COLORS))))
     slots: dict[str, int] = {}
-    for name in sorted(wanted):
+    for name in sorted(set(wanted) - set(fixed)):
         first = zlib.crc32(name.encode()) % len(COLORS)
-        slots[name] = min(free, key=lambda slot: (slot // len(COLORS), (slot - first) % len(COLORS)))
-        free.remove(slots[name])
-    return {
-        name: Stroke(
-            (palette or {}).get(name, COLORS[slots[name] % len(COLORS)]),
-            MARKERS[slots[name] % len(MARKERS)],
-            DASHES[slots[name] // len(COLORS) % len(DASHES)],
+        slots[name] = min(
+            free,
+            key=lambda slot: (
+                COLORS[slot % len(COLORS)] in used,
+                slot // len(COLORS),
+                (slot - first) % len(COLORS),
+            ),
         )
-        for name in wanted
+        free.remove(slots[name])
+    found = fixed | {
+        name: Stroke(
+            COLORS[slot % len(COLORS)], MARKERS[slot % len(MARKERS)], DASHES[slot // len(COLORS) % len(DASHES)]
+        )
+        for name, slot in slots.items()
     }
+    return {name: replace(found[name], color=(palette or {}).get(name, found[name].color)) for name in wanted}
 
 
 def colors(names: Iterable[str]) -> dict[str, str]:
@@ -78,6 +94,13 @@ def well_colors(names: Iterable[str]) -> dict[str, str]:
     return {name: WELLS[k % len(WELLS)] for k, name in enumerate(names)}
 
 
+def _usual() -> str:
+    """Viridis, or what a style sheet has in its place."""
+    import matplotlib as mpl
+
+    return str(mpl.rcParams["image.cmap"])
+
+
 def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     """The color map of a field, mixed with white so that ink on it can be read.
 
@@ -89,9 +112,11 @@ def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     if isinstance(cmap, Colormap):
         return cmap
     try:
-        base = mpl.colormaps[cmap or "viridis"]
+        base = mpl.colormaps[cmap or now().cmap or _usual()]
     except KeyError as error:
-        raise InputError(f"there is no color map {cmap!r}; use a matplotlib name such as 'cividis'.") from error
+        raise InputError(
+            f"there is no color map {cmap or now().cmap!r}; use a matplotlib name such as 'cividis'."
+        ) from error
     table = base(range(base.N)) if base.N == 256 else base([i / 255 for i in range(256)])
     table[:, :3] = table[:, :3] * (1 - lighten) + lighten
     return ListedColormap(table, name=f"{base.name}+{lighten:g}")

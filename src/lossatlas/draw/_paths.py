@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from dataclasses import field as attribute
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
+from lossatlas.draw._callouts import call_out, covered, heaps
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._levels import Levels, scale_of
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
+# Of the box, around it; and how faint further paths are.
+MARGIN, FAINT = 0.03, 0.16
+
 
 @dataclass(eq=False)
 class PathsDisplay(Display):
@@ -29,10 +34,12 @@ class PathsDisplay(Display):
     Args:
         field: the map below.
         paths: name to a (T, 2) array of (x, y), or to a list of such arrays; rows that are not finite break the line. An
-            array of one point is drawn as a dot: no line leads there.
+            array of one point is drawn as a dot: no line leads there. Of several arrays each but the first begins at a dot.
         finals: name to the point that run reports, where this is not the last of its path (the best one seen, say).
         title: a line above; that of the field when left out.
         note: a sentence of small print, before that of the field.
+        others: name to further paths of it, drawn faint and below.
+        looks: name to stroke; by the name itself where left out.
 
     Raises:
         InputError: a path that is not (T, 2), or the final point of a name without path.
@@ -44,13 +51,18 @@ class PathsDisplay(Display):
     finals: Mapping[str, tuple[float, float]] | None = None
     title: str | None = None
     note: str | None = None
+    others: Mapping[str, Sequence[ArrayLike]] | None = None
+    looks: Mapping[str, Stroke] | None = None
     pieces: dict[str, list[Array]] = attribute(init=False, repr=False)
+    faint: dict[str, list[Array]] = attribute(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pieces = {name: _pieces(name, path) for name, path in self.paths.items()}
-        strangers = sorted(set(self.finals or {}) - set(self.paths))
-        if strangers:
-            raise InputError(f"finals names {', '.join(strangers)}, which have no path; name paths only.")
+        for what, named in (("finals", self.finals), ("others", self.others)):
+            strangers = sorted(set(named or {}) - set(self.paths))
+            if strangers:
+                raise InputError(f"{what} names {', '.join(strangers)}, which have no path; name paths only.")
+        self.faint = {name: _pieces(name, paths) for name, paths in (self.others or {}).items()}
 
     @property
     def outside(self) -> dict[str, int]:
@@ -89,18 +101,49 @@ class PathsDisplay(Display):
         scale = scale_of(base.z, levels)
         lines = base._ground(ax, scale, ground(cmap or base.cmap, 0.45), equal)
         self.ax_, self.figure_ = base.ax_, base.figure_
-        handles = [
-            self._path(name, stroke, linewidth, self._rank(name))
-            for name, stroke in strokes(self.pieces, palette).items()
-        ]
+        self._margin()
+        look = strokes(self.pieces, palette, self.looks)
+        for name in self.faint:
+            self._faint(name, look[name])
+        handles = [self._path(name, stroke, linewidth, self._rank(name)) for name, stroke in look.items()]
         handles += self._starts()
         marks = base._marks()
         walked = [piece[base.inside(piece)] for name in self.pieces for piece in self._finite(name)]
         walked = [piece[:: max(1, len(piece) // 400)] for piece in walked]
         base._finish(
-            ax is None, scale, lines if numbers else None, np.concatenate([marks, *walked]), handles, self._notes()
+            ax is None,
+            scale,
+            lines if numbers else None,
+            np.concatenate([marks, *walked]),
+            handles,
+            self._notes(),
+            partial(self._mark_ends, look, marks),
         )
         return self
+
+    def _margin(self) -> None:
+        """Room around the box where a path runs along its edge, which then is drawn as a line."""
+        from matplotlib.patches import Rectangle
+
+        low, high = np.array([self.field.x[0], self.field.y[0]]), np.array([self.field.x[-1], self.field.y[-1]])
+        pad = MARGIN * (high - low)
+        for piece in (piece for name in self.pieces for piece in self._finite(name)):
+            edges = np.concatenate([np.abs(piece - low) < pad / 4, np.abs(piece - high) < pad / 4], axis=1)
+            if (edges[1:] & edges[:-1]).any():
+                break
+        else:
+            return
+        self.ax_.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
+        self.ax_.add_patch(
+            Rectangle((low[0], low[1]), *(high - low), fill=False, ec="0.35", lw=0.6, zorder=2.1, gid="box")
+        )
+
+    def _faint(self, name: str, stroke: Stroke) -> None:
+        low = np.array([self.field.x[0], self.field.y[0]])
+        reach = 1e6 * np.array(self.field.spans)
+        for piece in self.faint[name]:
+            seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
+            self.ax_.plot(*seen, color=stroke.color, lw=0.6, alpha=FAINT, zorder=2.5, gid="faint")
 
     def _finite(self, name: str) -> list[Array]:
         return [piece[np.isfinite(piece).all(axis=1)] for piece in self.pieces[name]]
@@ -122,7 +165,7 @@ class PathsDisplay(Display):
 
         low = np.array([self.field.x[0], self.field.y[0]])
         reach = 1e6 * np.array(self.field.spans)  # far enough away to be off the picture, near enough to be drawn
-        dots = [piece for piece in self._finite(name)[1:] if len(piece) == 1]
+        dots = [piece[:1] for piece in self._finite(name)[1:] if len(piece)]
         if dots:
             dot: dict[str, Any] = {
                 "marker": "o",
@@ -140,11 +183,27 @@ class PathsDisplay(Display):
             seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
             self.ax_.plot(*seen, color="white", lw=linewidth + 1.6, alpha=0.85, zorder=3, solid_capstyle="round")
             self.ax_.plot(*seen, color=stroke.color, lw=linewidth, ls=stroke.dashes, zorder=4 + 0.01 * rank)
-        marker: dict[str, Any] = {"marker": stroke.marker, "mfc": stroke.color, "mec": "white", "mew": 0.9, "ms": 7.5}
-        for end in self._ends(name):
-            self.ax_.plot(*end, ls="none", zorder=5.5, **marker)
+        marker = _marker(stroke)
         lines: Any = stroke.dashes if any(len(piece) > 1 for piece in self.pieces[name]) else "none"
         return Line2D([], [], color=stroke.color, lw=linewidth, ls=lines, label=name, **marker)
+
+    def _mark_ends(self, look: Mapping[str, Stroke], marks: Array) -> Array:
+        """A marker at every end; ends that lie on each other get a column of markers beside. Its places are returned."""
+        ends = [(name, end) for name in self.pieces for end in self._ends(name)]
+        walked = [
+            *(piece[:: max(1, len(piece) // 400)] for name in self.pieces for piece in self._finite(name)),
+            *(np.array([end]) for _, end in ends),
+        ]
+        # The names of wells weigh more than what is a line.
+        obstacles = np.concatenate([*walked, *[marks] * 8])
+        blocks: list[tuple[float, float, float, float]] = []
+        for heap in heaps(self.ax_, ends):
+            if len({name for name, _ in heap}) > 1:
+                call_out(self.ax_, heap, look, obstacles, blocks)
+                continue
+            for name, end in heap:
+                self.ax_.plot(*end, ls="none", zorder=5.5, gid=f"end of {name}", **_marker(look[name]))
+        return covered(self.ax_, blocks)
 
     def _ends(self, name: str) -> list[Array]:
         if name in (self.finals or {}):
@@ -156,12 +215,7 @@ class PathsDisplay(Display):
     def _starts(self) -> list[Artist]:
         from matplotlib.lines import Line2D
 
-        first = [
-            piece[0]
-            for name in self.pieces
-            for k, piece in enumerate(self._finite(name))
-            if len(piece) > (1 if k else 0)
-        ]
+        first = [pieces[0][0] for pieces in map(self._finite, self.pieces) if pieces and len(pieces[0])]
         places = np.unique(np.array(first).reshape(-1, 2), axis=0)
         places = places[self.field.inside(places)]
         if not len(places):
@@ -180,6 +234,10 @@ class PathsDisplay(Display):
         if unseen:
             notes.append(f"Final point outside the box: {', '.join(unseen)}")
         return notes
+
+
+def _marker(stroke: Stroke) -> dict[str, Any]:
+    return {"marker": stroke.marker, "mfc": stroke.color, "mec": "white", "mew": 0.9, "ms": 7.5}
 
 
 def _pieces(name: str, path: ArrayLike | Sequence[ArrayLike]) -> list[Array]:

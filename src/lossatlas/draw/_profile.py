@@ -99,7 +99,7 @@ class ProfileDisplay(Display):
         else:
             axes.set_yscale(yscale)
         _surround.dress(axes, self.xlabel, self.ylabel, self.title)
-        axes.grid(True, color="0.92", linewidth=0.6)
+        axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if self.low is not None and self.high is not None:

@@ -14,6 +14,7 @@ from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import scale_of
 from lossatlas.draw._palette import ground
+from lossatlas.draw._style import narrow, now, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,8 @@ class SurrogateDisplay(Display):
             raise InputError("a surrogate is drawn on several axes; leave ax out.")
         from matplotlib.ticker import MaxNLocator
 
-        first = self._open(None, 2.45 * len(self.rows) + 0.35)
+        height = 1.3 * len(self.rows) + 1.0 if narrow() else 2.45 * len(self.rows) + 0.35
+        first = self._open(None, height, rigid=True)
         figure = self.figure_
         first.remove()
         grid = figure.subplots(len(self.rows), 3, squeeze=False, sharex=True, sharey=True)
@@ -86,18 +88,24 @@ class SurrogateDisplay(Display):
                 axes.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
                 axes.set_aspect("equal")
                 axes.tick_params(labelsize=_surround.TICK)
-            grid[r][0].set_ylabel(f"{n} observations\nθ₂", fontsize=_surround.LABEL)
-        for axes, name in zip(grid[0], ("the surface", "posterior mean", "standard deviation"), strict=True):
-            axes.set_title(name, fontsize=_surround.LABEL)
+            grid[r][0].set_ylabel(f"{n} observations\nw₂", fontsize=_surround.LABEL)
+        deviation_name = "standard\ndeviation" if narrow() else "standard deviation"
+        for axes, name in zip(grid[0], ("the surface", "posterior mean", deviation_name), strict=True):
+            axes.set_title(name.replace("r m", "r\nm") if narrow() else name, fontsize=_surround.LABEL)
         for axes in grid[-1]:
-            axes.set_xlabel("θ₁", fontsize=_surround.LABEL)
-        for key, place, label in (("loss", grid[:, :2], "loss"), ("std", grid[:, 2:], "standard deviation")):
+            axes.set_xlabel("w₁", fontsize=_surround.LABEL)
+        for key, place, label in (("loss", grid[:, :2], "loss"), ("std", grid[:, 2:], deviation_name)):
             bar = figure.colorbar(maps[key], ax=place, location="bottom", fraction=0.06, aspect=40, shrink=0.9)
             if key == "std":
                 bar.locator = MaxNLocator(4)
                 bar.update_ticks()
             bar.set_label(label, fontsize=_surround.LABEL)
             bar.ax.tick_params(labelsize=_surround.TICK)
-        if self.title:
-            figure.suptitle(self.title, fontsize=_surround.LABEL + 1, x=0.02, ha="left")
+        if title := titled(self.title):
+            figure.suptitle(
+                _surround.wrap(title, now().width - 0.2, _surround.LABEL + 1),
+                fontsize=_surround.LABEL + 1,
+                x=0.02,
+                ha="left",
+            )
         return self

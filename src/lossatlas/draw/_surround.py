@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas.draw._levels import number
+from lossatlas.draw._style import SIZES, shade, size, titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -16,17 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-TITLE, LABEL, TICK, SMALL = 10.0, 9.0, 8.0, 7.5  # font sizes in points, at page width
+
+def __getattr__(name: str) -> float:
+    """Font sizes in points: TITLE, LABEL, TICK and SMALL, as wide as figures are made and as a style sheet says."""
+    if name in SIZES:
+        return size(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     """Labels, title and tick labels in sizes that can be read in print."""
-    ax.set_xlabel(xlabel, fontsize=LABEL)
-    ax.set_ylabel(ylabel, fontsize=LABEL)
-    if title:
+    # A label may be somewhat longer than its axis, but not than the figure.
+    room = 1.25 * ax.get_window_extent().width / ax.figure.figure.dpi
+    ax.set_xlabel(wrap(xlabel, room, size("LABEL")), fontsize=size("LABEL"))
+    ax.set_ylabel(ylabel, fontsize=size("LABEL"))
+    if title and (title := titled(title)):
         inches = ax.get_window_extent().width / ax.figure.figure.dpi
-        ax.set_title(wrap(title, inches, TITLE), fontsize=TITLE, loc="left")
-    ax.tick_params(which="both", labelsize=TICK)
+        ax.set_title(wrap(title, inches, size("TITLE")), fontsize=size("TITLE"), loc="left")
+    ax.tick_params(which="both", labelsize=size("TICK"))
 
 
 def thousands(axis: Axis) -> None:
@@ -40,8 +48,13 @@ def thousands(axis: Axis) -> None:
 
 def decades(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as plain numbers where they are short."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and 0 < high < 100 * low:
+        # Powers of ten alone would be one tick or none.
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
@@ -52,8 +65,8 @@ def settle(ax: Axes) -> None:
 
 def wrap(text: str, inches: float, size: float) -> str:
     """Break a text into lines of a width; a character is taken to be 0.53 of the font size wide."""
-    columns = max(24, int(inches * 72 / (0.53 * size)))
-    return "\n".join(textwrap.fill(part, columns) for part in text.split("\n"))
+    columns = max(16, int(inches * 72 / (0.53 * size)))
+    return "\n".join(textwrap.fill(part, columns, break_on_hyphens=False) for part in text.split("\n"))
 
 
 def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
@@ -67,7 +80,7 @@ def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
     ticks = ax.xaxis.get_tightbbox()
     drop = (box.y0 - ticks.y0 if ticks is not None else 0.0) / figure.dpi + 0.06
     longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = max(1, int(box.width / figure.dpi * 72 / (34 + 0.56 * TICK * longest)))
+    columns = max(1, int(box.width / figure.dpi * 72 / (34 + 0.56 * size("TICK") * longest)))
     rows = -(-len(handles) // columns)
     legend = ax.legend(
         handles=list(handles),
@@ -75,7 +88,7 @@ def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
         bbox_to_anchor=(0.0, 0.0),
         bbox_transform=ax.transAxes + ScaledTranslation(0, -drop, figure.dpi_scale_trans),
         ncols=-(-len(handles) // rows),
-        fontsize=TICK,
+        fontsize=size("TICK"),
         frameon=False,
         borderaxespad=0.0,
         borderpad=0.2,
@@ -91,22 +104,23 @@ def small_print(notes: Sequence[str]) -> str:
     return " · ".join(note.strip().rstrip(".") for note in notes if note.strip())
 
 
-def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None) -> None:
-    """Small print under the x label, or under the legend when there is one."""
+def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None, *, whole: bool = False) -> None:
+    """Small print under the x label, or under the legend when there is one; as wide as the axes, or as the `whole` figure."""
     text = small_print(notes)
     if not text:
         return
-    box = ax.get_window_extent()
+    figure: Any = ax.figure.figure
+    inches = (figure.bbox.width if whole else ax.get_window_extent().width) / figure.dpi
     bottom = ax.annotate(
-        wrap(text, box.width / ax.figure.figure.dpi, SMALL),
-        xy=(0.0, 0.0),
-        xycoords=("axes fraction", under or ax.xaxis.label),
+        wrap(text, inches - 0.3 * whole, size("SMALL")),
+        xy=(0.1 / inches if whole else 0.0, 0.0),
+        xycoords=("figure fraction" if whole else "axes fraction", under or ax.xaxis.label),
         xytext=(0, -4),
         textcoords="offset points",
         va="top",
         ha="left",
-        fontsize=SMALL,
-        color="0.3",
+        fontsize=size("SMALL"),
+        color=shade(0.3),
         annotation_clip=False,
     )
     bottom.set_gid("footnote")

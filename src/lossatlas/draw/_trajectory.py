@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._palette import Stroke, strokes
+from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lossatlas.draw._levels import Levels
 
 # Inches: margins, the field, and the two panels below it.
-LEFT, RIGHT, FIELD, PANEL, GAP = 0.72, 0.95, 3.6, 1.35, 0.85
+LEFT, RIGHT, FIELD, PANEL, GAP, LOWER = 0.72, 0.95, 3.6, 1.35, 0.85, 0.55
 # A dot whose point lies wholly in the plane is this opaque, and one far outside this much.
 NEAR, FAR = 1.0, 0.12
 # Along a path, that the numbers on contour lines keep away from.
@@ -107,22 +108,28 @@ class TrajectoryDisplay(Display):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        head = 0.36 if self.title else 0.1
-        height = head + FIELD + 2.0
-        figure = Figure(figsize=(WIDTH, height), facecolor="white")
+        title = _surround.wrap(titled(self.title) or "", now().width - LEFT - 0.2, _surround.TITLE)
+        head = 0.36 + 0.17 * title.count("\n") if title else 0.1
+        wide = now().width - LEFT - RIGHT
+        field = min(FIELD, 1.25 * wide)
+        height = head + field + 2.0
+        figure = Figure(figsize=(now().width, height), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
-        box = (LEFT / WIDTH, (height - head - FIELD) / height, (WIDTH - LEFT - RIGHT) / WIDTH, FIELD / height)
+        box = (
+            LEFT / now().width,
+            (height - head - field) / height,
+            wide / now().width,
+            field / height,
+        )
         self.ax_, self.figure_ = figure.add_axes(box), figure
         self._map(self.ax_, look, levels)
-        if self.title:
-            self.ax_.set_title(
-                _surround.wrap(self.title, WIDTH - LEFT - 0.2, _surround.TITLE), fontsize=_surround.TITLE, loc="left"
-            )
+        if title:
+            self.ax_.set_title(title, fontsize=_surround.TITLE, loc="left")
         if not panels:
             _surround.resize(figure, _surround.reach(figure) + 0.08)
             return self
         top = _surround.reach(figure) + 0.26
-        _surround.resize(figure, top + PANEL + 0.5)
+        _surround.resize(figure, top + PANEL + 0.5 + (PANEL + LOWER if narrow() else 0.0))
         self._panels(figure, look, top)
         return self
 
@@ -171,15 +178,16 @@ class TrajectoryDisplay(Display):
         return handles
 
     def _panels(self, figure: Figure, look: dict[str, Stroke], top: float) -> None:
-        """Losses to the left, residuals to the right."""
+        """Losses to the left, residuals to the right; in a column one below the other."""
         from matplotlib.lines import Line2D
         from matplotlib.ticker import LogLocator, NullFormatter
 
         height = figure.get_figheight()
-        wide = (WIDTH - LEFT - 0.15 - GAP) / 2
+        wide = now().width - LEFT - 0.15 if narrow() else (now().width - LEFT - 0.15 - GAP) / 2
+        places = [(LEFT, top), (LEFT, top + PANEL + LOWER) if narrow() else (LEFT + wide + GAP, top)]
         boxes = [
-            (x / WIDTH, (height - top - PANEL) / height, wide / WIDTH, PANEL / height)
-            for x in (LEFT, LEFT + wide + GAP)
+            (x / now().width, (height - down - PANEL) / height, wide / now().width, PANEL / height)
+            for x, down in places
         ]
         left, right = (figure.add_axes(box) for box in boxes)
         values = []
@@ -209,11 +217,11 @@ class TrajectoryDisplay(Display):
         right.set_ylim(-0.03, 1.03)
         for axes, what in ((left, "loss"), (right, "outside the plane")):
             _surround.dress(axes, "step", what, None)
-            axes.grid(True, color="0.92", linewidth=0.6)
+            axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
             axes.margins(x=0.02)
-            axes.yaxis.set_label_coords(-0.14, 0.5)
+            axes.yaxis.set_label_coords((-0.45 if narrow() else -0.34) / wide, 0.5)
             _surround.thousands(axes.xaxis)
 
 

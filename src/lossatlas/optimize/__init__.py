@@ -1,6 +1,7 @@
 """The algorithms that walk, one file each, and their catalog."""
 
 from lossatlas.optimize._catalog import Entry as Entry
+from lossatlas.optimize._catalog import by_year as by_year
 from lossatlas.optimize._catalog import catalog as catalog
 from lossatlas.optimize._catalog import citation as citation
 from lossatlas.optimize._catalog import describe as describe
@@ -8,6 +9,8 @@ from lossatlas.optimize._catalog import labeled as labeled
 from lossatlas.optimize._catalog import optimizer as optimizer
 from lossatlas.optimize._catalog import resolve as resolve
 from lossatlas.optimize._catalog import revived as revived
+from lossatlas.optimize._looks import looks as looks
+from lossatlas.optimize._looks import strokes_of as strokes_of
 from lossatlas.optimize._optimizer import Optimizer as Optimizer
 from lossatlas.optimize._optimizer import Walk as Walk
 from lossatlas.optimize._optimizer import begun as begun

@@ -10,6 +10,8 @@ from typing import Any
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
+from lossatlas.optimize._history import UNKNOWN, history
+from lossatlas.optimize._looks import looks
 from lossatlas.optimize._optimizer import Optimizer
 from lossatlas.optimize._recorded import revived_outside
 from lossatlas.optimize.gradient._adam import Adam
@@ -65,6 +67,11 @@ class Entry:
         source: where the rule is published.
         becomes: what it degenerates to on the layout at hand, or None.
         bibtex: of the source.
+        year: of its first publication, or None where none is known.
+        idea: in one line.
+        used: where it is used.
+        color: in every picture, as "#RRGGBB"; None for an optimizer of one's own, which gets one beside the others of its race.
+        marker: in every picture, as matplotlib calls it; None likewise.
     """
 
     name: str
@@ -75,6 +82,11 @@ class Entry:
     source: str
     becomes: str | None
     bibtex: str
+    year: int | None
+    idea: str
+    used: str
+    color: str | None
+    marker: str | None
 
 
 def describe(given: str | Optimizer, layout: Layout | None = None) -> Entry:
@@ -89,7 +101,18 @@ def describe(given: str | Optimizer, layout: Layout | None = None) -> Entry:
     """
     one = resolve(given)
     becomes = one.becomes(Layout.vector(2) if layout is None else layout)
-    return Entry(one.name, one.title, one.evaluates, one.remembers, one.settings(), one.source, becomes, bibtex(one))
+    past = history.get(one.name, UNKNOWN) if one.outside is None else UNKNOWN
+    color, marker = looks.get(one.name, (None, None)) if one.outside is None else (None, None)
+    return Entry(
+        one.name, one.title, one.evaluates, one.remembers, one.settings(), one.source, becomes, bibtex(one),
+        past.year, past.idea, past.used, color, marker,
+    )  # fmt: skip
+
+
+def by_year() -> list[Entry]:
+    """What the catalog says of all its optimizers, the oldest first; those of no known origin last."""
+    found = [describe(name) for name in catalog]
+    return sorted(found, key=lambda entry: (entry.year is None, entry.year or 0))
 
 
 def optimizer(name: str, **settings: Any) -> Optimizer:

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from lossatlas._errors import LossAtlasError
-from lossatlas.optimize import Optimizer, catalog
+from lossatlas.optimize import Optimizer, catalog, looks
 from lossatlas.page._building import Building
 from lossatlas.race import race
 from lossatlas.surface import landscapes
@@ -53,6 +53,7 @@ def add_optimizers(building: Building, names: list[str]) -> None:
 def entry(name: str) -> dict[str, Any]:
     """What the page knows of an optimizer of the catalog."""
     one = catalog[name]()
+    color, marker = looks.get(name, (None, None))
     return {
         "name": name,
         "title": one.title,
@@ -67,6 +68,8 @@ def entry(name: str) -> dict[str, Any]:
         "keeps": one.remembers,
         "source": one.source,
         "wanders": bool(one.wanders),
+        "color": None if color is None else color.lower(),
+        "marker": marker,
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lossatlas.probe import Probe, Values
-from lossatlas.surface import Surface
+from lossatlas.surface import Slice, Surface
 
 if TYPE_CHECKING:
     from lossatlas.draw import FieldDisplay
@@ -30,12 +30,22 @@ def field_under(surface: Surface, paths: dict[str, np.ndarray], points: int) -> 
     y = torch.linspace(bottom, top, points, dtype=torch.float64)
     grid = torch.stack([x.repeat(points), y.repeat_interleave(points)], 1)
     z = Probe(surface).evaluate(Values(grid)).values.reshape(points, points)
+    labels = ("α", "β") if isinstance(surface, Slice) else getattr(surface, "names", None) or ("w₁", "w₂")
     return FieldDisplay(
         x.numpy(),
         y.numpy(),
         z.cpu().numpy(),
-        xlabel="θ₁" if surface.box is not None else "α",
-        ylabel="θ₂" if surface.box is not None else "β",
+        xlabel=labels[0],
+        ylabel=labels[1],
         title=surface.name,
-        wells=[(well.name, float(well.minimum[0]), float(well.minimum[1])) for well in surface.wells],
+        wells=_wells(surface),
     )
+
+
+def _wells(surface: Surface) -> list[tuple[str, float, float]]:
+    """The wells by name; the only one there is by its place."""
+    places = [(well.name, float(well.minimum[0]), float(well.minimum[1])) for well in surface.wells]
+    if len(places) == 1 and getattr(surface, "wells_complete", True):
+        ((_, x, y),) = places
+        return [(f"minimum ({x:.3g}, {y:.3g})".replace("-", "−"), x, y)]
+    return places

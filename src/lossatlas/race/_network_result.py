@@ -12,13 +12,13 @@ from torch import Tensor
 from lossatlas import archive
 from lossatlas._errors import InputError
 from lossatlas.draw import Table
-from lossatlas.optimize import Optimizer
+from lossatlas.optimize import Optimizer, strokes_of
 from lossatlas.probe import Meter
 from lossatlas.race._inputs import one_of
 from lossatlas.race._tune import Tuning
 
 if TYPE_CHECKING:
-    from lossatlas.draw import CurvesDisplay, EndsDisplay
+    from lossatlas.draw import CurvesDisplay, EndsDisplay, Stroke
 
 Array = NDArray[np.float64]
 Axis = Literal["queries", "examples", "seconds", "steps"]
@@ -203,7 +203,7 @@ class NetworkRace(archive.Result):
             low, middle, high = (np.array(part) for part in zip(*map(_spread, found.T), strict=True))
             curves[name] = (getattr(runner, against), middle, low, high)
         label = f"{_WHAT[what]}, median and range of {self.runs} runs"
-        return CurvesDisplay(curves, xlabel=_PER[against], ylabel=label, title=self.title).plot(ax)
+        return CurvesDisplay(curves, xlabel=_PER[against], ylabel=label, title=self.title, looks=self._looks()).plot(ax)
 
     def plot_ends(self, ax: Any = None) -> EndsDisplay:
         """A map of where runs ended, and the barriers between the ends.
@@ -227,7 +227,11 @@ class NetworkRace(archive.Result):
             size_label="λmax",
             share=share,
             title=f"{self.title}: where training ended",
+            looks=self._looks(),
         ).plot(ax)
+
+    def _looks(self) -> dict[str, Stroke]:
+        return strokes_of({name: runner.optimizer for name, runner in self.runners.items()})
 
     def _runner(self, racer: str) -> Runner:
         return self.runners[one_of("optimizer in this race", racer, self.runners)]

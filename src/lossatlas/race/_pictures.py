@@ -9,33 +9,72 @@ import numpy as np
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
-from lossatlas.optimize import Posterior
+from lossatlas.optimize import Posterior, strokes_of
 from lossatlas.race._field import field_under
 from lossatlas.race._inputs import numbers, one_of
 from lossatlas.race._track import Track
 from lossatlas.surface.landscapes import Bbob
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, PathsDisplay, ReliefDisplay, Stroke, SurrogateDisplay
     from lossatlas.race._race import Race
 
 TARGETS, DEEPEST = 51, 1e-8
 
 
-def paths(race: Race, ax: Any, run: int | None, points: int) -> PathsDisplay:
-    """Every racer's path of one run, or of its typical one, over the field."""
+def paths(race: Race, ax: Any, run: int | None, points: int, others: int) -> PathsDisplay:
+    """Every racer's path of one run, or of its typical one, over the field; further runs faint."""
     from lossatlas.draw import PathsDisplay
 
     points = _checks.whole("points", points, 2, where="plot")
+    others = _checks.whole("others", others, 0, where="plot", do="0 draws no further runs.")
+    chosen, pieces = _walked(race, run)
     ran = _ran(race)
-    chosen = {label: _run(race, label, run) for label in ran}
     whole = {label: track.positions[chosen[label]].cpu().numpy() for label, track in ran.items()}
     finals = {label: tuple(track.final[chosen[label]].tolist()) for label, track in ran.items()}
-    pieces = {label: np.split(path, ran[label].optimizer.breaks(len(path) - 1)) for label, path in whole.items()}
-    note = None
-    if race.runs > 1:
-        note = f"Run {run} of {race.runs:,}" if run is not None else _typical(race)
-    return PathsDisplay(field_under(race.surface, whole, points), pieces, finals=finals, note=note).plot(ax)
+    faint = {label: _further(track, chosen[label], others) for label, track in ran.items()}
+    faint = {label: rest for label, rest in faint.items() if rest}
+    return PathsDisplay(
+        field_under(race.surface, whole, points),
+        pieces,
+        finals=finals,
+        note=_said(race, run, chosen, others if faint else 0),
+        others={label: [piece for rest in runs for piece in rest] for label, runs in faint.items()},
+        looks=_looks(race),
+    ).plot(ax)
+
+
+def relief(race: Race, ax: Any, run: int | None, points: int, scale: Levels) -> ReliefDisplay:
+    """The same paths over the surface in three dimensions."""
+    from lossatlas.draw import ReliefDisplay
+
+    points = _checks.whole("points", points, 2, where="plot_relief")
+    if race.surface.dimension != 2:
+        raise InputError(
+            f"got a race on {race.surface.name}, which has {race.surface.dimension:,} parameters; expected two. Race on a slice: "
+            "surface.on(plane)."
+        )
+    chosen, pieces = _walked(race, run)
+    ran = _ran(race)
+    field = field_under(race.surface, {label: np.concatenate(parts) for label, parts in pieces.items()}, points)
+    apart = np.full((1, 2), np.nan)
+    joined = {
+        label: np.concatenate([part for piece in parts for part in (piece, apart)][:-1])
+        for label, parts in pieces.items()
+    }
+    return ReliefDisplay(
+        field.x,
+        field.y,
+        field.z,
+        xlabel=field.xlabel,
+        ylabel=field.ylabel,
+        title=field.title,
+        wells=field.wells,
+        paths=joined,
+        finals={label: tuple(track.final[chosen[label]].tolist()) for label, track in ran.items()},
+        looks=_looks(race),
+        note=_said(race, run, chosen, 0),
+    ).plot(ax, levels=scale)
 
 
 def losses(race: Race, ax: Any) -> CurvesDisplay:
@@ -59,7 +98,9 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
             curves[label] = (queries, middle, low, high)
     what = "loss above the minimum" if single else "loss"
     note = f"Lines: median of {race.runs:,} runs; bands: from 5 to 95 % of them" if race.runs > 1 else None
-    return CurvesDisplay(curves, xlabel="queries", ylabel=what, title=race.surface.name, note=note).plot(ax)
+    return CurvesDisplay(
+        curves, xlabel="queries", ylabel=what, title=race.surface.name, note=note, looks=_looks(race)
+    ).plot(ax)
 
 
 def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDisplay:
@@ -89,6 +130,7 @@ def run_times(race: Race, targets: Sequence[float] | None, ax: Any) -> CurvesDis
         steps=True,
         title=race.surface.name,
         note=f"{len(targets)} targets for each of {race.runs:,} run{'s' * (race.runs > 1)}, {said}",
+        looks=_looks(race),
     ).plot(ax)
 
 
@@ -100,7 +142,9 @@ def memory(race: Race, ax: Any) -> CurvesDisplay:
         label: tuple(np.array(track.memory, dtype=np.float64).T) for label, track in _ran(race).items() if track.memory
     }
     title = f"What each algorithm holds on {race.surface.name}"
-    return CurvesDisplay(curves, xlabel="queries", ylabel="bytes held per run", yscale="log", title=title).plot(ax)
+    return CurvesDisplay(
+        curves, xlabel="queries", ylabel="bytes held per run", yscale="log", title=title, looks=_looks(race)
+    ).plot(ax)
 
 
 def surrogate(race: Race, racer: str, after: Sequence[int], run: int | None, points: int) -> SurrogateDisplay:
@@ -140,7 +184,9 @@ def rates(race: Race, well: str, ax: Any) -> BarsDisplay:
     shares = [race.rate(label, well) for label in labels]
     low, high = zip(*(race.interval(label, well) for label in labels), strict=True)
     xlabel = f"share of {race.runs:,} runs that ended in {named(well)}, 95 % interval"
-    return BarsDisplay(labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel).plot(ax)
+    return BarsDisplay(labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel).plot(
+        ax, palette={label: stroke.color for label, stroke in _looks(race).items()}
+    )
 
 
 def _run(race: Race, racer: str, run: int | None) -> int:
@@ -150,10 +196,59 @@ def _run(race: Race, racer: str, run: int | None) -> int:
     return _checks.whole("run", run, 0, race.runs - 1, where="a picture of this race", do="None draws a typical run.")
 
 
-def _typical(race: Race) -> str:
+def _walked(race: Race, run: int | None) -> tuple[dict[str, int], dict[str, list[np.ndarray]]]:
+    """The run that is shown of each racer, and its descents."""
+    chosen = {label: _run(race, label, run) for label in _ran(race)}
+    return chosen, {label: _descents(track, chosen[label]) for label, track in _ran(race).items()}
+
+
+def _descents(track: Track, run: int) -> list[np.ndarray]:
+    path = track.positions[run].cpu().numpy()
+    return np.split(path, track.optimizer.breaks(len(path) - 1))
+
+
+def _further(track: Track, shown: int, count: int) -> list[list[np.ndarray]]:
+    """The descents of so many other runs, evenly through all of them; none where all runs are the same."""
+    if track.alike:
+        return []
+    rest = [b for b in range(len(track.final)) if b != shown]
+    picked = sorted({rest[k] for k in np.linspace(0, len(rest) - 1, min(count, len(rest))).astype(int)})
+    return [_descents(track, b) for b in picked]
+
+
+def _said(race: Race, run: int | None, chosen: dict[str, int], others: int) -> str | None:
     """What a picture says of the runs that it shows."""
-    among = " among those with the most common outcome" * bool(race.surface.wells)
-    return f"One typical run of {race.runs:,} for each racer: the one of median loss{among}"
+    faint = f". Faint: {min(others, race.runs - 1):,} other runs" * bool(others)
+    again = any(len(_descents(track, chosen[label])) > 1 for label, track in _ran(race).items())
+    dots = "Dots: where a new descent begins" * again
+    if race.runs == 1:
+        return dots or None
+    said = f"Run {run} of {race.runs:,}" if run is not None else _typical(race, chosen)
+    return " · ".join(filter(None, [said + faint, dots]))
+
+
+def _typical(race: Race, chosen: dict[str, int]) -> str:
+    """Which run is shown of each racer, and how many ended as it did."""
+    from lossatlas.race._verdict import named
+
+    if not race.surface.wells:
+        return f"Of {race.runs:,} runs of each racer the one of median loss is drawn"
+    counts = []
+    for label, track in _ran(race).items():
+        wells = race.verdicts[label].wells
+        if not track.alike:
+            counts.append(f"{label} ended in {named(wells[chosen[label]])} in {wells.count(wells[chosen[label]]):,}")
+    if not counts:
+        return f"All {race.runs:,} runs of a racer are the same"
+    rest = "; the others end the same way every time" * any(track.alike for track in _ran(race).values())
+    return (
+        f"Typical runs: of {race.runs:,} runs of each racer, {', '.join(counts)}{rest}. Drawn is the most common outcome, by its "
+        "run of median loss"
+    )
+
+
+def _looks(race: Race) -> dict[str, Stroke]:
+    return strokes_of({label: track.optimizer for label, track in race.tracks.items()})
 
 
 def _ran(race: Race) -> dict[str, Track]:

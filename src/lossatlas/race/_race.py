@@ -21,7 +21,7 @@ from lossatlas.race._verdict import Verdict
 from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, PathsDisplay, SurrogateDisplay
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, PathsDisplay, ReliefDisplay, SurrogateDisplay
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +243,9 @@ class Race(archive.Result):
                 )
         return pandas.DataFrame(rows)
 
-    def plot(self, ax: Any = None, *, run: int | None = None, points: int = 161) -> PathsDisplay | CurvesDisplay:
+    def plot(
+        self, ax: Any = None, *, run: int | None = None, points: int = 161, others: int = 5
+    ) -> PathsDisplay | CurvesDisplay:
         """Paths over the surface where it has two parameters, else loss against queries.
 
         The field under the paths is drawn from values evaluated for the picture alone, counted for no racer.
@@ -252,12 +254,32 @@ class Race(archive.Result):
             ax: matplotlib axes, or None for a new figure.
             run: which run's paths; each racer's `typical` one by default, and the picture says so.
             points: grid points per axis under the paths.
+            others: further runs of each racer that are drawn faint.
 
         Raises:
             InputError: if there is no such run, or the race keeps only its ends.
         """
         self._whole("plot")
-        return _pictures.paths(self, ax, run, points) if self.surface.dimension == 2 else self.plot_losses(ax)
+        return _pictures.paths(self, ax, run, points, others) if self.surface.dimension == 2 else self.plot_losses(ax)
+
+    def plot_relief(
+        self, ax: Any = None, *, run: int | None = None, points: int = 121, scale: Levels = "linear"
+    ) -> ReliefDisplay:
+        """The same paths over the surface in three dimensions, dashed where they run behind a slope.
+
+        The heights are the losses themselves, unless another scale is given: a logarithm would show another shape.
+
+        Args:
+            ax: matplotlib axes with ``projection="3d"``, or None for a new figure.
+            run: as in `plot`.
+            points: grid points per axis of the surface.
+            scale: of the heights, ``"linear"``, ``"log"`` or ``"auto"``, or levels, as in `Surface.plot`.
+
+        Raises:
+            InputError: if the surface has not two parameters, there is no such run, or the race keeps only its ends.
+        """
+        self._whole("plot_relief")
+        return _pictures.relief(self, ax, run, points, scale)
 
     def plot_losses(self, ax: Any = None) -> CurvesDisplay:
         """Loss against queries: the median over runs with the band from 5 to 95 %, or the one run there is.

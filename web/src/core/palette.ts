@@ -26,10 +26,8 @@ export function color(u: number, lighten: number): RGB {
 export const lightness = (dark: boolean): number => (dark ? 0 : 0.3);
 export const css = ([r, g, b]: RGB): string => `rgb(${r},${g},${b})`;
 
-/** Vivid enough on both grounds; black becomes white in the dark. */
-const RACERS = ["#d55e00", "#0072b2", "#009e73", "#8a3ffc", "#9c6b30", "#56b4e9", "#cc79a7", "ink", "#e69f00"];
-/** Those that are raced together most often have colors of their own; the rest share them with other dashes. */
-const FIRST = ["gd", "momentum", "adam", "annealing", "restart", "nesterov", "rmsprop", "adamw", "sgd"];
+/** For racers that are not of the catalog: vivid enough on both grounds. */
+const RACERS = ["#9c6b30", "#e69f00", "#56b4e9", "#cc79a7", "#009e73"];
 const DASHES: number[][] = [[], [9, 3], [3, 3], [10, 3, 2, 3]];
 /** On a dark page the same hues, lighter. */
 const IN_DARK: Record<string, string> = {
@@ -42,21 +40,30 @@ const IN_DARK: Record<string, string> = {
   "#cc79a7": "#e79cc6",
 };
 export const tint = (hex: string, dark: boolean): string => (dark ? (IN_DARK[hex] ?? hex) : hex);
+/** How the catalog draws an optimizer. */
+export interface Look {
+  name: string;
+  color?: string | null;
+  marker?: string | null;
+}
 export interface Stroke {
   color: string;
   dash: number[];
   letter: string;
+  marker: string;
 }
 
-/** A stroke for each racer by its place among the scene's optimizers, so that it keeps its color in every view. */
-export function stroke(name: string, order: readonly string[], dark: boolean): Stroke {
-  const rest = order.filter((one) => !FIRST.includes(one));
-  const k = FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + Math.max(0, rest.indexOf(name));
-  const ink = RACERS[k % RACERS.length];
+/** The color and marker that the catalog gives each racer, in every view; one that is not in it takes a color by its place. */
+export function stroke(name: string, known: readonly Look[], order: readonly string[], dark: boolean): Stroke {
+  const own = known.find((one) => one.name === name),
+    at = Math.max(0, order.indexOf(name)),
+    ink = own?.color ?? RACERS[at % RACERS.length],
+    same = known.filter((one) => one.color === ink).map((one) => one.name);
   return {
-    color: ink === "ink" ? (dark ? "#ffffff" : "#111111") : tint(ink, dark),
-    dash: DASHES[Math.floor(k / RACERS.length) % DASHES.length],
+    color: ink === "#000000" ? (dark ? "#ffffff" : "#111111") : tint(ink, dark),
+    dash: DASHES[Math.max(0, same.indexOf(name)) % DASHES.length],
     letter: letterOf(name, order),
+    marker: own?.marker ?? "o",
   };
 }
 

@@ -97,6 +97,8 @@ export interface OptimizerRecord {
   memory: number | null;
   remembers: boolean;
   settings: SettingRecord[];
+  color?: string | null;
+  marker?: string | null;
 }
 export interface RunRecord {
   surface: string;

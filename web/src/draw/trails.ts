@@ -6,6 +6,7 @@ import { clipTo } from "./marks";
 export interface DrawnPath {
   label: string;
   letter: string;
+  marker?: string;
   color: string;
   dash: number[];
   points: ArrayLike<number>;
@@ -63,8 +64,7 @@ function end(g: G, f: Frame, one: DrawnPath, aside: number, pen: Ink): void {
   const x = px(f, one.points[2 * last]) + aside,
     y = py(f, one.points[2 * last + 1]) + aside,
     r = 8 * pen.scale;
-  g.beginPath();
-  g.arc(x, y, r, 0, 7);
+  outline(g, one.marker ?? "o", x, y, r);
   g.fillStyle = one.color;
   g.fill();
   g.lineWidth = 1.5;
@@ -75,6 +75,40 @@ function end(g: G, f: Frame, one: DrawnPath, aside: number, pen: Ink): void {
   g.textAlign = "center";
   g.textBaseline = "middle";
   g.fillText(one.letter, x, y + 0.5);
+}
+
+/** Corners of each marker, the first at an angle in degrees, and how far every second one is drawn in. */
+const MARKERS: Record<string, readonly [corners: number, first: number, inner: number]> = {
+  s: [4, 45, 1],
+  D: [4, 0, 1],
+  d: [4, 0, 1],
+  "^": [3, -90, 1],
+  "<": [3, 180, 1],
+  ">": [3, 0, 1],
+  p: [5, -90, 1],
+  h: [6, -90, 1],
+  "8": [8, 22.5, 1],
+  P: [8, 0, 0.66],
+  X: [8, 45, 0.66],
+};
+
+/** A marker as matplotlib calls it, of the area that a disc of the radius has, so that the letter fits in. */
+function outline(g: G, marker: string, x: number, y: number, r: number): void {
+  g.beginPath();
+  const shape = MARKERS[marker];
+  if (!shape) {
+    g.arc(x, y, r, 0, 7);
+    return;
+  }
+  const [corners, first, inner] = shape,
+    far = r * (corners === 3 ? 1.6 : corners === 4 || inner < 1 ? 1.3 : 1.12),
+    thin = marker === "d" ? 0.72 : 1;
+  for (let k = 0; k < corners; k++) {
+    const angle = ((first + (360 * k) / corners) * Math.PI) / 180,
+      reach = far * (k % 2 ? inner : 1);
+    g.lineTo(x + thin * reach * Math.cos(angle), y + reach * Math.sin(angle));
+  }
+  g.closePath();
 }
 
 const light = (hex: string): boolean => {
