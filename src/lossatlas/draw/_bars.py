@@ -87,6 +87,14 @@ class BarsDisplay(Display):
         self._limits(axes)
         _surround.thousands(axes.xaxis)
         _surround.settle(axes)
+        if self.title:
+            # Long labels leave less room than the axes had when the title was broken into lines.
+            room = self.figure_.get_window_extent().x1 - axes.get_window_extent().x0
+            axes.set_title(
+                _surround.wrap(self.title, room / self.figure_.dpi, _surround.TITLE),
+                fontsize=_surround.TITLE,
+                loc="left",
+            )
         _surround.footnote(axes, [self.note or ""])
         return self
 

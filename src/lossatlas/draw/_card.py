@@ -25,7 +25,7 @@ State = Literal["fine", "warns", "missing"]
 Row = tuple[str, str, State]
 
 # Inches: the width of the headings, the height of a line of text, and the air between two rows.
-HEAD, LINE, AIR = 1.42, 0.128, 0.055
+HEAD, LINE, AIR = 1.62, 0.128, 0.055
 TOP, BELOW, LEFT = 3.3, 0.62, 0.82
 # Color and shape: a state can be told in gray print too.
 MARKS: dict[str, tuple[str, str]] = {"fine": ("o", "#0072B2"), "warns": ("^", "#D55E00"), "missing": ("o", "white")}

@@ -106,6 +106,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=20,
-    quick=4,
+    quick=2,
     depends="the number of parameters: a plane holds 2/N of a random way, whatever the network.",
 )

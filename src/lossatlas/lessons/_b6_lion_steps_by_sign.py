@@ -100,7 +100,7 @@ def _network(runs: int, seed: int) -> Iterator[Row]:
         "on networks every step of Lion is ±η in every coordinate that has a gradient, and nothing in the others",
         f"off by {gap:.0e} at most; "
         + ", ".join(
-            f"{interval([100 * m for m in one.moved], '.0f', ' %')} of the {name} moved" for name, one in found.items()
+            f"{100 * sum(one.moved) / len(one.moved):.0f} % of the {name} moved" for name, one in found.items()
         ),
         gap < ROUNDING,
     )

@@ -103,6 +103,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=1000,
-    quick=200,
+    quick=100,
     depends="the widths and depths of the wells, which the note leaves open, and on the learning rate for momentum.",
 )

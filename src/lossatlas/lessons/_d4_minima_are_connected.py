@@ -17,7 +17,7 @@ CLAIM = (
     "was trained to stay low does not (Garipov et al. 2018)."
 )
 WIDTHS, STEPS, CNN_STEPS = (64,), 1000, 400
-QUICK_STEPS, QUICK_CNN_STEPS, QUICK_EPOCHS = 150, 50, 2
+QUICK_STEPS, QUICK_CNN_STEPS, QUICK_EPOCHS = 120, 20, 1
 # What "low" means, fixed before the first run: the highest loss on the curve against the height of the straight line.
 LOW = 0.1
 

@@ -128,6 +128,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=5,
-    quick=3,
+    quick=2,
     depends="one rate and one number of epochs for all widths, and on data that the wide networks can fit.",
 )

@@ -101,6 +101,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=5,
-    quick=2,
+    quick=3,
     depends="the network and its training: with large rates or batch norm the loss need not fall all the way.",
 )
