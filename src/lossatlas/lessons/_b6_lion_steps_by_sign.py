@@ -11,7 +11,6 @@ from torch import nn
 
 from lossatlas.demo import digits, digits_cnn, digits_mlp, digits_transformer
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
-from lossatlas.lessons._statistics import interval
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Meter
 from lossatlas.race import race

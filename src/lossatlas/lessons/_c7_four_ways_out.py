@@ -30,7 +30,7 @@ RUNS_PER_NETWORK = 25
 WIDTH, FULL, TRAPS = 3, 150, 3
 BATCHES = (EXAMPLES, 25, 10, 5)
 TEMPERATURES, STEP = (1e-9, 0.003, 0.03, 0.3), 0.05
-QUICK_FULL, QUICK_SETTLING = 60, 400
+QUICK_FULL, QUICK_SETTLING = 30, 200
 FRESH = (0, 1, 2, 5)
 PEOPLE = (2, 5, 10, 20)
 
@@ -50,8 +50,10 @@ def _landscapes(runs: int, seed: int) -> Iterator[Row]:
     surface = landscapes.four_wells()
     ladders: dict[str, dict[str, Optimizer]] = {
         "noise in the gradient": {f"ν = {v:g}": optimizer("gradient-noise", scale=v) for v in NOISES},
-        "noise in the search": {f"T₀ = {t:g}": optimizer("annealing", temperature=t) for t in WELL_TEMPERATURES},
-        "noise in the start": {f"{k} starts": optimizer("restart", restarts=k) for k in RESTARTS},
+        "noise in the search": {
+            f"T₀ = {round(t, 6):g}": optimizer("annealing", temperature=t) for t in WELL_TEMPERATURES
+        },
+        "noise in the start": {f"{k} start{'s' * (k > 1)}": optimizer("restart", restarts=k) for k in RESTARTS},
         "a population": {f"{p} individuals": optimizer("genetic", population=p, elite=1) for p in WELL_PEOPLE},
     }
     meters, data = [], {}
@@ -106,7 +108,7 @@ def _network(runs: int, seed: int, full: int = FULL, settling: int = SETTLING) -
     ladders = {
         "noise in the gradient": _gradient(surface, traps, seed, meters, full),
         "noise in the search": _search(
-            surface, traps, {f"T₀ = {t:g}": optimizer("annealing", temperature=t, step=STEP) for t in TEMPERATURES},
+            surface, traps, {f"T₀ = {round(t, 6):g}": optimizer("annealing", temperature=t, step=STEP) for t in TEMPERATURES},
             seed, meters, full,
         ),
         "noise in the start": _start(surface, traps, runs, seed, meters, full),
@@ -233,6 +235,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=300,
-    quick=150,
+    quick=75,
     depends="the size of the noise: too little stays in the trap, and too much settles nowhere.",
 )

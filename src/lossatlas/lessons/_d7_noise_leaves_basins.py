@@ -28,7 +28,7 @@ CLAIM = (
 # them as cost FULL full batches.
 NETWORKS = {"narrow": 3, "wide": 16}
 FULL, BATCH = 150, 10
-QUICK_NETWORKS, QUICK_FULL, QUICK_SETTLING = {"narrow": 3}, 40, 400
+QUICK_NETWORKS, QUICK_FULL, QUICK_SETTLING = {"narrow": 3}, 20, 200
 DRAWS = 32
 ARMS = {
     "full batch": "full batch, same cost",
@@ -218,6 +218,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=16,
-    quick=6,
+    quick=4,
     depends="the learning rate, the size of the mini-batches and the width: wide networks have few basins to leave.",
 )

@@ -33,20 +33,22 @@ LOW, DOWN = 0.1 * CHANCE, 1e-3
 WIDTH, HIDDEN, EXAMPLES, NEAR = 16, 12, 100, 1e-3
 RATES = {"gd": (0.1, 0.3, 1.0), "momentum": (0.03, 0.1, 0.3), "adam": (0.003, 0.01, 0.03)}
 STEPS, DEEP, STALLED, TRAPPED = 300, 5, 200, 1000
+QUICK_STEPS, QUICK_SETTLING = 100, 400
 
 Array = NDArray[np.float64]
 
 
 def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Where descent ends and where it stalls on networks; how fast optimizers leave a saddle; whether they leave a minimum."""
+    steps, settling = (QUICK_STEPS, QUICK_SETTLING) if quick else (STEPS, basins.SETTLING)
     yield (
-        f"{runs} digits MLPs 64-{WIDTH}-10 descend on {EXAMPLES} digits for {basins.SETTLING:,} steps; {runs} networks of {DEEP} sigmoid "
+        f"{runs} digits MLPs 64-{WIDTH}-10 descend on {EXAMPLES} digits for {settling:,} steps; {runs} networks of {DEEP} sigmoid "
         f"layers, on which descent stalls, have their curvature measured where they stand after {STALLED} steps; a tanh network starts "
         f"{runs} times within {NEAR:g} of a saddle that is known exactly, with three rates for each optimizer, of which the best "
         "counts; and each optimizer starts at the bottom of the trap A of the deep wells."
     )
     surface = ground(WIDTH, seed)
-    ends = settled(surface, initial(surface, WIDTH, range(seed, seed + runs)))
+    ends = settled(surface, initial(surface, WIDTH, range(seed, seed + runs)), settling)
     meters = [ends.meter]
     losses = ends.loss[:, -1]
     trapped = int((losses > LOW).sum())
@@ -70,7 +72,7 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
         f"gradient {gradient:.0e}, curvatures from {least:.2g} to {largest:.2g}",
         gradient < 1e-8 and least < 0 < largest,
     )
-    curves, left = _left(saddle, runs, seed, meters)
+    curves, left = _left(saddle, runs, seed, meters, steps)
     for name in ("momentum", "adam"):
         ratio = mean(np.log(left["gd"][1] / left[name][1]).tolist())
         factor, low, top = (math.exp(min(part, 700.0)) for part in ratio)
@@ -96,7 +98,7 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
             "A saddle of a small network is easy to leave. That momentum and Adam were designed for saddles is the note's reading: "
             "momentum is older than the question.",
             "A network too narrow for its data does end in bad minima (G4).",
-            f"Runs that stay near the saddle for all {STEPS} steps count with {STEPS}.",
+            f"Runs that stay near the saddle for all {steps} steps count with {steps}.",
         ),
         data={"losses": losses.tolist(), "steps": {name: counts.tolist() for name, (_, counts) in left.items()}},
         pictures={"saddle": _picture(curves, runs)},
@@ -140,7 +142,7 @@ def _saddle_surface(seed: int) -> NetworkSurface:
 
 
 def _left(
-    surface: NetworkSurface, runs: int, seed: int, meters: list[Meter]
+    surface: NetworkSurface, runs: int, seed: int, meters: list[Meter], steps: int
 ) -> tuple[dict[str, Array], dict[str, tuple[float, Array]]]:
     """Losses on the way by optimizer, (runs, T), and the best rate with the steps until half of the saddle's loss."""
     noise = torch.randn(runs, surface.dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -148,9 +150,9 @@ def _left(
     curves, left = {}, {}
     for name, rates in RATES.items():
         racers = {f"{rate:g}": optimizer(name, lr=rate) for rate in rates}
-        made = race(surface, racers, start=starts, steps=STEPS, runs=runs, seed=seed)
+        made = race(surface, racers, start=starts, steps=steps, runs=runs, seed=seed)
         meters += list(made.meter.values())
-        losses = {rate: made.losses[f"{rate:g}"][:, :STEPS].numpy() for rate in rates}
+        losses = {rate: made.losses[f"{rate:g}"][:, :steps].numpy() for rate in rates}
         counts = {rate: first(rows, surface.loss_at_theta / 2) for rate, rows in losses.items()}
         best = min(counts, key=lambda rate: float(np.median(counts[rate])))
         curves[name], left[name] = losses[best], (best, counts[best])
@@ -200,6 +202,6 @@ LESSON = Lesson(
     CLAIM,
     experiment,
     runs=20,
-    quick=8,
+    quick=4,
     depends="the width of the network against its data, the rates that are compared, and what counts as standing still.",
 )
