@@ -32,7 +32,7 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
         f"network 64-{hidden}-10 on digits, before and during training (AdamW, rate {RATE:g}), has its whole Hessian computed, with the "
         f"exact probability that a random plane shows a saddle, and {runs:,} random planes are drawn."
     )
-    minima = [field_indices(n, seed=seed) for n in DIMENSIONS]
+    minima = [field_indices(n, samples=2_000 if quick else 20_000, seed=seed) for n in DIMENSIONS]
     shares = [float(found.shares[0]) for found in minima]
     errors = [float(found.errors[0]) for found in minima]
     yield Check(
