@@ -93,6 +93,14 @@ class BarsDisplay(Display):
         self._limits(axes)
         _surround.thousands(axes.xaxis)
         _surround.settle(axes)
+        if self.title:
+            # Long labels leave less room than the axes had when the title was broken into lines.
+            room = self.figure_.get_window_extent().x1 - axes.get_window_extent().x0
+            axes.set_title(
+                _surround.wrap(self.title, room / self.figure_.dpi, _surround.TITLE),
+                fontsize=_surround.TITLE,
+                loc="left",
+            )
         _surround.footnote(axes, [self.note or ""], whole=ax is None)
         return self
 
@@ -101,6 +109,8 @@ class BarsDisplay(Display):
             return "no value"
         three = [float(v) for v in (self.values[row], self.low[row], self.high[row])]
         value, low, high = (f"{v:.2f}" if self._rates() else number(v) for v in three)
+        if three[1] == three[2] and not self._rates():
+            return value
         return f"{value} [{low}, {high}]"
 
     def _rates(self) -> bool:

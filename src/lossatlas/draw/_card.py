@@ -26,7 +26,7 @@ State = Literal["fine", "warns", "missing"]
 Row = tuple[str, str, State]
 
 # Inches: the width of the headings, the height of a line of text, and the air between two rows.
-HEAD, LINE, AIR = 1.42, 0.128, 0.055
+HEAD, LINE, AIR = 1.62, 0.128, 0.055
 TOP, BELOW, LEFT, LOW = 3.3, 0.62, 0.82, 1.4
 # Points: of the smallest print.
 FINE = 6.8

@@ -33,6 +33,10 @@ WATCH = {
     "C7": ("four-wells", _RACE + "&r=gd,momentum,annealing"),
     "D1": ("monkey-saddle", _RACE + "&r=gd,momentum"),
     "D2": ("plateau", _RACE + "&r=gd,adam"),
+    "G1": ("four-wells", _RACE + "&r=gd,sgd&fog=1"),
+    "G3": ("monkey-saddle", _RACE + "&r=gd,momentum,adam"),
+    "H1": ("four-wells", _RACE + "&r=hill-climbing,annealing"),
+    "H3": ("four-wells", _RACE + "&r=evolution,gd"),
 }
 # Whose end is asked for before it is shown: Python walks there from the landscape's start.
 _ENDS = {"C1": "gd", "C3": "gd", "C4": "momentum", "C5": "adam", "C6": "gd", "D2": "gd"}
@@ -42,11 +46,6 @@ STEPS, EARLY = 300, 30
 # Losses closer than this share of one another are equal.
 TIE = 0.01
 OUTCOMES = ["supported", "depends", "not supported here"]
-_SAID = {
-    "supported": "every part of the claim holds here",
-    "depends": "some parts of the claim hold here and some do not",
-    "not supported here": "no part of the claim holds here",
-}
 
 
 def add_lesson(building: Building, made: Evidence) -> None:
@@ -57,7 +56,6 @@ def add_lesson(building: Building, made: Evidence) -> None:
         where = add_surface(building, landscape(name))
         state = pattern.format(id=where)
         add_optimizers(building, list(TWINS))
-    held = sum(check.holds for check in made.checks)
     building.parts["lessons"].append({
         "id": made.id,
         "title": title(made.id),
@@ -68,9 +66,9 @@ def add_lesson(building: Building, made: Evidence) -> None:
             {"sentence": f"{check.what}: {check.measured}", "held": check.holds, "value": None, "low": None, "high": None}
             for check in made.checks
         ],
-        "verdict": f"{held} of {len(made.checks)} parts hold: {_SAID[made.outcome]}.",
+        "verdict": made.verdict,
         "outcome": made.outcome,
-        "caveats": list(made.caveats),
+        "caveats": [*made.caveats, *([f"Depends on: {made.depends}"] if made.depends else [])],
         "cost": ", ".join(f"{value:,} {kind}" for kind, value in made.cost.items() if value) or "no evaluations",
         "surface": where,
         "state": state,
