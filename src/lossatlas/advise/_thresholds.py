@@ -1,0 +1,50 @@
+"""Every number that a decision of the advisor rests on, in one file: its digest stands in each advice.
+
+They were set on the landscapes of the catalog, moved and rotated, before any published suite was run, by
+``bench/advise.py develop``; nothing here was chosen on the suite that the advice is tested on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+# The probe: at most this share of the budget, and at most so many values for each dimension.
+PROBE_SHARE = 0.1
+PROBE_VALUES = 25
+# Where a tenth is not enough for the smallest probe, it may take up to this share.
+PROBE_MOST = 0.25
+# Fewer values for each dimension than this are few: a surrogate of all of them pays.
+FEW = 30
+# A surface whose evaluation takes longer than this (in seconds) is worth the surrogate's own time.
+DEAR = 1.0
+# Noise: standard deviation of repeats as a share of the spread of the losses.
+NOISE = 1e-3
+# Rough: second difference over first difference at steps of STEP of the box.
+ROUGH = 0.25
+STEP = 1e-4
+# A gradient is honest that agrees with differences of values up to this share.
+HONEST = 0.05
+# One valley: ranks explained by a quadratic.
+VALLEY = 0.65
+# Many: the nearest better point is far beyond the nearest point.
+SCATTERED = 0.6
+# The race: share of what the probe left that a descent and a population get in their heats.
+HEAT = 0.3
+HEAT_POPULATION = 0.3
+# Values for each dimension that a finish takes, and that a population needs to be worth its beginning.
+FINISH = 20
+ROOM = 60
+# Ripples: over what is found by accident.
+RIPPLES = 1.0
+
+
+# The single best algorithm of each class of budgets, in values for each dimension: where the class ends, and its label.
+HEDGES = ((250.0, "nelder-mead"), (700.0, "cma"), (float("inf"), "de"))
+# And where gradients are given.
+HEDGE_OF_GRADIENTS = "lbfgs"
+
+
+def digest() -> str:
+    """The first 16 digits of SHA-256 of this file."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
