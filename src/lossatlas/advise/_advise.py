@@ -14,7 +14,7 @@ from lossatlas._progress import Show, counted
 from lossatlas._said import several
 from lossatlas.advise import _thresholds as at
 from lossatlas.advise._advice import Advice, compared
-from lossatlas.advise._contest import Contest
+from lossatlas.advise._contest import Contest, lowest
 from lossatlas.advise._fact import Fact, shown
 from lossatlas.advise._look import Look, least, look
 from lossatlas.advise._portfolio import Candidate, candidate
@@ -80,7 +80,7 @@ def advise(surface: Surface, *, budget: float = 500, seed: int = 0, progress: Sh
             ready.clear()
         steps, leaves = walk(seen.facts)
         shortlist = listed(leaves, hedge, 1 / seen.curvature if seen.curvature > 0 else 0.01)
-        contest = Contest(purse, surface.layout, shortlist, seen.ranked(), seed, ready)
+        contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, ready)
         status = "complete"
         try:
             contest.run()
@@ -156,7 +156,7 @@ def _made(
     spread = float(finite.max() - finite.min())
     noise = seen.facts.get("noise", Fact("noise", "", 0.0)).value * spread
     noise = max(2 * noise if isfinite(noise) else 0.0, ALIKE * spread)
-    lowest = {one.label: contest.lowest[one.label] for one in contest.entries if one.label in contest.lowest}
+    reached = lowest(contest.legs, contest.shortlist, noise)
     point = purse.best if purse.best is not None else torch.empty(0, dtype=surface.dtype)
     return Advice(
         title=surface.name,
@@ -164,11 +164,11 @@ def _made(
         facts=tuple(seen.facts.values()),
         steps=tuple(steps),
         leaves={leaf.name: leaf.says for leaf in leaves},
-        shortlist=tuple(contest.entries),
+        shortlist=tuple(contest.shortlist),
         hedge=hedge,
         legs=tuple(contest.legs),
-        lowest=lowest,
-        outcome=compared(contest.entries[0].label, lowest, noise),
+        lowest=reached,
+        outcome=compared(contest.shortlist[0].label, reached, noise),
         noise=noise,
         point=point,
         loss=purse.loss,

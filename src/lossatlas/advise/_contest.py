@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import final
@@ -12,10 +13,14 @@ from torch import Tensor
 
 from lossatlas import archive
 from lossatlas.advise import _thresholds as at
-from lossatlas.advise._portfolio import Candidate
+from lossatlas.advise._portfolio import Candidate, candidate
 from lossatlas.advise._purse import Purse
 from lossatlas.advise._walker import Walker
 from lossatlas.surface import Layout
+
+
+# What goes down at the end where the short-list has nothing that does.
+FINISHER = "nelder-mead"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Leg(archive.Result):
 
     Attributes:
         racer: label.
-        part: ``heat``, ``rest``, ``restart`` or ``finish``.
+        part: ``heat``, ``rest``, ``restart``, ``population`` or ``finish``.
         begin: what had been spent when it began.
         end: and when it ended.
         before: lowest loss of all when it began.
@@ -44,84 +49,114 @@ class Leg(archive.Result):
 @final
 @dataclass(eq=False)
 class Contest:
-    """A race of a short-list on one purse.
+    """A race of a short-list on one purse, as a relay: nothing that one racer has found is lost to the next.
+
+    Descents go first, each for its share and from the best point so far, so that a later one has to improve on the earlier. Then a
+    population moves on what is left, but for a finish, in which descents go down from the best point; where there is no room for
+    a population, the leading descent begins again at the next point of the probe. Where the tree advises a population, it goes first.
 
     Args:
         purse: pays for everything.
         layout: of the surface, with its box.
-        entries: the short-list, the advised one first.
+        shortlist: the advised one first.
+        hedge: label of the single best for such a budget.
         starts: (k, N) the points of the probe, best first.
         seed: random seed.
-        ready: walkers that have begun in the probe, by label.
+        ready: racers that have begun in the probe, by label.
+
+    Attributes:
+        legs: what was raced.
     """
 
     purse: Purse
     layout: Layout
-    entries: list[Candidate]
+    shortlist: list[Candidate]
+    hedge: str
     starts: Tensor
     seed: int
     ready: dict[str, Walker] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
-    walkers: dict[str, Walker] = field(default_factory=dict)
-    lowest: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Heats, then the leader, restarts or the population, and a finish."""
+        """The relay."""
         whole, n = self.purse.left, self.layout.dimension
-        for one in self.entries:
-            self.leg(one, "heat", self.purse.spent + (at.HEAT if one.descends else at.HEAT_POPULATION) * whole)
-        self.starts = self.starts[1:]
-        reserve = min(at.FINISH * n * (1 + any(one.label == "nelder-mead" for one in self.entries)), whole / 4)
-        population = [one for one in self.entries if not one.descends]
+        descents = [one for one in self.shortlist if one.descends]
+        population = self._population()
+        if population is not None and self.purse.left < at.ROOM * n:
+            population = None
+        walkers: dict[str, Walker] = {}
+        if descents and (population is None or self.shortlist[0].descends):
+            for one in descents:
+                walkers[one.label] = self._begin(one, self.purse.best)
+                share = at.HEDGE_HEAT if one.label == self.hedge else at.HEAT
+                self._leg(walkers[one.label], one.label, "heat", self.purse.spent + share * n)
+        if population is not None and self.purse.left >= 1:
+            reserve = min(at.FINISH * n, whole * at.FINISH_SHARE)
+            # From anywhere: begun at the bottom of a valley it would look for nothing else.
+            walker = self._begin(population, None)
+            self._leg(walker, population.label, "population", self.purse.budget - reserve)
+        elif descents:
+            self._restarts(descents, walkers)
+        self._finish(descents or [candidate(FINISHER, "the finish", 1.0)])
+
+    def _population(self) -> Candidate | None:
+        """The hedge where it is one, else the first of the list."""
+        found = [one for one in self.shortlist if not one.descends]
+        return next((one for one in found if one.label == self.hedge), found[0] if found else None)
+
+    def _restarts(self, descents: list[Candidate], walkers: dict[str, Walker]) -> None:
+        """The leading descent goes on, and begins again where it has settled."""
+        leader = min(descents, key=lambda one: (walkers[one.label].loss, walkers[one.label].query is None))
+        walker, part, starts = walkers[leader.label], "rest", self.starts[1:]
         while self.purse.left >= 1:
             spent = self.purse.spent
-            leader = min(self.entries, key=lambda one: self.lowest.get(one.label, inf))
-            live = self.walkers[leader.label].query is not None
-            if not live and leader.descends and population and self.purse.left > at.ROOM * n:
-                leader = min(population, key=lambda one: self.lowest.get(one.label, inf))
-            if leader.descends:
-                self.leg(leader, "rest" if live else "restart", self.purse.budget, fresh=not live)
-            else:
-                self.leg(leader, "rest", self.purse.budget - reserve)
-                self.finish(leader)
-                break
+            if walker.query is None:
+                start, starts, part = starts[0] if len(starts) else self._drawn(), starts[1:], "restart"
+                walker = self._begin(leader, start)
+            self._leg(walker, leader.label, part, self.purse.budget)
             if self.purse.spent == spent:
-                break
-        self.finish(None)
-
-    def finish(self, leader: Candidate | None) -> None:
-        """Descend from the best point with what is left."""
-        descents = [one for one in self.entries if one.descends]
-        for one in descents:
-            if self.purse.left < 1 or self.purse.best is None:
                 return
-            self.leg(one, "finish", self.purse.budget, fresh=True, start=self.purse.best)
 
-    def leg(self, one: Candidate, part: str, most: float, *, fresh: bool = False, start: Tensor | None = None) -> None:
-        """Let one racer go on, or begin again, until so much has been spent by all."""
-        if fresh or one.label not in self.walkers:
-            self.walkers[one.label] = self.begun(one, start)
-        walker, begin, before = self.walkers[one.label], self.purse.spent, self.purse.loss
-        walker.run(self.purse, most)
-        self.lowest[one.label] = min(self.lowest.get(one.label, inf), walker.loss)
-        self.legs.append(Leg(one.label, part, begin, self.purse.spent, before, walker.loss, walker.ended))
+    def _finish(self, descents: list[Candidate]) -> None:
+        """Go down from the best point with what is left."""
+        for one in descents:
+            if self.purse.left >= 1 and self.purse.best is not None:
+                self._leg(self._begin(one, self.purse.best), one.label, "finish", self.purse.budget)
 
-    def begun(self, one: Candidate, start: Tensor | None) -> Walker:
-        """A racer at its start: the best point there is, the next of the probe, or one that is drawn."""
+    def _leg(self, walker: Walker, label: str, part: str, most: float) -> None:
+        begin, before = self.purse.spent, self.purse.loss
+        try:
+            walker.run(self.purse, most)
+        finally:
+            if self.purse.spent > begin:
+                self.legs.append(Leg(label, part, begin, self.purse.spent, before, walker.loss, walker.ended))
+
+    def _begin(self, one: Candidate, start: Tensor | None) -> Walker:
         if one.label in self.ready:
             return self.ready.pop(one.label)
-        if start is None and not len(self.starts):
-            start = self.drawn()
-        if start is None:
-            start = self.starts[0] if one.label not in self.lowest or one.descends else self.purse.best
-            if one.label in self.lowest:
-                self.starts = self.starts[1:]
-        assert start is not None
+        start = self._drawn() if start is None else start
         return Walker(one.label, one.optimizer, self.layout, start, self.seed + len(self.legs))
 
-    def drawn(self) -> Tensor:
-        """A point uniform in the box."""
+    def _drawn(self) -> Tensor:
         assert self.layout.box is not None
         box = self.layout.box.double()
         u = np.random.default_rng((self.seed, 2, len(self.legs))).random(len(box))
-        return box[:, 0] + (box[:, 1] - box[:, 0]) * torch.from_numpy(u)
+        return (box[:, 0] + (box[:, 1] - box[:, 0]) * torch.from_numpy(u)).to(self.starts)
+
+
+def lowest(legs: Sequence[Leg], shortlist: Sequence[Candidate], noise: float) -> dict[str, float]:
+    """The lowest loss that each racer can be given credit for.
+
+    One that began at the best point so far is given credit only where it came lower by more than the noise; a finish is the credit of the
+    one whose point it began at.
+    """
+    found: dict[str, float] = {}
+    held, holder = inf, ""
+    for leg in legs:
+        label = holder if leg.part == "finish" and holder else leg.racer
+        if leg.loss < held - (noise if held < inf else 0.0):
+            held, holder = leg.loss, label
+        relayed = leg.part in ("heat", "finish") and leg.before < inf
+        if leg.part == "finish" or not relayed or leg.loss < leg.before - noise:
+            found[label] = min(found.get(label, inf), leg.loss)
+    return {one.label: found[one.label] for one in shortlist if one.label in found}

@@ -29,12 +29,14 @@ HONEST = 0.05
 VALLEY = 0.65
 # Many: the nearest better point is far beyond the nearest point.
 SCATTERED = 0.6
-# The race: share of what the probe left that a descent and a population get in their heats.
-HEAT = 0.3
-HEAT_POPULATION = 0.3
-# Values for each dimension that a finish takes, and that a population needs to be worth its beginning.
-FINISH = 20
-ROOM = 60
+# The race: values for each dimension that a descent gets in its heat, and the hedge where it is one.
+HEAT = 30
+HEDGE_HEAT = 60
+# Values for each dimension without which a population is not begun.
+ROOM = 100
+# Values for each dimension that the finish gets, and the share of what the probe left that it may take at most.
+FINISH = 40
+FINISH_SHARE = 0.2
 # Ripples: over what is found by accident.
 RIPPLES = 1.0
 
