@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,6 +48,7 @@ class Advice(archive.Result):
         meter: what was evaluated.
         provenance: surface, settings, and the digest of the file of thresholds: plain JSON values.
         status: ``complete``, or why not.
+        rates: of a network, the best learning rate of the race for each optimizer.
     """
 
     KIND: ClassVar[str] = "advice"
@@ -73,6 +74,7 @@ class Advice(archive.Result):
     meter: Meter
     provenance: dict[str, Any]
     status: str = "complete"
+    rates: dict[str, float] = field(default_factory=dict)
 
     @property
     def advised(self) -> str:

@@ -14,6 +14,7 @@ from lossatlas._progress import Show, counted
 from lossatlas._said import several
 from lossatlas.advise import _thresholds as at
 from lossatlas.advise._advice import Advice, compared
+from lossatlas.advise._advise_network import advise_network
 from lossatlas.advise._contest import Contest, lowest
 from lossatlas.advise._fact import Fact, shown
 from lossatlas.advise._look import Look, least, look
@@ -23,7 +24,7 @@ from lossatlas.advise._start import drawn, need_box
 from lossatlas.advise._tree import Leaf, Step, walk
 from lossatlas.advise._walker import Walker
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import Surface
+from lossatlas.surface import NetworkSurface, Surface, need_surface
 
 # Losses that differ by no more than this share of the spread of the probe are the same.
 ALIKE = 1e-9
@@ -31,7 +32,14 @@ ALIKE = 1e-9
 MOST = 3
 
 
-def advise(surface: Surface, *, budget: float = 500, seed: int = 0, progress: Show = True) -> Advice:
+def advise(
+    surface: Surface,
+    *,
+    budget: float | None = None,
+    batch_size: int | None = 64,
+    seed: int = 0,
+    progress: Show = True,
+) -> Advice:
     """Which optimizer suits a surface: a small counted probe, a decision tree, and a race that checks its advice.
 
     Everything is paid from one budget, counted in values: a gradient is worth three and a Hessian product six. The probe takes
@@ -40,9 +48,15 @@ def advise(surface: Surface, *, budget: float = 500, seed: int = 0, progress: Sh
     budget, as a hedge. Points of the probe are starts and first generations of the racers. The winner goes on with what is
     left, so that the advice comes with a solution.
 
+    On a network the facts are the largest eigenvalue λ of the Hessian at its own point, λ over the median eigenvalue (stochastic
+    Lanczos quadrature), and the noise scale of mini-batches. The tree orders the optimizers, and each is raced at several rates:
+    gradient descent and momentum around 0.1 · 2/λ, since curvature grows while a network trains, Adam around a rate of its own.
+    The best of each goes on, and λ is measured again where the leader stands. 2/λ itself is the bound of the quadratic only.
+
     Args:
-        surface: in a box: a landscape, a function, a slice of a network.
-        budget: what all of it may cost, in values; never exceeded.
+        surface: a landscape, a function, a slice of a network, in a box; or a network.
+        budget: what all of it may cost, in values of all data; never exceeded. 500 by default, 3,000 on a network.
+        batch_size: on a network, examples of a mini-batch; None for all data at every step.
         seed: random seed.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (values spent, budget).
 
@@ -62,8 +76,14 @@ def advise(surface: Surface, *, budget: float = 500, seed: int = 0, progress: Sh
         >>> advice.spent <= 300, advice.winner in [one.label for one in advice.shortlist]
         (True, True)
     """
-    need_box(surface, "advise")
+    need_surface(surface, "advise")
+    usual = at.BUDGET_OF_NETWORKS if isinstance(surface, NetworkSurface) else at.BUDGET
+    budget = usual if budget is None else budget
     budget, seed = _checks.number("budget", budget, least=1, where="advise"), _checks.seed(seed, where="advise")
+    batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, where="advise", do="None takes all data.")
+    if isinstance(surface, NetworkSurface):
+        return advise_network(surface, budget=budget, batch_size=batch_size, seed=seed, progress=progress)
+    need_box(surface, "advise")
     enough = least(surface)
     if budget < enough:
         return _prior(surface, budget, enough, seed)

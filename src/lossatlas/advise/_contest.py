@@ -18,7 +18,6 @@ from lossatlas.advise._purse import Purse
 from lossatlas.advise._walker import Walker
 from lossatlas.surface import Layout
 
-
 # What goes down at the end where the short-list has nothing that does.
 FINISHER = "nelder-mead"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas.advise._fact import Fact, shown
-from lossatlas.advise._tree import TREE, Leaf, Node
+from lossatlas.advise._tree import NETWORK, TREE, Leaf, Node
 
 if TYPE_CHECKING:
     from lossatlas.advise._advice import Advice
@@ -32,7 +32,7 @@ def decisions(advice: Advice, ax: Any) -> DecisionsDisplay:
         add(node.yes, depth + 1, "yes", step is not None and step.verdict != "no")
         add(node.no, depth, "no", step is not None and step.verdict != "yes")
 
-    add(TREE, 0, "", True)
+    add(NETWORK if advice.rates else TREE, 0, "", True)
     raced = ", ".join(one.label + " (hedge)" * (one.label == advice.hedge) for one in advice.shortlist)
     return DecisionsDisplay(rows, title=advice.sentence, note=f"Raced: {raced}").plot(ax)
 

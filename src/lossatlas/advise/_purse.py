@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
 
 from lossatlas.probe import Answer, Budget, Exchange, Gradients, Probe, Query, Request, Values, count
 
+T = TypeVar("T")
 # Of a budget that was used up in steps that are not whole numbers.
 ROUNDING = 1e-9
 
@@ -72,6 +73,14 @@ class Purse:
         self.spent += price
         self.report(int(self.spent))
         return answer
+
+    def measured(self, job: Callable[[], T]) -> T:
+        """What a job returns that evaluates through this purse's probe; what it took is counted after it, as `least` has foreseen."""
+        before = self.probe.meter.cost()
+        found = job()
+        self.spent += self.probe.meter.cost() - before
+        self.report(int(self.spent))
+        return found
 
     def _note(self, query: Values | Gradients, answer: Answer, each: float) -> None:
         values = answer.values.reshape(-1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+# The budget where none is given, in values.
+BUDGET, BUDGET_OF_NETWORKS = 500, 3000
 # The probe: at most this share of the budget, and at most so many values for each dimension.
 PROBE_SHARE = 0.1
 PROBE_VALUES = 25
@@ -45,6 +47,25 @@ RIPPLES = 1.0
 HEDGES = ((250.0, "nelder-mead"), (700.0, "cma"), (float("inf"), "de"))
 # And where gradients are given.
 HEDGE_OF_GRADIENTS = "lbfgs"
+
+
+# Networks. The center of the race of rates as a share of 2/λ, and the rates around it.
+RATE_SHARE = 0.1
+RATES = (1.0, 0.25, 4.0)
+# Adam's rate does not follow λ: its own center, and the rates around it.
+ADAM_RATE = 0.01
+ADAM_RATES = (1.0, 0.1, 10.0)
+# Then the rates between the best and its neighbors, and how many of each optimizer go on.
+BETWEEN = (0.5, 2.0)
+GO_ON = 2
+HEDGE_OF_NETWORKS = "adam"
+# Gradients in each heat.
+RACED = 20
+# Losses after a heat that differ by no more than this share are the same.
+ALIKE_NETWORKS = 0.01
+# The batch is noisy whose noise scale is larger than it; a Hessian is ill-conditioned beyond this ratio.
+NOISY_BATCH = 1.0
+ILL = 1e3
 
 
 def digest() -> str:

@@ -67,6 +67,11 @@ GRADIENT = Question("Is there an honest gradient?", "honest", 0.5, CONVEX, NOISY
 DEAR = Question("Does one evaluation take long?", "price", at.DEAR, SURROGATE, GRADIENT)
 TREE = Question("Are there few evaluations?", "budget", at.FEW, SURROGATE, DEAR, below=True)
 
+ADAPTIVE = Leaf("adaptive", "scale each coordinate by its own gradients", ("adam", "momentum", "gd"))
+EVEN = Leaf("even", "one rate for all coordinates, with momentum", ("momentum", "gd", "adam"))
+ILL = Question("Is it ill-conditioned?", "condition", at.ILL, ADAPTIVE, EVEN)
+NETWORK = Question("Is the mini-batch mostly noise?", "noise", at.NOISY_BATCH, ADAPTIVE, ILL)
+
 
 @dataclass(frozen=True)
 class Step(archive.Result):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lossatlas.cli._network import Network, network_options
+from lossatlas.cli._network import Network, network, network_options
 
 if TYPE_CHECKING:
     from lossatlas.advise import Advice
@@ -85,21 +85,23 @@ def command(
 
     from lossatlas.advise import advise, forecast
     from lossatlas.cli._race import _surface
+    from lossatlas.cli._race_network import _size
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import own_surface, prepare
 
-    if own.given:
-        raise NotImplementedError
-    refuse("batch_size", where="on a landscape")
     if bbob is None:
         refuse("dim", "instance", where="without --bbob")
-    surface = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance)
-    budget = 500 if budget is None else budget
-    click.echo(forecast(surface, budget=budget).sentence)
+    if own.given:
+        refuse("landscape", "bbob", "given", "box", where="with --model")
+        surface, size = network(own, own.module()), _size(batch_size)
+    else:
+        refuse("batch_size", where="on a landscape")
+        surface, size = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance), None
+    click.echo(forecast(surface, budget=budget, batch_size=size).sentence)
     if only_forecast:
         return
     prepare(out, json_file)
-    found = advise(surface, budget=budget, seed=seed, progress=not quiet)
+    found = advise(surface, budget=budget, batch_size=size, seed=seed, progress=not quiet)
     tell(found, Console(width=None if Console().is_terminal else 170), out, json_file)
 
 
