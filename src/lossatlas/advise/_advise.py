@@ -100,7 +100,8 @@ def advise(
             ready.clear()
         steps, leaves = walk(seen.facts)
         shortlist = listed(leaves, hedge, 1 / seen.curvature if seen.curvature > 0 else 0.01)
-        contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, ready)
+        valley = "valley" in seen.facts and seen.facts["valley"].low > at.VALLEY
+        contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, valley, ready)
         status = "complete"
         try:
             contest.run()

@@ -61,6 +61,7 @@ class Contest:
         hedge: label of the single best for such a budget.
         starts: (k, N) the points of the probe, best first.
         seed: random seed.
+        valley: whether the surface is known to be one large valley.
         ready: racers that have begun in the probe, by label.
 
     Attributes:
@@ -73,6 +74,7 @@ class Contest:
     hedge: str
     starts: Tensor
     seed: int
+    valley: bool = False
     ready: dict[str, Walker] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
 
@@ -91,36 +93,42 @@ class Contest:
                 self._leg(walkers[one.label], one.label, "heat", self.purse.spent + share * n)
         if population is not None and self.purse.left >= 1:
             reserve = min(at.FINISH * n, whole * at.FINISH_SHARE)
-            # From anywhere: begun at the bottom of a valley it would look for nothing else.
-            walker = self._begin(population, None)
+            # In one valley from its best point; else from anywhere, for at a bottom it would look for nothing else.
+            walker = self._begin(population, self.purse.best if self.valley else None)
             self._leg(walker, population.label, "population", self.purse.budget - reserve)
         elif descents:
-            self._restarts(descents, walkers)
-        self._finish(descents or [candidate(FINISHER, "the finish", 1.0)])
+            leader = min(descents, key=lambda one: (walkers[one.label].loss, walkers[one.label].query is None))
+            self._restarts(leader, walkers[leader.label])
+        finisher = candidate(FINISHER, "the finish", 1.0)
+        self._finish([*(one for one in descents if one.label != FINISHER), finisher], walkers)
+        self._restarts(finisher, None)
 
     def _population(self) -> Candidate | None:
         """The hedge where it is one, else the first of the list."""
         found = [one for one in self.shortlist if not one.descends]
         return next((one for one in found if one.label == self.hedge), found[0] if found else None)
 
-    def _restarts(self, descents: list[Candidate], walkers: dict[str, Walker]) -> None:
-        """The leading descent goes on, and begins again where it has settled."""
-        leader = min(descents, key=lambda one: (walkers[one.label].loss, walkers[one.label].query is None))
-        walker, part, starts = walkers[leader.label], "rest", self.starts[1:]
+    def _restarts(self, leader: Candidate, walker: Walker | None) -> None:
+        """A descent goes on, and begins again at the next point of the probe where it has settled."""
+        part = "rest"
         while self.purse.left >= 1:
             spent = self.purse.spent
-            if walker.query is None:
-                start, starts, part = starts[0] if len(starts) else self._drawn(), starts[1:], "restart"
-                walker = self._begin(leader, start)
+            if walker is None or walker.query is None:
+                self.starts, part = self.starts[1:], "restart"
+                walker = self._begin(leader, self.starts[0] if len(self.starts) else None)
             self._leg(walker, leader.label, part, self.purse.budget)
             if self.purse.spent == spent:
                 return
 
-    def _finish(self, descents: list[Candidate]) -> None:
-        """Go down from the best point with what is left."""
-        for one in descents:
-            if self.purse.left >= 1 and self.purse.best is not None:
-                self._leg(self._begin(one, self.purse.best), one.label, "finish", self.purse.budget)
+    def _finish(self, descents: list[Candidate], walkers: dict[str, Walker]) -> None:
+        """Go down from the best point with what is left; who stands there already need not."""
+        share = self.purse.left / len(descents)
+        for k, one in enumerate(descents, 1):
+            best, stood = self.purse.best, walkers.get(one.label)
+            if self.purse.left < 1 or best is None or (stood is not None and torch.equal(stood.best, best)):
+                continue
+            most = self.purse.budget if k == len(descents) else self.purse.spent + share
+            self._leg(self._begin(one, best), one.label, "finish", most)
 
     def _leg(self, walker: Walker, label: str, part: str, most: float) -> None:
         begin, before = self.purse.spent, self.purse.loss
