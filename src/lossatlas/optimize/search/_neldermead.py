@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._layout import Layout
+from lossatlas.optimize._again import Again
 from lossatlas.optimize._optimizer import Optimizer, Walk, known
 from lossatlas.optimize._ranges import flag, not_negative, positive, whole
 from lossatlas.optimize._streams import Streams
@@ -62,7 +63,7 @@ class NelderMead(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Evaluate one point of every run's simplex per query."""
-        simplices = _Simplices(self, start.double().cpu().numpy(), layout, rng.seeds().tolist())
+        simplices = _Simplices(self, start.double().cpu().numpy(), layout, Again(self.restarts, layout.box, rng))
         lowest, best, at = np.full(len(start), np.inf), simplices.point, None
         while bool(simplices.live.any()):
             points = simplices.point
@@ -84,9 +85,10 @@ class _Simplices:
         live: (runs,) which runs go on.
     """
 
-    def __init__(self, rule: NelderMead, start: Array, layout: Layout, seeds: list[int]) -> None:
+    def __init__(self, rule: NelderMead, start: Array, layout: Layout, again: Again) -> None:
         runs, n = start.shape
-        self.rule, self.seeds, self.box = rule, seeds, None if layout.box is None else layout.box.double().cpu().numpy()
+        self.rule, self.again = rule, again
+        self.box = None if layout.box is None else layout.box.double().cpu().numpy()
         self.low, self.high = (None, None) if self.box is None else (self.box[:, 0], self.box[:, 1])
         self.width = np.ones(n) if self.box is None else self.box[:, 1] - self.box[:, 0]
         wide = max(n, 2) if rule.adaptive else 2
@@ -96,8 +98,7 @@ class _Simplices:
         self.corners, self.values = np.zeros((runs, n + 1, n)), np.full((runs, n + 1), np.inf)
         self.kind, self.corner = np.full(runs, CORNER), np.zeros(runs, dtype=np.int64)
         self.reflected, self.height = start, np.full(runs, np.inf)
-        self.left, self.live = np.full(runs, rule.restarts), np.ones(runs, dtype=bool)
-        self.generators: dict[int, np.random.Generator] = {}
+        self.live = np.ones(runs, dtype=bool)
         self.point = start
         for b in range(runs):
             self._begin(b, start[b])
@@ -173,13 +174,10 @@ class _Simplices:
         for b in np.flatnonzero(flat):
             if np.any(np.abs(self.corners[b, 1:] - self.corners[b, 0]) > self.rule.xatol * self.width):
                 continue
-            if self.left[b] == 0 or self.box is None:
+            if self.again.left[b]:
+                self._begin(b, self.again.point(b))
+            else:
                 self.live[b] = False
-                continue
-            self.left[b] -= 1
-            if b not in self.generators:
-                self.generators[b] = np.random.default_rng(self.seeds[b])
-            self._begin(b, self.low + self.width * self.generators[b].random(len(self.width)))
 
     def _begin(self, b: int, where: Array) -> None:
         """A new simplex of a run: a corner and its neighbors along the axes, within the box."""
