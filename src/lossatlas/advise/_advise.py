@@ -90,7 +90,7 @@ def advise(
     with counted("advising", int(budget), progress) as report:
         purse = Purse(Probe(surface), budget, report=report)
         hedge, ready = hedged(surface, budget), {}
-        if budget >= at.HEDGES[0][0] * surface.dimension:
+        if budget >= at.HEDGES[0][0] * surface.dimension and not surface.gradients_known:
             ready["de"] = Walker(
                 "de", candidate("de", "", 1.0).optimizer, surface.layout, drawn(surface, seed, 3), seed
             )
@@ -100,8 +100,12 @@ def advise(
             ready.clear()
         steps, leaves = walk(seen.facts)
         shortlist = listed(leaves, hedge, 1 / seen.curvature if seen.curvature > 0 else 0.01)
+        decided = all(step.decides for step in steps)
+        if not decided:
+            # Only evidence leads away from what is best when nothing is known.
+            shortlist.sort(key=lambda one: one.label != hedge)
         valley = "valley" in seen.facts and seen.facts["valley"].low > at.VALLEY
-        contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, valley, ready)
+        contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, valley, decided, ready)
         status = "complete"
         try:
             contest.run()
@@ -114,7 +118,8 @@ def hedged(surface: Surface, budget: float) -> str:
     """Label of the single best algorithm for such a budget."""
     if surface.gradients_known:
         return at.HEDGE_OF_GRADIENTS
-    return next(label for most, label in at.HEDGES if budget / surface.dimension < most)
+    classes = at.HEDGES if surface.dimension <= at.PLANE else at.HEDGES_BEYOND
+    return next(label for most, label in classes if budget / surface.dimension < most)
 
 
 def listed(leaves: list[Leaf], hedge: str, lr: float) -> list[Candidate]:

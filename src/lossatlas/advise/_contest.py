@@ -62,6 +62,7 @@ class Contest:
         starts: (k, N) the points of the probe, best first.
         seed: random seed.
         valley: whether the surface is known to be one large valley.
+        decided: whether the tree could tell at every question: only then may a population go first.
         ready: racers that have begun in the probe, by label.
 
     Attributes:
@@ -75,6 +76,7 @@ class Contest:
     starts: Tensor
     seed: int
     valley: bool = False
+    decided: bool = False
     ready: dict[str, Walker] = field(default_factory=dict)
     legs: list[Leg] = field(default_factory=list)
 
@@ -86,7 +88,7 @@ class Contest:
         if population is not None and self.purse.left < at.ROOM * n:
             population = None
         walkers: dict[str, Walker] = {}
-        if descents and (population is None or self.shortlist[0].descends):
+        if descents and (population is None or self.shortlist[0].descends or not self.decided):
             for one in descents:
                 walkers[one.label] = self._begin(one, self.purse.best)
                 share = at.HEDGE_HEAT if one.label == self.hedge else at.HEAT

@@ -43,8 +43,11 @@ FINISH_SHARE = 0.2
 RIPPLES = 1.0
 
 
-# The single best algorithm of each class of budgets, in values for each dimension: where the class ends, and its label.
+# The single best algorithm of each class of budgets, in values for each dimension: where the class ends, and its label; first up to
+# PLANE dimensions, then beyond, where a simplex takes long to turn and a population of 15 N is slow.
+PLANE = 3
 HEDGES = ((250.0, "nelder-mead"), (700.0, "cma"), (float("inf"), "de"))
+HEDGES_BEYOND = ((250.0, "lbfgs-differences"), (float("inf"), "cma"))
 # And where gradients are given.
 HEDGE_OF_GRADIENTS = "lbfgs"
 
