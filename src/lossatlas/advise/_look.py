@@ -119,11 +119,8 @@ def look(surface: Surface, purse: Purse, seed: int, population: Walker | None) -
         if fitted is not None:
             found.curvature = float(np.abs(np.linalg.eigvalsh(fitted / np.outer(width, width))).max())
         _at_best(surface, purse, found, width, generator, timed, say)
-    say(
-        Fact(
-            "price", "seconds that an evaluation takes", float(np.median(seconds)), *_statistics.mean_interval(seconds)
-        )
-    )
+    low_end, high_end = _statistics.mean_interval(seconds)
+    say(Fact("price", "seconds that an evaluation takes", float(np.median(seconds)), max(0.0, low_end), high_end))
     found.cost = purse.spent - begun
     return found
 

@@ -34,7 +34,7 @@ def decisions(advice: Advice, ax: Any) -> DecisionsDisplay:
 
     add(NETWORK if advice.rates else TREE, 0, "", True)
     raced = ", ".join(one.label + " (hedge)" * (one.label == advice.hedge) for one in advice.shortlist)
-    return DecisionsDisplay(rows, title=advice.sentence, note=f"Raced: {raced}").plot(ax)
+    return DecisionsDisplay(rows, title=advice.sentence, note=f"Short-list: {raced}").plot(ax)
 
 
 def _number(fact: Fact) -> str:
