@@ -1,7 +1,7 @@
 """The advisor on BBOB beside always taking the same algorithm, and controls: written to bench/advise.md.
 
-python bench/advise.py run DIMENSION [seconds]   records what is missing into bench/advise-DIMENSION.json, resumed where it was
-python bench/advise.py table                     makes bench/advise.md of what is recorded
+python bench/advise.py run DIMENSION [SECONDS [K OF]]   records what is missing (its K-th of OF parts), resumed where it was
+python bench/advise.py table                            makes bench/advise.md of what is recorded
 
 Protocol. All thresholds of `lossatlas.advise` were set on the landscapes of the catalog (moved and turned, values only), before
 anything was run here; their digest stands in every record, and a record of other thresholds is refused. Nothing was chosen on the suite
@@ -30,7 +30,7 @@ TARGETS = np.logspace(2, -8, 51)
 BUDGETS = (50, 100, 200, 500, 1000)
 # Half of each budget too: what two algorithms side by side have.
 MARKS = tuple(sorted({*BUDGETS, *(budget // 2 for budget in BUDGETS)}))
-SCORED, CHOSEN = (1, 2, 3), (6, 7)
+SCORED, CHOSEN = (1, 2, 3), (6,)
 FUNCTIONS = range(1, 25)
 GROUPS = ((1, 5), (6, 9), (10, 14), (15, 19), (20, 24))
 ALGORITHMS: dict[str, Any] = {
@@ -96,47 +96,58 @@ def advised(
 
 def jobs(dimension: int) -> list[tuple[str, int, int, int]]:
     """(scheme, function, instance, budget), the most wanted first."""
-    found = [("advise", f, i, b) for i in SCORED[:1] for b in BUDGETS for f in FUNCTIONS]
-    found += [(name, f, i, 0) for i in (*SCORED[:1], *CHOSEN) for name in ALGORITHMS for f in FUNCTIONS]
+    found = [(name, f, i, 0) for i in (SCORED[0], *CHOSEN) for name in ALGORITHMS for f in FUNCTIONS]
+    found = [("advise", f, SCORED[0], b) for b in BUDGETS for f in FUNCTIONS] + found
+    found += [(scheme, f, SCORED[0], b) for scheme in SCHEMES[1:] for b in BUDGETS for f in FUNCTIONS]
     for i in SCORED[1:]:
         found += [("advise", f, i, b) for b in BUDGETS for f in FUNCTIONS]
         found += [(name, f, i, 0) for name in ALGORITHMS for f in FUNCTIONS]
-    found += [(scheme, f, SCORED[0], b) for scheme in SCHEMES[1:] for b in BUDGETS for f in FUNCTIONS]
     return found
 
 
-def run(dimension: int, seconds: float) -> None:
+def recorded(dimension: int) -> dict[str, Any]:
+    """The runs in all files of a dimension, made with the thresholds as they are."""
+    runs: dict[str, Any] = {}
+    for file in sorted(HERE.glob(f"advise-{dimension}*.json")):
+        record = json.loads(file.read_text())
+        if record["thresholds"] != _thresholds.digest():
+            raise SystemExit(f"{file.name} was made with other thresholds; remove it to run anew.")
+        runs |= record["runs"]
+    return runs
+
+
+def run(dimension: int, seconds: float, part: int, parts: int) -> None:
     """Record what is missing, for so long."""
-    file, end = HERE / f"advise-{dimension}.json", time.monotonic() + seconds
-    record = json.loads(file.read_text()) if file.exists() else {"thresholds": _thresholds.digest(), "runs": {}}
-    if record["thresholds"] != _thresholds.digest():
-        raise SystemExit(f"{file.name} was made with other thresholds; remove it to run anew.")
+    file, end = HERE / f"advise-{dimension}-{part}.json", time.monotonic() + seconds
     torch.set_num_threads(1)
-    done, missing = 0, [job for job in jobs(dimension) if "/".join(map(str, job)) not in record["runs"]]
+    own = recorded(dimension)
+    done, missing = 0, [job for job in jobs(dimension)[part::parts] if "/".join(map(str, job)) not in own]
     for scheme, function, instance, budget in missing:
         if time.monotonic() > end:
             break
         if scheme in ALGORITHMS:
             found = alone(scheme, function, instance, dimension)
         else:
+            every = recorded(dimension) if scheme != "advise" else {}
             pool = {
                 str(b): [
                     r["facts"]
-                    for key, r in record["runs"].items()
+                    for key, r in sorted(every.items())
                     if key.startswith("advise/") and key.endswith(f"/{b}")
                 ]
                 for b in BUDGETS
             }
             found = advised(scheme, function, instance, dimension, budget, pool)
-        record["runs"][f"{scheme}/{function}/{instance}/{budget}"] = found
+        own["/".join(map(str, (scheme, function, instance, budget)))] = found
         done += 1
-        if done % 24 == 0:
-            write(file, record)
-    write(file, record)
-    print(f"{dimension}-D: {done} of {len(missing)} recorded", flush=True)
+        if done % 8 == 0:
+            write(file, own)
+    write(file, own)
+    print(f"{dimension}-D, part {part} of {parts}: {done} of {len(missing)} recorded", flush=True)
 
 
-def write(file: Path, record: dict[str, Any]) -> None:
+def write(file: Path, runs: dict[str, Any]) -> None:
+    record = {"thresholds": _thresholds.digest(), "runs": runs}
     draft = file.with_suffix(".part")
     draft.write_text(json.dumps(record, separators=(",", ":")))
     draft.replace(file)
@@ -147,7 +158,7 @@ class Scores:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self.runs = json.loads((HERE / f"advise-{dimension}.json").read_text())["runs"]
+        self.runs = recorded(dimension)
         self.scored = [i for i in SCORED if self._whole(i)]
 
     def _whole(self, instance: int) -> bool:
@@ -287,7 +298,7 @@ def table() -> None:
         "",
     ]  # fmt: skip
     for dimension in (2, 5):
-        if (HERE / f"advise-{dimension}.json").exists():
+        if recorded(dimension):
             lines += section(Scores(dimension))
     (HERE / "advise.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -295,6 +306,7 @@ def table() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        run(int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 1e9)
+        words = [*sys.argv[2:], *("2", "1e9", "0", "1")[len(sys.argv) - 2 :]]
+        run(int(words[0]), float(words[1]), int(words[2]), int(words[3]))
     else:
         table()

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import rankdata
 
 import lossatlas as la
 from lossatlas.advise import _thresholds as at
@@ -13,7 +12,7 @@ from lossatlas.advise._advise_network import _condition
 from lossatlas.advise._fact import Fact
 from lossatlas.advise._jackknife import jackknife
 from lossatlas.advise._purse import Purse
-from lossatlas.advise._shape import _unexplained, hessian, shape
+from lossatlas.advise._shape import _unexplained, _unranked, hessian, shape
 from lossatlas.advise._tree import TREE, Leaf, Question, walk
 from lossatlas.probe import Gradients, Probe, Values
 from lossatlas.surface import Sample
@@ -86,18 +85,17 @@ def test_the_jackknife_of_a_mean_is_students_interval():
     assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
 
 
-@pytest.mark.parametrize("ranked", [False, True])
-def test_intervals_cover_what_many_points_say(ranked):
-    """Over 60 designs 95 % intervals hold the value at 4,000 points in 85 % at least."""
+@pytest.mark.parametrize("statistic", [_unexplained, _unranked])
+def test_intervals_cover_what_many_points_say(statistic):
+    """Over 60 designs 95 % intervals hold the value at 4,000 points in 90 % at least: fewer by chance with probability 0.03."""
 
-    def share(count, seed):
+    def drawn(count, seed):
         u = np.random.default_rng(seed).random((count, 2))
-        y = ((u - 0.3) ** 2 * [1.0, 8.0]).sum(1) + 0.4 * np.sin(7 * u[:, 0]) * np.cos(5 * u[:, 1])
-        return u, rankdata(y) if ranked else y
+        return u, ((u - 0.3) ** 2 * [1.0, 8.0]).sum(1) + 0.4 * np.sin(7 * u[:, 0]) * np.cos(5 * u[:, 1])
 
-    truth = _unexplained(*share(4000, 99))
-    held = [jackknife(_unexplained, *share(50, k)) for k in range(60)]
-    assert sum(low <= truth <= high for _, low, high in held) >= 51
+    truth = statistic(*drawn(4000, 99))
+    held = [jackknife(statistic, *drawn(50, k)) for k in range(60)]
+    assert sum(low <= truth <= high for _, low, high in held) >= 54
 
 
 def known(**values):

@@ -28,13 +28,12 @@ def shape(points: Array, values: Array, seed: int) -> list[Fact]:
         values: (n,) finite losses.
         seed: of the shuffles that ripples are held against.
     """
-    ranks = rankdata(values)
     facts = []
-    for name, what, given in (
-        ("quadratic", "share of the losses that a full quadratic explains (adjusted R²)", values),
-        ("quadratic-ranks", "share of the ranks of the losses that a full quadratic explains (adjusted R²)", ranks),
+    for name, what, statistic in (
+        ("quadratic", "share of the losses that a full quadratic explains (adjusted R²)", _unexplained),
+        ("quadratic-ranks", "share of the ranks of the losses that a full quadratic explains (adjusted R²)", _unranked),
     ):
-        facts.append(Fact(name, what, *jackknife(_unexplained, points, given, back=lambda y: 1 - exp(y))))
+        facts.append(Fact(name, what, *jackknife(statistic, points, values, back=lambda y: 1 - exp(y))))
     # A monotone map of the losses changes the one and not the other: whichever is nearer to a quadratic speaks.
     nearer = max(facts, key=lambda fact: fact.value if fact.known else -inf)
     facts.append(replace(nearer, name="valley", what="share that a quadratic explains, of losses or of ranks"))
@@ -63,6 +62,11 @@ def _unexplained(points: Array, values: Array) -> float:
         return nan
     left = values - matrix @ np.linalg.lstsq(matrix, values, rcond=None)[0]
     return log(max(float(left @ left) / whole * (n - 1) / (n - p), NIL))
+
+
+def _unranked(points: Array, values: Array) -> float:
+    """The same of the ranks, which change with the points that are left out."""
+    return _unexplained(points, rankdata(values))
 
 
 def hessian(points: Array, values: Array) -> Array | None:
