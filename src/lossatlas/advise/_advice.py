@@ -112,7 +112,7 @@ class Advice(archive.Result):
             return f"{self.title}: {self.advised}, not raced; {self.status}"
         tested = {
             "checked": f"{self.advised}, checked by the race",
-            "overturned": f"{self.winner}; the tree advised {self.advised}, and the race overturned it",
+            "overturned": f"{self.winner}; {self.advised} was advised, and the race overturned it",
         }.get(self.outcome, f"{self.advised}; the race saw no difference within noise")
         return f"{self.title}: {tested}. Lowest loss {shown(self.loss)} after {shown(self.spent)} of {shown(self.budget)} values"
 
