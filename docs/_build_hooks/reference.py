@@ -46,6 +46,12 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
     "races": ("Races", "Optimizers on one surface, with every query counted.", ("lossatlas.race",), ()),
+    "advice": (
+        "Advice",
+        "Which optimizer suits a surface: a counted probe, a decision tree with its reasons, and a race that checks it.",
+        ("lossatlas.advise",),
+        ("forecast",),
+    ),
     "connections": (
         "Connections",
         "Paths and barriers between networks, permutations, alignment and merging.",
