@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
-from lossatlas._errors import LossAtlasError
+from lossatlas._errors import LossAtlasError, OutputError
 
-WIDTH = 600
+# Pixels of a card's picture, and of one that a class looks at.
+WIDTH, LARGE = 600, 1000
 COLORS = 32
 
 
@@ -28,12 +30,31 @@ def of_figure(figure: Any) -> str | None:
     """A matplotlib figure as a PNG of few colors."""
     if figure is None:
         return None
-    from PIL import Image
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=WIDTH / figure.get_figwidth())
-    with Image.open(buffer) as image:
-        small = image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    return _reduced(buffer, WIDTH)
+
+
+def of_file(path: Path) -> str:
+    """A picture that was saved, as a PNG of few colors and no wider than a page needs.
+
+    Raises:
+        OutputError: if it cannot be read.
+    """
+    try:
+        return _reduced(path, LARGE)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(path)!r} is no picture that can be read ({error}); run its lesson again.") from None
+
+
+def _reduced(source: Path | io.BytesIO, width: int) -> str:
+    from PIL import Image
+
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+        if small.width > width:
+            small = small.resize((width, round(small.height * width / small.width)), Image.Resampling.LANCZOS)
+        small = small.quantize(COLORS, dither=Image.Dither.NONE)
     out = io.BytesIO()
     small.save(out, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -39,6 +39,7 @@ export class App {
       this.base.s = shown.id;
       this.base.v = scene.record.surfaces.length > 1 || scene.record.lessons.length ? "atlas" : "explore";
     } else this.base.v = scene.record.lessons.length ? "lessons" : scene.record.paths.length ? "paths" : "atlas";
+    if (scene.record.lecture.length) this.base.v = "lecture";
     this.store = new Store(this.parsed(location.hash));
   }
 

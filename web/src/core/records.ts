@@ -107,6 +107,24 @@ export interface LessonRecord {
   cost: string;
   surface: string | null;
   state: string | null;
+  figures?: { name: string; image: string }[];
+  /** What prints the same in a terminal. */
+  command?: string;
+}
+export interface Statement {
+  id: string;
+  says: string;
+  lesson: string;
+  command: string;
+  surface: string | null;
+  state: string | null;
+  predict: Predict | null;
+}
+export interface Section {
+  id: string;
+  title: string;
+  text: string[];
+  statements: Statement[];
 }
 export interface CardRecord {
   title: string;

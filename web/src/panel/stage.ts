@@ -109,13 +109,13 @@ export class Stage {
   }
 
   private starts(): boolean {
-    const { v, x } = this.app.state;
-    return v === "explore" ? x !== null : v !== "run";
+    const { v, x, r } = this.app.state;
+    return v === "explore" || (v === "lecture" && !r.length) ? x !== null : v !== "run";
   }
 
   private paths(): DrawnPath[] {
     const { app } = this,
-      racing = app.state.layers.includes("paths") && ["race", "basins", "lessons"].includes(app.state.v);
+      racing = app.state.layers.includes("paths") && ["race", "basins", "lessons", "lecture"].includes(app.state.v);
     return [...(racing ? drawnPaths(app) : []), ...(app.state.layers.includes("recording") ? recordingPaths(app) : [])];
   }
 

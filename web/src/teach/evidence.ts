@@ -48,20 +48,30 @@ export function evidence(one: LessonRecord): HTMLElement {
   return h(
     "section",
     { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
-    h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
-    table(
-      "The experiment",
-      numbers ? ["", "", "value", "interval"] : ["", ""],
-      one.checks.map((c) => [
-        c.sentence,
-        sign(c.held),
-        ...(numbers ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`] : []),
-      ]),
-      "checks",
-    ),
+    one.command
+      ? h("p", { class: "lead" }, one.claim)
+      : h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
+    one.checks.length
+      ? table(
+          "The experiment",
+          numbers ? ["", "", "value", "interval"] : ["", ""],
+          one.checks.map((c) => [
+            c.sentence,
+            sign(c.held),
+            ...(numbers
+              ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`]
+              : []),
+          ]),
+          "checks",
+        )
+      : null,
+    ...(one.figures ?? [])
+      .filter((f) => /^data:image\/png;base64,/.test(f.image))
+      .map((f) => h("img", { src: f.image, alt: `${one.title}: ${f.name}` })),
     one.caveats.length
       ? h("div", null, h("h3", null, "What it does not show"), h("ul", null, ...one.caveats.map((c) => h("li", null, c))))
       : null,
     one.cost ? h("p", { class: "note" }, `Cost: ${one.cost}`) : null,
+    one.command ? h("p", { class: "note" }, "In a terminal: ", h("code", { tabindex: 0 }, one.command)) : null,
   );
 }

@@ -10,17 +10,18 @@ export type Bet = Point | number | string | string[] | null;
 /** The form of a prediction; `point` is told by the map instead. */
 export function form(predict: Predict, bet: Bet, change: (bet: Bet) => void, locked: boolean): HTMLElement {
   const box = h("div", { class: "predict" });
-  if (predict.kind === "point")
-    box.append(
-      h(
-        "p",
-        { class: "note" },
-        bet
-          ? "Your cross is on the map. Click again to move it."
-          : "Click the map, or move the cursor with the arrow keys and press Enter.",
-      ),
-    );
-  else if (predict.kind === "number") box.append(amount(predict, typeof bet === "number" ? bet : null, change, locked));
+  if (predict.kind === "point") {
+    if (!locked)
+      box.append(
+        h(
+          "p",
+          { class: "note" },
+          bet
+            ? "Your cross is on the map. Click again to move it."
+            : "Click the map, or move the cursor with the arrow keys and press Enter.",
+        ),
+      );
+  } else if (predict.kind === "number") box.append(amount(predict, typeof bet === "number" ? bet : null, change, locked));
   else if (predict.kind === "choice") {
     const name = fresh("choice");
     box.append(

@@ -1,0 +1,166 @@
+"""The note on loss surfaces as one page: prose, and beside every statement the experiment that tests it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lossatlas import _checks, archive
+from lossatlas._errors import LossAtlasError, OutputError
+from lossatlas.chart import Chart, Plane, Trajectory, chart, trajectory
+from lossatlas.demo import digits, digits_mlp, fit
+from lossatlas.lessons import LECTURE, Evidence, Section, claims, lesson
+from lossatlas.page._images import of_file
+from lossatlas.page._lecture import Lecture
+from lossatlas.page._make_page import page
+from lossatlas.page._make_scene import scene
+from lossatlas.page._scene import Scene
+from lossatlas.race import Race, race
+from lossatlas.surface import NetworkSurface, landscapes
+
+TITLE = "Loss surfaces: a lecture with experiments"
+# The network of the three ways to look: stated once, small enough for a minute on two cores.
+WIDTHS, EPOCHS, RATE = (32,), 15, 3e-3
+POINTS, PATH_POINTS = 51, 31
+STEPS, BAYES_STEPS, RUNS = 300, 40, 1000
+
+
+def lecture(
+    path: str | Path = "lecture.html",
+    *,
+    source: str | Path | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the lecture on loss surfaces: one page, offline, in which every statement stands beside its experiment.
+
+    The page shows one statement at a time: its prose, a prediction to make, something to watch, and then what the lesson
+    measured, for or against the statement. Landscapes are raced on in the page itself; a network is shown on a random
+    plane and on the plane of its training run.
+
+    Each lesson's evidence is kept in a folder beside the page, named after it, as soon as the lesson has ended. A lesson that is
+    there is not run again, so that a lecture that was interrupted goes on where it stopped.
+
+    Args:
+        path: the file.
+        source: a folder of finished lessons (``lossatlas lessons --out``); none is run then, and statements whose lesson is not
+            there say so.
+        seed: of the lessons, the races and the network.
+        say: takes a line of progress.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        InputError: for what is no seed.
+        OutputError: if the file or the folder cannot be written, or the source holds no lesson.
+
+    Example:
+        >>> import lossatlas as la
+        >>> la.lecture("lecture.html")  # doctest: +SKIP
+        PosixPath('lecture.html')
+    """
+    path = archive.prepare_file(path)
+    seed = _checks.seed(seed, where="lecture")
+    if source is None:
+        folder = archive.prepare(path.with_name(f"{path.stem}-lessons"))
+        run = [name for name in needed(LECTURE) if kept(folder, name) is None]
+        say(forecast(run, folder))
+        for k, name in enumerate(run, start=1):
+            begin = time.perf_counter()
+            made = lesson(name).run(seed=seed)
+            made.save(folder)
+            say(f"{k} of {len(run)}: {name}, {made.outcome}, {time.perf_counter() - begin:.1f} s")
+    else:
+        folder = Path(source)
+    found = {name: made for name in needed(LECTURE) if (made := kept(folder, name)) is not None}
+    if not found:
+        raise OutputError(
+            f"{str(folder)!r} holds no evidence of lessons; expected what `lossatlas lessons --out` wrote there. Leave the source "
+            "out, and the lessons are run."
+        )
+    say("racing on the landscapes, and charting a network …")
+    made_scene = assemble(LECTURE, found, races(seed), views(seed), folder)
+    return page(made_scene, path=path)
+
+
+def needed(sections: Iterable[Section]) -> list[str]:
+    """The lessons that the statements refer to and that are there, in the order of the catalog."""
+    wanted = {one.lesson for section in sections for one in section.statements}
+    return [name for name in claims() if name in wanted]
+
+
+def kept(folder: Path, name: str) -> Evidence | None:
+    """What a lesson brought out in a folder before, if it is of the claim that is made today."""
+    file = folder / f"lesson-{name}.json"
+    try:
+        found = Evidence.load(file) if file.is_file() else None
+    except LossAtlasError:
+        return None
+    return found if found is not None and found.claim == claims()[name] else None
+
+
+def forecast(run: list[str], folder: Path) -> str:
+    """What will be done, before it is."""
+    if not run:
+        return f"all lessons are in {folder}"
+    return f"{len(run)} lesson{'s' * (len(run) > 1)} to run: {', '.join(run)}; each is kept in {folder}"
+
+
+def races(seed: int) -> list[Race]:
+    """Runs that the page plays back, and the shares of a thousand of them."""
+    four, deep = landscapes.four_wells(), landscapes.deep_wells()
+    found = [
+        race(one, ["annealing", "restart"], steps=STEPS, runs=RUNS, seed=seed, progress=False) for one in (four, deep)
+    ]
+    return [*found, race(four, ["bayes"], steps=BAYES_STEPS, seed=seed, progress=False)]
+
+
+def views(seed: int) -> dict[str, Chart | Trajectory]:
+    """A network of digits on a random plane, with its card, and on the plane of its training run."""
+    data, model = digits("train"), digits_mlp(WIDTHS, seed=seed)
+    states = [_state(model)]
+    fit(model, data, epochs=EPOCHS, lr=RATE, seed=seed, progress=lambda *_: states.append(_state(model)))
+    surface = NetworkSurface(model, "cross_entropy", data, name="digits network")
+    random = chart(surface, Plane.random(surface, seed=seed), points=POINTS, progress=False)
+    random.card()
+    path = trajectory(surface, Plane.pca(surface, states), {"training run": states}, points=PATH_POINTS, progress=False)
+    return {"random": random, "path": path}
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def assemble(
+    sections: tuple[Section, ...],
+    found: Mapping[str, Evidence],
+    raced: list[Race],
+    seen: Mapping[str, Chart | Trajectory],
+    folder: Path | None = None,
+) -> Scene:
+    """The scene of a lecture.
+
+    Args:
+        sections: prose and statements.
+        found: evidence by number of the lesson.
+        raced: races that predictions and landscapes refer to.
+        seen: charts of a network.
+        folder: where pictures of the lessons lie.
+    """
+    made = scene(*raced, *found.values(), Lecture(sections, seen), title=TITLE)
+    for entry in made.head["lessons"]:
+        files = sorted(folder.glob(f"lesson-{entry['id']}-*.png")) if folder is not None else []
+        entry["figures"] = _figures(entry, files)
+    return made
+
+
+def _figures(entry: Mapping[str, Any], files: list[Path]) -> list[dict[str, str]]:
+    prefix = f"lesson-{entry['id']}-"
+    return [
+        {"name": file.stem.removeprefix(prefix).replace("-", " "), "image": of_file(file)} for file in files
+    ] or entry["figures"]
