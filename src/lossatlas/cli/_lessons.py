@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from lossatlas.lessons import Evidence, Lesson
 
 
 @click.command("lessons", short_help="Test claims about loss surfaces by experiment.")
@@ -15,27 +18,46 @@ import click
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first run.")
 @click.option(
+    "--quick",
+    is_flag=True,
+    help="The short form of each lesson, under 20 seconds: fewer runs and smaller networks. Without IDS: all of them.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for pictures and for the evidence, one JSON file per lesson.",
+    help="Folder for pictures and for the evidence, one JSON file per lesson. Each row is kept there as soon as it is known.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip lessons that were finished in --out with the same settings.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
-def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None, json_file: Path | None) -> None:
+def command(
+    ids: tuple[str, ...],
+    runs: int | None,
+    seed: int,
+    quick: bool,
+    out: Path | None,
+    resume: bool,
+    json_file: Path | None,
+) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 
-    IDS are numbers of the list, or FILE.py:NAME for a lesson of your own; without any the lessons are listed. Verdicts
-    are "supported", "not supported here" or "depends", from the numbers of the run, with intervals where something is
-    random, and what it cost in evaluations.
+    IDS are numbers of the list, or FILE.py:NAME for a lesson of your own; without any the lessons are listed, with how
+    long they take. A lesson prints what it tests and how before it computes anything, and each row as soon as it is
+    known. Verdicts are "supported", "not supported here" or "depends", from the numbers of the run, with intervals where
+    something is random, and what it cost in evaluations.
 
     \b
       lossatlas lessons
       lossatlas lessons A1 C1
       lossatlas lessons C3 --runs 1000
+      lossatlas lessons --quick --out atlas
       lossatlas lessons my.py:LESSON --out atlas
     """
-    from rich.console import Console
-
     from lossatlas import _checks, archive
+    from lossatlas._errors import InputError
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import call, prepare
     from lossatlas.lessons import claims, lesson, register
@@ -43,24 +65,86 @@ def command(ids: tuple[str, ...], runs: int | None, seed: int, out: Path | None,
     if runs is not None:
         _checks.whole("runs", runs, where="lessons")
     _checks.seed(seed, where="lessons")
-    if not ids:
-        refuse("runs", "seed", "out", "json_file", where="without a lesson to run")
-        for number, claim in claims().items():
-            click.echo(f"{number}  {claim}")
+    if not ids and not quick:
+        refuse("runs", "seed", "out", "resume", "json_file", where="without a lesson to run")
+        _list()
         return
-    chosen = [register(call(name, "the lesson")) if ":" in name else lesson(name) for name in ids]
+    if resume and out is None:
+        raise InputError(
+            "lessons got --resume without --out; expected the folder in which lessons were finished. Give --out DIR."
+        )
+    chosen = [register(call(name, "the lesson")) if ":" in name else lesson(name) for name in ids or claims()]
     if not any(one.runs for one in chosen):
         refuse("runs", where=f"with {', '.join(one.id for one in chosen)}, in which nothing is random")
     prepare(out, json_file)
-    console = Console(width=None if Console().is_terminal else 140)
     records = []
-    for k, one in enumerate(chosen, start=1):
-        if sys.stderr.isatty():
-            click.echo(f"lesson {one.id}, {k} of {len(chosen)} …", err=True)
-        evidence = one.run(runs=runs, seed=seed)
-        console.print(evidence)
-        records.append(evidence.record())
-        if out is not None:
-            evidence.save(out)
+    for one in chosen:
+        evidence = _kept(one, out, runs, seed, quick) if resume and out is not None else None
+        records.append((evidence or _shown(one, runs, seed, quick, out)).record())
     if json_file is not None:
         archive.write_json(json_file, {"kind": "lessons", "lessons": records})
+
+
+def _list() -> None:
+    """The claims, each with the seconds that its lesson took, measured beforehand."""
+    from lossatlas.lessons import claims, durations
+
+    took = durations()
+    click.echo("Seconds it takes in full, and with --quick, measured on one core.\n")
+    for number, claim in claims().items():
+        times = [f"{took[number][form]:.0f} s" if form in took.get(number, {}) else "" for form in ("full", "quick")]
+        click.echo(f"{times[0]:>6} {times[1]:>6}  {number}  {claim}")
+
+
+def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | None) -> Evidence:
+    """Run a lesson; every row is printed, and kept, as soon as it is known."""
+    from lossatlas.lessons import Check
+
+    _say(f"{one.id}  {one.claim}")
+    evidence = None
+    try:
+        for row, evidence in one.stream(runs=runs, seed=seed, quick=quick):
+            if isinstance(row, str):
+                _say(f"Experiment: {row}")
+            elif isinstance(row, Check):
+                _say(row.sentence, indent=2)
+                if out is not None:
+                    evidence.save(out)
+    except KeyboardInterrupt:
+        rows = len(evidence.checks) if evidence is not None else 0
+        kept = f"; what it had is in {out / f'lesson-{one.id}.json'}" if out is not None and rows else ""
+        _say(f"{one.id} was stopped after {rows} row{'s' * (rows != 1)}{kept}.")
+        raise
+    assert evidence is not None
+    if out is not None:
+        evidence.save(out)
+    for line in (*evidence.closing(), evidence.cost_sentence):
+        _say(line)
+    click.echo()
+    return evidence
+
+
+def _kept(one: Lesson, out: Path, runs: int | None, seed: int, quick: bool) -> Evidence | None:
+    """What a lesson brought out in this folder before, if it was finished with the same settings."""
+    from lossatlas.lessons import Evidence
+
+    file = out / f"lesson-{one.id}.json"
+    if not file.is_file():
+        return None
+    found = Evidence.load(file)
+    same = (found.complete, found.seed, found.quick) == (True, seed, quick) and found.claim == one.claim
+    if not same or (one.runs and found.runs != one.count(runs, quick)):
+        return None
+    _say(f"{one.id}  {found.verdict} It was finished in {file}.\n")
+    return found
+
+
+def _say(text: str, indent: int = 0) -> None:
+    """A paragraph in lines as wide as the terminal, at most 110 characters, written at once."""
+    import shutil
+    import textwrap
+
+    width = max(40, min(110, shutil.get_terminal_size((110, 24)).columns))
+    lead = " " * indent
+    click.echo(textwrap.fill(text, width, initial_indent=lead, subsequent_indent=lead + ("    " if indent else "")))
+    click.get_text_stream("stdout").flush()

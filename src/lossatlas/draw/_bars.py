@@ -95,6 +95,8 @@ class BarsDisplay(Display):
             return "no value"
         three = [float(v) for v in (self.values[row], self.low[row], self.high[row])]
         value, low, high = (f"{v:.2f}" if self._rates() else number(v) for v in three)
+        if three[1] == three[2] and not self._rates():
+            return value
         return f"{value} [{low}, {high}]"
 
     def _rates(self) -> bool:

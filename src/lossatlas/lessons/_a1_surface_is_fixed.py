@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossatlas.demo import digits, digits_cnn, digits_mlp
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import NetworkSurface
 
@@ -14,41 +17,67 @@ CLAIM = "L(θ) = (1/n) Σ ℓ(f_θ(xᵢ), yᵢ) is fixed once model, loss and da
 POINTS = 20
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Evaluate at random θ, twice, and compare with a loop over single examples in plain PyTorch."""
-    checks, meters = [], []
+    count = 5 if quick else POINTS
+    yield (
+        f"The loss of a digits MLP and of a CNN is evaluated at {count} random θ around their start, in float64 and twice each, and is "
+        "compared with a plain PyTorch loop over single test digits."
+    )
+    meters = []
+    found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, model, images in (("MLP", digits_mlp(seed=seed), False), ("CNN", digits_cnn(seed=seed).eval(), True)):
         data = digits("test", images=images)
         surface = NetworkSurface(model.double(), "cross_entropy", (data[0].double(), data[1]))
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(POINTS, surface.dimension, generator=generator, dtype=torch.float64)
+        noise = torch.randn(count, surface.dimension, generator=generator, dtype=torch.float64)
         points = surface.theta + 0.05 * noise
         probe = Probe(surface)
         first, second = (probe.evaluate(Values(points)).values for _ in range(2))
         plain = torch.tensor([_plain(model, theta, data[0].double(), data[1]) for theta in points], dtype=torch.float64)
         gap = float(((first - plain) / plain).abs().max())
-        checks += [
-            Check(
-                f"{name}: the average over single examples (to 1e-12)", f"largest relative gap {gap:.1e}", gap < 1e-12
-            ),
-            Check(
-                f"{name}: the same θ twice gives the same bits",
-                "bit-identical" if torch.equal(first, second) else "differs",
-                torch.equal(first, second),
-            ),
-        ]
+        yield Check(
+            f"the loss of the {name} is the average over single examples (to 1e-12)",
+            f"the two differ by {gap:.0e} of the loss at most",
+            gap < 1e-12,
+        )
+        yield Check(
+            f"the {name} has one loss at one θ: evaluated twice, it has the same bits",
+            f"the same at {int((first == second).sum())} of {count} points",
+            torch.equal(first, second),
+        )
         meters.append(probe.meter)
-    return Part(
-        f"{POINTS} random θ around the start of a digits MLP and CNN, float64, test digits; evaluated twice; against plain PyTorch.",
-        tuple(checks),
+        found[name] = first, plain
+    yield Ending(
         spent(*meters),
         caveats=(
-            "fixed means fixed: with dropout on, or batch norm in training mode, there is no such function, and the model is refused",
+            "With dropout on, or batch norm in training mode, there is no such function, and the model is refused.",
         ),
+        pictures={"twice": _picture(found)},
     )
 
 
-def _plain(model: nn.Module, theta: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
+def _picture(found: dict[str, tuple[Tensor, Tensor]]) -> Any:
+    from lossatlas.draw import CurvesDisplay
+
+    curves = {}
+    for name, (surface, plain) in found.items():
+        order = surface.argsort()
+        x = torch.arange(1, len(order) + 1).numpy()
+        curves[f"{name}, surface"] = (x, surface[order].numpy())
+        curves[f"{name}, one example after another"] = (x, plain[order].numpy())
+    return CurvesDisplay(
+        curves,
+        xlabel="random θ, by their loss",
+        yscale="linear",
+        xscale="linear",
+        points=True,
+        title="Model, loss and data fix the loss at every θ",
+        note="The surface, and plain PyTorch over single examples: the curves lie on top of each other",
+    )
+
+
+def _plain(model: nn.Module, theta: Tensor, x: Tensor, y: Tensor) -> float:
     """The loss as a textbook would take it: one example after another."""
     own = nn.utils.parameters_to_vector(model.parameters()).clone()
     with torch.no_grad():
@@ -58,4 +87,9 @@ def _plain(model: nn.Module, theta: torch.Tensor, x: torch.Tensor, y: torch.Tens
     return total / len(x)
 
 
-LESSON = Lesson("A1", CLAIM, experiment)
+LESSON = Lesson(
+    "A1",
+    CLAIM,
+    experiment,
+    depends="the model being a fixed function: no dropout, no statistics of the batch, no data drawn anew.",
+)

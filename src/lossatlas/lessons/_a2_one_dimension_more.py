@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from lossatlas.lessons._lesson import Check, Lesson, Part
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row
 from lossatlas.surface import standard_dimension
 
 CLAIM = (
@@ -11,32 +16,56 @@ CLAIM = (
 )
 
 
-def experiment(runs: int, seed: int) -> Part:
+NAMES = {
+    "regression": "a linear regression of two weights",
+    "mlp-100": "a network of a hundred weights",
+    "resnet50": "ResNet-50",
+    "gpt3": "GPT-3",
+}
+
+
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Count from the published configurations, on tensors that hold no memory."""
+    yield (
+        "The parameters of four models are counted from their published configurations, tied weights once, and one is added for the "
+        "loss. No memory is needed for that."
+    )
     exact = {"regression": 3, "mlp-100": 101, "resnet50": 25_557_033}
-    checks = [
-        Check(
-            f"{name}: {expected:,}",
-            f"{standard_dimension(name).surface:,}",
-            standard_dimension(name).surface == expected,
+    found = {name: standard_dimension(name).surface for name in NAMES}
+    for name, expected in exact.items():
+        yield Check(
+            f"the surface of {NAMES[name]} lives in {expected:,} dimensions",
+            f"{found[name] - 1:,} parameters and the loss make {found[name]:,}",
+            found[name] == expected,
         )
-        for name, expected in exact.items()
-    ]
-    gpt3 = standard_dimension("gpt3")
-    off = gpt3.parameters / 175e9 - 1
-    checks.append(
-        Check(
-            "gpt3: 175 billion + 1 (within 1 %, as it is a rounded figure)",
-            f"{gpt3.surface:,} ({off:+.2%})",
-            abs(off) < 0.01,
-        )
+    off = (found["gpt3"] - 1) / 175e9 - 1
+    yield Check(
+        "that of GPT-3 in 175 billion and one (within 1 %, since the figure is rounded)",
+        f"{found['gpt3']:,}, {off:+.1%} from it",
+        abs(off) < 0.01,
     )
-    return Part(
-        "Parameters counted from the published configurations, tied weights once, plus one for the loss.",
-        tuple(checks),
+    yield Ending(
         {},
-        caveats=("the figure often given for GPT-4 is a rumor and cannot be counted",),
+        caveats=("The figure that is often given for GPT-4 is a rumor; it cannot be counted.",),
+        pictures={"dimensions": _picture(found)},
     )
 
 
-LESSON = Lesson("A2", CLAIM, experiment)
+def _picture(found: dict[str, int]) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    powers = np.log10(list(found.values()))
+    return BarsDisplay(
+        [f"{NAMES[name].removeprefix('a ')}: {count:,}" for name, count in found.items()],
+        powers,
+        powers,
+        powers,
+        xlabel="dimensions as a power of ten",
+        title="In how many dimensions the loss surface lives",
+        note="Parameters counted from the published configurations, and one more for the loss",
+    )
+
+
+LESSON = Lesson(
+    "A2", CLAIM, experiment, depends="the model alone: neither data nor training change the number of dimensions."
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
 from lossatlas.chart import Chart, Plane, chart
 from lossatlas.demo import digits, digits_mlp, fit
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import Frame, NetworkSurface, Surface, landscapes
 
@@ -16,8 +17,12 @@ CLAIM = "With two parameters the surface itself is drawn; with more, every pictu
 POINTS, PLACES = 15, 200
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Hold the picture of a two-parameter surface, and that of a network, against the surface at random places."""
+    yield (
+        f"A linear regression with two parameters is drawn over its box, and a trained digits MLP on {runs} random planes. {PLACES} "
+        "random places of each surface are held against the pictures; the network's lie as far away as its weights are long."
+    )
     generator = torch.Generator().manual_seed(seed)
     line = landscapes.regression()
     assert line.box is not None
@@ -46,38 +51,34 @@ def experiment(runs: int, seed: int) -> Part:
     itself = chart(line, whole, points=POINTS, exact=True, progress=False)
     rim = [one.loss[0, 0] for one in charts]
     slice_says, whole_says = _said(charts[0]), _said(itself)
-    checks = (
-        Check(
-            f"two parameters: each of {PLACES} random places of the surface is a place of the picture, with its loss (to 1e-12)",
-            f"largest distance {float(reached.max()):.1e} of the way, largest gap in loss {float(gap.max()):.1e}",
-            float(reached.max()) < 1e-12 and float(gap.max()) < 1e-12,
-        ),
-        Check(
-            f"{n:,} parameters: a plane holds 2/N of the way to a random place (within five standard errors)",
-            f"{mean:.2e} ± {spread:.0e} on average over {len(shadow):,}, 2/N = {2 / n:.2e}",
-            abs(mean - 2 / n) < 5 * spread,
-        ),
-        Check(
-            "and the loss drawn at its shadow is not its loss (off by more than a tenth in the median)",
-            f"off by {off:.0%} of it in the median",
-            off > 0.1,
-        ),
-        Check(
-            "every picture of a slice says so, that of the surface itself does not",
-            f"“{slice_says}” on one, “{whole_says}” on the other",
-            f"{n:,}" in slice_says and not whole_says,
-        ),
+    yield Check(
+        f"with two parameters every one of {PLACES} random places lies in the picture, with its own loss (to 1e-12)",
+        f"at most {float(reached.max()):.0e} of the way lies outside, and losses differ by {float(gap.max()):.0e} at most",
+        float(reached.max()) < 1e-12 and float(gap.max()) < 1e-12,
     )
-    return Part(
-        f"Linear regression with two parameters, drawn over its box, and a digits MLP with {n:,} on {runs} random planes; "
-        f"{PLACES} random places of each, at the network's as far off as its weights are long.",
-        checks,
+    yield Check(
+        f"with {n:,} parameters a plane holds 2/N of the squared way to a random place (within five standard errors)",
+        f"{mean:.2e} ± {spread:.0e} on average over {len(shadow):,} ways, and 2/N is {2 / n:.2e}",
+        abs(mean - 2 / n) < 5 * spread,
+    )
+    yield Check(
+        "the loss drawn where such a place is projected to is not its loss (off by more than a tenth in the median)",
+        f"off by {off:.0%} of the loss in the median",
+        off > 0.1,
+    )
+    yield Check(
+        "the picture of a slice says that it is one; the picture of the whole surface does not",
+        f"“{slice_says}” stands under the one, {f'“{whole_says}”' if whole_says else 'nothing of the kind'} under the other",
+        f"{n:,}" in slice_says and not whole_says,
+    )
+    yield Ending(
         spent(*meters, *(one.meter for one in [*charts, itself])),
         caveats=(
-            f"two slices through one point may look alike all the same: losses at one corner of the first two are {rim[0]:.3g} "
-            f"and {rim[1]:.3g}, {charts[0].center:.3g} at the center",
+            f"Two slices through one point may look alike all the same: losses at one corner of the first two are {rim[0]:.3g} and "
+            f"{rim[1]:.3g}, and {charts[0].center:.3g} at the center.",
         ),
         data={"shadow": mean, "predicted": 2 / n},
+        pictures={"surface": itself.plot(), "slice": charts[0].plot()},
     )
 
 
@@ -100,4 +101,11 @@ def _said(made: Chart) -> str:
     return next((line.split(".")[0] for line in words if "slice" in line.lower()), "")
 
 
-LESSON = Lesson("A3", CLAIM, experiment, runs=20)
+LESSON = Lesson(
+    "A3",
+    CLAIM,
+    experiment,
+    runs=20,
+    quick=4,
+    depends="the number of parameters: a plane holds 2/N of a random way, whatever the network.",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from lossatlas.chart import Plane, card, chart
 from lossatlas.curvature import hessian, p_saddle
 from lossatlas.demo import digits, fit
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import NetworkSurface
 from lossatlas.surface.landscapes import field_indices
@@ -23,23 +24,27 @@ EPOCHS, RATE, HIDDEN = (0, 2, 60), 1e-2, 16
 NEGATIVE, MUCH, SELDOM = 1e-4, 0.05, 0.01
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Count minima among the critical points of random fields; hold random planes of a network against its whole Hessian."""
+    hidden, stages = (6, EPOCHS[:2]) if quick else (HIDDEN, EPOCHS)
+    yield (
+        f"The share of minima among the critical points of random Gaussian fields is computed by the formula of Kac and Rice. A tanh "
+        f"network 64-{hidden}-10 on digits, before and during training (AdamW, rate {RATE:g}), has its whole Hessian computed, with the "
+        f"exact probability that a random plane shows a saddle, and {runs:,} random planes are drawn."
+    )
     minima = [field_indices(n, seed=seed) for n in DIMENSIONS]
     shares = [float(found.shares[0]) for found in minima]
     errors = [float(found.errors[0]) for found in minima]
-    checks = [
-        Check(
-            f"of the critical points of a random field fewer are minima the higher the dimension, below {SELDOM:.0%} in 10",
-            "; ".join(f"N = {n}: {s:.2g} ± {e:.0g}" for n, s, e in zip(DIMENSIONS, shares, errors, strict=True)),
-            all(b + 5 * e < a for a, b, e in zip(shares, shares[1:], errors[1:], strict=False))
-            and shares[DIMENSIONS.index(10)] < SELDOM,
-        )
-    ]
+    yield Check(
+        "the more dimensions a random field has, the fewer of its critical points are minima (below 1 % in 10 dimensions)",
+        ", ".join(f"{s:.2%} in {n}" for n, s in zip(DIMENSIONS, shares, strict=True)) + " dimensions",
+        all(b + 5 * e < a for a, b, e in zip(shares, shares[1:], errors[1:], strict=False))
+        and shares[DIMENSIONS.index(10)] < SELDOM,
+    )
     meters: list[Meter] = []
     data: list[dict[str, Any]] = []
-    for epochs in EPOCHS:
-        surface = _network(epochs, seed)
+    for epochs in stages:
+        surface = _network(epochs, seed, hidden)
         probe = Probe(surface)
         matrix = hessian(surface, probe=probe)
         values = torch.linalg.eigvalsh(matrix).numpy()
@@ -58,41 +63,56 @@ def experiment(runs: int, seed: int) -> Part:
             }
         )  # fmt: skip
         when = f"after {epochs} epochs" if epochs else "before training"
-        checks.append(
-            Check(
-                f"{when}: at least {MUCH:.0%} of the curvatures are negative, a random plane shows it in less than {SELDOM:.0%}",
-                f"{negative:.0%} below −{NEGATIVE:g} λmax; probability {exact.value:.2%} [{exact.interval[0]:.2%}, "
-                f"{exact.interval[1]:.2%}] exactly, {seen} of {runs:,} planes drawn, {filtered} of {runs:,} filter-normalized",
-                negative >= MUCH and exact.interval[1] < SELDOM,
-            )
+        yield Check(
+            f"{when} the network curves down in many directions (at least {MUCH:.0%} of them), and a random plane shows none of it (in "
+            f"less than {SELDOM:.0%} of cases)",
+            f"{negative:.0%} of the curvatures are negative; a random plane shows a saddle with a probability of {exact.value:.2%}, and "
+            f"{seen} of {runs:,} that were drawn did ({filtered} of {runs:,} filter-normalized ones)",
+            negative >= MUCH and exact.interval[1] < SELDOM,
         )
     held = [row["card"][1] <= row["probability"] <= row["card"][2] for row in data if row["card"] is not None]
-    checks.append(
-        Check(
-            "the card of one picture gives that probability from products alone: its intervals hold the exact one",
-            f"{sum(held)} of {len(held)}: "
-            + "; ".join(f"[{row['card'][1]:.2%}, {row['card'][2]:.2%}]" for row in data if row["card"] is not None),
-            all(held),
-        )
+    yield Check(
+        "the card under a picture states that probability without the whole Hessian (its interval holds the exact one)",
+        f"in {sum(held)} of {len(held)} states: "
+        + ", ".join(f"{row['card'][1]:.2%} to {row['card'][2]:.2%}" for row in data if row["card"] is not None),
+        all(held),
     )
-    return Part(
-        f"Kac–Rice shares of minima in random Gaussian fields; and a tanh network 64-{HIDDEN}-10 on digits before and during "
-        f"training (AdamW, rate {RATE:g}), its whole Hessian, the exact probability that a random plane shows a saddle, and "
-        f"{runs:,} planes really drawn.",
-        tuple(checks),
+    yield Ending(
         spent(*meters),
         caveats=(
-            "where the network has been trained it is not at a critical point; what is counted is negative curvature",
-            "before training, mean curvature is small beside its spread, and random planes do show saddles",
+            "A network in training is not at a critical point; what is counted is negative curvature.",
+            f"Negative is what lies below −{NEGATIVE:g} of the largest curvature.",
+            "Before training the mean curvature is small beside its spread, and random planes do show saddles.",
         ),
         data={"states": data, "minima": dict(zip(map(str, DIMENSIONS), shares, strict=True))},
+        pictures={"shown": _picture(data, runs)},
     )
 
 
-def _network(epochs: int, seed: int) -> NetworkSurface:
+def _picture(data: list[dict[str, Any]], runs: int) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    rows: list[tuple[str, float, float, float]] = []
+    for row in data:
+        when = f"after {row['epochs']} epochs" if row["epochs"] else "before training"
+        rows.append((f"{when}: directions that curve down", *[row["negative"]] * 3))
+        rows.append((f"{when}: planes that show it", row["probability"], *row["interval"]))
+    labels, middle, low, high = zip(*rows, strict=True)
+    return BarsDisplay(
+        labels,
+        np.array(middle),
+        np.array(low),
+        np.array(high),
+        xlabel="share, with its interval",
+        title="Negative curvature of a digits network, and whether a random plane shows it",
+        note="Share of all directions with negative curvature; probability that a random plane shows a saddle",
+    )
+
+
+def _network(epochs: int, seed: int, hidden: int) -> NetworkSurface:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(64, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 10))
+        model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10))
     fit(model, digits("train"), epochs=epochs, lr=RATE, seed=seed)
     return NetworkSurface(model, "cross_entropy", digits("train"))
 
@@ -106,4 +126,11 @@ def _seen(surface: NetworkSurface, matrix: torch.Tensor, normalization: str, cou
     return seen
 
 
-LESSON = Lesson("A5", CLAIM, experiment, runs=1000)
+LESSON = Lesson(
+    "A5",
+    CLAIM,
+    experiment,
+    runs=1000,
+    quick=200,
+    depends="how large the mean curvature is beside its spread: before training it is small, and planes do show saddles.",
+)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+import numpy as np
+
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.optimize import optimizer
 from lossatlas.probe import Exchange
 from lossatlas.race import race
@@ -17,8 +21,13 @@ CLAIM = (
 STEPS, FEW = 300, 40
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Expected queries to a point deeper than all other wells, and the seconds that thinking takes between them."""
+    yield (
+        f"On the four wells both look for a point deeper than every well but the global one: descents of {STEPS} steps that restart, "
+        f"{20 * runs} runs, and Bayesian optimization of {FEW} points, {runs} runs. Queries to the target count failed runs too; the "
+        "seconds that each method thinks between two queries are measured."
+    )
     surface = landscapes.four_wells()
     target = sorted(well.value for well in surface.wells)[1] - 1e-9
     descents = race(surface, [optimizer("restart", restarts=10)], steps=STEPS, runs=20 * runs, seed=seed)
@@ -32,34 +41,57 @@ def experiment(runs: int, seed: int) -> Part:
     # Seconds to the target at p seconds per value: queries × (worth in values × p + thinking).
     slope = gd * gradient - bo
     crossing = (bo * thinking["bo"] - gd * thinking["gd"]) / slope if math.isfinite(gd + bo) and slope > 0 else math.inf
-    checks = (
-        Check(
-            "Bayesian optimization needs fewer queries (in units of values)",
-            f"{bo:,.1f} values against {gd:,.0f} gradients worth {gd * gradient:,.0f} values",
-            bo < gd * gradient,
-        ),
-        Check(
-            "gradient descent with restarts thinks less between two queries",
-            f"{thinking['gd'] * 1e6:,.1f} µs against {thinking['bo'] * 1e3:,.1f} ms",
-            thinking["gd"] < thinking["bo"],
-        ),
-        Check(
-            "so there is a price per value at which the choice turns",
-            f"below {crossing * 1e6:,.0f} µs per value descents are done first, above it Bayesian optimization",
-            0 < crossing < math.inf,
-        ),
+    yield Check(
+        "Bayesian optimization needs fewer queries (a gradient counted as what it is worth in values)",
+        f"{bo:,.0f} values, against {gd:,.0f} gradients worth {gd * gradient:,.0f} values",
+        bo < gd * gradient,
     )
-    return Part(
-        f"Target: deeper than every well but the global one ({target:.4g}). Restarted descents of {STEPS} steps, "
-        f"{20 * runs} runs; Bayesian optimization of {FEW} points, {runs} runs. Expected running time counts failures.",
-        checks,
+    yield Check(
+        "gradient descent with restarts thinks less between two queries",
+        f"{thinking['gd'] * 1e6:,.0f} µs, against {thinking['bo'] * 1e3:,.0f} ms",
+        thinking["gd"] < thinking["bo"],
+    )
+    yield Check(
+        "so there is a price of an evaluation at which the choice turns",
+        f"cheaper than {crossing * 1e6:,.0f} µs a value, descents are done first; dearer, Bayesian optimization is",
+        0 < crossing < math.inf,
+    )
+    yield Ending(
         spent(descents.meter["restart"], informed.meter["bayes"]),
         caveats=(
-            "descents of many runs think in one batch, which flatters them; seconds are those of this machine",
-            "two parameters: in many more dimensions Gaussian processes lose their advantage",
+            "Descents of many runs think in one batch, which flatters them; seconds are those of this machine.",
+            "This is with two parameters: in many more dimensions Gaussian processes lose their advantage.",
         ),
         data={"ert": {"restart": gd, "bayes": bo}, "seconds_between_queries": thinking},
+        pictures={"price": _picture(gd, bo, gradient, thinking, crossing)},
     )
 
 
-LESSON = Lesson("B4", CLAIM, experiment, runs=10)
+def _picture(gd: float, bo: float, gradient: float, thinking: dict[str, float], crossing: float) -> Any:
+    from lossatlas.draw import CurvesDisplay
+
+    price = np.logspace(-6, 1, 71)
+    curves = {
+        "gradient descent with restarts": (price, gd * (gradient * price + thinking["gd"])),
+        "Bayesian optimization": (price, bo * (price + thinking["bo"])),
+    }
+    turns = f"the choice turns at {crossing:.2g} s" if 0 < crossing < math.inf else "the choice does not turn"
+    return CurvesDisplay(
+        curves,
+        xlabel="seconds that one evaluation takes",
+        ylabel="expected seconds to the target",
+        xscale="log",
+        yscale="log",
+        title="Many cheap steps or few informed ones: the price of an evaluation decides",
+        note=f"From measured queries and thinking times on the four wells: {turns} a value",
+    )
+
+
+LESSON = Lesson(
+    "B4",
+    CLAIM,
+    experiment,
+    runs=10,
+    quick=2,
+    depends="the number of parameters, the machine, and how fast the price of thinking grows with what was observed.",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.demo import digits, digits_cnn, digits_mlp
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.lessons._statistics import interval, mean
 from lossatlas.optimize import MiniBatches, optimizer
 from lossatlas.probe import Gradients, Probe, Values
@@ -32,13 +33,18 @@ UNCLIPPED = (0.1, 0.5)
 KERNEL_STEPS = 3
 
 
-def experiment(runs: int, seed: int) -> tuple[Part, Part]:
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Hold steps on real weight matrices against eigenvalue and singular value decompositions of their own."""
-    return _first(seed), _network(runs, seed)
+    yield from _first(seed)
+    yield from _network(runs, seed)
 
 
-def _first(seed: int) -> Part:
+def _first(seed: int) -> Iterator[Row]:
     """A few full-batch steps on one weight, and what becomes of the rules on a vector."""
+    yield (
+        "Sophia, Shampoo and Muon take six full-batch steps on a digits MLP in float64, and the steps of its first weight are compared "
+        "with the papers' rules, computed by numpy; then 40 steps on a bowl of two parameters."
+    )
     x, y = digits("train")
     model = digits_mlp((16,), seed=seed).double()
     surface = NetworkSurface(model, "cross_entropy", (x.double(), y))
@@ -73,40 +79,62 @@ def _first(seed: int) -> Part:
     vector = race(flat, [optimizer("muon", lr=RATE), optimizer("shampoo", lr=RATE)], steps=40, seed=seed)
     lengths = vector.trajectories["muon"][0].diff(dim=0).norm(dim=1) / RATE
     first = float(vector.trajectories["shampoo"][0].diff(dim=0)[0].norm()) / RATE
-    checks = (
-        Check(
-            "Sophia never moves a coordinate by more than η", f"{largest / RATE:.6f} η", largest <= RATE * (1 + 1e-9)
-        ),
-        Check(
-            f"Shampoo's step on a {rows}×{columns} weight is L^(−1/4) G R^(−1/4) (numpy's eigenvalues)",
-            f"largest difference in five steps {gap:.1e}",
-            gap < 1e-7,
-        ),
-        Check(
-            "Muon brings the singular values of its step between 0.5 and 1.5, as its authors say",
-            f"{float(values.min()):.3f} to {float(values.max()):.3f}; those of the gradient spread over a factor "
-            f"{before[0] / before[-1]:,.0f}",
-            bool((values > 0.5).all() and (values < 1.5).all()),
-        ),
-        Check(
-            "on a 2-vector they are other algorithms: Muon a step of constant length 0.6964 η, Shampoo's first step η",
-            f"Muon {float(lengths.min()):.4f} to {float(lengths.max()):.4f} η, Shampoo {first:.4f} η",
-            bool(((lengths - 0.6964).abs() < 1e-3).all()) and abs(first - 1) < 1e-3,
-        ),
+    yield Check(
+        "Sophia clips: it never moves a coordinate by more than the rate η",
+        f"{largest / RATE:.3g} η at most",
+        largest <= RATE * (1 + 1e-9),
     )
-    return Part(
-        f"Six steps on a digits MLP of {surface.dimension:,} parameters in float64, held on its first weight; 40 on a bowl.",
-        checks,
+    yield Check(
+        f"Shampoo's step on a {rows}×{columns} weight G is L^(−1/4) G R^(−1/4), with L and R the sums of GGᵀ and GᵀG",
+        f"another {gap:.0e} at most, in five steps",
+        gap < 1e-7,
+    )
+    yield Check(
+        "Muon brings all singular values of its step between 0.5 and 1.5, as its authors say",
+        f"they lie between {float(values.min()):.2f} and {float(values.max()):.2f}, and the gradient's are spread over a factor of "
+        f"{before[0] / before[-1]:,.0f}",
+        bool((values > 0.5).all() and (values < 1.5).all()),
+    )
+    yield Check(
+        "on two parameters there is no matrix: Muon takes steps of constant length 0.6964 η, and Shampoo's first step has the length η",
+        f"Muon {float(lengths.min()):.4f} to {float(lengths.max()):.4f} η, Shampoo {first:.4f} η",
+        bool(((lengths - 0.6964).abs() < 1e-3).all()) and abs(first - 1) < 1e-3,
+    )
+    yield Ending(
         spent(probe.meter, *result.meter.values(), *vector.meter.values()),
         caveats=(
-            "close to one is the authors' band of 0.5 to 1.5; against our own first guess, 0.6 to 1.2, the smallest value "
-            "of this step (0.592) had failed",
+            "Close to one is the authors' band of 0.5 to 1.5; against our own first guess, 0.6 to 1.2, the smallest value of this step "
+            "(0.592) had failed.",
         ),
+        pictures={"muon": _picture(before, values.numpy())},
     )
 
 
-def _network(runs: int, seed: int) -> Part:
+def _picture(before: np.ndarray, values: np.ndarray) -> Any:
+    from lossatlas.draw import CurvesDisplay
+
+    x = np.arange(1.0, len(before) + 1)
+    return CurvesDisplay(
+        {
+            "gradient, over its largest": (x, before / before[0]),
+            "Muon's step, over the rate": (x, np.sort(values)[::-1]),
+        },
+        xlabel="singular values by size: the first, the second, …",
+        ylabel="singular value",
+        xscale="linear",
+        yscale="log",
+        points=True,
+        title="Muon makes all singular values of a step alike",
+        note="First weight of a digits MLP, the fifth of Muon's steps and the gradient that it was made of",
+    )
+
+
+def _network(runs: int, seed: int) -> Iterator[Row]:
     """A digits MLP trained on mini-batches by all three, and Shampoo on the kernels of a CNN."""
+    yield (
+        f"All three train a digits MLP 64-64-64-10 from {runs} initializations, {STEPS} steps on mini-batches of {BATCH}; Shampoo takes "
+        f"{KERNEL_STEPS} full-batch steps on a digits CNN."
+    )
     x, y = digits("train")
     surface = NetworkSurface(digits_mlp(seed=seed).double(), "cross_entropy", (x.double(), y))
     starts = torch.stack([surface.vector(digits_mlp(seed=seed + run)) for run in range(runs)])
@@ -115,24 +143,23 @@ def _network(runs: int, seed: int) -> Part:
     probe = Probe(surface)
     fallen = {name: probe.evaluate(Values(made.last(name))).values.tolist() for name in RATES}
     hidden = [block for block in surface.layout.blocks if len(block.shape) == 2][:-1]
-    gap, shape, meters = _kernel(runs, seed)
     checks, data = _checks(made, hidden)
-    kernel = Check(
-        f"network: Shampoo multiplies the gradient of a {'×'.join(map(str, shape))} kernel by Hᵢ^(−1/8) along each of its four "
-        "axes (numpy's eigenvalues)",
-        f"largest difference in {KERNEL_STEPS} steps of {runs} networks {gap:.1e}",
+    yield from checks
+    gap, shape, meters = _kernel(runs, seed)
+    yield Check(
+        f"on a {'×'.join(map(str, shape))} kernel Shampoo multiplies the gradient by Hᵢ^(−1/8) along each of its four axes (numpy's "
+        "eigenvalues)",
+        f"another {gap:.0e} at most, in {KERNEL_STEPS} steps of {runs} networks",
         gap < 1e-7,
     )
-    return Part(
-        f"Digits MLP 64-64-64-10 in float64, {runs} initializations, {STEPS} steps on mini-batches of {BATCH}; a digits CNN, "
-        f"{KERNEL_STEPS} full-batch steps.",
-        (*checks, kernel),
+    yield Ending(
         spent(probe.meter, *made.meter.values(), *meters),
         caveats=(
-            "five Newton–Schulz steps lift a small singular value by 3.4445⁵ = 485 at most: what is below a thousandth of the "
-            "matrix's length stays below 0.5",
-            f"rates are stated, not tuned; where {STEPS} steps led: "
-            + ", ".join(f"{name} training loss {interval(losses)}" for name, losses in fallen.items()),
+            "Five Newton–Schulz steps lift a small singular value by 3.4445⁵ = 485 at most: what is below a thousandth of the matrix's "
+            "length stays below 0.5.",
+            f"Rates are stated, not tuned; where {STEPS} steps led: "
+            + ", ".join(f"{name} to a training loss of {interval(losses)}" for name, losses in fallen.items())
+            + ".",
         ),
         data={"network": {**data, "loss": fallen, "kernel_gap": gap}},
     )
@@ -150,23 +177,20 @@ def _checks(made: Race, hidden: list[Block]) -> tuple[tuple[Check, ...], dict[st
     spread = mean(unclipped)
     checks = (
         Check(
-            "network: Sophia never moves a coordinate by more than η",
-            f"{float(steps.max()):.6f} η at most",
+            "in training, too, Sophia never moves a coordinate by more than η",
+            f"{float(steps.max()):.3g} η at most",
             float(steps.max()) <= 1 + 1e-9,
         ),
         Check(
-            f"network: Sophia leaves {UNCLIPPED[0]:.0%} to {UNCLIPPED[1]:.0%} of the coordinates unclipped, as its authors advise "
-            "(interval within)",
-            interval([100 * share for share in unclipped], suffix=" %")
+            f"it leaves {UNCLIPPED[0]:.0%} to {UNCLIPPED[1]:.0%} of the coordinates unclipped, as its authors advise (interval within)",
+            interval([100 * share for share in unclipped], ".0f", " %")
             + f" at γ = {optimizer('sophia').settings()['gamma']}",
             UNCLIPPED[0] <= spread[1] and spread[2] <= UNCLIPPED[1],
         ),
         Check(
-            f"network: Muon brings most singular values of its steps on hidden matrices between {BAND[0]} and {BAND[1]} (interval "
-            f"above {MOST:.0%})",
+            f"Muon brings most singular values of hidden matrices between {BAND[0]} and {BAND[1]} (more than {MOST:.0%}, interval)",
             interval([100 * share for share in inside], ".1f", " %")
-            + f"; up to {high:.3f}; {none:.1%} of all are zero to rounding, "
-            "where the gradient had none",
+            + f" of them, and none above {high:.2f}; {none:.1%} are zero, where the gradient had none",
             mean(inside)[1] > MOST,
         ),
     )
@@ -216,4 +240,11 @@ def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     return np.asarray(vectors * np.maximum(values, EPSILON) ** exponent @ vectors.T)
 
 
-LESSON = Lesson("B7", CLAIM, experiment, runs=4)
+LESSON = Lesson(
+    "B7",
+    CLAIM,
+    experiment,
+    runs=4,
+    quick=2,
+    depends="γ for Sophia, and on how small the smallest singular values of the gradient are for Muon.",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
+from functools import cache
 from pathlib import Path
 
 from lossatlas._errors import InputError, UnknownNameError
@@ -42,6 +44,13 @@ MODULES = {
     "E4": "_e4_loss_falls_along_the_line",
     "E5": "_e5_slices_are_never_the_whole",
     "F2": "_f2_stuck_in_the_neighborhood",
+    "G1": "_g1_sgd_builds_no_surface",
+    "G2": "_g2_pictures_are_not_the_loss",
+    "G3": "_g3_saddles_are_the_obstacle",
+    "G4": "_g4_wider_has_fewer_bad_minima",
+    "H1": "_h1_fitness_is_minus_loss",
+    "H2": "_h2_populations_gather",
+    "H3": "_h3_values_are_surfaces_too",
 }
 _registered: dict[str, Lesson] = {}
 
@@ -96,6 +105,20 @@ def claims() -> dict[str, str]:
     """The claim of every lesson by its number; our own are read from the files, which are not run for it."""
     own = {number: _claim(Path(__file__).with_name(f"{module}.py")) for number, module in MODULES.items()}
     return own | {one.id: one.claim for one in _registered.values()}
+
+
+@cache
+def durations() -> dict[str, dict[str, float]]:
+    """Seconds that each of our lessons took where `bench/lessons.py` ran it last: ``full``, and in its short form ``quick``.
+
+    Example:
+        >>> durations()["A2"]["quick"] < 20
+        True
+    """
+    found: dict[str, dict[str, float]] = json.loads(
+        Path(__file__).with_name("durations.json").read_text(encoding="utf-8")
+    )["seconds"]
+    return found
 
 
 def title(name: str) -> str:

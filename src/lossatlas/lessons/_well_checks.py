@@ -32,20 +32,21 @@ def ground(surface: Surface, probe: Probe) -> list[Check]:
     depths = sorted(-well.value for well in surface.wells)
     return [
         Check(
-            f"all {len(minima)} declared wells are minima",
-            f"largest gradient there {float(slopes.max()):.1e}, smallest curvature {least:.3g}",
+            f"all {len(minima)} wells are minima: no gradient, and curvature upward in every direction",
+            f"the gradient there is {float(slopes.max()):.0e} at most, the curvature {least:.2g} at least",
             float(slopes.max()) < 1e-8 and least > 0,
         ),
         Check(
-            "there are no others: descent from everywhere ends in one of them",
-            f"{len(names) - lost:,} of {len(names):,} grid points; "
-            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()),
+            "there are no other minima: descent from everywhere ends in one of the wells",
+            f"from {len(names) - lost:,} of {len(names):,} grid points, "
+            + ", ".join(f"{share:.0%} in {name}" for name, share in shares.items()),
             lost == 0,
         ),
-        Check("the start lies in the basin of A", f"descent from it ends in {home}", home == "A"),
+        Check("the start lies in the basin of A", f"descent from the start ends in {home}", home == "A"),
         Check(
-            "the wells have different depths, the global one the deepest",
-            "losses " + ", ".join(f"{well.name} {well.value:.3f}" for well in surface.wells),
+            "the wells are of different depths, and the global one is the deepest",
+            "the losses at their bottoms are "
+            + ", ".join(f"{well.value:.2f} in {well.name}" for well in surface.wells),
             min(b - a for a, b in itertools.pairwise(depths)) > 0.05
             and min(surface.wells, key=lambda w: w.value).name == "global",
         ),

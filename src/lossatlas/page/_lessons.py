@@ -43,11 +43,6 @@ STEPS, EARLY = 300, 30
 # Losses closer than this share of one another are equal.
 TIE = 0.01
 OUTCOMES = ["supported", "depends", "not supported here"]
-_SAID = {
-    "supported": "every part of the claim holds here",
-    "depends": "some parts of the claim hold here and some do not",
-    "not supported here": "no part of the claim holds here",
-}
 
 
 def add_lesson(building: Building, made: Evidence) -> None:
@@ -58,7 +53,6 @@ def add_lesson(building: Building, made: Evidence) -> None:
         where = add_surface(building, landscape(name))
         state = pattern.format(id=where)
         add_optimizers(building, list(TWINS))
-    held = sum(check.holds for check in made.checks)
     building.parts["lessons"].append({
         "id": made.id,
         "title": title(made.id),
@@ -69,9 +63,9 @@ def add_lesson(building: Building, made: Evidence) -> None:
             {"sentence": f"{check.what}: {check.measured}", "held": check.holds, "value": None, "low": None, "high": None}
             for check in made.checks
         ],
-        "verdict": f"{held} of {len(made.checks)} parts hold: {_SAID[made.outcome]}.",
+        "verdict": made.verdict,
         "outcome": made.outcome,
-        "caveats": list(made.caveats),
+        "caveats": [*made.caveats, *([f"Depends on: {made.depends}"] if made.depends else [])],
         "cost": ", ".join(f"{value:,} {kind}" for kind, value in made.cost.items() if value) or "no evaluations",
         "surface": where,
         "state": state,

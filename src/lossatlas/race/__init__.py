@@ -7,6 +7,7 @@ from lossatlas.race._counterfactual import Counterfactual as Counterfactual
 from lossatlas.race._counterfactual import Fix as Fix
 from lossatlas.race._counterfactual import counterfactual as counterfactual
 from lossatlas.race._driver import race as race
+from lossatlas.race._field import field_under as field_under
 from lossatlas.race._inputs import check as check
 from lossatlas.race._inputs import starts as starts
 from lossatlas.race._network import network_race as network_race
