@@ -349,6 +349,27 @@ LECTURE = (
         ),
     ),
     Section(
+        "search",
+        "The same surface under other names",
+        (
+            "Genetic algorithms speak of fitness, and climb. Fitness is minus the loss: the same surface, upside down. Populations and "
+            "beams look at several places at once. In reinforcement learning the value of a policy is a surface over the parameters of "
+            "the policy, and a policy gradient descends its negative by evaluating returns only.",
+            "So one question applies to all of them: how much of the surface does the method evaluate, and what does it keep?",
+        ),
+        (
+            Statement("Fitness is minus loss: climbing one is descending the other.", "H1"),
+            Statement(
+                "A population or a beam looks at several basins at once, and gathers in one of them.",
+                "H2",
+                watch=f"{_FOUR} {_RACE}genetic,beam&n=40",
+            ),
+            Statement(
+                "The value of a policy is a surface too, and a policy gradient moves on it by values alone.", "H3"
+            ),
+        ),
+    ),
+    Section(
         "choosing",
         "Which algorithm for which surface?",
         (

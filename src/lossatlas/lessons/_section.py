@@ -28,7 +28,7 @@ class Statement:
     @property
     def typed(self) -> str:
         """The command that shows it."""
-        return self.command or f"lossatlas lessons {self.lesson}"
+        return self.command or f"lossatlas lessons {self.lesson} --quick"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lossatlas import _checks, archive
 from lossatlas._errors import LossAtlasError, OutputError
 from lossatlas.chart import Chart, Plane, Trajectory, chart, trajectory
 from lossatlas.demo import digits, digits_mlp, fit
-from lossatlas.lessons import LECTURE, Evidence, Section, claims, lesson
+from lossatlas.lessons import LECTURE, Check, Evidence, Section, claims, durations, lesson
 from lossatlas.page._images import of_file
 from lossatlas.page._lecture import Lecture
 from lossatlas.page._make_page import page
@@ -27,6 +26,8 @@ TITLE = "Loss surfaces: a lecture with experiments"
 WIDTHS, EPOCHS, RATE = (32,), 15, 3e-3
 POINTS, PATH_POINTS = 51, 31
 STEPS, BAYES_STEPS, RUNS = 300, 40, 1000
+# Seconds that the short form of a lesson may take, for one whose time was not measured.
+MOST = 20.0
 
 
 def lecture(
@@ -42,8 +43,8 @@ def lecture(
     measured, for or against the statement. Landscapes are raced on in the page itself; a network is shown on a random
     plane and on the plane of its training run.
 
-    Each lesson's evidence is kept in a folder beside the page, named after it, as soon as the lesson has ended. A lesson that is
-    there is not run again, so that a lecture that was interrupted goes on where it stopped.
+    The short form of each lesson is run, and its evidence kept in a folder beside the page that is named after it. A lesson
+    that is there is not run again, so that a lecture that was interrupted goes on with the next lesson.
 
     Args:
         path: the file.
@@ -68,13 +69,10 @@ def lecture(
     seed = _checks.seed(seed, where="lecture")
     if source is None:
         folder = archive.prepare(path.with_name(f"{path.stem}-lessons"))
-        run = [name for name in needed(LECTURE) if kept(folder, name) is None]
+        run = [name for name in needed(LECTURE) if (made := kept(folder, name)) is None or made.seed != seed]
         say(forecast(run, folder))
         for k, name in enumerate(run, start=1):
-            begin = time.perf_counter()
-            made = lesson(name).run(seed=seed)
-            made.save(folder)
-            say(f"{k} of {len(run)}: {name}, {made.outcome}, {time.perf_counter() - begin:.1f} s")
+            _run(name, f"{k} of {len(run)}", folder, seed, say)
     else:
         folder = Path(source)
     found = {name: made for name in needed(LECTURE) if (made := kept(folder, name)) is not None}
@@ -83,7 +81,7 @@ def lecture(
             f"{str(folder)!r} holds no evidence of lessons; expected what `lossatlas lessons --out` wrote there. Leave the source "
             "out, and the lessons are run."
         )
-    say("racing on the landscapes, and charting a network …")
+    say("Racing on the landscapes, and charting a network …")
     made_scene = assemble(LECTURE, found, races(seed), views(seed), folder)
     return page(made_scene, path=path)
 
@@ -95,20 +93,37 @@ def needed(sections: Iterable[Section]) -> list[str]:
 
 
 def kept(folder: Path, name: str) -> Evidence | None:
-    """What a lesson brought out in a folder before, if it is of the claim that is made today."""
+    """What a lesson brought out in a folder before, if it came to its end and is of the claim that is made today."""
     file = folder / f"lesson-{name}.json"
     try:
         found = Evidence.load(file) if file.is_file() else None
     except LossAtlasError:
         return None
-    return found if found is not None and found.claim == claims()[name] else None
+    return found if found is not None and found.complete and found.claim == claims()[name] else None
 
 
 def forecast(run: list[str], folder: Path) -> str:
     """What will be done, before it is."""
     if not run:
-        return f"all lessons are in {folder}"
-    return f"{len(run)} lesson{'s' * (len(run) > 1)} to run: {', '.join(run)}; each is kept in {folder}"
+        return f"All lessons are in {folder}."
+    took = durations()
+    seconds = sum(took.get(name, {}).get("quick", MOST) for name in run)
+    return (
+        f"{len(run)} lesson{'s' * (len(run) > 1)} to run in the short form, at most about {seconds / 60:.0f} minutes: "
+        f"{', '.join(run)}. Each is kept in {folder}."
+    )
+
+
+def _run(name: str, place: str, folder: Path, seed: int, say: Callable[[str], None]) -> None:
+    """Run a lesson, say each row as it comes, and keep what it brought out."""
+    one = lesson(name)
+    say(f"{place}: {name}  {one.claim}")
+    for row, so_far in one.stream(seed=seed, quick=True):
+        made = so_far
+        if isinstance(row, Check):
+            say(f"  {row.sentence}")
+    made.save(folder)
+    say(f"  {made.verdict} {made.cost_sentence}")
 
 
 def races(seed: int) -> list[Race]:
@@ -117,7 +132,7 @@ def races(seed: int) -> list[Race]:
     found = [
         race(one, ["annealing", "restart"], steps=STEPS, runs=RUNS, seed=seed, progress=False) for one in (four, deep)
     ]
-    return [*found, race(four, ["bayes"], steps=BAYES_STEPS, seed=seed, progress=False)]
+    return [*found, race(four, ["bayes", "genetic", "beam"], steps=BAYES_STEPS, seed=seed, progress=False)]
 
 
 def views(seed: int) -> dict[str, Chart | Trajectory]:
