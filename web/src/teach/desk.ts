@@ -2,7 +2,7 @@
 
 import type { App } from "../core/app";
 import { button, h, set } from "../core/dom";
-import { num } from "../core/format";
+import { capital, num } from "../core/format";
 import type { LessonRecord } from "../core/types";
 import type { Stage } from "../panel/stage";
 import { strokeOf } from "../panel/strokes";
@@ -57,7 +57,7 @@ export class Desk {
     this.fill();
     this.view.hidden = !this.staged;
     if (!stage || !clock || !this.staged) return;
-    this.view.replaceChildren(stage.element, ...(app.state.r.length ? [clock.element, this.legend()] : []));
+    this.view.replaceChildren(stage.element, ...(app.state.r.length ? [clock.element, this.legend()] : [this.trust()]));
     stage.take = (x, y) => {
       if (this.one?.predict?.kind !== "point" || this.now.revealed) return false;
       this.now.bet = [x, y];
@@ -111,6 +111,13 @@ export class Desk {
   private get last(): number {
     const to = /[#&]t=(\d+)/.exec(this.one?.state ?? "");
     return to && Number(to[1]) > 0 ? Number(to[1]) : 0;
+  }
+
+  /** How far the picture can be trusted, as Python measured it. */
+  private trust(): HTMLElement {
+    const record = this.app.surface()?.record;
+    const said = [record?.certificate?.sentence, record?.reading[0]].filter((one): one is string => !!one);
+    return h("p", { class: "note" }, said.map((one) => `${capital(one).replace(/\.$/, "")}.`).join(" "));
   }
 
   private legend(): HTMLElement {

@@ -1,7 +1,7 @@
 /** What a lesson's experiment gave, as Python tells it; and the bet beside the outcome on the map. */
 
 import { h, table } from "../core/dom";
-import { num } from "../core/format";
+import { capital, num } from "../core/format";
 import type { LessonRecord, Point } from "../core/types";
 import { px, py, type Frame, type Ink } from "../draw/frame";
 import * as marks from "../draw/marks";
@@ -50,7 +50,7 @@ export function evidence(one: LessonRecord): HTMLElement {
     { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
     one.command
       ? h("p", { class: "lead" }, one.claim)
-      : h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
+      : h("p", { class: "verdict" }, h("b", null, `${capital(one.outcome)}.`), " ", one.verdict),
     one.checks.length
       ? table(
           "The experiment",

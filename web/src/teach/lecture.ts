@@ -2,6 +2,7 @@
 
 import type { App } from "../core/app";
 import { button, h, select, set } from "../core/dom";
+import { capital } from "../core/format";
 import type { LessonRecord, Section, Statement } from "../core/types";
 import type { Stage } from "../panel/stage";
 import { Desk } from "./desk";
@@ -35,6 +36,7 @@ export function lecture(
   const bar = h("nav", { class: "slides", "aria-label": "Slides" }),
     words = h("div", { class: "words" }),
     verdict = h("p", { class: "answer" }),
+    brief = h("section", { class: "panel" }),
     pictures = h("div", { class: "pictures" });
 
   /** The verdict beside the statement, where it is read aloud; its numbers stand under the picture. */
@@ -66,8 +68,19 @@ export function lecture(
     );
     bar.querySelector<HTMLElement>(`[data-slide="${focused ?? ""}"]`)?.focus();
     desk.open(one, shown?.id ?? section.id);
-    set(words, ...(statement ? stated(app, section, statement, one?.experiment ?? "", desk, verdict) : prose(app, section)));
-    pictures.classList.toggle("bare", !desk.staged);
+    set(words, ...(statement ? stated(app, section, statement, desk, verdict) : prose(app, section)));
+    brief.hidden = !statement || !one?.experiment;
+    if (one)
+      set(
+        brief,
+        h("h3", null, `The experiment: lesson ${one.id}`),
+        // Its claim says too much where the statement has a question of its own.
+        statement?.predict ? null : h("p", { class: "lead" }, one.claim),
+        h("p", { class: "note" }, one.experiment),
+      );
+    // Where there is nothing to look at, what is done stands in its place.
+    if (desk.staged) words.append(brief);
+    else pictures.prepend(brief);
     desk.told.hidden = !statement;
     element.classList.toggle("alone", !statement && !desk.staged);
     told();
@@ -78,7 +91,7 @@ export function lecture(
   app.store.on(["at"], () => {
     if (!element.isConnected) return;
     open();
-    element.scrollIntoView({ block: "nearest" });
+    if (element.getBoundingClientRect().top < 0) element.scrollIntoView();
   });
   return {
     element,
@@ -121,8 +134,6 @@ const missing = ({ lesson, says }: Statement): LessonRecord => ({
   state: null,
 });
 
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
 function prose(app: App, section: Section): HTMLElement[] {
   return [
     h("h2", { class: "claim" }, section.title),
@@ -136,7 +147,6 @@ function stated(
   app: App,
   section: Section,
   statement: Statement,
-  experiment: string,
   desk: Desk,
   verdict: HTMLElement,
 ): HTMLElement[] {
@@ -147,6 +157,5 @@ function stated(
     desk.steps,
     desk.ask,
     verdict,
-    h("p", { class: "note" }, experiment),
   ];
 }
