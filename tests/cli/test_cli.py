@@ -314,7 +314,7 @@ def test_a_lesson_from_a_file_is_run(mine, capsys, monkeypatch):
     monkeypatch.setattr("lossatlas.lessons._catalog._registered", {})
     Path("own.py").write_text(OWN)
     assert run("lessons", "own.py:MINE", "--out", "atlas", "--json", "l.json") == 0
-    assert "X1: supported" in capsys.readouterr().out
+    assert "Holds: It is 2. 2." in capsys.readouterr().out
     assert strict("atlas/lesson-X1.json")["claim"] == "There are two." == strict("l.json")["lessons"][0]["claim"]
     assert run("lessons") == 0 and "X1  There are two." in capsys.readouterr().out
     assert run("lessons", "own.py:experiment") == 2

@@ -1,8 +1,10 @@
 """Lessons run, say what came out, and can come out otherwise."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,11 @@ def test_a_long_lesson_runs_too(name, tmp_path):
 
 def test_every_lesson_is_tried():
     assert set(MODULES) == FAST.keys() | SLOW.keys()
+
+
+def test_the_page_of_lessons_lists_every_one():
+    page = (Path(__file__).parents[2] / "docs" / "lessons.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| ([A-Z]\d) \|", page, re.MULTILINE) == list(MODULES)
 
 
 def test_the_outcome_is_what_the_checks_say():

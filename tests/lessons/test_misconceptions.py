@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import lossatlas as la
 from lossatlas.demo import digits, digits_mlp
-from lossatlas.lessons import _g1_sgd_builds_no_surface as _g1
+from lossatlas.lessons import _g1_descent_builds_no_surface as _g1
 from lossatlas.lessons import _g2_pictures_are_not_the_loss as _g2
 from lossatlas.lessons import _g3_saddles_are_the_obstacle as _g3
 from lossatlas.lessons import _h1_fitness_is_minus_loss as _h1

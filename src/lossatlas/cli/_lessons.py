@@ -147,4 +147,3 @@ def _say(text: str, indent: int = 0) -> None:
     width = max(40, min(110, shutil.get_terminal_size((110, 24)).columns))
     lead = " " * indent
     click.echo(textwrap.fill(text, width, initial_indent=lead, subsequent_indent=lead + ("    " if indent else "")))
-    click.get_text_stream("stdout").flush()

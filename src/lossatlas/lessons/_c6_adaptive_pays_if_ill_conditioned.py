@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossatlas.demo import digits
-from lossatlas.lessons._lesson import Check, Lesson, Part, meters_of, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, meters_of, spent
 from lossatlas.lessons._network_basins import LEFT, ground, heights, initial, settled
 from lossatlas.lessons._statistics import interval, mean
 from lossatlas.optimize import optimizer
@@ -38,84 +39,137 @@ NARROW, NARROW_RATES = 3, {"gd": (0.1, 0.3, 1.0), "adam": (0.01, 0.03, 0.1)}
 Array = NDArray[np.float64]
 
 
-def experiment(runs: int, seed: int) -> tuple[Part, Part]:
+@dataclass(frozen=True)
+class Sizes:
+    """How much of it is tried.
+
+    Attributes:
+        conditions: of the bowls.
+        methods: raced on them.
+        radii: of the squares of starts on Rastrigin's function.
+        trials: of every tuning.
+        steps: on a bowl, at most.
+        spreads: of the inputs' variances.
+        rates: on networks, by method.
+    """
+
+    conditions: tuple[float, ...] = CONDITIONS
+    methods: tuple[str, ...] = METHODS
+    radii: tuple[float, ...] = RADII
+    trials: int = TRIALS
+    steps: int = BOWL_STEPS
+    spreads: tuple[float, ...] = SPREADS
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)
+
+
+QUICK = Sizes(
+    (1.0, 1e3),
+    ("gd", "rmsprop", "adam"),
+    (0.4, 2.5),
+    6,
+    800,
+    (1.0, 1e4),
+    {"gd": (0.5, 1.0, 2.0), "adam": (0.03, 0.1, 0.3)},
+)
+
+
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Steps until the flattest direction is done too, over condition numbers; success over the number of basins; then networks."""
-    return _landscapes(runs, seed), _network(max(2, runs // RUNS_PER_NETWORK), seed)
+    sizes = QUICK if quick else Sizes()
+    yield from _landscapes(runs, seed, sizes)
+    yield from _network(max(2, runs // RUNS_PER_NETWORK), seed, sizes)
 
 
-def _landscapes(runs: int, seed: int) -> Part:
+def _landscapes(runs: int, seed: int, sizes: Sizes) -> Iterator[Row]:
+    yield (
+        f"On quadratics of condition {', '.join(f'{c:,.0f}' for c in sizes.conditions)}, {len(sizes.methods)} methods descend until "
+        f"{SHARE:g} of the loss in the flattest direction is left, {sizes.steps:,} steps at most, each with its learning rate tuned "
+        f"blindly by {sizes.trials} counted trials. On Rastrigin's function, gradient descent and Adam start {runs:,} times in squares "
+        "of growing size, with more and more basins in them."
+    )
     meters: list[Meter] = []
-    steps: dict[str, list[float]] = {method: [] for method in METHODS}
-    for condition in CONDITIONS:
+    steps: dict[str, list[float]] = {method: [] for method in sizes.methods}
+    for condition in sizes.conditions:
         surface = landscapes.quadratic(condition=condition, rotation=0.0)
         flat = _flattest(surface)
-        for method in METHODS:
-            best = tune(method, surface, trials=TRIALS, steps=BOWL_STEPS, seed=seed)
-            result = race(surface, {method: best.best}, steps=BOWL_STEPS, seed=seed)
+        for method in sizes.methods:
+            best = tune(method, surface, trials=sizes.trials, steps=sizes.steps, seed=seed)
+            result = race(surface, {method: best.best}, steps=sizes.steps, seed=seed)
             # A share of the first loss would be reached on the steep direction alone: the flattest one sets the target.
             target = SHARE * flat
             steps[method].append(float(result.costs(method, target)[0]))
             meters += [best.meter, result.meter[method]]
-    adaptive = [min(steps["adam"][k], steps["rmsprop"][k]) for k in range(len(CONDITIONS))]
+    adaptive = [min(steps["adam"][k], steps["rmsprop"][k]) for k in range(len(sizes.conditions))]
     plain = steps["gd"]
     gain = [p / a if math.isfinite(a) else math.nan for p, a in zip(plain, adaptive, strict=True)]
 
+    def say(numbers: list[float]) -> str:
+        return ", ".join(f"{n:,.0f}" if math.isfinite(n) else f"> {sizes.steps:,}" for n in numbers)
+
+    far = [k for k, c in enumerate(sizes.conditions) if c >= 1e3]
+    yield Check(
+        "from a condition of 1,000 on, an adaptive method needs at most half of the steps of gradient descent",
+        f"gradient descent takes {say(plain)} steps, the best of Adam and RMSprop {say(adaptive)}, at conditions of "
+        + ", ".join(f"{c:,.0f}" for c in sizes.conditions),
+        all(math.isfinite(adaptive[k]) and (plain[k] >= 2 * adaptive[k]) for k in far),
+    )
+    yield Check(
+        "on a round bowl, of condition 1, it does not pay",
+        f"gradient descent takes {say(plain[:1])} steps, the best adaptive method {say(adaptive[:1])}",
+        plain[0] <= adaptive[0],
+    )
+
     success: dict[str, list[float]] = {"gd": [], "adam": []}
     bounds: dict[str, list[tuple[float, float]]] = {"gd": [], "adam": []}
-    for radius in RADII:
+    for radius in sizes.radii:
         surface = landscapes.rastrigin()
         generator = torch.Generator().manual_seed(seed)
         starts = radius * (2 * torch.rand(runs, 2, generator=generator, dtype=torch.float64) - 1)
         for method in success:
-            tuned = tune(method, surface, trials=TRIALS, steps=300, start=starts[:1], seed=seed)
+            tuned = tune(method, surface, trials=sizes.trials, steps=300, start=starts[:1], seed=seed)
             result = race(surface, {method: tuned.best}, start=starts, steps=300, runs=runs, seed=seed)
             hits = int((result.tracks[method].loss < 0.5).sum())
             success[method].append(hits / runs)
             bounds[method].append(wilson(hits, runs))
             meters += [tuned.meter, result.meter[method]]
 
-    def say(numbers: list[float]) -> str:
-        return ", ".join(f"{n:,.0f}" if math.isfinite(n) else f"> {BOWL_STEPS:,}" for n in numbers)
-
-    far = [k for k, c in enumerate(CONDITIONS) if c >= 1e3]
-    many = [k for k, r in enumerate(RADII) if r > 1]
+    many = [k for k, r in enumerate(sizes.radii) if r > 1]
     better = [k for k in many if bounds["adam"][k][0] > bounds["gd"][k][1]]
-    checks = (
-        Check(
-            "from condition 1,000 on an adaptive method needs at most half of gradient descent's steps",
-            f"gradient descent {say(plain)}; best of Adam and RMSprop {say(adaptive)}, at conditions "
-            + ", ".join(f"{c:g}" for c in CONDITIONS),
-            all(math.isfinite(adaptive[k]) and (plain[k] >= 2 * adaptive[k]) for k in far),
+    yield Check(
+        "among many basins Adam does not find the deepest one more often than gradient descent (95 % intervals)",
+        ", ".join(
+            f"of {(2 * math.floor(r) + 1) ** 2} basins gradient descent {g:.0%} and Adam {a:.0%}"
+            for r, g, a in zip(sizes.radii, success["gd"], success["adam"], strict=True)
         ),
-        Check(
-            "on well-conditioned ground (1) it does not pay",
-            f"gradient descent {say(plain[:1])} steps, adaptive {say(adaptive[:1])}",
-            plain[0] <= adaptive[0],
-        ),
-        Check(
-            "with many basins Adam does not find the deepest more often than gradient descent (95 % intervals)",
-            "; ".join(
-                f"{(2 * math.floor(r) + 1) ** 2} basins: gd {g:.0%}, Adam {a:.0%}"
-                for r, g, a in zip(RADII, success["gd"], success["adam"], strict=True)
-            ),
-            not better,
-        ),
+        not better,
     )
-    return Part(
-        f"Quadratics along the axes, to {SHARE:g} of the loss that lies in the flattest direction; each "
-        f"method's rate tuned blindly with {TRIALS} counted trials, {BOWL_STEPS:,} steps at most; "
-        f"Rastrigin from {runs:,} uniform starts in growing squares.",
-        checks,
+    yield Ending(
         spent(*meters),
         caveats=(
-            "the bowls lie along the axes, where a scale per coordinate is all it takes; turned ones give less",
-            "momentum, which is not adaptive, is left out of the comparison but is in the data",
+            "The bowls lie along the axes, where a scale for each coordinate is all it takes; on turned ones adaptive methods gain less.",
+            "Momentum, which is not adaptive, is left out of the comparison and drawn in the picture.",
         ),
         data={
             "steps": {m: [n if math.isfinite(n) else None for n in found] for m, found in steps.items()},
             "gain": [g if math.isfinite(g) else None for g in gain],
             "success": success,
         },
+        pictures={"conditions": _bowls(steps, sizes)},
+    )
+
+
+def _bowls(steps: dict[str, list[float]], sizes: Sizes) -> Any:
+    from lossatlas.draw import CurvesDisplay
+
+    return CurvesDisplay(
+        {name: (sizes.conditions, found) for name, found in steps.items()},
+        xlabel="condition number of the bowl",
+        ylabel="steps to the target",
+        xscale="log",
+        yscale="log",
+        points=True,
+        title="The worse a bowl is conditioned, the more an adaptive method gains",
+        note=f"Each method at the best of {sizes.trials} tuned rates; a curve ends where the target is not met in {sizes.steps:,} steps",
     )
 
 
@@ -129,50 +183,49 @@ def _flattest(surface: Surface) -> float:
     return float(values[0] * (offset @ vectors[:, 0]) ** 2 / 2)
 
 
-def _network(runs: int, seed: int) -> Part:
+def _network(runs: int, seed: int, sizes: Sizes) -> Iterator[Row]:
     """Steps over the spread of the inputs' scales; depths of the basins that both kinds of methods end in."""
+    yield (
+        f"A digits MLP {FEATURES}-{WIDTH}-10 is trained on {EXAMPLES} digits in whitened components, whose variances then spread over a "
+        f"factor of {', '.join(f'{s:,.0f}' for s in sizes.spreads)}: full-batch steps to a loss of {TARGET}, {STEPS} at most, from "
+        f"{runs} initializations. A digits MLP 64-{NARROW}-10, too narrow to fit, descends to the bottom. The best of the stated rates "
+        "counts."
+    )
     meters: list[Meter] = []
-    steps = {spread: _steps(spread, runs, seed, meters) for spread in SPREADS}
-    basins, data = _depths(runs, seed, meters)
+    steps = {spread: _steps(spread, runs, seed, meters, sizes.rates) for spread in sizes.spreads}
     gain = {spread: np.log(found["gd"][1] / found["adam"][1]) for spread, found in steps.items()}
-    low, high = SPREADS[0], SPREADS[-1]
+    low, high = sizes.spreads[0], sizes.spreads[-1]
     told = {spread: _ratio(found) for spread, found in gain.items()}
     medians = "; ".join(
-        f"spread {spread:g}: "
-        + ", ".join(f"{name} {_count(counts)} (rate {rate:g})" for name, (rate, counts) in found.items())
+        f"at a spread of {spread:,.0f} "
+        + " and ".join(f"{_count(counts)} steps by {name}" for name, (rate, counts) in found.items())
         for spread, found in steps.items()
     )
-    checks = (
-        Check(
-            f"network: at a spread of {high:g} Adam needs at most half of gradient descent's steps (ratio, interval above 2)",
-            f"{told[high]}; medians: {medians}",
-            mean(gain[high].tolist())[1] > math.log(2),
-        ),
-        Check(
-            "network: what it gains grows with the spread (ratio of the ratios, interval above 1)",
-            _ratio(gain[high] - gain[low]),
-            mean((gain[high] - gain[low]).tolist())[1] > 0,
-        ),
-        Check(
-            f"network: at a spread of {low:g} it does not pay (ratio, interval not above 1)",
-            told[low],
-            mean(gain[low].tolist())[1] <= 0,
-        ),
-        basins,
+    yield Check(
+        f"at a spread of {high:,.0f} Adam needs at most half of gradient descent's steps on the network (ratio, interval above 2)",
+        f"{told[high]} times as many by gradient descent; medians are, {medians}",
+        mean(gain[high].tolist())[1] > math.log(2),
     )
-    return Part(
-        f"A digits MLP {FEATURES}-{WIDTH}-10 on {EXAMPLES} digits in whitened components whose variances spread over a factor of "
-        f"{', '.join(f'{s:g}' for s in SPREADS)}: full-batch steps to a loss of {TARGET}, {STEPS} at most, {runs} initializations; a "
-        f"digits MLP 64-{NARROW}-10, too narrow to fit, where both then descend to the bottom. Of "
-        f"{len(RATES['gd'])} stated rates ({len(NARROW_RATES['gd'])} on the narrow network) the best one counts.",
-        checks,
+    yield Check(
+        "what Adam gains grows with the spread (ratio of the ratios, interval above 1)",
+        f"{_ratio(gain[high] - gain[low])} times as much",
+        mean((gain[high] - gain[low]).tolist())[1] > 0,
+    )
+    yield Check(
+        f"at a spread of {low:g} it does not pay (ratio, interval not above 1)",
+        f"{told[low]} times as many steps by gradient descent",
+        mean(gain[low].tolist())[1] <= 0,
+    )
+    basins, data = _depths(runs, seed, meters)
+    yield basins
+    yield Ending(
         spent(*meters),
         caveats=(
-            f"a run that does not come down to {TARGET} counts with {STEPS} steps: where gradient descent fails, its ratio to Adam is "
-            "at least what is said",
-            "the best of the rates is chosen after the fact, for both methods alike; steps are whole ones, and few where all goes well",
-            "with rates tuned blindly over six draws, as first run, Adam had been 24 times as fast at the widest spread and 4 times at "
-            "none: gradient descent had been left far from its best rate",
+            f"A run that does not come down to {TARGET} counts with {STEPS} steps: where gradient descent fails, its ratio to Adam is at "
+            "least what is said.",
+            "The best of the rates is chosen after the fact, for both methods alike; steps are whole ones, and few where all goes well.",
+            "With rates tuned blindly over six draws, as first run, Adam had been 24 times as fast at the widest spread and 4 times at "
+            "none: gradient descent had been left far from its best rate.",
         ),
         data={
             "network": {
@@ -216,12 +269,14 @@ def _raced(
     return {name: {rate: made.runners[f"{name} {rate:g}"] for rate in several} for name, several in rates.items()}
 
 
-def _steps(spread: float, runs: int, seed: int, meters: list[Meter]) -> dict[str, tuple[float, Array]]:
+def _steps(
+    spread: float, runs: int, seed: int, meters: list[Meter], rates: Mapping[str, tuple[float, ...]] = RATES
+) -> dict[str, tuple[float, Array]]:
     """Of every method the rate that reaches the target soonest, by the median over runs, and the steps of each run."""
     surface = _surface(spread, seed)
     starts = torch.stack([surface.vector(_model(seed + run)) for run in range(runs)])
     found = {}
-    for name, several in _raced(surface, starts, RATES, seed, meters).items():
+    for name, several in _raced(surface, starts, rates, seed, meters).items():
         counts = {rate: _first(runner) for rate, runner in several.items()}
         best = min(counts, key=lambda rate: (float(np.median(counts[rate])), float(counts[rate].mean())))
         found[name] = (best, counts[best])
@@ -251,12 +306,11 @@ def _depths(runs: int, seed: int, meters: list[Meter]) -> tuple[Check, dict[str,
     gained = (losses[:runs] - losses[runs:]).tolist()
     rose = int((bottoms.loss[:, -1] > bottoms.loss[:, 0]).sum())
     check = Check(
-        "network with many basins: Adam does not end in deeper ones than gradient descent (mean difference of the bottoms, "
-        "interval not above 0)",
-        f"{interval(gained, '+.3g')}, of {interval(losses[:runs].tolist())} with a deviation of {losses[:runs].std(ddof=1):.2g} over "
-        f"starts; barriers between ends of different starts in {int((walls > LEFT).sum())} of {runs} pairs, between both methods' "
-        f"ends from one start in {int((apart > LEFT).sum())}; at rates {', '.join(f'{n} {r:g}' for n, (r, _) in best.items())}; the "
-        f"last descent raised the loss in {rose} of {2 * runs}",
+        "on a network with many basins Adam does not end in deeper ones than gradient descent (mean difference of the losses at the "
+        "bottoms, interval not above 0)",
+        f"{interval(gained, '+.3g')}, of {interval(losses[:runs].tolist())}; barriers lie between {int((walls > LEFT).sum())} of {runs} "
+        f"pairs of ends from different starts, and between both methods' ends from one start in {int((apart > LEFT).sum())}; the last "
+        f"descent raised the loss in {rose} of {2 * runs}",
         mean(gained)[1] <= 0,
     )
     return check, {"bottoms": {"gd": losses[:runs].tolist(), "adam": losses[runs:].tolist()}, "walls": walls.tolist()}
@@ -281,7 +335,7 @@ def _count(steps: Array) -> str:
 def _picture(steps: dict[float, dict[str, tuple[float, Array]]], runs: int) -> Any:
     from lossatlas.draw import CurvesDisplay
 
-    spreads = np.array(SPREADS)
+    spreads = np.array(list(steps))
     curves = {}
     for name in RATES:
         rows = np.stack([found[name][1] for found in steps.values()])
@@ -294,9 +348,16 @@ def _picture(steps: dict[float, dict[str, tuple[float, Array]]], runs: int) -> A
         yscale="linear",
         points=True,
         title=f"Digits MLP {FEATURES}-{WIDTH}-10 on scaled inputs",
-        note=f"Median and range of {runs} initializations, each method at the best of {len(RATES['gd'])} rates; {STEPS} would stand for "
+        note=f"Median and range of {runs} initializations, each method at its best rate; {STEPS} would stand for "
         "runs that never came down to it",
     )
 
 
-LESSON = Lesson("C6", CLAIM, experiment, runs=300)
+LESSON = Lesson(
+    "C6",
+    CLAIM,
+    experiment,
+    runs=300,
+    quick=90,
+    depends="how the rates were found: a gradient descent far from its best rate makes any adaptive method look better.",
+)

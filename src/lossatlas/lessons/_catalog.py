@@ -44,7 +44,7 @@ MODULES = {
     "E4": "_e4_loss_falls_along_the_line",
     "E5": "_e5_slices_are_never_the_whole",
     "F2": "_f2_stuck_in_the_neighborhood",
-    "G1": "_g1_sgd_builds_no_surface",
+    "G1": "_g1_descent_builds_no_surface",
     "G2": "_g2_pictures_are_not_the_loss",
     "G3": "_g3_saddles_are_the_obstacle",
     "G4": "_g4_wider_has_fewer_bad_minima",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lossatlas.curvature import CriticalPoint, CriticalPoints, critical_points
 from lossatlas.demo import digits
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.lessons._statistics import mean, spearman
 from lossatlas.probe import Meter
 from lossatlas.race import wilson
@@ -46,14 +46,20 @@ class Decayed(nn.Module):
         return SimpleNamespace(loss=functional.mse_loss(self.body(x), labels) + 0.5 * DECAY * decay)
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Search random fields of several dimensions, and 27-parameter networks; count only true critical points."""
+    dimensions = DIMENSIONS[:3] if quick else DIMENSIONS
+    yield (
+        f"In {', '.join(map(str, dimensions))} dimensions, {runs} random Gaussian fields each are searched for critical points by "
+        f"Newton's method from {STARTS} random starts, and {runs} tanh networks of 27 parameters on {EXAMPLES} digits from "
+        f"{NETWORK_STARTS} starts. Only what is a critical point indeed is counted, each once; shares have Wilson's 95 % intervals."
+    )
     meters: list[Meter] = []
     data: dict[str, Any] = {"fields": {}, "networks": {}}
     shares: dict[int, tuple[float, float, float]] = {}
     saddles: dict[int, tuple[float, float, float]] = {}
     climbs: dict[int, tuple[float, float, float]] = {}
-    for n in DIMENSIONS:
+    for n in dimensions:
         fields = []
         for run in range(runs):
             surface = landscapes.random_field(n, seed + run)
@@ -72,6 +78,28 @@ def experiment(runs: int, seed: int) -> Part:
             "saddles": saddles[n],
             "saddles_by_kac_and_rice": float(theory.shares[1:-1].sum()),
         }
+    known = [float(landscapes.field_indices(n).shares[0]) for n in dimensions]
+    yield Check(
+        "by the formula of Kac and Rice, without any search, the share of minima falls by more than half from each dimension to the next",
+        ", ".join(f"{share:.1%} in {n}" for n, share in zip(dimensions, known, strict=True)) + " dimensions",
+        all(b < a / 2 for a, b in itertools.pairwise(known)),
+    )
+    yield Check(
+        "on random fields minima become rarer with every dimension (interval of the last below that of the first)",
+        _listed(shares),
+        all(shares[a][0] > shares[b][0] for a, b in itertools.pairwise(dimensions))
+        and shares[dimensions[-1]][2] < shares[dimensions[0]][1],
+    )
+    yield Check(
+        "from 3 dimensions on most critical points of a field are saddles (more than half, interval)",
+        _listed(saddles),
+        all(saddles[n][1] > 0.5 for n in dimensions if n >= 3),
+    )
+    yield Check(
+        "the higher a critical point of a field lies, the more of its directions lead down (mean rank correlation, interval above 0)",
+        ", ".join(f"{m:.2f} ({low:.2f} to {high:.2f}) in {n}" for n, (m, low, high) in climbs.items()) + " dimensions",
+        all(low > 0 for _, low, _ in climbs.values()),
+    )
     nets = _networks(runs, seed)
     meters += [found.meter for found in nets]
     true = [point for found in nets for point in found.distinct()]
@@ -86,58 +114,49 @@ def experiment(runs: int, seed: int) -> Part:
         "spearman_of_true": rise,
         "spearman_of_others": rise_of_others,
     }
-    known = [float(landscapes.field_indices(n).shares[0]) for n in DIMENSIONS]
-    checks = (
-        Check(
-            "random fields: minima get rarer with every dimension (the interval of the last below that of the first)",
-            _listed(shares),
-            all(shares[a][0] > shares[b][0] for a, b in itertools.pairwise(DIMENSIONS))
-            and shares[DIMENSIONS[-1]][2] < shares[DIMENSIONS[0]][1],
-        ),
-        Check(
-            "random fields: most critical points are saddles from 3 dimensions on (lower end above 1/2)",
-            _listed(saddles),
-            all(saddles[n][1] > 0.5 for n in DIMENSIONS if n >= 3),
-        ),
-        Check(
-            "no search at all: by the formula of Kac and Rice the share of minima falls by more than half from each to the next",
-            ", ".join(f"{n}-D {share:.2%}" for n, share in zip(DIMENSIONS, known, strict=True)),
-            all(b < a / 2 for a, b in itertools.pairwise(known)),
-        ),
-        Check(
-            "random fields: the index rises with the height (mean rank correlation of a field, lower end above 0)",
-            ", ".join(f"{n}-D {m:.2f} [{low:.2f}, {high:.2f}]" for n, (m, low, high) in climbs.items()),
-            all(low > 0 for _, low, _ in climbs.values()),
-        ),
-        Check(
-            "networks: most true critical points are saddles (lower end above 1/2)",
-            f"{kinds.count('saddle')} of {len(kinds)}: {_range(net_saddles)}; {kinds.count('minimum')} minima",
-            net_saddles[1] > 0.5,
-        ),
-        Check(
-            "networks: the index of true critical points rises with the loss (lower end above 0)",
-            f"rank correlation {_range(rise, plain=True)} over {len(true)}",
-            rise[1] > 0,
-        ),
+    yield Check(
+        "on networks most critical points are saddles (more than half, interval)",
+        f"{kinds.count('saddle')} of {len(kinds)}, which is {_range(net_saddles)}; {kinds.count('minimum')} are minima",
+        net_saddles[1] > 0.5,
     )
-    return Part(
-        f"{runs} random Gaussian fields in each of {', '.join(map(str, DIMENSIONS))} dimensions, {STARTS} Newton searches on each "
-        f"from uniform starts; {runs} tanh networks of 27 parameters on {EXAMPLES} digits, {NETWORK_STARTS} searches each. Counted "
-        "is what is labeled true, each point once; shares with Wilson's 95 % intervals.",
-        checks,
+    yield Check(
+        "the higher a critical point of a network lies, the more of its directions lead down (rank correlation, interval above 0)",
+        f"{_range(rise, plain=True)} over {len(true)} critical points",
+        rise[1] > 0,
+    )
+    yield Ending(
         spent(*meters),
         caveats=(
-            f"of {total} searches on networks only {sum(found.counts['true'] for found in nets)} ended at a critical point; the "
-            f"{len(others)} others, which are none, have a rank correlation of index and loss of {_range(rise_of_others, plain=True)}",
-            "a search finds some critical points more easily than others: shares found are not those of all there are "
-            "(for fields the formula says those: "
-            + ", ".join(f"{n}-D {data['fields'][str(n)]['saddles_by_kac_and_rice']:.1%} saddles" for n in DIMENSIONS)
-            + ")",
-            "shares are over all points found: those of one field or network are not independent, so their intervals are narrower "
-            "than ones over fields or networks would be",
-            "27 parameters with weight decay are no deep network",
+            f"Of {total} searches on networks only {sum(found.counts['true'] for found in nets)} ended at a critical point; the "
+            f"{len(others)} other ends, which are none, have a rank correlation of index and loss of {_range(rise_of_others, plain=True)}.",
+            "A search finds some critical points more easily than others, so that shares found are not those of all there are; for "
+            "fields the formula says those: "
+            + ", ".join(f"{data['fields'][str(n)]['saddles_by_kac_and_rice']:.0%} saddles in {n}" for n in dimensions)
+            + " dimensions.",
+            "Points of one field or network are not independent, so that intervals over fields or networks would be wider.",
+            "A network of 27 parameters with weight decay is no deep network.",
         ),
         data=data,
+        pictures={"shares": _picture(shares, saddles, known)},
+    )
+
+
+def _picture(shares: dict[int, Any], saddles: dict[int, Any], known: list[float]) -> Any:
+    from lossatlas.draw import CurvesDisplay
+
+    curves = {
+        name: (list(found), *(list(part) for part in zip(*found.values(), strict=True)))
+        for name, found in (("saddles", saddles), ("minima", shares))
+    }
+    return CurvesDisplay(
+        {**curves, "minima, by Kac and Rice": (list(shares), known)},
+        xlabel="dimensions of the random field",
+        ylabel="share of the critical points",
+        xscale="linear",
+        yscale="linear",
+        points=True,
+        title="The more dimensions, the fewer critical points are minima",
+        note="Found by Newton's method, with Wilson's 95 % intervals, and computed without a search",
     )
 
 
@@ -173,11 +192,18 @@ def _share(count: int, total: int) -> tuple[float, float, float]:
 
 def _range(three: tuple[float, float, float], *, plain: bool = False) -> str:
     value, low, high = three
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if plain else f"{value:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if plain else f"{value:.0%} ({low:.0%} to {high:.0%})"
 
 
 def _listed(shares: dict[int, tuple[float, float, float]]) -> str:
-    return ", ".join(f"{n}-D {_range(three)}" for n, three in shares.items())
+    return ", ".join(f"{_range(three)} in {n}" for n, three in shares.items()) + " dimensions"
 
 
-LESSON = Lesson("D1", CLAIM, experiment, runs=20)
+LESSON = Lesson(
+    "D1",
+    CLAIM,
+    experiment,
+    runs=20,
+    quick=3,
+    depends="the model of a random surface: networks are no Gaussian fields, and what is found depends on the search.",
+)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.demo import digits
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.race import race, wilson
@@ -19,6 +20,7 @@ CLAIM = (
     "On flat regions the gradient is so small that plain gradient descent crawls; adaptive methods, which divide by its size, "
     "cross them."
 )
+QUICK_STEPS = 600
 STEPS, RATES = 2000, {"gd": (0.05, 0.5, 1.9), "adam": (0.005, 0.05, 0.5), "rmsprop": (0.001, 0.01, 0.1)}
 CORNER, DOWN = (-4.5, -1.5), 0.5
 HIDDEN, WIDTH, EXAMPLES, NETWORK_STEPS = 5, 12, 100, 200
@@ -26,8 +28,14 @@ NETWORK_RATES = {"gd": (0.1, 1.0, 10.0), "adam": (0.001, 0.01, 0.1)}
 CHANCE, LEFT = math.log(10), 0.8
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """The plateau landscape from many starts on its plain, and deep sigmoid networks from many initializations."""
+    steps = QUICK_STEPS if quick else STEPS
+    yield (
+        f"On the plateau landscape {runs} runs start on the plain and take {steps:,} steps. {runs} networks of {HIDDEN} sigmoid layers "
+        f"of {WIDTH} units, and as many with one layer, take {NETWORK_STEPS} full-batch steps on {EXAMPLES} digits. Each method has three "
+        "learning rates, of which the best counts; shares have Wilson's 95 % intervals."
+    )
     generator = torch.Generator().manual_seed(seed)
     surface = landscapes.plateau()
     low, high = CORNER
@@ -41,10 +49,26 @@ def experiment(runs: int, seed: int) -> Part:
         shares = []
         for rate in rates:
             # Not by basin: all of the plain belongs to the well's. Crossed is whoever is down in it.
-            losses = _final(surface, optimizer(name, lr=rate), starts, STEPS, seed, meters)
+            losses = _final(surface, optimizer(name, lr=rate), starts, steps, seed, meters)
             shares.append(float((losses < DOWN).double().mean()))
         arrived[name] = max(shares)
         data[f"plateau {name}"] = dict(zip(map(str, rates), shares, strict=True))
+    yield Check(
+        "on the plain the gradient is tiny (below 1e-3 at every start)",
+        f"it is {slope:.0e} at most",
+        slope < 1e-3,
+    )
+    yield Check(
+        f"gradient descent crawls: in {steps:,} steps it crosses the plain from fewer than half of the starts (interval)",
+        f"from {_share(arrived['gd'], runs)} of them",
+        wilson(round(arrived["gd"] * runs), runs)[1] < 0.5,
+    )
+    for name in ("adam", "rmsprop"):
+        yield Check(
+            f"{optimizer(name).title} crosses it from more than half (interval)",
+            f"from {_share(arrived[name], runs)} of them",
+            wilson(round(arrived[name] * runs), runs)[0] > 0.5,
+        )
     deep, deep_meters, ratios = _networks(HIDDEN, tuple(NETWORK_RATES), runs, seed)
     shallow, shallow_meters, _ = _networks(1, ("gd",), runs, seed)
     meters += deep_meters + shallow_meters
@@ -52,59 +76,54 @@ def experiment(runs: int, seed: int) -> Part:
     middle = sorted(ratios)[len(ratios) // 2]
     best = {name: max(shares.values()) for name, shares in deep.items()}
     control = max(shallow["gd"].values())
-    checks = (
-        Check(
-            "landscape: on the plain the gradient is below 1e-3 at every start",
-            f"largest {slope:.1e}",
-            slope < 1e-3,
-        ),
-        Check(
-            f"landscape: gradient descent crosses (is below a loss of {DOWN:g}) from fewer than half of the starts in {STEPS:,} "
-            "steps, at the best of three rates (upper end below 1/2)",
-            _share(arrived["gd"], runs),
-            wilson(round(arrived["gd"] * runs), runs)[1] < 0.5,
-        ),
-        *(
-            Check(
-                f"landscape: {name} crosses from more than half, at the best of three rates (lower end above 1/2)",
-                _share(arrived[name], runs),
-                wilson(round(arrived[name] * runs), runs)[0] > 0.5,
-            )
-            for name in ("adam", "rmsprop")
-        ),
-        Check(
-            f"network of {HIDDEN} sigmoid layers: the first layer's gradient is below a thousandth of the last one's (median)",
-            f"{middle:.1e} ({min(ratios):.1e} to {max(ratios):.1e})",
-            middle < 1e-3,
-        ),
-        Check(
-            f"deep network: gradient descent stays on the plateau of guessing, at the best of three rates (loss above {LEFT:g} "
-            f"ln 10 after {NETWORK_STEPS} steps in more than half of the runs, upper end of leaving below 1/2)",
-            f"left: {_share(best['gd'], runs)}",
-            wilson(round(best["gd"] * runs), runs)[1] < 0.5,
-        ),
-        Check(
-            "deep network: adam leaves it, at the best of three rates (lower end above 1/2)",
-            f"left: {_share(best['adam'], runs)}",
-            wilson(round(best["adam"] * runs), runs)[0] > 0.5,
-        ),
-        Check(
-            "the depth makes the flat ground: with one sigmoid layer gradient descent leaves (lower end above 1/2)",
-            f"left: {_share(control, runs)}",
-            wilson(round(control * runs), runs)[0] > 0.5,
-        ),
+    yield Check(
+        f"in a network of {HIDDEN} sigmoid layers the first layer has next to no gradient (below a thousandth of the last layer's, "
+        "median)",
+        f"{middle:.0e} of it in the median ({min(ratios):.0e} to {max(ratios):.0e})",
+        middle < 1e-3,
     )
-    return Part(
-        f"The plateau landscape from {runs} starts in [{low:g}, {high:g}]², {STEPS:,} steps; {runs} networks of {HIDDEN} sigmoid "
-        f"layers of {WIDTH} on {EXAMPLES} digits, and as many with one layer, {NETWORK_STEPS} full-batch steps; three rates for every "
-        "method, the best counts; shares with Wilson's 95 % intervals.",
-        checks,
+    yield Check(
+        f"on it gradient descent stays at the loss of guessing (fewer than half of the runs leave it in {NETWORK_STEPS} steps, interval)",
+        f"{_share(best['gd'], runs)} left",
+        wilson(round(best["gd"] * runs), runs)[1] < 0.5,
+    )
+    yield Check(
+        "Adam leaves it (in more than half of the runs, interval)",
+        f"{_share(best['adam'], runs)} left",
+        wilson(round(best["adam"] * runs), runs)[0] > 0.5,
+    )
+    yield Check(
+        "it is the depth that makes the ground flat: with one sigmoid layer gradient descent leaves too (more than half, interval)",
+        f"{_share(control, runs)} left",
+        wilson(round(control * runs), runs)[0] > 0.5,
+    )
+    rows = {f"plateau, {name}": share for name, share in arrived.items()}
+    rows |= {f"{HIDDEN} sigmoid layers, {name}": share for name, share in best.items()}
+    rows["one sigmoid layer, gd"] = control
+    yield Ending(
         spent(*meters),
         caveats=(
-            "the best of three rates is chosen after the fact, for every method alike",
-            "gd at 1.9 is just below 2/λmax = 2 of the well: larger rates cross the plain and cannot stay in the well",
+            "The best of three rates is chosen after the fact, for every method alike.",
+            "Gradient descent at a rate of 1.9 is just below 2/λmax = 2 of the well: larger rates cross the plain and cannot stay in the "
+            "well.",
+            f"Crossed is who has a loss below {DOWN:g}; left is who has one below {LEFT:g} of that of guessing, ln 10.",
         ),
         data=data,
+        pictures={"crossed": _picture(rows, runs)},
+    )
+
+
+def _picture(rows: dict[str, float], runs: int) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    ends = torch.tensor([wilson(round(share * runs), runs) for share in rows.values()], dtype=torch.float64).numpy()
+    return BarsDisplay(
+        list(rows),
+        torch.tensor(list(rows.values()), dtype=torch.float64).numpy(),
+        *ends.T,
+        xlabel="share of runs that crossed the flat ground, 95 % intervals",
+        title="Flat ground: who crosses it",
+        note=f"{runs} runs each, every method at the best of three rates",
     )
 
 
@@ -150,7 +169,14 @@ def _sigmoid(hidden: int, seed: int) -> nn.Sequential:
 
 def _share(share: float, runs: int) -> str:
     low, high = wilson(round(share * runs), runs)
-    return f"{share:.0%} [{low:.0%}, {high:.0%}]"
+    return f"{share:.0%} ({low:.0%} to {high:.0%})"
 
 
-LESSON = Lesson("D2", CLAIM, experiment, runs=20)
+LESSON = Lesson(
+    "D2",
+    CLAIM,
+    experiment,
+    runs=20,
+    quick=6,
+    depends="the learning rates that are compared, and the time that is allowed: on any slope descent arrives in the end.",
+)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lossatlas.curvature import rescale, sharpness, spread
 from lossatlas.demo import digits, digits_mlp
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.lessons._statistics import mean, spearman
 from lossatlas.probe import Meter
 from lossatlas.surface import NetworkSurface
@@ -34,9 +36,15 @@ MEASURES: dict[str, dict[str, Any]] = {
 }
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Train with small and large batches from the same initializations to the same loss; measure and compare."""
     inputs, labels = digits("all")
+    yield (
+        f"{runs} times, {EXAMPLES} digits are drawn to train on and the other {len(labels) - EXAMPLES:,} to test. The same 64-{WIDTH}-10 "
+        f"ReLU network is trained by SGD (learning rate {RATE}) with batches of {BATCHES['small']} and with all {BATCHES['large']}, "
+        f"until the training loss is {TARGET:g} or for {LIMIT:,} steps, and its sharpness is measured by {len(MEASURES)} definitions. "
+        "Differences are paired, with Student's 95 % intervals; correlations are Spearman's, over all networks."
+    )
     rows: list[dict[str, float]] = []
     meters: list[Meter] = []
     for run in range(seed, seed + runs):
@@ -61,22 +69,35 @@ def experiment(runs: int, seed: int) -> Part:
             meters.append(found.meter)
             rows.append(row)
     ends = {name: mean([row["loss"] for row in rows if row["large"] == (name == "large")])[0] for name in BATCHES}
-    return Part(
-        f"{runs} times: {EXAMPLES} digits drawn to train on, the other {len(labels) - EXAMPLES:,} to test; the same 64-{WIDTH}-10 "
-        f"ReLU network trained by SGD (rate {RATE}) with batches of {BATCHES['small']} and all {BATCHES['large']}, until the "
-        f"training loss is {TARGET:g} or after {LIMIT:,} steps. Sharpness of the training loss by {len(MEASURES)} definitions. "
-        "Paired differences with Student's 95 % intervals, Spearman correlations over all networks with Fisher's.",
-        _checks(rows),
+    yield from _checks(rows)
+    yield Ending(
         spent(*meters),
         caveats=(
-            "both batch sizes share one rate: another rate, decay or stopping rule may come out otherwise",
-            f"training stopped at mean losses of {ends['small']:.4f} (small) and {ends['large']:.4f} (large), short of a minimum: "
-            "Keskar's, SAM's and ASAM's measures then hold the gradient that is left, and curvature shrinks with the loss",
-            "a correlation over networks of two kinds may come from what else they differ in; within one batch size: "
-            + "; ".join(f"{name} {_text(three)}" for name, three in _within(rows).items()),
-            "networks of one architecture on one task; nothing here says what happens across them",
+            "Both batch sizes share one rate: another rate, decay or stopping rule may come out otherwise.",
+            f"Training stopped at mean losses of {ends['small']:.4f} (small) and {ends['large']:.4f} (large), short of a minimum: "
+            "Keskar's, SAM's and ASAM's measures then hold the gradient that is left, and curvature shrinks with the loss.",
+            "A correlation over networks of two kinds may come from what else they differ in; within one batch size: "
+            + "; ".join(f"{name} {_text(three)}" for name, three in _within(rows).items())
+            + ".",
+            "These are networks of one architecture on one task; nothing here says what happens across them.",
         ),
         data={"networks": rows, "within_one_batch_size": _within(rows)},
+        pictures={"correlations": _picture(rows)},
+    )
+
+
+def _picture(rows: list[dict[str, float]]) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    errors = [row["error"] for row in rows]
+    names = [*MEASURES, "λmax, units rescaled"]
+    three = np.array([spearman([row[name] for row in rows], errors) for name in names])
+    return BarsDisplay(
+        names,
+        *three.T,
+        xlabel="rank correlation with the test error, 95 % intervals",
+        title="Does the test error rise with the sharpness? It depends on which",
+        note=f"{len(rows)} digits networks trained with small and large batches; rescaled units leave the function as it is",
     )
 
 
@@ -87,8 +108,8 @@ def _checks(rows: list[dict[str, float]]) -> tuple[Check, ...]:
     errors = [row["error"] for row in rows]
     checks = [
         Check(
-            "small batches make fewer test errors (mean difference, large minus small, above 0)",
-            f"{worse[0]:+.2f} [{worse[1]:+.2f}, {worse[2]:+.2f}] percentage points, of "
+            "small batches make fewer test errors (mean difference to large ones, interval above 0)",
+            f"large batches make {worse[0]:+.2f} percentage points more ({worse[1]:+.2f} to {worse[2]:+.2f}), of "
             f"{100 * sum(errors) / len(errors):.1f} % on average",
             worse[1] > 0,
         )
@@ -97,19 +118,25 @@ def _checks(rows: list[dict[str, float]]) -> tuple[Check, ...]:
         ratio = mean([math.log(max(a[name], 1e-300) / max(b[name], 1e-300)) for a, b in zip(large, small, strict=True)])
         checks.append(
             Check(
-                f"small batches end flatter by {name} (mean ratio, large to small, above 1)",
-                f"{math.exp(ratio[0]):.2f} [{_exp(ratio[1])}, {_exp(ratio[2])}]",
+                f"small batches end in flatter minima, by {name} (mean ratio of large to small, interval above 1)",
+                f"large batches end {math.exp(ratio[0]):.2f} times as sharp ({_exp(ratio[1])} to {_exp(ratio[2])})",
                 ratio[1] > 0,
             )
         )
     for name in MEASURES:
         three = spearman([row[name] for row in rows], errors)
-        checks.append(Check(f"the test error rises with {name} (rank correlation above 0)", _text(three), three[1] > 0))
+        checks.append(
+            Check(
+                f"the test error rises with the sharpness, by {name} (interval above 0)",
+                f"rank correlation {_text(three)}",
+                three[1] > 0,
+            )
+        )
     three = spearman([row["λmax, units rescaled"] for row in rows], errors)
     checks.append(
         Check(
-            "it still does with λmax when every unit was rescaled at random, the functions being the same (above 0)",
-            _text(three),
+            "it still does, by λmax, when every unit is rescaled at random, which changes no function (interval above 0)",
+            f"rank correlation {_text(three)}",
             three[1] > 0,
         )
     )
@@ -154,11 +181,18 @@ def _train(model: nn.Module, data: tuple[Tensor, Tensor], size: int, seed: int) 
 
 
 def _text(three: tuple[float, float, float]) -> str:
-    return f"{three[0]:+.2f} [{three[1]:+.2f}, {three[2]:+.2f}]"
+    return f"{three[0]:+.2f} ({three[1]:+.2f} to {three[2]:+.2f})"
 
 
 def _exp(number: float) -> str:
     return f"{math.exp(number):.2f}" if abs(number) < 700 else ("∞" if number > 0 else "0")
 
 
-LESSON = Lesson("D3", CLAIM, experiment, runs=20)
+LESSON = Lesson(
+    "D3",
+    CLAIM,
+    experiment,
+    runs=20,
+    quick=3,
+    depends="the definition of sharpness, the stopping rule and the learning rate: the literature disagrees for the same reasons.",
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from lossatlas._statistics import mean_interval
 from lossatlas.connect import Barriers, Merge, Path, align, barriers, connect, copies, merge, random_copy
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
-from lossatlas.lessons._trained_networks import Trained, trained_cnns, trained_mlps
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
+from lossatlas.lessons._trained_networks import CNN_EPOCHS, Trained, trained_cnns, trained_mlps
 from lossatlas.probe import Meter
 from lossatlas.race import wilson
 
@@ -16,69 +19,69 @@ CLAIM = (
     "of one network put in the order of another's, most of the barrier between them is gone, the more so the wider they are."
 )
 WIDTHS, COPIES, PLANTED = (16, 64, 256), 10, 20
+QUICK_WIDTHS, QUICK_PLANTED, QUICK_EPOCHS = (16, 64), 4, 2
 # Fixed before the first run: equal to float32 rounding, and what counts as most of a barrier from this width on.
 ROUNDING, MOST, WIDE = 1e-5, 1 / 3, 64
 WAYS = ("naive", "permuted", "permuted + reset", "permuted + REPAIR")
 
 
-def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> Part:
+def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None, quick: bool = False) -> Iterator[Row]:
     """Copies, planted permutations, and barriers before and after alignment against width, on digits."""
-    widths = widths or WIDTHS
+    widths = widths or (QUICK_WIDTHS if quick else WIDTHS)
+    planted_each, epochs = (QUICK_PLANTED, QUICK_EPOCHS) if quick else (PLANTED, CNN_EPOCHS)
+    yield (
+        f"Hidden units of digits MLPs of width {', '.join(map(str, widths))} are permuted and rescaled, and the permutations are looked "
+        f"for again. {runs} pairs of networks from different seeds are put in the same order of units by their weights, and the "
+        "barriers between them are compared before and after; CNNs with batch norm are matched by activations and averaged."
+    )
     meters: list[Meter] = []
     first = trained_mlps(widths[0], 2 * runs, seed)
     made = [random_copy(first.train, first.states[0], seed=seed + k) for k in range(COPIES)]
     gaps = [abs(copy.loss - copy.original) / copy.original for copy in made]
     moved = connect(first.train, first.states[0], made[0].state, test=first.test, resamples=0, progress=False)
+    yield Check(
+        "copies with permuted and rescaled units have the same loss (to float32 rounding)",
+        f"{COPIES} copies differ by {max(gaps):.0e} at most, though they lie {np.mean([copy.distance for copy in made]):.2g} away, and the "
+        f"straight line to one of them has a barrier of {moved.barrier:.2g}",
+        max(gaps) < ROUNDING,
+    )
+    counts = {width: copies(trained_mlps(width, 2 * runs, seed).train) for width in widths}
+    yield Check(
+        "every layer of h units has h! of them, so that every minimum repeats",
+        ", ".join(f"10^{count.log10:,.0f} copies at width {width}" for width, count in counts.items()),
+        all(len(count.groups) == 2 and set(count.groups.values()) == {width} for width, count in counts.items()),
+    )
     planted = [
         _recovered(nets, seed + k, meters)
         for width in widths
         for nets in [trained_mlps(width, 2 * runs, seed)]
-        for k in range(PLANTED)
+        for k in range(planted_each)
     ]
     found = wilson(sum(planted), len(planted))
-    counts = {width: copies(trained_mlps(width, 2 * runs, seed).train) for width in widths}
-    ladder = {width: _rung(trained_mlps(width, 2 * runs, seed), meters) for width in widths}
-    merges = _merges(trained_cnns(2 * runs, seed), meters)
-    checks = [
-        Check(
-            "permuted and rescaled copies have the same loss, to rounding",
-            f"{COPIES} copies of width {widths[0]}: relative difference at most {max(gaps):.1e}, at distances around "
-            f"{np.mean([copy.distance for copy in made]):.3g}; straight line to one of them: barrier {moved.barrier:.3g}",
-            max(gaps) < ROUNDING,
-        ),
-        Check(
-            "there are h! of them per layer",
-            "; ".join(f"width {width}: 10^{count.log10:,.1f}" for width, count in counts.items()),
-            all(len(count.groups) == 2 and set(count.groups.values()) == {width} for width, count in counts.items()),
-        ),
-        Check(
-            "a planted permutation is recovered, and the barrier to the copy is then 0 (at least 95 %)",
-            f"{sum(planted)} of {len(planted)} (95 % interval {found[0]:.1%} to {found[1]:.1%})",
-            sum(planted) >= 0.95 * len(planted),
-        ),
-    ]
-    for width, (naive, matched) in ladder.items():
+    yield Check(
+        "alignment finds a permutation again that was planted (in at least 95 % of cases)",
+        f"in {sum(planted)} of {len(planted)} ({found[0]:.0%} to {found[1]:.0%})",
+        sum(planted) >= 0.95 * len(planted),
+    )
+    ladder = {}
+    for width in widths:
+        naive, matched = ladder[width] = _rung(trained_mlps(width, 2 * runs, seed), meters)
         ratio = mean_interval(matched.values / naive.values)
         # What the claim promises from some width on need only be a gain below it.
         most = MOST if width >= WIDE else 1.0
-        checks.append(
-            Check(
-                f"width {width}: aligned, less {'than a third ' if width >= WIDE else ''}of the barrier is left (interval)",
-                f"{naive.mean:.3g} ({naive.interval[0]:.3g} to {naive.interval[1]:.3g}) before, {matched.mean:.3g} "
-                f"({matched.interval[0]:.3g} to {matched.interval[1]:.3g}) after: {np.mean(matched.values / naive.values):.1%} "
-                f"({ratio[0]:.1%} to {ratio[1]:.1%})",
-                ratio[1] < most,
-            )
+        yield Check(
+            f"at width {width}, once units are aligned, less {'than a third ' if width >= WIDE else ''}of the barrier is left (interval)",
+            f"{np.mean(matched.values / naive.values):.0%} of it ({ratio[0]:.0%} to {ratio[1]:.0%}): {naive.mean:.2g} before and "
+            f"{matched.mean:.2g} after",
+            ratio[1] < most,
         )
-    checks += _normed_checks(merges)
-    return Part(
-        f"Digits MLPs of width {', '.join(map(str, widths))} in {runs} disjoint pairs, matched by weights; CNNs with batch norm, "
-        "matched by activations, averaged with statistics interpolated, re-estimated and repaired.",
-        tuple(checks),
+    merges = _merges(trained_cnns(2 * runs, seed, epochs), meters)
+    yield from _normed_checks(merges)
+    yield Ending(
         spent(*meters, *(copy.meter for copy in made), moved.meter),
         caveats=(
-            "matching finds a local optimum: what is left of a barrier may be the matching's fault",
-            "intervals are Student's over pairs; training the networks is not in the cost",
+            "Matching finds a local optimum: what is left of a barrier may be the matching's fault.",
+            "Intervals are Student's over pairs; training the networks is not in the cost.",
         ),
         data={
             "ladder": {
@@ -90,6 +93,24 @@ def experiment(runs: int, seed: int, widths: tuple[int, ...] | None = None) -> P
                 way: [{"loss": row.loss, "error": row.error} for row in (made[way] for made in merges)] for way in WAYS
             },
         },
+        pictures={"ladder": _picture(ladder)},
+    )
+
+
+def _picture(ladder: dict[int, tuple[Barriers, Barriers]]) -> Any:
+    from lossatlas.draw import LadderDisplay
+
+    series = {
+        name: np.stack([rung[k].values for rung in ladder.values()])
+        for k, name in enumerate(("as they were trained", "with their units aligned"))
+    }
+    return LadderDisplay(
+        np.array(list(ladder), dtype=float),
+        series,
+        xlabel="width of the hidden layers",
+        ylabel="barrier on the straight line",
+        title="Between two networks: most of the barrier is the order of the units",
+        note="Digits MLPs; circles are pairs of networks, the line is their mean",
     )
 
 
@@ -133,18 +154,25 @@ def _normed_checks(merges: list[Merge]) -> list[Check]:
     repaired = mean_interval(losses["permuted"] / losses["permuted + REPAIR"])
     return [
         Check(
-            "with batch norm, aligned averages lie lower with re-estimated statistics (interval of the factor above 1)",
-            f"test errors: {said} (ends {ends:.1f} %); train loss {np.mean(losses['permuted'] / losses['permuted + reset']):.2f} "
-            f"times as high without ({stale[0]:.2f} to {stale[1]:.2f})",
+            "with batch norm an average of aligned networks lies lower with re-estimated statistics (interval of the factor above 1)",
+            f"without, its training loss is {np.mean(losses['permuted'] / losses['permuted + reset']):.2f} times as high "
+            f"({stale[0]:.2f} to {stale[1]:.2f}); test errors are: {said}; of the ends {ends:.1f} %",
             stale[0] > 1,
         ),
         Check(
             "and with REPAIR (interval of the factor above 1)",
-            f"train loss {np.mean(losses['permuted'] / losses['permuted + REPAIR']):.2f} times as high without "
+            f"without, its training loss is {np.mean(losses['permuted'] / losses['permuted + REPAIR']):.2f} times as high "
             f"({repaired[0]:.2f} to {repaired[1]:.2f})",
             repaired[0] > 1,
         ),
     ]
 
 
-LESSON = Lesson("D5", CLAIM, experiment, runs=5)
+LESSON = Lesson(
+    "D5",
+    CLAIM,
+    experiment,
+    runs=5,
+    quick=2,
+    depends="the width, and on the matching, which finds a good order of the units and not always the best.",
+)

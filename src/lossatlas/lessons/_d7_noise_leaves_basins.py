@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lossatlas._layout import Sample
 from lossatlas.lessons import _network_basins as basins
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.lessons._network_basins import LEFT, RATE, dead, ground, heights, initial, settled, trained
 from lossatlas.lessons._statistics import interval, mean
 from lossatlas.optimize import GradientNoise, Optimizer, optimizer
@@ -27,6 +28,7 @@ CLAIM = (
 # them as cost FULL full batches.
 NETWORKS = {"narrow": 3, "wide": 16}
 FULL, BATCH = 150, 10
+QUICK_NETWORKS, QUICK_FULL, QUICK_SETTLING = {"narrow": 3}, 40, 400
 DRAWS = 32
 ARMS = {
     "full batch": "full batch, same cost",
@@ -68,78 +70,79 @@ class Outcome:
     def sentence(self) -> str:
         """In words."""
         share, low, high = self.share
-        return f"{self.out} of {len(self.barriers)} = {share:.0%} ({low:.0%} to {high:.0%})"
+        return f"{share:.0%} of {len(self.barriers)} runs ({low:.0%} to {high:.0%})"
 
 
-def experiment(runs: int, seed: int, networks: dict[str, int] | None = None) -> Part:
+def experiment(runs: int, seed: int, networks: dict[str, int] | None = None, quick: bool = False) -> Iterator[Row]:
     """Descend to minima; go on from each in four ways; descend again; look for a barrier on the way back.
 
     Args:
         runs: initializations per network.
         seed: of the first.
         networks: names to widths of the hidden layer.
+        quick: whether to take a narrow network alone, and shorter descents.
     """
+    networks = networks or (QUICK_NETWORKS if quick else NETWORKS)
+    full, settling = (QUICK_FULL, QUICK_SETTLING) if quick else (FULL, basins.SETTLING)
+    updates = full * basins.EXAMPLES // BATCH
+    yield (
+        f"Digits MLPs 64-h-10 with h = {', '.join(f'{w} ({n})' for n, w in networks.items())} descend on {basins.EXAMPLES} digits to a "
+        f"minimum, {runs} times. From there they go on at the same rate of {RATE}: {full} full batches; {updates:,} mini-batches of "
+        f"{BATCH}, which read as many examples; or {updates:,} full batches. Then all descend {settling:,} full-batch steps to the "
+        f"bottom. A run has left its basin if the straight line between the bottoms rises by more than {LEFT:.3f} = ln(10)/100."
+    )
     meters: list[Meter] = []
-    checks: list[Check] = []
     data: dict[str, Any] = {}
     said, noted = {}, []
-    for name, width in (networks or NETWORKS).items():
-        found, noise = _on(ground(width, seed), width, runs, seed, meters)
+    for name, width in networks.items():
+        found, noise = _on(ground(width, seed), width, runs, seed, meters, full, settling)
         said[name] = found
-        checks += _checks(name, found)
+        yield from _checks(name, found)
         start, control = found["mini-batch"].before, found["isotropic"]
         noted.append(
-            f"{name}: isotropic Gaussian noise of the same expected length (σ = {noise:.2g} per coordinate, as measured at the "
-            f"starts) left {control.sentence}, its bottoms lie lower by {_lower(control)}; the starts' own losses are {interval(start)}; "
-            f"hidden units that answer to no example, of {runs * width}: "
+            f"On the {name} network, isotropic Gaussian noise of the size of the mini-batches' (σ = {noise:.2g} per coordinate) left in "
+            f"{control.sentence}, to bottoms that lie lower by {_lower(control)}; the starts' own losses are {interval(start)}; of "
+            f"{runs * width} hidden units, "
             + ", ".join(
                 f"{sum(found[arm].dead)} after {ARMS[arm]}" for arm in ("full batch", "mini-batch", "isotropic")
             )
+            + " answer to no example."
         )
         data[name] = {arm: vars(outcome) | {"out": outcome.out} for arm, outcome in found.items()} | {"noise": noise}
-    return Part(
-        f"Digits MLPs 64-h-10 with h = {', '.join(f'{w} ({n})' for n, w in (networks or NETWORKS).items())} on {basins.EXAMPLES} "
-        f"digits, {runs} initializations. From a minimum (full-batch descent, {basins.SETTLING:,} steps at rate {RATE}) on at the same "
-        f"rate: {FULL} full batches; {_updates()} mini-batches of {BATCH}, the same number of examples; {_updates()} full batches. All "
-        f"then descend {basins.SETTLING:,} full-batch steps. A run has left its basin if the straight line between the bottoms of start "
-        f"and end rises more than {LEFT:.3f} = ln(10)/100 above the chord; Wilson's 95 % intervals.",
-        tuple(checks),
+    yield Ending(
         spent(*meters),
         caveats=(
             *noted,
-            "a barrier on the straight line is not one on every path (D4): left means that descent leads elsewhere, not that no "
-            "low path leads back",
-            "where nothing left its basin, lower is further down the same one, where more updates lead without noise too",
-            "one rate and one size of mini-batches: with others more or fewer may leave",
+            "A barrier on the straight line is not one on every path (D4): left means that descent leads elsewhere, not that no low "
+            "path leads back.",
+            "Where nothing left its basin, lower is further down the same one, where more updates lead without noise too.",
+            "This is one rate and one size of mini-batches: with others more or fewer may leave.",
         ),
         data=data,
         pictures={"left": _picture(said, runs)},
     )
 
 
-def _updates() -> int:
-    return FULL * basins.EXAMPLES // BATCH
-
-
 def _on(
-    surface: NetworkSurface, width: int, runs: int, seed: int, meters: list[Meter]
+    surface: NetworkSurface, width: int, runs: int, seed: int, meters: list[Meter], full: int, settling: int
 ) -> tuple[dict[str, Outcome], float]:
     """All arms on one network; the size of the noise."""
-    begin = settled(surface, initial(surface, width, range(seed, seed + runs)))
+    updates = full * basins.EXAMPLES // BATCH
+    begin = settled(surface, initial(surface, width, range(seed, seed + runs)), settling)
     size, meter = _noise(surface, begin.final, seed)
     gd = optimizer("gd", lr=RATE)
     arms: dict[str, tuple[Optimizer, int, int | None]] = {
-        "full batch": (gd, FULL, None),
-        "more": (gd, _updates(), None),
-        "mini-batch": (gd, _updates(), BATCH),
-        "isotropic": (GradientNoise(gd, scale=size, fading=0.0), _updates(), None),
+        "full batch": (gd, full, None),
+        "more": (gd, updates, None),
+        "mini-batch": (gd, updates, BATCH),
+        "isotropic": (GradientNoise(gd, scale=size, fading=0.0), updates, None),
     }
     walked = {
         name: trained(surface, begin.final, rule, steps=steps, batch_size=batch, seed=seed)
         for name, (rule, steps, batch) in arms.items()
     }
     ends = torch.cat([begin.final, *(runner.final for runner in walked.values())])
-    bottoms = settled(surface, ends)
+    bottoms = settled(surface, ends, settling)
     home, *others = torch.split(bottoms.final, runs)
     before, *losses = torch.split(torch.from_numpy(bottoms.loss[:, -1]), runs)
     found = {}
@@ -168,19 +171,19 @@ def _checks(name: str, found: dict[str, Outcome]) -> list[Check]:
     later = [a - b for a, b in zip(more.loss, mini.loss, strict=True)]
     return [
         Check(
-            f"{name}: mini-batches leave the basin more often than full batches at the same cost (95 % intervals apart)",
-            f"{mini.sentence} against {full.sentence}",
+            f"mini-batches leave basins of the {name} network more often than full batches of the same cost (95 % intervals apart)",
+            f"in {mini.sentence}, and full batches in {full.sentence}",
             mini.share[1] > full.share[2],
         ),
         Check(
-            f"{name}: and than as many full-batch updates, {basins.EXAMPLES // BATCH} times the cost (95 % intervals apart)",
-            f"{mini.sentence} against {more.sentence}",
+            f"and more often than as many full-batch steps, at {basins.EXAMPLES // BATCH} times the cost (95 % intervals apart)",
+            f"in {mini.sentence}, and full batches in {more.sentence}",
             mini.share[1] > more.share[2],
         ),
         Check(
-            f"{name}: where they lead is lower than where full batches do (mean difference of the bottoms, interval above 0)",
-            f"{interval(gained, '+.3g')}, of {interval(full.loss)}, lower in {sum(g > 0 for g in gained)} of {len(gained)}; than as "
-            f"many full-batch updates {interval(later, '+.3g')}",
+            "the bottoms that they lead to are lower than those of full batches (mean difference of the losses, interval above 0)",
+            f"lower by {interval(gained, '+.2g')}, of {interval(full.loss, '.2g')}, and in "
+            f"{sum(g > 0 for g in gained)} of {len(gained)} runs; than those of as many full-batch steps by {interval(later, '+.2g')}",
             mean(gained)[1] > 0,
         ),
     ]
@@ -210,4 +213,11 @@ def _picture(said: dict[str, dict[str, Outcome]], runs: int) -> Any:
     )
 
 
-LESSON = Lesson("D7", CLAIM, experiment, runs=16)
+LESSON = Lesson(
+    "D7",
+    CLAIM,
+    experiment,
+    runs=16,
+    quick=6,
+    depends="the learning rate, the size of the mini-batches and the width: wide networks have few basins to leave.",
+)

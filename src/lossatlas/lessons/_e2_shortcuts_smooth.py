@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas.chart import Comparison, compare
 from lossatlas.demo import accuracy, digits, fit
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.surface import NetworkSurface
 
 CLAIM = "Skip connections flatten the picture: without them a deep network looks chaotic, with them smooth."
@@ -16,7 +18,9 @@ CLAIM = "Skip connections flatten the picture: without them a deep network looks
 SHALLOW, DEEP, WIDTH = 1, 4, 8
 EPOCHS, BATCH, RATE = 30, 128, 3e-3
 EXAMPLES, POINTS, SPAN = 200, 15, 1.0
+QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS = 6, 100, 7
 SIGNIFICANT = 0.05
+ROUGHNESS = {"nonconvex": "the share of the picture that is not convex", "misfit": "the misfit of a parabola"}
 
 
 class Block(nn.Module):
@@ -58,59 +62,70 @@ def network(blocks: int, shortcut: bool, seed: int) -> nn.Module:
     return model
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Train four networks alike and chart them on paired planes, in one scale."""
+    epochs, examples, points = (QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS) if quick else (EPOCHS, EXAMPLES, POINTS)
+    yield (
+        f"Residual networks of {6 * SHALLOW + 1} and {6 * DEEP + 1} convolutions, with shortcuts and without, are trained on digits from "
+        f"the same initial weights ({epochs} epochs of AdamW at {RATE:g}), and charted on the same {runs} planes: {points}×{points} cells "
+        f"over ±{SPAN:g} in filter norms, on {examples} training images. Roughness is compared by a two-sided sign test over the planes."
+    )
     train, test = digits("train", images=True, seed=seed), digits("test", images=True, seed=seed)
     surfaces, reached = {}, {}
     for depth, blocks in (("shallow", SHALLOW), ("deep", DEEP)):
         for kind, shortcut in (("with shortcuts", True), ("plain", False)):
             name, model = f"{depth}, {kind}", network(blocks, shortcut, seed)
-            fit(model, train, epochs=EPOCHS, batch_size=BATCH, lr=RATE, seed=seed)
+            fit(model, train, epochs=epochs, batch_size=BATCH, lr=RATE, seed=seed)
             surfaces[name] = NetworkSurface(
-                model, "cross_entropy", (train[0][:EXAMPLES], train[1][:EXAMPLES]), name=name
+                model, "cross_entropy", (train[0][:examples], train[1][:examples]), name=name
             )
             reached[name] = {"loss": surfaces[name].loss_at_theta, "test accuracy": accuracy(model, test)}
-    made = compare(surfaces, seeds=range(seed, seed + runs), points=POINTS, span=SPAN, progress=False)
+    made = compare(surfaces, seeds=range(seed, seed + runs), points=points, span=SPAN, progress=False)
     smooth, plain = "deep, with shortcuts", "deep, plain"
-    checks = [_rougher(made, smooth, plain, measure) for measure in ("nonconvex", "misfit")]
+    for measure in ("nonconvex", "misfit"):
+        yield _rougher(made, smooth, plain, measure)
     gaps = [
         float(torch.tensor(made.difference(f"{d}, with shortcuts", f"{d}, plain").apart).median())
         for d in ("shallow", "deep")
     ]
-    checks.append(
-        Check(
-            "the shortcuts matter more in the deep network than in the shallow one (median difference of the non-convex share)",
-            f"shallow {gaps[0]:+.3f}, deep {gaps[1]:+.3f}",
-            gaps[1] > gaps[0],
-        )
+    yield Check(
+        "the shortcuts matter more in the deep network than in the shallow one (median difference of the non-convex share)",
+        f"{gaps[0]:+.3f} in the shallow one, {gaps[1]:+.3f} in the deep one",
+        gaps[1] > gaps[0],
     )
     logarithm = made.judged("log").difference(smooth, plain).sentence
-    told = "; ".join(f"{n}: loss {r['loss']:.3g}, test accuracy {r['test accuracy']:.0%}" for n, r in reached.items())
-    return Part(
-        f"Residual networks of {6 * SHALLOW + 1} and {6 * DEEP + 1} convolutions, {WIDTH} channels, batch norm, with and without "
-        f"shortcuts from the same initial weights, {EPOCHS} epochs of AdamW at {RATE:g} on digits; exact charts of {POINTS}×{POINTS} "
-        f"cells over ±{SPAN:g} in filter norms on {EXAMPLES} training images, {runs} pairs of directions. Roughness of the loss "
-        "as `roughness` defines it; a two-sided sign test over the pairs.",
-        tuple(checks),
+    told = "; ".join(
+        f"the {n} network to a loss of {r['loss']:.2g} and {r['test accuracy']:.0%} of the test images"
+        for n, r in reached.items()
+    )
+    yield Ending(
         spent(made.meter),
         caveats=(
-            told,
-            f"of the logarithm of the loss, which spans decades here: {logarithm}",
-            "the plain deep network is trained for as long as the other and ends higher: roughness and the height of the "
-            "center cannot be told apart here",
-            "one training run of each network; the spread is over directions, not over trainings",
+            f"Training led {told}.",
+            f"For the logarithm of the loss, which spans decades here: {logarithm.rstrip('.')}.",
+            "The plain deep network is trained for as long as the other and ends higher: roughness and the height of the center cannot "
+            "be told apart here.",
+            "There is one training of each network; the spread is over directions, not over trainings.",
         ),
         data={"reached": reached, "roughness": made.record()["roughness"], "table": str(made.table())},
+        pictures={"networks": made.plot()},
     )
 
 
 def _rougher(made: Comparison, smooth: str, plain: str, measure: str) -> Check:
     found = made.difference(smooth, plain, measure)
     return Check(
-        f"deep: the plain network is rougher ({measure}; more often than not, sign test below {SIGNIFICANT:g})",
+        f"without shortcuts the deep network is rougher, by {ROUGHNESS[measure]} (more often than not, sign test below {SIGNIFICANT:g})",
         found.sentence,
         found.rougher > len(found.apart) / 2 and found.p_value < SIGNIFICANT,
     )
 
 
-LESSON = Lesson("E2", CLAIM, experiment, runs=6)
+LESSON = Lesson(
+    "E2",
+    CLAIM,
+    experiment,
+    runs=6,
+    quick=6,
+    depends="the depth, on how far the plain network could be trained, and on whether the loss or its logarithm is drawn.",
+)

@@ -30,8 +30,9 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Curvatures of a two-parameter surface and of a network, and what random pictures hold of its gradient and its training."""
     hidden = 8 if quick else HIDDEN
     yield (
-        f"All curvatures of a linear regression and of a digits MLP 64-{hidden}-10, trained for {EPOCHS} epochs; {runs} filter-normalized "
-        f"random pictures of the network, and what they hold of its gradient and of the next {MORE} epochs of training."
+        f"All curvatures of a linear regression and of a digits MLP 64-{hidden}-10, trained for {EPOCHS} epochs, are computed. {runs} "
+        "random pictures of the network, filter-normalized, are held against its gradient and against the way that training takes in the next "
+        f"{MORE} epochs."
     )
     line = landscapes.regression()
     flat = torch.linalg.eigvalsh(hessian(line, point=line.wells[0].minimum)).flip(0)

@@ -22,8 +22,9 @@ CLAIM = (
     "(evolution strategies) descends it by values alone, and forgets them."
 )
 # Fixed before the first run.
-SIGMAS, GRID, NODES = (0.1, 0.5, 1.0, 2.0), 61, 24
-NARROW, WIDE, STEPS, RATE = 0.1, 1.5, 300, 0.3
+SIGMAS, GRID, NODES = (0.1, 0.5, 1.0, 1.5), 41, 16
+# Rates in proportion to σ, so that steps are of one length.
+NARROW, WIDE, STEPS, RATE = SIGMAS[0], SIGMAS[-1], 300, 0.2
 PLACES, NEAR = 12, 30.0
 FLOAT = 8.0
 
@@ -53,7 +54,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
         f"{np.median(angles):.0f}° from it in the median over {PLACES} policies, {max(angles):.0f}° at most",
         float(np.median(angles)) < NEAR,
     )
-    racers = {f"σ = {sigma}": optimizer("evolution", sigma=sigma, lr=RATE) for sigma in (NARROW, WIDE)}
+    racers = {f"σ = {sigma}": optimizer("evolution", sigma=sigma, lr=RATE * sigma) for sigma in (NARROW, WIDE)}
     made = race(surface, racers, steps=STEPS, runs=runs, seed=seed)
     track = made.tracks[f"σ = {WIDE}"]
     population = racers[f"σ = {WIDE}"].settings()["population"]
@@ -83,7 +84,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
             "A wide policy finds the basin, and its mean stays near the bottom; its actions remain as wide as before.",
         ),
         data={"minima": {str(s): c for s, c in counts.items()}, "angles": angles, "global": found},
-        pictures={"value": _picture(surface, made, fields[SIGMAS[2]])},
+        pictures={"value": _picture(surface, made, fields[WIDE])},
     )
 
 
@@ -155,14 +156,12 @@ def _picture(surface: Surface, made: Race, field: Array) -> Any:
         x, y, field, xlabel="θ₁", ylabel="θ₂", zlabel="value J, the expected loss",
         wells=[(well.name, float(well.minimum[0]), float(well.minimum[1])) for well in surface.wells],
     )  # fmt: skip
-    paths = {
-        f"policy gradient, {label}": path[made.typical(label)].numpy() for label, path in made.trajectories.items()
-    }
+    paths = {f"policy of {label}": path[made.typical(label)].numpy() for label, path in made.trajectories.items()}
     return PathsDisplay(
         ground,
         paths,
-        title=f"The value surface of a policy with σ = {SIGMAS[2]}, and the ways of policy gradients",
-        note="Typical runs; marked are the wells of the loss, some of which are no minima of the value any more",
+        title=f"The value surface of a policy with σ = {WIDE}, and how policies train on it",
+        note="Typical runs of policy gradients; marked are the wells of the loss, most of which are no minima of the value",
     )
 
 
