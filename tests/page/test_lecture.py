@@ -88,6 +88,9 @@ def test_the_answers_are_what_was_measured():
         return predicted(building, asked, "four-wells", where)["answer"]
 
     assert answer("rate:annealing") == round(20 * many.rate("annealing", "global"))
+    assert (
+        predicted(building, "rate:annealing", "four-wells", where)["sentence"] == many.verdicts["annealing"].sentence
+    )
     # Four neighbors of a point with two coordinates; one proposal; one gradient a step, and the one of the start.
     assert answer("step:hill-climbing") == 4 and answer("step:annealing") == 1
     assert answer("seen:gd") == la.race(surface, ["gd"], steps=50, progress=False).meter["gd"].gradients
@@ -101,7 +104,7 @@ def test_the_answers_are_what_was_measured():
 @pytest.fixture(scope="module")
 def small():
     sections = (
-        Section("one", f"First {HOSTILE}", (f"Prose {HOSTILE}", "More."), (
+        Section("four-wells", f"First {HOSTILE}", (f"Prose {HOSTILE}", "More."), (
             Statement(f"It is so {HOSTILE}.", "A2", predict="dimension:mlp-100"),
             Statement("It is raced.", "Z9", "lossatlas race four-wells", "four-wells v=race&s={id}&r=gd", "end:gd"),
             Statement("It is charted.", "A2", watch="random v=explore&s={id}&r="),
@@ -114,7 +117,7 @@ def test_a_lecture_is_a_part_of_the_scene(small):
     head = small.head
     (section,) = head["lecture"]
     ids = [one["id"] for one in section["statements"]]
-    assert ids == ["one.1", "one.2", "one.3"]
+    assert ids == ["four-wells.1", "four-wells.2", "four-wells.3"]
     counted, raced, charted = section["statements"]
     assert counted["predict"]["answer"] == 101 and counted["lesson"] == "A2"
     assert raced["surface"] == "four-wells" and raced["state"] == "v=race&s=four-wells&r=gd"
@@ -144,6 +147,8 @@ def test_the_page_needs_nothing_from_outside_and_text_stays_text(small, tmp_path
     record = text[text.index('<main id="record">') : text.index("</main>")]
     assert "Prose" in record and "1 of 2 parts hold" in record and "not on this page" in record
     assert "lossatlas race four-wells" in record
+    ids = re.findall(r'id="([^"]*)"', record)
+    assert len(set(ids)) == len(ids)
 
 
 def test_pictures_of_lessons_come_along(tmp_path):

@@ -45,7 +45,10 @@ def predicted(building: Building, asked: str, place: str | None, where: str | No
             if many["surface"] == where and many["optimizer"] == name and shares:
                 n = many["n"]
                 question = f"Of {n:,} runs of {title} from this start, how many find the global well?"
-                return _number(question, round(shares[0] * n), f"of {n:,} runs", 0, n)
+                return {
+                    **_number(question, round(shares[0] * n), f"of {n:,} runs", 0, n),
+                    "sentence": many["sentence"],
+                }
     surface = landscape(place) if place is not None else landscapes.four_wells()
     if kind == "step":
         question = f"How many points does {title} evaluate in one step, with two parameters?"

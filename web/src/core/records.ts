@@ -86,6 +86,8 @@ export interface Predict {
   unit: string | null;
   lower: number | null;
   upper: number | null;
+  /** What the record says of the answer. */
+  sentence?: string;
 }
 export interface Check {
   sentence: string;

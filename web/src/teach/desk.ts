@@ -127,7 +127,7 @@ export class Desk {
       swatch.style.setProperty("--ink", look.color);
       return h("span", { class: "who" }, swatch, this.app.scene.optimizers.get(name)?.title ?? name);
     });
-    return h("p", { class: "legend" }, ...who);
+    return h("div", { class: "row" }, ...who);
   }
 
   private watch(): void {
@@ -170,6 +170,7 @@ export class Desk {
             h("h3", null, one.predict.question),
             form(one.predict, now.bet, (value) => this.bet(value), now.revealed),
             result ? h("p", { class: "answer" }, h("b", null, result.answer), result.beside ? ` ${result.beside}` : "") : null,
+            result && one.predict.sentence ? h("p", { class: "note" }, one.predict.sentence) : null,
           )
         : null,
       h(

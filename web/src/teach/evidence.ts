@@ -48,8 +48,9 @@ export function evidence(one: LessonRecord): HTMLElement {
   return h(
     "section",
     { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
+    // The lecture has the verdict beside its statement.
     one.command
-      ? h("p", { class: "lead" }, one.claim)
+      ? null
       : h("p", { class: "verdict" }, h("b", null, `${capital(one.outcome)}.`), " ", one.verdict),
     one.checks.length
       ? table(

@@ -36,6 +36,7 @@ export function lecture(
   const bar = h("nav", { class: "slides", "aria-label": "Slides" }),
     words = h("div", { class: "words" }),
     verdict = h("p", { class: "answer" }),
+    claim = h("p", { class: "lead" }),
     brief = h("section", { class: "panel" }),
     pictures = h("div", { class: "pictures" });
 
@@ -44,6 +45,8 @@ export function lecture(
     const { statement } = slides[at()],
       one = statement && lessonOf(record.lessons, statement);
     verdict.hidden = !one || !desk.revealed(statement.id);
+    // The claim says too much where the statement has a question of its own.
+    claim.hidden = verdict.hidden && !!statement?.predict;
     if (one) set(verdict, h("b", null, `${capital(one.outcome)} (lesson ${one.id}). `), one.verdict);
   };
 
@@ -70,12 +73,12 @@ export function lecture(
     desk.open(one, shown?.id ?? section.id);
     set(words, ...(statement ? stated(app, section, statement, desk, verdict) : prose(app, section)));
     brief.hidden = !statement || !one?.experiment;
+    set(claim, one?.claim);
     if (one)
       set(
         brief,
         h("h3", null, `The experiment: lesson ${one.id}`),
-        // Its claim says too much where the statement has a question of its own.
-        statement?.predict ? null : h("p", { class: "lead" }, one.claim),
+        claim,
         h("p", { class: "note" }, one.experiment),
       );
     // Where there is nothing to look at, what is done stands in its place.
