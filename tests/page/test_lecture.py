@@ -88,9 +88,7 @@ def test_the_answers_are_what_was_measured():
         return predicted(building, asked, "four-wells", where)["answer"]
 
     assert answer("rate:annealing") == round(20 * many.rate("annealing", "global"))
-    assert (
-        predicted(building, "rate:annealing", "four-wells", where)["sentence"] == many.verdicts["annealing"].sentence
-    )
+    assert predicted(building, "rate:annealing", "four-wells", where)["sentence"] == many.verdicts["annealing"].sentence
     # Four neighbors of a point with two coordinates; one proposal; one gradient a step, and the one of the start.
     assert answer("step:hill-climbing") == 4 and answer("step:annealing") == 1
     assert answer("seen:gd") == la.race(surface, ["gd"], steps=50, progress=False).meter["gd"].gradients

@@ -125,7 +125,9 @@ def _lecture(section: dict[str, Any], lessons: list[dict[str, Any]]) -> str:
     prose = "".join(f"<p>{html.escape(text)}</p>" for text in section["text"])
     heads = ["statement", "lesson", "what came out", "in a terminal"]
     # A landscape may bear the name of its section.
-    return _wrapped({**section, "id": f"lecture-{section['id']}"}, prose + table(heads, rows, f"Statements: {section['title']}"))
+    return _wrapped(
+        {**section, "id": f"lecture-{section['id']}"}, prose + table(heads, rows, f"Statements: {section['title']}")
+    )
 
 
 def _card(one: dict[str, Any]) -> str:
