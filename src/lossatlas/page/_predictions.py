@@ -7,6 +7,7 @@ from typing import Any
 from lossatlas._errors import InputError
 from lossatlas.optimize import optimizer
 from lossatlas.page._building import Building
+from lossatlas.page._lessons import end
 from lossatlas.race import race
 from lossatlas.surface import Surface, landscapes, standard_dimension
 from lossatlas.surface.landscapes import landscape
@@ -35,8 +36,6 @@ def predicted(building: Building, asked: str, place: str | None, where: str | No
             f"How many dimensions has the loss surface of {found.name}?", found.surface, "dimensions", 1, 10**12
         )
     if kind == "end" and place is not None:
-        from lossatlas.page._lessons import end
-
         return end(landscape(place), name)
     title = optimizer(name).title
     if kind == "rate":

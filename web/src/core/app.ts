@@ -47,6 +47,12 @@ export class App {
     return this.store.state;
   }
 
+  /** Whether the surface itself is looked at, and nobody races on it. */
+  get exploring(): boolean {
+    const { v, r } = this.state;
+    return v === "explore" || (v === "lecture" && !r.length);
+  }
+
   surface(id = this.state.s): Surface | null {
     const record = this.scene.surfaces.get(id);
     if (!record) return null;

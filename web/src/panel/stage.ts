@@ -109,8 +109,8 @@ export class Stage {
   }
 
   private starts(): boolean {
-    const { v, x, r } = this.app.state;
-    return v === "explore" || (v === "lecture" && !r.length) ? x !== null : v !== "run";
+    const { v, x } = this.app.state;
+    return this.app.exploring ? x !== null : v !== "run";
   }
 
   private paths(): DrawnPath[] {
@@ -125,7 +125,7 @@ export class Stage {
       surface = ground.surface,
       on = (layer: Layer): boolean => app.state.layers.includes(layer);
     if (app.state.fog) {
-      const made = app.state.v === "explore" ? surface.points("evaluated") : null;
+      const made = app.exploring ? surface.points("evaluated") : null;
       if (made) fog.samples(g, f, ground, made, pen);
       else {
         surrogate(g, f, app, pen);

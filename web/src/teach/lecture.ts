@@ -1,4 +1,4 @@
-/** The lecture: one slide at a time, words on the left and the live experiment on the right. All words are Python's. */
+/** The lecture: one slide at a time, words on the left and the live experiment on the right. Statements and numbers are Python's. */
 
 import type { App } from "../core/app";
 import { button, h, select, set } from "../core/dom";
@@ -65,7 +65,11 @@ export function lecture(
         "Section",
         record.lecture.map((s, n): [string, string] => [s.id, `${n + 1}. ${s.title}`]),
         section.id,
-        (id) => app.store.set({ at: id }),
+        (id) => {
+          // A presenter's button turns slides, not sections.
+          (document.activeElement as HTMLElement | null)?.blur();
+          app.store.set({ at: id });
+        },
       ),
       h("span", { class: "note" }, `${k + 1} of ${slides.length}`),
     );
@@ -142,20 +146,16 @@ function prose(app: App, section: Section): HTMLElement[] {
     h("h2", { class: "claim" }, section.title),
     ...section.text.map((text) => h("p", { class: "lead" }, text)),
     h("h3", null, section.statements.length > 1 ? "Statements to test" : "A statement to test"),
-    h("ol", null, ...section.statements.map((one) => h("li", null, button(one.says, () => app.store.set({ at: one.id }), { class: "linkish" })))),
+    h("ol", null, ...section.statements.map((one) => h("li", null, link(app, one.says, one.id)))),
   ];
 }
 
-function stated(
-  app: App,
-  section: Section,
-  statement: Statement,
-  desk: Desk,
-  verdict: HTMLElement,
-): HTMLElement[] {
+const link = (app: App, text: string, at: string): HTMLElement => button(text, () => app.store.set({ at }), { class: "linkish" });
+
+function stated(app: App, section: Section, statement: Statement, desk: Desk, verdict: HTMLElement): HTMLElement[] {
   const place = section.statements.indexOf(statement) + 1;
   return [
-    h("p", { class: "note" }, button(section.title, () => app.store.set({ at: section.id }), { class: "linkish" }), ` ${place} of ${section.statements.length}`),
+    h("p", { class: "note" }, link(app, section.title, section.id), ` ${place} of ${section.statements.length}`),
     h("h2", { class: "claim" }, statement.says),
     desk.steps,
     desk.ask,
