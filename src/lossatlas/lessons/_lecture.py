@@ -362,7 +362,7 @@ LECTURE = (
             Statement(
                 "A population or a beam looks at several basins at once, and gathers in one of them.",
                 "H2",
-                watch=f"{_FOUR} {_RACE}genetic,beam&n=40",
+                watch=f"{_DEEP} {_RACE}genetic,beam&n=40&fog=1",
             ),
             Statement(
                 "The value of a policy is a surface too, and a policy gradient moves on it by values alone.", "H3"

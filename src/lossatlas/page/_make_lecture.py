@@ -25,7 +25,7 @@ TITLE = "Loss surfaces: a lecture with experiments"
 # The network of the three ways to look: stated once, small enough for a minute on two cores.
 WIDTHS, EPOCHS, RATE = (32,), 15, 3e-3
 POINTS, PATH_POINTS = 51, 31
-STEPS, BAYES_STEPS, RUNS = 300, 40, 1000
+STEPS, FEW, RUNS = 300, 40, 1000
 # Seconds that the short form of a lesson may take, for one whose time was not measured.
 MOST = 20.0
 
@@ -132,7 +132,9 @@ def races(seed: int) -> list[Race]:
     found = [
         race(one, ["annealing", "restart"], steps=STEPS, runs=RUNS, seed=seed, progress=False) for one in (four, deep)
     ]
-    return [*found, race(four, ["bayes", "genetic", "beam"], steps=BAYES_STEPS, seed=seed, progress=False)]
+    for one, names in ((four, ["bayes"]), (deep, ["genetic", "beam"])):
+        found.append(race(one, names, steps=FEW, seed=seed, progress=False))
+    return found
 
 
 def views(seed: int) -> dict[str, Chart | Trajectory]:
