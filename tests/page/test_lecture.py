@@ -11,7 +11,7 @@ import click
 import pytest
 
 import lossatlas as la
-from lossatlas.cli._main import group
+from lossatlas.cli._main import group, main
 from lossatlas.lessons import LECTURE, Check, Ending, Evidence, Lesson, Part, Section, Statement, claims
 from lossatlas.page import _make_lecture, _schema
 from lossatlas.page._building import Building
@@ -213,6 +213,19 @@ def test_a_second_call_runs_only_what_is_missing(short, tmp_path):
     assert short == ["A2", "C2", "C2"] and any(line.startswith("All lessons are in") for line in said)
     la.lecture(tmp_path / "x.html", seed=1, say=said.append)
     assert short[3:] == ["A2", "C2"] and f"  {row(1).sentence}" in said
+
+
+def test_the_command_says_what_it_runs_and_what_to_open(short, tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["lecture", "--out", str(tmp_path / "x.html")])
+    assert done.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 lessons to run") and f"open {tmp_path / 'x.html'}" in said
+    with pytest.raises(SystemExit) as done:
+        main(["lecture", "--out", str(tmp_path / "x.html"), "--from", str(tmp_path / "nowhere")])
+    assert done.value.code == 2
+    said = capsys.readouterr().err
+    assert "holds no evidence" in said and said.count("\n") == 1
 
 
 def test_of_a_folder_of_finished_lessons_none_is_run(short, tmp_path, monkeypatch):
