@@ -4,8 +4,8 @@
     python bench/lessons.py --quick C3 G1
     python bench/lessons.py D4
 
-Each lesson runs in a process of its own, imports and pictures included; what is kept is that process's CPU time with one thread, which a busy machine
-changes least. The file is written after every lesson, so that a measurement can be taken in parts.
+Each lesson runs in a process of its own, imports and pictures included; what is kept is that process's CPU time with one
+thread, which a busy machine changes least. The file is written after every lesson, so that a measurement can be taken in parts.
 """
 
 from __future__ import annotations

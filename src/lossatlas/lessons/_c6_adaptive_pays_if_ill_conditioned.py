@@ -270,13 +270,13 @@ def _raced(
 
 
 def _steps(
-    spread: float, runs: int, seed: int, meters: list[Meter], rates: Mapping[str, tuple[float, ...]] = RATES
+    spread: float, runs: int, seed: int, meters: list[Meter], rates: Mapping[str, tuple[float, ...]] | None = None
 ) -> dict[str, tuple[float, Array]]:
     """Of every method the rate that reaches the target soonest, by the median over runs, and the steps of each run."""
     surface = _surface(spread, seed)
     starts = torch.stack([surface.vector(_model(seed + run)) for run in range(runs)])
     found = {}
-    for name, several in _raced(surface, starts, rates, seed, meters).items():
+    for name, several in _raced(surface, starts, rates or RATES, seed, meters).items():
         counts = {rate: _first(runner) for rate, runner in several.items()}
         best = min(counts, key=lambda rate: (float(np.median(counts[rate])), float(counts[rate].mean())))
         found[name] = (best, counts[best])

@@ -30,9 +30,9 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """Curvatures of a two-parameter surface and of a network, and what random pictures hold of its gradient and its training."""
     hidden = 8 if quick else HIDDEN
     yield (
-        f"All curvatures of a linear regression and of a digits MLP 64-{hidden}-10, trained for {EPOCHS} epochs, are computed. {runs} "
-        "random pictures of the network, filter-normalized, are held against its gradient and against the way that training takes in the next "
-        f"{MORE} epochs."
+        f"All curvatures of a linear regression and of a digits MLP 64-{hidden}-10, trained for {EPOCHS} epochs, are computed. "
+        f"{runs} random pictures of the network, filter-normalized, are held against its gradient and against the way that training "
+        f"takes in the next {MORE} epochs."
     )
     line = landscapes.regression()
     flat = torch.linalg.eigvalsh(hessian(line, point=line.wells[0].minimum)).flip(0)

@@ -34,6 +34,10 @@ WATCH = {
     "C7": ("four-wells", _RACE + "&r=gd,momentum,annealing"),
     "D1": ("monkey-saddle", _RACE + "&r=gd,momentum"),
     "D2": ("plateau", _RACE + "&r=gd,adam"),
+    "G1": ("four-wells", _RACE + "&r=gd,sgd&fog=1"),
+    "G3": ("monkey-saddle", _RACE + "&r=gd,momentum,adam"),
+    "H1": ("four-wells", _RACE + "&r=hill-climbing,annealing"),
+    "H3": ("four-wells", _RACE + "&r=evolution,gd"),
 }
 # Whose end is asked for before it is shown: Python walks there from the landscape's start.
 _ENDS = {"C1": "gd", "C3": "gd", "C4": "momentum", "C5": "adam", "C6": "gd", "D2": "gd"}
