@@ -14,6 +14,10 @@ from lossatlas._errors import PlaneError as PlaneError
 from lossatlas._errors import StartError as StartError
 from lossatlas._errors import UnknownNameError as UnknownNameError
 from lossatlas._load import load as load
+from lossatlas.advise import Advice as Advice
+from lossatlas.advise import Candidate as Candidate
+from lossatlas.advise import Fact as Fact
+from lossatlas.advise import advise as advise
 from lossatlas.chart import Card as Card
 from lossatlas.chart import Certificate as Certificate
 from lossatlas.chart import Chart as Chart

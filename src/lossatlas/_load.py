@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # Their classes are known to the archive once they are imported.
+import lossatlas.advise
 import lossatlas.chart
 import lossatlas.connect
 import lossatlas.curvature

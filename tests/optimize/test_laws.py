@@ -262,6 +262,10 @@ def test_every_optimizer_says_what_it_is(name):
         ("bayes", {"initial": 2.5}),
         ("bayes", {"apart": 0.5}),
         ("cma", {"restarts": -1}),
+        ("nelder-mead", {"size": 0.0}),
+        ("nelder-mead", {"adaptive": 1}),
+        ("nelder-mead", {"restarts": 0.5}),
+        ("nelder-mead", {"fatol": -1e-8}),
     ],
 )
 def test_hyper_parameters_out_of_range_are_refused(name, settings):

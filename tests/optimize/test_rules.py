@@ -351,16 +351,6 @@ def test_evolution_strategies_follow_the_gradient_of_the_smoothed_loss():
     assert float(torch.nn.functional.cosine_similarity(steps, slope, dim=0)) > 0.999
 
 
-def test_cma_is_pycma_behind_the_meter():
-    surface = la.landscapes.rosenbrock()
-    race = la.race(surface, ["cma"], steps=900, runs=2, seed=1)
-    assert bool((race.tracks["cma"].loss < 1e-9).all())
-    assert race.meter["cma"].values == 2 * 900
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
-    la.race(surface, ["cma"], steps=20)
-    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
-
-
 # -- Bayesian optimization ----------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ _COMMANDS = {
     "chart": "Chart the loss surface around your own network.",
     "connect": "Measure the loss barrier between two trained networks, along a line or a trained curve.",
     "curvature": "Measure the curvature of the loss around your network, with error bars.",
+    "advise": "Find out which optimizer suits a surface, and check it by a race.",
     "record": "Run your own training script and record its path through weight space.",
     "page": "Write a folder of results as one page that can be explored.",
     "serve": "Serve a folder of results as a page that can also evaluate the network.",

@@ -7,6 +7,7 @@ from lossatlas.draw._basins import BasinsDisplay
 from lossatlas.draw._card import CardDisplay
 from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
+from lossatlas.draw._decisions import Decision, DecisionsDisplay
 from lossatlas.draw._display import Display
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
@@ -32,6 +33,8 @@ __all__ = [
     "CardDisplay",
     "CompareDisplay",
     "CurvesDisplay",
+    "Decision",
+    "DecisionsDisplay",
     "Display",
     "EndsDisplay",
     "FieldDisplay",

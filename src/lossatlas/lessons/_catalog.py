@@ -43,6 +43,7 @@ MODULES = {
     "E3": "_e3_components_show_the_path",
     "E4": "_e4_loss_falls_along_the_line",
     "E5": "_e5_slices_are_never_the_whole",
+    "F1": "_f1_no_single_best",
     "F2": "_f2_stuck_in_the_neighborhood",
     "G1": "_g1_descent_builds_no_surface",
     "G2": "_g2_pictures_are_not_the_loss",

@@ -36,6 +36,7 @@ from lossatlas.optimize.search._de import DifferentialEvolution as DifferentialE
 from lossatlas.optimize.search._evolution import Evolution as Evolution
 from lossatlas.optimize.search._genetic import Genetic as Genetic
 from lossatlas.optimize.search._hillclimbing import HillClimbing as HillClimbing
+from lossatlas.optimize.search._neldermead import NelderMead as NelderMead
 from lossatlas.optimize.search._random import RandomSearch as RandomSearch
 from lossatlas.optimize.search._surrogate import Posterior as Posterior
 from lossatlas.optimize.wrappers._bestsofar import BestSoFar as BestSoFar

@@ -155,6 +155,15 @@ bibliography: dict[str, str] = {
   pages = {159--195},
   year = {2001}
 }""",
+    "nelder1965": r"""@article{nelder1965,
+  author = {Nelder, John A. and Mead, Roger},
+  title = {A Simplex Method for Function Minimization},
+  journal = {The Computer Journal},
+  volume = {7},
+  number = {4},
+  pages = {308--313},
+  year = {1965}
+}""",
     "jones1998": r"""@article{jones1998,
   author = {Jones, Donald R. and Schonlau, Matthias and Welch, William J.},
   title = {Efficient Global Optimization of Expensive Black-Box Functions},

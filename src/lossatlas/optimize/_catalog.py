@@ -33,6 +33,7 @@ from lossatlas.optimize.search._de import DifferentialEvolution
 from lossatlas.optimize.search._evolution import Evolution
 from lossatlas.optimize.search._genetic import Genetic
 from lossatlas.optimize.search._hillclimbing import HillClimbing
+from lossatlas.optimize.search._neldermead import NelderMead
 from lossatlas.optimize.search._random import RandomSearch
 from lossatlas.optimize.wrappers._bestsofar import BestSoFar
 from lossatlas.optimize.wrappers._finitedifferences import FiniteDifferences
@@ -41,7 +42,7 @@ from lossatlas.optimize.wrappers._minibatches import MiniBatches
 from lossatlas.optimize.wrappers._restart import Restart
 
 _GRADIENT = (GD, SGD, Momentum, Nesterov, RMSprop, Adam, AdamW, Lion, Sophia, Shampoo, Muon, LBFGS)
-_LOCAL = (HillClimbing, Annealing, Beam)
+_LOCAL = (HillClimbing, NelderMead, Annealing, Beam)
 _GLOBAL = (Genetic, Evolution, DifferentialEvolution, CMAES, Bayes, RandomSearch, Center)
 _WRAPPERS = (Restart, BestSoFar, GradientNoise, MiniBatches, FiniteDifferences)
 

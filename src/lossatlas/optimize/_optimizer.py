@@ -19,7 +19,8 @@ from lossatlas._layout import Layout
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import Answer, Gradients, Products, Query, Values
 
-Walk: TypeAlias = Generator[Query, Answer, None]
+# What a walk returns is an `At`, where its runs stand at its end, or nothing: they stand where they made their last query.
+Walk: TypeAlias = Generator[Query, Answer, Any]
 # What its methods are called with.
 CALLS = {"walk": ("start", "layout", "rng"), "plan": ("steps",), "breaks": ("answered",), "becomes": ("layout",)}
 # What a class says of itself, beside its name.
@@ -30,8 +31,8 @@ TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "
 class Optimizer(abc.ABC):
     """An algorithm with its hyper-parameters.
 
-    A walk yields queries and is sent answers; it never holds the surface. Tensors that it has yielded are never
-    written again. Row b of a batch of runs is exactly what run b would be alone.
+    A walk yields queries and is sent answers; it never holds the surface. It may return an `At`, where its runs stand at its
+    end. Tensors that it has yielded are never written again. Row b of a batch of runs is exactly what run b would be alone.
 
     A subclass is a frozen dataclass, whose fields are its settings, and needs `walk` and nothing else: what it does not
     say of itself is said by its class, as `name` and `title` are, or is not known.

@@ -20,8 +20,8 @@ TWINS = (
     "evolution", "random", "center", "restart",
 )  # fmt: skip
 RANDOM = frozenset({
-    "sgd", "sophia", "hill-climbing", "annealing", "beam", "genetic", "evolution", "de", "cma", "bayes", "random", "restart",
-    "gradient-noise", "mini-batches",
+    "sgd", "sophia", "hill-climbing", "nelder-mead", "annealing", "beam", "genetic", "evolution", "de", "cma", "bayes", "random",
+    "restart", "gradient-noise", "mini-batches",
 })  # fmt: skip
 # Reach of sliders: factors of the default where a setting is drawn on a logarithmic scale, bounds where it is not.
 _LOGARITHMIC = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from lossatlas import _said
 from lossatlas._errors import NotApplicableError
 from lossatlas.optimize import Optimizer, Streams, Walk, begun, planned
-from lossatlas.probe import Answer, Gradients, Meter, Probe, Products, Query, Values, count, standing
+from lossatlas.probe import Answer, At, Gradients, Meter, Probe, Products, Query, Values, count, standing
 from lossatlas.race._inputs import check_record
 from lossatlas.race._memory import held
 from lossatlas.race._queries import lowest, nothing, valid
@@ -174,8 +174,9 @@ class Racer:
         try:
             self.query = valid(step(), self.label, self.start)
             return
-        except StopIteration:
+        except StopIteration as end:
             why, reason = "", "finished"
+            self._leave(end.value)
         except NotApplicableError as error:
             why, reason = str(error), "not applicable"
         except Exception as error:
@@ -187,6 +188,13 @@ class Racer:
         if self.answered < self.length or reason != "finished":
             self._freeze(torch.ones(self.runs, dtype=torch.bool), "finished" if reason == "finished" else "failed")
         self.done = True
+
+    def _leave(self, at: object) -> None:
+        """Stand where a walk says that its runs are at its end; one that says nothing stands where it was."""
+        if isinstance(at, At) and self.positions and self.answered == len(self.positions):
+            valid(Values(at.theta, at=at), self.label, self.start)
+            self.positions.append(at.theta)
+            self.losses.append(at.values)
 
     def _unknown(self) -> Tensor:
         return torch.full((self.runs,), nan, dtype=torch.float64)

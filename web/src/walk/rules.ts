@@ -140,6 +140,7 @@ export const PLAYBACK = [
   "shampoo",
   "muon",
   "lbfgs",
+  "nelder-mead",
   "beam",
   "genetic",
   "de",

@@ -24,6 +24,8 @@ from lossatlas.probe import Answer, Gradients, Query, Values
 class FiniteDifferences(Wrapper):
     """Another optimizer on a surface without gradients: each is N + 1 counted values, (L(θ + h eᵢ) − L(θ)) / h.
 
+    A step that would leave the box goes the other way, (L(θ) − L(θ − h eᵢ)) / h.
+
     Values are of all data: a rule that takes the gradients of mini-batches is refused.
 
     Args:
@@ -31,7 +33,7 @@ class FiniteDifferences(Wrapper):
         step: h, in units of θ; where the points' rounding ε is coarser, √ε, as in float32 (Nocedal & Wright 2006, section 8.1).
     """
 
-    step: float = 1e-6
+    step: float = 1e-8
 
     name: ClassVar[str] = "finite-differences"
     title: ClassVar[str] = "by finite differences"
@@ -51,7 +53,8 @@ class FiniteDifferences(Wrapper):
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Evaluate values around every point whose gradient is wanted."""
         n, step = start.shape[1], max(self.step, math.sqrt(torch.finfo(start.dtype).eps))
-        offsets = torch.cat([torch.zeros(1, n), step * torch.eye(n)]).to(start)
+        origin, eye = torch.zeros(1, n).to(start), step * torch.eye(n).to(start)
+        high = None if layout.box is None else layout.box[:, 1].to(start)
 
         def differences(query: Query) -> Generator[Query, Answer, Answer]:
             if not isinstance(query, Gradients):
@@ -61,9 +64,12 @@ class FiniteDifferences(Wrapper):
                     f"{self.inner.name} takes gradients of mini-batches, and finite differences are of values over all data. Give it "
                     "a rule on all data, such as gd."
                 )
-            answer = yield Values(query.points[:, None] + offsets, at=query.at, active=query.active)
+            points = query.points
+            ways = torch.ones_like(points) if high is None else torch.where(points + step > high, -1.0, 1.0).to(points)
+            around = points[:, None] + torch.cat([origin.expand(len(points), 1, n), ways[:, None] * eye], 1)
+            answer = yield Values(around, at=query.at, active=query.active)
             here = answer.values[:, 0]
-            gradients = ((answer.values[:, 1:] - here[:, None]) / step).to(start)
+            gradients = (ways * (answer.values[:, 1:] - here[:, None]) / step).to(start)
             return Answer(here, gradients, answered=answer.answered, sound=answer.sound)
 
         return through(begun(self.inner, start, layout, rng), differences)

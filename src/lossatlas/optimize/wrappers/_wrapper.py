@@ -67,7 +67,7 @@ class Wrapper(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Exactly the inner walk."""
-        yield from begun(self.inner, start, layout, rng)
+        return (yield from begun(self.inner, start, layout, rng))
 
 
 def through(walk: Walk, relay: Relay) -> Walk:
@@ -76,5 +76,5 @@ def through(walk: Walk, relay: Relay) -> Walk:
         query = next(walk)
         while True:
             query = walk.send((yield from relay(query)))
-    except StopIteration:
-        return
+    except StopIteration as end:
+        return end.value

@@ -1,0 +1,300 @@
+"""The advisor on BBOB beside always taking the same algorithm, and controls: written to bench/advise.md.
+
+python bench/advise.py run DIMENSION [seconds]   records what is missing into bench/advise-DIMENSION.json, resumed where it was
+python bench/advise.py table                     makes bench/advise.md of what is recorded
+
+Protocol. All thresholds of `lossatlas.advise` were set on the landscapes of the catalog (moved and turned, values only), before
+anything was run here; their digest stands in every record, and a record of other thresholds is refused. Nothing was chosen on the suite
+for the advice. What the controls choose (the single best, the pair, the group's best, the virtual best) is chosen on instances
+CHOSEN, and for the first three without the function that is scored; all is scored on instances SCORED.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+import lossatlas as la
+from lossatlas.advise import _advise, _thresholds, _tree
+
+HERE = Path(__file__).parent
+TARGETS = np.logspace(2, -8, 51)
+BUDGETS = (50, 100, 200, 500, 1000)
+# Half of each budget too: what two algorithms side by side have.
+MARKS = tuple(sorted({*BUDGETS, *(budget // 2 for budget in BUDGETS)}))
+SCORED, CHOSEN = (1, 2, 3), (6, 7)
+FUNCTIONS = range(1, 25)
+GROUPS = ((1, 5), (6, 9), (10, 14), (15, 19), (20, 24))
+ALGORITHMS: dict[str, Any] = {
+    "nelder-mead": la.optimizer("nelder-mead"),
+    "lbfgs-differences": la.optimizer("finite-differences", inner=la.optimizer("lbfgs", restarts=10000)),
+    "cma": la.optimizer("cma"),
+    "de": la.optimizer("de"),
+}
+SCHEMES = ("advise", "random leaf", "shuffled facts")
+LEAVES = (_tree.RANKS, _tree.RUGGED, _tree.SMOOTH, _tree.VALLEYS)
+# A target that no run has reached counts as so many budgets.
+MISS = 10
+
+
+def start(function: int, instance: int, dimension: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1000 * function + instance)
+    return 10 * torch.rand(dimension, generator=generator, dtype=torch.float64) - 5
+
+
+def hits(seen: np.ndarray, optimum: float, dimension: int) -> dict[str, Any]:
+    """Targets reached by each mark, and evaluations until 1e-1."""
+    best = np.fmin.accumulate(seen) - optimum
+    reached = {str(mark): int((best[min(mark * dimension, len(best)) - 1] <= TARGETS).sum()) for mark in MARKS}
+    met = np.flatnonzero(best <= 1e-1)
+    return {"reached": reached, "cost": int(met[0]) + 1 if len(met) else None}
+
+
+def alone(name: str, function: int, instance: int, dimension: int) -> dict[str, Any]:
+    surface = la.landscapes.Bbob(function, dimension, instance)
+    budget = max(BUDGETS) * dimension
+    race = la.race(
+        surface, {name: ALGORITHMS[name]}, start=start(function, instance, dimension), steps=budget, budget=budget,
+        seed=1000 * function + instance, progress=False,
+    )  # fmt: skip
+    return hits(race.tracks[name].seen[0].numpy(), surface.optimum, dimension)
+
+
+def advised(
+    scheme: str, function: int, instance: int, dimension: int, budget: int, pool: dict[str, Any]
+) -> dict[str, Any]:
+    """An advice, or one whose tree walks on facts that are not the surface's."""
+    surface = la.landscapes.Bbob(function, dimension, instance)
+    seed = 1000 * function + instance
+    generator = np.random.default_rng((seed, budget))
+    walk = _tree.walk
+
+    def other(facts: Any) -> Any:
+        if scheme == "random leaf":
+            return [], [LEAVES[generator.integers(len(LEAVES))]]
+        drawn = pool[str(budget)][generator.integers(len(pool[str(budget)]))]
+        return walk({name: la.Fact(name, "", *numbers) for name, numbers in drawn.items()})
+
+    with mock.patch.object(_advise, "walk", walk if scheme == "advise" else other):
+        advice = la.advise(surface, budget=budget * dimension, seed=seed, progress=False)
+    assert advice.spent <= budget * dimension and len(advice.seen) <= budget * dimension
+    found = hits(advice.seen, surface.optimum, dimension)
+    told = {fact.name: [fact.value, fact.low, fact.high] for fact in advice.facts}
+    return {
+        "reached": found["reached"][str(budget)], "cost": found["cost"], "advised": advice.advised, "winner": advice.winner,
+        "outcome": advice.outcome, "facts": told if scheme == "advise" else None, "spent": advice.spent,
+    }  # fmt: skip
+
+
+def jobs(dimension: int) -> list[tuple[str, int, int, int]]:
+    """(scheme, function, instance, budget), the most wanted first."""
+    found = [("advise", f, i, b) for i in SCORED[:1] for b in BUDGETS for f in FUNCTIONS]
+    found += [(name, f, i, 0) for i in (*SCORED[:1], *CHOSEN) for name in ALGORITHMS for f in FUNCTIONS]
+    for i in SCORED[1:]:
+        found += [("advise", f, i, b) for b in BUDGETS for f in FUNCTIONS]
+        found += [(name, f, i, 0) for name in ALGORITHMS for f in FUNCTIONS]
+    found += [(scheme, f, SCORED[0], b) for scheme in SCHEMES[1:] for b in BUDGETS for f in FUNCTIONS]
+    return found
+
+
+def run(dimension: int, seconds: float) -> None:
+    """Record what is missing, for so long."""
+    file, end = HERE / f"advise-{dimension}.json", time.monotonic() + seconds
+    record = json.loads(file.read_text()) if file.exists() else {"thresholds": _thresholds.digest(), "runs": {}}
+    if record["thresholds"] != _thresholds.digest():
+        raise SystemExit(f"{file.name} was made with other thresholds; remove it to run anew.")
+    torch.set_num_threads(1)
+    done, missing = 0, [job for job in jobs(dimension) if "/".join(map(str, job)) not in record["runs"]]
+    for scheme, function, instance, budget in missing:
+        if time.monotonic() > end:
+            break
+        if scheme in ALGORITHMS:
+            found = alone(scheme, function, instance, dimension)
+        else:
+            pool = {
+                str(b): [
+                    r["facts"]
+                    for key, r in record["runs"].items()
+                    if key.startswith("advise/") and key.endswith(f"/{b}")
+                ]
+                for b in BUDGETS
+            }
+            found = advised(scheme, function, instance, dimension, budget, pool)
+        record["runs"][f"{scheme}/{function}/{instance}/{budget}"] = found
+        done += 1
+        if done % 24 == 0:
+            write(file, record)
+    write(file, record)
+    print(f"{dimension}-D: {done} of {len(missing)} recorded", flush=True)
+
+
+def write(file: Path, record: dict[str, Any]) -> None:
+    draft = file.with_suffix(".part")
+    draft.write_text(json.dumps(record, separators=(",", ":")))
+    draft.replace(file)
+
+
+class Scores:
+    """What is recorded of one dimension, as shares of targets and costs to 1e-1."""
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self.runs = json.loads((HERE / f"advise-{dimension}.json").read_text())["runs"]
+        self.scored = [i for i in SCORED if self._whole(i)]
+
+    def _whole(self, instance: int) -> bool:
+        wanted = [f"advise/{f}/{instance}/{b}" for f in FUNCTIONS for b in BUDGETS]
+        return all(
+            key in self.runs for key in wanted + [f"{a}/{f}/{instance}/0" for a in ALGORITHMS for f in FUNCTIONS]
+        )
+
+    def share(self, name: str, function: int, mark: int, instances: Any = None) -> float:
+        """Mean share of the targets that an algorithm has reached by a mark."""
+        told = [self.runs[f"{name}/{function}/{i}/0"]["reached"][str(mark)] for i in instances or self.scored]
+        return float(np.mean(told)) / len(TARGETS)
+
+    def chosen(self, function: int, mark: int, among: Any = None) -> str:
+        """The algorithm that is best on the other instances of the other functions."""
+        others = [f for f in among or FUNCTIONS if f != function]
+        return max(ALGORITHMS, key=lambda name: np.mean([self.share(name, f, mark, CHOSEN) for f in others]))
+
+    def advice(self, scheme: str, budget: int) -> np.ndarray | None:
+        """(24,) share by function; None where not all is recorded."""
+        instances = self.scored if scheme == "advise" else self.scored[:1]
+        keys = [[f"{scheme}/{f}/{i}/{budget}" for i in instances] for f in FUNCTIONS]
+        if not all(key in self.runs for row in keys for key in row):
+            return None
+        return np.array([np.mean([self.runs[key]["reached"] for key in row]) for row in keys]) / len(TARGETS)
+
+    def rows(self, budget: int) -> dict[str, np.ndarray | None]:
+        """(24,) share by function, of everything that is compared."""
+        found: dict[str, np.ndarray | None] = {scheme: self.advice(scheme, budget) for scheme in SCHEMES}
+        found |= {name: np.array([self.share(name, f, budget) for f in FUNCTIONS]) for name in ALGORITHMS}
+        found["single best, chosen without the function"] = np.array(
+            [self.share(self.chosen(f, budget), f, budget) for f in FUNCTIONS]
+        )
+        found["single best, chosen on the same runs"] = max((found[name] for name in ALGORITHMS), key=np.mean)  # type: ignore[type-var, arg-type]
+        found["blind pair, half each"] = np.array([self._pair(f, budget) for f in FUNCTIONS])
+        group = {f: range(low, high + 1) for low, high in GROUPS for f in range(low, high + 1)}
+        found["oracle of the function's group"] = np.array(
+            [self.share(self.chosen(f, budget, group[f]), f, budget) for f in FUNCTIONS]
+        )
+        found["virtual best, chosen on other instances"] = np.array(
+            [
+                self.share(max(ALGORITHMS, key=lambda name: self.share(name, f, budget, CHOSEN)), f, budget)
+                for f in FUNCTIONS
+            ]
+        )
+        return found
+
+    def _pair(self, function: int, budget: int) -> float:
+        def both(pair: tuple[str, str], f: int, instances: Any) -> float:
+            told = [
+                max(self.runs[f"{name}/{f}/{i}/0"]["reached"][str(budget // 2)] for name in pair) for i in instances
+            ]
+            return float(np.mean(told)) / len(TARGETS)
+
+        others = [f for f in FUNCTIONS if f != function]
+        pairs = list(itertools.combinations(ALGORITHMS, 2))
+        best = max(pairs, key=lambda pair: np.mean([both(pair, f, CHOSEN) for f in others]))
+        return both(best, function, self.scored)
+
+    def ert(self, name: str, function: int) -> float:
+        """Evaluations to 1e-1 over successes, at the largest budget."""
+        budget = max(BUDGETS)
+        keys = [f"{name}/{function}/{i}/{budget if name in SCHEMES else 0}" for i in self.scored]
+        costs = [self.runs[key]["cost"] for key in keys]
+        whole = budget * self.dimension
+        reached = sum(cost is not None for cost in costs)
+        return sum(whole if cost is None else cost for cost in costs) / reached if reached else float(MISS * whole)
+
+
+def interval(difference: np.ndarray) -> tuple[float, float]:
+    """95 % of bootstrap means over functions."""
+    generator = np.random.default_rng(0)
+    means = difference[generator.integers(len(difference), size=(2000, len(difference)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def section(scores: Scores) -> list[str]:
+    rows = {budget: scores.rows(budget) for budget in BUDGETS}
+    lines = [
+        f"## {scores.dimension}-D, scored on instances {', '.join(map(str, scores.scored))}", "",
+        f"| | {' | '.join(f'{b} D' for b in BUDGETS)} |", f"|---|{'---|' * len(BUDGETS)}",
+    ]  # fmt: skip
+    for name in rows[BUDGETS[0]]:
+        cells = [row[name] for row in rows.values()]
+        shown = ["–" if cell is None else f"{cell.mean():.3f}" for cell in cells]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    for against in ("chosen without the function", "chosen on the same runs"):
+        cells = []
+        for row in rows.values():
+            difference = row["advise"] - row[f"single best, {against}"]
+            low, high = interval(difference)
+            cells.append(f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+        lines.append(f"| **advise − single best, {against}** | {' | '.join(cells)} |")
+    names = [*ALGORITHMS, "advise"]
+    ert = {name: np.array([scores.ert(name, f) for f in FUNCTIONS]) for name in names}
+    best = np.min([ert[name] for name in ALGORITHMS], axis=0)
+    geometric = {name: float(np.exp(np.log(ert[name] / best).mean())) for name in names}
+    sbs = min(ALGORITHMS, key=lambda name: geometric[name])
+    ratio = np.log(ert["advise"] / ert[sbs])
+    low, high = np.exp(interval(ratio))
+    worst = int(np.argmax(ratio))
+    lines += [
+        "", f"relERT to 1e-1 at {max(BUDGETS)} D over the best algorithm of each function (a target that no run reached counts as {MISS} budgets):", "",
+        f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}",
+        f"| geometric mean | {' | '.join(f'{geometric[name]:.2f}' for name in names)} |",
+        f"| mean | {' | '.join(f'{float((ert[name] / best).mean()):.2f}' for name in names)} |",
+        f"| functions reached | {' | '.join(str(sum(scores.ert(name, f) < MISS * max(BUDGETS) * scores.dimension for f in FUNCTIONS)) for name in names)} |",
+        "", f"Advice over the single best by this measure ({sbs}): geometric mean {np.exp(ratio.mean()):.2f} [{low:.2f}, {high:.2f}]; worst "
+        f"function f{worst + 1}, {np.exp(ratio[worst]):.1f} times its cost.", "",
+    ]  # fmt: skip
+    told = [
+        r["outcome"]
+        for key, r in scores.runs.items()
+        if key.startswith("advise/") and int(key.split("/")[2]) in scores.scored
+    ]
+    outcomes = ", ".join(f"{name} {told.count(name)}" for name in sorted(set(told)))
+    gap = []
+    for budget, row in rows.items():
+        room = (row["virtual best, chosen on other instances"] - row["single best, chosen without the function"]).mean()
+        won = (row["advise"] - row["single best, chosen without the function"]).mean()
+        gap.append(f"{budget} D: {won:+.3f} of {room:+.3f}")
+    lines += [
+        f"Outcomes of the race: {outcomes}.",
+        "",
+        f"Of the honest room (virtual best − single best): {'; '.join(gap)}.",
+        "",
+    ]
+    return lines
+
+
+def table() -> None:
+    lines = [
+        "# The advisor on BBOB", "",
+        "Written by `python bench/advise.py table`. Share of 51 targets (1e2 to 1e-8) reached within a budget, 24 functions, one run per "
+        "instance; the probe, the race and the rest are all counted, and no advice went over its budget. " + " ".join(__doc__.split("Protocol. ")[1].split()),
+        "",
+    ]  # fmt: skip
+    for dimension in (2, 5):
+        if (HERE / f"advise-{dimension}.json").exists():
+            lines += section(Scores(dimension))
+    (HERE / "advise.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["run"]:
+        run(int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 1e9)
+    else:
+        table()

@@ -1,0 +1,134 @@
+"""`lossatlas advise`: which optimizer suits a surface, and what it cost to find out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lossatlas.cli._network import Network, network, network_options
+
+if TYPE_CHECKING:
+    from lossatlas.advise import Advice
+
+
+@click.command("advise", short_help="Find out which optimizer suits a surface, and check it by a race.")
+@click.argument("landscape", required=False)
+@click.option(
+    "--budget", type=float, help="Cost of everything, in values; never exceeded. 500 by default, 3,000 on a network."
+)
+@click.option(
+    "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."
+)
+@click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
+@click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
+@click.option(
+    "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
+)
+@click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
+@network_options()
+@click.option(
+    "--batch-size",
+    default="64",
+    show_default=True,
+    metavar="SIZE | all",
+    help="On a network: number of examples per gradient.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+@click.option("--forecast", "only_forecast", is_flag=True, help="Print what it would take, and stop.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the record and the pictures.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
+)
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def command(
+    landscape: str | None,
+    budget: float | None,
+    bbob: str | None,
+    dim: int,
+    instance: int,
+    given: str | None,
+    box: str | None,
+    own: Network,
+    batch_size: str,
+    seed: int,
+    only_forecast: bool,
+    out: Path | None,
+    json_file: Path | None,
+    quiet: bool,
+) -> None:
+    """Find out which optimizer suits a LANDSCAPE, a function, or your own network.
+
+    A small counted probe measures facts with 95 % intervals: how much of the losses a quadratic explains, noise,
+    roughness, ripples, whether gradients are honest, the price of an evaluation. A decision tree goes from them to a
+    short-list, and says at each question what decided. The short-list always contains the single best algorithm for such
+    a budget; a race checks the advice, and everything is paid from one budget.
+
+    \b
+      lossatlas advise four-wells --budget 500 --out DIR
+      lossatlas advise --function my.py:f --box -2:2,-1:3 --budget 300
+      lossatlas advise --bbob f8 --dim 5 --budget 1000
+      lossatlas advise --model my.py:make_model --data my.py:make_data --loss cross_entropy
+
+    On a network the advice is a learning rate: 0.1 · 2/λ, λ the largest eigenvalue of the Hessian, is the center of a race
+    of rates; noise scale and conditioning are measured besides.
+
+    Ctrl-C keeps what was found: the advice of the race so far.
+
+    \b
+    DIR then holds
+      advice.json, advice.safetensors   the record: lossatlas.load("DIR")
+      tree.png, race.png                the way through the tree; lowest loss against cost
+    """
+    from rich.console import Console
+
+    from lossatlas.advise import advise, forecast
+    from lossatlas.cli._race import _surface
+    from lossatlas.cli._race_network import _size
+    from lossatlas.cli._unused import refuse
+    from lossatlas.cli._user import own_surface, prepare
+
+    if bbob is None:
+        refuse("dim", "instance", where="without --bbob")
+    if own.given:
+        refuse("landscape", "bbob", "given", "box", where="with --model")
+        surface, size = network(own, own.module()), _size(batch_size)
+    else:
+        refuse("batch_size", where="on a landscape")
+        surface, size = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance), None
+    click.echo(forecast(surface, budget=budget, batch_size=size).sentence)
+    if only_forecast:
+        return
+    prepare(out, json_file)
+    found = advise(surface, budget=budget, batch_size=size, seed=seed, progress=not quiet)
+    tell(found, Console(width=None if Console().is_terminal else 170), out, json_file)
+
+
+def tell(found: Advice, console: object, out: Path | None, json_file: Path | None) -> None:
+    """Print an advice and write it; exit as interrupted programs do where it was.
+
+    Args:
+        found: the advice.
+        console: of rich.
+        out: folder, or None.
+        json_file: for a program, or None.
+    """
+    from lossatlas import archive
+
+    first, *others = found.reading()
+    click.echo(first)
+    for sentence in others:
+        click.echo(f"- {sentence}")
+    if found.legs:
+        console.print(found.table())  # type: ignore[attr-defined]
+    if out is not None:
+        found.save(out)
+        found.plot().save(out / "tree.png")
+        if found.legs:
+            found.plot_race().save(out / "race.png")
+        click.echo(f"written: {out}")
+    if json_file is not None:
+        archive.write_json(json_file, found.record())
+    if found.status.startswith("interrupted"):
+        raise click.exceptions.Exit(130)
