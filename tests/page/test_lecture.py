@@ -45,8 +45,7 @@ def test_the_order_is_the_notes():
 
 
 def test_every_statement_has_its_lesson_and_every_lesson_its_statement():
-    # F1 comes with the advice on algorithms.
-    assert {one.lesson for one in STATEMENTS} | {"F1"} == claims().keys() | {"F1"}
+    assert {one.lesson for one in STATEMENTS} == claims().keys()
 
 
 @pytest.mark.parametrize("command", sorted({one.typed for one in STATEMENTS}))
@@ -108,7 +107,7 @@ def small():
             Statement("It is charted.", "A2", watch="random v=explore&s={id}&r="),
         )),
     )  # fmt: skip
-    return _make_lecture.assemble(sections, {"A2": evidence()}, [], {})
+    return _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {})
 
 
 def test_a_lecture_is_a_part_of_the_scene(small):
@@ -155,12 +154,27 @@ def test_pictures_of_lessons_come_along(tmp_path):
     Image.new("RGB", (1600, 800), "white").save(tmp_path / "lesson-A2-all-of-it.png")
     Image.new("RGB", (10, 10), "white").save(tmp_path / "lesson-A20-other.png")
     sections = (Section("one", "One", ("Prose.",), (Statement("It is so.", "A2"),)),)
-    made = _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, tmp_path)
+    made = _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)
     (figure,) = made.head["lessons"][0]["figures"]
     assert figure["name"] == "all of it" and figure["image"].startswith("data:image/png;base64,")
     (tmp_path / "lesson-A2-all-of-it.png").write_bytes(b"no picture")
     with pytest.raises(la.LossAtlasError, match="run its lesson again"):
-        _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, tmp_path)
+        _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)
+
+
+def test_a_picture_of_the_lecture_stands_at_its_statement():
+    from matplotlib.figure import Figure
+
+    sections = (
+        Section("one", "One", ("Prose.",), (Statement("It is so.", "A2", picture="tree"), Statement("No.", "A2"))),
+    )
+    made = _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {"tree": ("A tree.", Figure((4, 2)))})
+    first, second = made.head["lecture"][0]["statements"]
+    assert first["figures"][0]["name"] == "A tree." and first["figures"][0]["image"].startswith(
+        "data:image/png;base64,"
+    )
+    assert second["figures"] == []
+    assert {one.picture for one in STATEMENTS} == {"", "tree"}
 
 
 def test_what_was_kept_is_taken_only_if_it_is_of_todays_claim(tmp_path):
@@ -198,6 +212,7 @@ def short(monkeypatch):
     monkeypatch.setattr(_make_lecture, "lesson", stub)
     monkeypatch.setattr(_make_lecture, "races", lambda seed: [])
     monkeypatch.setattr(_make_lecture, "views", lambda seed: {})
+    monkeypatch.setattr(_make_lecture, "pictures", lambda seed: {})
     return ran
 
 

@@ -20,7 +20,7 @@ def lecture(tmp_path_factory):
         la.race(one, ["annealing", "restart"], steps=30, runs=10, progress=False)
         for one in (la.landscapes.four_wells(), la.landscapes.deep_wells())
     ]
-    made = _make_lecture.assemble(LECTURE, found, raced, {})
+    made = _make_lecture.assemble(LECTURE, found, raced, {}, {})
     return la.page(made, path=tmp_path_factory.mktemp("lecture") / "lecture.html")
 
 

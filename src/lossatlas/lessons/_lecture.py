@@ -386,6 +386,13 @@ LECTURE = (
                 watch=f"{_FOUR} {_RACE}gd,momentum,annealing,restart",
             ),
             Statement(
+                "A few questions, each answered by a small probe of the surface, lead to a short list of algorithms.",
+                "F1",
+                "lossatlas advise four-wells --budget 500",
+                watch=f"{_FOUR} v=explore&s={{id}}&r=",
+                picture="tree",
+            ),
+            Statement(
                 "Each remedy buys a little more information about the surface, at a price.",
                 "F2",
                 "lossatlas race four-wells --optimizers gd --why",

@@ -17,6 +17,7 @@ class Statement:
             ``{id}`` is the surface; what the lesson itself shows if it is empty.
         predict: what to predict before it is shown, ``KIND:NAME`` (`lossatlas.page` knows the kinds); what the lesson itself asks
             if it is empty.
+        picture: name of a picture of the lecture that is revealed with the lesson's own.
     """
 
     says: str
@@ -24,6 +25,7 @@ class Statement:
     command: str = ""
     watch: str = ""
     predict: str = ""
+    picture: str = ""
 
     @property
     def typed(self) -> str:

@@ -26,13 +26,13 @@ def drawn(made: Any, **settings: Any) -> str | None:
     return of_figure(getattr(display, "figure_", None))
 
 
-def of_figure(figure: Any) -> str | None:
-    """A matplotlib figure as a PNG of few colors."""
+def of_figure(figure: Any, width: int = WIDTH) -> str | None:
+    """A matplotlib figure as a PNG of few colors, so many pixels wide."""
     if figure is None:
         return None
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=WIDTH / figure.get_figwidth())
-    return _reduced(buffer, WIDTH)
+    figure.savefig(buffer, format="png", dpi=width / figure.get_figwidth())
+    return _reduced(buffer, width)
 
 
 def of_file(path: Path) -> str:

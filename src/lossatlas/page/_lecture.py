@@ -9,6 +9,7 @@ from typing import Any
 from lossatlas.chart import Chart, Trajectory
 from lossatlas.lessons import Section, Statement
 from lossatlas.page._building import Building
+from lossatlas.page._images import LARGE, of_figure
 from lossatlas.page._optimizers import TWINS, add_optimizers
 from lossatlas.page._predictions import predicted
 from lossatlas.page._records import add_trajectory
@@ -23,15 +24,20 @@ class Lecture:
     Attributes:
         sections: prose and statements, in order.
         views: charts of a network, by the name under which statements refer to them.
+        pictures: matplotlib figures with their captions, by the name under which statements refer to them.
     """
 
     sections: tuple[Section, ...]
     views: Mapping[str, Chart | Trajectory] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
 
 def add_lecture(building: Building, made: Lecture) -> None:
     """Its sections. Races and the evidence of lessons are in the scene already."""
     places = {name: _view(building, one) for name, one in made.views.items()}
+    drawn = {
+        name: {"name": caption, "image": of_figure(figure, LARGE)} for name, (caption, figure) in made.pictures.items()
+    }
     for section in made.sections:
         building.parts["lecture"].append({
             "id": section.id,
@@ -39,6 +45,7 @@ def add_lecture(building: Building, made: Lecture) -> None:
             "text": list(section.text),
             "statements": [
                 _statement(building, f"{section.id}.{k}", one, places)
+                | {"figures": [drawn[one.picture]] if one.picture in drawn else []}
                 for k, one in enumerate(section.statements, start=1)
             ],
         })  # fmt: skip

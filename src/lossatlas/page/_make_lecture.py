@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lossatlas import _checks, archive
 from lossatlas._errors import LossAtlasError, OutputError
+from lossatlas.advise import advise
 from lossatlas.chart import Chart, Plane, Trajectory, chart, trajectory
 from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons import LECTURE, Check, Evidence, Section, claims, durations, lesson
@@ -25,7 +26,7 @@ TITLE = "Loss surfaces: a lecture with experiments"
 # The network of the three ways to look: stated once, small enough for a minute on two cores.
 WIDTHS, EPOCHS, RATE = (32,), 15, 3e-3
 POINTS, PATH_POINTS = 51, 31
-STEPS, FEW, RUNS = 300, 40, 1000
+STEPS, FEW, RUNS, BUDGET = 300, 40, 1000, 500
 # Seconds that the short form of a lesson may take, for one whose time was not measured.
 MOST = 20.0
 
@@ -82,7 +83,7 @@ def lecture(
             "out, and the lessons are run."
         )
     say("Racing on the landscapes, and charting a network …")
-    made_scene = assemble(LECTURE, found, races(seed), views(seed), folder)
+    made_scene = assemble(LECTURE, found, races(seed), views(seed), pictures(seed), folder)
     return page(made_scene, path=path)
 
 
@@ -149,6 +150,12 @@ def views(seed: int) -> dict[str, Chart | Trajectory]:
     return {"random": random, "path": path}
 
 
+def pictures(seed: int) -> dict[str, tuple[str, Any]]:
+    """The decision tree, with the way that it takes on the four wells."""
+    made = advise(landscapes.four_wells(), budget=BUDGET, seed=seed, progress=False)
+    return {"tree": (made.reading()[0], made.plot().figure_)}
+
+
 def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
@@ -158,6 +165,7 @@ def assemble(
     found: Mapping[str, Evidence],
     raced: list[Race],
     seen: Mapping[str, Chart | Trajectory],
+    drawn: Mapping[str, tuple[str, Any]],
     folder: Path | None = None,
 ) -> Scene:
     """The scene of a lecture.
@@ -167,9 +175,10 @@ def assemble(
         found: evidence by number of the lesson.
         raced: races that predictions and landscapes refer to.
         seen: charts of a network.
+        drawn: figures with their captions.
         folder: where pictures of the lessons lie.
     """
-    made = scene(*raced, *found.values(), Lecture(sections, seen), title=TITLE)
+    made = scene(*raced, *found.values(), Lecture(sections, seen, drawn), title=TITLE)
     for entry in made.head["lessons"]:
         files = sorted(folder.glob(f"lesson-{entry['id']}-*.png")) if folder is not None else []
         entry["figures"] = _figures(entry, files)

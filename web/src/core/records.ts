@@ -121,6 +121,7 @@ export interface Statement {
   surface: string | null;
   state: string | null;
   predict: Predict | null;
+  figures?: { name: string; image: string }[];
 }
 export interface Section {
   id: string;

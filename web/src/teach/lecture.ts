@@ -123,7 +123,8 @@ export function lecture(
 function lessonOf(all: readonly LessonRecord[], statement: Statement): LessonRecord {
   const found = all.find((one) => one.id === statement.lesson) ?? missing(statement);
   const { surface, state } = statement.surface ? statement : found;
-  return { ...found, surface, state, predict: statement.predict ?? found.predict, command: statement.command };
+  const figures = [...(statement.figures ?? []), ...(found.figures ?? [])];
+  return { ...found, surface, state, figures, predict: statement.predict ?? found.predict, command: statement.command };
 }
 
 const missing = ({ lesson, says }: Statement): LessonRecord => ({
