@@ -73,7 +73,7 @@ def test_the_documentation_says_where_each_statement_is_shown():
     wanted = f"{head}{BEGIN}| statement | slide | lesson | in a terminal |\n|---|---|---|---|\n{rows}{END}{rest.split(END)[1]}"
     if os.environ.get("LOSSATLAS_WRITE"):
         DOCS.write_text(wanted, encoding="utf-8")
-    assert text == wanted
+    assert DOCS.read_text(encoding="utf-8") == wanted
 
 
 def test_the_answers_are_what_was_measured():
