@@ -95,6 +95,7 @@ from lossatlas.optimize import RecordedOptimizer as RecordedOptimizer
 from lossatlas.optimize import TorchOptimizer as TorchOptimizer
 from lossatlas.optimize import optimizer as optimizer
 from lossatlas.page import Scene as Scene
+from lossatlas.page import lecture as lecture
 from lossatlas.page import page as page
 from lossatlas.page import scene as scene
 from lossatlas.page import widget as widget

@@ -22,6 +22,7 @@ _COMMANDS = {
     "serve": "Serve a folder of results as a page that can also evaluate the network.",
     "dimension": "Count the dimensions of a loss surface.",
     "lessons": "Test claims about loss surfaces by experiment.",
+    "lecture": "Write the lecture on loss surfaces as one page, every statement beside its experiment.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from lossatlas.page._bundle import bundle as bundle
 from lossatlas.page._bundle import digest as digest
+from lossatlas.page._make_lecture import lecture as lecture
 from lossatlas.page._make_page import document as document
 from lossatlas.page._make_page import page as page
 from lossatlas.page._make_scene import scene as scene

@@ -16,6 +16,7 @@ def record(scene: Scene) -> str:
     parts = [f"<h1>{html.escape(scene.title)}</h1>", "<noscript><p>The pictures below do not move without JavaScript; "
              "all numbers and sentences are here.</p></noscript>"]  # fmt: skip
     parts += [_items(head["notes"])] if head["notes"] else []
+    parts += [_lecture(one, head["lessons"]) for one in head.get("lecture", ())]
     for surface in head["surfaces"]:
         parts.append(_surface(scene, surface))
     parts += [_section(one, one["sentence"]) for one in head["comparisons"]]
@@ -112,8 +113,23 @@ def _lesson(one: dict[str, Any]) -> str:
     ]
     body = f"<p>{html.escape(one['claim'])}</p><p>{html.escape(one['experiment'])}</p>"
     body += table(["part of the claim: what was measured", "outcome"], rows, one["verdict"])
+    body += "".join(_image(f["image"], f"{one['title']}: {f['name']}") for f in one.get("figures", ()))
     body += _items(one.get("caveats") or [], "What it does not show")
     return _wrapped(one, body + f"<p>Cost: {html.escape(one.get('cost', ''))}</p>")
+
+
+def _lecture(section: dict[str, Any], lessons: list[dict[str, Any]]) -> str:
+    verdicts = {one["id"]: f"{one['outcome']}. {one['verdict']}" for one in lessons}
+    rows = [
+        [one["says"], one["lesson"], verdicts.get(one["lesson"], "not on this page"), one.get("command", "")]
+        for one in section["statements"]
+    ]
+    prose = "".join(f"<p>{html.escape(text)}</p>" for text in section["text"])
+    heads = ["statement", "lesson", "what came out", "in a terminal"]
+    # A landscape may bear the name of its section.
+    return _wrapped(
+        {**section, "id": f"lecture-{section['id']}"}, prose + table(heads, rows, f"Statements: {section['title']}")
+    )
 
 
 def _card(one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lossatlas.lessons import Evidence, title
 from lossatlas.optimize import optimizer
 from lossatlas.page._building import Building
+from lossatlas.page._images import of_figure
 from lossatlas.page._optimizers import TWINS, add_optimizers
 from lossatlas.page._surfaces import add_surface
 from lossatlas.race import race
@@ -72,13 +73,15 @@ def add_lesson(building: Building, made: Evidence) -> None:
         "cost": ", ".join(f"{value:,} {kind}" for kind, value in made.cost.items() if value) or "no evaluations",
         "surface": where,
         "state": state,
+        "figures": [{"name": name, "image": image} for name, one in made.pictures.items()
+                    if (image := of_figure(getattr(one, "figure_", None)))],
     })  # fmt: skip
 
 
 def _prediction(made: Evidence) -> dict[str, Any]:
     """What is asked before the evidence is shown: where a method ends, how many parts of the claim hold, or whether it does."""
     if made.id in _ENDS:
-        return _end(landscape(WATCH[made.id][0]), _ENDS[made.id])
+        return end(landscape(WATCH[made.id][0]), _ENDS[made.id])
     if made.id in _ORDERS and (order := _order(landscape(WATCH[made.id][0]), _ORDERS[made.id])) is not None:
         return order
     parts = len(made.checks)
@@ -114,7 +117,8 @@ def _order(surface: Surface, names: tuple[str, ...]) -> dict[str, Any] | None:
     }
 
 
-def _end(surface: Surface, name: str) -> dict[str, Any]:
+def end(surface: Surface, name: str) -> dict[str, Any]:
+    """Where an optimizer ends from the start of a landscape: a point to click."""
     one = optimizer(name)
     found = race(surface, [one], steps=STEPS, progress=False).final(name)[0]
     return {

@@ -18,6 +18,7 @@ from lossatlas.draw import Table
 from lossatlas.lessons import Evidence
 from lossatlas.page._building import Building
 from lossatlas.page._cards import add_card, add_table
+from lossatlas.page._lecture import Lecture, add_lecture
 from lossatlas.page._lessons import add_lesson
 from lossatlas.page._optimizers import TWINS, add_optimizers
 from lossatlas.page._plain import digested, plain
@@ -49,6 +50,7 @@ _ADDERS: dict[type[Any], Callable[[Building, Any], Any]] = {
     Extremes: add_extremes,
     Comparison: add_comparison,
     Evidence: add_lesson,
+    Lecture: add_lecture,
     Table: add_table,
     archive.Result: add_card,
 }

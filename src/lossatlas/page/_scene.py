@@ -21,9 +21,12 @@ MAGIC = b"lossatlas-scene 1\n"
 # Parts of a scene that are lists, in the order of the page's tabs.
 PARTS = (
     "surfaces", "optimizers", "runs", "many", "basins", "sweeps", "paths", "recordings", "spectra", "comparisons", "lessons",
-    "cards", "views",
+    "lecture", "cards", "views",
 )  # fmt: skip
-_WORDS = {"optimizers": "", "views": "", "many": "sets of runs", "basins": "basin maps", "spectra": "spectra"}
+_WORDS = {
+    "optimizers": "", "views": "", "many": "sets of runs", "basins": "basin maps", "spectra": "spectra",
+    "lecture": "lecture sections",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Scene:
     @property
     def sentence(self) -> str:
         """What it holds."""
-        parts = [(_WORDS.get(name, name), len(self.head[name])) for name in PARTS]
+        parts = [(_WORDS.get(name, name), len(self.head.get(name, ()))) for name in PARTS]
         said = [f"{n} {word if n > 1 else word.removesuffix('s')}" for word, n in parts if word and n]
         return f"{self.title}: {', '.join(said) or 'nothing'}"
 

@@ -39,11 +39,18 @@ export class App {
       this.base.s = shown.id;
       this.base.v = scene.record.surfaces.length > 1 || scene.record.lessons.length ? "atlas" : "explore";
     } else this.base.v = scene.record.lessons.length ? "lessons" : scene.record.paths.length ? "paths" : "atlas";
+    if (scene.record.lecture.length) this.base.v = "lecture";
     this.store = new Store(this.parsed(location.hash));
   }
 
   get state(): State {
     return this.store.state;
+  }
+
+  /** Whether the surface itself is looked at, and nobody races on it. */
+  get exploring(): boolean {
+    const { v, r } = this.state;
+    return v === "explore" || (v === "lecture" && !r.length);
   }
 
   surface(id = this.state.s): Surface | null {

@@ -32,3 +32,5 @@ export function wilson(successes: number, runs: number): [number, number] {
     half = z * Math.sqrt((p * (1 - p) + zz / 4) / runs);
   return [Math.max(0, (middle - half) / (1 + zz)), Math.min(1, (middle + half) / (1 + zz))];
 }
+
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -88,6 +88,8 @@ export interface Predict {
   unit: string | null;
   lower: number | null;
   upper: number | null;
+  /** What the record says of the answer. */
+  sentence?: string;
 }
 export interface Check {
   sentence: string;
@@ -109,6 +111,25 @@ export interface LessonRecord {
   cost: string;
   surface: string | null;
   state: string | null;
+  figures?: { name: string; image: string }[];
+  /** What prints the same in a terminal. */
+  command?: string;
+}
+export interface Statement {
+  id: string;
+  says: string;
+  lesson: string;
+  command: string;
+  surface: string | null;
+  state: string | null;
+  predict: Predict | null;
+  figures?: { name: string; image: string }[];
+}
+export interface Section {
+  id: string;
+  title: string;
+  text: string[];
+  statements: Statement[];
 }
 export interface CardRecord {
   title: string;

@@ -17,6 +17,7 @@ const LISTS = [
   "spectra",
   "comparisons",
   "lessons",
+  "lecture",
   "cards",
   "views",
   "notes",

@@ -2,7 +2,7 @@
 
 import type { Point, Settings } from "./types";
 
-export const VIEWS = ["atlas", "explore", "race", "basins", "compare", "run", "paths", "lessons", "provenance"] as const;
+export const VIEWS = ["lecture", "atlas", "explore", "race", "basins", "compare", "run", "paths", "lessons", "provenance"] as const;
 export type View = (typeof VIEWS)[number];
 export const LAYERS = ["contours", "colors", "samples", "cheap", "held", "error", "holes", "gradient", "paths", "recording"] as const;
 export type Layer = (typeof LAYERS)[number];
@@ -36,6 +36,8 @@ export interface State {
   p: [number, number, number, number] | null;
   hide: string[];
   lesson: number;
+  /** Slide of the lecture: a section, or a statement of it. */
+  at: string;
   seed: number;
   theme: Theme;
   projector: boolean;
@@ -61,6 +63,7 @@ export const DEFAULTS: State = {
   p: null,
   hide: [],
   lesson: 0,
+  at: "",
   seed: 0,
   theme: "auto",
   projector: false,

@@ -10,6 +10,7 @@ import type {
   Comparison,
   LessonRecord,
   CardRecord,
+  Section,
 } from "./records";
 
 export type * from "./records";
@@ -138,6 +139,7 @@ export interface SceneRecord {
   spectra: SpectrumRecord[];
   comparisons: Comparison[];
   lessons: LessonRecord[];
+  lecture: Section[];
   cards: CardRecord[];
   views: { title: string; state: string }[];
 }

@@ -15,12 +15,15 @@ export function write(state: State, base: State): string {
     );
   };
   put("v", state.v);
+  if (state.at !== base.at) put("at", state.at);
+  // A slide says itself which surface it shows, and how.
+  if (state.v === "lecture") state = { ...base, hide: state.hide, projector: state.projector, theme: state.theme };
   if (state.s !== base.s) put("s", state.s);
   if (state.log !== base.log) put("log", state.log ? "1" : "0");
   if (state.clip !== base.clip) put("clip", short(state.clip));
   if (state.levels !== base.levels) put("levels", short(state.levels));
   if (state.x) put("x", list(state.x));
-  if (state.v !== "atlas" && JSON.stringify(state.r) !== JSON.stringify(base.r)) put("r", state.r.map(racer).join(","));
+  if (!["atlas", "lecture"].includes(state.v) && JSON.stringify(state.r) !== JSON.stringify(base.r)) put("r", state.r.map(racer).join(","));
   if (state.t !== base.t) put("t", short(state.t));
   if (state.steps !== base.steps) put("n", short(state.steps));
   if (state.axis !== base.axis) put("axis", state.axis);
@@ -69,7 +72,9 @@ export function parse(hash: string, base: State, scene: Scene): State {
     const v = found.get(key);
     if (v === "0" || v === "1") state[key] = v === "1";
   };
-  const view = found.get("v");
+  const view = found.get("v"),
+    at = found.get("at");
+  if (at !== undefined && scene.record.lecture.some((s) => s.id === at || s.statements.some((one) => one.id === at))) state.at = at;
   if (VIEWS.includes(view as View)) state.v = view as View;
   const id = found.get("s");
   if (id !== undefined && scene.surfaces.has(id)) state.s = id;

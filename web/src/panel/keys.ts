@@ -14,7 +14,7 @@ export function caption(app: App, ground: Ground): string {
     parts: string[] = [];
   if (app.state.fog) {
     const cells = surface.raw?.length ?? 0,
-      points = app.state.v === "explore" ? surface.points("evaluated") : null;
+      points = app.exploring ? surface.points("evaluated") : null;
     if (points)
       return `Only what was evaluated: ${count(points.length / 2)} points of ${count(cells)} cells. Everything between them is reconstruction.`;
     return "The surface is hidden. What you see is all that was evaluated: a dot for a loss, an arrow for a gradient.";

@@ -11,6 +11,7 @@ import { basins } from "./basins";
 import { compare } from "./compare";
 import { embed } from "./embed";
 import { explore } from "./explore";
+import { lecture } from "../teach/lecture";
 import { lessons } from "../teach/lesson";
 import { paths } from "./paths";
 import { provenance } from "./provenance";
@@ -25,6 +26,7 @@ export interface Panel {
   key?(event: KeyboardEvent): boolean;
 }
 const TITLES: Record<View, string> = {
+  lecture: "Lecture",
   atlas: "Atlas",
   explore: "Explore",
   race: "Race",
@@ -41,7 +43,8 @@ export function shell(app: App, host: HTMLElement, speaker: HTMLElement): void {
   host.setAttribute("role", "main");
   const { record } = app.scene,
     stage = record.surfaces.length ? new Stage(app) : null;
-  const makers: Partial<Record<View, () => Panel>> = { atlas: () => atlas(app) };
+  const makers: Partial<Record<View, () => Panel>> = record.lecture.length ? { lecture: () => lecture(app, stage) } : {};
+  makers.atlas = () => atlas(app);
   if (stage) {
     Object.assign(makers, { explore: () => explore(app, stage), race: () => race(app, stage), basins: () => basins(app) });
     if (record.surfaces.length > 1) makers.compare = () => compare(app);

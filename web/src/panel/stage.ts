@@ -110,12 +110,12 @@ export class Stage {
 
   private starts(): boolean {
     const { v, x } = this.app.state;
-    return v === "explore" ? x !== null : v !== "run";
+    return this.app.exploring ? x !== null : v !== "run";
   }
 
   private paths(): DrawnPath[] {
     const { app } = this,
-      racing = app.state.layers.includes("paths") && ["race", "basins", "lessons"].includes(app.state.v);
+      racing = app.state.layers.includes("paths") && ["race", "basins", "lessons", "lecture"].includes(app.state.v);
     return [...(racing ? drawnPaths(app) : []), ...(app.state.layers.includes("recording") ? recordingPaths(app) : [])];
   }
 
@@ -125,7 +125,7 @@ export class Stage {
       surface = ground.surface,
       on = (layer: Layer): boolean => app.state.layers.includes(layer);
     if (app.state.fog) {
-      const made = app.state.v === "explore" ? surface.points("evaluated") : null;
+      const made = app.exploring ? surface.points("evaluated") : null;
       if (made) fog.samples(g, f, ground, made, pen);
       else {
         surrogate(g, f, app, pen);

@@ -23,6 +23,7 @@ export class Clock {
       step: 1,
       value: 0,
       "aria-label": "step shown",
+      onpointerup: () => this.bar.blur(),
       oninput: (() => {
         this.stop();
         app.store.set({ t: Number(this.bar.value) });

@@ -26,7 +26,7 @@ export function toolbar(app: App, stage: Stage): HTMLElement {
   const fill = (): void => {
     const { state } = app,
       surface = app.surface(),
-      hidden = (w: string): boolean => app.hidden(w) || (state.v === "lessons" && LESSON.includes(w)),
+      hidden = (w: string): boolean => app.hidden(w) || (["lessons", "lecture"].includes(state.v) && LESSON.includes(w)),
       many = app.scene.record.surfaces.length > 1;
     const active = document.activeElement?.getAttribute("data-key");
     row.replaceChildren();

@@ -1,7 +1,7 @@
 /** What a lesson's experiment gave, as Python tells it; and the bet beside the outcome on the map. */
 
 import { h, table } from "../core/dom";
-import { num } from "../core/format";
+import { capital, num } from "../core/format";
 import type { LessonRecord, Point } from "../core/types";
 import { px, py, type Frame, type Ink } from "../draw/frame";
 import * as marks from "../draw/marks";
@@ -48,20 +48,31 @@ export function evidence(one: LessonRecord): HTMLElement {
   return h(
     "section",
     { class: `revealed panel outcome-${KINDS[one.outcome] ?? "depends"}`, tabindex: -1, "aria-label": "What came out" },
-    h("p", { class: "verdict" }, h("b", null, `${one.outcome[0]?.toUpperCase() ?? ""}${one.outcome.slice(1)}.`), " ", one.verdict),
-    table(
-      "The experiment",
-      numbers ? ["", "", "value", "interval"] : ["", ""],
-      one.checks.map((c) => [
-        c.sentence,
-        sign(c.held),
-        ...(numbers ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`] : []),
-      ]),
-      "checks",
-    ),
+    // The lecture has the verdict beside its statement.
+    one.command
+      ? null
+      : h("p", { class: "verdict" }, h("b", null, `${capital(one.outcome)}.`), " ", one.verdict),
+    one.checks.length
+      ? table(
+          "The experiment",
+          numbers ? ["", "", "value", "interval"] : ["", ""],
+          one.checks.map((c) => [
+            c.sentence,
+            sign(c.held),
+            ...(numbers
+              ? [c.value === null ? "–" : num(c.value, 3), c.low === null ? "–" : `${num(c.low, 3)} to ${num(c.high, 3)}`]
+              : []),
+          ]),
+          "checks",
+        )
+      : null,
+    ...(one.figures ?? [])
+      .filter((f) => /^data:image\/png;base64,/.test(f.image))
+      .map((f) => h("img", { src: f.image, alt: `${one.title}: ${f.name}` })),
     one.caveats.length
       ? h("div", null, h("h3", null, "What it does not show"), h("ul", null, ...one.caveats.map((c) => h("li", null, c))))
       : null,
     one.cost ? h("p", { class: "note" }, `Cost: ${one.cost}`) : null,
+    one.command ? h("p", { class: "note" }, "In a terminal: ", h("code", { tabindex: 0 }, one.command)) : null,
   );
 }

@@ -100,7 +100,7 @@ export function samples(g: CanvasRenderingContext2D, f: Frame, ground: Ground, p
 
 /** What stands on the relief in the fog: the points of the chart while it is explored, else what the racers evaluated. */
 export function beads(app: App, ground: Ground): { x: number; y: number; color: string; fade: number }[] {
-  const points = app.state.v === "explore" ? ground.surface.points("evaluated") : null,
+  const points = app.exploring ? ground.surface.points("evaluated") : null,
     light = lightness(isDark(app));
   if (!points) return dots(app);
   const at = (k: number): number => ground.heights.of(ground.surface.model.form(points[2 * k], points[2 * k + 1], null, null));

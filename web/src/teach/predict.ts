@@ -2,7 +2,7 @@
 
 import type { App } from "../core/app";
 import { button, h, set, fresh } from "../core/dom";
-import { num } from "../core/format";
+import { num, whole } from "../core/format";
 import type { Point, Predict } from "../core/types";
 
 export type Bet = Point | number | string | string[] | null;
@@ -10,17 +10,18 @@ export type Bet = Point | number | string | string[] | null;
 /** The form of a prediction; `point` is told by the map instead. */
 export function form(predict: Predict, bet: Bet, change: (bet: Bet) => void, locked: boolean): HTMLElement {
   const box = h("div", { class: "predict" });
-  if (predict.kind === "point")
-    box.append(
-      h(
-        "p",
-        { class: "note" },
-        bet
-          ? "Your cross is on the map. Click again to move it."
-          : "Click the map, or move the cursor with the arrow keys and press Enter.",
-      ),
-    );
-  else if (predict.kind === "number") box.append(amount(predict, typeof bet === "number" ? bet : null, change, locked));
+  if (predict.kind === "point") {
+    if (!locked)
+      box.append(
+        h(
+          "p",
+          { class: "note" },
+          bet
+            ? "Your cross is on the map. Click again to move it."
+            : "Click the map, or move the cursor with the arrow keys and press Enter.",
+        ),
+      );
+  } else if (predict.kind === "number") box.append(amount(predict, typeof bet === "number" ? bet : null, change, locked));
   else if (predict.kind === "choice") {
     const name = fresh("choice");
     box.append(
@@ -66,6 +67,8 @@ function amount(predict: Predict, bet: number | null, change: (bet: Bet) => void
     value: bet === null ? 500 : Math.round(1000 * place(bet)),
     disabled: locked,
     "aria-label": predict.question,
+    // The keys are the lecture's again, but for whoever moves the slider by keyboard.
+    onpointerup: () => input.blur(),
     oninput: ((e: Event) => {
       const v = value(Number((e.target as HTMLInputElement).value) / 1000);
       out.textContent = `${num(v)} ${predict.unit ?? ""}`;
@@ -121,7 +124,7 @@ export function outcome(app: App, predict: Predict, bet: Bet): { answer: string;
     const unit = predict.unit ?? "",
       value = Number(given);
     return {
-      answer: `${num(value)} ${unit}`,
+      answer: `${Number.isInteger(value) ? whole(value) : num(value)} ${unit}`,
       beside:
         typeof bet === "number"
           ? bet === value
