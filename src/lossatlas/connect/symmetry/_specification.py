@@ -150,8 +150,9 @@ class Specification(archive.Result):
                     else:
                         fixed.append((name, k, reason))
         taken, taps = set[str](), _taps(seen)
+        several = {(n, k) for n, dims in seen.axes.items() for k, dim in enumerate(dims) if len(_labels(seen, dim)) > 1}
         groups = tuple(
-            Group(_name(axes, taken), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
+            Group(_name(axes, taken, several), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
             for label, axes in found.items()
         )
         return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
@@ -240,11 +241,15 @@ def _axes(seen: Trace, name: str, axis: int, dim: Dim) -> list[tuple[int, Axis]]
     return [(label, Axis(name, axis, places, length, sign)) for (label, sign), places in seen.labels.places(dim)]
 
 
-def _name(axes: list[Axis], taken: set[str]) -> str:
+def _labels(seen: Trace, dim: Dim) -> set[int]:
+    return {label for (label, _), _ in seen.labels.places(dim)}
+
+
+def _name(axes: list[Axis], taken: set[str], several: set[tuple[str, int]]) -> str:
     """That of the first weight that makes the units; told apart where it makes several kinds of them."""
     first = next((axis for axis in axes if axis.axis == 0), axes[0])
     name = first.name.removesuffix(".weight") + ("" if first.axis == 0 else f"[{first.axis}]")
-    if not first.plain:
+    if (first.name, first.axis) in several:
         name += f" ({first.units} units of {first.places.shape[1]} from {first.places.min()})"
     while name in taken:
         name += "′"
