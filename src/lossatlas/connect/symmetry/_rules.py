@@ -29,7 +29,10 @@ _UNIFORM = {"full", "zeros", "ones", "empty", "full_like", "zeros_like", "ones_l
             "new_ones", "new_full", "new_empty", "scalar_tensor"}  # fmt: skip
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "prod", "norm", "linalg_vector_norm", "all",
                "any", "var_mean"}  # fmt: skip
-_SPACE = "positions of an image or a sequence"
+# Names of what only ever mixes positions; for the reason that is given, not for what is found.
+_OVER_SPACE = ("_pool", "upsample_", "grid_sampler", "reflection_pad", "replication_pad")
+SPACE = "positions of an image or a sequence"
+TOKENS = "tokens of a vocabulary"
 
 
 @final
@@ -74,6 +77,11 @@ class Rules:
         """The axes of a tensor without counting this as reading it; None for one that was never seen."""
         return self._known[id(tensor)][1] if id(tensor) in self._known else None
 
+    def held(self) -> list[set[int]]:
+        """For every tensor in which axes were followed, the labels of all of them."""
+        rows = [dims for key, (_, dims) in self._known.items() if key not in self._uniform]
+        return [set().union(*(self.labels.members(dim) for dim in dims)) for dims in set(rows)]
+
     def _later(self, tensor: Tensor, consequence: Callable[[], None]) -> None:
         self._unread.setdefault(id(tensor), []).append(consequence)
 
@@ -114,7 +122,7 @@ class Rules:
                 self._uniform[id(tensor)] = tensor._version
 
     def _why(self) -> str:
-        return f"the operation {self._name}"
+        return SPACE if any(part in self._name for part in _OVER_SPACE) else f"the operation {self._name}"
 
     def _fixed(self, size: int, reason: str | None = None) -> Dim:
         return self.labels.new(size, reason or self._why())
@@ -189,10 +197,14 @@ class Rules:
             for k, dim in enumerate(row):
                 if (j, k) not in free:
                     self.labels.fix(dim, self._why())
-        return [
-            tuple(self._fixed(n) if d is None else d for d, n in zip(dims, t.shape, strict=True))
-            for dims, t in zip(found, made, strict=True)
-        ]
+        for dims, tensor in zip(found, made, strict=True):
+            for k, n in enumerate(tensor.shape):
+                alike = [
+                    row[k] for row, t in zip(rows, given, strict=True) if t.ndim == tensor.ndim and t.shape[k] == n
+                ]
+                if dims[k] is None:
+                    dims[k] = alike[0] if alike and self.labels.fixed_everywhere(alike[0]) else self._fixed(n)
+        return [tuple(dims) for dims in found]
 
     def _contract(self, one: Dim, two: Dim) -> None:
         self.labels.unite(one, two, inverse=True)
@@ -267,7 +279,7 @@ class Rules:
         transposed, groups = bool(rest[3]), int(rest[5])
         first, second, *window = self.dims(weight)
         for dim in (*window, *self.dims(x)[2:]):
-            self.labels.fix(dim, _SPACE)
+            self.labels.fix(dim, SPACE)
         makes, reads = (second, first) if transposed else (first, second)
         if groups > 1:
             # Groups are an axis of their own, of the channels on both sides.
@@ -284,7 +296,7 @@ class Rules:
         self._contract(self.dims(x)[1], reads)
         if bias is not None:
             self.labels.unite(makes, self.dims(bias)[0])
-        return (self.dims(x)[0], makes, *(self._fixed(n, _SPACE) for n in out.shape[2:]))
+        return (self.dims(x)[0], makes, *(self._fixed(n, SPACE) for n in out.shape[2:]))
 
     def _on_native_batch_norm(
         self, out: Any, x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, *rest: Any, **_: Any
@@ -358,7 +370,7 @@ class Rules:
 
     def _on_embedding(self, out: Tensor, weight: Tensor, index: Tensor, *_: Any, **__: Any) -> Dims:
         tokens, width = self.dims(weight)
-        self.labels.fix(tokens, "tokens of a vocabulary")
+        self.labels.fix(tokens, TOKENS)
         return (*self.dims(index), width)
 
     def _on_prelu_kernel(self, out: Tensor, x: Tensor, weight: Tensor) -> Dims:

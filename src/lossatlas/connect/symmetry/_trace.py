@@ -17,6 +17,7 @@ from lossatlas.connect.symmetry._rules import Dims, Rules
 from lossatlas.surface import StateSurface
 
 EXAMPLES = 2
+INPUT, OUTPUT = "an axis of the input", "an axis of the output"
 
 
 @final
@@ -41,11 +42,13 @@ class Trace:
         labels: of all axes.
         axes: parameters and running statistics, by name, to the labels of their axes.
         taps: outputs of modules without children, in the order they came, with the labels of their axes.
+        held: for every tensor on the way, the labels of its axes.
     """
 
     labels: Labels
     axes: dict[str, Dims]
     taps: tuple[tuple[str, Dims], ...]
+    held: list[set[int]]
 
 
 def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
@@ -73,7 +76,7 @@ def _watched(states: StateSurface, scaling: bool, uniform: bool) -> tuple[Trace,
         if name in moving:
             axes[name] = dims
     for tensor in _leaves(batch.given):
-        rules.learn(tensor, tuple(labels.new(n, "an axis of the input") for n in tensor.shape))
+        rules.learn(tensor, tuple(labels.new(n, INPUT) for n in tensor.shape))
     taps: list[tuple[str, Dims]] = []
 
     def tap(name: str) -> Any:
@@ -95,10 +98,11 @@ def _watched(states: StateSurface, scaling: bool, uniform: bool) -> tuple[Trace,
             hook.remove()
     for tensor in read:
         for dim in rules.dims(tensor):
-            labels.fix(dim, "an axis of the output")
+            labels.fix(dim, OUTPUT)
     # A module that ran several times shows different things each time; it is no place to look at units.
     times = Counter(name for name, _ in taps)
-    return Trace(labels, axes, tuple((name, dims) for name, dims in taps if times[name] == 1)), rules.written
+    once = tuple((name, dims) for name, dims in taps if times[name] == 1)
+    return Trace(labels, axes, once, rules.held()), rules.written
 
 
 @contextmanager
