@@ -12,6 +12,7 @@ from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._levels import scale_of
+from lossatlas.draw._matrix import MatrixDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import colors, well_colors
@@ -37,6 +38,7 @@ __all__ = [
     "FieldDisplay",
     "IndexDisplay",
     "LadderDisplay",
+    "MatrixDisplay",
     "MergeTreeDisplay",
     "PathsDisplay",
     "ProfileDisplay",
