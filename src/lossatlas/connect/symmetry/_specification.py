@@ -287,7 +287,8 @@ class Specification(archive.Result):
         )
         raise ModelError(
             f"no units of {name!r} can be {what} without changing its function ({listed}). Expected hidden units: axes that "
-            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}."
+            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}, or "
+            "(parameter, axis, outer, inner) where units lie within an axis, as those of the gates of a recurrent layer."
         )
 
 
