@@ -91,7 +91,7 @@ def _watched(states: StateSurface, scaling: bool, uniform: bool) -> tuple[Trace,
     leaves = [(n, m) for n, m in model.named_modules() if not any(True for _ in m.children())]
     hooks = [module.register_forward_hook(tap(name)) for name, module in leaves]
     try:
-        with _plain_operations(), torch.no_grad():
+        with _plain_operations(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             read = states.reads(model, batch, _Watch(rules))
     finally:
         for hook in hooks:
