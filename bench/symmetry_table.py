@@ -418,7 +418,7 @@ def row(name: str, make: Callable[[], Made]) -> str:
 
 def shown(text: str) -> str:
     """A sentence that fits into a cell."""
-    text = re.sub(r"^not permuted: ", "", text.replace("every hidden unit is permuted", "–"))
+    text = re.sub(r"^not permuted: ", "", text.replace("no group of hidden units is left out", "–"))
     return text.replace("|", "\\|").replace("_", "\\_")
 
 
@@ -434,24 +434,26 @@ numbers of units that are permuted together ("4 × 8": four groups of eight, as 
 """
 
 
-def main(target: Path, chosen: list[str]) -> None:
-    """Measure every row and write the page."""
+def main(target: Path) -> None:
+    """Measure every row that the page does not hold yet, and write it; delete the page to measure all anew."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    lines, done = [], 0
+    known = target.read_text().splitlines() if target.exists() else []
+    lines = {name: line for name in ARCHITECTURES for line in known if line.startswith(f"| {name} |")}
     for name, make in ARCHITECTURES.items():
-        if chosen and name not in chosen:
+        if name in lines:
             continue
         try:
-            lines.append(row(name, make))
-            done += 1
+            lines[name] = row(name, make)
         except Exception as error:  # a row that cannot be made is shown as one
-            lines.append(
-                f"| {name} | – | – | – | – | – | not measured: {type(error).__name__}: {shown(str(error)[:160])} |"
-            )
-        print(lines[-1], flush=True)
-    target.write_text(HEAD + "\n".join(line.replace("\n", " ") for line in lines) + f"\n\n{done} architectures.\n")
+            said = shown(f"not measured: {type(error).__name__}: {error}"[:160]).replace("\n", " ")
+            lines[name] = f"| {name} | – | – | – | – | – | {said} |"
+        print(lines[name], flush=True)
+        page = [lines[name] for name in ARCHITECTURES if name in lines]
+        target.write_text(
+            HEAD + "\n".join(page) + f"\n\n{sum('not measured' not in one for one in page)} architectures.\n"
+        )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]))

@@ -32,6 +32,7 @@ _REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "prod",
 # Names of what only ever mixes positions; for the reason that is given, not for what is found.
 _OVER_SPACE = ("_pool", "upsample_", "grid_sampler", "reflection_pad", "replication_pad")
 SPACE = "positions of an image or a sequence"
+OUTPUT = "an axis of the output"
 TOKENS = "tokens of a vocabulary"
 
 
@@ -122,6 +123,8 @@ class Rules:
                 self._uniform[id(tensor)] = tensor._version
 
     def _why(self) -> str:
+        if "loss" in self._name or "cross_entropy" in self._name:  # of a model that computes its own
+            return OUTPUT
         return SPACE if any(part in self._name for part in _OVER_SPACE) else f"the operation {self._name}"
 
     def _fixed(self, size: int, reason: str | None = None) -> Dim:

@@ -16,8 +16,8 @@ from lossatlas import _checks, archive
 from lossatlas._errors import InputError, ModelError
 from lossatlas.connect.symmetry._labels import Dim, Places
 from lossatlas.connect.symmetry._nested import nested, outer_labels
-from lossatlas.connect.symmetry._rules import SPACE, TOKENS
-from lossatlas.connect.symmetry._trace import EXAMPLES, INPUT, OUTPUT, Trace, trace
+from lossatlas.connect.symmetry._rules import OUTPUT, SPACE, TOKENS
+from lossatlas.connect.symmetry._trace import EXAMPLES, INPUT, Trace, trace
 from lossatlas.connect.symmetry._verify import compare
 from lossatlas.probe import Probe
 from lossatlas.surface import StateSurface
@@ -166,7 +166,7 @@ class Specification(archive.Result):
         if self.source != "traced":
             return "units outside the given groups are not looked at"
         if not self.kept:
-            return "every hidden unit is permuted"
+            return "no group of hidden units is left out"
         reasons: dict[str, list[Kept]] = {}
         for one in self.kept:
             reasons.setdefault(one.reason, []).append(one)
@@ -188,7 +188,7 @@ class Specification(archive.Result):
         """
         seen = trace(states, scaling=scaling)
         found: dict[int, list[Axis]] = {}
-        fixed, kept = [], dict[int, Kept]()
+        fixed, kept = [], dict[int, list[tuple[str, int, int, str]]]()
         for name, dims in seen.axes.items():
             for k, dim in enumerate(dims):
                 for label, axis in _axes(seen, name, k, dim):
@@ -198,7 +198,9 @@ class Specification(archive.Result):
                     else:
                         fixed.append((name, k, reason))
                         if reason not in _ENDS and not scaling:
-                            kept.setdefault(label, Kept(name, axis.units, reason))
+                            first = kept.setdefault(label, [(name, k, 0, reason)])
+                            if first[0][:2] == (name, k):  # further places along the same axis, as those of gates
+                                first.append((name, k, axis.units, reason))
         taken, taps = set[str](), _taps(seen)
         several = {(n, k) for n, dims in seen.axes.items() for k, dim in enumerate(dims) if len(_labels(seen, dim)) > 1}
         named = {
@@ -211,7 +213,12 @@ class Specification(archive.Result):
             {named[inner].name: named[outer].name for inner, outer in within.items()},
             partial(_hold, states),
         )
-        return cls(groups, tuple(dict.fromkeys(fixed)), "traced", tuple(kept.values()))
+        return cls(
+            groups,
+            tuple(dict.fromkeys(fixed)),
+            "traced",
+            tuple(Kept(own[0][0], sum(n for _, _, n, _ in own), own[0][3]) for own in kept.values()),
+        )
 
     @classmethod
     def given(cls, states: StateSurface, spec: Given) -> Specification:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossatlas.connect.symmetry._labels import Labels
-from lossatlas.connect.symmetry._rules import Dims, Rules
+from lossatlas.connect.symmetry._rules import OUTPUT, Dims, Rules
 from lossatlas.surface import StateSurface
 
 EXAMPLES = 2
-INPUT, OUTPUT = "an axis of the input", "an axis of the output"
+INPUT = "an axis of the input"
 
 
 @final
