@@ -356,8 +356,13 @@ class Rules:
             self._unknown([q, k], {})
         mask = kwargs.get("attn_mask")
         if causal or mask is not None:
-            for dim in (rows, columns, *(self.dims(mask) if mask is not None else ())):
+            own = () if mask is None else self.dims(mask)
+            for dim in (rows, columns, *own[-2:]):
                 self.labels.fix(dim, "an attention mask")
+            # A bias by position has heads of its own.
+            for mine, theirs in zip(reversed(lead), reversed(own[:-2]), strict=False):
+                if theirs:
+                    self.labels.unite(mine, theirs)
         for axis, (a, b, c) in enumerate(zip(lead, lead_k, lead_v, strict=True)):
             heads, shared = q.shape[axis], k.shape[axis]
             # Grouped queries: several neighboring heads of q share one of k and v.
