@@ -45,13 +45,17 @@ from lossatlas.connect import Copies as Copies
 from lossatlas.connect import Copy as Copy
 from lossatlas.connect import Merge as Merge
 from lossatlas.connect import Path as Path
+from lossatlas.connect import Similarity as Similarity
 from lossatlas.connect import Specification as Specification
+from lossatlas.connect import Through as Through
 from lossatlas.connect import align as align
 from lossatlas.connect import barriers as barriers
 from lossatlas.connect import connect as connect
 from lossatlas.connect import copies as copies
 from lossatlas.connect import merge as merge
 from lossatlas.connect import random_copy as random_copy
+from lossatlas.connect import similarity as similarity
+from lossatlas.connect import through as through
 from lossatlas.curvature import BlockCurvature as BlockCurvature
 from lossatlas.curvature import CriticalPoint as CriticalPoint
 from lossatlas.curvature import CriticalPoints as CriticalPoints

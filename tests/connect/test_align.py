@@ -204,7 +204,7 @@ def test_repair_corrects_batch_norms_where_there_are_any(cnns):
     from lossatlas.connect._endpoints import end
 
     ends = (end(surface, one, "a"), end(surface, two, "b"))
-    state = Repair(surface, ends, found).at(0.5, torch.lerp(ends[0].state, ends[1].state, 0.5))
+    state = Repair(surface, ends, found).at((0.5, 0.5), torch.lerp(ends[0].state, ends[1].state, 0.5))
     told = (
         StateSurface(surface, taps=["1"])
         .read(torch.stack([ends[0].state, ends[1].state, state]))

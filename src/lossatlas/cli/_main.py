@@ -15,6 +15,7 @@ _COMMANDS = {
     "race": "Race optimizers on a landscape or a network, with every query counted.",
     "chart": "Chart the loss surface around your own network.",
     "connect": "Measure the loss barrier between two trained networks, along a line or a trained curve.",
+    "barriers": "Measure the loss barrier between every two of several checkpoints.",
     "curvature": "Measure the curvature of the loss around your network, with error bars.",
     "advise": "Find out which optimizer suits a surface, and check it by a race.",
     "record": "Run your own training script and record its path through weight space.",

@@ -11,6 +11,10 @@ from lossatlas.connect._pairs import ladder as ladder
 from lossatlas.connect._path import CRITIQUE as CRITIQUE
 from lossatlas.connect._path import Path as Path
 from lossatlas.connect._path import Side as Side
+from lossatlas.connect._similarity import Similarity as Similarity
+from lossatlas.connect._similarity import similarity as similarity
+from lossatlas.connect._through import Through as Through
+from lossatlas.connect._through import through as through
 from lossatlas.connect.symmetry._align import Alignment as Alignment
 from lossatlas.connect.symmetry._align import align as align
 from lossatlas.connect.symmetry._merge import Merge as Merge

@@ -16,10 +16,12 @@ from lossatlas._statistics import mean_interval, quantile
 from lossatlas.connect._barrier import DEFINITIONS, Interval
 from lossatlas.connect._connect import connect
 from lossatlas.connect._path import Path
+from lossatlas.connect.symmetry._align import align
+from lossatlas.draw import Table
 from lossatlas.surface import PointLike, Surface, need_surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, LadderDisplay
+    from lossatlas.draw import BarsDisplay, LadderDisplay, MatrixDisplay
 
 Array = NDArray[np.float64]
 
@@ -39,6 +41,7 @@ class Barriers(archive.Result):
         labels: of the pairs.
         low: (K,) lower ends of the 95 % intervals over examples; the values where there are none.
         high: (K,) their upper ends.
+        pairs: (K, 2) names of the networks of each pair, where they have names.
     """
 
     KIND: ClassVar[str] = "barriers"
@@ -53,6 +56,60 @@ class Barriers(archive.Result):
     labels: tuple[str, ...]
     low: Array
     high: Array
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the networks, in the order in which they were given."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+
+    @property
+    def matrix(self) -> Array:
+        """(n, n) barriers between all networks, 0 on the diagonal, nan where a pair is missing.
+
+        Raises:
+            InputError: if the networks have no names.
+        """
+        return self._square(self.values)
+
+    def _square(self, values: Array) -> Array:
+        names = self.names
+        if not names:
+            raise InputError(
+                "these barriers are of paths whose networks have no names; expected barriers(surface, {'a': a, 'b': b, …}), or "
+                "networks=[('a', 'b'), …]."
+            )
+        found = np.full((len(names),) * 2, np.nan)
+        np.fill_diagonal(found, 0.0)
+        for (one, two), value in zip(self.pairs, values, strict=True):
+            i, j = names.index(one), names.index(two)
+            found[i, j] = found[j, i] = value
+        return found
+
+    def table(self) -> Table:
+        """One row per pair, with its interval over examples."""
+        rows = [
+            [label, f"{v:.4g}", f"[{a:.3g}, {b:.3g}]"]
+            for label, v, a, b in zip(self.labels, self.values, self.low, self.high, strict=True)
+        ]
+        return Table(f"{self.data} barriers ({self.definition})", ["pair", "barrier", "95 % over examples"], rows)
+
+    def plot_matrix(self, ax: Any = None) -> MatrixDisplay:
+        """Every pair as a cell, with its interval over examples.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+
+        Raises:
+            InputError: if the networks have no names.
+        """
+        from lossatlas.draw import MatrixDisplay
+
+        note = f"{self.sentence}; brackets: 95 % over examples; barrier: {DEFINITIONS[self.definition]}"
+        return MatrixDisplay(
+            list(self.names), self.matrix, self._square(self.low), self._square(self.high), label=f"{self.data} barrier",
+            title=f"Barriers between {len(self.names)} networks", note=note,
+        ).plot(ax)  # fmt: skip
 
     @property
     def sentence(self) -> str:
@@ -83,6 +140,7 @@ def barriers(
     definition: str | None = None,
     data: str = "train",
     networks: Sequence[tuple[Any, Any]] | None = None,
+    aligned: bool = False,
     **settings: Any,
 ) -> Barriers:
     """Put the barriers of several paths together, or of all pairs of several networks.
@@ -97,6 +155,7 @@ def barriers(
         data: ``train`` or ``test``.
         networks: for each path what its ends are, for example their seeds; by default their parameters tell. Aligned
             copies have other parameters than what they are copies of: then it must be given.
+        aligned: permute the units of the second network of every pair to match the first, with a surface and `ends`.
         **settings: of `connect`, with a surface and `ends`.
 
     Raises:
@@ -114,10 +173,12 @@ def barriers(
             settings["definition"] = definition
         both = list(itertools.combinations(ends, 2))
         labels, networks = [f"{one} – {two}" for one, two in both], both
-        paths = [connect(cast("Surface", paths), ends[one], ends[two], **settings) for one, two in both]
-    elif settings:
+        ground = cast("Surface", paths)
+        moved = {pair: _matched(ground, ends, pair, settings) for pair in both} if aligned else {}
+        paths = [connect(ground, ends[one], moved.get((one, two), ends[two]), **settings) for one, two in both]
+    elif settings or aligned:
         raise InputError(
-            f"barriers got {', '.join(settings)} without points; expected them with a surface and points only."
+            f"barriers got {', '.join([*settings, *['aligned'] * aligned])} without points; expected them with a surface and points only."
         )
     expected = "a list of the paths that connect returned, at least two; or a surface and points by name"
     paths = tuple(_checks.instance("paths", paths, Sequence, expected, where="barriers"))
@@ -127,6 +188,7 @@ def barriers(
         _checks.instance("a path", path, Path, expected, where="barriers")
     definition = paths[0].definition if definition is None else definition
     _checks.one_of("definition of a barrier", definition, DEFINITIONS)
+    aligned = _checks.flag("aligned", aligned)
     for path in paths:
         if data not in list(path.barriers) or definition not in path.barriers[data]:
             known = ", ".join(path.barriers)
@@ -145,8 +207,17 @@ def barriers(
     labels = labels or [f"pair {k + 1}" for k in range(len(paths))]
     return Barriers(
         values, definition, data, float(values.mean()), interval, method, len(names), tuple(labels),
-        np.minimum(low, values), np.maximum(high, values),
+        np.minimum(low, values), np.maximum(high, values), _named(networks),
     )  # fmt: skip
+
+
+def _matched(surface: Surface, ends: Mapping[str, PointLike], pair: tuple[str, str], settings: dict[str, Any]) -> Any:
+    own = {name: settings[name] for name in ("seed", "progress") if name in settings}
+    return align(surface, ends[pair[0]], ends[pair[1]], **own).permuted
+
+
+def _named(networks: Any) -> tuple[tuple[str, str], ...]:
+    return () if networks is None else tuple((str(one), str(two)) for one, two in networks)
 
 
 def _pairs(networks: Any) -> list[tuple[Any, ...]]:

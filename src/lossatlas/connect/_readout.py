@@ -132,11 +132,17 @@ class Readout:
         share = torch.from_numpy(t).to(thetas.device, thetas.dtype)[:, None]
         stale = torch.cat([thetas, (1 - share) * a + share * b], 1)
         if self._repair is not None:
-            return torch.stack([self._repair.at(float(x), state) for x, state in zip(t, stale, strict=True)])
-        if self.statistics == "stale" or self._measure is None:
-            return stale
-        measured = self._measure.evaluate(Values(stale)).extras["statistics"].to(thetas.dtype)
-        return torch.cat([thetas, measured], 1)
+            return torch.stack(
+                [self._repair.at((1 - float(x), float(x)), state) for x, state in zip(t, stale, strict=True)]
+            )
+        return stale if self.statistics == "stale" else self.renewed(stale)
+
+    def renewed(self, states: Tensor) -> Tensor:
+        """Points with their statistics (B, N + S), these re-estimated where there are any."""
+        if self._measure is None:
+            return states
+        measured = self._measure.evaluate(Values(states)).extras["statistics"].to(states)
+        return torch.cat([states[:, : states.shape[1] - measured.shape[1]], measured], 1)
 
     def read(self, t: Array, thetas: Tensor) -> tuple[Rows, Rows | None]:
         """Train and test at points (B, N) of the path at t (B,)."""

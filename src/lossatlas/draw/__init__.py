@@ -13,6 +13,7 @@ from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._levels import Levels, scale_of
+from lossatlas.draw._matrix import MatrixDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import DASHES, MARKERS, Stroke, colors, strokes, well_colors
@@ -44,6 +45,7 @@ __all__ = [
     "IndexDisplay",
     "LadderDisplay",
     "Levels",
+    "MatrixDisplay",
     "MergeTreeDisplay",
     "PathsDisplay",
     "ProfileDisplay",

@@ -77,6 +77,7 @@ class Alignment(archive.Result):
         groups = self.specification.groups
         return [
             f"{len(groups)} group{'s' * (len(groups) != 1)} of {sum(g.units for g in groups):,} units, {self.moved:.0%} of them moved",
+            self.specification.left,
             f"objective {self.before:.5g} before, {self.objective:.5g} after (cosine {self.cosine:.3f})",
             f"over {len(self.objectives)} starts from {low:.5g} to {high:.5g}",
             f"same function: outputs differ by at most {self.check.gap:.1e}, rounding explains {self.check.tolerance:.1e}",
@@ -185,8 +186,9 @@ def align(
                 matches.append(by_weights(weights, None if k == 0 else specification.random(generator), generator))
                 note(k + 1)
     best = max(matches, key=lambda match: match.objective)
-    permuted = specification.permuted(two, best.permutations)
-    check = compare(outputs, second.state, states.join(permuted))
+    moved = states.join(specification.permuted(two, best.permutations))
+    permuted = states.split(moved)  # further names of tied weights follow
+    check = compare(outputs, second.state, moved)
     if not check.holds:
         raise ModelError(
             f"the permuted network is not the same function: outputs differ by up to {check.gap:.3g} where rounding explains "

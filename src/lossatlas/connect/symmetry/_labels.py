@@ -77,9 +77,21 @@ class Labels:
             for piece in self._pieces[root] or ():
                 self.fix(piece, reason)
 
+    def fixed_everywhere(self, dim: Dim) -> bool:
+        """Whether an axis is made of fixed labels only."""
+        return all(self._fixed[label] is not None for label in self.members(dim))
+
     def places(self, dim: Dim) -> list[tuple[Term, Places]]:
         """The labels of which an axis finally consists, each with the positions (units, …) of its units along it."""
         return self._places(self.resolve(dim), np.arange(self.size(dim)).reshape(-1, 1))
+
+    def members(self, dim: Dim) -> set[int]:
+        """The labels of which an axis finally consists."""
+        found: set[int] = set()
+        for label, _ in self.resolve(dim):
+            pieces = self._pieces[label]
+            found |= {label} if pieces is None else set().union(*(self.members(piece) for piece in pieces))
+        return found
 
     def unite(self, one: Dim, two: Dim, *, inverse: bool = False) -> None:
         """Both axes are the same one; of inverse scale where they are contracted with each other.

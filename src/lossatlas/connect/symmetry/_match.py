@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -33,6 +34,55 @@ class Match:
     sweeps: int
 
 
+@dataclass(frozen=True, eq=False)
+class Nest:
+    """What the units of one group hold.
+
+    Attributes:
+        kinds: groups that lie within them, one list over the units for each kind.
+        told: for each kind, which of the axes of its groups carry no other kind, or all of them if each does.
+        own: axes of the units without what the kinds carry.
+    """
+
+    kinds: tuple[tuple[Group, ...], ...]
+    told: tuple[tuple[int, ...], ...]
+    own: tuple[Axis, ...]
+
+    @classmethod
+    def of(cls, group: Group, kinds: Sequence[Sequence[Group]], names: Mapping[str, Tensor]) -> Nest:
+        """That of a group.
+
+        Args:
+            group: the units.
+            kinds: what lies within them.
+            names: weights that are compared.
+        """
+        kept = [[replace(g, axes=tuple(x for x in g.axes if x.name in names)) for g in kind] for kind in kinds]
+        kept = [kind for kind in kept if kind[0].axes]
+        told = []
+        for kind in kept:
+            others = [axis for other in kept if other is not kind for axis in other[0].axes]
+            alone = [n for n, axis in enumerate(kind[0].axes) if not any(_meet(axis, other) for other in others)]
+            told.append(tuple(alone or range(len(kind[0].axes))))
+        own = []
+        for axis in (axis for axis in group.axes if axis.name in names):
+            over = [
+                x for kind in kept for part in kind for x in part.axes if (x.name, x.axis) == (axis.name, axis.axis)
+            ]
+            free = (
+                ~np.isin(axis.places, np.concatenate([x.places.ravel() for x in over]))
+                if over
+                else np.ones_like(axis.places, bool)
+            )
+            if free.any():
+                own.append(replace(axis, places=axis.places[free].reshape(axis.units, -1)))
+        return cls(tuple(map(tuple, kept)), tuple(told), tuple(own))
+
+
+def _meet(one: Axis, two: Axis) -> bool:
+    return (one.name, one.axis) == (two.name, two.axis) and bool(np.isin(one.places, two.places).any())
+
+
 class Weights:
     """The weights of a and of b as they are compared.
 
@@ -56,10 +106,24 @@ class Weights:
         self.smallest = GAIN[self.dtype] * max(norms[0] * norms[1], 1e-300)
         self.norms = norms[0] * norms[1]
         self.groups = {group.name: self._own(group) for group in specification.groups}
+        kinds = self._nested()
+        self.nests = {g.name: Nest.of(g, kinds[g.name], self.a) for g in specification.groups if g.name in kinds}
         self.carriers: dict[str, set[str]] = {}
         for name, axes in self.groups.items():
             for axis in axes:
                 self.carriers.setdefault(axis.name, set()).add(name)
+
+    def _nested(self) -> dict[str, list[list[Group]]]:
+        """By name of a group, what lies within its units: for each kind one group for each unit."""
+        found: dict[str, list[list[Group]]] = {}
+        for group in self.specification.groups:
+            if group.within is not None:
+                outer, slot = group.within
+                kinds = found.setdefault(outer, [])
+                if slot == 0:
+                    kinds.append([])
+                kinds[-1].append(group)
+        return found
 
     def _own(self, group: Group) -> list[Axis]:
         return [axis for axis in group.axes if axis.name in self.a]
@@ -153,7 +217,9 @@ def _grow(weights: Weights, orders: Permutations, current: dict[str, Tensor]) ->
 
     def settled(group: Group) -> set[str]:
         names = {axis.name for axis in weights.groups[group.name]}
-        return {n for n in names if not (weights.carriers[n] - {group.name}) & open_groups.keys()}
+        nest = weights.nests.get(group.name)
+        own = {group.name} | ({part.name for kind in nest.kinds for part in kind} if nest else set())
+        return {n for n in names if not (weights.carriers[n] - own) & open_groups.keys()}
 
     def share(group: Group) -> float:
         names = {axis.name for axis in weights.groups[group.name]}
@@ -187,12 +253,12 @@ def _assign(
     weights: Weights, group: Group, orders: Permutations, current: dict[str, Tensor], only: set[str] | None
 ) -> bool:
     """Permute one group of the current b so that it fits a best; whether that was a gain."""
+    if group.name in weights.nests:
+        return _assign_nested(weights, group, orders, current, only)
     axes = [axis for axis in weights.groups[group.name] if only is None or axis.name in only]
     if not axes:
         return False
-    matrix = torch.zeros(group.units, group.units, dtype=weights.dtype)
-    for axis in axes:
-        matrix += axis.rows(weights.a[axis.name]) @ axis.rows(current[axis.name]).T
+    matrix = _products(weights, axes, current, group.units)
     order = _best(matrix)
     gain = float(matrix[torch.arange(group.units), order].sum() - matrix.trace())
     if gain <= weights.smallest:
@@ -207,6 +273,64 @@ def _assign(
     current.update(trial)
     orders[group.name] = orders[group.name][order]
     return True
+
+
+def _products(axes: Sequence[Axis], a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+    """(units of a, units of b), summed over some axes."""
+    found: Tensor = sum(axis.rows(a[axis.name]) @ axis.rows(b[axis.name]).T for axis in axes)  # type: ignore[assignment]
+    return found
+
+
+def _assign_nested(
+    weights: Weights, group: Group, orders: Permutations, current: dict[str, Tensor], only: set[str] | None
+) -> bool:
+    """Permute units that hold others, and what each of them holds; whether that was a gain.
+
+    What a unit holds may be in any order, so two units are worth to each other what the best assignment of what they
+    hold is worth: an assignment problem for every pair, within the one over the units.
+    """
+    nest, units = weights.nests[group.name], range(group.units)
+    worth = _products(weights, [axis for axis in nest.own if only is None or axis.name in only], current, group.units)
+    held: list[list[list[Tensor]]] = []
+    for kind, told in zip(nest.kinds, nest.told, strict=True):
+        one, two = (
+            [torch.cat([part.axes[n].rows(side[part.axes[n].name]) for n in told], 1) for part in kind]
+            for side in (weights.a, current)
+        )
+        held.append([])
+        for h in units:
+            held[-1].append([])
+            for k in units:
+                matrix = one[h] @ two[k].T
+                order = _best(matrix)
+                worth[h, k] += matrix[torch.arange(len(order)), order].sum()
+                held[-1][h].append(order)
+    best = _best(worth)
+    trial = {axis.name: current[axis.name] for axis in weights.groups[group.name]}
+    for axis in weights.groups[group.name]:
+        trial[axis.name] = axis.permuted(trial[axis.name], best)
+    found = {group.name: orders[group.name][best]}
+    for kind, rows in zip(nest.kinds, held, strict=True):
+        for h, part in enumerate(kind):
+            inner = rows[h][int(best[h])]
+            found[part.name] = orders[kind[int(best[h])].name][inner]
+            for axis in part.axes:
+                if axis.name in trial:
+                    trial[axis.name] = axis.permuted(trial[axis.name], inner)
+    names = set(trial) if only is None else set(trial) & only
+    if weights.inner(trial, names) - weights.inner(current, names) <= weights.smallest:
+        return False
+    current.update(trial)
+    orders.update(found)
+    return True
+
+
+def _products(weights: Weights, axes: Sequence[Axis], current: Mapping[str, Tensor], units: int) -> Tensor:
+    """⟨unit of a, unit of b⟩ (units, units), summed over some axes."""
+    matrix = torch.zeros(units, units, dtype=weights.dtype)
+    for axis in axes:
+        matrix += axis.rows(weights.a[axis.name]) @ axis.rows(current[axis.name]).T
+    return matrix
 
 
 def _best(matrix: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ follows, re-estimated statistics undo it; elsewhere gain and shift of the layer 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -32,7 +33,7 @@ class Site:
 
 @final
 class Repair:
-    """Corrects points between two networks.
+    """Corrects averages of networks.
 
     In a network with batch norm every norm in front of hidden units gets the interpolated deviations as its gains and
     the interpolated means as its shifts, and then all statistics are re-estimated. In one without, layers are corrected
@@ -40,7 +41,7 @@ class Repair:
 
     Args:
         surface: of the network.
-        ends: both networks, aligned.
+        ends: the networks, aligned.
         specification: tells which outputs are hidden units.
         limit: use at most so many examples.
 
@@ -53,7 +54,7 @@ class Repair:
     """
 
     def __init__(
-        self, surface: NetworkSurface, ends: tuple[End, End], specification: Specification, limit: int | None = None
+        self, surface: NetworkSurface, ends: Sequence[End], specification: Specification, limit: int | None = None
     ) -> None:
         self._surface, self._limit = surface, limit
         self._states = StateSurface(surface)
@@ -73,11 +74,12 @@ class Repair:
         """What it cost so far."""
         return [probe.meter for probe in [*self._probes, *([self._measure] if self._measure else [])]]
 
-    def at(self, t: float, state: Tensor) -> Tensor:
-        """The point (N + S,) between the ends at t, repaired."""
+    def at(self, shares: Sequence[float], state: Tensor) -> Tensor:
+        """The average (N + S,) of the networks with these shares, which add up to 1, repaired."""
+        weights = torch.tensor(shares, dtype=torch.float64)[:, None]
         tensors = self._states.split(state)
         for site in self._sites:
-            means, deviations = ((1 - t) * goal[0] + t * goal[1] for goal in self._goals[site.name])
+            means, deviations = ((weights.to(goal) * goal).sum(0) for goal in self._goals[site.name])
             gain, shift = f"{site.name}.weight", f"{site.name}.bias"
             if site.norm:
                 sign = torch.where(tensors[gain] < 0, -1.0, 1.0).to(tensors[gain])

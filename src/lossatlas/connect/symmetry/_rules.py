@@ -1,16 +1,21 @@
 """What each operation of torch does to the labels of its axes: which become one, which are split, which are fixed.
 
-A rule that is missing is safe: an operation without one fixes every axis it touches, and is named as the reason.
+A rule that is missing is safe: an operation without one is tried on permuted numbers (`Equivariance`), and fixes every
+axis that it does not treat alike; it is then named as the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from lossatlas.connect.symmetry._equivariance import Equivariance
+from lossatlas.connect.symmetry._equivariance import tensors as _tensors
 from lossatlas.connect.symmetry._labels import Dim, Labels
 
 Dims = tuple[Dim, ...]
@@ -24,13 +29,11 @@ _UNIFORM = {"full", "zeros", "ones", "empty", "full_like", "zeros_like", "ones_l
             "new_ones", "new_full", "new_empty", "scalar_tensor"}  # fmt: skip
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "prod", "norm", "linalg_vector_norm", "all",
                "any", "var_mean"}  # fmt: skip
-_SPATIAL = {
-    "max_pool1d": 1, "avg_pool1d": 1, "max_pool2d_with_indices": 2, "avg_pool2d": 2, "max_pool3d_with_indices": 3,
-    "avg_pool3d": 3, "_adaptive_avg_pool2d": 2, "_adaptive_avg_pool3d": 3, "adaptive_max_pool2d": 2,
-    "adaptive_max_pool3d": 3, "upsample_nearest1d": 1, "upsample_nearest2d": 2, "upsample_bilinear2d": 2,
-    "reflection_pad1d": 1, "reflection_pad2d": 2, "replication_pad2d": 2, "mkldnn_max_pool2d": 2,
-}  # fmt: skip
-_SPACE = "positions of an image or a sequence"
+# Names of what only ever mixes positions; for the reason that is given, not for what is found.
+_OVER_SPACE = ("_pool", "upsample_", "grid_sampler", "reflection_pad", "replication_pad")
+SPACE = "positions of an image or a sequence"
+OUTPUT = "an axis of the output"
+TOKENS = "tokens of a vocabulary"
 
 
 @final
@@ -40,40 +43,69 @@ class Rules:
     Args:
         labels: they speak about; signed ones say which rescaling leaves the function as it is, others which permutation.
         known: id of a tensor to the tensor and its axes; grows.
+        uniform: whether the axes of a tensor of one number everywhere are new ones each time it is read, as nothing can
+            be told apart along them: two layers that begin at the same zeros have not the same units.
+
+    Attributes:
+        written: whether something was written into such a tensor afterwards; what was found is then not to be used.
     """
 
-    def __init__(self, labels: Labels, known: dict[int, tuple[Tensor, Dims]]) -> None:
+    def __init__(self, labels: Labels, known: dict[int, tuple[Tensor, Dims]], uniform: bool = True) -> None:
         self.labels, self._known = labels, known
+        self.written = False
+        self._fresh, self._uniform = uniform, dict[int, int]()
         self._name = ""
+        # What follows from a tensor once something reads it: states that a recurrent layer stacks, and positions of a
+        # maximum, cost no freedom as long as nothing does.
+        self._unread: dict[int, list[Callable[[], None]]] = {}
 
     def dims(self, tensor: Tensor) -> Dims:
         """The axes of a tensor; those of one that was never seen are constants."""
         if id(tensor) not in self._known:
             self.learn(tensor, tuple(self.labels.new(n, "a constant of the network") for n in tensor.shape))
+        for consequence in self._unread.pop(id(tensor), ()):
+            consequence()
+        if id(tensor) in self._uniform:
+            self.written |= self._uniform[id(tensor)] != tensor._version
+            return tuple(self.labels.new(n) for n in tensor.shape)
         return self._known[id(tensor)][1]
 
     def learn(self, tensor: Tensor, dims: Dims) -> None:
         """Remember the axes of a tensor, and keep it alive so that its id stays its own."""
         self._known[id(tensor)] = (tensor, dims)
 
+    def seen(self, tensor: Tensor) -> Dims | None:
+        """The axes of a tensor without counting this as reading it; None for one that was never seen."""
+        return self._known[id(tensor)][1] if id(tensor) in self._known else None
+
+    def held(self) -> list[set[int]]:
+        """For every tensor in which axes were followed, the labels of all of them."""
+        rows = [dims for key, (_, dims) in self._known.items() if key not in self._uniform]
+        return [set().union(*(self.labels.members(dim) for dim in dims)) for dims in set(rows)]
+
+    def _later(self, tensor: Tensor, consequence: Callable[[], None]) -> None:
+        self._unread.setdefault(id(tensor), []).append(consequence)
+
     def follow(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
         """Take one executed operation into account."""
         self._name = name = function._schema.name.split("::")[-1]
         plain = name.removesuffix("_") if name.endswith("_") and not name.endswith("__") else name
+        plain = plain.removeprefix("_unsafe_" if plain.startswith("_") else "unsafe_")
         found: Any = None
+        given = list(_tensors([args, list(kwargs.values())]))
+        same = given and name == plain and all(id(t) in self._uniform for t in given)
         rule: Callable[..., Any] | None = getattr(self, f"_on_{plain.lstrip('_')}", None)
         if plain in _REDUCTIONS:
             found = self._reduce(out, *args, **kwargs)
-        elif plain in _SPATIAL:
-            found = self._pool(out, args[0], _SPATIAL[plain])
-        elif plain in _UNIFORM:
-            found = tuple(self.labels.new(n) for n in out.shape)
+        elif plain in _UNIFORM or (same and all(_constant(t) for t in _tensors(out))):
+            self._alone(out)
+            return
         elif rule is not None:
             found = rule(out, *args, **kwargs)
         elif torch.Tag.pointwise in function.tags or plain in _HOMOGENEOUS:
             found = self._pointwise(plain, out, [*args, *kwargs.values()])
         else:
-            self._unknown(args, kwargs)
+            found = self._tried(function, args, kwargs, out)
         for tensor, dims in zip(_tensors(out), _alike(found, out), strict=True):
             if id(tensor) in self._known and name != plain:
                 for mine, theirs in zip(self.dims(tensor), dims or (), strict=False):
@@ -83,8 +115,17 @@ class Rules:
                 dims = tuple(self.labels.new(n, self._why()) for n in tensor.shape)
             self.learn(tensor, dims)
 
+    def _alone(self, out: Any) -> None:
+        """Tensors of one number everywhere."""
+        for tensor in _tensors(out):
+            self.learn(tensor, tuple(self.labels.new(n) for n in tensor.shape))
+            if self._fresh:
+                self._uniform[id(tensor)] = tensor._version
+
     def _why(self) -> str:
-        return f"the operation {self._name}"
+        if "loss" in self._name or "cross_entropy" in self._name:  # of a model that computes its own
+            return OUTPUT
+        return SPACE if any(part in self._name for part in _OVER_SPACE) else f"the operation {self._name}"
 
     def _fixed(self, size: int, reason: str | None = None) -> Dim:
         return self.labels.new(size, reason or self._why())
@@ -136,12 +177,37 @@ class Rules:
         dims = tuple(() if axis in gone else dim for axis, dim in enumerate(self.dims(x)) if kept or axis not in gone)
         return [dims for _ in _tensors(out)] if not isinstance(out, Tensor) else dims
 
-    def _pool(self, out: Any, x: Tensor, space: int) -> Any:
-        first = next(iter(_tensors(out)))
-        for dim in self.dims(x)[x.ndim - space :]:
-            self.labels.fix(dim, _SPACE)
-        dims = (*self.dims(x)[: x.ndim - space], *(self._fixed(n, _SPACE) for n in first.shape[x.ndim - space :]))
-        return dims if isinstance(out, Tensor) else [dims for _ in _tensors(out)]
+    def _tried(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Any:
+        """What an operation without a rule does, by trying."""
+        given, made = list(_tensors([list(args), list(kwargs.values())])), list(_tensors(out))
+        rows = [self.dims(t) for t in given]
+        found: list[list[Dim | None]] = [[None if n > 1 else () for n in t.shape] for t in made]
+        kept = Equivariance(function, args, kwargs).kept()
+        free = set()
+        for one in kept:
+            (first, axis), *others = one.places
+            dim = rows[first][axis]
+            for j, k in others:
+                self.labels.unite(dim, rows[j][k])
+            for n, place in enumerate(one.out):
+                if place == -1:
+                    self._later(made[n], partial(self.labels.fix, dim, self._why()))
+                elif place is not None:
+                    found[n][place] = dim
+            if one.scales or not self.labels.signed:
+                free |= set(one.places)
+        for j, row in enumerate(rows):
+            for k, dim in enumerate(row):
+                if (j, k) not in free:
+                    self.labels.fix(dim, self._why())
+        for dims, tensor in zip(found, made, strict=True):
+            for k, n in enumerate(tensor.shape):
+                alike = [
+                    row[k] for row, t in zip(rows, given, strict=True) if t.ndim == tensor.ndim and t.shape[k] == n
+                ]
+                if dims[k] is None:
+                    dims[k] = alike[0] if alike and self.labels.fixed_everywhere(alike[0]) else self._fixed(n)
+        return [tuple(dims) for dims in found]
 
     def _contract(self, one: Dim, two: Dim) -> None:
         self.labels.unite(one, two, inverse=True)
@@ -171,6 +237,39 @@ class Rules:
         self._contract(self.dims(a)[0], self.dims(b)[0])
         return ()
 
+    _on_vdot = _on_dot
+
+    def _on_trilinear(self, out: Tensor, a: Tensor, b: Tensor, c: Tensor, *rest: list[int], **_: Any) -> Dims:
+        """Σ a·b·c over some axes, each with axes of length 1 put in where it has none of the others'."""
+        *spread, summed = rest[:4]
+        if self.labels.signed:
+            self._unknown([a, b, c], {})
+        rows = []
+        for x, places in zip((a, b, c), spread, strict=True):
+            own = list(self.dims(x))
+            for axis in sorted(places):
+                own.insert(axis, ())
+            rows.append(own)
+        dims: list[Dim] = []
+        for axis in range(len(rows[0])):
+            present = [row[axis] for row in rows if row[axis]]
+            for other in present[1:]:
+                self.labels.unite(present[0], other)
+            if axis not in summed:
+                dims.append(present[0] if present else ())
+        return tuple(dims)
+
+    def _on_weight_norm_interface(self, out: Any, v: Tensor, g: Tensor, axis: int = 0) -> Any:
+        dims = list(self.dims(v))
+        if self.labels.signed:
+            # The length of v along the axis is divided away; what is left of it is the gain's.
+            self._unknown([v], {})
+            dims = [self._fixed(n) for n in v.shape]
+            dims[axis] = self.dims(g)[axis]
+        else:
+            self.labels.unite(dims[axis], self.dims(g)[axis])
+        return self._first(out, tuple(dims))
+
     def _biased(self, dims: Dims, bias: Tensor) -> Dims:
         for mine, theirs in zip(reversed(dims), reversed(self.dims(bias)), strict=False):
             if mine and theirs:
@@ -183,7 +282,7 @@ class Rules:
         transposed, groups = bool(rest[3]), int(rest[5])
         first, second, *window = self.dims(weight)
         for dim in (*window, *self.dims(x)[2:]):
-            self.labels.fix(dim, _SPACE)
+            self.labels.fix(dim, SPACE)
         makes, reads = (second, first) if transposed else (first, second)
         if groups > 1:
             # Groups are an axis of their own, of the channels on both sides.
@@ -200,7 +299,7 @@ class Rules:
         self._contract(self.dims(x)[1], reads)
         if bias is not None:
             self.labels.unite(makes, self.dims(bias)[0])
-        return (self.dims(x)[0], makes, *(self._fixed(n, _SPACE) for n in out.shape[2:]))
+        return (self.dims(x)[0], makes, *(self._fixed(n, SPACE) for n in out.shape[2:]))
 
     def _on_native_batch_norm(
         self, out: Any, x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, *rest: Any, **_: Any
@@ -257,11 +356,20 @@ class Rules:
             self._unknown([q, k], {})
         mask = kwargs.get("attn_mask")
         if causal or mask is not None:
-            for dim in (rows, columns, *(self.dims(mask) if mask is not None else ())):
+            own = () if mask is None else self.dims(mask)
+            for dim in (rows, columns, *own[-2:]):
                 self.labels.fix(dim, "an attention mask")
-        for a, b, c in zip(lead, lead_k, lead_v, strict=True):
-            self.labels.unite(a, b)
-            self.labels.unite(a, c)
+            # A bias by position has heads of its own.
+            for mine, theirs in zip(reversed(lead), reversed(own[:-2]), strict=False):
+                if theirs:
+                    self.labels.unite(mine, theirs)
+        for axis, (a, b, c) in enumerate(zip(lead, lead_k, lead_v, strict=True)):
+            heads, shared = q.shape[axis], k.shape[axis]
+            # Grouped queries: several neighboring heads of q share one of k and v.
+            mine = self.labels.cut(a, [shared, heads // shared])[0] if heads > shared > 1 else a
+            for theirs in (b, c):
+                if shared > 1:
+                    self.labels.unite(mine, theirs)
         self._contract(width, width_k)
         self._contract(columns, columns_v)
         return self._first(out, (*lead, rows, width_v))
@@ -270,7 +378,7 @@ class Rules:
 
     def _on_embedding(self, out: Tensor, weight: Tensor, index: Tensor, *_: Any, **__: Any) -> Dims:
         tokens, width = self.dims(weight)
-        self.labels.fix(tokens, "tokens of a vocabulary")
+        self.labels.fix(tokens, TOKENS)
         return (*self.dims(index), width)
 
     def _on_prelu_kernel(self, out: Tensor, x: Tensor, weight: Tensor) -> Dims:
@@ -281,11 +389,22 @@ class Rules:
         return self._pointwise("prelu", out, [x, weight])
 
     def _on_view(self, out: Tensor, x: Tensor, *_: Any) -> Dims:
-        whole = tuple(term for dim in self.dims(x) for term in dim)
-        return tuple(self.labels.cut(whole, list(out.shape)))
+        """Axes are cut within the smallest blocks of them that hold equally many numbers on both sides."""
+        dims, sizes = list(self.dims(x)), list(out.shape)
+        if not x.numel():
+            return tuple(self._fixed(n) for n in out.shape)
+        found: list[Dim] = []
+        while sizes:
+            block, wanted = dims.pop(0) if dims else (), [sizes.pop(0)]
+            while self.labels.size(block) != math.prod(wanted):
+                if self.labels.size(block) < math.prod(wanted):
+                    block = (*block, *dims.pop(0))
+                else:
+                    wanted.append(sizes.pop(0))
+            found += self.labels.cut(block, wanted)
+        return tuple(found)
 
-    _on_unsafe_view = _on_reshape_alias = _on_reshape = _on_view
-    _on_unsqueeze = _on_squeeze = _on_view
+    _on_reshape_alias = _on_reshape = _on_unsqueeze = _on_squeeze = _on_view
 
     def _on_t(self, out: Tensor, x: Tensor) -> Dims:
         return self.dims(x)[::-1]
@@ -301,6 +420,10 @@ class Rules:
     def _on_expand(self, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Dims:
         old = ((),) * (out.ndim - x.ndim) + self.dims(x)
         return tuple(dim or self.labels.new(n) for dim, n in zip(old, out.shape, strict=True))
+
+    def _on_repeat(self, out: Tensor, x: Tensor, times: list[int]) -> Dims:
+        old = ((),) * (out.ndim - x.ndim) + self.dims(x)
+        return tuple((*self.labels.new(n), *dim) for dim, n in zip(old, times, strict=True))
 
     def _on_select(self, out: Tensor, x: Tensor, axis: int, index: int) -> Dims:
         dims = list(self.dims(x))
@@ -369,7 +492,7 @@ class Rules:
         rows = [self.dims(part) for part in parts]
         for row in rows[1:]:
             for one, two in zip(rows[0], row, strict=True):
-                self.labels.unite(one, two)
+                self._later(out, partial(self.labels.unite, one, two))
         dims = list(rows[0])
         dims.insert(axis % out.ndim, self._fixed(len(parts)))
         return tuple(dims)
@@ -380,12 +503,8 @@ class Rules:
         return [dims, *(None for _ in list(_tensors(out))[1:])] if not isinstance(out, Tensor) else dims
 
 
-def _tensors(given: Any) -> Iterator[Tensor]:
-    if isinstance(given, Tensor):
-        yield given
-    elif isinstance(given, list | tuple):
-        for item in given:
-            yield from _tensors(item)
+def _constant(tensor: Tensor) -> bool:
+    return bool((tensor == tensor.reshape(-1)[:1]).all()) if tensor.numel() else True
 
 
 def _alike(found: Any, out: Any) -> list[Any]:

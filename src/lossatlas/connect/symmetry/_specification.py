@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -14,8 +15,14 @@ from torch import Tensor
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, ModelError
 from lossatlas.connect.symmetry._labels import Dim, Places
-from lossatlas.connect.symmetry._trace import Trace, trace
+from lossatlas.connect.symmetry._nested import nested, outer_labels
+from lossatlas.connect.symmetry._rules import OUTPUT, SPACE, TOKENS
+from lossatlas.connect.symmetry._trace import EXAMPLES, INPUT, Trace, trace
+from lossatlas.connect.symmetry._verify import compare
+from lossatlas.probe import Probe
 from lossatlas.surface import StateSurface
+
+NOISE = 0.05  # of the point at which groups within groups are tried
 
 Permutations = dict[str, Tensor]
 Given = Mapping[str, Sequence[tuple[Any, ...]]]
@@ -100,12 +107,33 @@ class Group(archive.Result):
         units: how many.
         axes: of parameters and running statistics that carry the permutation.
         taps: outputs of modules in which each unit can be seen, with nothing else permuted.
+        within: the group and the unit of it (an attention head) in which these units lie, or None.
     """
 
     name: str
     units: int
     axes: tuple[Axis, ...]
     taps: tuple[Tap, ...] = ()
+    within: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Kept(archive.Result):
+    """Units that may not be permuted.
+
+    Attributes:
+        name: of the first weight along which they lie.
+        units: how many.
+        reason: why.
+    """
+
+    name: str
+    units: int
+    reason: str
+
+
+# What is no hidden unit in the first place.
+_ENDS = (INPUT, OUTPUT, SPACE, TOKENS)
 
 
 @final
@@ -114,21 +142,41 @@ class Specification(archive.Result):
     """All permutations (or rescalings) that leave a network's function as it is, as far as they were found.
 
     Attributes:
-        groups: of units that may be permuted, each by itself.
+        groups: of units that may be permuted, each by itself; one that lies within a unit of another comes after that,
+            and permutes what lies there once the other has been permuted.
         fixed: axes that may not be, as (parameter, axis, reason).
         source: ``traced`` or ``given``.
+        kept: hidden units that may not be permuted; inputs, outputs, positions and tokens are none.
     """
 
     groups: tuple[Group, ...]
     fixed: tuple[tuple[str, int, str], ...]
     source: str
+    kept: tuple[Kept, ...] = ()
 
     @property
     def sentence(self) -> str:
         """What may be moved, and what not."""
         count, units = len(self.groups), sum(group.units for group in self.groups)
-        axes = f"{len(self.fixed)} {'axis' if len(self.fixed) == 1 else 'axes'}"
-        return f"{count} group{'s' * (count != 1)} of {units:,} unit{'s' * (units != 1)} may be moved, {axes} may not; {self.source}"
+        return f"{count} group{'s' * (count != 1)} of {units:,} unit{'s' * (units != 1)} may be moved ({self.source}); {self.left}"
+
+    @property
+    def left(self) -> str:
+        """Which hidden units are not permuted, how many and why."""
+        if self.source != "traced":
+            return "units outside the given groups are not looked at"
+        if not self.kept:
+            return "no group of hidden units is left out"
+        reasons: dict[str, list[Kept]] = {}
+        for one in self.kept:
+            reasons.setdefault(one.reason, []).append(one)
+        said = []
+        for reason, own in reasons.items():
+            names = list(dict.fromkeys(one.name for one in own))
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            count = sum(one.units for one in own)
+            said.append(f"{count:,} unit{'s' * (count != 1)} of {', '.join(names[:3])}{more} ({reason})")
+        return f"not permuted: {'; '.join(said)}"
 
     @classmethod
     def traced(cls, states: StateSurface, *, scaling: bool = False) -> Specification:
@@ -140,7 +188,7 @@ class Specification(archive.Result):
         """
         seen = trace(states, scaling=scaling)
         found: dict[int, list[Axis]] = {}
-        fixed = []
+        fixed, kept = [], dict[int, list[tuple[str, int, int, str]]]()
         for name, dims in seen.axes.items():
             for k, dim in enumerate(dims):
                 for label, axis in _axes(seen, name, k, dim):
@@ -149,12 +197,28 @@ class Specification(archive.Result):
                         found.setdefault(label, []).append(axis)
                     else:
                         fixed.append((name, k, reason))
+                        if reason not in _ENDS and not scaling:
+                            first = kept.setdefault(label, [(name, k, 0, reason)])
+                            if first[0][:2] == (name, k):  # further places along the same axis, as those of gates
+                                first.append((name, k, axis.units, reason))
         taken, taps = set[str](), _taps(seen)
-        groups = tuple(
-            Group(_name(axes, taken), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
+        several = {(n, k) for n, dims in seen.axes.items() for k, dim in enumerate(dims) if len(_labels(seen, dim)) > 1}
+        named = {
+            label: Group(_name(axes, taken, several), axes[0].units, tuple(axes), tuple(taps.get(label, ())))
             for label, axes in found.items()
+        }
+        within = {} if scaling else outer_labels(seen, found)
+        groups = nested(
+            list(named.values()),
+            {named[inner].name: named[outer].name for inner, outer in within.items()},
+            partial(_hold, states),
         )
-        return cls(groups, tuple(dict.fromkeys(fixed)), "traced")
+        return cls(
+            groups,
+            tuple(dict.fromkeys(fixed)),
+            "traced",
+            tuple(Kept(own[0][0], sum(n for _, _, n, _ in own), own[0][3]) for own in kept.values()),
+        )
 
     @classmethod
     def given(cls, states: StateSurface, spec: Given) -> Specification:
@@ -230,7 +294,8 @@ class Specification(archive.Result):
         )
         raise ModelError(
             f"no units of {name!r} can be {what} without changing its function ({listed}). Expected hidden units: axes that "
-            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}."
+            "one weight makes and another reads. If the network has some, give spec={name: [(parameter, axis), …]}, or "
+            "(parameter, axis, outer, inner) where units lie within an axis, as those of the gates of a recurrent layer."
         )
 
 
@@ -240,11 +305,28 @@ def _axes(seen: Trace, name: str, axis: int, dim: Dim) -> list[tuple[int, Axis]]
     return [(label, Axis(name, axis, places, length, sign)) for (label, sign), places in seen.labels.places(dim)]
 
 
-def _name(axes: list[Axis], taken: set[str]) -> str:
+def _hold(states: StateSurface, groups: Sequence[Group]) -> bool:
+    """Whether permuting groups at random changes no output, at a point at which no two units are alike."""
+    outputs = Probe(StateSurface(states.base, outputs=True, limit=EXAMPLES))
+    generator = torch.Generator().manual_seed(0)
+    assert states.start is not None
+    point = states.start.clone()
+    noise = torch.randn(states.parameters, generator=generator, dtype=torch.float64)
+    point[: states.parameters] += NOISE * noise.to(point)
+    tried = Specification(tuple(groups), (), "traced")
+    moved = states.join(tried.permuted(states.split(point), tried.random(generator)))
+    return compare(outputs, point, moved).holds
+
+
+def _labels(seen: Trace, dim: Dim) -> set[int]:
+    return seen.labels.members(dim)
+
+
+def _name(axes: list[Axis], taken: set[str], several: set[tuple[str, int]]) -> str:
     """That of the first weight that makes the units; told apart where it makes several kinds of them."""
     first = next((axis for axis in axes if axis.axis == 0), axes[0])
-    name = first.name.removesuffix(".weight") + ("" if first.axis == 0 else f"[{first.axis}]")
-    if not first.plain:
+    name = first.name.removesuffix(".weight").removesuffix(".bias") + ("" if first.axis == 0 else f"[{first.axis}]")
+    if (first.name, first.axis) in several:
         name += f" ({first.units} units of {first.places.shape[1]} from {first.places.min()})"
     while name in taken:
         name += "′"

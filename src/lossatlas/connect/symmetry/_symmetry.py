@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ class Copies(archive.Result):
 
     Attributes:
         groups: name to number of units h of every group that is permuted together.
+        left: which hidden units are not permuted, how many and why, in words.
     """
 
     KIND: ClassVar[str] = "copies"
@@ -32,6 +34,7 @@ class Copies(archive.Result):
     SAYS: ClassVar[tuple[str, ...]] = ("log10", "digits")
 
     groups: dict[str, int]
+    left: str = ""
 
     @property
     def factors(self) -> dict[str, int]:
@@ -56,11 +59,12 @@ class Copies(archive.Result):
     @property
     def sentence(self) -> str:
         """The count in words."""
-        parts = " · ".join(f"{units}!" for units in self.groups.values())
+        times = Counter(self.groups.values())
+        parts = " · ".join(f"({units}!)^{n}" if n > 2 else " · ".join([f"{units}!"] * n) for units, n in times.items())
         exact = f" = {self.total:,}" if self.log10 < 15 else ""
         return (
             f"at least {parts}{exact} ≈ 10^{self.log10:.1f} points of parameter space are this same network, "
-            f"as long as no two of its units are equal"
+            f"as long as no two of its units are equal{'; ' * bool(self.left)}{self.left}"
         )
 
 
@@ -108,8 +112,8 @@ def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
         spec: permutations by hand; by default they are found, see `align`.
 
     Returns:
-        The count. It is a lower bound: attention heads may have finer permutations than those that are looked for, and
-        rescaling adds a continuum of copies (`random_copy`).
+        The count. It is a lower bound: there may be permutations that are not looked for, and rescaling adds a continuum
+        of copies (`random_copy`).
 
     Raises:
         ModelError: if no units can be permuted.
@@ -128,7 +132,7 @@ def copies(surface: Surface, *, spec: Given | None = None) -> Copies:
     states = _states(surface, "copies")
     specification = specified(states, spec)
     specification.require_groups("permuted", surface.name)
-    return Copies({group.name: group.units for group in specification.groups})
+    return Copies({group.name: group.units for group in specification.groups}, specification.left)
 
 
 def random_copy(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lossatlas.connect.symmetry._labels import Labels
-from lossatlas.connect.symmetry._rules import Dims, Rules
+from lossatlas.connect.symmetry._rules import OUTPUT, Dims, Rules
 from lossatlas.surface import StateSurface
 
 EXAMPLES = 2
+INPUT = "an axis of the input"
 
 
 @final
@@ -41,11 +42,13 @@ class Trace:
         labels: of all axes.
         axes: parameters and running statistics, by name, to the labels of their axes.
         taps: outputs of modules without children, in the order they came, with the labels of their axes.
+        held: for every tensor on the way, the labels of its axes.
     """
 
     labels: Labels
     axes: dict[str, Dims]
     taps: tuple[tuple[str, Dims], ...]
+    held: list[set[int]]
 
 
 def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
@@ -55,10 +58,15 @@ def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
         states: the network.
         scaling: find which units can be rescaled, instead of permuted.
     """
-    model, inputs, keywords = states.specimen(EXAMPLES)
+    found, written = _watched(states, scaling, uniform=True)
+    return _watched(states, scaling, uniform=False)[0] if written else found
+
+
+def _watched(states: StateSurface, scaling: bool, uniform: bool) -> tuple[Trace, bool]:
+    model, batch = states.specimen(EXAMPLES)
     labels = Labels(signed=scaling)
     known: dict[int, tuple[Tensor, Dims]] = {}
-    rules = Rules(labels, known)
+    rules = Rules(labels, known, uniform)
     moving = {block.name for block in states.layout.blocks}
     axes: dict[str, Dims] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -67,43 +75,47 @@ def trace(states: StateSurface, *, scaling: bool = False) -> Trace:
         rules.learn(tensor, dims)
         if name in moving:
             axes[name] = dims
-    for tensor in _leaves([inputs, keywords]):
-        rules.learn(tensor, tuple(labels.new(n, "an axis of the input") for n in tensor.shape))
+    for tensor in _leaves(batch.given):
+        rules.learn(tensor, tuple(labels.new(n, INPUT) for n in tensor.shape))
     taps: list[tuple[str, Dims]] = []
 
     def tap(name: str) -> Any:
         def seen(_: nn.Module, __: Any, output: Any) -> None:
             found = output[0] if isinstance(output, tuple) else output
-            if isinstance(found, Tensor) and id(found) in known:
-                taps.append((name, rules.dims(found)))
+            dims = rules.seen(found) if isinstance(found, Tensor) else None
+            if dims is not None:
+                taps.append((name, dims))
 
         return seen
 
     leaves = [(n, m) for n, m in model.named_modules() if not any(True for _ in m.children())]
     hooks = [module.register_forward_hook(tap(name)) for name, module in leaves]
     try:
-        with _plain_attention(), torch.no_grad(), _Watch(rules):
-            output = model(*inputs, **keywords)
+        with _plain_operations(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            read = states.reads(model, batch, _Watch(rules))
     finally:
         for hook in hooks:
             hook.remove()
-    for tensor in _leaves(output):
+    for tensor in read:
         for dim in rules.dims(tensor):
-            labels.fix(dim, "an axis of the output")
+            labels.fix(dim, OUTPUT)
     # A module that ran several times shows different things each time; it is no place to look at units.
     times = Counter(name for name, _ in taps)
-    return Trace(labels, axes, tuple((name, dims) for name, dims in taps if times[name] == 1))
+    once = tuple((name, dims) for name, dims in taps if times[name] == 1)
+    return Trace(labels, axes, once, rules.held()), rules.written
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Fused encoder layers do all in one operation, which tells nothing."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+def _plain_operations() -> Iterator[None]:
+    """Fused encoder layers and oneDNN's recurrent layers do all in one operation, which tells nothing."""
+    fast, fused = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(fused)
 
 
 def _leaves(given: Any) -> Iterator[Tensor]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lossatlas import archive
 from lossatlas._errors import ModelError
-from lossatlas.connect.symmetry._specification import Specification
 from lossatlas.probe import Probe, Values
 from lossatlas.surface import StateSurface
+
+if TYPE_CHECKING:
+    from lossatlas.connect.symmetry._specification import Specification
 
 # Rounding of a deep network in its own type; a wrong permutation is off by far more.
 ROUNDINGS = 300.0

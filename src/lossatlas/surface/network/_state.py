@@ -7,7 +7,8 @@ compares networks must be able to say which ones are meant: here they are coordi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, final
 
 import torch
@@ -24,10 +25,11 @@ from lossatlas.surface.network._batchnorm import Statistics
 from lossatlas.surface.network._copies import bind, private
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._network import NetworkSurface
-from lossatlas.surface.network._objective import Outcome, OutputObjective
+from lossatlas.surface.network._objective import Objective, Outcome, OutputObjective
+from lossatlas.surface.network._reads import reads
 from lossatlas.surface.network._user_code import in_user_code
 
-_BatchNorm = nn.modules.batchnorm._BatchNorm
+_KeepsStatistics = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 @final
@@ -42,7 +44,8 @@ class StateSurface(Surface):
         base: the network's surface; its data and its loss are used.
         examples: tell ``losses`` (B, n), the loss of each example, and ``right`` (B, n) where the loss is a
             classification loss.
-        outputs: tell ``outputs`` (B, n, C), flattened behind the examples.
+        outputs: tell ``outputs`` (B, n, C), flattened behind the examples: all that the loss is computed from, or, where
+            that is no tensor of one row per example, the losses of the batches (B, batches, 1).
         taps: names of modules whose outputs to tell, each as ``tap/NAME`` (B, n, …).
         measure: let batch norm normalize each batch by its own statistics and tell their mean over the batches as
             ``statistics`` (B, S), weighted by size. The loss is then that of the batch-normalized network.
@@ -72,7 +75,7 @@ class StateSurface(Surface):
         unknown = [name for name in self._taps if name not in modules]
         if unknown:
             raise InputError(f"the model has no module {unknown[0]!r}; expected names from model.named_modules().")
-        norms = [n for n, m in modules.items() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+        norms = [n for n, m in modules.items() if isinstance(m, _KeepsStatistics) and m.running_mean is not None]
         names = [f"{name}.{kind}" if name else kind for name in norms for kind in ("running_mean", "running_var")]
         self._norms = norms
         # What the model came with; evaluating other points overwrites the buffers themselves.
@@ -120,8 +123,8 @@ class StateSurface(Surface):
         every = {**self.constants, **named, **aliases}
         return {name: every[name] for name in self.base.model.state_dict()}
 
-    def specimen(self, examples: int) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
-        """A copy of the model and the inputs of a few examples, on the CPU, to look at how it is built."""
+    def specimen(self, examples: int) -> tuple[nn.Module, Batch]:
+        """A copy of the model and a batch of a few examples, on the CPU, to look at how it is built."""
         (first, *_) = _first(self._batches, examples)
         try:
             frozen = Statistics(self.base.model, "frozen", self.base.layout)
@@ -130,10 +133,11 @@ class StateSurface(Surface):
             raise NotApplicableError(
                 f"the model of {self.name} is looked at in a copy of its, and {error}; expected a model that copy.deepcopy copies."
             ) from error
-        inputs, keywords = (_data.moved(part, torch.device("cpu")) for part in (first.inputs, first.keywords))
-        if not isinstance(self.base._objective, OutputObjective) and first.target is not None and first.keywords:
-            keywords = {**keywords, "labels": first.target}
-        return model, inputs, keywords
+        return model, replace(first, given=_data.moved(first.given, torch.device("cpu")))
+
+    def reads(self, model: nn.Module, batch: Batch, watch: AbstractContextManager[Any]) -> list[Tensor]:
+        """Run a `specimen` within a watch; of all that it puts out, the tensors that its loss is computed from."""
+        return reads(self.base._objective, model, batch, watch)
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N + S), with the channels that were chosen."""
@@ -219,9 +223,19 @@ class StateSurface(Surface):
         fresh = batch.fresh(self._reference.clones)
         with in_user_code(batch, number, len(self._batches), "at this point"), torch.set_grad_enabled(graph):
             if not isinstance(objective, OutputObjective):
-                return objective(model, fresh), None
+                return self._own_loss(objective, model, fresh)
             output = model(*fresh.inputs, **fresh.keywords)
             return objective.measure(output, fresh), output
+
+    def _own_loss(self, objective: Objective, model: nn.Module, batch: Batch) -> tuple[Outcome, Any]:
+        """The loss that the model or the user computes, with the scores that it was seen to be computed from, if any."""
+        if self._outputs:
+            try:
+                scores = objective.output(model, batch)
+                return objective.measure(scores, batch), scores
+            except NotApplicableError:
+                pass
+        return objective(model, batch), None
 
     def _tap(self, module: nn.Module, name: str, seen: dict[str, list[Tensor]]) -> torch.utils.hooks.RemovableHandle:
         def keep(_: nn.Module, __: Any, output: Any) -> None:
@@ -238,7 +252,9 @@ class StateSurface(Surface):
             self.base._objective.compared(output) if isinstance(self.base._objective, OutputObjective) else output
         )
         if self._outputs:
-            found["outputs"] = self._rows(compared, batch)
+            rows = isinstance(compared, Tensor) and compared.ndim > 0 and len(compared) > 0
+            told = compared.reshape(len(compared), -1) if rows else loss.reshape(1, 1)
+            found["outputs"] = told.detach().clone()
         if self._examples:
             found["losses"] = self._each(compared, batch, loss)
             if self.tells_accuracy and isinstance(compared, Tensor) and compared.ndim == 2:
