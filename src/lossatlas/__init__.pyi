@@ -96,8 +96,8 @@ from lossatlas.probe import Budget as Budget
 from lossatlas.probe import Forecast as Forecast
 from lossatlas.probe import Gradients as Gradients
 from lossatlas.probe import Meter as Meter
-from lossatlas.probe import Probe as Probe
 from lossatlas.probe import Pool as Pool
+from lossatlas.probe import Probe as Probe
 from lossatlas.probe import Products as Products
 from lossatlas.probe import Values as Values
 from lossatlas.probe.engine import engine as engine

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
+from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
     from lossatlas.surface import NetworkSurface
@@ -139,6 +140,7 @@ _FILE = click.Path(path_type=Path)
     "included), and stop. Nothing is written.",
 )
 @click.option("--quiet", is_flag=True, help="Show neither the cost estimate nor a progress bar.")
+@engine_options
 def command(
     own: Network,
     batchnorm: str | None,
@@ -325,6 +327,10 @@ def _cost(result: Any) -> None:
     if meter.confirmed:
         known += f" ({meter.confirmed:,} of those were evaluated again and agreed)"
     seconds = meter.surface_seconds
+    if meter.worker_seconds:
+        known += f"; workers were busy for {meter.worker_seconds:.2f} s"
+    if meter.lost:
+        known += f"; {meter.lost:,} more were lost with workers that ended, and evaluated again"
     click.echo(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
 
 

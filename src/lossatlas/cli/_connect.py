@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lossatlas.cli._network import Network, network, network_options
+from lossatlas.cli._workers import engine_options
 
 
 @click.command(
@@ -72,6 +73,7 @@ from lossatlas.cli._network import Network, network, network_options
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@engine_options
 def command(
     a: Path,
     b: Path,

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._network import Network, network_options
+from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,6 +93,7 @@ class _Listing(click.Command):
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
+@engine_options
 def command(
     landscape: str | None,
     optimizers: str,

@@ -12,7 +12,6 @@ from lossatlas._layout import Sample
 from lossatlas.probe.engine._base import Kind, Rows, rows_of
 from lossatlas.surface import Slice, Surface, joined, same_algorithms, steadily
 
-
 Result = TypeVar("Result")
 
 

@@ -71,7 +71,7 @@ class Pool(Workers):
 
     def _start(self, slot: Slot) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(part or os.getcwd() for part in sys.path)
+        environment["PYTHONPATH"] = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
         if torch.cuda.is_available():
             count = torch.cuda.device_count()
             seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")

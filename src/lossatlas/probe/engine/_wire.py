@@ -7,7 +7,7 @@ import json
 import struct
 import traceback
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def unpacked(raw: bytes | bytearray) -> Message:
     return Message(head, tensors)
 
 
-def write(stream: BinaryIO, message: Message) -> None:
+def write(stream: IO[bytes], message: Message) -> None:
     """Send a message.
 
     Raises:
@@ -67,7 +67,7 @@ def write(stream: BinaryIO, message: Message) -> None:
     stream.flush()
 
 
-def read(stream: BinaryIO) -> Message | None:
+def read(stream: IO[bytes]) -> Message | None:
     """The next message; None at the end, also in the middle of one."""
     first = stream.read(_LENGTH.size)
     if len(first) < _LENGTH.size:
@@ -80,15 +80,16 @@ def read(stream: BinaryIO) -> Message | None:
 def told(error: BaseException) -> dict[str, str]:
     """An exception in words: which of our classes it is, which of Python's, what it says, and where it came from."""
     classes = type(error).__mro__
-    ours = next((c.__name__ for c in classes if getattr(_errors, c.__name__, None) is c), "")
-    pythons = next((c.__name__ for c in classes if getattr(builtins, c.__name__, None) is c), "Exception")
+    own = next((c for c in classes if getattr(_errors, c.__name__, None) is c), None)
+    ours, known = ("", ()) if own is None else (own.__name__, own.__mro__)
+    pythons = next((c.__name__ for c in classes if getattr(builtins, c.__name__, None) is c and c not in known), "")
     said = str(error) or type(error).__name__
     return {"ours": ours, "pythons": pythons, "says": said, "trace": "".join(traceback.format_exception(error))}
 
 
 def raised(words: Mapping[str, str], worker: str) -> Exception:
     """The exception that a worker told of, of the same class of ours and of Python's."""
-    pythons: Any = getattr(builtins, words["pythons"], Exception)
+    pythons: Any = getattr(builtins, words["pythons"] or "Exception")
     ours: Any = getattr(_errors, words["ours"], WorkerError)
     says = words["says"] if words["ours"] else f"{words['pythons']} in the worker {worker}: {words['says']}"
 

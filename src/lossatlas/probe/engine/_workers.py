@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import abc
-import contextlib
-import json
 import math
-import os
 import queue
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas._errors import InputError, NotApplicableError, WorkerError
+from lossatlas._errors import InputError, WorkerError
 from lossatlas._layout import Sample
 from lossatlas.probe import _manifest
 from lossatlas.probe._recipe import Recipe, identity_of, recipe_of
@@ -198,6 +195,12 @@ class Workers(abc.ABC):
     def _last_words(self, slot: Slot) -> str:
         """What a worker that ended said, as far as is known."""
         return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End all workers."""
