@@ -301,11 +301,11 @@ class _Evaluator:
         return self._read(self.source, self.kept, coords)
 
     def _read(self, source: Any, kept: KeptOutputs | None, coords: Array) -> list[torch.Tensor]:
-        begin, known = self.probes["exact"].meter.surface_seconds, self.probes["exact"].meter.recalled
         probe = self.probes["exact"]
+        begin, known = self._clock(probe), probe.meter.recalled
         found = probe.outputs(source, coords) if kept is None else kept.read(probe, source, coords)
-        recalled = self.probes["exact"].meter.recalled - known
-        self.pace.note("exact", len(coords) - recalled, self.probes["exact"].meter.surface_seconds - begin, recalled)
+        recalled = probe.meter.recalled - known
+        self.pace.note("exact", len(coords) - recalled, self._clock(probe) - begin, recalled)
         self.bar.advance(len(coords))
         return found
 
@@ -315,15 +315,19 @@ class _Evaluator:
             wanted = next(walk)
             while True:
                 probe = self.probes[wanted.to]
-                before, known = probe.meter.surface_seconds, probe.meter.recalled
+                before, known = self._clock(probe), probe.meter.recalled
                 answer = probe.evaluate(wanted.query)
                 known = probe.meter.recalled - known
-                self.pace.note(wanted.to, len(wanted.query.points) - known, probe.meter.surface_seconds - before, known)
+                self.pace.note(wanted.to, len(wanted.query.points) - known, self._clock(probe) - before, known)
                 self.bar.advance(len(wanted.query.points))
                 wanted = walk.send(answer)
         except StopIteration as finished:
             result: Result = finished.value
             return result
+
+    def _clock(self, probe: Probe) -> float:
+        """Seconds so far; those that workers need to start say nothing of those to come."""
+        return probe.engine.clock_seconds if probe.engine.workers else probe.meter.surface_seconds
 
     def spent(self) -> dict[str, Any]:
         """What was evaluated of both fields together and of each, what was expected of it, and what the ledger knew."""

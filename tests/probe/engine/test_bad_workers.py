@@ -126,7 +126,7 @@ def test_an_exception_of_the_users_code_is_raised_once_as_it_is_here(own_functio
         assert str(there.value) == str(here.value) and "own_functions.py" in there.value.__notes__[0]
         # The worker is still there.
         assert pool.deaths == 0
-        assert Probe(surface, engine=pool).evaluate(Values(points[:1])).values.tolist() == [0.01]
+        assert Probe(surface, engine=pool).evaluate(Values(points[:1])).values.tolist() == [0.1**2]
 
 
 @pytest.mark.slow

@@ -71,16 +71,25 @@ class Engine(Protocol):
         lost: rows that were being evaluated by workers that ended, and were given to others.
         worker_seconds: spent on answers by all workers together.
         proof_examples: read by workers to prove their shortcuts.
+        clock_seconds: that its answers take by the clock once all workers are at work, which they are not at first.
+        workers: how many there are; 0 for this process.
     """
 
     steady: bool
     lost: int
     proof_examples: int
     worker_seconds: float
+    clock_seconds: float
+    workers: int
 
     @property
     def width(self) -> int:
         """Points that keep it busy."""
+        ...
+
+    @property
+    def speed(self) -> int:
+        """Points that are evaluated side by side, each as fast as alone."""
         ...
 
     @property

@@ -29,8 +29,8 @@ class Inline:
             evaluated together, which is faster and equal to rounding.
     """
 
-    lost = proof_examples = 0
-    worker_seconds = 0.0
+    lost = proof_examples = workers = 0
+    worker_seconds = clock_seconds = 0.0
     notes: tuple[str, ...] = ()
 
     def __init__(self, *, steady: bool = False) -> None:
@@ -43,6 +43,11 @@ class Inline:
 
     @property
     def width(self) -> int:
+        """One point per thread."""
+        return torch.get_num_threads()
+
+    @property
+    def speed(self) -> int:
         """One point per thread."""
         return torch.get_num_threads()
 

@@ -60,6 +60,12 @@ class Pool(Workers):
             self._start(slot)
 
     @property
+    def speed(self) -> int:
+        """One point per worker, but no more than there are cores or GPUs."""
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return max(1, min(self.width, gpus or cores()))
+
+    @property
     def processes(self) -> tuple[int, ...]:
         """Numbers of the processes that run."""
         return tuple(process.pid for process in self._processes.values() if process.poll() is None)

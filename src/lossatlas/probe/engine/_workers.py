@@ -95,6 +95,8 @@ class Workers(abc.ABC):
         worker_seconds: spent on answers by all workers together.
         deaths: workers that ended by themselves.
         proof_examples: examples that workers read to prove their shortcuts.
+        clock_seconds: that answers take by the clock once all workers are at work.
+        workers: how many there are.
     """
 
     steady = True
@@ -107,8 +109,8 @@ class Workers(abc.ABC):
                 "does under if __name__ == '__main__':."
             )
         self.lost = self.deaths = self.proof_examples = 0
-        self.worker_seconds = 0.0
-        self._count, self._tasks, self._closed = count, 0, False
+        self.worker_seconds = self.clock_seconds = 0.0
+        self.workers, self._tasks, self._closed = count, 0, False
         self._slots = {f"{number + 1}": Slot(f"{number + 1}") for number in range(count)}
         self._breaker, self._environments = Breaker(), dict[str, str]()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -116,12 +118,17 @@ class Workers(abc.ABC):
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._count})"
+        return f"{type(self).__name__}({self.workers})"
 
     @property
     def width(self) -> int:
         """One point per worker."""
-        return self._count
+        return self.workers
+
+    @property
+    def speed(self) -> int:
+        """One point per worker."""
+        return self.workers
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -272,6 +279,7 @@ class Workers(abc.ABC):
         seconds = time.perf_counter() - begin
         dispatch.took("here")
         job.rate[work.kind] = seconds / len(batch)
+        self.clock_seconds += seconds / self.speed
         return Part(torch.tensor(batch), answer, seconds)
 
     def _rows(self, work: Work, job: Job, batch: Batch) -> Rows:
@@ -367,6 +375,7 @@ class Workers(abc.ABC):
             return None
         batch = dispatch.took(slot.name)
         self.worker_seconds += head["seconds"]
+        self.clock_seconds += head["seconds"] / self.workers
         self.proof_examples += head["proofs"]
         job.rate[work.kind] = head["seconds"] / len(batch)
         return Part(torch.tensor(batch), dict(message.tensors), head["seconds"], slot.name)
@@ -414,7 +423,7 @@ class Workers(abc.ABC):
             slot.state = "gone"
         if all(one.state == "gone" for one in self._slots.values()):
             raise WorkerError(
-                f"all {self._count} workers ended {MOST} times in a row without an answer{words}. Expected processes that stay: "
+                f"all {self.workers} workers ended {MOST} times in a row without an answer{words}. Expected processes that stay: "
                 "there may be too little memory for so many copies of the model. Use fewer workers, or none."
             )
 
