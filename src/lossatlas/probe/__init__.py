@@ -6,6 +6,8 @@ from lossatlas.probe._channel import Memory as Memory
 from lossatlas.probe._forecast import Forecast as Forecast
 from lossatlas.probe._ledger import Ledger as Ledger
 from lossatlas.probe._manifest import differing as differing
+from lossatlas.probe._merge import Merged as Merged
+from lossatlas.probe._merge import merge_ledgers as merge_ledgers
 from lossatlas.probe._meter import Budget as Budget
 from lossatlas.probe._meter import Exchange as Exchange
 from lossatlas.probe._meter import Meter as Meter
