@@ -102,6 +102,7 @@ from lossatlas.probe import Meter as Meter
 from lossatlas.probe import Pool as Pool
 from lossatlas.probe import Probe as Probe
 from lossatlas.probe import Products as Products
+from lossatlas.probe import Ray as Ray
 from lossatlas.probe import Values as Values
 from lossatlas.probe import merge_ledgers as merge_ledgers
 from lossatlas.probe.engine import engine as engine

@@ -12,21 +12,37 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def engine_options(command: _Command) -> _Command:
-    """Declare --workers on a command, which then runs with that engine."""
+    """Declare --workers and --ray on a command, which then runs with that engine."""
 
     @wraps(command)
-    def chosen(*, workers: int | None, **typed: Any) -> Any:
-        if workers is None:
+    def chosen(*, workers: int | None, ray: str | None, **typed: Any) -> Any:
+        if workers is None and ray is None:
             return command(**typed)
-        from lossatlas.probe.engine import engine
+        from lossatlas.probe.engine import Ray, engine
 
-        with engine(f"pool:{workers}"):
-            return command(**typed)
+        if ray is None:
+            with engine(f"pool:{workers}"):
+                return command(**typed)
+        made = Ray(None if ray == "local" else ray, workers=workers)
+        try:
+            with engine(made):
+                return command(**typed)
+        finally:
+            made.close()
 
-    made: Any = click.option(
-        "--workers",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Evaluate in N worker processes on this machine. The numbers are the same to the bit, whatever N is.",
-    )(chosen)
-    return made  # type: ignore[no-any-return]
+    for option in (
+        click.option(
+            "--ray",
+            metavar="auto | ADDRESS | local",
+            help="Evaluate on a Ray cluster: the one that this machine belongs to, another, or one that is started here. With "
+            "--workers: that many of its cores.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Evaluate in N worker processes on this machine. The numbers are the same to the bit, whatever N is.",
+        ),
+    ):
+        chosen = option(chosen)
+    return chosen  # type: ignore[return-value]

@@ -24,4 +24,5 @@ from lossatlas.probe._queries import standing as standing
 from lossatlas.probe.engine import Engine as Engine
 from lossatlas.probe.engine import Inline as Inline
 from lossatlas.probe.engine import Pool as Pool
+from lossatlas.probe.engine import Ray as Ray
 from lossatlas.probe.engine import chosen as chosen

@@ -65,6 +65,15 @@ def test_rows_beside_a_deadly_one_are_not_blamed_for_it():
     assert dispatch.give("d", 1) == (1,)
 
 
+def test_rows_of_a_worker_out_of_reach_wait_again_and_count_no_death():
+    dispatch = Dispatch(3)
+    for _ in range(5):
+        dispatch.give("a", 2)
+        assert dispatch.returned("a") in ((0, 1), (0,))
+    assert dispatch.lost == 0 and dispatch.give("b", 1) == (0,) and dispatch.returned("nobody") == ()
+    assert dispatch.died("b") == Death((0,), ())
+
+
 def test_nothing_is_given_once_it_is_cancelled_and_what_runs_may_still_answer():
     dispatch = Dispatch(9)
     dispatch.give("a", 2), dispatch.give("b", 2)

@@ -9,3 +9,4 @@ from lossatlas.probe.engine._dispatch import Dispatch as Dispatch
 from lossatlas.probe.engine._inline import Inline as Inline
 from lossatlas.probe.engine._pool import Pool as Pool
 from lossatlas.probe.engine._pool import cores as cores
+from lossatlas.probe.engine._ray import Ray as Ray

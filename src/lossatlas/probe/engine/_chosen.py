@@ -12,6 +12,7 @@ from lossatlas._errors import InputError, UnknownNameError
 from lossatlas.probe.engine._base import Engine
 from lossatlas.probe.engine._inline import Inline
 from lossatlas.probe.engine._pool import Pool
+from lossatlas.probe.engine._ray import Ray
 
 EngineLike: TypeAlias = str | Engine
 
@@ -27,7 +28,8 @@ def engine(given: EngineLike | None) -> Iterator[Engine | None]:
     evaluated together, which is equal to rounding.
 
     Args:
-        given: ``"inline"``, ``"pool"`` for a worker process per core, ``"pool:8"`` for eight, ``"ray"`` or ``"ray:ADDRESS"``;
+        given: ``"inline"``, ``"pool"`` for a worker process per core, ``"pool:8"`` for eight; ``"ray"`` or
+            ``"ray:ADDRESS"`` for a cluster, ``"ray:local"`` to start one;
             an engine, which is not closed at the end; or None to leave everything as it is.
 
     Yields:
@@ -68,7 +70,9 @@ def _made(name: str) -> Engine:
         if setting and not setting.isdigit():
             raise InputError(f"got the engine {name!r}; expected a number of workers, as in 'pool:8'.")
         return Pool(int(setting) if setting else None)
-    raise UnknownNameError("engine", name, ("inline", "pool", "pool:8"))
+    if kind == "ray":
+        return Ray(None if setting == "local" else setting or "auto")
+    raise UnknownNameError("engine", name, ("inline", "pool", "pool:8", "ray", "ray:ADDRESS"))
 
 
 def _needed(given: object) -> Engine:

@@ -31,6 +31,7 @@ class Dispatch:
     ``took``        its answer is here
     ``died``        it ended without one → its rows wait again, each as a batch of its own, so that one that ends
                     every worker is found and its neighbors are not blamed for it
+    ``returned``    it is out of reach: its rows wait again, and it is no failure of theirs
     ``cancelled``   what waits will not be given any more; what is being evaluated may still be answered
     ==============  ====================================================================
 
@@ -96,6 +97,12 @@ class Dispatch:
         if not fatal:
             self._returned.extendleft(reversed(batch))
         return Death(batch, fatal)
+
+    def returned(self, worker: str) -> Batch:
+        """A worker cannot be reached for now: what it was given waits again, and nobody is blamed."""
+        batch = self._running.pop(worker, ())
+        self._returned.extendleft(reversed(batch))
+        return batch
 
     def cancelled(self) -> int:
         """Nothing more is given out; how many rows that leaves unanswered beside those that are being evaluated."""

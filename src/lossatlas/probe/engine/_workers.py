@@ -187,13 +187,9 @@ class Workers(abc.ABC):
     def _send(self, slot: Slot, message: Message) -> None:
         """Send a worker a message, without waiting; one that has ended is told of by an event."""
 
-    def _send_recipe(self, slot: Slot, message: Message, job: Job) -> None:
-        """Send the message with what a recipe holds."""
-        assert job.recipe is not None
-        tensors = dict(job.recipe.tensors)
-        if job.recipe.pickled:
-            tensors["pickled"] = torch.frombuffer(bytearray(job.recipe.pickled), dtype=torch.uint8)
-        self._send(slot, Message(message.head, tensors))
+    def _send_recipe(self, slot: Slot, head: dict[str, Any], job: Job) -> None:
+        """Send a message with what a recipe holds."""
+        self._send(slot, Message(head, held(job)))
 
     @abc.abstractmethod
     def _end(self, slot: Slot) -> None:
@@ -331,7 +327,7 @@ class Workers(abc.ABC):
             "outputs": list(job.recipe.outputs),
             "script": job.recipe.script,
         }
-        self._send_recipe(slot, Message(head, {}), job)
+        self._send_recipe(slot, head, job)
 
     def _next(self, patience: float) -> Event | None:
         try:
@@ -357,6 +353,7 @@ class Workers(abc.ABC):
         head = message.head
         mine = head["task"] in tasks and slot.name in dispatch.running
         if head["kind"] == "ready":
+            dispatch.returned(slot.name)  # nothing, but for one that was out of reach
             slot.state = "idle"
             return None
         if head["task"] != slot.task:
@@ -462,6 +459,15 @@ class _Interrupt:
             raise KeyboardInterrupt
         self.heard = True
         self._events.put((None, None))
+
+
+def held(job: Job) -> dict[str, Tensor]:
+    """The tensors that a recipe is sent with."""
+    assert job.recipe is not None
+    tensors = dict(job.recipe.tensors)
+    if job.recipe.pickled:
+        tensors["pickled"] = torch.frombuffer(bytearray(job.recipe.pickled), dtype=torch.uint8)
+    return tensors
 
 
 def _place(work: Work, batch: Batch) -> str:
