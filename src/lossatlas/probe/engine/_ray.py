@@ -131,6 +131,10 @@ class _Actor:
         """That it is there."""
         return _wire.packed(Message({"kind": "ready", "task": 0}, {}))
 
+    def process(self) -> int:
+        """Its number on its machine."""
+        return os.getpid()
+
     def answer(self, raw: bytes) -> bytes:
         """The answer to a message."""
         return _wire.packed(self._station.answer(_wire.unpacked(raw)))
