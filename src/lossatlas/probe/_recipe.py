@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import importlib
+import importlib.util
 import io
 import json
 import pickle
@@ -14,6 +15,7 @@ import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, final
 
@@ -41,6 +43,7 @@ class Recipe:
         pickled: what the steps begin with, where no function makes it. It goes from a process to its own worker only,
             and is never read from a file.
         script: the driver's program, whose classes and functions it may use.
+        files: modules that it uses and that no search finds, as a file that was named by its path, by name.
     """
 
     steps: tuple[Mapping[str, Any], ...] = ()
@@ -48,6 +51,7 @@ class Recipe:
     tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     pickled: bytes = field(default=b"", repr=False)
     script: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def then(self, *steps: Mapping[str, Any]) -> Recipe:
         """With further steps, whose arguments may be tensors and mappings of tensors."""
@@ -58,7 +62,13 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Of everything in it."""
-        told = [self.steps, self.outputs, {name: tensor_digest(t) for name, t in self.tensors.items()}, self.script]
+        told = [
+            self.steps,
+            self.outputs,
+            {name: tensor_digest(t) for name, t in self.tensors.items()},
+            self.script,
+            self.files,
+        ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode() + self.pickled).hexdigest()[:32]
 
     def build(self) -> tuple[Surface, Any]:
@@ -67,7 +77,7 @@ class Recipe:
         Raises:
             Exception: what the user's own code raises.
         """
-        made = _unpickled(self.pickled, self.script) if self.pickled else None
+        made = _unpickled(self.pickled, self.script, self.files) if self.pickled else None
         surface: Surface = self._done(made, self.steps)
         return surface, self._done(surface, self.outputs) if self.outputs else None
 
@@ -96,7 +106,7 @@ def recipe_of(on: Surface, source: Any = None) -> Recipe:
     elif made_by:
         found = Recipe().then(*made_by)
     else:
-        found = Recipe(pickled=_pickled(on), script=_script())
+        found = _pickled(on)
     return found if source is None else replace(found, outputs=tuple(source.made_by))
 
 
@@ -131,37 +141,51 @@ def _got(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return value
 
 
-def _pickled(on: Surface) -> bytes:
+def _pickled(on: Surface) -> Recipe:
     try:
         stream = io.BytesIO()
         torch.save(on, stream)
     except Exception as error:  # whatever a user's object raises: pickle.PicklingError, AttributeError, TypeError
         raise InputError(_stays(on, f"{type(error).__name__}: {error}")) from error
-    if _names_program(on):
-        if _script() is None:
+    names, script = _modules(on), _script()
+    if "__main__" in names:
+        if script is None:
             raise InputError(_stays(on, "it uses classes or functions that were written in a notebook or console"))
-        if not _guarded(Path(_script() or "")):
+        if not _guarded(Path(script)):
             raise InputError(
                 _stays(on, "it uses classes or functions of the running script, which would run again in each worker")[
                     :-1
                 ]
                 + "; or put what the script does under if __name__ == '__main__':."
             )
-    return stream.getvalue()
+    return Recipe(pickled=stream.getvalue(), script=script, files=_beside_the_path(names))
 
 
-def _names_program(on: Surface) -> bool:
-    """Whether a pickle of it refers to the program itself."""
-    seen: list[str] = []
+def _modules(on: Surface) -> set[str]:
+    """Modules whose classes and functions a pickle of it refers to."""
+    seen: set[str] = set()
 
     class Watched(pickle.Pickler):
         def reducer_override(self, given: Any) -> Any:
-            if isinstance(given, type | types.FunctionType) and given.__module__ == "__main__":
-                seen.append(given.__qualname__)
-            return (bytes, ()) if isinstance(given, Tensor) and type(given) is Tensor else NotImplemented
+            if isinstance(given, type | types.FunctionType):
+                seen.add(given.__module__)
+            return (bytes, ()) if type(given) is Tensor else NotImplemented
 
     Watched(io.BytesIO()).dump(on)
-    return bool(seen)
+    return seen
+
+
+def _beside_the_path(names: Iterable[str]) -> dict[str, str]:
+    """Of modules, those that another process would not find by their names."""
+    found = {}
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is None or "." in name or name == "__main__":
+            continue
+        spec = PathFinder.find_spec(name)
+        if spec is None or spec.origin is None or Path(spec.origin).resolve() != Path(file).resolve():
+            found[name] = str(Path(file).resolve())
+    return found
 
 
 def _stays(on: Surface, why: str) -> str:
@@ -184,7 +208,14 @@ def _guarded(script: Path) -> bool:
     return any("__name__" in ast.unparse(test) and "__main__" in ast.unparse(test) for test in tests)
 
 
-def _unpickled(raw: bytes, script: str | None) -> Any:
+def _unpickled(raw: bytes, script: str | None, files: Mapping[str, str]) -> Any:
+    for name, file in files.items():
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, file)
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+
     class Names(pickle.Unpickler):
         """Where names of the driver's own program are found in its file."""
 
@@ -196,8 +227,8 @@ def _unpickled(raw: bytes, script: str | None) -> Any:
                 found = getattr(found, part)
             return found
 
-    module = types.SimpleNamespace(__name__="pickle", Unpickler=Names, load=pickle.load)
-    return torch.load(io.BytesIO(raw), weights_only=False, pickle_module=module)
+    ours = types.SimpleNamespace(__name__="pickle", Unpickler=Names, load=pickle.load)
+    return torch.load(io.BytesIO(raw), weights_only=False, pickle_module=ours)
 
 
 @functools.cache

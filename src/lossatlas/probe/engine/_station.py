@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any, final
 
@@ -46,7 +45,7 @@ class Station:
     def _build(self, message: Message) -> Message:
         head, tensors = message.head, dict(message.tensors)
         pickled = bytes(tensors.pop("pickled").numpy()) if "pickled" in tensors else b""
-        recipe = Recipe(tuple(head["steps"]), tuple(head["outputs"]), tensors, pickled, head["script"])
+        recipe = Recipe(tuple(head["steps"]), tuple(head["outputs"]), tensors, pickled, head["script"], head["files"])
         on, source = recipe.build()
         on = steadied(on)
         self._made[head["digest"]] = on, source
@@ -81,4 +80,4 @@ def settle() -> None:
 
 def is_worker() -> bool:
     """Whether this process is a worker."""
-    return MARK in os.environ and "lossatlas.probe.engine._station" in sys.modules
+    return MARK in os.environ

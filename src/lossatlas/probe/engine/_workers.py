@@ -326,6 +326,7 @@ class Workers(abc.ABC):
             "steps": list(job.recipe.steps),
             "outputs": list(job.recipe.outputs),
             "script": job.recipe.script,
+            "files": dict(job.recipe.files),
         }
         self._send_recipe(slot, head, job)
 
