@@ -17,7 +17,7 @@ from lossatlas.probe import Pool, Probe, Values
 from lossatlas.probe.engine import _workers
 
 sys.path.insert(0, str(Path(__file__).parent))
-from resnet import resnet  # noqa: E402
+from resnet import resnet
 
 
 class Slow(nn.Module):
@@ -83,7 +83,9 @@ def network() -> None:
             probe.evaluate(Values(points))
             took.setdefault(count, []).append(time.perf_counter() - begin)
     best = {count: min(seconds) for count, seconds in took.items()}
-    print(f"40 points of a ResNet-20: {best[1]:.2f} s by 1 worker, {best[2]:.2f} s by 2, {best[1] / best[2]:.2f} times as fast")
+    print(
+        f"40 points of a ResNet-20: {best[1]:.2f} s by 1 worker, {best[2]:.2f} s by 2, {best[1] / best[2]:.2f} times as fast"
+    )
 
 
 if __name__ == "__main__":

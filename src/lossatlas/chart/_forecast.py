@@ -180,7 +180,9 @@ class _Forecaster:
         self.share = 1.0 if at_work is None else self.width / at_work.speed
         self.notes: list[str] = []
         if at_work is not None and at_work.workers:
-            self.notes.append(f"evaluations are shared by {at_work.workers} workers, whose start is not in the forecast")
+            self.notes.append(
+                f"evaluations are shared by {at_work.workers} workers, whose start is not in the forecast"
+            )
         self.channels: tuple[str, ...] = ()
 
     def make(self, card: bool, pictures: bool) -> Forecast:
