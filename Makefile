@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick check lint types floors bench bench-bbob docs pictures web dist clean
+.PHONY: help install demo test test-quick faults check lint types floors bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
 	@echo "make demo        train, chart and race: the tour; prints the one file to open, atlas/atlas.html"
 	@echo "make test        every check and every test, slow ones included"
 	@echo "make test-quick  the quick part"
+	@echo "make faults      what kills workers and drivers many times over"
 	@echo "make check       lint, format, types, import floors"
 	@echo "make bench       speed ratios against other programs, written to bench/results.md"
 	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
@@ -53,10 +54,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 # What checks and documentation need is installed first, one after the other; then they run side by side.
 test: $(VENV)/.installed $(VENV)/.docs
 	@$(MAKE) --no-print-directory -j2 check docs
-	$(PYTEST) --dist worksteal
+	$(PYTEST) --dist worksteal -m "not faults"
 
 test-quick: $(VENV)/.installed
-	$(PYTEST) --dist loadfile -m "not slow and not ui"
+	$(PYTEST) --dist loadfile -m "not slow and not ui and not faults"
+
+faults: $(VENV)/.installed
+	$(PYTEST) --dist loadfile -m faults
 
 check: types lint floors
 

@@ -62,7 +62,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     "queries": (
         "Queries, budgets and costs",
         "Optimizers and samplers yield queries; the probe evaluates them and counts their cost.",
-        ("lossatlas.probe",),
+        ("lossatlas.probe", "lossatlas.probe.engine"),
         (),
     ),
     "lessons": (

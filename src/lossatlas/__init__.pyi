@@ -13,6 +13,7 @@ from lossatlas._errors import OutputError as OutputError
 from lossatlas._errors import PlaneError as PlaneError
 from lossatlas._errors import StartError as StartError
 from lossatlas._errors import UnknownNameError as UnknownNameError
+from lossatlas._errors import WorkerError as WorkerError
 from lossatlas._load import load as load
 from lossatlas.advise import Advice as Advice
 from lossatlas.advise import Candidate as Candidate
@@ -32,6 +33,7 @@ from lossatlas.chart import StreamedSurface as StreamedSurface
 from lossatlas.chart import Topology as Topology
 from lossatlas.chart import Trajectory as Trajectory
 from lossatlas.chart import chart as chart
+from lossatlas.chart import chart_part as chart_part
 from lossatlas.chart import compare as compare
 from lossatlas.chart import directions as directions
 from lossatlas.chart import forecast as forecast
@@ -107,10 +109,15 @@ from lossatlas.probe import Answer as Answer
 from lossatlas.probe import Budget as Budget
 from lossatlas.probe import Forecast as Forecast
 from lossatlas.probe import Gradients as Gradients
+from lossatlas.probe import Merged as Merged
 from lossatlas.probe import Meter as Meter
+from lossatlas.probe import Pool as Pool
 from lossatlas.probe import Probe as Probe
 from lossatlas.probe import Products as Products
+from lossatlas.probe import Ray as Ray
 from lossatlas.probe import Values as Values
+from lossatlas.probe import merge_ledgers as merge_ledgers
+from lossatlas.probe.engine import engine as engine
 from lossatlas.race import BasinMap as BasinMap
 from lossatlas.race import Counterfactual as Counterfactual
 from lossatlas.race import NetworkRace as NetworkRace

@@ -11,6 +11,7 @@ LossAtlasError
 │   ├── StartError                   a starting point outside the box or of another dimension
 │   └── OutputError                  a folder or file that cannot be written or read
 ├── NotApplicableError               the surface cannot answer what the algorithm queries
+├── WorkerError                      the workers of an engine ended, or give another surface
 └── BudgetError                      the next answer would overrun the budget
 
 A message is one paragraph: what was given, what was expected, what to do.
@@ -76,6 +77,10 @@ class OutputError(InputError):
 
 class NotApplicableError(LossAtlasError):
     """The surface does not provide what the algorithm queries."""
+
+
+class WorkerError(LossAtlasError):
+    """The workers that compute answers ended, keep ending, or make another surface than the driver."""
 
 
 class BudgetError(LossAtlasError):

@@ -9,6 +9,8 @@ from lossatlas.chart._features import Feature as Feature
 from lossatlas.chart._forecast import forecast as forecast
 from lossatlas.chart._forecast import without_card as without_card
 from lossatlas.chart._make_chart import chart as chart
+from lossatlas.chart._part import chart_part as chart_part
+from lossatlas.chart._part import gaps as gaps
 from lossatlas.chart._roughness import Roughness as Roughness
 from lossatlas.chart._roughness import roughness as roughness
 from lossatlas.chart._topology import Topology as Topology

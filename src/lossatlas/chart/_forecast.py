@@ -32,7 +32,7 @@ from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_within
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
-from lossatlas.probe import Forecast, Probe, Products, Values
+from lossatlas.probe import Forecast, Inline, Probe, Products, Values, chosen
 from lossatlas.surface import Frame, Surface, need_surface
 
 Array = NDArray[np.float64]
@@ -171,11 +171,18 @@ class _Forecaster:
         self.surface, self.plane, self.settings, self.ledger, self.clock = surface, plane, settings, ledger, clock
         self.frame = plane.frame
         sliced = surface.on(plane, steady=True) if ledger is not None else surface.on(plane)
-        self.probe = Probe(sliced)
+        at_work = chosen()
+        # A few points say what all take: timed here, where nobody has to be started for them.
+        self.probe = Probe(sliced, engine=None if at_work is None else Inline(steady=True))
         # The span is not known yet where it is to be found; how many cells there are is.
         self.cells: Grid = settings.cells or grid(1.0, settings.points, self.frame.dimension)
         self.width = max(1, torch.get_num_threads())
+        self.share = 1.0 if at_work is None else self.width / at_work.speed
         self.notes: list[str] = []
+        if at_work is not None and at_work.workers:
+            self.notes.append(
+                f"evaluations are shared by {at_work.workers} workers, whose start is not in the forecast"
+            )
         self.channels: tuple[str, ...] = ()
 
     def make(self, card: bool, pictures: bool) -> Forecast:
@@ -337,9 +344,9 @@ class _Forecaster:
         once(self.width)  # warms up: copies for the threads, kernels that are chosen at first sight
         rate = once(2 * self.width)
         if rate > QUICK:
-            return rate
+            return rate * self.share
         once(min(MANY, self.cells.cells))
-        return median(once(min(MANY, self.cells.cells)) for _ in range(REPEATED))
+        return median(once(min(MANY, self.cells.cells)) for _ in range(REPEATED)) * self.share
 
     def _time_outputs(self, source: Any) -> tuple[float, list[torch.Tensor]]:
         """Seconds of one evaluation of outputs, and outputs at a few points."""
@@ -354,7 +361,7 @@ class _Forecaster:
         if rate <= QUICK:
             rate = median(once(4 * self.width)[0] for _ in range(REPEATED))
         self.channels = tuple(self._channels(source, outputs))
-        return rate, outputs
+        return rate * self.share, outputs
 
     def _channels(self, source: Any, outputs: list[torch.Tensor]) -> list[str]:
         if source.fused == "cross_entropy":

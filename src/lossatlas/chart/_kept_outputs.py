@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lossatlas._errors import OutputError
 from lossatlas.probe import Ledger, Probe
+from lossatlas.probe.engine import Part
 
 Array = NDArray[np.float64]
 COORDS = "outputs at"
@@ -49,11 +50,15 @@ class KeptOutputs:
             self._confirm(probe, source, coords.shape[1])
         missing = [k for k, key in enumerate(keys) if key not in self._rows]
         if missing:
-            fresh = probe.outputs(source, coords[missing])
-            parts = {str(k): part for k, part in enumerate(fresh)}
-            self._ledger.keep({self._name: torch.from_numpy(coords[missing]), **parts})
-            for row, k in enumerate(missing):
-                self._rows[keys[k]] = (fresh, row)
+
+            def keep(part: Part) -> None:
+                rows = [missing[k] for k in part.rows.tolist()]
+                self._ledger.keep({self._name: torch.from_numpy(coords[rows]), **part.answer})
+                fresh = [part.answer[str(k)] for k in range(len(part.answer))]
+                for row, k in enumerate(rows):
+                    self._rows[keys[k]] = (fresh, row)
+
+            probe.outputs(source, coords[missing], keep)
         probe.meter.recalled += len(coords) - len(missing)
         rows = [self._rows[key] for key in keys]
         return [torch.stack([parts[k][row] for parts, row in rows]) for k in range(len(source.shapes))]

@@ -34,7 +34,9 @@ from lossatlas.chart.sampling._own import Sampler, hosted
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
-from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe
+from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, chosen
+from lossatlas.probe.engine import EngineLike
+from lossatlas.probe.engine import engine as chosen_engine
 from lossatlas.surface import Frame, Surface, need_surface
 
 Result = TypeVar("Result")
@@ -57,6 +59,7 @@ def chart(
     growth: float = GROWTH,
     ledger: str | Path | None = None,
     seed: int = 0,
+    engine: EngineLike | None = None,
     progress: bool | Callable[[int, int], None] = True,
     on_forecast: Callable[[Forecast], None] | None = None,
 ) -> Chart:
@@ -97,6 +100,7 @@ def chart(
         ledger: a folder that remembers every answer: the same call resumes there after a crash, evaluates only what is
             missing, and ends bit for bit as if nothing had happened.
         seed: of the held-out cells.
+        engine: where it is evaluated, as `lossatlas.engine` takes it: ``"pool:8"`` for eight worker processes.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total).
         on_forecast: called once with the forecast, after the first few cells; by default it is printed above the bar.
 
@@ -147,11 +151,12 @@ def chart(
         surface.examples,
         cheap.examples if cheap else 0,
         on_forecast or (lambda expected: bar.say(expected.sentence)),
-        width=torch.get_num_threads(),
     )
     said: list[str] = []
     aside: list[str] = []
     with ExitStack() as stack:
+        at_work = stack.enter_context(chosen_engine(engine))
+        pace.width = torch.get_num_threads() if at_work is None else at_work.width
         evaluator = _Evaluator(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
         if cells is None:
@@ -235,7 +240,9 @@ class _Evaluator:
     ) -> None:
         fields = {"exact": surface} | ({"cheap": cheap} if cheap is not None else {})
         # Sliced first: a plane that does not fit leaves no ledger behind.
-        slices = {name: field.on(plane, steady=True) if ledger else field.on(plane) for name, field in fields.items()}
+        engine = chosen()
+        steady = ledger is not None or (engine is not None and engine.steady)
+        slices = {name: field.on(plane, steady=True) if steady else field.on(plane) for name, field in fields.items()}
         self.ledger: Ledger | None = None
         if ledger is not None:
             what = {"surface": surface.fingerprint(), "plane": identity(plane)}
@@ -257,7 +264,8 @@ class _Evaluator:
     @property
     def notes(self) -> tuple[str, ...]:
         """What must be known of what was evaluated, the shortcuts that were dropped on the way among it."""
-        return self.probes["exact"].surface.notes
+        probe = self.probes["exact"]
+        return (*probe.surface.notes, *probe.engine.notes)
 
     def plan(self, exact: int, cheap: int) -> None:
         """So many values will be evaluated, as far as is known."""
@@ -293,11 +301,11 @@ class _Evaluator:
         return self._read(self.source, self.kept, coords)
 
     def _read(self, source: Any, kept: KeptOutputs | None, coords: Array) -> list[torch.Tensor]:
-        begin, known = self.probes["exact"].meter.surface_seconds, self.probes["exact"].meter.recalled
         probe = self.probes["exact"]
+        begin, known = self._clock(probe), probe.meter.recalled
         found = probe.outputs(source, coords) if kept is None else kept.read(probe, source, coords)
-        recalled = self.probes["exact"].meter.recalled - known
-        self.pace.note("exact", len(coords) - recalled, self.probes["exact"].meter.surface_seconds - begin, recalled)
+        recalled = probe.meter.recalled - known
+        self.pace.note("exact", len(coords) - recalled, self._clock(probe) - begin, recalled)
         self.bar.advance(len(coords))
         return found
 
@@ -307,15 +315,19 @@ class _Evaluator:
             wanted = next(walk)
             while True:
                 probe = self.probes[wanted.to]
-                before, known = probe.meter.surface_seconds, probe.meter.recalled
+                before, known = self._clock(probe), probe.meter.recalled
                 answer = probe.evaluate(wanted.query)
                 known = probe.meter.recalled - known
-                self.pace.note(wanted.to, len(wanted.query.points) - known, probe.meter.surface_seconds - before, known)
+                self.pace.note(wanted.to, len(wanted.query.points) - known, self._clock(probe) - before, known)
                 self.bar.advance(len(wanted.query.points))
                 wanted = walk.send(answer)
         except StopIteration as finished:
             result: Result = finished.value
             return result
+
+    def _clock(self, probe: Probe) -> float:
+        """Seconds so far; those that workers need to start say nothing of those to come."""
+        return probe.engine.clock_seconds if probe.engine.workers else probe.meter.surface_seconds
 
     def spent(self) -> dict[str, Any]:
         """What was evaluated of both fields together and of each, what was expected of it, and what the ledger knew."""

@@ -13,6 +13,7 @@ from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
+from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
     from lossatlas.surface import NetworkSurface
@@ -139,8 +140,15 @@ _FILE = click.Path(path_type=Path)
     help="Time a few evaluations, print the estimated cost (evaluations, examples, seconds, bytes; card and pictures "
     "included), and stop. Nothing is written.",
 )
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="With --exact: evaluate the I-th of N parts only, and keep it in DIR/part-I-of-N. 'lossatlas merge DIR/part-* --out DIR' "
+    "joins them, and the same command without --part then makes the chart.",
+)
 @click.option("--quiet", is_flag=True, help="Show neither the cost estimate nor a progress bar.")
 @figure_options
+@engine_options
 def command(
     own: Network,
     batchnorm: str | None,
@@ -166,6 +174,7 @@ def command(
     exports: tuple[Path, ...],
     json_file: Path | None,
     foretold: bool,
+    part: str | None,
     quiet: bool,
 ) -> None:
     """Chart the loss surface around your own network.
@@ -201,6 +210,7 @@ def command(
 
     The chart is a 2-D slice of a space with as many dimensions as the network has parameters.
     """
+    from lossatlas._errors import InputError
     from lossatlas.chart import chart, trajectory
     from lossatlas.chart import policy as table
     from lossatlas.cli import _pictures
@@ -225,6 +235,11 @@ def command(
     if own.checkpoint is None and runs:
         note(at_the_end(module, next(iter(runs.values()))))
     surface = network(own, module, batchnorm=batchnorm)
+    if part is not None and (not exact or out is None or span == "auto" or foretold):
+        raise InputError(
+            f"got --part {part} without --exact, --out or a fixed --span; expected all three, and no --forecast: parts are of cells "
+            "that are known beforehand, and each keeps its own ledger."
+        )
     if policy:
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
@@ -254,6 +269,9 @@ def command(
             "seeds": seeds,
         }
         foretell(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
+        return
+    if part is not None and out is not None:
+        _part(surface, plane, part, out, span=_span(span), points=_points(points), progress=not quiet)
         return
     seen = trajectory(surface, plane, runs, points=None) if runs and not line else None  # type: ignore[arg-type]
     by_default = click.get_current_context().get_parameter_source("span") is ParameterSource.DEFAULT
@@ -313,6 +331,16 @@ def command(
         _json(result, json_file)
 
 
+def _part(surface: Any, plane: Any, part: str, out: Path, **settings: Any) -> None:
+    """Evaluate one part, and say what comes next."""
+    from lossatlas.chart import chart_part
+
+    folder = out / f"part-{part.replace('/', '-of-')}"
+    meter = chart_part(surface, plane, part, folder, **settings)
+    click.echo(f"part {part} is in {folder}: {meter.sentence}")
+    click.echo(f"when all parts are there: lossatlas merge {out}/part-* --out {out}")
+
+
 def _print(shown: Any) -> None:
     from rich.console import Console
 
@@ -327,6 +355,10 @@ def _cost(result: Any) -> None:
     if meter.confirmed:
         known += f" ({meter.confirmed:,} of those were evaluated again and agreed)"
     seconds = meter.surface_seconds
+    if meter.worker_seconds:
+        known += f"; workers were busy for {meter.worker_seconds:.2f} s"
+    if meter.lost:
+        known += f"; {meter.lost:,} more were lost with workers that ended, and evaluated again"
     click.echo(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
 
 

@@ -9,6 +9,7 @@ import click
 
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._workers import engine_options
 
 
 @click.command(
@@ -74,6 +75,7 @@ from lossatlas.cli._pictures import figure_options
 )
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
+@engine_options
 def command(
     a: Path,
     b: Path,

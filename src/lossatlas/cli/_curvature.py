@@ -10,6 +10,7 @@ import click
 from lossatlas._said import several
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
+@engine_options
 def command(
     landscape: str | None,
     own: Network,

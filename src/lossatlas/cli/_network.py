@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property, wraps
@@ -13,6 +14,7 @@ import click
 from lossatlas._errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from lossatlas.surface import NetworkSurface
@@ -92,7 +94,20 @@ class Network:
             load(module, self.checkpoint)
         if self.evaluate:
             module.eval()
+        if self.checkpoint is not None:
+            # What a worker finds there too; a network of random weights is another one in every process.
+            self.__dict__["found"] = _digest(module)
         return module
+
+    def recipe(self, module: Module, **settings: Any) -> dict[str, Any]:
+        """How a worker makes the same surface: what was typed, and the weights that are not those of the checkpoint."""
+        typed = {one.name: getattr(self, one.name) for one in fields(self)}
+        typed["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
+        weights = None
+        if self.__dict__.get("found") != _digest(module):
+            weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        given = {"typed": typed, "folder": str(Path.cwd()), "weights": weights, **settings}
+        return {"make": f"{__name__}:again", "with": given}
 
 
 def network_options(
@@ -174,11 +189,43 @@ def network(own: Network, module: Module, *, test: bool = False, batchnorm: Any 
         InputError: if something cannot be imported, or does not fit.
     """
     from lossatlas.cli._user import call
+    from lossatlas.probe import chosen
     from lossatlas.surface import NetworkSurface
 
     minimized = own.minimized
     data = call(_needed(own.test, "--test"), "--test") if test else own.examples
-    return NetworkSurface(module, data=data, batchnorm=batchnorm, **minimized)
+    surface = NetworkSurface(module, data=data, batchnorm=batchnorm, **minimized)
+    if chosen() is not None:
+        surface.made_by = (own.recipe(module, test=test, batchnorm=batchnorm),)
+    return surface
+
+
+def again(
+    typed: dict[str, Any], folder: str, weights: dict[str, Tensor] | None, test: bool, batchnorm: Any
+) -> NetworkSurface:
+    """The surface of a network in a worker, from what was typed where it was made first.
+
+    Args:
+        typed: the fields of a `Network`.
+        folder: that it was typed in.
+        weights: of the module, where they are not those of the checkpoint.
+        test: on the test data.
+        batchnorm: where running statistics come from.
+    """
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    checkpoint = typed["checkpoint"]
+    own = Network(**{**typed, "checkpoint": None if checkpoint is None else Path(checkpoint)})
+    module = own.module()
+    if weights is not None:
+        module.load_state_dict(weights)
+    return network(own, module, test=test, batchnorm=batchnorm)
+
+
+def _digest(module: Module) -> str:
+    from lossatlas.surface import tensor_digest
+
+    return " ".join(f"{name} {tensor_digest(tensor)}" for name, tensor in module.state_dict().items())
 
 
 def load(module: Module, checkpoint: Path) -> None:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from lossatlas.cli._network import Network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,6 +115,7 @@ class _Listing(click.Command):
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 @figure_options
+@engine_options
 def command(
     landscape: str | None,
     optimizers: str,

@@ -126,7 +126,7 @@ def own_surface(landscape: str | None, function_: str | None, box: str | None, o
                 f"got --function {function_} and {landscape or other}; expected one to race on. Leave one out."
             )
         bounds = [numbers(part.replace(":", ","), "--box") for part in box.split(",")]
-        return Function(function(function_, "--function"), bounds)
+        return _as_typed(Function(function(function_, "--function"), bounds), landscape, function_, box)
     if landscape is None or ":" not in landscape:
         return None
     made = call(landscape, "LANDSCAPE")
@@ -135,7 +135,14 @@ def own_surface(landscape: str | None, function_: str | None, box: str | None, o
             f"got {landscape!r}, which is {_kind(made)}; expected a landscape, or a function that returns one. A function of a "
             "vector goes to --function, with --box."
         )
-    return made
+    return _as_typed(made, landscape, function_, box)
+
+
+def _as_typed(surface: Any, landscape: str | None, function_: str | None, box: str | None) -> Any:
+    """The surface, which a worker makes again of what was typed."""
+    typed = {"landscape": landscape, "function_": function_, "box": box}
+    surface.made_by = ({"make": f"{__name__}:own_surface", "with": typed},)
+    return surface
 
 
 def names_of(paths: tuple[Path, ...]) -> list[str]:

@@ -20,9 +20,9 @@ from lossatlas import archive
 from lossatlas._errors import OutputError
 from lossatlas.probe import _blobs, _manifest, _store
 from lossatlas.probe._channel import ANSWERING, Channel, maker
-from lossatlas.probe._store import Store
+from lossatlas.probe._store import Row, Store
 
-_POINTS, _LOCK, _BLOBS = "ledger.sqlite", "ledger.lock", "blobs"
+POINTS, _LOCK, BLOBS = "ledger.sqlite", "ledger.lock", "blobs"
 
 
 @final
@@ -102,7 +102,7 @@ class Ledger:
         folder = archive.prepare(folder)
         # The round trip makes tuples lists, so that it can be compared with what is read back.
         wanted = archive.parse(archive.dump(dict(identity)))
-        lock = _locked(folder)
+        lock = locked(folder)
         try:
             store = _opened(folder, wanted, notes)
             ledger = cls(folder, lock, store, wanted)
@@ -146,16 +146,37 @@ class Ledger:
         Returns:
             The name to `fetch` them by: their SHA-256.
         """
-        return _blobs.keep(self.folder / _BLOBS, tensors)
+        return _blobs.keep(self.folder / BLOBS, tensors)
 
     def fetch(self, name: str) -> dict[str, Tensor]:
         """The tensors that were kept under a name."""
-        return _blobs.fetch(self.folder / _BLOBS, name)
+        return _blobs.fetch(self.folder / BLOBS, name)
 
     @property
     def blobs(self) -> tuple[str, ...]:
         """Names of the tensors that were kept."""
-        return tuple(sorted(path.name for path in (self.folder / _BLOBS).glob("*.safetensors")))
+        return tuple(sorted(path.name for path in (self.folder / BLOBS).glob("*.safetensors")))
+
+    def adopt(self, rows: Sequence[Row], openings: Sequence[Mapping[str, Any]]) -> int:
+        """Keep points that another ledger of the same identity holds; what is known already stays as it is.
+
+        Args:
+            rows: of the other ledger.
+            openings: with what it was opened, the last one to answer last.
+
+        Returns:
+            How many were new.
+        """
+        channels: dict[str, list[Row]] = {}
+        for row in rows:
+            if self._store.one("SELECT 1 FROM points WHERE channel = ? AND a = ? AND b = ?", *row[:3]) is None:
+                channels.setdefault(row.channel, []).append(row)
+        if channels:
+            # Noted as a session of its own: with what its points were evaluated is not with what this process would.
+            session = self._store.note("opened", detail={**(openings[-1] if openings else {}), "adopted": True})
+            for new in channels.values():
+                self._store.insert(new, session)
+        return sum(map(len, channels.values()))
 
     def __len__(self) -> int:
         """Points kept, of all channels."""
@@ -205,10 +226,10 @@ class Ledger:
             OutputError: if there is no ledger, it is in use, or not even its manifest can be read.
         """
         folder = archive.located(folder)
-        path, old = folder / _POINTS, folder / "ledger.damaged.sqlite"
+        path, old = folder / POINTS, folder / "ledger.damaged.sqlite"
         if not path.is_file():
             raise OutputError(f"there is no ledger {str(path)!r}; expected a damaged one. Check the folder.")
-        with contextlib.closing(_locked(folder)):
+        with contextlib.closing(locked(folder)):
             rows, text = _store.readable(path)
             beside = folder / _manifest.NAME
             candidates = [text] if text is not None else []
@@ -264,7 +285,7 @@ class Ledger:
             raise
 
 
-def _locked(folder: Path) -> sqlite3.Connection:
+def locked(folder: Path) -> sqlite3.Connection:
     """The lock of a folder. It goes with the process that holds it, however that ends."""
     path, connection = folder / _LOCK, None
     _store.refuse_irregular(path)
@@ -290,7 +311,7 @@ def _locked(folder: Path) -> sqlite3.Connection:
 def _holder(folder: Path) -> str:
     query = "SELECT detail FROM events WHERE kind = 'opened' ORDER BY id DESC LIMIT 1"
     with contextlib.suppress(sqlite3.Error, TypeError, ValueError, KeyError):
-        address = f"{(folder / _POINTS).resolve().as_uri()}?mode=ro"
+        address = f"{(folder / POINTS).resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=1.0)) as connection:
             detail = json.loads(connection.execute(query).fetchone()[0])
         return f" by process {detail['process']} on {detail['machine']}"
@@ -308,13 +329,13 @@ def _bytes_of(path: Path) -> bytes:
 
 def _opened(folder: Path, identity: Mapping[str, Any], notes: Sequence[str]) -> Store:
     """The points of a run, new or old, after everything that speaks against it."""
-    path, manifest = folder / _POINTS, folder / _manifest.NAME
+    path, manifest = folder / POINTS, folder / _manifest.NAME
     _store.refuse_irregular(manifest)
     if not path.exists():
         if manifest.exists():
             _manifest.parse(manifest, _bytes_of(manifest))
             raise OutputError(
-                f"the folder {str(folder)!r} has the manifest of a ledger, but {_POINTS} is missing. Put back a copy of "
+                f"the folder {str(folder)!r} has the manifest of a ledger, but {POINTS} is missing. Put back a copy of "
                 "it, or remove manifest.json to begin anew."
             )
         text = _manifest.new(identity)

@@ -45,6 +45,8 @@ class Meter(archive.Result):
         recalled: points whose loss a ledger knew already; they are not among the values.
         confirmed: points that a ledger knew and that were evaluated again when a run was resumed, to see that it is still
             of the same surface; they are not among the values or the recalled.
+        lost: points that were being evaluated by workers that ended; others evaluated them again, and they count once.
+        worker_seconds: spent on answers by all workers together; `surface_seconds` is by the clock.
         surface_seconds: spent answering; shared in proportion where one answer served several algorithms.
         algorithm_seconds: spent by the algorithm itself.
         runs: how many runs there are.
@@ -65,6 +67,8 @@ class Meter(archive.Result):
     proof_examples: int = 0
     recalled: int = 0
     confirmed: int = 0
+    lost: int = 0
+    worker_seconds: float = 0.0
     surface_seconds: float = 0.0
     algorithm_seconds: float = 0.0
     runs: int = 1
@@ -108,11 +112,11 @@ class Meter(archive.Result):
         parts = [(self.values, "value"), (self.gradients, "gradient"), (self.products, "product"),
                  (self.recalled, "recalled value")]  # fmt: skip
         cost = f"{self.cost():,.0f}"
+        spent = f"{self.seconds:.3g} s" + (f" ({self.worker_seconds:.3g} s of workers)" if self.worker_seconds else "")
+        lost = f"; {self.lost:,} more were lost with workers that ended" if self.lost else ""
         evaluated = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for count, name in parts if count)
         read = f" over {self.examples:,} example{'s' * (self.examples != 1)}" if self.examples else ""
-        return (
-            f"{evaluated or 'nothing evaluated'}{read} in {self.seconds:.3g} s, worth {cost} value{'s' * (cost != '1')}"
-        )
+        return f"{evaluated or 'nothing evaluated'}{read} in {spent}, worth {cost} value{'s' * (cost != '1')}{lost}"
 
     def count(self, query: Query, rows: Tensor | None, examples: int, recalled: int = 0) -> None:
         """Add one answered query.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final
 
@@ -17,9 +17,10 @@ from lossatlas import _checks
 from lossatlas._errors import BudgetError, InputError, NotApplicableError
 from lossatlas._layout import Sample
 from lossatlas.probe._channel import Lasting, Memory
-from lossatlas.probe._engine import Engine, Inline
 from lossatlas.probe._meter import Budget, Meter
 from lossatlas.probe._queries import Answer, Gradients, Products, Query, Values
+from lossatlas.probe.engine import Engine, Inline, Part, chosen
+from lossatlas.probe.engine._base import assembled
 from lossatlas.surface import Reading, Surface, need_surface
 
 
@@ -29,10 +30,6 @@ class Outputs(Protocol):
     def read(self, coords: NDArray[np.float64]) -> list[Tensor]:
         """By batch, outputs (P, n_b, …) at coordinates (P, k)."""
         ...
-
-
-# With a ledger, what a crash may cost.
-PIECE_SECONDS = 0.5
 
 
 @dataclass(eq=False)
@@ -56,9 +53,9 @@ class Probe:
 
     Args:
         surface: what is probed.
-        engine: where answers are computed; this process by default.
+        engine: where answers are computed; by default the one that `lossatlas.engine` chose, or else this process.
         ledger: what remembers across crashes, a channel of a `Ledger`, or None. Losses that it knows are recalled, not
-            evaluated; what is new is kept before it is handed on, half a second's worth at a time.
+            evaluated; what is new is kept before it is handed on, part by part as the engine finishes it.
 
     Attributes:
         meter: what was evaluated through `evaluate`.
@@ -67,11 +64,10 @@ class Probe:
     def __init__(self, surface: Surface, *, engine: Engine | None = None, ledger: Memory | None = None) -> None:
         need_surface(surface)
         self.surface = surface
-        self.engine: Engine = engine or Inline()
+        self.engine: Engine = engine or chosen() or Inline()
         self.ledger = ledger
         self.meter = Meter()
         self._confirmed = False
-        self._piece = torch.get_num_threads()
 
     def confirm(self) -> None:
         """Evaluate a few cells again that the ledger remembers, before anything of it is used; once, and on the meter.
@@ -114,15 +110,28 @@ class Probe:
             raise BudgetError(f"the next query would overrun the budget of {budget}; nothing was evaluated.")
         return answer
 
-    def outputs(self, source: Outputs, coords: NDArray[np.float64]) -> list[Tensor]:
-        """A network's outputs at coordinates (P, k), counted as so many values."""
-        begin, proofs = time.perf_counter(), self.surface.proof_examples
-        found = source.read(coords)
+    def outputs(
+        self, source: Outputs, coords: NDArray[np.float64], keep: Callable[[Part], None] | None = None
+    ) -> list[Tensor]:
+        """A network's outputs at coordinates (P, k), counted as so many values.
+
+        Args:
+            source: of the outputs, on this probe's surface.
+            coords: shape (P, k).
+            keep: called with each part as soon as it is known.
+        """
+        begin, before = time.perf_counter(), self._spent()
+        parts = []
+        for part in self.engine.outputs(self.surface, source, coords):
+            if keep is not None:
+                keep(part)
+            parts.append(part)
+        found = assembled(iter(parts), len(coords))
         query = Values(torch.from_numpy(np.ascontiguousarray(coords)))
         self.meter.count(query, None, self.surface.examples * self.surface.passes)
-        self.meter.proof_examples += self.surface.proof_examples - proofs
+        self._account(self.meter, before)
         self.meter.surface_seconds += time.perf_counter() - begin
-        return found
+        return [found[str(k)] for k in range(len(found))]
 
     def answer(self, requests: Sequence[Request]) -> list[Answer | None]:
         """Answer many algorithms at once, alike queries joined into one call of the surface.
@@ -159,10 +168,10 @@ class Probe:
             flat.append(points if points.ndim == 2 else points.reshape(-1, points.shape[-1]))
         points = flat[0] if len(flat) == 1 else torch.cat(flat)
         sizes = [part.shape[0] for part in flat]
-        begin, proofs = time.perf_counter(), self.surface.proof_examples
+        begin, before = time.perf_counter(), self._spent()
         parts, known = self._evaluate(members[0][0].query, members[0][1], points, sizes)
         seconds = (time.perf_counter() - begin) / max(1, points.shape[0])
-        members[0][0].meter.proof_examples += self.surface.proof_examples - proofs
+        self._account(members[0][0].meter, before)
         for (request, rows), place, size, answer, recalled in zip(members, places, sizes, parts, known, strict=True):
             answers[place] = _spread(request.query, rows, answer)
             request.meter.count(request.query, rows, self.surface.examples * self.surface.passes, recalled)
@@ -221,17 +230,23 @@ class Probe:
         return Reading(reading.values.to(device), extras), known
 
     def _keep(self, points: Tensor) -> None:
-        """Evaluate points in pieces, each kept before the next one is evaluated: a crash costs one piece."""
+        """Evaluate points in parts, each kept before the next one is waited for: a crash costs what is not finished."""
         assert self.ledger is not None
-        while len(points):
-            piece, points = points[: self._piece], points[self._piece :]
-            begin = time.perf_counter()
-            reading = self.engine.read(self.surface, piece)
-            seconds = time.perf_counter() - begin
-            self.ledger.record(piece, reading, self.surface.examples * self.surface.passes, seconds)
-            wanted, width = int(len(piece) * PIECE_SECONDS / max(seconds, 1e-9)), torch.get_num_threads()
-            # Whole rounds of all workers: what is over would leave all but a few of them idle.
-            self._piece = -(-max(width, min(wanted, 4 * self._piece)) // width) * width
+        for part in self.engine.stream(self.surface, points):
+            rows = part.rows.to(points.device)
+            self.ledger.record(points[rows], part.reading, self.surface.examples * self.surface.passes, part.seconds)
+
+    def _spent(self) -> tuple[int, int, float]:
+        """Examples read for proofs, points lost and seconds of workers, so far."""
+        engine = self.engine
+        return self.surface.proof_examples + engine.proof_examples, engine.lost, engine.worker_seconds
+
+    def _account(self, meter: Meter, before: tuple[int, int, float]) -> None:
+        """Put on a meter what came on top."""
+        proofs, lost, seconds = (now - then for now, then in zip(self._spent(), before, strict=True))
+        meter.proof_examples += int(proofs)
+        meter.lost += int(lost)
+        meter.worker_seconds += seconds
 
 
 def _check(query: Any, surface: Surface) -> None:

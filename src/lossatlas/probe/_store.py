@@ -237,6 +237,10 @@ class Store:
             found.append(content if isinstance(content, dict) else None)
         return found
 
+    def rows(self) -> list[Row]:
+        """Every answered point."""
+        return [Row(*row) for *row, _ in self.connection.execute(_ALL)]
+
     def close(self) -> None:
         """Let go of the file. What was committed is kept whether this succeeds or not."""
         with contextlib.suppress(sqlite3.Error):

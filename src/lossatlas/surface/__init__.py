@@ -32,6 +32,8 @@ from lossatlas.surface._surface import Reading as Reading
 from lossatlas.surface._surface import Slice as Slice
 from lossatlas.surface._surface import Surface as Surface
 from lossatlas.surface._surface import Well as Well
+from lossatlas.surface._surface import joined as joined
+from lossatlas.surface._threads import same_algorithms as same_algorithms
 from lossatlas.surface._threads import steadily as steadily
 from lossatlas.surface.network._checkpoint import check_checkpoint as check_checkpoint
 from lossatlas.surface.network._checkpoint import load_checkpoint as load_checkpoint

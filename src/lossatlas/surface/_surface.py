@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
@@ -80,6 +80,7 @@ class Surface(abc.ABC):
         rows_alone: whether a row of a batch always has the bits of that row alone, however many cores there are.
         notes: what must be known of it, in sentences.
         proof_examples: examples read so far to prove that shortcuts equal the surface.
+        made_by: how another process makes it again: steps of a `Recipe`; none where it is sent as it is.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Surface(abc.ABC):
     rows_alone: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
     proof_examples: int = 0
+    made_by: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def dimension(self) -> int:

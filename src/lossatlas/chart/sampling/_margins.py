@@ -46,6 +46,7 @@ class Margins:
         self.shapes: Sequence[tuple[int, ...]] = [(len(labels), 2) for labels in self._labels]
         self.examples = sum(len(labels) for labels in self._labels)
         self.targets: list[Tensor] = []
+        self.made_by = (*source.made_by, {"make": f"{__name__}:Margins", "with": {"room": room}})
         self.accurate, self.compared = source.accurate, self._labels
 
     def halved(self, *, known: bool = False) -> Margins | None:

@@ -240,6 +240,7 @@ class NetworkSurface(Surface):
         if (mode or "frozen", interpolates) == (self.batchnorm, self.interpolates):
             return self
         twin = copy.copy(self)
+        twin.made_by = self._then("with_batchnorm", mode=mode)
         twin.interpolates = interpolates
         twin._adopt(self._reference.in_mode(mode or "frozen"))
         return twin
@@ -294,6 +295,7 @@ class NetworkSurface(Surface):
             return None
         twin = copy.copy(self)
         twin.name = f"{self.name}, {kept} of {size} examples"
+        twin.made_by = self._then("cheaper", examples=examples)
         twin._whole, twin._moving = self, None
         twin._settled = settled.of(batches, self._reference)
         twin.examples = kept
@@ -304,6 +306,10 @@ class NetworkSurface(Surface):
         scene = replace(scene, batches=batches, copies=copies or scene.copies, cast=cast, **shares)  # type: ignore[arg-type]
         twin._evaluation = Evaluation(scene, self._proofs, self._evaluation.alone)
         return twin
+
+    def _then(self, method: str, **given: Any) -> tuple[Mapping[str, Any], ...]:
+        """How another process makes what a method returns."""
+        return (*self.made_by, {"call": method, "with": given}) if self.made_by else ()
 
     def _folded_copies(self, scene: Scene) -> Copies | None:
         """Copies with batch norm folded, where there is some to fold and it is proven to change nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal, final
 
@@ -52,6 +52,7 @@ class NetworkOutputs:
         compared: by batch, what the user's metrics get beside the outputs.
         scores: how scores lie beside labels in the outputs, where the loss is their mean cross-entropy; else None.
         accurate: whether an accuracy comes with the loss.
+        made_by: how another process makes it of the slice that it is of.
     """
 
     def __init__(self, evaluation: Evaluation, frame: Frame, around: Callable[[], AbstractContextManager[Any]]) -> None:
@@ -61,6 +62,7 @@ class NetworkOutputs:
         self.batches, self.examples = scene.batches, scene.examples
         self._shares, self._hit_shares = scene.shares, scene.hit_shares
         self._half: torch.dtype | None = None
+        self.made_by: tuple[Mapping[str, Any], ...] = ({"call": "own_outputs"},)
         first = self._parts(frame.points(torch.zeros(1, frame.dimension, dtype=torch.float64))[0], 0)
         self.fused: Literal["cross_entropy", "mse"] | None
         self.targets: list[Tensor]
@@ -105,6 +107,7 @@ class NetworkOutputs:
             return None
         twin = copy.copy(self)
         twin._half = torch.bfloat16
+        twin.made_by = (*self.made_by, {"call": "halved", "with": {"known": True}})
         return twin
 
     def read(self, coords: Coords) -> list[Tensor]:

@@ -68,6 +68,9 @@ class StateSurface(Surface):
         limit: int | None = None,
     ) -> None:
         self.base = base
+        given = {"examples": examples, "outputs": outputs, "taps": list(taps), "measure": measure, "limit": limit}
+        made = {"make": "lossatlas.surface:StateSurface", "with": given}
+        self.made_by = (*base.made_by, made) if base.made_by else ()
         self.name, self.dtype, self.device = base.name, base.dtype, base.device
         self._examples, self._outputs, self._taps, self._measure = examples, outputs, tuple(taps), measure
         self._reference = base._reference.in_mode("frozen")

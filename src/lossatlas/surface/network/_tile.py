@@ -46,7 +46,7 @@ class Tile:
         width = min(self._width or 1, limit)
         while done < len(points) or not parts:
             chunk = points[done : done + width] if width > 1 else points[done:]
-            parts.append(self._together_or_not(chunk) if width > 1 and len(chunk) else self._loop(chunk))
+            parts.append(self._together_or_not(chunk) if width > 1 and len(chunk) > 1 else self._loop(chunk))
             done += len(chunk)
         first, second = zip(*parts, strict=True)
         return torch.cat(first), torch.cat(second)

@@ -1,0 +1,94 @@
+"""Workers and drivers killed at random moments, many times: no point lost, none evaluated twice, the same chart at the end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import lossatlas as la
+from lossatlas.chart import Plane
+from lossatlas.probe import Pool
+
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("sent")]
+WORKERS, DRIVERS = 20, 6
+
+# One driver: a chart of the user's file with two workers, resumed from the ledger, its arrays written at the end.
+DRIVER = """
+import sys
+import numpy as np
+import lossatlas as la
+from lossatlas.cli._network import Network, network
+from lossatlas.probe.engine import _workers
+
+_workers.WORTH = _workers.QUICK = 0.0
+if __name__ == "__main__":
+    file, folder, engine, out = sys.argv[1:]
+    with la.engine(engine):
+        own = Network(model=f"{file}:make_model", data=f"{file}:make_data", loss=f"{file}:loss")
+        surface = network(own, own.module())
+        plane = la.Plane.random(surface, seed=1)
+        chart = la.chart(surface, plane, points=13, exact=True, ledger=folder, progress=False)
+        assert chart.ledger["evaluated"] == chart.ledger["points"] == 169, chart.ledger
+        np.save(out, chart.loss)
+"""
+
+
+def test_twenty_killed_workers_lose_nothing_and_count_nothing_twice(own_surface, tmp_path, monkeypatch):
+    surface = own_surface()
+    plane = Plane.random(surface, seed=1)
+    here = la.chart(surface, plane, points=41, exact=True, engine="inline", progress=False)
+    monkeypatch.setenv("OWN_SECONDS", "0.05")
+    with Pool(2) as pool:
+        rng, done, killed = random.Random(0), threading.Event(), []
+
+        def kill():
+            while not done.wait(rng.uniform(0.02, 0.4)) and len(killed) < WORKERS:
+                at_work = [slot.name for slot in pool._slots.values() if slot.state == "busy"]
+                if at_work:
+                    killed.append(pool._processes[rng.choice(at_work)].pid)
+                    os.kill(killed[-1], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        there = la.chart(surface, plane, points=41, exact=True, engine=pool, ledger=tmp_path, progress=False)
+        done.set()
+        killer.join()
+        assert len(killed) == WORKERS and pool.deaths >= WORKERS - 1
+    assert np.array_equal(here.loss, there.loss)
+    assert there.meter.values == 41**2 and there.meter.lost == pool.lost > 0
+    assert there.ledger["evaluated"] == there.ledger["points"] == 41**2
+
+
+def test_drivers_that_are_killed_and_resumed_with_another_engine_end_with_the_same_chart(own_file, tmp_path):
+    script, rng = tmp_path / "driver.py", random.Random(1)
+    script.write_text(DRIVER)
+    environment = os.environ | {"OWN_SECONDS": "0.05", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def begin(folder, engine):
+        arguments = [
+            sys.executable,
+            str(script),
+            str(own_file),
+            str(folder),
+            engine,
+            str(tmp_path / f"{folder.name}.npy"),
+        ]
+        return subprocess.Popen(arguments, env=environment)
+
+    assert begin(tmp_path / "alone", "inline").wait(300) == 0
+    for number in range(DRIVERS):
+        driver = begin(tmp_path / "killed", ("pool:2", "inline")[number % 2])
+        until = time.monotonic() + 120
+        while not (tmp_path / "killed" / "ledger.sqlite").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(rng.uniform(0.5, 4.0))
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert begin(tmp_path / "killed", "pool:2").wait(300) == 0
+    assert (tmp_path / "alone.npy").read_bytes() == (tmp_path / "killed.npy").read_bytes()
