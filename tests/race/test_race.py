@@ -135,7 +135,9 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
     assert f"of 11 runs of each racer, annealing ended in {named(common)} in {len(there)}" in drawn.note
     assert "most common outcome, by its run of median loss" in drawn.note
-    assert race.plot(run=3, others=0).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
+    assert (
+        race.plot(run=3, others=0).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
+    )
 
 
 def test_a_race_of_ends_alone_says_of_them_what_it_said_before():
