@@ -154,18 +154,18 @@ def write(file: Path, runs: dict[str, Any]) -> None:
 
 
 class Scores:
-    """What is recorded of one dimension, as shares of targets and costs to 1e-1."""
+    """What is recorded of one dimension, as shares of targets and costs to 1e-1, on the functions that have run whole."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self.runs = recorded(dimension)
-        self.scored = [i for i in SCORED if self._whole(i)]
+        self.functions = [f for f in FUNCTIONS if self._whole(f, SCORED[0])]
+        self.scored = [i for i in SCORED if all(self._whole(f, i) for f in self.functions)]
 
-    def _whole(self, instance: int) -> bool:
-        wanted = [f"advise/{f}/{instance}/{b}" for f in FUNCTIONS for b in BUDGETS]
-        return all(
-            key in self.runs for key in wanted + [f"{a}/{f}/{instance}/0" for a in ALGORITHMS for f in FUNCTIONS]
-        )
+    def _whole(self, function: int, instance: int) -> bool:
+        wanted = [f"advise/{function}/{instance}/{b}" for b in BUDGETS]
+        wanted += [f"{name}/{function}/{i}/0" for name in ALGORITHMS for i in (instance, *CHOSEN)]
+        return all(key in self.runs for key in wanted)
 
     def share(self, name: str, function: int, mark: int, instances: Any = None) -> float:
         """Mean share of the targets that an algorithm has reached by a mark."""
@@ -174,13 +174,13 @@ class Scores:
 
     def chosen(self, function: int, mark: int, among: Any = None) -> str:
         """The algorithm that is best on the other instances of the other functions."""
-        others = [f for f in among or FUNCTIONS if f != function]
+        others = [f for f in among or self.functions if f != function and f in self.functions] or self.functions
         return max(ALGORITHMS, key=lambda name: np.mean([self.share(name, f, mark, CHOSEN) for f in others]))
 
     def advice(self, scheme: str, budget: int) -> np.ndarray | None:
         """(24,) share by function; None where not all is recorded."""
         instances = self.scored if scheme == "advise" else self.scored[:1]
-        keys = [[f"{scheme}/{f}/{i}/{budget}" for i in instances] for f in FUNCTIONS]
+        keys = [[f"{scheme}/{f}/{i}/{budget}" for i in instances] for f in self.functions]
         if not all(key in self.runs for row in keys for key in row):
             return None
         return np.array([np.mean([self.runs[key]["reached"] for key in row]) for row in keys]) / len(TARGETS)
@@ -188,20 +188,20 @@ class Scores:
     def rows(self, budget: int) -> dict[str, np.ndarray | None]:
         """(24,) share by function, of everything that is compared."""
         found: dict[str, np.ndarray | None] = {scheme: self.advice(scheme, budget) for scheme in SCHEMES}
-        found |= {name: np.array([self.share(name, f, budget) for f in FUNCTIONS]) for name in ALGORITHMS}
+        found |= {name: np.array([self.share(name, f, budget) for f in self.functions]) for name in ALGORITHMS}
         found["single best, chosen without the function"] = np.array(
-            [self.share(self.chosen(f, budget), f, budget) for f in FUNCTIONS]
+            [self.share(self.chosen(f, budget), f, budget) for f in self.functions]
         )
-        found["single best, chosen on the same runs"] = max((found[name] for name in ALGORITHMS), key=np.mean)  # type: ignore[type-var, arg-type]
-        found["blind pair, half each"] = np.array([self._pair(f, budget) for f in FUNCTIONS])
+        found["single best, chosen on the same runs"] = max((found[name] for name in ALGORITHMS), key=np.mean)
+        found["blind pair, half each"] = np.array([self._pair(f, budget) for f in self.functions])
         group = {f: range(low, high + 1) for low, high in GROUPS for f in range(low, high + 1)}
         found["oracle of the function's group"] = np.array(
-            [self.share(self.chosen(f, budget, group[f]), f, budget) for f in FUNCTIONS]
+            [self.share(self.chosen(f, budget, group[f]), f, budget) for f in self.functions]
         )
         found["virtual best, chosen on other instances"] = np.array(
             [
                 self.share(max(ALGORITHMS, key=lambda name: self.share(name, f, budget, CHOSEN)), f, budget)
-                for f in FUNCTIONS
+                for f in self.functions
             ]
         )
         return found
@@ -213,7 +213,7 @@ class Scores:
             ]
             return float(np.mean(told)) / len(TARGETS)
 
-        others = [f for f in FUNCTIONS if f != function]
+        others = [f for f in self.functions if f != function]
         pairs = list(itertools.combinations(ALGORITHMS, 2))
         best = max(pairs, key=lambda pair: np.mean([both(pair, f, CHOSEN) for f in others]))
         return both(best, function, self.scored)
@@ -236,15 +236,50 @@ def interval(difference: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def relative(scores: Scores) -> list[str]:
+    """Running times to 1e-1 over the best algorithm of each function."""
+    names = [*ALGORITHMS, "advise"]
+    ert = {name: np.array([scores.ert(name, f) for f in scores.functions]) for name in names}
+    best = np.min([ert[name] for name in ALGORITHMS], axis=0)
+    geometric = {name: float(np.exp(np.log(ert[name] / best).mean())) for name in names}
+    most = float(MISS * max(BUDGETS) * scores.dimension)
+    sbs = min(ALGORITHMS, key=lambda name: geometric[name])
+    ratio = np.log(ert["advise"] / ert[sbs])
+    low, high = np.exp(interval(ratio))
+    worst = int(np.argmax(ratio))
+    rows = {
+        "geometric mean": [f"{geometric[name]:.2f}" for name in names],
+        "mean": [f"{float((ert[name] / best).mean()):.2f}" for name in names],
+        "functions reached": [str(int((ert[name] < most).sum())) for name in names],
+    }
+    return [
+        "",
+        f"relERT to 1e-1 at {max(BUDGETS)} D over the best algorithm of each function (a target that no run reached counts as {MISS} "
+        "budgets):",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
+        "",
+        f"Advice over the single best by this measure ({sbs}): geometric mean {np.exp(ratio.mean()):.2f} [{low:.2f}, {high:.2f}]; worst "
+        f"function f{scores.functions[worst]}, {np.exp(ratio[worst]):.1f} times its cost.",
+        "",
+    ]
+
+
 def section(scores: Scores) -> list[str]:
+    """The tables of one dimension."""
     rows = {budget: scores.rows(budget) for budget in BUDGETS}
+    missing = [f"f{f}" for f in FUNCTIONS if f not in scores.functions]
+    note = f" ({', '.join(missing)} have not run whole)" if missing else ""
     lines = [
-        f"## {scores.dimension}-D, scored on instances {', '.join(map(str, scores.scored))}", "",
-        f"| | {' | '.join(f'{b} D' for b in BUDGETS)} |", f"|---|{'---|' * len(BUDGETS)}",
-    ]  # fmt: skip
+        f"## {scores.dimension}-D: {len(scores.functions)} functions{note}, scored on instances {', '.join(map(str, scores.scored))}",
+        "",
+        f"| | {' | '.join(f'{b} D' for b in BUDGETS)} |",
+        f"|---|{'---|' * len(BUDGETS)}",
+    ]
     for name in rows[BUDGETS[0]]:
-        cells = [row[name] for row in rows.values()]
-        shown = ["–" if cell is None else f"{cell.mean():.3f}" for cell in cells]
+        shown = ["–" if row[name] is None else f"{np.mean(row[name]):.3f}" for row in rows.values()]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     for against in ("chosen without the function", "chosen on the same runs"):
         cells = []
@@ -253,53 +288,37 @@ def section(scores: Scores) -> list[str]:
             low, high = interval(difference)
             cells.append(f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
         lines.append(f"| **advise − single best, {against}** | {' | '.join(cells)} |")
-    names = [*ALGORITHMS, "advise"]
-    ert = {name: np.array([scores.ert(name, f) for f in FUNCTIONS]) for name in names}
-    best = np.min([ert[name] for name in ALGORITHMS], axis=0)
-    geometric = {name: float(np.exp(np.log(ert[name] / best).mean())) for name in names}
-    sbs = min(ALGORITHMS, key=lambda name: geometric[name])
-    ratio = np.log(ert["advise"] / ert[sbs])
-    low, high = np.exp(interval(ratio))
-    worst = int(np.argmax(ratio))
-    lines += [
-        "", f"relERT to 1e-1 at {max(BUDGETS)} D over the best algorithm of each function (a target that no run reached counts as {MISS} budgets):", "",
-        f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}",
-        f"| geometric mean | {' | '.join(f'{geometric[name]:.2f}' for name in names)} |",
-        f"| mean | {' | '.join(f'{float((ert[name] / best).mean()):.2f}' for name in names)} |",
-        f"| functions reached | {' | '.join(str(sum(scores.ert(name, f) < MISS * max(BUDGETS) * scores.dimension for f in FUNCTIONS)) for name in names)} |",
-        "", f"Advice over the single best by this measure ({sbs}): geometric mean {np.exp(ratio.mean()):.2f} [{low:.2f}, {high:.2f}]; worst "
-        f"function f{worst + 1}, {np.exp(ratio[worst]):.1f} times its cost.", "",
-    ]  # fmt: skip
+    lines += relative(scores)
     told = [
         r["outcome"]
         for key, r in scores.runs.items()
-        if key.startswith("advise/") and int(key.split("/")[2]) in scores.scored
+        if key.startswith("advise/")
+        and int(key.split("/")[2]) in scores.scored
+        and int(key.split("/")[1]) in scores.functions
     ]
     outcomes = ", ".join(f"{name} {told.count(name)}" for name in sorted(set(told)))
     gap = []
     for budget, row in rows.items():
-        room = (row["virtual best, chosen on other instances"] - row["single best, chosen without the function"]).mean()
-        won = (row["advise"] - row["single best, chosen without the function"]).mean()
-        gap.append(f"{budget} D: {won:+.3f} of {room:+.3f}")
-    lines += [
-        f"Outcomes of the race: {outcomes}.",
-        "",
-        f"Of the honest room (virtual best − single best): {'; '.join(gap)}.",
-        "",
-    ]
-    return lines
+        single = row["single best, chosen without the function"]
+        room = (row["virtual best, chosen on other instances"] - single).mean()
+        gap.append(f"{budget} D: {(row['advise'] - single).mean():+.3f} of {room:+.3f}")
+    lines += [f"Outcomes of the race: {outcomes}.", ""]
+    return [*lines, f"Of the honest room (virtual best − single best): {'; '.join(gap)}.", ""]
 
 
 def table() -> None:
+    protocol = " ".join((__doc__ or "").split("Protocol. ")[1].split())
     lines = [
-        "# The advisor on BBOB", "",
-        "Written by `python bench/advise.py table`. Share of 51 targets (1e2 to 1e-8) reached within a budget, 24 functions, one run per "
-        "instance; the probe, the race and the rest are all counted, and no advice went over its budget. " + " ".join(__doc__.split("Protocol. ")[1].split()),
+        "# The advisor on BBOB",
         "",
-    ]  # fmt: skip
+        "Written by `python bench/advise.py table`. Share of 51 targets (1e2 to 1e-8) reached within a budget, one run per instance; the "
+        f"probe, the race and the rest are all counted, and no advice went over its budget. {protocol}",
+        "",
+    ]
     for dimension in (2, 5):
-        if recorded(dimension):
-            lines += section(Scores(dimension))
+        scores = Scores(dimension)
+        if len(scores.functions) > 2:
+            lines += section(scores)
     (HERE / "advise.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
