@@ -44,7 +44,7 @@ def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **settings: Any,
     ) -> Any:
         given = {"formats": _kinds(formats), "width": width, "title": title, "cmap": cmap, "dpi": dpi}
-        chosen = {name: value for name, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if not chosen and settings.get("out") is None:
             return command(*args, **settings)  # nothing is drawn, and matplotlib need not be imported
         from lossatlas._errors import InputError

@@ -60,7 +60,8 @@ def call_out(
     names, ends = [name for name, _ in heap], np.array([end for _, end in heap], dtype=np.float64)
     center = ends.mean(0)
     figure: Any = ax.figure.figure
-    onto = Affine2D().scale(1 / 72) + figure.dpi_scale_trans + ScaledTranslation(center[0], center[1], ax.transData)
+    data: Any = ax.transData
+    onto = Affine2D().scale(1 / 72) + figure.dpi_scale_trans + ScaledTranslation(center[0], center[1], data)
     middle = _points(ax, center)[0]
     width = MARKER + 6 + max(float(TextPath((0, 0), name, size=_surround.SMALL).get_extents().width) for name in names)
     height = ROW * len(names) + 3

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
@@ -141,10 +142,11 @@ def size(name: str) -> float:
     from matplotlib.font_manager import FontProperties
 
     page, column, key = SIZES[name]
-    given, usual = mpl.rcParams[key], mpl.rcParamsDefault[key]
+    set_to: Any = mpl.rcParams
+    at_first: Any = mpl.rcParamsDefault
+    given, usual = set_to[key], at_first[key]
     if given != usual:
-        with mpl.rc_context({"font.size": mpl.rcParams["font.size"]}):
-            return float(FontProperties(size=given).get_size_in_points())
+        return float(FontProperties(size=given).get_size_in_points())
     base = float(mpl.rcParams["font.size"]) / float(mpl.rcParamsDefault["font.size"])
     return (page if not narrow() else column) * base
 

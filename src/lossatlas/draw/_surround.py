@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossatlas.draw._levels import number
-from lossatlas.draw._style import SIZES, shade, size, titled
+from lossatlas.draw._style import SIZES, size, titled
+from lossatlas.draw._style import shade as shade
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

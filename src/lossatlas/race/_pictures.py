@@ -237,7 +237,9 @@ def _typical(race: Race, chosen: dict[str, int]) -> str:
     for label, track in _ran(race).items():
         wells = race.verdicts[label].wells
         if not track.alike:
-            counts.append(f"{label} ended in {named(wells[chosen[label]])} in {wells.count(wells[chosen[label]]):,}")
+            well = wells[chosen[label]]
+            place = "no known well" if well is None else named(well)
+            counts.append(f"{label} ended in {place} in {wells.count(well):,}")
     if not counts:
         return f"All {race.runs:,} runs of a racer are the same"
     rest = "; the others end the same way every time" * any(track.alike for track in _ran(race).values())
