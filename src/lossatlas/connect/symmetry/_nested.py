@@ -32,13 +32,11 @@ def outer_labels(seen: Trace, axes: Mapping[int, Sequence[Axis]]) -> dict[int, i
             with_it[label] = with_it[label] & held if label in with_it else set(held)
     found: dict[int, int] = {}
     for label, others in with_it.items():
-        for other in sorted(others - {label}):
-            if (
-                other in axes
-                and other not in found
-                and label not in found.values()
-                and _within(axes[label], axes[other])
-            ):
+        for other in sorted((others & axes.keys()) - {label}):
+            both = label in with_it.get(other, set())  # each within the other: the slower one is the outer one
+            if other in found or label in found.values() or (both and _stride(axes[other]) < _stride(axes[label])):
+                continue
+            if _within(axes[label], axes[other]):
                 found[label] = other
                 break
     return found
@@ -83,6 +81,10 @@ def nested(
         parts = {name: own for name, own in parts.items() if holds(own)}
     kept = [group for group in groups if group.name not in parts]
     return (*kept, *(part for own in parts.values() for part in own))
+
+
+def _stride(axes: Sequence[Axis]) -> int:
+    return int(axes[0].places[1, 0] - axes[0].places[0, 0])
 
 
 def _within(inner: Sequence[Axis], outer: Sequence[Axis]) -> bool:
