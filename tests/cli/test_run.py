@@ -1,4 +1,4 @@
-"""Many jobs from one file: which there are, what is refused, and that a killed one goes on where it was."""
+"""Many jobs from one file: which there are, what is refused, and that a killed one resumes."""
 
 import json
 import os

@@ -275,7 +275,7 @@ class Runner:
         if code not in (FINE, REFUSED, INTERRUPTED):
             death = self._dispatch.died(worker)
             if not death.fatal:
-                self.say(f"{job.name} ended unexpectedly ({_how(code)}); it is started again and goes on where it was")
+                self.say(f"{job.name} ended unexpectedly ({_how(code)}); it is started again and resumes")
                 return
             # Not given to anyone any more: it counts as answered, by what it is.
             state.status, state.says = "failed", f"it ended {_how(code)} three times; {self._last(job)}"

@@ -31,7 +31,7 @@ def command(file: Path, workers: int | None, out: Path | None, listed: bool) -> 
       a = "early.safetensors"
       b = "late.safetensors"
 
-    A job that is killed is started again and goes on where it was. The same command again runs what is left. summary.html and
+    A job that is killed is started again and resumes. The same command again runs what is left. summary.html and
     summary.md in the folder show all jobs with their pictures.
     """
     from lossatlas import archive
