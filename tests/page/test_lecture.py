@@ -157,6 +157,8 @@ def test_pictures_of_lessons_come_along(tmp_path):
     made = _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)
     (figure,) = made.head["lessons"][0]["figures"]
     assert figure["name"] == "all of it" and figure["image"].startswith("data:image/png;base64,")
+    # Some fifty of them must fit into a mail: each is in the page once.
+    assert la.page(made, path=tmp_path / "x.html").read_text().count(figure["image"]) == 1
     (tmp_path / "lesson-A2-all-of-it.png").write_bytes(b"no picture")
     with pytest.raises(la.LossAtlasError, match="run its lesson again"):
         _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)

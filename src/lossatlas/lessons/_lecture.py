@@ -325,8 +325,8 @@ LECTURE = (
             "First, a plane of two random directions through the trained network, each direction scaled filter by filter to the size "
             "of the weights. Second, the plane in which a training run moved the most, with the run drawn on it. Third, the line "
             "between two solutions, or from the first weights to the last.",
-            "All three are slices of one surface. Each answers its own question, and none of them is the full picture. The card beside "
-            "a chart says how much of the curvature, of the gradient and of the path lies outside of it.",
+            "All three are slices of one surface. Each answers its own question, and none of them is the full picture. The card of "
+            "a chart, under Explore, says how much of the curvature, of the gradient and of the path lies outside of it.",
         ),
         (
             Statement(

@@ -113,7 +113,6 @@ def _lesson(one: dict[str, Any]) -> str:
     ]
     body = f"<p>{html.escape(one['claim'])}</p><p>{html.escape(one['experiment'])}</p>"
     body += table(["part of the claim: what was measured", "outcome"], rows, one["verdict"])
-    body += "".join(_image(f["image"], f"{one['title']}: {f['name']}") for f in one.get("figures", ()))
     body += _items(one.get("caveats") or [], "What it does not show")
     return _wrapped(one, body + f"<p>Cost: {html.escape(one.get('cost', ''))}</p>")
 

@@ -10,7 +10,7 @@ from typing import Any
 from lossatlas._errors import LossAtlasError, OutputError
 
 # Pixels of a card's picture, and of one that a class looks at.
-WIDTH, LARGE = 600, 1000
+WIDTH, LARGE = 600, 800
 COLORS = 32
 
 
