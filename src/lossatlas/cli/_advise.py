@@ -91,6 +91,7 @@ def command(
 
     if bbob is None:
         refuse("dim", "instance", where="without --bbob")
+    surface: Any
     if own.given:
         refuse("landscape", "bbob", "given", "box", where="with --model")
         surface, size = network(own, own.module()), _size(batch_size)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Display
+from lossatlas.draw._display import Display
+from lossatlas.draw._style import PAGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ class DecisionsDisplay(Display):
         whole = sum(tall)
         axes = self._open(ax, whole + 0.75)
         _surround.dress(axes, "", "", self.title)
-        axes.set_xlim(0, WIDTH)
+        axes.set_xlim(0, PAGE)
         axes.set_ylim(whole, 0)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from lossatlas.draw import _surround
-from lossatlas.draw._display import WIDTH, Array, Display, array
+from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import ground
+from lossatlas.draw._style import now
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +63,8 @@ class MatrixDisplay(Display):
             This display, with ``ax_`` and ``figure_`` set.
         """
         n = len(self.names)
-        places = np.arange(n)
-        axes = self._open(ax, min(WIDTH, 1.6 + 0.62 * n) + 0.3 * bool(self.note))
+        places = list(range(n))
+        axes = self._open(ax, min(now().width, 1.6 + 0.62 * n) + 0.3 * bool(self.note))
         off = ~np.eye(n, dtype=bool)
         finite = self.values[off & np.isfinite(self.values)]
         low, high = self.span or (min(0.0, float(finite.min(initial=0))), float(finite.max(initial=0)) or 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
     )
     surface = landscapes.deep_wells()
     meters = []
-    ends = {}
+    ends: dict[str, Any] = {}
     trap = next(well.minimum for well in surface.wells if well.name == "A")
     for method in METHODS:
         sweep: dict[str, Optimizer] = {f"{method} {r:.4f}": optimizer(method, lr=r) for r in RATES}

@@ -140,8 +140,9 @@ def _merges(nets: Trained, meters: list[Meter]) -> list[Merge]:
     found = []
     for a, b in nets.pairs:
         one, two = nets.states[a], nets.states[b]
-        found.append(merge(nets.train, one, two, test=nets.test, method="activations", seed=nets.seeds[a]))
-        meters += [found[-1].meter, found[-1].alignment.meter]
+        made = merge(nets.train, one, two, test=nets.test, method="activations", seed=nets.seeds[a])
+        found.append(made)
+        meters += [made.meter] + ([made.alignment.meter] if made.alignment is not None else [])
     return found
 
 

@@ -26,7 +26,8 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
     )
     from lossatlas.draw import BarsDisplay
 
-    meters, data, seen_by = [], {}, {}
+    meters, data = [], {}
+    seen_by: dict[str, Any] = {}
     for surface in (landscapes.four_wells(), landscapes.deep_wells()):
         stuck = race(surface, ["gd"], steps=STEPS, seed=seed)
         why = counterfactual(stuck, "gd", runs=runs, seed=seed)

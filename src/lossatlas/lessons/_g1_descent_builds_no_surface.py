@@ -123,7 +123,9 @@ def _rebuilt(surface: Surface, runs: int, seed: int) -> tuple[list[float], list[
     axes = [np.linspace(low, high, GRID) for low, high in box]
     cells = np.stack([part.ravel() for part in np.meshgrid(*axes)], 1)
     truth = probe.evaluate(Values(torch.from_numpy(cells))).values.numpy()
-    own, uniform, stages = [], [], []
+    own: list[Any] = []
+    uniform: list[Any] = []
+    stages = []
     for run in range(runs):
         path = made.trajectories["gradient-noise"][run, : WALK : WALK // SEEN].numpy()
         drawn = np.random.default_rng(seed + run).uniform(box[:, 0], box[:, 1], (SEEN, 2))

@@ -162,7 +162,8 @@ def _left(
 def first(losses: Array, target: float) -> Array:
     """The first step at which each run (runs, T) is at the target; T where it never is."""
     below = losses <= target
-    return np.where(below.any(1), below.argmax(1), losses.shape[1]).clip(1).astype(np.float64)
+    found: Array = np.where(below.any(1), below.argmax(1), losses.shape[1]).clip(1).astype(np.float64)
+    return found
 
 
 def _deep(seed: int) -> nn.Sequential:
