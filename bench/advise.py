@@ -308,6 +308,7 @@ def section(scores: Scores) -> list[str]:
 
 def table() -> None:
     protocol = " ".join((__doc__ or "").split("Protocol. ")[1].split())
+    protocol = protocol.replace("CHOSEN", ", ".join(map(str, CHOSEN))).replace("SCORED", ", ".join(map(str, SCORED)))
     lines = [
         "# The advisor on BBOB",
         "",
