@@ -72,7 +72,8 @@ class Similarity(archive.Result):
         Raises:
             InputError: if there is no such layer.
         """
-        return self.values[self._row(layer)]
+        found: Array = self.values[self._row(layer)]
+        return found
 
     def plot(self, ax: Any = None, *, layer: str | None = None) -> MatrixDisplay:
         """The matrix of one layer, with intervals.

@@ -62,7 +62,7 @@ class MatrixDisplay(Display):
             This display, with ``ax_`` and ``figure_`` set.
         """
         n = len(self.names)
-        places = np.arange(n)
+        places = list(range(n))
         axes = self._open(ax, min(WIDTH, 1.6 + 0.62 * n) + 0.3 * bool(self.note))
         off = ~np.eye(n, dtype=bool)
         finite = self.values[off & np.isfinite(self.values)]

@@ -275,12 +275,6 @@ def _assign(
     return True
 
 
-def _products(axes: Sequence[Axis], a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """(units of a, units of b), summed over some axes."""
-    found: Tensor = sum(axis.rows(a[axis.name]) @ axis.rows(b[axis.name]).T for axis in axes)  # type: ignore[assignment]
-    return found
-
-
 def _assign_nested(
     weights: Weights, group: Group, orders: Permutations, current: dict[str, Tensor], only: set[str] | None
 ) -> bool:
