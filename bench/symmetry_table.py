@@ -346,7 +346,7 @@ ARCHITECTURES: dict[str, Callable[[], Made]] = {
         max_position_embeddings=16,
     ),
     "ViT": vision("ViT", **VIT),
-    "DeiT": vision("DeiT", **VIT),
+    "DeiT": vision("DeiT", architectures=["DeiTForImageClassification"], **VIT),
     "BEiT": vision("Beit", **VIT),
     "DINOv2": vision("Dinov2", mlp_ratio=1, **VIT),
     "Swin": vision(

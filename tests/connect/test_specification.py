@@ -102,7 +102,7 @@ CASES = {
     "mlp": (lambda: digits_mlp((12, 9)), False, [12, 9]),
     "cnn": (digits_cnn, True, [16, 32]),
     "residual": (lambda: example("residual_cnn").make_model(), True, [12, 12, 12, 24, 24, 24]),
-    "transformer": (lambda: example("transformer").make_model(), True, [24, 3, 8, 8, 48, 3, 8, 8, 48]),
+    "transformer": (lambda: example("transformer").make_model(), True, [24, *[3, *[8] * 6, 48] * 2]),
     "torch's encoder": (
         lambda: nn.Sequential(
             nn.Flatten(0, 1),
