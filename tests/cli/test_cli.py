@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import lossatlas
 from lossatlas.cli import main
 from lossatlas.cli._main import _COMMANDS
 
@@ -411,3 +412,46 @@ def test_the_options_of_a_network_are_the_same_in_every_command_that_takes_one()
         for name in wanted - {"test"}:
             helps.setdefault(name, set()).add(options[name].help)
     assert all(len(texts) == 1 for texts in helps.values()), helps
+
+
+@pytest.mark.slow
+def test_a_language_model_in_a_folder_is_charted_by_its_loss_per_token(tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=96, n_positions=32, n_embd=24, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    ids = torch.randint(96, (12, 32))
+    save_file({"input_ids": ids}, tmp_path / "tokens.safetensors")
+    typed = [
+        "chart",
+        "--model",
+        f"hf:{tmp_path / 'model'}",
+        "--data",
+        str(tmp_path / "tokens.safetensors"),
+        "--loss",
+        "tokens",
+    ]
+    assert run(*typed, "--points", "3", "--exact", "--out", tmp_path / "out", "--quiet") == 0
+    made = lossatlas.load(tmp_path / "out" / "chart.json")
+    with torch.no_grad():
+        assert made.loss[1, 1] == pytest.approx(float(model(input_ids=ids, labels=ids).loss), rel=1e-6)
+    assert "perplexity" in made.extras
+    for more, said in [(["--plane", "hessian"], "--plane"), (["--card"], "--card")]:
+        assert run(*typed, *more) == 2
+        assert said in capsys.readouterr().err
+    save_file({"ids": ids}, tmp_path / "none.safetensors")
+    for data, folder, said in [("none", "model", "input_ids"), ("tokens", "nowhere", "config.json")]:
+        typed = [
+            "chart",
+            "--model",
+            f"hf:{tmp_path / folder}",
+            "--data",
+            str(tmp_path / f"{data}.safetensors"),
+            "--loss",
+            "tokens",
+        ]
+        assert run(*typed) == 2
+        assert said in capsys.readouterr().err

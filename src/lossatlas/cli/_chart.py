@@ -13,6 +13,7 @@ from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
+from lossatlas.cli._streamed import TOKENS, charted
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def command(
       … --plane pca --through TRAINER_OUTPUT         # its checkpoint-16, checkpoint-32 …
       … --plane pca --through RUN                    # recorded by lossatlas record or a Recorder
       … --plane hessian --span auto
+      lossatlas chart --model hf:FOLDER --data tokens.safetensors --loss tokens --points 21 --out DIR
       … --plane 'gradient,eigenvector(which=largest)'   # any two; one with --line
       … --compare early.safetensors --compare other.safetensors --seeds 5
 
@@ -221,6 +223,52 @@ def command(
 
     if exact:
         refuse("tolerance", "probes", "subset", where="with --exact")
+    if own.loss == TOKENS:
+        unused = (
+            "batchnorm",
+            "kind",
+            "through",
+            "centering",
+            "policy",
+            "subset",
+            "card",
+            "others",
+            "seeds",
+            "foretold",
+            "part",
+        )
+        refuse(*unused, where="with --loss tokens, which walks a large model module by module on random directions")
+        prepare(out, json_file, *exports)
+        drawn = {
+            "span": _span(span),
+            "points": _points(points),
+            "exact": exact,
+            "tolerance": tolerance,
+            "probes": probes,
+        }
+        made_ = charted(
+            own,
+            line=line,
+            seed=seed,
+            normalization=normalization,
+            ignore=ignore,
+            growth=growth,
+            ledger=out,
+            progress=not quiet,
+            **drawn,
+        )
+        for sentence in made_.reading():
+            click.echo(f"- {sentence}")
+        _cost(made_)
+        if out is not None:
+            _pictures.write(made_, out, None)
+            click.echo(f"written: {out}")
+        for path in exports:
+            made_.export(path)
+            click.echo(f"written: {path}")
+        if json_file is not None:
+            _json(made_, json_file)
+        return
     if not others:
         refuse("seeds", where="without --compare")
     if span != "auto" or kind == "pca":

@@ -58,7 +58,12 @@ class Network:
         """What the function behind --data returns; called once."""
         from lossatlas.cli._user import call
 
-        return call(_needed(self.data, "--data"), "--data")
+        data = _needed(self.data, "--data")
+        if data.endswith(".safetensors"):
+            from lossatlas.cli._streamed import tokens
+
+            return tokens(data)
+        return call(data, "--data")
 
     @cached_property
     def minimized(self) -> dict[str, Any]:
@@ -77,16 +82,20 @@ class Network:
 
     def module(self) -> Module:
         """The network, with the weights of the checkpoint, in the mode that was typed."""
+        from lossatlas.cli._streamed import FOLDER, from_folder
         from lossatlas.cli._user import call
 
-        return self._prepared(call(_needed(self.model, "--model"), "--model"))
+        model = _needed(self.model, "--model")
+        return self._prepared(from_folder(model) if model.startswith(FOLDER) else call(model, "--model"))
 
     @cached_property
     def make(self) -> Callable[[], Module]:
         """Makes the network anew, as often as it is called."""
+        from lossatlas.cli._streamed import FOLDER, from_folder
         from lossatlas.cli._user import maker
 
-        made = maker(_needed(self.model, "--model"), "--model")
+        model = _needed(self.model, "--model")
+        made = (lambda: from_folder(model)) if model.startswith(FOLDER) else maker(model, "--model")
         return lambda: self._prepared(made())
 
     def _prepared(self, module: Module) -> Module:
@@ -125,19 +134,20 @@ def network_options(
             "--model",
             required=required,
             metavar=_FUNCTION,
-            help="Function without arguments that returns the torch module.",
+            help="Function without arguments that returns the torch module; or hf:FOLDER, a language model that transformers wrote.",
         ),
         click.option(
             "--data",
             required=required,
             metavar=_FUNCTION,
-            help="Function that returns (X, y), a Dataset or a DataLoader.",
+            help="Function that returns (X, y), a Dataset or a DataLoader; or FILE.safetensors with input_ids (rows, length).",
         ),
         click.option("--test", metavar=_FUNCTION, help=f"Function that returns test data, {test}."),
         click.option(
             "--loss",
             show_default=DEFAULT_LOSS,
-            help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model (which returns its own loss), or "
+            help="cross_entropy, nll, mse, l1, huber, bce_with_logits, model (which returns its own loss), tokens (language models; "
+            "chart only), or "
             "FILE.py:FUNCTION of (output, target).",
         ),
         click.option(
