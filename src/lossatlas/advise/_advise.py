@@ -89,7 +89,8 @@ def advise(
         return _prior(surface, budget, enough, seed)
     with counted("advising", int(budget), progress) as report:
         purse = Purse(Probe(surface), budget, report=report)
-        hedge, ready = hedged(surface, budget), {}
+        hedge = hedged(surface, budget)
+        ready: dict[str, Walker] = {}
         if budget >= at.HEDGES[0][0] * surface.dimension and not surface.gradients_known:
             ready["de"] = Walker(
                 "de", candidate("de", "", 1.0).optimizer, surface.layout, drawn(surface, seed, 3), seed

@@ -11,6 +11,7 @@ from lossatlas.cli._network import Network, network, network_options
 
 if TYPE_CHECKING:
     from lossatlas.advise import Advice
+    from lossatlas.surface import Surface
 
 
 @click.command("advise", short_help="Find out which optimizer suits a surface, and check it by a race.")
@@ -89,6 +90,7 @@ def command(
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import own_surface, prepare
 
+    surface: Surface
     if bbob is None:
         refuse("dim", "instance", where="without --bbob")
     surface: Any
