@@ -107,6 +107,7 @@ from lossatlas.page import scene as scene
 from lossatlas.page import widget as widget
 from lossatlas.probe import Answer as Answer
 from lossatlas.probe import Budget as Budget
+from lossatlas.probe import Engine as Engine
 from lossatlas.probe import Forecast as Forecast
 from lossatlas.probe import Gradients as Gradients
 from lossatlas.probe import Merged as Merged

@@ -56,7 +56,7 @@ def test_a_recording_hides_nothing_beside_it(tmp_path):
 
 def test_files_of_other_kinds_are_left_aside(tmp_path):
     checkpoint(tmp_path)
-    with pytest.raises(la.InputError, match="holds a training; expected one of alignment, "):
+    with pytest.raises(la.InputError, match="holds a training; expected one of advice, alignment, "):
         la.load(tmp_path)
     tuning().save(tmp_path)
     assert type(la.load(tmp_path)).__name__ == "Tuning"

@@ -98,6 +98,12 @@ class Shop:
     def critical_points(self):
         return la.critical_points(self.wells, starts=2)
 
+    def advice(self):
+        return la.advise(self.wells, budget=120, **self.quiet)
+
+    def critical_sharpness(self):
+        return la.critical_sharpness(self.surface)
+
     def diagonal(self):
         return la.diagonal(self.surface)
 

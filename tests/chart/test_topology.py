@@ -432,7 +432,7 @@ def test_comparisons_count_resolved_minima():
         assert made.roughness["resolved"][name].tolist() == [one.topology().count for one in charts]
     assert (made.roughness["resolved"]["bowl"] == 1).all() and (made.roughness["resolved"]["egg box"] == 9).all()
     assert "resolved minima" in str(made.table())
-    assert "resolved minima: egg box less bowl is +8" in " ".join(made.reading())
+    assert "resolved minima: egg box − bowl = +8" in " ".join(made.reading())
 
 
 @pytest.mark.slow

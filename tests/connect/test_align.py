@@ -226,7 +226,7 @@ def test_an_alignment_is_saved_with_its_weights(mlps, tmp_path):
     found = la.align(surface, one, two)
     found.save(tmp_path)
     assert torch.equal(surface.vector(tmp_path / "permuted.safetensors"), surface.vector(found.permuted))
-    assert found.record()["moved"] == found.moved and len(found.reading()) == 4
+    assert found.record()["moved"] == found.moved and len(found.reading()) == 5
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,25 @@ def every() -> dict[str, draw.Display]:
         ),
         ("gradient", "not measured", "missing"),
     ]
+    decisions = [
+        draw.Decision("are gradients known?", 0, "", True, "yes: 2 of 2 components agree with differences"),
+        draw.Decision(
+            "is there one valley? the quadratic explains 0.41 [0.22, 0.60] of the losses",
+            1,
+            "yes",
+            True,
+            "threshold 0.9",
+        ),
+        draw.Decision("descent with momentum", 2, "yes", False, leaf=True),
+        draw.Decision("many starts of L-BFGS", 2, "no", True, "the hedge: CMA-ES", leaf=True),
+    ]
     made = [
         _field(),
+        draw.MatrixDisplay(
+            ["checkpoint-100", "checkpoint-200", "checkpoint-300", "other seed"], barriers, 0.8 * barriers, 1.2 * barriers,
+            label="barrier (nats)", title="Barriers between every two", note=NOTE,
+        ),
+        draw.DecisionsDisplay(decisions, title="Which optimizer for four-wells", note=NOTE),
         draw.ReliefDisplay(ALPHA, BETA, _bowl(), **UNITS, title=TITLE, note=NOTE, paths=closed),
         draw.PathsDisplay(_field(), closed, note="Typical runs: of 100 runs of each racer, adam ended in A in 48"),
         draw.CurvesDisplay(_curves(), title="four-wells", ylabel="loss above the minimum", note="Lines: median of 100 runs"),

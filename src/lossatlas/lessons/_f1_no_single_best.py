@@ -151,4 +151,11 @@ def _best(found: dict[str, float]) -> list[str]:
     return [label for label, loss in found.items() if loss <= min(found.values()) + ALIKE]
 
 
-LESSON = Lesson("F1", CLAIM, experiment, runs=10)
+LESSON = Lesson(
+    "F1",
+    CLAIM,
+    experiment,
+    runs=10,
+    quick=2,
+    depends="what is available (gradients, a budget) and on how many valleys there are.",
+)

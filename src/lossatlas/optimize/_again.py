@@ -1,4 +1,4 @@
-"""Points where runs begin again: each run's own, whatever runs beside it."""
+"""Points where runs begin again: each run's own, independent of the other runs."""
 
 from __future__ import annotations
 
