@@ -28,6 +28,10 @@ class Fact(archive.Result):
     high: float = inf
     cost: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high", "cost"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
     @property
     def known(self) -> bool:
         """Whether anything is known of it."""

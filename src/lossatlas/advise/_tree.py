@@ -89,6 +89,9 @@ class Step(archive.Result):
     threshold: float
     verdict: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threshold", float(self.threshold))
+
     @property
     def decides(self) -> bool:
         """Whether the interval lies on one side of the threshold."""
