@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import final
@@ -90,13 +91,15 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"lossatlas: {error}", err=True)
         code = 2
     except SystemExit as ended:
-        # Commands end by returning: this is the user's own code, run on the way.
-        click.echo(
-            f"lossatlas: your code ended the program while it was running (sys.exit({ended.code!r})); expected a model, loss and "
-            "data that return. Remove the call to exit.",
-            err=True,
-        )
-        code = 2
+        # Commands end by returning: this is the user's own code, run on the way; or click's, where who reads has left.
+        left = isinstance(ended.__context__, OSError) and ended.__context__.errno == errno.EPIPE
+        if not left:
+            click.echo(
+                f"lossatlas: your code ended the program while it was running (sys.exit({ended.code!r})); expected a model, loss "
+                "and data that return. Remove the call to exit.",
+                err=True,
+            )
+        code = 1 if left else 2
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("lossatlas: interrupted; nothing half-written was left behind.", err=True)
         code = 130
