@@ -460,7 +460,7 @@ def test_a_language_model_in_a_folder_is_charted_by_its_loss_per_token(tmp_path,
 def test_a_reader_that_leaves_early_is_no_error_of_the_users_code():
     program = "from lossatlas.cli import main; main()"
     words = [sys.executable, "-c", program, "race", "--catalog"]
-    begun = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    begun.stdout.close()
-    assert b"your code" not in begun.stderr.read()
-    assert begun.wait() in (0, 1)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as begun:
+        begun.stdout.close()
+        said = begun.stderr.read()
+    assert b"your code" not in said and begun.returncode in (0, 1), said
