@@ -83,7 +83,7 @@ def prepared() -> dict[str, Any]:
     return {
         "la": la, "torch": torch, "model": model, "optimizer": optimizer, "train": train, "X": X, "y": y, "X_test": X_test,
         "y_test": y_test, "surface": surface, **made, "d1": made["b"] - made["a"], "d2": made["c"] - made["a"],
-        "iterates": iterates, "folder": "saved", "plain": surface,
+        "iterates": iterates, "initialization": surface.vector(net(9)), "folder": "saved", "plain": surface,
         "residual": la.NetworkSurface(trained(5), "cross_entropy", (X, y)),
     }  # fmt: skip
 

@@ -109,7 +109,7 @@ def test_other_checkpoints_are_drawn_beside_it(mine, capsys):
     save_file(weights, "flat.safetensors")
     assert run(*CHART, "--no-card", "--compare", "flat.safetensors", "--seeds", "2", "--out", "both") == 0
     said = capsys.readouterr().out
-    assert "Roughness of the loss" in said and "flat less model" in said and "of 2 planes" in said
+    assert "Roughness of the loss" in said and "flat − model" in said and "of 2 planes" in said
     assert {"compare.png", "comparison.json", "comparison.safetensors"} <= {p.name for p in Path("both").iterdir()}
     center = strict("both/comparison.json")["record"]["charts"]["flat"][0]["center"]
     assert center == pytest.approx(torch.tensor(3.0).log().item(), rel=1e-6)

@@ -18,7 +18,7 @@ from lossatlas.race import Ends, with_heads
 from lossatlas.surface.network._minibatch import draw
 
 STEPS, RUNS, SIZE = 80, 3, 64
-# After 200 steps in float64: what is added in another order differs in the last bits, and grows on the way.
+# After 80 steps in float64: what is added in another order differs in the last bits, and grows on the way.
 BOUND = 1e-12
 RULES = {
     "gd": {"lr": 0.1},
@@ -72,14 +72,15 @@ def batches(ground, run, steps, seed=0):
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_row_of_a_batch_is_that_run_alone(rule):
-    """Vectorized rows against one run by itself, on the same mini-batches, after 200 steps."""
+    """Vectorized rows against one run by itself, on the same mini-batches, after 80 steps."""
     optimizer = la.optimizer(rule, **RULES[rule])
     together = raced(optimizer)
     alone = raced(optimizer, runs=1, first_run=1, starts=starts()[1:2])
     gap = float((together.final("it")[1] - alone.final("it")[0]).abs().max())
     assert gap < BOUND
     assert float((together.final("it")[1] - together.final("it")[0]).abs().max()) > 1e-3
-    assert (together.runners["it"].loss[:, -1] < 1.0).all()  # the runs have gone somewhere
+    loss = together.runners["it"].loss
+    assert (loss[:, -1] < 0.9 * loss[:, 0]).all()  # the runs have gone somewhere
     noisy = together.runners["it"].noisy[1] - alone.runners["it"].noisy[0]
     assert np.abs(noisy).max() < 1e-11
 
