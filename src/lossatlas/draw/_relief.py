@@ -365,7 +365,7 @@ class ReliefDisplay(GridDisplay):
         legend = space.get_legend()
         if legend is not None:
             legend.set_in_layout(False)
-        head = 0.32 if heading else 0.08
+        head = 0.32 + 1.25 / 72 * _surround.TITLE * heading.count("\n") if heading else 0.08
         above = 0.0
         if legend is not None and narrow():
             # Beside the cube there is no room for it: it stands above, in rows.
