@@ -20,7 +20,7 @@ from lossatlas.surface import NetworkSurface, landscapes
 CLAIM = "AdamW decays the weights apart from the gradient; Adam with an L2 penalty does not, and ends elsewhere."
 BOWL_STEPS, BOWL_DECAY, CONDITION, CLOSE = 6000, 0.1, 1000.0, 0.02
 # On the network, fixed before the first run.
-WIDTHS, STEPS, BATCH, RATE, DECAY = (32,), 1000, 64, 0.003, 0.01
+WIDTHS, STEPS, SHORT, BATCH, RATE, DECAY = (32,), 1000, 300, 64, 0.003, 0.01
 EXACT, GONE, APART = 1e-9, 0.1, 0.1
 
 
@@ -51,10 +51,10 @@ class Columns:
         return [spearman(g.tolist(), r.tolist())[0] for g, r in zip(self.slopes[:, ~self.dark], ratio, strict=True)]
 
 
-def experiment(runs: int, seed: int) -> Iterator[Row]:
+def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     """A badly scaled bowl, where the penalty's minimizer is known in closed form; then a digits network."""
     yield from _bowl(seed)
-    yield from _network(runs, seed)
+    yield from _network(runs, seed, SHORT if quick else STEPS)
 
 
 def _bowl(seed: int) -> Iterator[Row]:
@@ -101,10 +101,10 @@ def _bowl(seed: int) -> Iterator[Row]:
     )
 
 
-def _network(runs: int, seed: int) -> Iterator[Row]:
+def _network(runs: int, seed: int, steps: int) -> Iterator[Row]:
     """Adam, Adam with L2 and AdamW from the same weights on the same mini-batches."""
     yield (
-        f"The same three train a digits MLP 64-{WIDTHS[0]}-10 from {runs} initializations with {STEPS:,} mini-batches of {BATCH}, the same "
+        f"The same three train a digits MLP 64-{WIDTHS[0]}-10 from {runs} initializations with {steps:,} mini-batches of {BATCH}, the same "
         f"for all, at rate {RATE} with a decay of {DECAY}."
     )
     x, y = digits("train")
@@ -118,7 +118,7 @@ def _network(runs: int, seed: int) -> Iterator[Row]:
     u, v = digits("test")
     test = NetworkSurface(digits_mlp(WIDTHS, seed=seed).double(), "cross_entropy", (u.double(), v))
     made = network_race(
-        surface, racers, test=test, batch_size=BATCH, steps=STEPS, runs=runs, starts=starts, checks=1, ends=0, seed=seed,
+        surface, racers, test=test, batch_size=BATCH, steps=steps, runs=runs, starts=starts, checks=1, ends=0, seed=seed,
         progress=False,
     )  # fmt: skip
     probe = Probe(surface)
@@ -131,11 +131,11 @@ def _network(runs: int, seed: int) -> Iterator[Row]:
 
     ends = {label: columns(made.final(label)) for label in racers}
     found = Columns(columns(starts), ends, columns(slopes), x.amax(0) == 0)
-    yield from _told(found, made, starts, spent(*meters_of(made), probe.meter))
+    yield from _told(found, made, starts, steps, spent(*meters_of(made), probe.meter))
 
 
-def _told(found: Columns, made: NetworkRace, starts: Tensor, cost: dict[str, int]) -> Iterator[Row]:
-    expected = (1 - RATE * DECAY) ** STEPS
+def _told(found: Columns, made: NetworkRace, starts: Tensor, steps: int, cost: dict[str, int]) -> Iterator[Row]:
+    expected = (1 - RATE * DECAY) ** steps
     kept = {label: found.kept(label) for label in made.runners}
     off = float((kept["adamw"] - expected).abs().max())
     stays = float((kept["adam"] - 1).abs().max())
@@ -146,7 +146,7 @@ def _told(found: Columns, made: NetworkRace, starts: Tensor, cost: dict[str, int
     dark = int(found.dark.sum())
     errors = {label: [100 * e for e in runner.test_error[:, -1].tolist()] for label, runner in made.runners.items()}
     yield Check(
-        f"weights that no gradient reaches decay under AdamW to the share (1 − ηλ)^{STEPS} = {expected:.4f}, and not under plain Adam",
+        f"weights that no gradient reaches decay under AdamW to the share (1 − ηλ)^{steps} = {expected:.4f}, and not under plain Adam",
         f"on {dark} pixels that are dark in every image AdamW is off by {off:.0e} at most, and plain Adam by {stays:.0e}",
         off < EXACT and stays < EXACT,
     )
@@ -183,11 +183,11 @@ def _told(found: Columns, made: NetworkRace, starts: Tensor, cost: dict[str, int
                 "error": errors,
             }
         },
-        pictures={"kept": _picture(kept)},
+        pictures={"kept": _picture(kept, steps)},
     )
 
 
-def _picture(kept: dict[str, Tensor]) -> Any:
+def _picture(kept: dict[str, Tensor], steps: int) -> Any:
     from lossatlas.draw import BarsDisplay
 
     three = torch.tensor([mean((100 * share).tolist()) for share in kept.values()]).numpy().round(6) + 0.0
@@ -196,7 +196,7 @@ def _picture(kept: dict[str, Tensor]) -> Any:
         *three.T,
         xlabel="% left of weights that no gradient reaches, with the 95 % interval",
         title="One decay, two places: apart from the gradient, or through it",
-        note=f"First-layer weights of a digits MLP on pixels that are always dark, after {STEPS:,} steps at decay {DECAY}",
+        note=f"First-layer weights of a digits MLP on pixels that are always dark, after {steps:,} steps at decay {DECAY}",
     )
 
 

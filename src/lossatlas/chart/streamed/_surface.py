@@ -102,7 +102,7 @@ class StreamedSurface(Surface):
         >>> x, y = torch.randn(20, 4), torch.randint(3, (20,))
         >>> surface = la.StreamedSurface(model, torch.nn.functional.cross_entropy, (x, y))
         >>> made = la.chart(surface, surface.plane, points=5, exact=True, progress=False)
-        >>> bool(abs(made.loss[2, 2] - float(torch.nn.functional.cross_entropy(model(x), y))) < 1e-6)
+        >>> bool(abs(made.loss[2, 2] - torch.nn.functional.cross_entropy(model(x), y).item()) < 1e-6)
         True
     """
 
