@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -93,7 +93,6 @@ def command(
     surface: Surface
     if bbob is None:
         refuse("dim", "instance", where="without --bbob")
-    surface: Any
     if own.given:
         refuse("landscape", "bbob", "given", "box", where="with --model")
         surface, size = network(own, own.module()), _size(batch_size)

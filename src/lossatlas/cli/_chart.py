@@ -239,13 +239,6 @@ def command(
         )
         refuse(*unused, where="with --loss tokens, which walks a large model module by module on random directions")
         prepare(out, json_file, *exports)
-        drawn = {
-            "span": _span(span),
-            "points": _points(points),
-            "exact": exact,
-            "tolerance": tolerance,
-            "probes": probes,
-        }
         made_ = charted(
             own,
             line=line,
@@ -255,7 +248,11 @@ def command(
             growth=growth,
             ledger=out,
             progress=not quiet,
-            **drawn,
+            span=_span(span),
+            points=_points(points),
+            exact=exact,
+            tolerance=tolerance,
+            probes=probes,
         )
         for sentence in made_.reading():
             click.echo(f"- {sentence}")
