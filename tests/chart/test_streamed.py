@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import lossatlas as la
 from lossatlas.chart.planes._normalize import scale
-from lossatlas.chart.streamed import _pieces, _surface
+from lossatlas.chart.streamed import _pieces, _weights
 from lossatlas.surface import layout_of
 
 POINTS = torch.tensor([[0.0, 0.0], [0.3, -0.2], [-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
@@ -110,12 +110,12 @@ def test_a_point_has_the_bits_it_has_alone():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_large_embeddings_and_heads_are_made_by_rows_and_their_logits_are_never_all_there(dtype, monkeypatch):
     monkeypatch.setattr(_pieces, "CHUNK", 24 * 20)
-    monkeypatch.setattr(_surface, "CHUNK", 24 * 20)
+    monkeypatch.setattr(_weights, "CHUNK", 24 * 20)
     model, ids = gpt2(dtype)
     mask = torch.ones_like(ids)
     mask[0, 7:] = 0
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids, "attention_mask": mask}, seed=2)
-    assert surface._fused is model.lm_head and surface.bytes < 4 * 4 * 24 * 100
+    assert surface._last is model.lm_head and surface.bytes < 4 * 4 * 24 * 100
 
     def judged(one):
         logits = one(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
@@ -179,7 +179,7 @@ def test_an_error_of_the_users_code_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Linear(6, 8), Fails(8, 4)).eval()
     own = dict(model.named_parameters())
     surface = la.StreamedSurface(model, cross_entropy, (torch.randn(8, 6), torch.randint(4, (8,))))
-    with pytest.raises(KeyError, match="too far"):
+    with pytest.raises(la.ModelError, match=r"KeyError at \(90, 0\)"):
         surface.values(torch.tensor([[0.0, 0.0], [90.0, 0.0]]))
     assert all(parameter is own[name] for name, parameter in model.named_parameters())
     assert torch.isfinite(surface.values(POINTS)).all()
@@ -192,7 +192,7 @@ def test_what_cannot_be_streamed_is_refused():
         ((3, cross_entropy, pair), "Module"),
         ((nn.Sequential(nn.Linear(6, 4)), cross_entropy, pair), "training"),
         ((model, "mse", pair), "'tokens'"),
-        ((model, "model", pair), "dictionary"),
+        ((model, "model", pair), "dictionaries"),
         ((model, cross_entropy, []), "no batches"),
         (
             (nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5)).eval().requires_grad_(False), cross_entropy, pair),
@@ -273,3 +273,70 @@ def test_weights_on_the_disk_and_norms_of_another_type_need_no_conversion(tmp_pa
     surface = la.StreamedSurface(away, "model", batch, ignore="nothing")
     assert torch.equal(surface.values(POINTS), expected)
     assert away.transformer.h[1].attn.c_attn.weight.is_meta
+
+
+@pytest.fixture
+def by_rows(monkeypatch):
+    """Layers count as large from 480 entries on."""
+    monkeypatch.setattr(_pieces, "CHUNK", 24 * 20)
+    monkeypatch.setattr(_weights, "CHUNK", 24 * 20)
+
+
+def test_what_a_model_does_to_its_logits_is_not_lost(by_rows):
+    """Gemma 2 bends its logits: no change to speak of at small ones, a great one far from the center."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.Gemma2Config(vocab_size=96, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                                       num_key_value_heads=1, head_dim=12, final_logit_softcapping=2.0, pad_token_id=0)  # fmt: skip
+    model, ids = transformers.Gemma2ForCausalLM(config).eval(), torch.randint(96, (4, 12))
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
+    far = torch.cat([POINTS, torch.tensor([[6.0, -4.0]], dtype=torch.float64)])
+    judged = lambda m: m(input_ids=ids, labels=ids).loss  # noqa: E731
+    torch.testing.assert_close(surface.values(far), moved(surface, model, far, judged), rtol=1e-5, atol=0)
+    assert surface._last is None
+
+
+def test_double_precision_is_kept_in_the_logits(by_rows):
+    model, ids = gpt2(torch.float64)
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
+
+    def judged(one):
+        return cross_entropy(one(input_ids=ids).logits[:, :-1].reshape(-1, 96), ids[:, 1:].reshape(-1))
+
+    assert surface._last is model.lm_head
+    torch.testing.assert_close(surface.values(POINTS), moved(surface, model, POINTS, judged), rtol=1e-13, atol=0)
+
+
+def test_tokens_outside_of_the_vocabulary_are_an_error_and_no_numbers_from_nowhere(by_rows):
+    model, ids = gpt2()
+    wrong = ids.clone()
+    wrong[-1, -2] = 96
+    surface = la.StreamedSurface(model, "tokens", [{"input_ids": ids}, {"input_ids": wrong}])
+    with pytest.raises(la.ModelError, match="IndexError"):
+        surface.values(POINTS[:1])
+
+
+def test_a_loss_that_reads_parameters_of_its_own_is_refused():
+    model, pair = nn.Sequential(nn.Linear(6, 4)).eval(), (torch.randn(8, 6), torch.randint(4, (8,)))
+    with pytest.raises(la.ModelError, match="outside of the model's forward"):
+        la.StreamedSurface(model, lambda o, y: cross_entropy(o, y) + model[0].weight.square().sum(), pair)
+
+
+def test_a_loader_gives_the_batches_and_no_token_to_judge_is_said():
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).eval()
+    x, y = torch.randn(12, 6), torch.randint(4, (12,))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=5)
+    whole = la.StreamedSurface(model, cross_entropy, (x, y)).values(POINTS)
+    found = la.StreamedSurface(model, cross_entropy, loader, together=3)
+    torch.testing.assert_close(found.values(POINTS), whole, rtol=1e-6, atol=0)
+    assert found.examples == 12 and "plane through" in found.sentence
+    language, ids = gpt2()
+    with pytest.raises(la.DataError, match="no token"):
+        la.StreamedSurface(language, "tokens", {"input_ids": ids, "labels": torch.full_like(ids, -100)})
+
+
+def test_a_card_that_needs_gradients_says_so():
+    model, ids = gpt2()
+    surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
+    made = la.chart(surface, surface.plane, points=5, exact=True, progress=False)
+    assert "not measured" in str(made.card(progress=False)).lower()

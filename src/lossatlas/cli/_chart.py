@@ -13,7 +13,7 @@ from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
-from lossatlas.cli._streamed import TOKENS, charted
+from lossatlas.cli._streamed import TOKENS, UNUSED, charted
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -224,22 +224,9 @@ def command(
     if exact:
         refuse("tolerance", "probes", "subset", where="with --exact")
     if own.loss == TOKENS:
-        unused = (
-            "batchnorm",
-            "kind",
-            "through",
-            "centering",
-            "policy",
-            "subset",
-            "card",
-            "others",
-            "seeds",
-            "foretold",
-            "part",
-        )
-        refuse(*unused, where="with --loss tokens, which walks a large model module by module on random directions")
+        refuse(*UNUSED, where="with --loss tokens, which walks a large model module by module on random directions")
         prepare(out, json_file, *exports)
-        made_ = charted(
+        streamed = charted(
             own,
             line=line,
             seed=seed,
@@ -254,17 +241,17 @@ def command(
             tolerance=tolerance,
             probes=probes,
         )
-        for sentence in made_.reading():
+        for sentence in streamed.reading():
             click.echo(f"- {sentence}")
-        _cost(made_)
+        _cost(streamed)
         if out is not None:
-            _pictures.write(made_, out, None)
+            _pictures.write(streamed, out, None)
             click.echo(f"written: {out}")
         for path in exports:
-            made_.export(path)
+            streamed.export(path)
             click.echo(f"written: {path}")
         if json_file is not None:
-            _json(made_, json_file)
+            _json(streamed, json_file)
         return
     if not others:
         refuse("seeds", where="without --compare")

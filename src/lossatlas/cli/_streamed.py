@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from lossatlas.chart import Chart
 
 FOLDER = "hf:"
+# What has no effect on a model that is walked module by module, on random directions.
+UNUSED = (
+    "batchnorm", "kind", "through", "centering", "policy", "subset", "card", "others", "seeds", "foretold", "part", "test", "workers",
+    "ray",
+)  # fmt: skip
 TOKENS = "tokens"
 # Rows of tokens in a batch, unless a file says more.
 ROWS = 8
@@ -31,14 +36,16 @@ def from_folder(spec: str) -> Module:
     if not (folder / "config.json").is_file():
         raise InputError(f"got --model {spec}; expected {FOLDER} and a folder with config.json and model.safetensors.")
     try:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, __version__
     except ImportError as error:
         raise InputError(
             f"got --model {spec}, which needs transformers; expected it installed: pip install transformers."
         ) from error
+    # The types of the file, under the name that the installed version has for that.
+    types = {"dtype" if int(__version__.partition(".")[0]) >= 5 else "torch_dtype": "auto"}
     try:
         made: Any = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="auto"
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, **types
         )
     except Exception as error:
         raise ModelError(
@@ -77,7 +84,7 @@ def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignor
     """A chart of the loss per token on random directions, the model walked module by module."""
     from lossatlas.chart import StreamedSurface, chart
 
-    module = own.module().eval()
+    module = own.module()
     surface = StreamedSurface(
         module,
         TOKENS,

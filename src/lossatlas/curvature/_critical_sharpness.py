@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lossatlas import _checks, archive
@@ -17,7 +16,7 @@ from lossatlas._said import several
 from lossatlas._versions import versions
 from lossatlas.curvature._operator import probe_of
 from lossatlas.probe import Gradients, Meter, Probe, Values
-from lossatlas.surface import PointLike, Surface, as_point, need_surface
+from lossatlas.surface import PointLike, Surface, as_point, need_surface, tensor_digest
 
 if TYPE_CHECKING:
     from lossatlas.draw import CurvesDisplay
@@ -166,7 +165,7 @@ def critical_sharpness(
         2 / step, (2 / high, 2 / low if low else math.inf), step, np.array([at for at, _ in rows]),
         np.array([loss for _, loss in rows]), "−gradient" if direction is None else "given", length,
         probe.meter.since(before, time.perf_counter() - begin), 
-        {"surface": surface.fingerprint(), **settings, "versions": versions()}, status,
+        {"surface": surface.fingerprint(), "point": tensor_digest(theta), **settings, "versions": versions()}, status,
     )  # fmt: skip
 
 
@@ -221,7 +220,7 @@ class _Search:
         change = loss - self.first
         if math.isfinite(change):
             self.quotients[step] = change / step
-        unit = float(torch.finfo(self.theta.dtype).eps)
+        unit = self.probe.surface.rounding
         if math.isfinite(change) and abs(change) <= ROUNDING * unit * max(abs(loss), abs(self.first)):
             self.blurred += 1
         elif change < 0:

@@ -15,6 +15,9 @@ from lossatlas.page._cards import add_card, add_table
 from lossatlas.page._surfaces import add_chart
 from lossatlas.record import Recording
 
+# A path of which more than this share of its distance from the center lies off a plane, on average, is not laid over it.
+SHADOW = 0.9
+
 
 def add_path(building: Building, made: Path) -> None:
     """A connection between two networks: its profile and barrier."""
@@ -115,7 +118,10 @@ def add_recording(building: Building, made: Recording) -> None:
 
 
 def _below(building: Building, made: Recording) -> tuple[str, Projection] | None:
-    """The chart that a recording is laid over, if one of its network is at hand, and where it runs there: where it is nearest."""
+    """The chart that a recording is laid over, and where it runs there: of the charts of its network at hand the one it is nearest to.
+
+    A plane in which next to nothing of the path lies shows its shadow only: then there is none.
+    """
     found = []
     for where, chart in building.charts.items():
         if chart.source is None:
@@ -124,7 +130,9 @@ def _below(building: Building, made: Recording) -> tuple[str, Projection] | None
             seen = chart.source[1].project(made)
         except LossAtlasError:
             continue
-        found.append((float(seen.residuals.mean()), where, seen))
+        off = float(seen.residuals.mean())
+        if off < SHADOW:
+            found.append((off, where, seen))
     if not found:
         return None
     _, where, seen = min(found, key=lambda one: one[0])

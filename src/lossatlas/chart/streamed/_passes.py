@@ -29,10 +29,12 @@ class Unit:
     Attributes:
         module: it runs them.
         entries: (holder, attribute, name) of its moved parameters; the holder is the module itself or one inside.
+        by_rows: what kind of layer it is, where it is too large to be made at once: ``embedding``, ``linear``; else empty.
     """
 
     module: nn.Module
     entries: list[tuple[nn.Module, str, str]] = field(default_factory=list)
+    by_rows: str = ""
 
 
 @dataclass(eq=False)
@@ -66,17 +68,27 @@ class _Stopped(BaseException):
 
 
 class Pass:
-    """One forward pass on a thread, which pauses at units."""
+    """One forward pass on a thread, which pauses at units.
 
-    def __init__(self, point: Point, run: Callable[[], Any]) -> None:
-        self.point, self.result = point, None
+    Args:
+        point: where.
+        batch: of what.
+        run: the pass; its result is kept.
+
+    Attributes:
+        judged: what a layer found out on the way that stands for the result.
+    """
+
+    def __init__(self, point: Point, batch: Any, run: Callable[[Pass], Any]) -> None:
+        self.point, self.batch = point, batch
+        self.result: Any = None
+        self.judged: Any = None
         self.unit: Unit | None = None
         self.given: tuple[Any, ...] = ()
         self.answer: Any = None
         self.answered = self.done = self.stopped = False
         self.error: BaseException | None = None
         self.held: list[Held] = []
-        self.kept: dict[str, Any] = {}
         self._run, self._go, self._back = run, threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, daemon=True)
         self._thread.start()
@@ -119,7 +131,7 @@ class Pass:
             if not self.stopped:
                 _HERE.now = self
                 with torch.no_grad():
-                    self.result = self._run()
+                    self.result = self._run(self)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
         finally:
@@ -209,12 +221,15 @@ def together(
             group = [one for one in waiting if one.unit is unit]
             found = answers(unit, group)
             made = weights(unit) if found is None else None
+            last: Point | None = None
+            moved: list[Tensor] = []
             for k, one in enumerate(group):
                 if found is not None:
                     one.answer, one.answered = found[k], True
                     found[k] = None
                 elif made is not None:
-                    moved = made(one.point)
+                    if one.point != last:
+                        last, moved = one.point, made(one.point)
                     entries = zip(unit.entries, moved, strict=True)
                     one.held += [Held(holder, name, tensor) for (holder, name, _), tensor in entries]
                 one.resume()
