@@ -74,6 +74,61 @@ class Bilinear(nn.Module):
         return self.head(torch.tanh(self.both(torch.tanh(self.one(x)), torch.tanh(self.two(x)))))
 
 
+class Attending(nn.Module):
+    """A translator: reads both directions through attention, whose layers transpose in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.bridge = nn.GRU(4, 6, bidirectional=True, batch_first=True), nn.Linear(12, 7)
+        self.query, self.key, self.score = nn.Linear(7, 3), nn.Linear(12, 3), nn.Linear(3, 1)
+        self.write, self.head = nn.GRUCell(12, 7), nn.Linear(19, 3)
+
+    def forward(self, x):
+        seen, _ = self.read(x)
+        state = torch.tanh(self.bridge(seen[:, -1]))
+        for _ in range(2):
+            share = torch.softmax(self.score(torch.tanh(self.query(state)[:, None] + self.key(seen))), 1)
+            state = self.write((share * seen).sum(1), state)
+        return self.head(torch.cat([state, (share * seen).sum(1)], 1))
+
+
+class Unread(nn.Module):
+    """Weights that nobody uses, and a head whose output nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.aside = nn.Linear(20, 6), nn.Linear(6, 3), nn.Linear(6, 9)
+        self.mask, self.spare = nn.Parameter(torch.zeros(1, 8)), nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.body(x.flatten(1)))
+        self.aside(x)
+        return self.head(x)
+
+
+class Shaped(nn.Module):
+    """Picks a unit out, of which only the shape is looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(20, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.body(x.flatten(1)))
+        return self.head(x + torch.zeros(x[:, -1].shape)[:, None])
+
+
+class Between(nn.Module):
+    """A function between two hidden layers."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.one, self.two, self.head, self.function = nn.Linear(20, 6), nn.Linear(6, 7), nn.Linear(7, 3), function
+
+    def forward(self, x):
+        return self.head(self.function(torch.relu(self.two(torch.relu(self.one(x.flatten(1)))))))
+
+
 class Features(nn.Module):
     """Gives features beside the logits; the loss reads the logits only."""
 
@@ -133,6 +188,9 @@ CASES = {
     "lstm cell": (lambda: Cell(nn.LSTMCell(4, 6)), [6]),
     "gru cell": (lambda: Cell(nn.GRUCell(4, 6)), [6]),
     "packed": (Packed, [6]),
+    "translator with attention": (Attending, [6, 6, 7, 3]),
+    "shape of a unit": (Shaped, [6]),
+    "norm of everything": (lambda: Between(lambda h: h / h.norm(keepdim=True)), [6, 7]),
     "bilinear": (Bilinear, [5, 6, 7]),
     "activations": (
         lambda: nn.Sequential(
@@ -183,6 +241,37 @@ def test_only_what_the_loss_reads_counts_as_output():
     loss = lambda output, target: nn.functional.cross_entropy(output[0], target)  # noqa: E731
     exact, found = recovered(la.NetworkSurface(drawn(Features()), loss, data))
     assert exact and [group.units for group in found.groups] == [6]
+
+
+def series(model):
+    torch.manual_seed(0)
+    data = torch.randn(12, 5, 4), torch.randint(0, 3, (12,))
+    return la.NetworkSurface(drawn(model), "cross_entropy", data)
+
+
+def test_weights_that_the_loss_does_not_depend_on_hold_no_hidden_units():
+    surface = series(Unread())
+    found = la.copies(surface)
+    assert found.groups == {"body": 6} and found.total == math.factorial(6)
+    # mask: 8; spare: 5 of its weight, 6 of what it would read, 5 of its bias; aside: 9
+    said = "not permuted: 33 units of mask, aside.weight, spare.weight and 1 more (the loss does not depend on them)"
+    assert found.left == said
+    assert la.random_copy(surface).rescaled == ("body",)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: h + torch.ones(7),
+        lambda h: torch.maximum(h, torch.ones_like(h)),
+        lambda h: torch.minimum(h, torch.full((7,), 0.5)),
+    ],
+)
+def test_units_that_meet_a_constant_are_not_rescaled(function):
+    copy = la.random_copy(series(Between(function)), permute=False)
+    assert copy.rescaled == ("one",) and copy.check.holds
+    zeros = la.random_copy(series(Between(lambda h: h + torch.zeros(7))), permute=False)
+    assert zeros.rescaled == ("one", "two")
 
 
 def language(name, **more):

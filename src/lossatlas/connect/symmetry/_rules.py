@@ -67,7 +67,7 @@ class Rules:
             consequence()
         if id(tensor) in self._uniform:
             self.written |= self._uniform[id(tensor)] != tensor._version
-            return tuple(self.labels.new(n) for n in tensor.shape)
+            return self._alike_along(tensor)
         return self._known[id(tensor)][1]
 
     def learn(self, tensor: Tensor, dims: Dims) -> None:
@@ -96,18 +96,21 @@ class Rules:
         same = given and name == plain and all(id(t) in self._uniform for t in given)
         rule: Callable[..., Any] | None = getattr(self, f"_on_{plain.lstrip('_')}", None)
         if plain in _REDUCTIONS:
-            found = self._reduce(out, *args, **kwargs)
+            named = dict(zip((one.name for one in function._schema.arguments), args, strict=False)) | kwargs
+            found = self._reduce(out, args[0], named.get("dim"))
         elif plain in _UNIFORM or (same and all(_constant(t) for t in _tensors(out))):
             self._alone(out)
             return
         elif rule is not None:
             found = rule(out, *args, **kwargs)
+        elif torch.Tag.inplace_view in function.tags:
+            self._unknown(args, kwargs)
         elif torch.Tag.pointwise in function.tags or plain in _HOMOGENEOUS:
             found = self._pointwise(plain, out, [*args, *kwargs.values()])
         else:
             found = self._tried(function, args, kwargs, out)
         for tensor, dims in zip(_tensors(out), _alike(found, out), strict=True):
-            if id(tensor) in self._known and name != plain:
+            if id(tensor) in self._known and name != plain and torch.Tag.inplace_view not in function.tags:
                 for mine, theirs in zip(self.dims(tensor), dims or (), strict=False):
                     self.labels.unite(mine, theirs)
                 continue
@@ -118,9 +121,15 @@ class Rules:
     def _alone(self, out: Any) -> None:
         """Tensors of one number everywhere."""
         for tensor in _tensors(out):
-            self.learn(tensor, tuple(self.labels.new(n) for n in tensor.shape))
+            self.learn(tensor, self._alike_along(tensor))
             if self._fresh:
                 self._uniform[id(tensor)] = tensor._version
+
+    def _alike_along(self, tensor: Tensor) -> Dims:
+        """New axes for one number everywhere: any order leaves it as it is, but only zeros may be rescaled."""
+        rescaled = not self.labels.signed or "empty" in self._name or not tensor.any()
+        held = None if rescaled else "a constant does not scale with its units"
+        return tuple(self.labels.new(n, held) for n in tensor.shape)
 
     def _why(self) -> str:
         if "loss" in self._name or "cross_entropy" in self._name:  # of a model that computes its own
@@ -159,12 +168,8 @@ class Rules:
             return len(tensors) == 1
         return plain in _HOMOGENEOUS
 
-    def _reduce(self, out: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def _reduce(self, out: Any, x: Tensor, axes: Any) -> Any:
         first = next(iter(_tensors(out)))
-        named = kwargs.get("dim", next((a for a in args if isinstance(a, list | tuple)), None))
-        axes = (
-            args[0] if named is None and args and isinstance(args[0], int) and not isinstance(args[0], bool) else named
-        )
         gone = set(range(x.ndim)) if axes is None or axes == [] else {
             a % max(1, x.ndim) for a in (axes if isinstance(axes, list | tuple) else [axes])
         }  # fmt: skip
@@ -286,13 +291,8 @@ class Rules:
         makes, reads = (second, first) if transposed else (first, second)
         if groups > 1:
             # Groups are an axis of their own, of the channels on both sides.
-            which = self.labels.new(groups)
-            if transposed:
-                (which, _each) = self.labels.cut(reads, [groups, weight.shape[0] // groups])
-                makes = (*which, *makes)
-            else:
-                (which, _each) = self.labels.cut(makes, [groups, weight.shape[0] // groups])
-                reads = (*which, *reads)
+            which, _ = self.labels.cut(first, [groups, weight.shape[0] // groups])
+            makes, reads = ((*which, *second), first) if transposed else (first, (*which, *second))
             if self.labels.signed:
                 for dim in (makes, reads, self.dims(x)[1]):
                     self.labels.fix(dim, "a grouped convolution")
@@ -427,7 +427,7 @@ class Rules:
 
     def _on_select(self, out: Tensor, x: Tensor, axis: int, index: int) -> Dims:
         dims = list(self.dims(x))
-        self.labels.fix(dims.pop(axis), "one of its entries is picked out")
+        self._later(out, partial(self.labels.fix, dims.pop(axis), "one of its entries is picked out"))
         return tuple(dims)
 
     def _on_slice(
