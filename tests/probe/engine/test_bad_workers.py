@@ -21,6 +21,7 @@ from lossatlas.surface import Function
 
 DEADLY = '''
 import os
+import time
 
 def deadly(point):
     """Ends the process where it is told to; finite everywhere else."""
@@ -31,6 +32,20 @@ def deadly(point):
 def raising(point):
     if float(point[0]) > 0.9:
         raise ZeroDivisionError("no such point")
+    return float((point**2).sum())
+
+def begun():
+    """Starts a process of its own, as a loader of data does, which outlives it."""
+    if os.fork() == 0:
+        time.sleep(100)
+        os._exit(0)
+
+children = []
+
+def forking(point):
+    if "LOSSATLAS_WORKER" in os.environ and not children:
+        children.append(begun())
+    time.sleep(0.02)
     return float((point**2).sum())
 '''
 
@@ -112,6 +127,22 @@ def test_a_point_that_ends_every_worker_stops_with_its_coordinates(own_functions
             Probe(surface, engine=pool).evaluate(Values(points))
         assert "exit code 3" in str(stopped.value) and "\n" not in str(stopped.value)
         assert pool.deaths == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_worker_that_is_killed_is_noticed_though_a_process_of_its_own_lives_on(own_functions, sent):
+    surface = Function(own_functions.forking, box=[(-1, 1), (-1, 1)])
+    points = torch.rand(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with Pool(1) as pool:
+        parts, found = pool.stream(surface, points), []
+        while not found or found[-1].worker == "here":
+            found.append(next(parts))
+        begin = time.monotonic()
+        os.kill(pool.processes[0], signal.SIGKILL)
+        found += parts
+        assert pool.deaths == 1 and time.monotonic() - begin < 60
+    assert sorted(row for part in found for row in part.rows.tolist()) == list(range(100))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ class Pool(Workers):
             )
         self._processes[slot.name] = process
         threading.Thread(target=self._listen, args=(slot, process), daemon=True).start()
+        threading.Thread(target=_bury, args=(process,), daemon=True).start()
 
     def _listen(self, slot: Slot, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -136,6 +138,14 @@ class Pool(Workers):
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """End what a worker has started once it has ended: as long as one of these lives, the worker's pipe stays open."""
+    process.wait()
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _close(pool: weakref.ref[Pool]) -> None:

@@ -220,11 +220,12 @@ class Workers(abc.ABC):
             raise InputError(
                 f"got a query for {self!r}, which is closed; expected it within its with block. Make a new one."
             )
+        self._need_workers()
         with self._lock, _Interrupt(self._events) as interrupt:
             yield from self._parts(work, self._job(work), Dispatch(len(work)), interrupt)
 
     def _parts(self, work: Work, job: Job, dispatch: Dispatch, interrupt: _Interrupt) -> Iterator[Part]:
-        tasks: dict[int, str] = {}
+        tasks: set[int] = set()
         until = math.inf
         while not dispatch.finished:
             if interrupt.heard and until == math.inf:
@@ -252,7 +253,7 @@ class Workers(abc.ABC):
         if interrupt.heard:
             # Those that are still at it have used up their grace.
             for slot in list(self._slots.values()):
-                if slot.state in ("busy", "building") and slot.task in tasks:
+                if slot.state == "busy" and slot.task in tasks:
                     self._restart(slot)
             raise KeyboardInterrupt
 
@@ -287,7 +288,7 @@ class Workers(abc.ABC):
         """Whether a worker can evaluate rows of a surface."""
         return any(job.digest in slot.jobs for slot in self._slots.values() if slot.state in ("idle", "busy"))
 
-    def _give(self, work: Work, job: Job, dispatch: Dispatch, tasks: dict[int, str]) -> None:
+    def _give(self, work: Work, job: Job, dispatch: Dispatch, tasks: set[int]) -> None:
         """Give rows to every worker that waits for some, or the surface first."""
         if job.recipe is None:
             recipe = recipe_of(job.on, job.source)
@@ -300,6 +301,7 @@ class Workers(abc.ABC):
                 return
             if job.digest not in slot.jobs:
                 self._build(slot, job)
+                tasks.add(slot.task)
                 continue
             each = job.rate.get(work.kind, BATCH_SECONDS)
             fair = math.ceil(dispatch.waiting / (2 * len(live)))
@@ -310,7 +312,8 @@ class Workers(abc.ABC):
             tensors = {name: t[rows.to(t.device)] for name, t in work.rows.items()}
             tensors |= {f"shared {name}": t for name, t in work.shared.items()}
             self._tasks += 1
-            slot.state, slot.task, tasks[self._tasks] = "busy", self._tasks, slot.name
+            slot.state, slot.task = "busy", self._tasks
+            tasks.add(slot.task)
             head = {"kind": "work", "task": slot.task, "digest": job.digest, "query": work.kind, "size": work.size}
             self._send(slot, Message(head, tensors))
 
@@ -344,7 +347,7 @@ class Workers(abc.ABC):
         work: Work,
         job: Job,
         dispatch: Dispatch,
-        tasks: dict[int, str],
+        tasks: set[int],
     ) -> Part | None:
         if slot is None or slot is not self._slots[slot.name]:
             return None
@@ -352,7 +355,6 @@ class Workers(abc.ABC):
             self._died(slot, work, dispatch)
             return None
         head = message.head
-        mine = head["task"] in tasks and slot.name in dispatch.running
         if head["kind"] == "ready":
             dispatch.returned(slot.name)  # nothing, but for one that was out of reach
             slot.state = "idle"
@@ -361,17 +363,17 @@ class Workers(abc.ABC):
             return None
         slot.state = "idle"
         if head["kind"] == "raised":
-            if head["of"] == "work" and not mine:
-                return None
+            if head["task"] not in tasks:
+                return None  # of a query that was given up
             dispatch.took(slot.name)
             raise raised(head["error"], slot.name)
         self._breaker.answered(slot.name)
         if head["kind"] == "built":
             self._agreed(slot, job, head)
             return None
-        if not mine:
+        batch = dispatch.took(slot.name) if head["task"] in tasks else ()
+        if not batch:
             return None
-        batch = dispatch.took(slot.name)
         self.worker_seconds += head["seconds"]
         self.clock_seconds += head["seconds"] / self.workers
         self.proof_examples += head["proofs"]
@@ -411,6 +413,8 @@ class Workers(abc.ABC):
         self.lost += len(death.rows)
         self._end(slot)
         if death.fatal:
+            # The rows are to blame, not the worker: there is one for what is queried next.
+            self._restart(slot, ended=True)
             raise WorkerError(
                 f"{MOST} workers ended while they evaluated {_place(work, death.fatal)}{words}. Expected an answer, or an "
                 "exception: the model's code may use too much memory there, or crash. Evaluate this point alone to see."
@@ -419,9 +423,18 @@ class Workers(abc.ABC):
             self._restart(slot, ended=True)
         else:
             slot.state = "gone"
+        self._need_workers(words)
+
+    def _need_workers(self, words: str = "") -> None:
+        """Refuse to go on where no worker is left.
+
+        Raises:
+            WorkerError: then.
+        """
         if all(one.state == "gone" for one in self._slots.values()):
+            which = f"all {self.workers} workers" if self.workers > 1 else "the only worker"
             raise WorkerError(
-                f"all {self.workers} workers ended {MOST} times in a row without an answer{words}. Expected processes that stay: "
+                f"{which} ended {MOST} times in a row without an answer{words}. Expected processes that stay: "
                 "there may be too little memory for so many copies of the model. Use fewer workers, or none."
             )
 
