@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -33,11 +33,12 @@ class Advice(archive.Result):
         facts: what the probe found.
         steps: the questions of the tree that were met.
         leaves: where it ended, the likelier first: each with what to do there.
-        shortlist: what was raced, the advised one first; the hedge always among them.
+        shortlist: what the budget had room to race, the advised one first; the hedge always among them.
         hedge: label of the single best algorithm for such a budget.
         legs: the race, stretch by stretch.
         lowest: the lowest loss of each racer, a finish counted for the one whose point it began at.
-        outcome: ``checked``, ``overturned``, ``no difference within noise`` or ``not raced``.
+        outcome: ``checked``, ``overturned``, ``no difference within noise``, ``not checked`` (no other optimizer was
+            raced) or ``not raced``.
         noise: differences of losses up to here are none.
         point: (N,) the lowest point that was met; empty before any.
         loss: there.
@@ -98,7 +99,9 @@ class Advice(archive.Result):
     @property
     def regret(self) -> float:
         """How much lower the best of the short-list came than the advised one; 0 where none did."""
-        return max(0.0, self.lowest.get(self.advised, inf) - min(self.lowest.values())) if self.lowest else 0.0
+        # One that lowered nothing is as low as the point that it began at.
+        own = min((leg.loss for leg in self.legs if leg.racer == self.advised), default=inf)
+        return max(0.0, self.lowest.get(self.advised, own) - min(self.lowest.values())) if self.lowest else 0.0
 
     @property
     def spent(self) -> float:
@@ -113,6 +116,7 @@ class Advice(archive.Result):
         tested = {
             "checked": f"{self.advised}, checked by the race",
             "overturned": f"{self.winner}; {self.advised} was advised, and the race overturned it",
+            "not checked": f"{self.advised}, not checked, since no other optimizer was raced",
         }.get(self.outcome, f"{self.advised}; the race saw no difference within noise")
         return f"{self.title}: {tested}. Lowest loss {shown(self.loss)} after {shown(self.spent)} of {shown(self.budget)} values"
 
@@ -120,7 +124,7 @@ class Advice(archive.Result):
         """The advice, its reasons, the race, and the cost."""
         says = [self.sentence, *(step.sentence for step in self.steps)]
         says += [f"{name}: {text}" for name, text in self.leaves.items()]
-        if self.legs:
+        if self.legs and self.outcome != "not checked":
             says.append(
                 f"regret against the short-list: {shown(self.regret)}; the hedge was {self.hedge}, the single best for such a budget"
             )
@@ -183,12 +187,19 @@ class Advice(archive.Result):
         return curves(self, ax)
 
 
-def compared(advised: str, lowest: dict[str, float], noise: float) -> str:
-    """How the race came out for the advised one."""
-    others = [loss for label, loss in lowest.items() if label != advised]
+def compared(advised: str, lowest: dict[str, float], raced: set[str], noise: float) -> str:
+    """How the race came out for the advised one.
+
+    Args:
+        advised: its label.
+        lowest: the loss that each racer is given credit for; one that lowered nothing has none.
+        raced: labels of all that evaluated anything.
+        noise: differences up to here are none.
+    """
+    if len(raced) < 2:
+        return "not checked" if raced else "not raced"
     mine = lowest.get(advised, inf)
-    if not others or not isfinite(min([mine, *others])):
-        return "not raced"
-    if mine > min(others) + noise:
+    best = min((loss for label, loss in lowest.items() if label != advised), default=inf)
+    if mine > best + noise:
         return "overturned"
-    return "checked" if mine < min(others) - noise else "no difference within noise"
+    return "checked" if mine < best - noise else "no difference within noise"

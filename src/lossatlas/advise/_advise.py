@@ -106,6 +106,7 @@ def advise(
             # Only evidence leads away from what is best when nothing is known.
             shortlist.sort(key=lambda one: one.label != hedge)
         valley = "valley" in seen.facts and seen.facts["valley"].low > at.VALLEY
+        shortlist = roomy(shortlist, hedge, purse.left >= at.ROOM * surface.dimension)
         contest = Contest(purse, surface.layout, shortlist, hedge, seen.ranked(), seed, valley, decided, ready)
         status = "complete"
         try:
@@ -133,6 +134,13 @@ def listed(leaves: list[Leaf], hedge: str, lr: float) -> list[Candidate]:
     chosen = dict(list(labels.items())[:MOST])
     chosen.setdefault(hedge, "the hedge: the single best for such a budget")
     return [candidate(label, why, lr) for label, why in chosen.items()]
+
+
+def roomy(shortlist: list[Candidate], hedge: str, room: bool) -> list[Candidate]:
+    """What of a short-list can be raced: populations where there is room for one, and of several the hedge, else the first."""
+    populations = [one.label for one in shortlist if one.kind == "population"]
+    kept = (hedge if hedge in populations else populations[0]) if room and populations else None
+    return [one for one in shortlist if one.kind != "population" or one.label == kept]
 
 
 def _judge(surface: Surface, seen: Look) -> None:
@@ -195,7 +203,7 @@ def _made(
         hedge=hedge,
         legs=tuple(contest.legs),
         lowest=reached,
-        outcome=compared(contest.shortlist[0].label, reached, noise),
+        outcome=compared(contest.shortlist[0].label, reached, contest.raced(), noise),
         noise=noise,
         point=point,
         loss=purse.loss,

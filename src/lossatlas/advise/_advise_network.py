@@ -57,6 +57,7 @@ def advise_network(
         purse = Purse(Probe(surface), budget, report=report)
         theta = surface.theta.detach().clone()
         facts = _facts(surface, purse, theta, size, seed)
+        expected = {"values": budget, "seconds": budget * purse.probe.meter.surface_seconds / purse.spent}
         steps, leaves = walk(facts, NETWORK)
         racing = _field(surface, theta, leaves, facts["sharpness"].value, size, seed)
         status = "complete"
@@ -66,7 +67,7 @@ def advise_network(
             _move(purse, leader, "rest", inf)
         except KeyboardInterrupt:
             status = f"interrupted after {shown(purse.spent)} of {shown(budget)} values"
-    return _made(surface, purse, facts, steps, leaves, racing, theta, size, seed, status)
+    return _made(surface, purse, facts, expected, steps, leaves, racing, theta, size, seed, status)
 
 
 def least(surface: NetworkSurface, size: int | None) -> int:
@@ -182,14 +183,14 @@ def _entered(
     moved = one if size is None else MiniBatches(one, size)
     # One stream for all: every racer sees the same mini-batches.
     return _Racing(
-        Candidate(f"{name} {lr:.3g}", one, True, why), name, lr, Walker("", moved, surface.layout, theta, seed)
+        Candidate(f"{name} {lr:.3g}", one, why=why), name, lr, Walker("", moved, surface.layout, theta, seed)
     )
 
 
 def _race(
     surface: NetworkSurface, purse: Purse, theta: Tensor, racing: list[_Racing], size: int | None, seed: int
 ) -> _Racing:
-    """Every rate for a while, then those between; the better two of each optimizer for as long again."""
+    """Every rate for a while, then those between; the better two of each optimizer for as long again, then those around the two."""
     for one in racing:
         _move(purse, one, "heat", at.RACED)
     names = list(dict.fromkeys(one.name for one in racing))
@@ -202,6 +203,18 @@ def _race(
     for name in names:
         for one in _ranked(racing, name)[: at.GO_ON]:
             _move(purse, one, "second heat", at.RACED)
+    second_look = (AGAIN + PROOF) * Exchange().product
+    for name in sorted(names, key=lambda name: _ranked(racing, name)[0].loss):
+        better = _ranked(racing, name)[: at.GO_ON]
+        # Of two that are neighbors, what lies between them comes up twice.
+        rates = {f"{one.lr * factor:.6g}": one.lr * factor for one in better for factor in at.FINER}
+        for lr in rates.values():
+            near = _entered(surface, theta, name, lr, better[0].candidate.why, size, seed)
+            price = 0.0 if near.walker.query is None else purse.price(near.walker.query)
+            if purse.left - second_look < 2 * at.RACED * price + 1:
+                break
+            racing.append(near)
+            _move(purse, near, "finer", 2 * at.RACED)
     return min(racing, key=lambda one: one.loss)
 
 
@@ -220,7 +233,9 @@ def _move(purse: Purse, one: _Racing, part: str, gradients: float) -> None:
     stands = Values(one.walker.stands[None])
     if purse.spent == begin or not purse.affords(stands):
         return
-    loss = float(purse.pay(stands).values[0])
+    # A rate that diverges is no better for the points that it met on the way.
+    diverged = one.walker.ended == "diverged"
+    loss = inf if diverged else float(purse.pay(stands).values[0])
     one.loss = loss if isfinite(loss) else inf
     one.legs.append(Leg(one.candidate.label, part, begin, purse.spent, before, one.loss, one.walker.ended))
 
@@ -251,7 +266,7 @@ def _prior(surface: NetworkSurface, budget: float, enough: int, seed: int) -> Ad
         f"Nothing was evaluated; {name} at {at.ADAM_RATE:g} is the best known where nothing is measured"
     )
     one = Candidate(
-        f"{name} {at.ADAM_RATE:.3g}", optimizer(name, lr=at.ADAM_RATE), True, "the single best for such a budget"
+        f"{name} {at.ADAM_RATE:.3g}", optimizer(name, lr=at.ADAM_RATE), why="the single best for such a budget"
     )
     none = np.empty(0)
     return Advice(
@@ -268,6 +283,7 @@ def _made(
     surface: NetworkSurface,
     purse: Purse,
     facts: dict[str, Fact],
+    expected: dict[str, float],
     steps: list[Step],
     leaves: list[Leaf],
     racing: list[_Racing],
@@ -280,7 +296,7 @@ def _made(
     names = list(dict.fromkeys(one.name for one in racing))
     order = sorted(racing, key=lambda one: (names.index(one.name), one.loss))
     legs = sorted((leg for one in racing for leg in one.legs), key=lambda leg: leg.begin)
-    noise = at.ALIKE_NETWORKS * min(lowest.values(), default=0.0)
+    noise = at.ALIKE_NETWORKS * abs(min(lowest.values(), default=0.0))
     hedge = next(one.candidate.label for one in order if one.name == at.HEDGE_OF_NETWORKS)
     # Every optimizer speaks by its best rate.
     spoken = {one.name: one for one in reversed(order)}
@@ -295,17 +311,16 @@ def _made(
         hedge=hedge,
         legs=tuple(legs),
         lowest=lowest,
-        outcome=compared(order[0].candidate.label, reached, noise),
+        outcome=compared(
+            order[0].candidate.label, reached, {one.candidate.label for one in spoken.values() if one.legs}, noise
+        ),
         noise=noise,
         point=theta if purse.best is None else purse.best,
         loss=purse.loss,
         seen=np.array(purse.seen),
         costs=np.array(purse.costs),
         design=np.empty((0, 0)),
-        forecast={
-            "values": purse.budget,
-            "seconds": purse.budget * purse.probe.meter.surface_seconds / max(purse.spent, 1),
-        },
+        forecast=expected,
         meter=purse.probe.meter,
         provenance=_provenance(surface, seed, size),
         status=status,

@@ -50,14 +50,14 @@ class Leg(archive.Result):
 class Contest:
     """A race of a short-list on one purse, as a relay: nothing that one racer has found is lost to the next.
 
-    Descents go first, each for its share and from the best point so far, so that a later one has to improve on the earlier. Then a
+    Descents and surrogates go first, each for its share and from the best point so far, so that a later one has to improve on the earlier. Then a
     population moves on what is left, but for a finish, in which descents go down from the best point; where there is no room for
     a population, the leading descent begins again at the next point of the probe. Where the tree advises a population, it goes first.
 
     Args:
         purse: pays for everything.
         layout: of the surface, with its box.
-        shortlist: the advised one first.
+        shortlist: the advised one first; at most one population, where there is room for it.
         hedge: label of the single best for such a budget.
         starts: (k, N) the points of the probe, best first.
         seed: random seed.
@@ -83,32 +83,33 @@ class Contest:
     def run(self) -> None:
         """The relay."""
         whole, n = self.purse.left, self.layout.dimension
-        descents = [one for one in self.shortlist if one.descends]
-        population = self._population()
-        if population is not None and self.purse.left < at.ROOM * n:
-            population = None
+        population = next((one for one in self.shortlist if one.kind == "population"), None)
+        others = [one for one in self.shortlist if one.kind != "population"]
+        descents = [one for one in others if one.kind == "descent"]
         walkers: dict[str, Walker] = {}
-        if descents and (population is None or self.shortlist[0].descends or not self.decided):
-            for one in descents:
+        if others and (population is None or self.shortlist[0].kind != "population" or not self.decided):
+            for one in others:
                 walkers[one.label] = self._begin(one, self.purse.best)
-                share = at.HEDGE_HEAT if one.label == self.hedge else at.HEAT
-                self._leg(walkers[one.label], one.label, "heat", self.purse.spent + share * n)
+                share = n * (at.HEDGE_HEAT if one.label == self.hedge else at.HEAT)
+                if one.kind == "surrogate":
+                    # It never settles: half is left for the hedge.
+                    share = min(share, self.purse.left / 2)
+                self._leg(walkers[one.label], one.label, "heat", self.purse.spent + share)
         if population is not None and self.purse.left >= 1:
             reserve = min(at.FINISH * n, whole * at.FINISH_SHARE)
             # In one valley from its best point; else from anywhere, for at a bottom it would look for nothing else.
             walker = self._begin(population, self.purse.best if self.valley else None)
             self._leg(walker, population.label, "population", self.purse.budget - reserve)
-        elif descents:
-            leader = min(descents, key=lambda one: (walkers[one.label].loss, walkers[one.label].query is None))
+        elif others:
+            leader = min(others, key=lambda one: (walkers[one.label].loss, walkers[one.label].query is None))
             self._restarts(leader, walkers[leader.label])
         finisher = candidate(FINISHER, "the finish", 1.0)
         self._finish([*(one for one in descents if one.label != FINISHER), finisher], walkers)
         self._restarts(finisher, None)
 
-    def _population(self) -> Candidate | None:
-        """The hedge where it is one, else the first of the list."""
-        found = [one for one in self.shortlist if not one.descends]
-        return next((one for one in found if one.label == self.hedge), found[0] if found else None)
+    def raced(self) -> set[str]:
+        """Labels of those of the short-list that evaluated anything but a finish."""
+        return {leg.racer for leg in self.legs if leg.part != "finish"} & {one.label for one in self.shortlist}
 
     def _restarts(self, leader: Candidate, walker: Walker | None) -> None:
         """A descent goes on, and begins again at the next point of the probe where it has settled."""

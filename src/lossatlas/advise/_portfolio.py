@@ -15,13 +15,13 @@ class Candidate(archive.Result):
     Attributes:
         label: in the race.
         optimizer: with its settings.
-        descends: whether it goes down from a point, and settles; else it moves a population.
+        kind: ``descent`` goes down from a point and settles, ``population`` needs room, ``surrogate`` models what it has evaluated.
         why: the leaf that named it, or that it is the hedge.
     """
 
     label: str
     optimizer: Optimizer
-    descends: bool = True
+    kind: str = "descent"
     why: str = ""
 
 
@@ -35,14 +35,14 @@ def candidate(label: str, why: str, lr: float) -> Candidate:
     """
     lbfgs = optimizer("lbfgs")
     makers = {
-        "lbfgs": (lbfgs, True),
-        "gd": (optimizer("gd", lr=lr), True),
-        "momentum": (optimizer("momentum", lr=lr), True),
-        "lbfgs-differences": (optimizer("finite-differences", inner=lbfgs), True),
-        "nelder-mead": (optimizer("nelder-mead", restarts=0), True),
-        "bayes": (optimizer("bayes"), False),
-        "cma": (optimizer("cma"), False),
-        "de": (optimizer("de"), False),
+        "lbfgs": (lbfgs, "descent"),
+        "gd": (optimizer("gd", lr=lr), "descent"),
+        "momentum": (optimizer("momentum", lr=lr), "descent"),
+        "lbfgs-differences": (optimizer("finite-differences", inner=lbfgs), "descent"),
+        "nelder-mead": (optimizer("nelder-mead", restarts=0), "descent"),
+        "bayes": (optimizer("bayes"), "surrogate"),
+        "cma": (optimizer("cma"), "population"),
+        "de": (optimizer("de"), "population"),
     }
-    one, descends = makers[label]
-    return Candidate(label, one, descends, why)
+    one, kind = makers[label]
+    return Candidate(label, one, kind, why)

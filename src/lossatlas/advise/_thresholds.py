@@ -1,7 +1,7 @@
 """Every number that a decision of the advisor rests on, in one file: its digest stands in each advice.
 
-They were set on the landscapes of the catalog, moved and rotated, before any published suite was run, by
-``bench/advise.py develop``; nothing here was chosen on the suite that the advice is tested on.
+They were set on the landscapes of the catalog, moved and rotated, before any published suite was run; nothing here was chosen on
+the suite that the advice is tested on.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ ADAM_RATES = (1.0, 0.1, 10.0)
 # Then the rates between the best and its neighbors, and how many of each optimizer go on.
 BETWEEN = (0.5, 2.0)
 GO_ON = 2
+# Then the rates around those, at half the spacing again, where the budget has room.
+FINER = (0.5**0.5, 2**0.5)
 HEDGE_OF_NETWORKS = "adam"
 # Gradients in each heat.
 RACED = 20
