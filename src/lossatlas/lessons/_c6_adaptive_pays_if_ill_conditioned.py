@@ -139,7 +139,11 @@ def _landscapes(runs: int, seed: int, sizes: Sizes) -> Iterator[Row]:
         spent(*meters),
         caveats=(
             "The bowls lie along the axes, where a scale for each coordinate is all it takes; on turned ones adaptive methods gain less.",
-            "Momentum, which is not adaptive, is left out of the comparison and drawn in the picture.",
+            *(
+                ["Momentum, which is not adaptive, is left out of the comparison and drawn in the picture."]
+                if "momentum" in steps
+                else []
+            ),
         ),
         data={
             "steps": {m: [n if math.isfinite(n) else None for n in found] for m, found in steps.items()},

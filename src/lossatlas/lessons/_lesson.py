@@ -205,7 +205,9 @@ class Evidence(archive.Result):
         return f"Cost: {counted}{runs}; {self.seconds:.1f} s."
 
     def save(self, folder: archive.Location) -> Path:
-        """Write ``lesson-ID.json`` and every picture as ``lesson-ID-NAME.png`` into a folder.
+        """Write every picture as ``lesson-ID-NAME.png`` into a folder, and then ``lesson-ID.json``: what names a lesson has all of it.
+
+        Of a lesson that has not come to its end, only the rows are written.
 
         Args:
             folder: made if needed.
@@ -217,9 +219,9 @@ class Evidence(archive.Result):
             OutputError: if it cannot be written.
         """
         place = Path(folder)
-        archive.write_json(place / f"lesson-{self.id}.json", self.record())
-        for name, picture in self.pictures.items():
+        for name, picture in self.pictures.items() if self.complete else ():
             picture.save(place / f"lesson-{self.id}-{name}.png", dpi=PROJECTED)
+        archive.write_json(place / f"lesson-{self.id}.json", self.record())
         return place
 
     @classmethod
