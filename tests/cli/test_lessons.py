@@ -1,10 +1,12 @@
 """`lossatlas lessons` before a class: what is said when, what is kept of a lesson that was stopped, and how long it takes."""
 
+import inspect
 import json
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,25 @@ def test_a_killed_lesson_leaves_the_rows_it_had(tmp_path):
     record = json.loads((tmp_path / "atlas/lesson-X1.json").read_text())
     assert not record["complete"] and len(record["checks"]) == 1
     assert [path.name for path in Path(tmp_path / "atlas").iterdir()] == ["lesson-X1.json"]
+
+
+def test_what_is_kept_as_finished_has_its_pictures(tmp_path):
+    """Killed between the two files of a lesson: --resume must run it again."""
+
+    class Killed:
+        def save(self, path, dpi):
+            raise KeyboardInterrupt
+
+    rows = Evidence("X1", "Claim.", (Part("e", (Check("a", "b", True),), {}, pictures={"one": Killed()}),))
+    replace(rows, complete=False).save(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        rows.save(tmp_path)
+    assert not Evidence.load(tmp_path / "lesson-X1.json").complete
+
+
+def test_every_lesson_hands_over_its_rows_one_by_one():
+    """One that returns all of them at its end says nothing while it runs."""
+    assert [name for name in claims() if not inspect.isgeneratorfunction(la.lesson(name).experiment)] == []
 
 
 def test_a_stopped_lesson_says_so_on_the_page():

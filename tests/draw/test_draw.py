@@ -439,3 +439,19 @@ def test_points_that_were_asked_are_dots_on_map_and_profile():
     ):
         with pytest.raises(InputError, match="samples"):
             make()
+
+
+def test_counts_have_ticks_at_whole_numbers():
+    counted, measured = (
+        draw.CurvesDisplay({"a": (np.array(x), np.array([1.0, 2.0, 3.0]))}, xscale="linear").plot()
+        for x in ([1, 2, 3], [1.0, 1.5, 2.0])
+    )
+    assert all(tick == round(tick) for tick in counted.ax_.get_xticks())
+    assert any(tick != round(tick) for tick in measured.ax_.get_xticks())
+
+
+def test_points_of_a_known_look_are_all_marked_in_it():
+    looks = {"gd": draw.Stroke("#D55E00", "s", "-")}
+    made = draw.CurvesDisplay({"gd": (np.arange(1, 4), np.arange(1.0, 4.0))}, points=True, looks=looks).plot()
+    (line,) = (line for line in made.ax_.lines if line.get_label() == "gd")
+    assert line.get_marker() == "s" and line.get_markevery() is None

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import lossatlas as la
 from lossatlas.cli._main import group, main
+from lossatlas.draw import CurvesDisplay
 from lossatlas.lessons import LECTURE, Check, Ending, Evidence, Lesson, Part, Section, Statement, claims
 from lossatlas.page import _make_lecture, _schema
 from lossatlas.page._building import Building
@@ -164,6 +166,14 @@ def test_pictures_of_lessons_come_along(tmp_path):
         _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)
 
 
+def test_pictures_that_nobody_drew_yet_come_along():
+    curve = CurvesDisplay({"a": (np.arange(3.0), np.arange(3.0))}, xlabel="x", ylabel="y")
+    (part,) = evidence().parts
+    (entry,) = la.scene(replace(evidence(), parts=(replace(part, pictures={"curve": curve}),))).head["lessons"]
+    (figure,) = entry["figures"]
+    assert figure["name"] == "curve" and figure["image"].startswith("data:image/png;base64,")
+
+
 def test_a_picture_of_the_lecture_stands_at_its_statement():
     from matplotlib.figure import Figure
 
@@ -221,7 +231,11 @@ def short(monkeypatch):
 def test_a_second_call_runs_only_what_is_missing(short, tmp_path):
     said = []
     la.lecture(tmp_path / "x.html", say=said.append)
-    assert short == ["A2", "C2"] and "2 lessons to run" in said[0] and f"  {row(0).sentence}" in said
+    assert (
+        short == ["A2", "C2"]
+        and "2 lessons to run in the short form, about 1 minute on one core: A2, C2." in said[0]
+        and f"  {row(0).sentence}" in said
+    )
     assert {one.name for one in (tmp_path / "x-lessons").glob("*.json")} == {"lesson-A2.json", "lesson-C2.json"}
     (tmp_path / "x-lessons" / "lesson-C2.json").unlink()
     la.lecture(tmp_path / "x.html", say=said.append)

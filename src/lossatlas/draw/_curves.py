@@ -108,6 +108,8 @@ class CurvesDisplay(Display):
         ]
         axes.margins(x=0.01)
         self._mark(axes)
+        if not logarithmic and all((x == np.round(x)).all() for x, *_ in self.arrays.values()):
+            _surround.whole(axes.xaxis)
         (_surround.decades if logarithmic else _surround.thousands)(axes.xaxis)
         (_surround.thousands if scale == "linear" else _surround.decades)(axes.yaxis)
         _surround.settle(axes)
@@ -141,7 +143,9 @@ class CurvesDisplay(Display):
                 continue
             at = np.arange(SPACING * (k + 0.5) / len(marked), across[known[-1]], SPACING)
             places = np.unique(known[np.searchsorted(across[known], at)]) if at.size else known[-1:]
-            line.set(marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=places.tolist())
+            line.set(
+                marker=stroke.marker, ms=5.2, mec="white", mew=0.6, markevery=None if self.points else places.tolist()
+            )
 
     def _far(self) -> bool:
         """Whether the x axis is logarithmic."""

@@ -47,6 +47,13 @@ def thousands(axis: Axis) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 4)))
 
 
+def whole(axis: Axis) -> None:
+    """Put the ticks of a linear axis of counts at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+
+
 def decades(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as plain numbers where they are short."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

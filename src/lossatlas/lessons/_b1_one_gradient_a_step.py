@@ -22,7 +22,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
         f"Gradient descent and SGD with mini-batches of {BATCH} take {STEPS} steps on the four wells and on a digits MLP, and every query "
         "and every example read is counted."
     )
-    network = NetworkSurface(digits_mlp((16,), seed=seed), "cross_entropy", digits("train"))
+    network = NetworkSurface(digits_mlp((16,), seed=seed), "cross_entropy", digits("train"), name="digits MLP")
     racers = {"gd": optimizer("gd"), "sgd": optimizer("sgd", batch_size=BATCH)}
     titles = {"gd": "gradient descent", "sgd": "SGD"}
     meters, pictures = [], {}

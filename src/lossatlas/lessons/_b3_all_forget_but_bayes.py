@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
-from lossatlas.optimize import catalog, optimizer
+from lossatlas.optimize import catalog, optimizer, strokes_of
 from lossatlas.race import Race, race
 from lossatlas.surface import landscapes
 
@@ -80,7 +80,8 @@ def _picture(many: Race, few: Race) -> Any:
         yscale="log",
         points=True,
         title="What an algorithm holds of all that it has evaluated",
-        note="Measured in reach of the running algorithm on the four wells; only Bayesian optimization keeps what it learns",
+        note="Measured on the running algorithms, on the four wells; only Bayesian optimization keeps what it learns",
+        looks=strokes_of({name: optimizer(name) for name in tracks}),
     )
 
 

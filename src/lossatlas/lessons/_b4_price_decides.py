@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
-from lossatlas.optimize import optimizer
+from lossatlas.optimize import optimizer, strokes_of
 from lossatlas.probe import Exchange
 from lossatlas.race import race
 from lossatlas.surface import landscapes
@@ -83,7 +83,8 @@ def _picture(gd: float, bo: float, gradient: float, thinking: dict[str, float], 
         xscale="log",
         yscale="log",
         title="Many cheap steps or few informed ones: the price of an evaluation decides",
-        note=f"From measured queries and thinking times on the four wells: {turns} a value",
+        note=f"From measured queries and thinking times on the four wells: {turns} per evaluation",
+        looks=strokes_of(dict(zip(curves, map(optimizer, ("restart", "bayes")), strict=True))),
     )
 
 

@@ -16,7 +16,7 @@ from lossatlas.demo import digits
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, meters_of, spent
 from lossatlas.lessons._network_basins import LEFT, ground, heights, initial, settled
 from lossatlas.lessons._statistics import interval, mean
-from lossatlas.optimize import optimizer
+from lossatlas.optimize import optimizer, strokes_of
 from lossatlas.probe import Meter, Probe, Products
 from lossatlas.race import Runner, network_race, race, tune, wilson
 from lossatlas.surface import NetworkSurface, Surface, landscapes
@@ -139,7 +139,11 @@ def _landscapes(runs: int, seed: int, sizes: Sizes) -> Iterator[Row]:
         spent(*meters),
         caveats=(
             "The bowls lie along the axes, where a scale for each coordinate is all it takes; on turned ones adaptive methods gain less.",
-            "Momentum, which is not adaptive, is left out of the comparison and drawn in the picture.",
+            *(
+                ["Momentum, which is not adaptive, is left out of the comparison and drawn in the picture."]
+                if "momentum" in steps
+                else []
+            ),
         ),
         data={
             "steps": {m: [n if math.isfinite(n) else None for n in found] for m, found in steps.items()},
@@ -162,6 +166,7 @@ def _bowls(steps: dict[str, list[float]], sizes: Sizes) -> Any:
         points=True,
         title="The worse a bowl is conditioned, the more an adaptive method gains",
         note=f"Each method at the best of {sizes.trials} tuned rates; {sizes.steps:,} steps stand for a target that is not met",
+        looks=strokes_of({name: optimizer(name) for name in steps}),
     )
 
 
@@ -342,6 +347,7 @@ def _picture(steps: dict[float, dict[str, tuple[float, Array]]], runs: int) -> A
         title=f"Digits MLP {FEATURES}-{WIDTH}-10 on scaled inputs",
         note=f"Median and range of {runs} initializations, each method at its best rate; {STEPS} would stand for "
         "runs that never came down to it",
+        looks=strokes_of({name: optimizer(name) for name in curves}),
     )
 
 

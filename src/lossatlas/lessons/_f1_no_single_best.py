@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
 from lossatlas.advise import Advice, advise
-from lossatlas.lessons._lesson import Check, Lesson, Part, spent
+from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.optimize import Optimizer, optimizer
 from lossatlas.race import race
 from lossatlas.surface import Reading, Sample, Surface, landscapes
@@ -21,6 +22,7 @@ CLAIM = (
 )
 # Values for each dimension of the searchers, and of the advisor on two parameters; losses that far apart are the same.
 VALUES, BUDGET, MANY, FEW, ALIKE = 200, 400, 1000, 50, 1e-6
+RUGGED = "no gradient and a rugged surface: a population"
 CONTESTANTS: dict[str, Optimizer] = {
     "nelder-mead": optimizer("nelder-mead"),
     "lbfgs-differences": optimizer("finite-differences", inner=optimizer("lbfgs", restarts=1000)),
@@ -50,10 +52,12 @@ class ValuesOnly(Surface):
         raise NotApplicableError(f"{self.name} answers values only.")
 
 
-def experiment(runs: int, seed: int) -> Part:
+def experiment(runs: int, seed: int) -> Iterator[Row]:
     """Four searchers on four surfaces, then the advisor on one surface for each line of the claim."""
-    from lossatlas.draw import BarsDisplay
-
+    yield (
+        f"Four searchers on four landscapes, {VALUES} values for each dimension and {runs} runs from uniform starts, gradients hidden; "
+        "then for each line of the claim the advisor, which probes, walks its tree and races its short list within one budget."
+    )
     surfaces: dict[str, Surface] = {
         "a ravine of condition 1e4 in 5-D": landscapes.quadratic(condition=1e4, dimension=5, rotation=0.5),
         "the deep wells": landscapes.deep_wells(),
@@ -66,27 +70,14 @@ def experiment(runs: int, seed: int) -> Part:
         meters += more
     best = {name: _best(found) for name, found in ends.items()}
     ahead = {label: sum(label in winners for winners in best.values()) for label in CONTESTANTS}
-    checks = [
-        Check(
-            "of four searchers on values alone none has the lowest median loss on all four surfaces "
-            f"({VALUES} values for each dimension, {runs} runs each)",
-            "; ".join(f"{name}: {', '.join(winners)}" for name, winners in best.items()),
-            max(ahead.values()) < len(surfaces),
-        )
-    ]
-    lines: list[tuple[str, Surface, int, str]] = [
-        ("a gradient and one valley: descent", landscapes.quadratic(condition=100.0, rotation=0.5), BUDGET, "descent"),
-        ("a gradient and many minima: many starts or momentum", landscapes.deep_wells(), BUDGET, "starts"),
-        (
-            "no gradient and a rugged surface: a population",
-            ValuesOnly(landscapes.rastrigin()),
-            MANY,
-            "population",
-        ),
-        ("few evaluations: a surrogate of the surface", ValuesOnly(landscapes.himmelblau()), FEW, "surrogate"),
-    ]
+    yield Check(
+        "of four searchers on values alone none has the lowest median loss on all four surfaces "
+        f"({VALUES} values for each dimension, {runs} runs each)",
+        "; ".join(f"{name}: {', '.join(winners)}" for name, winners in best.items()),
+        max(ahead.values()) < len(surfaces),
+    )
     advices: dict[str, list[Advice]] = {}
-    for text, surface, budget, leaf in lines:
+    for text, surface, budget, leaf in _lines():
         told = [advise(surface, budget=budget, seed=seed + b, progress=False) for b in range(runs)]
         advices[text] = told
         meters += [one.meter for one in told]
@@ -94,42 +85,50 @@ def experiment(runs: int, seed: int) -> Part:
         alone = sum(list(one.leaves) == [leaf] for one in told)
         outcomes = [one.outcome for one in told]
         counts = ", ".join(f"{name} {outcomes.count(name)}" for name in dict.fromkeys(outcomes))
-        checks.append(
-            Check(
-                f"{text} (the tree comes to it, or cannot rule it out, in at least 9 of 10 runs)",
-                f"{led} of {runs}, in {alone} of them to nothing else; the race that followed: {counts}",
-                led >= 0.9 * runs,
-            )
+        yield Check(
+            f"{text} (the tree comes to it, or cannot rule it out, in at least 9 of 10 runs)",
+            f"{led} of {runs}, in {alone} of them to nothing else; the race that followed: {counts}",
+            led >= 0.9 * runs,
         )
     over = [one.spent - one.budget for told in advices.values() for one in told]
-    checks.append(Check("no advice costs more than its budget", f"at most {max(over):+.0f} values", max(over) <= 0))
-    regret = np.array([[ends[name][label] for label in CONTESTANTS] for name in surfaces])
-    ranks = (regret[:, :, None] > regret[:, None] + ALIKE).sum(2) + 1
-    labels = [f"{name}: {label}" for name in surfaces for label in CONTESTANTS]
-    picture: Any = BarsDisplay(
-        labels,
-        ranks.ravel(),
-        ranks.ravel(),
-        ranks.ravel(),
-        xlabel="rank by the median loss, 1 is the lowest",
-        title="No searcher comes first everywhere",
-        note=f"{VALUES} values for each dimension and run, median of {runs} runs, gradients hidden; losses within {ALIKE:g} share a rank",
-    )
-    example = advices[lines[2][0]][0]
-    return Part(
-        f"Four searchers on four landscapes, {VALUES} values for each dimension and {runs} runs from uniform starts, gradients hidden; "
-        "then for each line of the claim the advisor, which probes, walks its tree and races its short-list within one budget.",
-        tuple(checks),
+    yield Check("no advice costs more than its budget", f"at most {max(over):+.0f} values", max(over) <= 0)
+    yield Ending(
         spent(*meters),
         caveats=(
-            "the tree's thresholds were set on these landscapes, moved and turned: how it does on surfaces that nobody tuned it on is in "
-            "bench/advise.md",
+            "The tree's thresholds were set on these landscapes, moved and turned; how it does on surfaces that nobody tuned it on is in "
+            "bench/advise.md.",
         ),
         data={
             "median losses": ends,
             "advised": {text: [one.advised for one in told] for text, told in advices.items()},
         },
-        pictures={"ranks": picture, "tree": example.plot()},
+        pictures={"ranks": _ranks(ends, runs), "tree": advices[RUGGED][0].plot()},
+    )
+
+
+def _lines() -> list[tuple[str, Surface, int, str]]:
+    """Lines of the claim: a surface that calls for each, its budget, and the leaf of the tree that it should lead to."""
+    return [
+        ("a gradient and one valley: descent", landscapes.quadratic(condition=100.0, rotation=0.5), BUDGET, "descent"),
+        ("a gradient and many minima: many starts or momentum", landscapes.deep_wells(), BUDGET, "starts"),
+        (RUGGED, ValuesOnly(landscapes.rastrigin()), MANY, "population"),
+        ("few evaluations: a surrogate of the surface", ValuesOnly(landscapes.himmelblau()), FEW, "surrogate"),
+    ]
+
+
+def _ranks(ends: dict[str, dict[str, float]], runs: int) -> Any:
+    from lossatlas.draw import BarsDisplay
+
+    losses = np.array([[found[label] for label in CONTESTANTS] for found in ends.values()])
+    ranks = ((losses[:, :, None] > losses[:, None] + ALIKE).sum(2) + 1).ravel()
+    return BarsDisplay(
+        [f"{name}: {label}" for name in ends for label in CONTESTANTS],
+        ranks,
+        ranks,
+        ranks,
+        xlabel="rank by the median loss, 1 is the lowest",
+        title="No searcher comes first everywhere",
+        note=f"{VALUES} values for each dimension and run, median of {runs} runs, gradients hidden; losses within {ALIKE:g} share a rank",
     )
 
 

@@ -49,7 +49,7 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     curved = torch.linalg.eigvalsh(hessian(surface, probe=probe)).abs().sort(descending=True).values
     many = int((curved > COUNTS * curved[0]).sum())
     yield Check(
-        f"the loss of {n:,} parameters bends along more directions than a picture has (curvatures above {COUNTS:.0%} of the largest)",
+        f"the loss of {n:,} parameters curves along more directions than a picture has (curvatures above {COUNTS:.0%} of the largest)",
         f"{many} of {n:,}, and a picture shows 2",
         many > 2,
     )
@@ -57,11 +57,11 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     fit(model, digits("train"), epochs=MORE, lr=RATE, seed=seed + 1)
     way = surface.vector(model) - surface.theta
     planes = [Plane.random(surface, seed=seed + k) for k in range(runs)]
-    held = {name: [shown(vector, plane) for plane in planes] for name, vector in (("slope", gradient), ("way", way))}
+    held = {name: [shown(vector, plane) for plane in planes] for name, vector in (("gradient", gradient), ("way", way))}
     yield Check(
         f"a random picture shows next to nothing of the gradient (less than {LITTLE:.0%} of its squared length, interval)",
-        f"{_percent(held['slope'])}, where 2/N is {2 / n:.3%}",
-        mean(held["slope"])[2] < LITTLE,
+        f"{_percent(held['gradient'])}, where 2/N is {2 / n:.3%}",
+        mean(held["gradient"])[2] < LITTLE,
     )
     yield Check(
         f"training goes on outside of the picture (less than {LITTLE:.0%} of the way's squared length lies in it, interval)",
@@ -80,7 +80,7 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
     yield Ending(
         spent(probe.meter),
         caveats=(
-            "Few of the curvatures are large: the loss is far from bending alike in all directions, which is why planes along them "
+            "Few of the curvatures are large: the loss is far from curving alike in all directions, which is why planes along them "
             "(`--plane hessian`) or along a training path show more than random ones.",
         ),
         data={"curvatures": {"regression": flat.tolist(), "network": curved.tolist()}, **held, "rim": rim.tolist()},
@@ -113,7 +113,7 @@ def _picture(flat: np.ndarray, curved: np.ndarray, n: int) -> Any:
         xscale="log",
         yscale="log",
         points=True,
-        title="A picture has two axes; the loss bends along many more directions",
+        title="A picture has two axes; the loss curves along many more directions",
         note=f"Absolute curvatures in the trained network, {len(large)} of {n:,} above a millionth of the largest",
     )
 

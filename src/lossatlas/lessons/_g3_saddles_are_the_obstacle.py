@@ -17,7 +17,7 @@ from lossatlas.lessons import _network_basins as basins
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.lessons._network_basins import RATE, ground, initial, settled
 from lossatlas.lessons._statistics import mean
-from lossatlas.optimize import optimizer
+from lossatlas.optimize import optimizer, strokes_of
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.race import race, wilson
 from lossatlas.surface import NetworkSurface, landscapes
@@ -195,6 +195,7 @@ def _picture(curves: dict[str, Array], runs: int) -> Any:
         xscale="linear",
         title=f"Starting within {NEAR:g} of a saddle of a tanh network",
         note=f"Median and range of {runs} directions away from the saddle, each optimizer at the best of three rates",
+        looks=strokes_of({name: optimizer(name) for name in bands}),
     )
 
 

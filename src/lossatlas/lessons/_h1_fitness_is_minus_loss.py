@@ -1,4 +1,4 @@
-"""H1: a fitness surface is a loss surface upside down, and who only compares points needs no more than their order."""
+"""H1: a fitness surface is a loss surface upside down, and a method that only compares points needs no more than their order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lossatlas.race import Race, race
 from lossatlas.surface import Function, Surface, landscapes
 
 CLAIM = (
-    "Fitness is minus loss: who maximizes the fitness takes the same steps as who minimizes the loss, and methods that only "
-    "compare points do so for every increasing function of the fitness."
+    "Fitness is minus loss: maximizing the fitness takes the same steps as minimizing the loss, and methods that only compare "
+    "points take the same steps for every increasing function of the fitness."
 )
 # Few enough that no method has come so close to a minimum that its points differ by rounding alone.
 STEPS, STEP = 40, 0.1

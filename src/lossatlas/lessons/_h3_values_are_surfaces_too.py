@@ -60,8 +60,8 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
     population = racers[f"σ = {WIDE}"].settings()["population"]
     each = np.diff(track.queries[:STEPS])
     yield Check(
-        f"it asks for {population} values a step and for no gradient, and holds no more the longer it runs",
-        f"{each.min()} to {each.max()} values a step, {track.meter.gradients} gradients, {track.growth:+.2g} bytes per query",
+        f"it evaluates {population} values and no gradient per step, and holds no more the longer it runs",
+        f"{each.min()} to {each.max()} values per step, {track.meter.gradients} gradients, {track.growth:+.2g} bytes per query",
         bool((each == population).all()) and track.meter.gradients == 0 and abs(track.growth) < FLOAT,
     )
     found = {label: sum(well == "global" for well in made.verdicts[label].wells) for label in racers}

@@ -13,8 +13,8 @@ LECTURE = (
         "What is a loss surface?",
         (
             "Choose a model, a loss and a data set. Every setting θ of the model's parameters now has one loss, L(θ): the mean over the "
-            "data of the loss of each prediction. The loss surface is the graph of this function, the set of all pairs of a "
-            "setting and its loss.",
+            "data of the loss of each prediction. Put a point at height L(θ) above every θ, and the points together are the loss "
+            "surface.",
             "The surface is complete before training begins. An algorithm does not make it. It evaluates the surface at one point, "
             "or at a few, and decides where to evaluate next.",
         ),
@@ -90,7 +90,7 @@ LECTURE = (
             "They evaluate it near where they are, and take a step. Gradient descent evaluates one gradient. Hill climbing evaluates the "
             "neighbors of its point, simulated annealing one random neighbor, a genetic algorithm its population, a beam search "
             "the successors of its states.",
-            "No algorithm is given the shape of the surface. It makes local decisions, and a sequence of good local decisions "
+            "No algorithm is given the shape of the surface. Each makes local decisions, and a sequence of good local decisions "
             "may still end in a poor place.",
         ),
         (
@@ -162,7 +162,7 @@ LECTURE = (
             "The bowl is too easy. This surface has four wells of different depths, a ridge with a long narrow valley beside it, and a "
             "gentle bowl under everything. The start lies in the south-west, in the basin of a shallow well called A. The deepest "
             "well, the global one, lies in the east.",
-            "Gradient descent follows the slope into A and stays. Momentum keeps a velocity, and may roll through a shallow "
+            "Gradient descent goes straight down into A and stays. Momentum keeps a velocity, and may roll through a shallow "
             "well. Annealing sometimes accepts a step uphill, often while its temperature is high and rarely later. "
             "Restarts descend again from other starts, at several times the cost.",
         ),
@@ -180,7 +180,7 @@ LECTURE = (
                 "end:gd",
             ),
             Statement(
-                "Momentum escapes from A and usually reaches the global well.",
+                "Momentum rolls through A, and in most cases on into the global well.",
                 "C3",
                 "lossatlas race four-wells --optimizers gd,momentum",
                 f"{_FOUR} {_RACE}gd,momentum",
@@ -251,7 +251,7 @@ LECTURE = (
         "Modern optimizers: what they are good for",
         (
             "Nesterov (1983) evaluates the gradient a step ahead of where momentum stands. RMSprop (2012) divides each "
-            "gradient by a running mean of its size, so that every parameter has a rate of its own. Adam (2014) joins momentum, this "
+            "gradient by a running average of its size, so that every parameter has a rate of its own. Adam (2014) joins momentum, this "
             "scaling, and a correction for the first steps. AdamW (2017) takes weight decay out of the gradient and applies it to the "
             "weights directly; most transformers are trained with it.",
             "Their advantage shows on ground that is steep in one direction and flat in another: there one rate for all parameters is "
@@ -309,7 +309,7 @@ LECTURE = (
                 watch=f"monkey-saddle {_RACE}gd,momentum",
             ),
             Statement("On flat regions gradients are so small that gradient descent crawls.", "D2"),
-            Statement("Flat minima generalize better than sharp ones.", "D3"),
+            Statement("Networks in flat minima do better on new data than networks in sharp ones.", "D3"),
             Statement(
                 "Minima of networks are connected: a straight line between two has a barrier, and a trained curve has none.",
                 "D4",

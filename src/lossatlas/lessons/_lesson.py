@@ -26,6 +26,9 @@ _SAID = {
     "depends": "some parts of the claim hold here and some do not",
     "not supported here": "no part of the claim holds here",
 }
+_FEW = (
+    "This is the short form: a part can fail in it only because few runs leave a wide interval. The full form decides."
+)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -184,9 +187,10 @@ class Evidence(archive.Result):
 
     @property
     def verdict(self) -> str:
-        """The outcome as a sentence, with how many parts of the claim hold."""
+        """The outcome in words: how many parts of the claim hold, and what a short form leaves open."""
         held, parts = sum(check.holds for check in self.checks), len(self.checks)
-        return f"{held} of {parts} parts hold: {_SAID[self.outcome]}."
+        said = f"{held} of {parts} parts hold: {_SAID[self.outcome]}."
+        return f"{said} {_FEW}" if self.quick and held < parts else said
 
     def reading(self) -> list[str]:
         """The claim, every part of it with what was measured, the verdict, what it does not show, and what it depends on."""
@@ -205,7 +209,9 @@ class Evidence(archive.Result):
         return f"Cost: {counted}{runs}; {self.seconds:.1f} s."
 
     def save(self, folder: archive.Location) -> Path:
-        """Write ``lesson-ID.json`` and every picture as ``lesson-ID-NAME.png`` into a folder.
+        """Write every picture as ``lesson-ID-NAME.png`` into a folder, and then ``lesson-ID.json``: what names a lesson has all of it.
+
+        Of a lesson that has not come to its end, only the rows are written.
 
         Args:
             folder: made if needed.
@@ -217,9 +223,9 @@ class Evidence(archive.Result):
             OutputError: if it cannot be written.
         """
         place = Path(folder)
-        archive.write_json(place / f"lesson-{self.id}.json", self.record())
-        for name, picture in self.pictures.items():
+        for name, picture in self.pictures.items() if self.complete else ():
             picture.save(place / f"lesson-{self.id}-{name}.png", dpi=PROJECTED)
+        archive.write_json(place / f"lesson-{self.id}.json", self.record())
         return place
 
     @classmethod

@@ -35,6 +35,11 @@ def of_figure(figure: Any, width: int = WIDTH) -> str | None:
     return _reduced(buffer, width)
 
 
+def of_display(display: Any) -> str | None:
+    """A display as a PNG that a class looks at; drawn first if it was not yet."""
+    return of_figure((display if hasattr(display, "figure_") else display.plot()).figure_, LARGE)
+
+
 def of_file(path: Path) -> str:
     """A picture that was saved, as a PNG of few colors and no wider than a page needs.
 

@@ -8,7 +8,7 @@ from typing import Any
 from lossatlas.lessons import Evidence, title
 from lossatlas.optimize import optimizer
 from lossatlas.page._building import Building
-from lossatlas.page._images import of_figure
+from lossatlas.page._images import of_display
 from lossatlas.page._optimizers import TWINS, add_optimizers
 from lossatlas.page._surfaces import add_surface
 from lossatlas.race import race
@@ -73,8 +73,7 @@ def add_lesson(building: Building, made: Evidence) -> None:
         "cost": ", ".join(f"{value:,} {kind}" for kind, value in made.cost.items() if value) or "no evaluations",
         "surface": where,
         "state": state,
-        "figures": [{"name": name, "image": image} for name, one in made.pictures.items()
-                    if (image := of_figure(getattr(one, "figure_", None)))],
+        "figures": [{"name": name, "image": of_display(one)} for name, one in made.pictures.items()],
     })  # fmt: skip
 
 

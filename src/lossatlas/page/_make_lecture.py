@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,9 @@ def forecast(run: list[str], folder: Path) -> str:
     if not run:
         return f"All lessons are in {folder}."
     took = durations()
-    seconds = sum(took.get(name, {}).get("quick", MOST) for name in run)
+    minutes = math.ceil(sum(took.get(name, {}).get("quick", MOST) for name in run) / 60)
     return (
-        f"{len(run)} lesson{'s' * (len(run) > 1)} to run in the short form, at most about {seconds / 60:.0f} minutes: "
+        f"{len(run)} lesson{'s' * (len(run) > 1)} to run in the short form, about {minutes} minute{'s' * (minutes > 1)} on one core: "
         f"{', '.join(run)}. Each is kept in {folder}."
     )
 
