@@ -348,3 +348,63 @@ def test_text_is_smaller_in_a_column_but_can_be_read():
             text.get_size() for text in curves(title="T", note="small").plot().figure_.findobj(Text) if text.get_text()
         ]
     assert min(sizes) >= 6 and max(sizes) == 9.0
+
+
+def test_names_beside_seven_fixed_looks_are_drawn_unlike_each_other_and_unlike_those():
+    looks = {f"fixed {k}": draw.Stroke(color, "o", "solid") for k, color in enumerate(draw.colors("abcdefg").values())}
+    names = [f"racer {k}" for k in range(20)]
+    found = draw.strokes([*looks, *names], looks=looks)
+    drawn = [(stroke.color, stroke.marker) for stroke in found.values()]
+    assert len({stroke.color for stroke in looks.values()}) == 7 and len(set(drawn)) == len(drawn)
+    spread = [stroke.color for stroke in found.values()]
+    assert max(map(spread.count, spread)) - min(map(spread.count, spread)) <= 1
+
+
+def test_what_is_black_or_gray_on_paper_can_be_seen_on_dark_paper():
+    black = {"muon": draw.Stroke("#000000", "o", "solid")}
+    ends = ([0.5], [0.4], [0.6])
+    with mpl.style.context("dark_background"):
+        line = CurvesDisplay({"muon": (np.arange(9.0), np.arange(9.0))}, looks=black).plot().ax_.lines[0]
+        bars = draw.BarsDisplay(["a"], *ends, xlabel="x").plot(palette={"a": "#000000"})
+        wells = field(wells=[("A", 0.2, 0.1)]).plot()
+        relief = draw.ReliefDisplay(X, X, X**2 + X[:, None] ** 2, xlabel="a", ylabel="b").plot()
+    assert mpl.colors.to_rgb(line.get_color()) == (1, 1, 1)
+    (said,) = [text for text in bars.ax_.texts if "[" in text.get_text()]
+    assert min(mpl.colors.to_rgb(said.get_color())) > 0.6
+    assert all(min(mpl.colors.to_rgb(line.get_color())) > 0.9 for line in bars.ax_.lines if line.get_marker() == "o")
+    # On a map the ground stays light, whatever the paper.
+    (name,) = [text for text in wells.ax_.texts if text.get_text() == "A"]
+    assert mpl.colors.to_rgb(name.get_color()) == (0, 0, 0)
+    assert max(relief.ax_.xaxis.pane.get_facecolor()[:3]) < 0.1
+
+
+def test_the_ground_of_a_relief_is_the_paper_everywhere():
+    with mpl.style.context("ggplot"):
+        drawn = draw.ReliefDisplay(X, X, X**2 + X[:, None] ** 2, xlabel="a", ylabel="b").plot()
+        drawn.figure_.canvas.draw()
+        pixels = np.asarray(drawn.figure_.canvas.buffer_rgba())[..., :3]
+    edges = np.concatenate([pixels[2], pixels[-3], pixels[:, 2], pixels[:, -3]])
+    assert (edges == 255).all()
+
+
+def test_curves_keep_their_height_under_a_long_title():
+    with figures(width=3.3, title="Loss against queries on a landscape of four wells " * 5):
+        drawn = curves(title="own", note="small").plot()
+    assert drawn.figure_.get_figwidth() == 3.3
+    assert drawn.ax_.get_window_extent().height / drawn.figure_.dpi > 1.39
+
+
+def test_a_name_with_a_dot_keeps_it_in_every_format(tmp_path):
+    with figures(formats=("svg", "pdf")):
+        field().save(tmp_path / "step-1.5")
+        field().save(tmp_path / "plain.PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"step-1.5.svg", "step-1.5.pdf", "plain.svg", "plain.pdf"}
+
+
+def test_a_number_is_not_parted_from_its_percent_sign():
+    from lossatlas.draw._surround import wrap
+
+    text = "share of 100 runs that ended in the global well, 95 % interval"
+    for inches in np.linspace(1.0, 6.0, 60):
+        assert not any(line.startswith("%") for line in wrap(text, inches, 9).split("\n"))
+    assert wrap(text, 20, 9) == text

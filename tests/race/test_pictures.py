@@ -14,7 +14,8 @@ import torch
 
 import lossatlas as la
 from lossatlas._errors import InputError
-from lossatlas.optimize import looks
+from lossatlas.draw import figures
+from lossatlas.optimize import looks, strokes_of
 
 DESCENTS = ("gd", "rmsprop", "nesterov", "adam", "adamw")
 
@@ -216,3 +217,41 @@ def test_many_ends_in_one_place_all_get_a_name_inside_the_frame():
     frame = display.ax_.get_window_extent()
     assert len(boxes) == 16 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert all(frame.y0 < b.y0 and b.y1 < frame.y1 for b in boxes) and torch.isfinite(at).all()
+
+
+def test_in_a_column_markers_stand_alone_and_cover_no_name_of_a_well(deep):
+    with figures(width=3.3):
+        display = deep.plot(points=41)
+    display.figure_.draw_without_rendering()
+    panels = [panel.get_window_extent() for panel in by_gid(display, "callout")]
+    wells = [text.get_window_extent() for text in by_gid(display, "mark label")]
+    assert len(panels) == 2 and len(wells) == 4 and not by_gid(display, "end label")
+    assert all(len(by_gid(display, f"end of {name}")) == 1 for name in deep.tracks)
+    assert not any(a.overlaps(b) for a, b in combinations([*panels, *wells], 2))
+    (legend,) = [one for axes in display.figure_.axes if (one := axes.get_legend()) is not None]
+    assert {*deep.tracks} <= {text.get_text() for text in legend.get_texts()}
+
+
+def test_torch_classes_go_by_their_own_names_and_keep_their_colors():
+    class Mine(torch.optim.SGD):
+        pass
+
+    mine, other = la.TorchOptimizer(Mine, lr=0.01), la.TorchOptimizer(torch.optim.RMSprop, lr=0.01)
+    surface = la.landscapes.four_wells()
+    races = [
+        la.race(surface, racers, steps=2, progress=False)
+        for racers in (["gd", mine, other], [other, mine, "gd"], ["gd", mine, mine])
+    ]
+    assert [list(race.tracks) for race in races] == [
+        ["gd", "mine", "rmsprop"], ["rmsprop", "mine", "gd"], ["gd", "mine", "mine-2"],
+    ]  # fmt: skip
+    first, second, _ = (strokes_of({label: track.optimizer for label, track in race.tracks.items()}) for race in races)
+    assert first == {label: second[label] for label in first}
+
+
+def test_a_racer_of_the_users_looks_like_none_of_the_catalog():
+    base = ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "muon"]
+    for k in range(30):
+        racers = {**{name: la.optimizer(name) for name in base}, f"mine {k}": la.TorchOptimizer(torch.optim.SGD)}
+        look = [(stroke.color, stroke.marker) for stroke in strokes_of(racers).values()]
+        assert len(set(look)) == len(look)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lossatlas.cli._network import Network, network, network_options
+from lossatlas.cli._pictures import figure_options
 
 if TYPE_CHECKING:
     from lossatlas.advise import Advice
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("advise", short_help="Find out which optimizer suits a surface, and check it by a race.")
 @click.argument("landscape", required=False)
 @click.option(
-    "--budget", type=float, help="Cost of everything, in values; never exceeded. 500 by default, 3,000 on a network."
+    "--budget", type=float, help="Maximum cost of everything, in evaluations of the loss; never exceeded. 500 by default, 3,000 on a network."
 )
 @click.option(
     "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
 )
-@click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
+@click.option("--box", metavar="LOW:HIGH,…", help="Bounds of each coordinate of the function, for example -2:2,-1:3.")
 @network_options()
 @click.option(
     "--batch-size",
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
     help="On a network: number of examples per gradient.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option("--forecast", "only_forecast", is_flag=True, help="Print what it would take, and stop.")
+@click.option("--forecast", "only_forecast", is_flag=True, help="Print what it would cost, and stop.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the record and the pictures.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@figure_options
 def command(
     landscape: str | None,
     budget: float | None,
@@ -62,9 +64,9 @@ def command(
     """Find out which optimizer suits a LANDSCAPE, a function, or your own network.
 
     A small counted probe measures facts with 95 % intervals: how much of the losses a quadratic explains, noise,
-    roughness, ripples, whether gradients are honest, the price of an evaluation. A decision tree goes from them to a
-    short-list, and says at each question what decided. The short-list always contains the single best algorithm for such
-    a budget; a race checks the advice, and everything is paid from one budget.
+    roughness, ripples, whether gradients are correct, the cost of an evaluation. A decision tree leads from them to a
+    short-list, and says at each question what decided it. The short-list always contains the single best algorithm for such
+    a budget; a race checks the advice, and one budget covers everything.
 
     \b
       lossatlas advise four-wells --budget 500 --out DIR
@@ -73,7 +75,7 @@ def command(
       lossatlas advise --model my.py:make_model --data my.py:make_data --loss cross_entropy
 
     On a network the advice is a learning rate: 0.1 · 2/λ, λ the largest eigenvalue of the Hessian, is the center of a race
-    of rates; noise scale and conditioning are measured besides.
+    of learning rates; the noise scale and the conditioning are measured too.
 
     Ctrl-C keeps what was found: the advice of the race so far.
 

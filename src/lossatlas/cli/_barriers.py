@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lossatlas.cli._network import Network, network, network_options
+from lossatlas.cli._pictures import figure_options
 
 
 @click.command("barriers", short_help="Measure the loss barrier between every two of several checkpoints.")
@@ -32,6 +33,7 @@ from lossatlas.cli._network import Network, network, network_options
     "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
 )
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
+@figure_options
 def command(
     checkpoints: tuple[Path, ...],
     own: Network,

@@ -251,7 +251,7 @@ class Runner:
         environment["PYTHONPATH"] = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)
         typed = [
             job.command,
-            f"--out={folder.resolve()}",
+            f"--out={_seen_from(self.home, folder)}",
             *(["--quiet"] if job.command != "race" else []),
             *job.arguments,
         ]
@@ -301,3 +301,9 @@ class Runner:
 
 def _how(code: int) -> str:
     return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+
+def _seen_from(home: Path, folder: Path) -> Path:
+    """A folder as a command that runs at home names it: without the way to home, where it lies below."""
+    whole = folder.resolve()
+    return whole.relative_to(home.resolve()) if whole.is_relative_to(home.resolve()) else whole

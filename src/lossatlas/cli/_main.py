@@ -80,8 +80,9 @@ def main(args: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    typed = sys.argv[1:] if args is None else args
     try:
-        code = group.main(args=args, prog_name="lossatlas", standalone_mode=False)
+        code = group.main(args=list(typed), prog_name="lossatlas", standalone_mode=False, obj=typed)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:

@@ -13,8 +13,8 @@ import click
 def command(folders: tuple[Path, ...], out: Path | None) -> None:
     """Join ledgers of one surface and one plane, as 'lossatlas chart --part I/N' wrote them on several machines.
 
-    Nothing is evaluated. Their records must agree about what they are of. Merging again changes nothing. Cells that
-    several parts evaluated, and cells that none did, are reported.
+    Nothing is evaluated. The ledgers must be of the same surface and the same plane. Merging again changes nothing. Cells
+    that several parts evaluated, and cells that none did, are reported.
 
     \b
       lossatlas chart … --exact --part 1/16 --out DIR        # on one machine, and so on up to 16/16

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import shlex
 import sys
 import time
@@ -18,12 +20,19 @@ CARD_LOSSES, PATIENCE = 2200, 30.0
 
 _FIGURES = (
     click.option(
-        "--format", "formats", metavar="KIND,…", help="Of pictures: png, pdf, svg, or several.  [default: png]"
+        "--format",
+        "formats",
+        metavar="KIND,…",
+        help="File format of the pictures: png, pdf, svg, or several separated by commas.  [default: png]",
     ),
-    click.option("--width", metavar="LENGTH", help="Of pictures, as in 3.3in or 84mm.  [default: 6.5in]"),
-    click.option("--title", help="Above pictures, instead of their own; '' for none."),
-    click.option("--cmap", metavar="NAME", help="Of pictures of a field: a matplotlib color map such as cividis."),
-    click.option("--dpi", type=float, metavar="DOTS", help="Of pictures: dots per inch.  [default: 150]"),
+    click.option(
+        "--width", metavar="LENGTH", help="Width of the pictures, for example 3.3in or 84mm.  [default: 6.5in]"
+    ),
+    click.option("--title", help="Title of the pictures in place of their own; '' for none."),
+    click.option("--cmap", metavar="NAME", help="Color map of contour maps and reliefs: a matplotlib name such as cividis."),
+    click.option(
+        "--dpi", type=float, metavar="DOTS", help="Resolution of the pictures in dots per inch.  [default: 150]"
+    ),
 )
 
 
@@ -62,12 +71,17 @@ def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def written() -> str:
-    """The command line as it can be typed again."""
-    return shlex.join(["lossatlas", *sys.argv[1:]])
+    """The command line as it can be typed again here, without the names of folders that only this machine has."""
+    typed = click.get_current_context().find_root().obj or sys.argv[1:]
+    line = shlex.join(["lossatlas", *typed])
+    for folder, short in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if folder.strip("/"):
+            line = re.sub(rf"(?<![^\s'\"=,]){re.escape(folder)}/", short, line)
+    return line
 
 
 def _kinds(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    return None if text is None else tuple(part.strip().lower() for part in text.split(","))
 
 
 def note(result: Any, sentence: str) -> None:

@@ -63,7 +63,7 @@ class _Listing(click.Command):
 @click.option(
     "--catalog",
     is_flag=True,
-    help="List all optimizers by year, with the idea, use, settings and source of each, and stop.",
+    help="List all optimizers by year, with the idea, use, source and settings of each, and stop.",
 )
 @click.option("--start", help="Coordinates separated by commas; the landscape's own start by default.")
 @click.option("--steps", type=int, default=300, show_default=True, help="Steps per run.")
@@ -98,7 +98,7 @@ class _Listing(click.Command):
 @click.option(
     "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
 )
-@click.option("--box", metavar="LOW:HIGH,…", help="Of the function: bounds of each coordinate, for example -2:2,-1:3.")
+@click.option("--box", metavar="LOW:HIGH,…", help="Bounds of each coordinate of the function, for example -2:2,-1:3.")
 @network_options(test="for the test error")
 @click.option(
     "--batch-size",
@@ -158,8 +158,8 @@ def command(
       lossatlas race --model my.py:make_model --data my.py:make_data --test my.py:make_test \\
           --optimizers momentum,adam,muon --tune 10 --runs 8 --steps 300 --out DIR
 
-    On a network every optimizer trains on the same mini-batches until it has cost --steps gradients of one; run b
-    starts from what --model returns after torch.manual_seed(seed + b).
+    On a network every optimizer trains on the same mini-batches until it has cost as much as --steps gradients on a
+    mini-batch; run b starts from what --model returns after torch.manual_seed(seed + b).
 
     The verdict names the well in whose basin a run ended, and how: at rest in a minimum, cycling at its own step
     length, on a plateau … For methods that may move uphill this is the best point evaluated; otherwise the last. A
@@ -169,8 +169,8 @@ def command(
     \b
     DIR then holds
       race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
-      paths.png, losses.png, ecdf.png, memory.png; of several runs rates.png, with bayes surrogate.png
-      relief.png                    with --relief, of two parameters
+      paths.png, losses.png, ecdf.png, memory.png; for several runs rates.png, for bayes surrogate.png
+      relief.png                    with --relief, on two parameters
       basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
       on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """

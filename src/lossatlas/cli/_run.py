@@ -10,13 +10,13 @@ import click
 @click.command("run", short_help="Run many commands from one file, side by side.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="JOBS.toml")
 @click.option("--workers", type=click.IntRange(1), help="Processes at a time; one per core by default.", metavar="N")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of all results; by default named after the file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for all results; by default named after the file.")
 @click.option("--list", "listed", is_flag=True, help="Print the jobs, and stop.")
 def command(file: Path, workers: int | None, out: Path | None, listed: bool) -> None:
     """Run the commands of a file, several at a time, each into a folder of its own.
 
-    The file names options as the commands do. A list is one job for each entry, several lists are every combination; a
-    list within a list is an option that is given several times. Paths are relative to the file.
+    Options have the names they have on the command line. A list makes one job for each entry, several lists one for each
+    combination; a list within a list is an option given several times. Paths are relative to the file.
 
     \b
       [defaults]
@@ -31,7 +31,7 @@ def command(file: Path, workers: int | None, out: Path | None, listed: bool) -> 
       a = "early.safetensors"
       b = "late.safetensors"
 
-    A job that is killed is started again and resumes. The same command again runs what is left. summary.html and
+    A job that is killed is started again and resumes. Running the same command again runs what is left. summary.html and
     summary.md in the folder show all jobs with their pictures.
     """
     from lossatlas import archive

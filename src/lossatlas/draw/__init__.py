@@ -16,7 +16,7 @@ from lossatlas.draw._levels import Levels, scale_of
 from lossatlas.draw._matrix import MatrixDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
 from lossatlas.draw._network_ends import EndsDisplay
-from lossatlas.draw._palette import DASHES, MARKERS, Stroke, colors, strokes, well_colors
+from lossatlas.draw._palette import Stroke, apart, colors, strokes, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
@@ -28,8 +28,6 @@ from lossatlas.draw._topology import TopologyDisplay
 from lossatlas.draw._trajectory import TrajectoryDisplay
 
 __all__ = [
-    "DASHES",
-    "MARKERS",
     "AlongDisplay",
     "BarrierDisplay",
     "BarsDisplay",
@@ -56,6 +54,7 @@ __all__ = [
     "Table",
     "TopologyDisplay",
     "TrajectoryDisplay",
+    "apart",
     "colors",
     "figures",
     "scale_of",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._palette import strokes
+from lossatlas.draw._palette import inked, strokes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -74,7 +74,7 @@ class AlongDisplay(Display):
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         handles: list[Artist] = []
-        for name, stroke in strokes(self.arrays, palette).items():
+        for name, stroke in inked(strokes(self.arrays, palette)).items():
             t, values, errors = self.arrays[name]
             if name in self.more:
                 rest = array(f"further eigenvalues of {name!r}", self.more[name][1], 2)
@@ -89,7 +89,7 @@ class AlongDisplay(Display):
             if name in self.edges:
                 x, edge = (array(f"line of {name!r}", part) for part in self.edges[name])
                 label = f"{self.edge_label} of {name}" if len(self.arrays) > 1 else self.edge_label
-                color = stroke.color if len(self.arrays) > 1 else "0.15"
+                color = stroke.color if len(self.arrays) > 1 else _surround.shade(0.15)
                 handles += axes.plot(x, edge, color=color, lw=1.2, ls=(0, (5, 2)), zorder=2.5, label=label)
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), high)
@@ -101,4 +101,6 @@ class AlongDisplay(Display):
         _surround.footnote(
             axes, ["Thin lines: the next eigenvalues" if self.more else "", self.note or ""], under=legend
         )
+        if ax is None:
+            _surround.grow(axes)
         return self

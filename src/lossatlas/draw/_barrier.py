@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._palette import strokes
+from lossatlas.draw._palette import inked, strokes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -93,7 +93,7 @@ class BarrierDisplay(Display):
         axes.grid(True, color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        colors = strokes([self._stem(name) for name in self.arrays], palette)
+        colors = inked(strokes([self._stem(name) for name in self.arrays], palette))
         handles = [self._profile(axes, name, colors[self._stem(name)].color) for name in self.arrays]
         axes.margins(x=0.02, y=0.08)
         _surround.thousands(axes.xaxis)
@@ -102,6 +102,8 @@ class BarrierDisplay(Display):
         said = self._arrow(axes, colors[self._stem(self.barrier[0])].color) if self.barrier is not None else ""
         legend = _surround.legend_below(axes, handles)
         _surround.footnote(axes, [*self._gaps(), said, self.note or ""], under=legend)
+        if ax is None:
+            _surround.grow(axes)
         return self
 
     def _profile(self, axes: Axes, name: str, color: str) -> Artist:
@@ -133,7 +135,7 @@ class BarrierDisplay(Display):
             return text.replace("\n", " ") + f" at t = {t:.2g}"
         axes.annotate(
             "", (t, base + height), (t, base), zorder=4,
-            arrowprops={"arrowstyle": "<|-|>", "color": "0.25", "lw": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8},
+            arrowprops={"arrowstyle": "<|-|>", "color": _surround.shade(0.25), "lw": 0.9, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8},
         )  # fmt: skip
         self._label(axes, text, t, base, height)
         return ""
@@ -147,7 +149,7 @@ class BarrierDisplay(Display):
             for offset, side in ((6, "left"), (-6, "right")):
                 note = axes.annotate(
                     text, (t, base + share * height), (offset, 0), textcoords="offset points", va="center", ha=side,
-                    fontsize=_surround.TICK, color="0.15", zorder=6, annotation_clip=False,
+                    fontsize=_surround.TICK, color=_surround.shade(0.15), zorder=6, annotation_clip=False,
                 )  # fmt: skip
                 box = note.get_window_extent().padded(4)
                 inside = axes.get_window_extent()
@@ -160,7 +162,7 @@ class BarrierDisplay(Display):
                 else:
                     note.remove()
         if best is not None and least:
-            best.set_bbox({"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.6})
+            best.set_bbox({"boxstyle": "round,pad=0.2", "fc": _surround.shade(1.0), "ec": "none", "alpha": 0.6})
 
     def _gaps(self) -> list[str]:
         missing = {

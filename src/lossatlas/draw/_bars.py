@@ -12,6 +12,7 @@ from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
+from lossatlas.draw._palette import ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,19 +77,19 @@ class BarsDisplay(Display):
         _surround.dress(axes, xlabel, "", self.title)
         rows = np.arange(len(self.labels))
         for row, label in enumerate(self.labels):
-            color = (palette or {}).get(label, "#0072B2")
-            axes.axhline(row, color="0.93", lw=0.8, zorder=1)
+            color = ink((palette or {}).get(label, "#0072B2"))
+            axes.axhline(row, color=_surround.shade(0.93), lw=0.8, zorder=1)
             axes.plot([self.low[row], self.high[row]], [row, row], color=color, lw=2.2, zorder=2, alpha=0.65)
             axes.plot(self.values[row], row, "o", ms=6.5, mfc=color, mec="white", mew=0.9, zorder=3, clip_on=False)
             axes.annotate(
                 self._text(row), (1.0, row), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                va="center", fontsize=_surround.TICK, color="0.25", annotation_clip=False,
+                va="center", fontsize=_surround.TICK, color=_surround.shade(0.25), annotation_clip=False,
             )  # fmt: skip
         axes.set_yticks(rows, list(self.labels), fontsize=_surround.LABEL)
         axes.set_ylim(len(self.labels) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.grid(True, axis="x", color="0.9", linewidth=0.6)
+        axes.grid(True, axis="x", color=_surround.shade(0.9), linewidth=0.6)
         axes.set_axisbelow(True)
         self._limits(axes)
         _surround.thousands(axes.xaxis)

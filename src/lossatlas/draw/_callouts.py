@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # All in points: ends nearer than this are one heap; a row of a column; from the heap to its column; from the frame.
 NEAR, ROW, AWAY, EDGE, MARKER = 9.0, 11.5, 22.0, 4.0, 12.0
+# Below this width a map has no room for names: the markers stand alone, and the legend names them.
+NAMED = 216.0
 
 
 def heaps(ax: Axes, ends: Sequence[tuple[str, Array]]) -> list[list[tuple[str, Array]]]:
@@ -63,7 +65,9 @@ def call_out(
     data: Any = ax.transData
     onto = Affine2D().scale(1 / 72) + figure.dpi_scale_trans + ScaledTranslation(center[0], center[1], data)
     middle = _points(ax, center)[0]
-    width = MARKER + 6 + max(float(TextPath((0, 0), name, size=_surround.SMALL).get_extents().width) for name in names)
+    named = ax.get_window_extent().width * 72 / figure.dpi >= NAMED
+    long = max(float(TextPath((0, 0), name, size=_surround.SMALL).get_extents().width) for name in names)
+    width = MARKER + (6 + long if named else 2)
     height = ROW * len(names) + 3
     left, low = _place(ax, middle, width, height, _points(ax, obstacles), blocks)
     blocks.append((left, low, left + width, low + height))
@@ -85,6 +89,8 @@ def call_out(
                 zorder=6.4, gid=f"end of {name}",
             )
         )  # fmt: skip
+        if not named:
+            continue
         text = ax.text(
             x + (MARKER / 2 if right else -MARKER / 2), y, name, transform=onto, fontsize=_surround.SMALL, color="0.1",
             ha="left" if right else "right", va="center_baseline", zorder=6.5,
@@ -94,6 +100,13 @@ def call_out(
         Line2D([0.0], [0.0], marker="o", ms=4.5, mfc="0.1", mec="white", mew=0.8, transform=onto, zorder=6.3)
     )
     core.set_gid("heap")
+
+
+def labels_of(ax: Axes) -> list[tuple[float, float, float, float]]:
+    """What the names of wells take up, as (left, low, right, high) in points."""
+    scale = 72.0 / ax.figure.figure.dpi
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_gid() == "mark label"]
+    return [(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale) for box in boxes]
 
 
 def covered(ax: Axes, blocks: Sequence[tuple[float, float, float, float]]) -> Array:

@@ -150,9 +150,9 @@ class CardDisplay(Display):
 
     def _bars(self, axes: Axes) -> None:
         """From the lowest to the highest curvature, of everything, of the picture, of other pictures."""
-        spans: list[tuple[str, float, float, str]] = []
+        spans: list[tuple[str, float, float, Any]] = []
         if self.whole is not None:
-            spans.append(("all", self.whole[0], self.whole[2], "0.25"))
+            spans.append(("all", self.whole[0], self.whole[2], shade(0.25)))
         if self.shown is not None:
             spans.append(("here", *self.shown, "#0072B2"))
         if self.others is not None:
@@ -168,7 +168,7 @@ class CardDisplay(Display):
                 axes.plot([k - 0.31, k + 0.31], [low, low], color=color, lw=1.5, zorder=2)
         if self.whole is not None:
             axes.plot([-0.31, 0.31], [self.whole[1]] * 2, color="white", lw=1.4, zorder=3)
-        axes.axhline(0, color="0.1", lw=0.7, zorder=1)
+        axes.axhline(0, color=shade(0.1), lw=0.7, zorder=1)
         axes.set_xticks(range(len(spans)), [name for name, *_ in spans], fontsize=_surround.SMALL)
         axes.set_xlim(-0.5, len(spans) - 0.5 + 0.15)
         mean = self.whole is not None and np.isfinite(self.whole[1])
@@ -176,7 +176,7 @@ class CardDisplay(Display):
         _symmetric(axes, threshold, [end for _, low, high, _ in spans for end in (low, high)])
         axes.tick_params(axis="y", labelsize=6.5, pad=1)
         axes.tick_params(axis="x", length=0)
-        axes.grid(True, axis="y", color="0.92", linewidth=0.5)
+        axes.grid(True, axis="y", color=shade(0.92), linewidth=0.5)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
 
@@ -192,27 +192,27 @@ class CardDisplay(Display):
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_axis_off()
         y = 0.04
-        axes.plot([0, width], [y, y], color="0.2", lw=0.9, solid_capstyle="butt")
+        axes.plot([0, width], [y, y], color=shade(0.2), lw=0.9, solid_capstyle="butt")
         for heading, lines, state in self._wrapped(width):
             y += AIR
             mark, color = MARKS[state]
-            edge = "0.45" if state == "missing" else color
+            edge = shade(0.45) if state == "missing" else color
             axes.plot(0.06, y + LINE * 0.55, mark, ms=4.6, mfc=color, mec=edge, mew=0.8, clip_on=False)
             size = _surround.SMALL
             axes.text(0.17, y, heading, fontsize=size, weight="bold", va="top", ha="left")
-            gray = "0.45" if state == "missing" else "0.1"
+            gray = shade(0.45 if state == "missing" else 0.1)
             axes.text(
                 _head(width), y, "\n".join(lines), fontsize=size, va="top", ha="left", color=gray, linespacing=1.13
             )
             y += LINE * max(1, len(lines))
-            axes.plot([0.17, width], [y + AIR / 2] * 2, color="0.88", lw=0.5)
-        axes.plot([0, width], [y + AIR / 2] * 2, color="0.2", lw=0.9, solid_capstyle="butt")
+            axes.plot([0.17, width], [y + AIR / 2] * 2, color=shade(0.88), lw=0.5)
+        axes.plot([0, width], [y + AIR / 2] * 2, color=shade(0.2), lw=0.9, solid_capstyle="butt")
         y += AIR + 0.07
         for states in self._legend(width):
             x = 0.06
             for state in states:
                 mark, color = MARKS[state]
-                edge = "0.45" if state == "missing" else color
+                edge = shade(0.45) if state == "missing" else color
                 axes.plot(x, y + 0.05, mark, ms=4.2, mfc=color, mec=edge, mew=0.8, clip_on=False)
                 axes.text(x + 0.09, y, MEANS[state], fontsize=FINE, va="top", color=shade(0.3))
                 x += _entry(state)

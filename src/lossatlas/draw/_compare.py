@@ -216,7 +216,7 @@ class CompareDisplay(Display):
             values = np.array([found[name] for name in self.names], dtype=np.float64)
             at = np.arange(len(self.names))
             for pair in values.T:
-                axes.plot(at, pair, color="0.75", lw=0.8, zorder=1)
+                axes.plot(at, pair, color=_surround.shade(0.75), lw=0.8, zorder=1)
             for i, name in enumerate(self.names):
                 axes.plot(
                     np.full(values.shape[1], i),
@@ -238,7 +238,7 @@ class CompareDisplay(Display):
             low, high = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
             axes.set_ylim(min(0.0, low), high * 1.12 or 1.0)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(True, axis="y", color="0.92", linewidth=0.5)
+            axes.grid(True, axis="y", color=_surround.shade(0.92), linewidth=0.5)
             axes.set_axisbelow(True)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._palette import Stroke, strokes
+from lossatlas.draw._palette import Stroke, inked, strokes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -104,7 +104,7 @@ class CurvesDisplay(Display):
         order = sorted(self.arrays, key=lambda name: -len(self.arrays[name][0]))
         handles = [
             self._curve(axes, name, stroke, linewidth, order.index(name))
-            for name, stroke in strokes(self.arrays, palette, self.looks).items()
+            for name, stroke in inked(strokes(self.arrays, palette, self.looks)).items()
         ]
         axes.margins(x=0.01)
         self._mark(axes)
@@ -115,6 +115,8 @@ class CurvesDisplay(Display):
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)
         _surround.footnote(axes, self._notes(scale, threshold), under=legend)
+        if ax is None:
+            _surround.grow(axes)
         return self
 
     def _curve(self, axes: Axes, name: str, stroke: Stroke, linewidth: float, rank: int) -> Artist:

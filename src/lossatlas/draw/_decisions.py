@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW, DETAIL, INDENT = 0.27, 0.17, 0.34  # inches
-MET, NOT_MET, LEAF = "0.1", "0.62", "#0072B2"
+MET, NOT_MET, LEAF = 0.1, 0.62, "#0072B2"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class DecisionsDisplay(Display):
         y = 0.0
         for row, height in zip(self.rows, tall, strict=True):
             x, middle = INDENT * row.depth + 0.12, y + ROW / 2
-            color = (LEAF if row.leaf else MET) if row.met else NOT_MET
+            color = LEAF if row.leaf and row.met else _surround.shade(MET if row.met else NOT_MET)
             weight = "bold" if row.met else "normal"
             above = below.get(row.depth if row.answer == "no" else row.depth - 1)
             if row.answer and above is not None:
@@ -101,7 +101,7 @@ class DecisionsDisplay(Display):
             )  # fmt: skip
             if row.detail:
                 axes.text(
-                    x + 0.03, y + ROW + DETAIL / 3, row.detail, color="0.3", fontsize=_surround.SMALL, va="center"
+                    x + 0.03, y + ROW + DETAIL / 3, row.detail, color=_surround.shade(0.3), fontsize=_surround.SMALL, va="center"
                 )
             if not row.leaf:
                 below[row.depth] = middle + 0.08

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossatlas._errors import InputError, OutputError
-from lossatlas.draw._style import PAGE, Figures, now, shade
+from lossatlas.draw._style import KINDS, PAGE, Figures, now, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,9 @@ class Display(ABC):
         Raises:
             OutputError: another ending, or a place that cannot be written.
         """
-        targets = [Path(path).with_suffix(f".{kind}") for kind in now().formats] or [Path(path)]
+        path = Path(path)
+        stem = path.with_suffix("") if path.suffix.lower().removeprefix(".") in KINDS else path
+        targets = [stem.with_name(f"{stem.name}.{kind}") for kind in now().formats] or [path]
         for target in targets:
             self._write(target, dpi)
         return targets[0]

@@ -169,11 +169,12 @@ class FieldDisplay(GridDisplay):
                 (-6 if right else 6, -6 if high else 5),
                 textcoords="offset points",
                 fontsize=_surround.TICK,
+                color="black",
                 ha="right" if right else "left",
                 va="top" if high else "baseline",
                 zorder=7,
             )
-            label.set_path_effects([*halo])
+            label.set(path_effects=[*halo], gid="mark label")
             steps = np.linspace(0, 1, 4) * (0.012 * len(name or "center") * self.spans[0])
             places += [(x - step if right else x + step, y) for step in steps]
         return np.array(places, dtype=np.float64).reshape(-1, 2)

@@ -97,11 +97,11 @@ class IndexDisplay(Display):
             )
         if self.curve is not None:
             x, y = self.curve
-            handles += axes.plot(100 * np.asarray(x), y, color="0.2", lw=1.3, ls=(0, (5, 2)), label=self.curve_label)
+            handles += axes.plot(100 * np.asarray(x), y, color=_surround.shade(0.2), lw=1.3, ls=(0, (5, 2)), label=self.curve_label)
         if not any(bool((finite & (names == name)).any()) for name in self.shown):
             axes.text(
                 0.5, 0.5, "nothing to draw", ha="center", va="center", transform=axes.transAxes,
-                fontsize=_surround.LABEL, color="0.4",
+                fontsize=_surround.LABEL, color=_surround.shade(0.4),
             )  # fmt: skip
         drawn = 100 * self.share[finite & np.isin(names, list(self.shown))]
         axes.set_xlim(
@@ -113,6 +113,8 @@ class IndexDisplay(Display):
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)
         _surround.footnote(axes, [self._left_out(), self.note or ""], under=legend)
+        if ax is None:
+            _surround.grow(axes)
         return self
 
     def _left_out(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
-from lossatlas.draw._palette import strokes
+from lossatlas.draw._palette import inked, strokes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -105,7 +105,7 @@ class LadderDisplay(Display):
         names = list(self.arrays)
         handles = [
             self._rungs(axes, name, stroke.color, stroke.marker, names.index(name) - (len(names) - 1) / 2, floor)
-            for name, stroke in strokes(names, palette).items()
+            for name, stroke in inked(strokes(names, palette)).items()
         ]
         axes.set_xticks(self.sizes, [f"{size:g}" for size in self.sizes])
         axes.minorticks_off()
@@ -119,6 +119,8 @@ class LadderDisplay(Display):
         )
         ends = "an interval that ends at the lower border reaches below it" if cut else ""
         _surround.footnote(axes, [gap, ends, self.note or ""], under=legend)
+        if ax is None:
+            _surround.grow(axes)
         return self
 
     def _rungs(self, axes: Axes, name: str, color: str, marker: str, shift: float, floor: float) -> Artist:

@@ -112,7 +112,7 @@ class MergeTreeDisplay(Display):
         axes = self._open(ax, 3.4)
         axes.set_yscale("log" if self.logarithmic else "linear")
         _surround.dress(axes, "", self.ylabel, self.title)
-        axes.grid(True, axis="y", color="0.92", linewidth=0.6)
+        axes.grid(True, axis="y", color=_surround.shade(0.92), linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         places, labeled = self.places(), len(self.minima) <= _LABELED
@@ -151,7 +151,7 @@ class MergeTreeDisplay(Display):
         ends = bool(np.isfinite(self.saddles[k])) and self.parents[k] >= 0
         height = float(self.saddles[k]) if ends else self._height()
         real = bool(np.asarray(self.real)[k])
-        color, width = ("0.1", 1.6) if real else ("0.7", 0.8)
+        color, width = (_surround.shade(0.1), 1.6) if real else (_surround.shade(0.7), 0.8)
         axes.plot(
             [x, x], [self.minima[k], height], color=color, lw=width, solid_capstyle="butt", zorder=3 if real else 2
         )
@@ -166,5 +166,5 @@ class MergeTreeDisplay(Display):
             between = np.sqrt(self.minima[k] * height) if self.logarithmic else (self.minima[k] + height) / 2
             axes.annotate(
                 self.depths[k].replace(" (", "\n("), (x, between), (4, 0), textcoords="offset points",
-                fontsize=_surround.SMALL, color="0.25", va="center", rotation=90 if len(places) > 6 else 0,
+                fontsize=_surround.SMALL, color=_surround.shade(0.25), va="center", rotation=90 if len(places) > 6 else 0,
             )  # fmt: skip

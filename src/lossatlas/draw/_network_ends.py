@@ -13,7 +13,7 @@ from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._levels import number
-from lossatlas.draw._palette import Stroke, ground, strokes
+from lossatlas.draw._palette import Stroke, ground, inked, strokes
 from lossatlas.draw._style import narrow, now, shade, titled
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class EndsDisplay(Display):
         from matplotlib.lines import Line2D
 
         places, sizes = self._arrays()
-        look, handles = strokes(self.names, palette, self.looks), []
+        look, handles = inked(strokes(self.names, palette, self.looks)), []
         for name, stroke in look.items():
             own = [k for k, other in enumerate(self.names) if other == name]
             axes.scatter(

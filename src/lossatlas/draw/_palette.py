@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lossatlas._errors import InputError
-from lossatlas.draw._style import now
+from lossatlas.draw._style import now, shade
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, without yellow: it vanishes on white and on high ground.
 COLORS = ("#D55E00", "#0072B2", "#000000", "#CC79A7", "#E69F00", "#009E73", "#56B4E9")
+BLACK = "#000000"
 MARKERS = ("o", "s", "^", "D", "P", "X", "p", "<", "h", ">")
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
@@ -33,8 +34,8 @@ def strokes(
 ) -> dict[str, Stroke]:
     """A stroke for every name; does not depend on the order of the names.
 
-    A name without a look takes the slot its checksum points to, or the next free one, so that a name added or left out
-    moves few others. Past seven names, colors come back with other dashes.
+    A name without a look takes the color its checksum points to, or the next one of those taken least often, so that a name
+    added or left out moves few others. Past seven names, colors come back with other dashes and markers.
 
     Args:
         names: what is to be told apart.
@@ -43,27 +44,34 @@ def strokes(
     """
     wanted = list(dict.fromkeys(names))
     fixed = {name: (looks or {})[name] for name in wanted if name in (looks or {})}
-    used = {stroke.color for stroke in fixed.values()}
-    free = list(range(len(COLORS) * (2 + len(wanted) // len(COLORS))))
-    slots: dict[str, int] = {}
+    found = dict(fixed)
     for name in sorted(set(wanted) - set(fixed)):
+        used = [stroke.color for stroke in found.values()]
         first = zlib.crc32(name.encode()) % len(COLORS)
-        slots[name] = min(
-            free,
-            key=lambda slot: (
-                COLORS[slot % len(COLORS)] in used,
-                slot // len(COLORS),
-                (slot - first) % len(COLORS),
-            ),
-        )
-        free.remove(slots[name])
-    found = fixed | {
-        name: Stroke(
-            COLORS[slot % len(COLORS)], MARKERS[slot % len(MARKERS)], DASHES[slot // len(COLORS) % len(DASHES)]
-        )
-        for name, slot in slots.items()
-    }
+        turned = [*range(first, len(COLORS)), *range(first)]
+        place = min(turned, key=lambda k: used.count(COLORS[k]))
+        marker = MARKERS[(place + len(COLORS) * used.count(COLORS[place])) % len(MARKERS)]
+        found[name] = apart(COLORS[place], marker, found.values())
     return {name: replace(found[name], color=(palette or {}).get(name, found[name].color)) for name in wanted}
+
+
+def apart(color: str, marker: str, others: Iterable[Stroke]) -> Stroke:
+    """A stroke of a color with a marker; where others have that color, with other dashes, and with a marker none of them has."""
+    taken = [stroke.marker for stroke in others if stroke.color == color]
+    free = [one for one in (marker, *MARKERS) if one not in taken]
+    return Stroke(color, (free or [marker])[0], DASHES[len(taken) % len(DASHES)])
+
+
+def inked(look: Mapping[str, Stroke]) -> dict[str, Stroke]:
+    """The same for lines on the paper itself and not on a field: what is black has the color of a style sheet's ink."""
+    return {name: replace(stroke, color=ink(stroke.color)) for name, stroke in look.items()}
+
+
+def ink(color: str) -> str:
+    """A color on paper: black is the color that a style sheet writes in."""
+    from matplotlib.colors import to_hex
+
+    return to_hex(shade(0.0)) if color == BLACK else color
 
 
 def colors(names: Iterable[str]) -> dict[str, str]:

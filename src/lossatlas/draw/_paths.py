@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lossatlas._errors import InputError
-from lossatlas.draw._callouts import call_out, covered, heaps
+from lossatlas.draw import _surround
+from lossatlas.draw._callouts import call_out, covered, heaps, labels_of
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._levels import Levels, scale_of
@@ -185,7 +186,8 @@ class PathsDisplay(Display):
             self.ax_.plot(*seen, color=stroke.color, lw=linewidth, ls=stroke.dashes, zorder=4 + 0.01 * rank)
         marker = _marker(stroke)
         lines: Any = stroke.dashes if any(len(piece) > 1 for piece in self.pieces[name]) else "none"
-        return Line2D([], [], color=stroke.color, lw=linewidth, ls=lines, label=name, **marker)
+        around = _surround.casing(linewidth)
+        return Line2D([], [], color=stroke.color, lw=linewidth, ls=lines, label=name, path_effects=around, **marker)
 
     def _mark_ends(self, look: Mapping[str, Stroke], marks: Array) -> Array:
         """A marker at every end; ends that lie on each other get a column of markers beside. Its places are returned."""
@@ -194,9 +196,9 @@ class PathsDisplay(Display):
             *(piece[:: max(1, len(piece) // 400)] for name in self.pieces for piece in self._finite(name)),
             *(np.array([end]) for _, end in ends),
         ]
-        # The names of wells weigh more than what is a line.
+        # The marks of wells weigh more than what is a line.
         obstacles = np.concatenate([*walked, *[marks] * 8])
-        blocks: list[tuple[float, float, float, float]] = []
+        blocks = labels_of(self.ax_)
         for heap in heaps(self.ax_, ends):
             if len({name for name, _ in heap}) > 1:
                 call_out(self.ax_, heap, look, obstacles, blocks)

@@ -114,7 +114,7 @@ class ProfileDisplay(Display):
         lone = finite & ~np.append(finite[1:], False) & ~np.append(False, finite[:-1])
         axes.plot(self.t[lone], self.y[lone], ".", color=color, ms=4, zorder=3)
         for start, stop in self._gaps(finite):
-            axes.axvspan(start, stop, facecolor="0.9", edgecolor="0.65", hatch="////", linewidth=0, zorder=1)
+            axes.axvspan(start, stop, facecolor=_surround.shade(0.9), edgecolor=_surround.shade(0.65), hatch="////", linewidth=0, zorder=1)
         if len(self.t) > 1:
             axes.set_xlim(self.t[0], self.t[-1])
         self._mark(axes)
@@ -127,6 +127,8 @@ class ProfileDisplay(Display):
             "" if self.samples is None or not len(self.samples) else f"{len(self.samples):,} points evaluated (circles)"
         )
         _surround.footnote(axes, [gap, evaluated, self.note or ""])
+        if ax is None:
+            _surround.grow(axes)
         return self
 
     def _heights(self, axes: Axes, scale: Scale, yscale: str) -> None:
@@ -157,12 +159,12 @@ class ProfileDisplay(Display):
     def _mark(self, axes: Axes) -> None:
         inside = [(label, t) for label, t in self.marks if self.t[0] <= t <= self.t[-1]]
         for label, t in inside:
-            axes.axvline(t, color="0.25", lw=0.9, ls=(0, (4, 2)), zorder=2.5)
+            axes.axvline(t, color=_surround.shade(0.25), lw=0.9, ls=(0, (4, 2)), zorder=2.5)
             place = (t - self.t[0]) / ((self.t[-1] - self.t[0]) or 1.0)
             axes.annotate(
                 label, (t, 1.0), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
                 ha="left" if place < 0.05 else "right" if place > 0.95 else "center", va="bottom",
-                fontsize=_surround.TICK, color="0.15", annotation_clip=False,
+                fontsize=_surround.TICK, color=_surround.shade(0.15), annotation_clip=False,
             )  # fmt: skip
         if inside and self.title:
             axes.set_title(axes.get_title(loc="left"), fontsize=_surround.TITLE, loc="left", pad=18)

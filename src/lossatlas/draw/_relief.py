@@ -139,13 +139,16 @@ class ReliefDisplay(GridDisplay):
         space: Any = self._open(ax, 5.3, projection="3d")
         # A slanted label has no more room than its edge of the cube: the unit goes below.
         _surround.dress(space, self.xlabel.replace(" (", "\n("), self.ylabel.replace(" (", "\n("), title or None)
+        if ax is None:
+            # The axes is not as large as the figure: its ground would end in the middle of the picture.
+            space.set_facecolor("none")
         space.set_proj_type("ortho")
         space.view_init(elev=elevation, azim=azimuth)
         space.set_box_aspect(ASPECT, zoom=ZOOM)
         space.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
         for axis in (space.xaxis, space.yaxis, space.zaxis):
-            axis.pane.set(facecolor="0.98", edgecolor="0.8")
-            axis._axinfo["grid"].update(color="0.88", linewidth=0.5)
+            axis.pane.set(facecolor=_surround.shade(0.98), edgecolor=_surround.shade(0.8))
+            axis._axinfo["grid"].update(color=_surround.shade(0.88), linewidth=0.5)
             axis.labelpad = (
                 7.0
                 if axis is not space.zaxis and "\n" in axis.get_label_text()
@@ -293,6 +296,7 @@ class ReliefDisplay(GridDisplay):
                     mew=0.8,
                     ms=6.5,
                     label=name,
+                    path_effects=_surround.casing(1.5),
                 )
                 for name, s in look.items()
             ]

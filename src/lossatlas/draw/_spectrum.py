@@ -95,7 +95,7 @@ class SpectrumDisplay(Display):
         drawn = np.where(self.density > floor / 10, self.density, np.nan)
         handles += axes.plot(self.at, drawn, color=color, lw=1.4, zorder=3, label="density")
         if self.at[0] < 0 < self.at[-1]:
-            axes.axvline(0.0, color="0.45", lw=0.8, ls=(0, (4, 2)), zorder=1.5)
+            axes.axvline(0.0, color=_surround.shade(0.45), lw=0.8, ls=(0, (4, 2)), zorder=1.5)
         if self.outliers.size:
             count = self.outliers.size
             (points,) = axes.plot(
@@ -108,4 +108,6 @@ class SpectrumDisplay(Display):
         _surround.settle(axes)
         legend = _surround.legend_below(axes, handles)
         _surround.footnote(axes, [self.note or ""], under=legend)
+        if ax is None:
+            _surround.grow(axes)
         return self

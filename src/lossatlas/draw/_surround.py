@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+# Inches that axes are high at least.
+LEAST = 1.4
+
 
 def __getattr__(name: str) -> float:
     """Font sizes in points: TITLE, LABEL, TICK and SMALL, as wide as figures are made and as a style sheet says."""
@@ -74,7 +77,10 @@ def settle(ax: Axes) -> None:
 def wrap(text: str, inches: float, size: float) -> str:
     """Break a text into lines of a width; a character is taken to be 0.53 of the font size wide."""
     columns = max(16, int(inches * 72 / (0.53 * size)))
-    return "\n".join(textwrap.fill(part, columns, break_on_hyphens=False) for part in text.split("\n"))
+    # A number keeps its unit.
+    held = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = "\n".join(textwrap.fill(part, columns, break_on_hyphens=False) for part in held.split("\n"))
+    return lines.replace("\N{NO-BREAK SPACE}%", " %")
 
 
 def legend_below(ax: Axes, handles: Sequence[Artist]) -> Artist | None:
@@ -132,6 +138,25 @@ def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None, *, who
         annotation_clip=False,
     )
     bottom.set_gid("footnote")
+
+
+def casing(width: float) -> list[Any]:
+    """Of a line of this width in a legend: white, as it has on a map, where dark colors would not be seen on the paper."""
+    from matplotlib import patheffects
+
+    if sum(shade(1.0)) > 1.5:
+        return []
+    return [patheffects.withStroke(linewidth=width + 1.6, foreground="white", alpha=0.85)]
+
+
+def grow(ax: Axes) -> None:
+    """Make a figure of ours higher where title, legend and small print leave the axes less than it needs."""
+    figure: Any = ax.figure.figure
+    settle(ax)
+    missing = LEAST - ax.get_window_extent().height / figure.dpi
+    if missing > 0:
+        figure.set_figheight(figure.get_figheight() + missing)
+        settle(ax)
 
 
 def trim(figure: Figure) -> None:

@@ -121,6 +121,7 @@ class TopologyDisplay(FieldDisplay):
                 (-7 if right else 7, -7 if high else 5),
                 textcoords="offset points",
                 fontsize=_surround.TICK,
+                color="black",
                 ha="right" if right else "left",
                 va="top" if high else "baseline",
                 zorder=7,

@@ -210,8 +210,8 @@ class TrajectoryDisplay(Display):
             if found.max() < 300 * found.min():
                 left.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         handles = [
-            Line2D([], [], color="0.25", lw=1.3, label="true"),
-            Line2D([], [], color="0.25", lw=1.1, ls=(0, (2.2, 1.4)), label="on the plane"),
+            Line2D([], [], color=_surround.shade(0.25), lw=1.3, label="true"),
+            Line2D([], [], color=_surround.shade(0.25), lw=1.1, ls=(0, (2.2, 1.4)), label="on the plane"),
         ]
         left.legend(handles=handles, fontsize=_surround.SMALL, frameon=False, loc="best", handlelength=2.0)
         right.set_ylim(-0.03, 1.03)

@@ -12,7 +12,7 @@ from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
 from lossatlas.optimize._history import UNKNOWN, history
 from lossatlas.optimize._looks import looks
-from lossatlas.optimize._optimizer import Optimizer
+from lossatlas.optimize._optimizer import Optimizer, name_of
 from lossatlas.optimize._recorded import revived_outside
 from lossatlas.optimize.gradient._adam import Adam
 from lossatlas.optimize.gradient._adamw import AdamW
@@ -26,6 +26,7 @@ from lossatlas.optimize.gradient._rmsprop import RMSprop
 from lossatlas.optimize.gradient._sgd import SGD
 from lossatlas.optimize.gradient._shampoo import Shampoo
 from lossatlas.optimize.gradient._sophia import Sophia
+from lossatlas.optimize.gradient._torch import TorchOptimizer
 from lossatlas.optimize.search._annealing import Annealing
 from lossatlas.optimize.search._bayes import Bayes
 from lossatlas.optimize.search._beam import Beam
@@ -162,7 +163,7 @@ def resolve(given: str | Optimizer) -> Optimizer:
 
 
 def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer]) -> dict[str, Optimizer]:
-    """Optimizers by label; of several of one name each but the first gets a number.
+    """Optimizers by label, one of torch's kind by the name of its class; of several of one name each but the first gets a number.
 
     Raises:
         InputError: for what is no optimizer, none at all, or labels that are the same as text.
@@ -181,9 +182,11 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
     else:
         found = {}
         for one in map(resolve, optimizers):
-            label, k = one.name, 2
+            # Classes of torch's kind are told apart by their own names, and keep their colors from race to race.
+            called = name_of(one.cls) if isinstance(one, TorchOptimizer) else one.name
+            label, k = called, 2
             while label in found:
-                label, k = f"{one.name}-{k}", k + 1
+                label, k = f"{called}-{k}", k + 1
             found[label] = one
     if not found:
         raise InputError("got no optimizers; expected at least one name or optimizer to race.")

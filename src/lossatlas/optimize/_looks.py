@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lossatlas.draw import DASHES, MARKERS, Stroke, strokes
+from lossatlas.draw import Stroke, apart, strokes
 from lossatlas.optimize._optimizer import Optimizer
 
 VERMILION, BLUE, GREEN, PURPLE, BROWN = "#D55E00", "#0072B2", "#009E73", "#8A3FFC", "#9C6B30"
@@ -51,7 +51,8 @@ def strokes_of(racers: Mapping[str, Optimizer]) -> dict[str, Stroke]:
     """How each racer of a picture is drawn.
 
     An optimizer of the catalog has its own color and marker; a second one of the same kind has the color and another marker.
-    One of the user's gets a color that no other has, by its name. Lines of one color differ in their dashes.
+    One of the user's gets a color by its name, and one that no other has while there are any. Lines of one color differ in
+    their markers and their dashes.
 
     Args:
         racers: label to optimizer.
@@ -61,8 +62,5 @@ def strokes_of(racers: Mapping[str, Optimizer]) -> dict[str, Stroke]:
         name = label if label in looks else one.name if one.outside is None else ""
         if name not in looks:
             continue
-        color, marker = looks[name]
-        taken = [stroke.marker for stroke in fixed.values() if stroke.color == color]
-        free = [other for other in (marker, *MARKERS) if other not in taken]
-        fixed[label] = Stroke(color, (free or [marker])[0], DASHES[len(taken) % len(DASHES)])
+        fixed[label] = apart(*looks[name], fixed.values())
     return strokes(racers, looks=fixed)

@@ -27,6 +27,15 @@ CALLS = {"walk": ("start", "layout", "rng"), "plan": ("steps",), "breaks": ("ans
 TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "batched")
 
 
+def name_of(kind: type) -> str:
+    """A class's own name with hyphens."""
+    return _words(kind).lower().replace(" ", "-").replace("_", "-")
+
+
+def _words(kind: type) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", kind.__name__.strip("_"))
+
+
 @dataclass(frozen=True)
 class Optimizer(abc.ABC):
     """An algorithm with its hyper-parameters.
@@ -65,8 +74,7 @@ class Optimizer(abc.ABC):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", cls.__name__.strip("_"))
-        defaults = {"name": words.lower().replace(" ", "-").replace("_", "-"), "title": words, "source": cls.__module__}
+        defaults = {"name": name_of(cls), "title": _words(cls), "source": cls.__module__}
         for key, default in defaults.items():
             if key not in vars(cls):
                 setattr(cls, key, default)

@@ -184,9 +184,9 @@ def rates(race: Race, well: str, ax: Any) -> BarsDisplay:
     shares = [race.rate(label, well) for label in labels]
     low, high = zip(*(race.interval(label, well) for label in labels), strict=True)
     xlabel = f"share of {race.runs:,} runs that ended in {named(well)}, 95 % interval"
-    return BarsDisplay(labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel).plot(
-        ax, palette={label: stroke.color for label, stroke in _looks(race).items()}
-    )
+    return BarsDisplay(
+        labels, np.array(shares), np.array(low), np.array(high), xlabel=xlabel, title=race.surface.name
+    ).plot(ax, palette={label: stroke.color for label, stroke in _looks(race).items()})
 
 
 def _run(race: Race, racer: str, run: int | None) -> int:
@@ -232,7 +232,7 @@ def _typical(race: Race, chosen: dict[str, int]) -> str:
     from lossatlas.race._verdict import named
 
     if not race.surface.wells:
-        return f"Of {race.runs:,} runs of each racer the one of median loss is drawn"
+        return f"Of {race.runs:,} runs of each racer the one of median loss is shown"
     counts = []
     for label, track in _ran(race).items():
         wells = race.verdicts[label].wells
@@ -244,8 +244,8 @@ def _typical(race: Race, chosen: dict[str, int]) -> str:
         return f"All {race.runs:,} runs of a racer are the same"
     rest = "; the others end the same way every time" * any(track.alike for track in _ran(race).values())
     return (
-        f"Typical runs: of {race.runs:,} runs of each racer, {', '.join(counts)}{rest}. Drawn is the most common outcome, by its "
-        "run of median loss"
+        f"Typical runs: of {race.runs:,} runs of each racer, {', '.join(counts)}{rest}. Shown is the run of median loss among those "
+        "of the most common outcome"
     )
 
 
