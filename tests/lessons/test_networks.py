@@ -43,10 +43,9 @@ def small(monkeypatch):
 
 
 @pytest.mark.slow
-def test_decay_apart_from_the_gradient_is_torchs_own(monkeypatch):
+def test_decay_apart_from_the_gradient_is_torchs_own():
     """Weights that no gradient reaches: our share against torch's AdamW on a weight whose gradient is zero."""
-    monkeypatch.setattr(_b5, "STEPS", 60)
-    part = ended(_b5._network(2, 0))
+    part = ended(_b5._network(2, 0, 60))
     weight = nn.Parameter(torch.ones(5, dtype=torch.float64))
     theirs = torch.optim.AdamW([weight], lr=_b5.RATE, weight_decay=_b5.DECAY)
     for _ in range(60):
@@ -61,11 +60,10 @@ def test_decay_apart_from_the_gradient_is_torchs_own(monkeypatch):
 
 def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     """AdamW in the place of Adam with L2: nothing is gone, and the two do not end apart."""
-    monkeypatch.setattr(_b5, "STEPS", 60)
     monkeypatch.setattr(
         _b5, "TorchOptimizer", lambda kind, lr, weight_decay: optimizer("adamw", lr=lr, weight_decay=weight_decay)
     )
-    holds = [check.holds for check in ended(_b5._network(2, 0)).checks]
+    holds = [check.holds for check in ended(_b5._network(2, 0, 60)).checks]
     assert holds == [True, False, False, False]
 
 

@@ -134,7 +134,7 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     drawn = race.plot()
     assert np.array_equal(drawn.pieces["annealing"][0], race.trajectories["annealing"][run].numpy())
     assert f"of 11 runs of each racer, annealing ended in {named(common)} in {len(there)}" in drawn.note
-    assert "most common outcome, by its run of median loss" in drawn.note
+    assert "the run of median loss among those of the most common outcome" in drawn.note
     assert (
         race.plot(run=3, others=0).note == "Run 3 of 11" and la.race(WELLS, ["gd"], steps=3).plot(points=5).note is None
     )

@@ -50,9 +50,10 @@ class Leg(archive.Result):
 class Contest:
     """A race of a short-list on one purse, as a relay: nothing that one racer has found is lost to the next.
 
-    Descents and surrogates go first, each for its share and from the best point so far, so that a later one has to improve on the earlier. Then a
-    population moves on what is left, but for a finish, in which descents go down from the best point; where there is no room for
-    a population, the leading descent begins again at the next point of the probe. Where the tree advises a population, it goes first.
+    Descents and surrogates go first, each for its share and from the best point so far, so that a later one has to improve on the
+    earlier. Then a population moves on what is left, but for a finish, in which descents go down from the best point; where there
+    is no room for a population, the leading descent begins again at the next point of the probe. Where the tree advises a
+    population, it goes first.
 
     Args:
         purse: pays for everything.

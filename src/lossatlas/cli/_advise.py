@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command("advise", short_help="Find out which optimizer suits a surface, and check it by a race.")
 @click.argument("landscape", required=False)
 @click.option(
-    "--budget", type=float, help="Maximum cost of everything, in evaluations of the loss; never exceeded. 500 by default, 3,000 on a network."
+    "--budget",
+    type=float,
+    help="Maximum cost of everything, in evaluations of the loss; never exceeded. 500 by default, 3,000 on a network.",
 )
 @click.option(
     "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."

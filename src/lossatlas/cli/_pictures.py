@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shlex
 import sys
@@ -29,7 +28,9 @@ _FIGURES = (
         "--width", metavar="LENGTH", help="Width of the pictures, for example 3.3in or 84mm.  [default: 6.5in]"
     ),
     click.option("--title", help="Title of the pictures in place of their own; '' for none."),
-    click.option("--cmap", metavar="NAME", help="Color map of contour maps and reliefs: a matplotlib name such as cividis."),
+    click.option(
+        "--cmap", metavar="NAME", help="Color map of contour maps and reliefs: a matplotlib name such as cividis."
+    ),
     click.option(
         "--dpi", type=float, metavar="DOTS", help="Resolution of the pictures in dots per inch.  [default: 150]"
     ),
@@ -74,7 +75,7 @@ def written() -> str:
     """The command line as it can be typed again here, without the names of folders that only this machine has."""
     typed = click.get_current_context().find_root().obj or sys.argv[1:]
     line = shlex.join(["lossatlas", *typed])
-    for folder, short in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+    for folder, short in ((str(Path.cwd()), ""), (str(Path.home()), "~/")):
         if folder.strip("/"):
             line = re.sub(rf"(?<![^\s'\"=,]){re.escape(folder)}/", short, line)
     return line

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Display
-from lossatlas.draw._style import PAGE
+from lossatlas.draw._style import PAGE, now
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROW, DETAIL, INDENT = 0.27, 0.17, 0.34  # inches
+ROW, LINE, DETAIL, INDENT = 0.27, 0.15, 0.17, 0.34  # inches
 MET, NOT_MET, LEAF = 0.1, 0.62, "#0072B2"
 
 
@@ -37,6 +37,18 @@ class Decision:
     met: bool
     detail: str = ""
     leaf: bool = False
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A row as it is drawn: its lines, where it begins, and the inches that it takes."""
+
+    text: str
+    detail: str
+    x: float
+    indent: float
+    lines: int
+    height: float
 
 
 @dataclass(eq=False)
@@ -70,42 +82,56 @@ class DecisionsDisplay(Display):
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
         """
-        tall = [ROW + DETAIL * bool(row.detail) for row in self.rows]
-        whole = sum(tall)
-        axes = self._open(ax, whole + 0.75)
+        wide = now().width if ax is None else ax.get_window_extent().width / ax.figure.figure.dpi
+        placed = [self._placed(row, wide) for row in self.rows]
+        whole = sum(one.height for one in placed)
+        axes = self._open(ax, whole + 0.75, rigid=True)
         _surround.dress(axes, "", "", self.title)
-        axes.set_xlim(0, PAGE)
+        axes.set_xlim(0, wide)
         axes.set_ylim(whole, 0)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         below: dict[int, float] = {}
         y = 0.0
-        for row, height in zip(self.rows, tall, strict=True):
-            x, middle = INDENT * row.depth + 0.12, y + ROW / 2
-            color = LEAF if row.leaf and row.met else _surround.shade(MET if row.met else NOT_MET)
-            weight = "bold" if row.met else "normal"
+        for row, one in zip(self.rows, placed, strict=True):
+            middle = y + ROW / 2
+            color = _surround.shade(MET if row.met else NOT_MET) if not (row.leaf and row.met) else LEAF
             above = below.get(row.depth if row.answer == "no" else row.depth - 1)
             if row.answer and above is not None:
-                side = x - 0.06 - INDENT * (row.answer == "yes")
+                side = one.x - 0.06 - one.indent * (row.answer == "yes")
                 axes.plot(
-                    [side, side, x - 0.02],
+                    [side, side, one.x - 0.02],
                     [above, middle, middle],
                     color=color,
                     lw=1.6 if row.met else 0.8,
                     zorder=1 + row.met,
                 )
             axes.text(
-                x + 0.03, middle, f"{row.answer + ': ' if row.answer else ''}{row.text}", color=color, fontsize=_surround.TICK,
-                fontweight=weight, va="center",
+                one.x + 0.03, y + ROW / 4, one.text, color=color, fontsize=_surround.TICK,
+                fontweight="bold" if row.met else "normal", va="top", in_layout=False,
             )  # fmt: skip
-            if row.detail:
+            if one.detail:
                 axes.text(
-                    x + 0.03, y + ROW + DETAIL / 3, row.detail, color=_surround.shade(0.3), fontsize=_surround.SMALL, va="center"
-                )
+                    one.x + 0.03, y + ROW - 0.03 + (one.lines - 1) * LINE, one.detail, color=_surround.shade(0.3),
+                    fontsize=_surround.SMALL, va="top", in_layout=False,
+                )  # fmt: skip
             if not row.leaf:
-                below[row.depth] = middle + 0.08
-            y += height
+                below[row.depth] = y + ROW / 2 + (one.lines - 1) * LINE + 0.08
+            y += one.height
         _surround.settle(axes)
         _surround.footnote(axes, [self.note or ""])
         return self
+
+    def _placed(self, row: Decision, wide: float) -> _Placed:
+        """A row's text in lines that fit the picture, indented less where it is narrow."""
+        indent = INDENT * min(1.0, wide / PAGE)
+        x = 0.12 + indent * row.depth
+        room = wide - x - 0.3
+        # Bold letters are wider by an eighth.
+        text = _surround.wrap(
+            f"{row.answer + ': ' if row.answer else ''}{row.text}", room / (1.12 if row.met else 1.0), _surround.TICK
+        )
+        detail = _surround.wrap(row.detail, room, _surround.SMALL) if row.detail else ""
+        lines, more = text.count("\n") + 1, detail.count("\n") + 1 if detail else 0
+        return _Placed(text, detail, x, indent, lines, ROW + (lines - 1) * LINE + DETAIL * more)

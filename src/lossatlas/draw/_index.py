@@ -97,7 +97,9 @@ class IndexDisplay(Display):
             )
         if self.curve is not None:
             x, y = self.curve
-            handles += axes.plot(100 * np.asarray(x), y, color=_surround.shade(0.2), lw=1.3, ls=(0, (5, 2)), label=self.curve_label)
+            handles += axes.plot(
+                100 * np.asarray(x), y, color=_surround.shade(0.2), lw=1.3, ls=(0, (5, 2)), label=self.curve_label
+            )
         if not any(bool((finite & (names == name)).any()) for name in self.shown):
             axes.text(
                 0.5, 0.5, "nothing to draw", ha="center", va="center", transform=axes.transAxes,

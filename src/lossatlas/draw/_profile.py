@@ -114,7 +114,15 @@ class ProfileDisplay(Display):
         lone = finite & ~np.append(finite[1:], False) & ~np.append(False, finite[:-1])
         axes.plot(self.t[lone], self.y[lone], ".", color=color, ms=4, zorder=3)
         for start, stop in self._gaps(finite):
-            axes.axvspan(start, stop, facecolor=_surround.shade(0.9), edgecolor=_surround.shade(0.65), hatch="////", linewidth=0, zorder=1)
+            axes.axvspan(
+                start,
+                stop,
+                facecolor=_surround.shade(0.9),
+                edgecolor=_surround.shade(0.65),
+                hatch="////",
+                linewidth=0,
+                zorder=1,
+            )
         if len(self.t) > 1:
             axes.set_xlim(self.t[0], self.t[-1])
         self._mark(axes)
