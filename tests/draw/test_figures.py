@@ -372,7 +372,9 @@ def test_what_is_black_or_gray_on_paper_can_be_seen_on_dark_paper():
     assert mpl.colors.to_rgb(line.get_color()) == (1, 1, 1)
     (said,) = [text for text in bars.ax_.texts if "[" in text.get_text()]
     assert min(mpl.colors.to_rgb(said.get_color())) > 0.6
-    assert all(min(mpl.colors.to_rgb(line.get_markerfacecolor())) > 0.9 for line in bars.ax_.lines if line.get_marker() == "o")
+    assert all(
+        min(mpl.colors.to_rgb(line.get_markerfacecolor())) > 0.9 for line in bars.ax_.lines if line.get_marker() == "o"
+    )
     # On a map the ground stays light, whatever the paper.
     (name,) = [text for text in wells.ax_.texts if text.get_text() == "A"]
     assert mpl.colors.to_rgb(name.get_color()) == (0, 0, 0)

@@ -91,7 +91,7 @@ class Contest:
         if others and (population is None or self.shortlist[0].kind != "population" or not self.decided):
             for one in others:
                 walkers[one.label] = self._begin(one, self.purse.best)
-                share = n * (at.HEDGE_HEAT if one.label == self.hedge else at.HEAT)
+                share: float = n * (at.HEDGE_HEAT if one.label == self.hedge else at.HEAT)
                 if one.kind == "surrogate":
                     # It never settles: half is left for the hedge.
                     share = min(share, self.purse.left / 2)

@@ -291,7 +291,7 @@ class Rules:
         makes, reads = (second, first) if transposed else (first, second)
         if groups > 1:
             # Groups are an axis of their own, of the channels on both sides.
-            which, _ = self.labels.cut(first, [groups, weight.shape[0] // groups])
+            which = self.labels.cut(first, [groups, weight.shape[0] // groups])[0]
             makes, reads = ((*which, *second), first) if transposed else (first, (*which, *second))
             if self.labels.signed:
                 for dim in (makes, reads, self.dims(x)[1]):
