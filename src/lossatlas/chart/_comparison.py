@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError
@@ -186,6 +185,8 @@ class Difference(archive.Result):
     @property
     def p_value(self) -> float:
         """Of the two-sided sign test, ties left out: how probable so one-sided an outcome is if neither is rougher."""
+        from scipy.stats import binomtest
+
         n = int(((self.apart > 0) | (self.apart < 0)).sum())
         return float(binomtest(self.rougher, n).pvalue) if n else 1.0
 

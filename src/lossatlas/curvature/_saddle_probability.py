@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 from torch import Tensor
 
 from lossatlas import _checks, _statistics, archive
@@ -134,7 +134,7 @@ def p_saddle(
     interval = (float(min([low, *each])), float(max([high, *each])))
     size = math.sqrt((counts * values**2).sum())
     ratio = float((counts * values).sum()) / size if size else 0.0
-    cheap = float(norm.cdf(-ratio / math.sqrt(2))) if directions == 1 else math.exp(-(ratio**2) / 4) / math.sqrt(2)
+    cheap = float(ndtr(-ratio / math.sqrt(2))) if directions == 1 else math.exp(-(ratio**2) / 4) / math.sqrt(2)
     named = "95 % interval" if trace is not None or not single else "with single probes"
     record |= {"draws": draws, "seed of the draws": seed, "interval": named}
     return SaddleProbability(

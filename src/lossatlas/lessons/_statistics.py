@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm, spearmanr
+from scipy.special import ndtri
 
 from lossatlas import _statistics
 
@@ -31,13 +31,15 @@ def spearman(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -
         >>> round(rho, 3), low < rho < high
         (0.886, True)
     """
+    from scipy.stats import spearmanr
+
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(a) < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0, -1.0, 1.0
     rho = float(spearmanr(a, b).statistic)
     if abs(rho) > 1 - 1e-12:
         return rho, rho, rho
-    half = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + rho * rho / 2) / (len(a) - 3))
+    half = float(ndtri(0.5 + confidence / 2)) * math.sqrt((1 + rho * rho / 2) / (len(a) - 3))
     z = math.atanh(rho)
     return rho, math.tanh(z - half), math.tanh(z + half)
 

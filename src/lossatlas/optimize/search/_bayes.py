@@ -8,7 +8,6 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import qmc
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
@@ -78,6 +77,8 @@ class Bayes(Optimizer):
         yield from side_by_side(minds, start, stands_at_best=False)
 
     def _think(self, start: Array, box: Array, seed: int) -> Mind:
+        from scipy.stats import qmc  # where it is used: it takes a second, and every command loads this module
+
         generator = np.random.default_rng(seed)
         low, width = box[:, 0], box[:, 1] - box[:, 0]
         design = qmc.Sobol(len(box), rng=generator)
@@ -97,6 +98,8 @@ class Bayes(Optimizer):
             points, values = np.vstack([points, point]), np.append(values, value)
 
     def _propose(self, surrogate: Posterior, points: Array, values: Array, generator: np.random.Generator) -> Array:
+        from scipy.stats import qmc
+
         box = surrogate.box
         low, width = box[:, 0], box[:, 1] - box[:, 0]
         best = int(values.argmin())
