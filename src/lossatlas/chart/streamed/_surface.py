@@ -28,7 +28,7 @@ from lossatlas.chart.streamed._passes import Pass, Point, Touched, Unit, at_the_
 from lossatlas.chart.streamed._pieces import GENERATOR, Pieces, Stored
 from lossatlas.chart.streamed._tokens import Judged
 from lossatlas.chart.streamed._weights import Weights
-from lossatlas.surface import Frame, LossFunction, Reading, Surface, code_digest, layout_of
+from lossatlas.surface import Frame, LossFunction, Moving, Reading, Surface, code_digest, layout_of
 
 # Passes that go through the model side by side.
 TOGETHER = 32
@@ -179,9 +179,13 @@ class StreamedSurface(Surface):
         return Line(self, *axes) if len(axes) == 1 else Plane(self, *axes)
 
     @property
-    def rounding(self) -> float:
-        """Of the coarsest type among the weights that move."""
-        return torch.finfo(self.weights.coarsest()).eps
+    def computed_in(self) -> torch.dtype:
+        """The coarsest type among the weights that move."""
+        return self.weights.coarsest()
+
+    def moving(self, frame: Frame, most: int) -> Sequence[Moving]:
+        """A few of the pieces that tensors are made in, evenly spaced among all parameters that move."""
+        return self.weights.some(frame, most)
 
     @property
     def bytes(self) -> int:
@@ -262,7 +266,7 @@ class StreamedSurface(Surface):
             self._told = {
                 "surface": self.name, "dimension": self.parameters, "axes": self.dimension, "model": self.weights.digest(),
                 "data": self.batches.digest(), "directions": directions,
-                "loss": self.loss if isinstance(self.loss, str) else code_digest(self.loss),
+                "loss": self.loss if isinstance(self.loss, str) else code_digest(self.loss), "dtype": str(self.computed_in),
             }  # fmt: skip
         return dict(self._told)
 
