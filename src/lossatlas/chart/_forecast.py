@@ -33,6 +33,7 @@ from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_within
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
+from lossatlas.chart.streamed import StreamedSurface
 from lossatlas.probe import Forecast, Inline, Probe, Products, Values, chosen
 from lossatlas.surface import Frame, Surface, need_surface
 
@@ -238,6 +239,7 @@ class _Forecaster:
             evaluations_within=(left.least + cheap, left.most + cheap),
             seconds_within=(sum(within[0].values()), sum(within[1].values())),
             bytes_within=(sum(taken[1].values()), sum(taken[2].values())),
+            memory=self.surface.memory if isinstance(self.surface, StreamedSurface) else {},
             notes=tuple(self.notes),
         )
 
@@ -339,6 +341,10 @@ class _Forecaster:
 
     def _time_losses(self) -> float:
         """Seconds of one loss, evaluated with as many others as it will be."""
+        told = self.surface.foretold(self.cells.cells) if isinstance(self.surface, StreamedSurface) else None
+        if told is not None:
+            self.notes.append(told[1])
+            return told[0]
 
         def once(count: int) -> float:
             begin = self.clock()

@@ -63,6 +63,22 @@ class Weights:
         found: Tensor = stored[attribute]
         return found
 
+    def without_numbers(self) -> str:
+        """The first parameter that moves and whose numbers are nowhere; empty where all have some."""
+        for name in self.moved:
+            prefix, _, _ = name.rpartition(".")
+            hook = getattr(self.model.get_submodule(prefix), "_hf_hook", None)
+            if self.held(name).is_meta and getattr(hook, "weights_map", None) is None:
+                return name
+        return ""
+
+    def bytes(self) -> dict[str, int]:
+        """Of all parameters and buffers by the device that holds them."""
+        found: dict[str, int] = {}
+        for one in itertools.chain(self.model.parameters(), self.model.buffers()):
+            found[str(one.device)] = found.get(str(one.device), 0) + one.numel() * one.element_size()
+        return found
+
     def coarsest(self) -> torch.dtype:
         """The type with the widest spacing of numbers among what moves."""
         return max((self.held(name).dtype for name in self.moved), key=lambda kind: torch.finfo(kind).eps)
