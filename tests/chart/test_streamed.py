@@ -1,6 +1,8 @@
 """Charts of models that are walked module by module, against copies whose parameters were all moved at once."""
 
+import contextlib
 import copy
+import time
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 import lossatlas as la
 from lossatlas.chart.planes._normalize import scale
-from lossatlas.chart.streamed import _pieces, _weights
+from lossatlas.chart.streamed import _pieces, _planned, _surface, _weights
+from lossatlas.chart.streamed._passes import Pass
 from lossatlas.surface import layout_of
 
 POINTS = torch.tensor([[0.0, 0.0], [0.3, -0.2], [-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
@@ -340,3 +343,116 @@ def test_a_card_that_needs_gradients_says_so():
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
     made = la.chart(surface, surface.plane, points=5, exact=True, progress=False)
     assert "not measured" in str(made.card(progress=False)).lower()
+
+
+def llama(dtype=torch.float32, device="meta", **sizes):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 6} | sizes
+    config = transformers.LlamaConfig(num_attention_heads=4, num_key_value_heads=2, pad_token_id=0, **sizes)
+    with torch.device(device):
+        return transformers.LlamaForCausalLM(config).to(dtype).eval()
+
+
+IDS = torch.randint(256, (4, 24), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_model_without_numbers_is_forecast_and_never_evaluated():
+    surface = la.StreamedSurface(llama(torch.bfloat16), "tokens", [{"input_ids": one} for one in IDS.split(2)])
+    told = la.forecast(surface, surface.plane, points=7, exact=True)
+    assert told.evaluations == 49 + 16 and told.measured_on == 0 and told.seconds > 0
+    assert "an estimate, nothing was evaluated" in " ".join(told.notes) and "matrices" in " ".join(told.notes)
+    own = 2 * surface.parameters
+    assert own < told.memory["cpu"] < own + 10**8 and "on cpu" in told.sentence
+    # By hand: every weight of a matrix once for each token, and attention's two products.
+    matrices = sum(p.numel() for name, p in surface.model.named_parameters() if p.ndim == 2 and "embed" not in name)
+    assert surface.planned.flops == 2 * matrices * IDS.numel() + 6 * 4 * 4 * 4 * 24 * 24 * 8
+    with pytest.raises(la.ModelError, match=r"no numbers.*la.forecast"):
+        surface.values(POINTS)
+    assert any("forecast, not evaluated" in note for note in surface.notes)
+
+
+def test_directions_without_numbers_are_those_of_the_weights_but_for_the_norms():
+    planned, there = (
+        la.StreamedSurface(llama(device=device), "tokens", {"input_ids": IDS}, seed=3) for device in ("meta", "cpu")
+    )
+    for name in ("model.layers.4.mlp.down_proj.weight", "lm_head.weight"):
+        norms = dict(there.model.named_parameters())[name].detach().norm(dim=1, keepdim=True)
+        for bare, used in zip(planned.direction(name), there.direction(name), strict=True):
+            torch.testing.assert_close(bare * norms, used, rtol=1e-5, atol=1e-7)
+    assert not planned.direction("model.norm.weight")[0].any()
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_the_bytes_of_activations_are_those_that_are_there(rows, monkeypatch):
+    """Against what is alive, operation by operation, while passes really run."""
+    for module in (_planned, _weights, _pieces) if rows else ():
+        monkeypatch.setattr(module, "CHUNK", 2**13)
+    surface = la.StreamedSurface(llama(device="cpu", hidden_size=64), "tokens", {"input_ids": IDS}, together=4)
+    seen = _planned._Seen()
+    with _every_pass(seen):
+        surface.values(POINTS)
+    told, most = surface._followed().activations(4)["cpu"], seen.beside["cpu"]
+    # What large layers give is made for all passes at once, on a thread that is not watched: the embedding's here.
+    most += 4 * IDS.numel() * 64 * 4 if rows else 0
+    assert 0.8 * told < most < 1.1 * told
+
+
+@contextlib.contextmanager
+def _every_pass(seen):
+    """A mode is of one thread: each pass enters it anew."""
+    before = Pass._main
+
+    def main(self):
+        with seen:
+            before(self)
+
+    Pass._main = main
+    try:
+        yield
+    finally:
+        Pass._main = before
+
+
+def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
+    model = llama(device="cpu")
+    needs = la.StreamedSurface(model, "tokens", {"input_ids": IDS}).memory["cpu"]
+    own = 4 * sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(_surface, "free", lambda device: (needs - own) // 2)
+    with pytest.raises(
+        la.InputError, match=r"beside the model \(32 passes of .* are free; together=\d+ would fit"
+    ) as refused:
+        la.StreamedSurface(model, "tokens", {"input_ids": IDS})
+    assert "\n" not in str(refused.value)
+    fewer = int(str(refused.value).rpartition("together=")[2].partition(" ")[0])
+    assert 1 < fewer < 32 and la.StreamedSurface(model, "tokens", {"input_ids": IDS}, together=fewer).together == fewer
+    with pytest.raises(la.InputError, match="would fit"):
+        la.StreamedSurface(model, "tokens", {"input_ids": IDS}, together=fewer + 1)
+    monkeypatch.setattr(_surface, "free", lambda device: 1000)
+    with pytest.raises(la.InputError, match="smaller batches, or a device with more memory"):
+        la.StreamedSurface(model, "tokens", {"input_ids": IDS})
+
+
+def test_a_model_that_looks_at_numbers_on_its_way_says_that_it_cannot_be_followed():
+    with torch.device("meta"):
+        model = Routed().eval()
+    surface = la.StreamedSurface(model, cross_entropy, (torch.randn(8, 6), torch.randint(4, (8,))))
+    assert any("cannot be followed without numbers" in note for note in surface.notes)
+    assert la.forecast(surface, surface.plane, points=5, exact=True).evaluations == 25
+
+
+@pytest.mark.slow
+def test_eight_billion_parameters_are_forecast_without_one_of_them():
+    model = llama(torch.bfloat16, vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32)
+    batches = [{"input_ids": torch.zeros(2, 2048, dtype=torch.long)}] * 4
+    small = la.StreamedSurface(llama(), "tokens", {"input_ids": IDS})
+    la.forecast(small, small.plane, points=7, exact=True)  # what is imported for it
+    begin = time.process_time()
+    surface = la.StreamedSurface(model, "tokens", batches)
+    told = la.forecast(surface, surface.plane, points=7, exact=True)
+    assert time.process_time() - begin < 3  # a second on a machine of its own
+    assert surface.parameters > 7e9 and 2 * surface.parameters < told.memory["cpu"] < 4 * surface.parameters
+    begin = time.process_time()
+    found = surface.direction("model.layers.31.mlp.gate_proj.weight")
+    assert time.process_time() - begin < 6
+    torch.testing.assert_close(found[0].norm(dim=1), torch.ones(14336), rtol=1e-5, atol=0)

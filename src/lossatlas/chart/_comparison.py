@@ -14,7 +14,7 @@ from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas._said import several
 from lossatlas.chart._chart import Chart
-from lossatlas.chart._features import dtype_of, features
+from lossatlas.chart._features import dtype_of, features, rounding_of
 from lossatlas.chart._roughness import MEASURES, Roughness, roughness
 from lossatlas.draw import Table
 from lossatlas.probe import Meter
@@ -226,7 +226,8 @@ def _judge(one: Chart, scale: str) -> Roughness:
     """The roughness of a chart; rounding and a reconstruction's rms error count as noise."""
     noise = 0.0 if one.certificate.exact else one.certificate.rms
     finite = one.loss[np.isfinite(one.loss)]
-    rounding = float(torch.finfo(dtype_of(one)).eps) * float(np.abs(finite).max(initial=0.0))
+    share = max(float(torch.finfo(dtype_of(one)).eps), rounding_of(one))
+    rounding = share * float(np.abs(finite).max(initial=0.0))
     noise = max(noise, rounding)
     if scale == "linear":
         return roughness(one.loss, noise=noise)

@@ -99,10 +99,10 @@ def measured(chart: Chart, metric: Metric) -> tuple[Array, Array]:
     loss = chart.loss
     finite = np.isfinite(loss)
     expected = chart.error if chart.error.shape == loss.shape else np.zeros_like(loss)
-    eps = float(torch.finfo(dtype_of(chart)).eps)
+    share = max(ROUNDING * float(torch.finfo(dtype_of(chart)).eps), rounding_of(chart))
     # Small losses are differences of larger numbers, so they round no finer than the typical loss.
     size = np.maximum(np.abs(loss), float(np.median(np.abs(loss[finite])))) if finite.any() else np.zeros_like(loss)
-    error = np.where(finite, 2 * np.nan_to_num(expected, nan=np.inf) + ROUNDING * eps * size, 0.0)
+    error = np.where(finite, 2 * np.nan_to_num(expected, nan=np.inf) + share * size, 0.0)
     if metric == "loss":
         return loss, error
     if finite.any() and float(loss[finite].min()) <= 0:
@@ -120,6 +120,11 @@ def dtype_of(chart: Chart) -> torch.dtype:
     name = str(chart.provenance.get("surface", {}).get("dtype", "")).removeprefix("torch.")
     found = getattr(torch, name, None)
     return found if isinstance(found, torch.dtype) else torch.float64
+
+
+def rounding_of(chart: Chart) -> float:
+    """By what share of the loss rounding was measured to move it, near the center or away from it; 0 where it was not."""
+    return max(chart.certificate.rounding or (0.0, 0.0))
 
 
 def spacing_error(field: Array) -> Array:

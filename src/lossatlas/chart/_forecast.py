@@ -27,11 +27,13 @@ from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._cost import Beside, Counts, Rates, bisected, exactly
+from lossatlas.chart.sampling._floor import readings
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_within
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
+from lossatlas.chart.streamed import StreamedSurface
 from lossatlas.probe import Forecast, Inline, Probe, Products, Values, chosen
 from lossatlas.surface import Frame, Surface, need_surface
 
@@ -192,6 +194,10 @@ class _Forecaster:
             found = self._search()
             counts = Counts(*(a + b for a, b in zip(vars(counts).values(), vars(found).values(), strict=True)))
             self.notes.append("the span is looked for first, which takes some of the evaluations")
+        more = readings(self.surface.rounding, self.settings.tolerance)
+        counts = Counts(*(count + more for count in vars(counts).values()))
+        if more:
+            self.notes.append(f"{more} of the evaluations measure how far rounding of the model's type moves a loss")
         left = counts
         if self.ledger is not None and (known := sizes.known(self.ledger)):
             left = counts.without(known)
@@ -209,18 +215,18 @@ class _Forecaster:
         within = [parts(left.least, counts.least), parts(left.most, counts.most)]
         taken = [self._sizes(n, held) for n in (counts.expected, counts.least, counts.most)]
         dimension, every = self.frame.dimension, counts.least == counts.most
-        more: dict[str, float] = {}
+        further: dict[str, float] = {}
         if card:
-            more["card"] = self._card()
+            further["card"] = self._card()
             for taking in taken:
                 taking["card"] = sizes.CARD + sizes.CARD_RECORD
         if pictures:
             drawn = sizes.drawing(dimension, self.channels, exact=every, card=card)
-            more["pictures"] = drawn * self._picture()
+            further["pictures"] = drawn * self._picture()
             for taking in taken:
                 taking["pictures"] = sizes.pictures(dimension, self.channels, exact=every)
         for each in (seconds, *within):
-            each.update(more)
+            each.update(further)
         examples = left.expected * self.surface.examples
         examples += 0 if self.settings.cheap is None else cheap * self.settings.cheap.examples
         return Forecast(
@@ -233,6 +239,7 @@ class _Forecaster:
             evaluations_within=(left.least + cheap, left.most + cheap),
             seconds_within=(sum(within[0].values()), sum(within[1].values())),
             bytes_within=(sum(taken[1].values()), sum(taken[2].values())),
+            memory=self.surface.memory if isinstance(self.surface, StreamedSurface) else {},
             notes=tuple(self.notes),
         )
 
@@ -334,6 +341,10 @@ class _Forecaster:
 
     def _time_losses(self) -> float:
         """Seconds of one loss, evaluated with as many others as it will be."""
+        told = self.surface.foretold(self.cells.cells) if isinstance(self.surface, StreamedSurface) else None
+        if told is not None:
+            self.notes.append(told[1])
+            return told[0]
 
         def once(count: int) -> float:
             begin = self.clock()

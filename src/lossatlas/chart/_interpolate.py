@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas._errors import InputError, LossError
-from lossatlas.chart.sampling._adaptive import OutputSampler
+from lossatlas.chart.sampling._adaptive import ROUNDED, OutputSampler
 from lossatlas.chart.sampling._certificate import Certificate, breadth, of_strata
 from lossatlas.chart.sampling._cost import Beside, Counts, exactly
 from lossatlas.chart.sampling._field_query import FieldQuery, Survey, SurveyWalk
@@ -73,6 +73,7 @@ class Interpolation:
         foreseen: told, after the first round, how many to expect, and seconds by part beside evaluations for so many.
         seed: of the held-out cells.
         halves: reads nodes in half precision where that is worth it; None to read all in full.
+        floor: errors that rounding alone makes, near the center and away from it: nodes are not added to get below them.
     """
 
     def __init__(
@@ -92,11 +93,12 @@ class Interpolation:
         foreseen: Callable[[Counts, Beside | None], None],
         seed: int,
         halves: Halves | None = None,
+        floor: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.grid, self.read, self.loss, self.tolerance, self.held = grid, read, loss, tolerance, held
         self.centers, self.memory, self.metrics = centers, memory, metrics
         self.chunk, self.planned, self.foreseen, self.seed = chunk, planned, foreseen, seed
-        self.outputs, self.halves = outputs, halves
+        self.outputs, self.halves, self.floor = outputs, halves, floor
         self._seen: dict[bytes, tuple[float, dict[str, float]]] = {}
         self._foreseen = False
 
@@ -148,7 +150,8 @@ class Interpolation:
         )
 
     def _could_be_whole(self, found: Reconstruction) -> bool:
-        return self.grid.cells <= WHOLE * len(found.samples)
+        # More evaluations are rounded as these are.
+        return found.reason != ROUNDED and self.grid.cells <= WHOLE * len(found.samples)
 
     def _sampler(self, scorer: Any) -> OutputSampler:
         sampler = OutputSampler(
@@ -160,7 +163,7 @@ class Interpolation:
             limit=self.memory,
             seed=self.seed,
         )
-        sampler.room = min(sampler.room, MOST)
+        sampler.room, sampler.floor = min(sampler.room, MOST), self.floor
         return sampler
 
     def _of_outputs(self, sampler: OutputSampler) -> Reconstruction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
@@ -18,13 +19,14 @@ from lossatlas._versions import versions
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._interpolate import LEAST, Interpolation, Metric
 from lossatlas.chart._kept_outputs import HALF, KeptOutputs
-from lossatlas.chart._rounding import mostly_rounding
+from lossatlas.chart._rounding import Resolved
 from lossatlas.chart._settings import Settings, no_outputs, settled
 from lossatlas.chart.planes._identity import identity, need_plane, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._cost import Beside, Counts, bisected
 from lossatlas.chart.sampling._field_query import FieldQuery, Survey
+from lossatlas.chart.sampling._floor import floor, readings
 from lossatlas.chart.sampling._full import full_grid
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._half import Halves
@@ -34,7 +36,7 @@ from lossatlas.chart.sampling._own import Sampler, hosted
 from lossatlas.chart.sampling._pace import Pace
 from lossatlas.chart.sampling._range import GROWTH, auto_range
 from lossatlas.chart.sampling._survey import Surveyor
-from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, chosen
+from lossatlas.probe import Answer, Forecast, Ledger, Meter, Probe, Values, chosen
 from lossatlas.probe.engine import EngineLike
 from lossatlas.probe.engine import engine as chosen_engine
 from lossatlas.surface import Frame, Surface, need_surface
@@ -161,7 +163,10 @@ def chart(
         stack.enter_context(bar)
         if cells is None:
             cells = grid(evaluator.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
-        noise = 8 * torch.finfo(surface.dtype).eps
+        resolved = Resolved.of(surface, frame, cells.axes)
+        rounded = None
+        if readings(surface.rounding, how.tolerance):
+            rounded = floor(evaluator.losses, cells, resolved.apart)
         if sampler is not None:
             survey = evaluator.drive(hosted(sampler, cells, probes=how.probes, tolerance=how.tolerance, seed=how.seed))
         elif how.bisected and not how.exact and not how.metrics:
@@ -175,7 +180,7 @@ def chart(
                 chunk=pace.size,
                 planned=evaluator.plan,
                 seed=how.seed,
-                noise=noise,
+                noise=min(rounded) if rounded else 0.0,
             )
             survey = evaluator.drive(surveyor.walk())
         elif how.exact and not how.metrics:
@@ -188,6 +193,7 @@ def chart(
 
             def of(outputs: Any) -> Interpolation:
                 calls: dict[str, Any] = {"chunk": pace.size, "planned": evaluator.plan, "foreseen": evaluator.foresee}
+                calls["floor"] = rounded or (0.0, 0.0)
                 calls["halves"] = None if outputs is None or how.exact else evaluator.halves()
                 return how.interpolation(cells, outputs, evaluator.read_outputs, surface, plane, **calls)
 
@@ -202,6 +208,7 @@ def chart(
             if why and not survey.certificate.exact:
                 # That margins are interpolated stands in the caption anyhow.
                 (aside if outputs is not None else said).append(why)
+        survey = replace(survey, certificate=replace(survey.certificate, rounding=rounded))
         spent = evaluator.spent()
     settings: dict[str, Any] = {
         "span": span if isinstance(span, str) else _plain(cells),
@@ -209,9 +216,8 @@ def chart(
     }
     if not how.exact:
         settings |= {"tolerance": how.tolerance, "probes": how.probes, "seed": how.seed}
-    names = plane.labels if isinstance(plane, Plane | Line) else ("α", "β")
-    said += [word for word in (_flat(survey.loss), mostly_rounding(frame, surface.dtype, cells.axes, names)) if word]
-    return _finish(surface, cheap, plane, cells, survey, spent, settings, (*evaluator.notes, *aside), said)
+    said += [word for word in (_flat(survey.loss), resolved.sentence if resolved.caption else "") if word]
+    return _finish(surface, cheap, plane, cells, survey, spent, settings, resolved, (*evaluator.notes, *aside), said)
 
 
 @final
@@ -300,6 +306,10 @@ class _Evaluator:
         """Outputs by batch at coordinates (P, k), those that the ledger kept among them."""
         return self._read(self.source, self.kept, coords)
 
+    def losses(self, coords: Array) -> Array:
+        """Losses at coordinates (P, k) beside those that the sampler queries."""
+        return self.probes["exact"].evaluate(Values(torch.from_numpy(coords))).values.cpu().numpy()
+
     def _read(self, source: Any, kept: KeptOutputs | None, coords: Array) -> list[torch.Tensor]:
         probe = self.probes["exact"]
         begin, known = self._clock(probe), probe.meter.recalled
@@ -352,6 +362,7 @@ def _finish(
     survey: Survey,
     spent: dict[str, Any],
     settings: dict[str, Any],
+    resolved: Resolved,
     told: tuple[str, ...],
     said: Sequence[str],
 ) -> Chart:
@@ -363,6 +374,7 @@ def _finish(
         "plane": made,
         "sampler": survey.sampler,
         "settings": settings,
+        "resolved": resolved.record(),
         "notes": [*told, *said, *getattr(plane, "notes", ()), *(spent["ledger"] or {}).get("notes", ())],
         "captions": [*(note for note in told if note in surface.captions), *said],
         "asides": [note for note in told if note not in surface.captions],

@@ -4,6 +4,7 @@ from lossatlas.probe._blobs import digest as digest
 from lossatlas.probe._channel import Lasting as Lasting
 from lossatlas.probe._channel import Memory as Memory
 from lossatlas.probe._forecast import Forecast as Forecast
+from lossatlas.probe._forecast import size as size
 from lossatlas.probe._ledger import Ledger as Ledger
 from lossatlas.probe._manifest import differing as differing
 from lossatlas.probe._merge import Merged as Merged

@@ -23,6 +23,7 @@ class Forecast(archive.Result):
         evaluations_within: fewest and most evaluations, where their number is decided on the way.
         seconds_within: seconds with these.
         bytes_within: bytes with these.
+        memory: bytes by device that the model and an evaluation take, where they are known.
         notes: what the numbers rest on, in sentences.
     """
 
@@ -38,6 +39,7 @@ class Forecast(archive.Result):
     evaluations_within: tuple[int, int] | None = None
     seconds_within: tuple[float, float] | None = None
     bytes_within: tuple[int, int] | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -68,8 +70,12 @@ class Forecast(archive.Result):
             text += f", {size(self.bytes)}"
             if self.bytes_within is not None and self.bytes_within[0] < self.bytes_within[1]:
                 text += f" (at most {size(self.bytes_within[1])})"
+        if self.memory:
+            text += "; memory: " + ", ".join(f"{size(taken)} on {name}" for name, taken in self.memory.items())
         if brief:
             return text
+        if not self.measured_on:
+            return f"forecast: {text}; no point was evaluated for it"
         return f"forecast: {text}; {self.measured_on:,} points were evaluated and timed for it"
 
     def lines(self) -> list[str]:

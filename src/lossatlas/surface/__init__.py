@@ -14,6 +14,7 @@ from lossatlas.surface._dimension import standard as standard
 from lossatlas.surface._dimension import standard_dimension as standard_dimension
 from lossatlas.surface._frame import Frame as Frame
 from lossatlas.surface._frame import Framed as Framed
+from lossatlas.surface._frame import Moving as Moving
 from lossatlas.surface._frame import inner as inner
 from lossatlas.surface._function import Function as Function
 from lossatlas.surface._points import PointLike as PointLike

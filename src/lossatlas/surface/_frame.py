@@ -26,6 +26,21 @@ class Framed(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Moving:
+    """Some of the parameters that move along a frame.
+
+    Attributes:
+        origin: (n,), where they are at the origin.
+        directions: (k, n), how they move.
+        dtype: the type that they are rounded to.
+    """
+
+    origin: Tensor
+    directions: Tensor
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """An origin θ₀ and k directions.
 

@@ -19,7 +19,7 @@ from lossatlas import _said
 from lossatlas._errors import InputError, PlaneError
 from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _library, _points
-from lossatlas.surface._frame import Frame, Framed, inner
+from lossatlas.surface._frame import Frame, Framed, Moving, inner
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._threads import steadily
 
@@ -125,9 +125,24 @@ class Surface(abc.ABC):
         return self.notes
 
     @property
+    def computed_in(self) -> torch.dtype:
+        """The coarsest type that a value is computed in."""
+        return self.dtype
+
+    @property
     def rounding(self) -> float:
-        """The spacing of numbers at 1 in the coarsest type that a value is computed in."""
-        return torch.finfo(self.dtype).eps
+        """The spacing of numbers at 1 in that type."""
+        return torch.finfo(self.computed_in).eps
+
+    def moving(self, frame: Frame, most: int) -> Sequence[Moving]:
+        """An even share of the parameters that move along a frame, in parts: what their rounding can be seen by.
+
+        Args:
+            frame: of this surface.
+            most: how many, about.
+        """
+        stride = max(1, frame.origin.numel() // most)
+        return [Moving(frame.origin[::stride], frame.directions[:, ::stride], self.computed_in)]
 
     @property
     def box(self) -> Tensor | None:
@@ -398,9 +413,19 @@ class Slice(Surface):
         return points
 
     @property
-    def rounding(self) -> float:
+    def computed_in(self) -> torch.dtype:
         """The base's."""
-        return self.base.rounding
+        return self.base.computed_in
+
+    def moving(self, frame: Frame, most: int) -> Sequence[Moving]:
+        """Those of the base that move along the frame."""
+        some = self.base.moving(self.frame, most)
+        found = []
+        for one in some:
+            rows, directions = one.directions.double(), frame.directions.to(one.directions.device, torch.float64)
+            origin = one.origin.double() + frame.origin.to(directions) @ rows
+            found.append(Moving(origin, directions @ rows, one.dtype))
+        return found
 
     def fingerprint(self) -> dict[str, Any]:
         """The base's fingerprint, and which slice of it this is, to the bit."""

@@ -9,7 +9,7 @@ import torch
 import lossatlas as la
 from lossatlas.cli._network import Network, network
 from lossatlas.demo import digits, digits_mlp
-from lossatlas.probe import Pool
+from lossatlas.probe import Pool, Ray
 from lossatlas.probe.engine import _workers
 from lossatlas.surface import Function
 
@@ -92,6 +92,54 @@ def pool(own_file):
     made = Pool(2)
     yield made
     made.close()
+
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+class RayCluster:
+    """A head and two nodes of one core on the loopback of this machine, each with processes of its own."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        head = NODE | {"num_cpus": 0, "include_dashboard": False}
+        self.made = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.made.add_node(**NODE) for _ in range(2)]
+        self.engine = Ray(self.made.address, workers=2)
+
+    def kill_node(self):
+        """Kill a node and all that runs on it, as a machine that loses its power."""
+        self.made.remove_node(self.nodes.pop(0), allow_graceful=False)
+
+    def add_node(self):
+        self.nodes.append(self.made.add_node(**NODE))
+
+    def close(self):
+        self.engine.close()
+        ray = importlib.import_module("ray")
+        ray.shutdown()
+        self.made.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cluster(own_file):
+    """Two workers on two nodes of a Ray cluster."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'lossatlas[ray]'")
+    with pytest.MonkeyPatch.context() as patch:
+        # Tokens lie in the user's own folder.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        made = RayCluster()
+        yield made
+        made.close()
+
+
+@pytest.fixture(params=["pool", "ray"])
+def workers(request):
+    """Two workers of each engine that has some."""
+    if request.param == "pool":
+        return request.getfixturevalue("pool")
+    return request.getfixturevalue("cluster").engine
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas.chart._features import rounding_of
 from lossatlas.chart.card._hessian_entries import Curvature
 from lossatlas.chart.card._local import Local
 from lossatlas.chart.card._picture_entries import Markers, Noise, Range, Resolution
 from lossatlas.draw import scale_of
 from lossatlas.probe import Probe, Values
-from lossatlas.surface import Frame, NetworkSurface, Slice, StateSurface, Surface
+from lossatlas.surface import Frame, NetworkSurface, StateSurface, Surface
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -66,7 +67,7 @@ def quadratic_range(chart: Chart, here: Local, slice_probe: Probe) -> Range:
     axes = (chart.alpha, chart.beta)[: len(here.steps)]
     rims = np.array([max(abs(axis[0]), abs(axis[-1])) for axis in axes])
     step = float((here.steps / rims).max())
-    rounding = 16 * float(torch.finfo(_precision(slice_probe.surface)).eps) * abs(here.loss)
+    rounding = max(16 * slice_probe.surface.rounding, rounding_of(chart)) * abs(here.loss)
 
     def holds(radius: float) -> bool:
         coords = radius * rims * _circle(len(axes))
@@ -98,11 +99,6 @@ def _circle(directions: int) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def _precision(surface: Surface) -> torch.dtype:
-    """The type that losses are computed in; a slice's own coordinates are float64."""
-    return surface.base.dtype if isinstance(surface, Slice) else surface.dtype
-
-
 def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | None]:
     """Sampling error of 5×5 cells from the losses of single examples, paired with the center; and the probe that evaluated them.
 
@@ -111,7 +107,7 @@ def noise(surface: Surface, frame: Frame, chart: Chart) -> tuple[Noise, Probe | 
     levels = levels_of(chart)
     whole = chart.certificate.whole
     relative = whole is not None and chart.certificate.metric == "relative"
-    rounding = torch.finfo(surface.dtype).eps
+    rounding = max(surface.rounding, rounding_of(chart))
     if relative and whole is not None:
         # Between the lines at two losses, errors are shares of the higher one.
         gap, error = float((np.diff(levels) / np.abs(levels[1:])).min()), whole.p95

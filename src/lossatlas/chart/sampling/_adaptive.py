@@ -55,6 +55,8 @@ MANY = 8192
 ADDED = 0.3
 # More evaluations than this share of the cells, and every cell may as well be evaluated.
 GENEROUS = 0.5
+# Why a sampler stops that has come down to what rounding alone makes.
+ROUNDED = "the rest of the error is rounding, which further nodes do not lower"
 
 
 @final
@@ -106,6 +108,8 @@ class OutputSampler:
         # Which points of the answer that comes are in half precision, and the error of that.
         self.rounded: Mask | None = None
         self.rounding, self.holding = 0.0, False
+        # Errors that rounding alone makes, near the center and away from it, in a metric that is relative.
+        self.floor = (0.0, 0.0)
         self.drawn: Cells = np.zeros(0, dtype=np.int64)  # positions among coords of held-out cells
         self.losses = np.zeros(0)
         self.extras: Channels = {}
@@ -126,13 +130,16 @@ class OutputSampler:
         while True:
             look = self._look()
             full = len(self.coords) + more > self.room
-            if len(self.drawn) == 0 and (full or look.within(self.tolerance, early)):
+            floor = self.floor if Metric.of(self.losses).name == "relative" else (0.0, 0.0)
+            if len(self.drawn) == 0 and (full or look.within(self.tolerance, early, floor)):
                 yield from self._hold_out(look, self.held)
                 if len(self.drawn) == 0:
                     return self._finish("there is no cell to hold out")
                 continue
             if len(self.drawn) and look.within(self.tolerance, margin):
                 return self._finish("")
+            if len(self.drawn) and look.within(self.tolerance, margin, floor):
+                return self._finish(ROUNDED)
             if full:
                 return self._finish("the room for nodes is used up")
             if since == AGAIN:

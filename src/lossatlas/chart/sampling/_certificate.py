@@ -45,6 +45,9 @@ class Certificate(archive.Result):
         near: errors near the minimum, in the metric of the picture; None for an exact chart, or one of a cheap field.
         whole: errors over the whole chart, in that metric.
         metric: ``relative``, or ``spacing`` for errors in units of the contour spacing, where losses cross zero.
+        rounding: by what share of the loss two evaluations of one point differ that are rounded differently, in 95 % of
+            cases: near the center, and away from it; measured where the type of the numbers is coarse beside the
+            tolerance, as half precision is, else None.
     """
 
     rms: float = 0.0
@@ -60,6 +63,7 @@ class Certificate(archive.Result):
     near: Row | None = None
     whole: Row | None = None
     metric: str = "relative"
+    rounding: tuple[float, float] | None = None
 
     @property
     def strata(self) -> Certified | None:
@@ -80,6 +84,16 @@ class Certificate(archive.Result):
     @property
     def sentence(self) -> str:
         """The certificate in words."""
+        if self.rounding is None:
+            return self._sentence
+        near, away = (f"{100 * share:.2g} %" for share in self.rounding)
+        return (
+            f"{self._sentence}; two evaluations of one point that are rounded differently differ by {near} near the center and "
+            f"{away} away from it (in 95 % of cases)"
+        )
+
+    @property
+    def _sentence(self) -> str:
         if self.exact:
             return "every cell was evaluated: the field is exact"
         if self.strata is not None:

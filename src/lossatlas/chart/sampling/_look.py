@@ -68,11 +68,18 @@ class Look:
     free: Mask
     rows: tuple[Row, Row] | None
 
-    def within(self, tolerance: float, margin: float) -> bool:
-        """Whether the 95th percentiles of the errors of interpolated cells are within a share of what is allowed."""
+    def within(self, tolerance: float, margin: float, floor: tuple[float, float] = (0.0, 0.0)) -> bool:
+        """Whether the 95th percentiles of the errors of interpolated cells are within a share of what is allowed.
+
+        Args:
+            tolerance: near the minimum.
+            margin: the share.
+            floor: errors near the center and away from it that are allowed in any case.
+        """
         if self.rows is not None:
             inside, whole = (row.p95 for row in self.rows)
         else:
             parts = (self.expected[self.close & self.free], self.expected[self.free])
             inside, whole = (float(np.quantile(part, 0.95)) if part.size else 0.0 for part in parts)
-        return inside <= margin * tolerance and whole <= margin * LOOSER * tolerance
+        near, away = floor
+        return inside <= max(margin * tolerance, near) and whole <= max(margin * LOOSER * tolerance, near, away)

@@ -19,8 +19,8 @@ from lossatlas.chart.planes._policy import Ignore, Rule, rule
 
 # Entries drawn from one generator: 4 MB of float32.
 CHUNK = 2**20
-# Entries that are in memory in float64 at a time.
-WIDE = 2**18
+# Entries that are in float64 at a time: few enough to stay in a core's own memory.
+WIDE = 2**15
 GENERATOR = 1
 
 
@@ -64,46 +64,71 @@ class Pieces:
 
     def draw(self, block: Block, axis: int, begin: int, end: int) -> Tensor:
         """Rows of a direction before they are scaled, float32: standard normal numbers."""
+        return torch.randn((end - begin, *block.shape[1:]), generator=self._generator(block, axis, begin))
+
+    def _generator(self, block: Block, axis: int, begin: int) -> torch.Generator:
         key = hashlib.sha256(f"{GENERATOR}/{self.seed}/{axis}/{block.name}/{begin}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
-        return torch.randn((end - begin, *block.shape[1:]), generator=generator)
+        return torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
 
     def made(self, block: Block, weight: Tensor) -> list[Tensor]:
-        """All directions of a whole tensor, float32 on its device."""
-        ranges = list(chunks(block))
-        wanted = [(axis, *one) for axis in range(self.axes) for one in ranges]
+        """All directions of a whole tensor, float32 on its device; of one without numbers, on the meta device, see `_scaled`."""
+        wholes = [torch.empty(block.shape if block.shape else (1,)) for _ in range(self.axes)]
+        # By rows they are scaled as they are drawn, while they are near.
+        at_once = bool(block.shape) and self.by_rows(block) and _place(weight).type == "cpu"
+
+        def draw(one: tuple[int, int, int]) -> None:
+            axis, begin, end = one
+            rows = wholes[axis][begin:end]
+            rows.normal_(generator=self._generator(block, axis, begin))
+            if at_once:
+                scaled = self._scaled(rows, weight[begin:end], self._rows(block, end - begin))
+                if scaled.data_ptr() != rows.data_ptr():
+                    rows.copy_(scaled)
+
+        wanted = [(axis, *one) for axis in range(self.axes) for one in chunks(block)]
         if len(wanted) > 2 * self.axes:
             with ThreadPoolExecutor(min(len(wanted), torch.get_num_threads())) as pool:
-                parts = list(pool.map(lambda one: self.draw(block, *one), wanted))
+                list(pool.map(draw, wanted))
         else:
-            parts = [self.draw(block, *one) for one in wanted]
-        wholes = [
-            torch.cat(parts[k * len(ranges) : (k + 1) * len(ranges)]).reshape(block.shape) for k in range(self.axes)
-        ]
-        return [self._scaled(one.to(weight.device), weight, self.rule(block)) for one in wholes]
+            for one in wanted:
+                draw(one)
+        if at_once:
+            return wholes
+        return [self._scaled(one.reshape(block.shape).to(_place(weight)), weight, self.rule(block)) for one in wholes]
 
     def some(self, block: Block, weight: Tensor, begin: int, end: int) -> list[Tensor]:
         """All directions of the rows of one chunk, given their weights; where `by_rows`."""
-        how = self.rule(block)
-        part = Rule(how.block, how.action, (end - begin, *how.view[1:]), how.kept, how.unit, how.why)
+        part = self._rows(block, end - begin)
         return [
-            self._scaled(self.draw(block, axis, begin, end).to(weight.device), weight, part)
+            self._scaled(self.draw(block, axis, begin, end).to(_place(weight)), weight, part)
             for axis in range(self.axes)
         ]
 
+    def _rows(self, block: Block, count: int) -> Rule:
+        """What happens to so many rows of a block; where `by_rows`."""
+        how = self.rule(block)
+        return Rule(how.block, how.action, (count, *how.view[1:]), how.kept, how.unit, how.why)
+
     def _scaled(self, drawn: Tensor, weight: Tensor, how: Rule) -> Tensor:
+        """A direction as it is used. Where the weights have no numbers, each of their norms (each weight, by weights) is taken to be 1."""
         if how.action == "drawn":
             return drawn
         if how.action == "held":
             return torch.zeros_like(drawn)
-        own = weight.detach().float()
         if self.normalization == "weight":
-            return drawn * own
+            return drawn if weight.is_meta else drawn * weight.detach().float()
         there = drawn.reshape(how.view)
-        sizes, wanted = lengths(there, how.summed), lengths(own.reshape(how.view), how.summed)
-        wanted = torch.ones_like(sizes) if self.normalization in ("dfilter", "dlayer") else wanted
+        sizes = lengths(there, how.summed)
+        if weight.is_meta or self.normalization in ("dfilter", "dlayer"):
+            wanted = torch.ones_like(sizes)
+        else:
+            wanted = lengths(weight.detach().float().reshape(how.view), how.summed)
         factors = torch.where(sizes > 0, wanted / sizes, 0.0).float()
         return there.mul_(factors).reshape(drawn.shape)
+
+
+def _place(weight: Tensor) -> torch.device:
+    return torch.device("cpu") if weight.is_meta else weight.device
 
 
 def lengths(there: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lossatlas import _checks
 from lossatlas._errors import InputError, LossAtlasError, ModelError, NotApplicableError
 from lossatlas._layout import Layout, Sample, listed
+from lossatlas._memory import free
 from lossatlas._said import several
 from lossatlas.chart.directions import Direction
 from lossatlas.chart.directions._direction import Drawn
@@ -26,14 +28,18 @@ from lossatlas.chart.streamed._batches import MODEL, TOKENS, Batches, logits_of
 from lossatlas.chart.streamed._layers import answers
 from lossatlas.chart.streamed._passes import Pass, Point, Touched, Unit, at_the_door, together
 from lossatlas.chart.streamed._pieces import GENERATOR, Pieces, Stored
+from lossatlas.chart.streamed._planned import Planned, planned, rates
 from lossatlas.chart.streamed._tokens import Judged
 from lossatlas.chart.streamed._weights import Weights
-from lossatlas.surface import Frame, LossFunction, Reading, Surface, code_digest, layout_of
+from lossatlas.probe import size as bytes_in_words
+from lossatlas.surface import Frame, LossFunction, Moving, Reading, Surface, code_digest, layout_of
 
 # Passes that go through the model side by side.
 TOGETHER = 32
 # How far a loss by pieces may lie from the model's own, relative: sums of other block sizes.
 ALIKE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
+# A number of a batch becomes no more bytes of activations than this: where there is room for as many nobody looks further.
+ACTIVATED = 2**16
 # Where a proof looks: away from the center, a small and a large step.
 ASIDE = (0.05, 1.0)
 
@@ -70,6 +76,11 @@ class StreamedSurface(Surface):
     from it, a guard watches every operation: a parameter whose own numbers are read where moved ones should be is given to a larger
     module, at last to the whole model, and the notes say which.
 
+    Of a model on the meta device, which has shapes and no numbers, it is the plan: ``lossatlas.forecast`` tells bytes by device and
+    seconds, and `direction` makes the directions of any tensor; nothing can be evaluated.
+
+    Before anything is allocated, the model's forward is followed on tensors without memory: what does not fit beside it is refused.
+
     Args:
         model: yours, in evaluation mode; it is never written to, and is as it was after every reading.
         loss: ``tokens`` for the cross-entropy of the next token, a mean over all tokens; ``model`` for the loss that the model returns,
@@ -86,13 +97,14 @@ class StreamedSurface(Surface):
 
     Attributes:
         parameters: N, trainable parameters of the model.
+        planned: what passes take, where the model has no numbers and nothing can be evaluated; else None.
         plane: the plane (or line) of its coordinates, for `lossatlas.chart`.
         bytes: memory beside the model and its activations that a reading takes, by arithmetic.
 
     Raises:
         ModelError: for a model in training mode or without trainable parameters, or one that does not give the same loss twice.
         DataError: for data that are no batches.
-        InputError: for settings out of range.
+        InputError: for settings out of range, or where a reading needs more memory than there is; it says what would fit.
 
     Source:
         Filter normalization: Li et al. 2018. Directions regenerated from seeds: Malladi et al. 2023, arXiv:2305.17333.
@@ -160,7 +172,14 @@ class StreamedSurface(Surface):
         self._told: dict[str, Any] | None = None
         self._last: nn.Module | None = None
         self._units = self.weights.units()
-        self.notes = self._prove()
+        self.planned: Planned | None = None
+        self._plan_of: Planned | str | None = None
+        if self.weights.without_numbers():
+            self._last = self._last_layer()
+            self.notes = self._plan()
+        else:
+            self._need_room()
+            self.notes = self._prove()
 
     @property
     def sentence(self) -> str:
@@ -179,17 +198,65 @@ class StreamedSurface(Surface):
         return Line(self, *axes) if len(axes) == 1 else Plane(self, *axes)
 
     @property
-    def rounding(self) -> float:
-        """Of the coarsest type among the weights that move."""
-        return torch.finfo(self.weights.coarsest()).eps
+    def computed_in(self) -> torch.dtype:
+        """The coarsest type among the weights that move."""
+        return self.weights.coarsest()
+
+    def moving(self, frame: Frame, most: int) -> Sequence[Moving]:
+        """A few of the pieces that tensors are made in, evenly spaced among all parameters that move."""
+        return self.weights.some(frame, most)
 
     @property
     def bytes(self) -> int:
         """Directions and weights of the largest piece, in float32."""
         return self.weights.largest(self._units, self.dimension)
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes by device that a reading takes with all its passes side by side: the model, pieces of it, and activations.
+
+        Activations are found by following the forward on tensors without memory; a model that looks at numbers on its way
+        cannot be followed, and they are missing.
+        """
+        found: dict[str, int] = {}
+        for name, size in self.weights.bytes().items():
+            found[self._device(name)] = found.get(self._device(name), 0) + size
+        for name, size in self._beside().items():
+            found[name] = found.get(name, 0) + size
+        return found
+
+    def foretold(self, points: int) -> tuple[float, str] | None:
+        """Seconds of one of so many points, and what that rests on, where nothing can be timed; else None.
+
+        Operations of the forward at the rate of a product of matrices that is timed here, and all parameters drawn once for
+        the passes that go together, and summed once for each.
+        """
+        if self.planned is None:
+            return None
+        device = torch.device(self._device("meta"))
+        rate = rates(device, self.computed_in, self.dimension)
+        passes = len(self.batches.each) * points
+        rounds = -(-passes // self.together)
+        moved = sum(block.size for block in self.weights.moved.values())
+        parts = (
+            self.planned.flops * points / rate.flops,
+            rounds * moved * self.dimension / rate.draws,
+            passes * moved / rate.moves,
+        )
+        kind = str(self.computed_in).removeprefix("torch.")
+        said = (
+            f"the seconds are an estimate, nothing was evaluated: {self.planned.flops / 1e12:,.3g} · 10¹² operations a point at the "
+            f"{rate.flops / 1e9:,.3g} · 10⁹ a second of a product of matrices ({rate.side} × {rate.side}, {kind}), directions drawn at "
+            f"{rate.draws / 1e6:,.3g} million entries a second and weights moved at {rate.moves / 1e6:,.3g} million, all measured on "
+            f"{rate.device}"
+        )
+        return sum(parts) / points, said
+
     def direction(self, name: str) -> list[Tensor]:
         """The directions of one tensor, as they are used: float32, one for each axis.
+
+        Of a model without numbers they are in units of its own norms: each filter (layer, weight) of the direction is to be
+        multiplied by the norm of the weights'.
 
         Args:
             name: of a parameter.
@@ -200,7 +267,8 @@ class StreamedSurface(Surface):
         block = self.weights.blocks.get(name)
         if block is None:
             raise InputError(f"got the name {name!r}; expected one of {listed(list(self.weights.blocks))}.")
-        return self.pieces.made(block, self.weights.own(block.name))
+        held = self.weights.held(block.name)
+        return self.pieces.made(block, held if self.planned is not None else self.weights.own(block.name))
 
     def read(self, points: Tensor) -> Reading:
         """Losses at coordinates (B, k), and for tokens their perplexity and the share that was predicted.
@@ -208,6 +276,11 @@ class StreamedSurface(Surface):
         Raises:
             ModelError: if the model or the loss raises an error; it is the cause.
         """
+        if self.planned is not None:
+            raise ModelError(
+                f"the parameter {self.weights.without_numbers()!r} is on the meta device and has no numbers; expected a model with "
+                "weights. Of this one la.forecast(surface, surface.plane) tells what a chart takes."
+            )
         if points.ndim != 2 or points.shape[1] != self.dimension:
             raise InputError(f"got points of shape {tuple(points.shape)}; expected (B, {self.dimension}).")
         rows = [tuple(row) for row in points.double().tolist()]
@@ -262,7 +335,7 @@ class StreamedSurface(Surface):
             self._told = {
                 "surface": self.name, "dimension": self.parameters, "axes": self.dimension, "model": self.weights.digest(),
                 "data": self.batches.digest(), "directions": directions,
-                "loss": self.loss if isinstance(self.loss, str) else code_digest(self.loss),
+                "loss": self.loss if isinstance(self.loss, str) else code_digest(self.loss), "dtype": str(self.computed_in),
             }  # fmt: skip
         return dict(self._told)
 
@@ -325,6 +398,90 @@ class StreamedSurface(Surface):
             if before:
                 config.use_cache = before  # type: ignore[union-attr]
 
+    def _followed(self) -> Planned | str:
+        """What passes take; or why that cannot be known."""
+        if self._plan_of is None:
+            hooked = any(hasattr(module, "_hf_hook") for module in self.model.modules())
+            try:
+                if hooked:
+                    raise NotApplicableError("its weights are loaded on the way")
+                device = torch.device(self._device("meta"))
+                with self._without_cache():
+                    self._plan_of = planned(
+                        self.model,
+                        self._units,
+                        self.batches.each,
+                        self.batches.arguments,
+                        self._last or self._last_layer(),
+                        device,
+                    )
+            except Exception as error:  # of the user's own code, which may look at numbers
+                self._plan_of = " ".join(str(error).split())[:200] or type(error).__name__
+        return self._plan_of
+
+    def _device(self, name: str) -> str:
+        """Where what is on a device will be: of the meta device, on a GPU where there is one."""
+        return name if name != "meta" else "cuda:0" if torch.cuda.is_available() else "cpu"
+
+    def _beside(self) -> dict[str, int]:
+        """Bytes by device beside the model."""
+        plan = self._followed()
+        found = plan.activations(self.together) if isinstance(plan, Planned) else {}
+        for name in {self._device(str(self.weights.held(name).device)) for name in self.weights.moved}:
+            found[name] = found.get(name, 0) + self.bytes
+        return found
+
+    def _plan(self) -> tuple[str, ...]:
+        plan = self._followed()
+        self.planned = plan if isinstance(plan, Planned) else Planned(0, {}, {})
+        notes = ["the model has no numbers (it is on the meta device): it can be forecast, not evaluated"]
+        if not isinstance(plan, Planned):
+            notes.append(
+                f"its forward cannot be followed without numbers ({plan}): operations and activations are missing in the forecast"
+            )
+        for name, size in self.memory.items():
+            room = free(torch.device(name))
+            if room is not None and room < size:
+                notes.append(
+                    f"it does not fit here: {bytes_in_words(size)} on {name}, which has {bytes_in_words(room)} free"
+                )
+        return tuple(notes)
+
+    def _need_room(self) -> None:
+        """Refuse what does not fit beside the model.
+
+        Raises:
+            InputError: with the number of passes that would.
+        """
+        given = sum(
+            one.numel() * one.element_size() for one in tree_leaves(self.batches.each) if isinstance(one, Tensor)
+        )
+        for name in self.weights.bytes():
+            room = free(torch.device(name))
+            if room is None or self.bytes + ACTIVATED * given * self.together / len(self.batches.each) < room:
+                continue
+            taken, plan = self._beside().get(name, 0), self._followed()
+            if taken <= room:
+                continue
+            held = plan.held.get(name, 0) if isinstance(plan, Planned) else 0
+            fewer = self.together - math.ceil((taken - room) / held) if held else 0
+            cure = (
+                f"together={fewer} would fit"
+                if fewer > 0
+                else "smaller batches, or a device with more memory, would fit"
+            )
+            raise InputError(
+                f"got a reading of {self.name} that takes {bytes_in_words(taken)} on {name} beside the model ({self.together} passes of "
+                f"{bytes_in_words(held)}, {bytes_in_words(self.bytes)} of weights and directions), where {bytes_in_words(room)} are free; "
+                f"{cure}."
+            )
+
+    def _last_layer(self) -> nn.Module | None:
+        """The layer that makes logits, where tokens are judged and it is made some rows at a time."""
+        get: Any = getattr(self.model, "get_output_embeddings", None)
+        last: Any = get() if self.loss == TOKENS and callable(get) else None
+        return last if any(unit.module is last and unit.by_rows == "linear" for unit in self._units) else None
+
     def _prove(self) -> tuple[str, ...]:
         """Compare with the model's own loss, and find the modules that must be given more; the notes."""
         first, center = self.batches.first(), (0.0,) * self.dimension
@@ -347,7 +504,7 @@ class StreamedSurface(Surface):
             seen, [self._passed([one])[0].mean for one in aside], "away from the center, watched and not watched, is"
         )
         if self.loss == TOKENS and self._ends_in_its_last_layer(aside[0]):
-            self._last = self.model.get_output_embeddings()  # type: ignore[operator]
+            self._last = self._last_layer()
             self._compare(
                 seen, [self._passed([one])[0].mean for one in aside], "by all logits and by some at a time is"
             )
@@ -392,9 +549,8 @@ class StreamedSurface(Surface):
 
     def _ends_in_its_last_layer(self, place: tuple[Point, Any]) -> bool:
         """Whether the model's logits are what its last layer gives, to the bit, and that layer is made some rows at a time."""
-        get: Any = getattr(self.model, "get_output_embeddings", None)
-        last: Any = get() if callable(get) else None
-        if not any(unit.module is last and unit.by_rows == "linear" for unit in self._units):
+        last = self._last_layer()
+        if last is None:
             return False
         given: list[Tensor] = []
         hook = last.register_forward_hook(lambda module, inputs, output: given.append(output))

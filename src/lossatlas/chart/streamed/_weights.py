@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
@@ -12,7 +15,10 @@ from lossatlas._errors import ModelError
 from lossatlas._layout import Block
 from lossatlas.chart.streamed._passes import Pass, Point, Unit
 from lossatlas.chart.streamed._pieces import CHUNK, Pieces, Stored, chunks, moved_to
-from lossatlas.surface import tensor_digest
+from lossatlas.surface import Frame, Moving, tensor_digest
+
+# Pieces of a large model by which the rounding of its steps is told.
+PIECES = 8
 
 
 class Weights:
@@ -57,9 +63,58 @@ class Weights:
         found: Tensor = stored[attribute]
         return found
 
+    def without_numbers(self) -> str:
+        """The first parameter that moves and whose numbers are nowhere; empty where all have some."""
+        for name in self.moved:
+            prefix, _, _ = name.rpartition(".")
+            hook = getattr(self.model.get_submodule(prefix), "_hf_hook", None)
+            if self.held(name).is_meta and getattr(hook, "weights_map", None) is None:
+                return name
+        return ""
+
+    def bytes(self) -> dict[str, int]:
+        """Of all parameters and buffers by the device that holds them."""
+        found: dict[str, int] = {}
+        for one in itertools.chain(self.model.parameters(), self.model.buffers()):
+            found[str(one.device)] = found.get(str(one.device), 0) + one.numel() * one.element_size()
+        return found
+
     def coarsest(self) -> torch.dtype:
         """The type with the widest spacing of numbers among what moves."""
         return max((self.held(name).dtype for name in self.moved), key=lambda kind: torch.finfo(kind).eps)
+
+    def some(self, frame: Frame, most: int) -> list[Moving]:
+        """About so many entries of a few pieces: all pieces of a small model, else some, evenly spaced.
+
+        Args:
+            frame: in the coordinates of the surface.
+            most: entries.
+        """
+        pieces = [
+            (block, *rows)
+            for block in self.moved.values()
+            for rows in (chunks(block) if self.pieces.by_rows(block) else [(0, block.shape[0] if block.shape else 1)])
+        ]
+        sizes = [math.prod(block.shape[1:]) * (end - begin) for block, begin, end in pieces]
+        ends, count = list(itertools.accumulate(sizes)), len(pieces)
+        if count > PIECES:
+            # Each stands for as many parameters, so that as many entries of each are taken.
+            places = ((2 * k + 1) * ends[-1] // (2 * PIECES) for k in range(PIECES))
+            chosen = [bisect.bisect_right(ends, place) for place in places]
+            strides = [max(1, sizes[k] * PIECES // most) for k in chosen]
+        else:
+            chosen, strides = list(range(count)), [max(1, ends[-1] // most)] * count
+        along, found = frame.directions.double(), []
+        for k, stride in zip(chosen, strides, strict=True):
+            block, begin, end = pieces[k]
+            own = self.own(block.name)
+            part = own[begin:end] if block.shape else own
+            by_rows = self.pieces.by_rows(block)
+            made = self.pieces.some(block, part, begin, end) if by_rows else self.pieces.made(block, own)
+            rows = torch.stack([one.reshape(-1)[::stride].double().cpu() for one in made])
+            origin = part.reshape(-1)[::stride].double().cpu() + frame.origin.double() @ rows
+            found.append(Moving(origin, along @ rows, own.dtype))
+        return found
 
     def units(self) -> list[Unit]:
         """One for every module that holds moved parameters itself."""

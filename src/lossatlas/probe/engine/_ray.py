@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import socket
 import sys
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +20,12 @@ from lossatlas.probe.engine._workers import Event, Job, Slot, Workers, held
 LEAST = (2, 52)
 # Seconds to wait at a time for whatever comes first: an answer, or Ctrl-C.
 TURN = 0.2
+# Seconds to wait for the first sign of a cluster, which Ray itself waits for during minutes.
+KNOCK = 5.0
+OPEN = (
+    "the Ray cluster asks for no token: whoever reaches its port can run code on it, with your rights. Start it with "
+    "RAY_AUTH_MODE=token, and give the same here"
+)
 
 
 @final
@@ -48,6 +55,7 @@ class Ray(Workers):
         self._began = not ray.is_initialized()
         if self._began:
             try:
+                _knock(address)
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
             except Exception as error:  # of many kinds, by how a cluster cannot be reached
                 said = " ".join(str(error).split())[:300]
@@ -56,6 +64,10 @@ class Ray(Workers):
                     "it with 'ray start --head', or give address=None for a local one. A cluster that asks for a token wants it in "
                     "RAY_AUTH_TOKEN."
                 ) from error
+        # Ray sets the variable itself where it finds a token; a cluster with one refuses a driver without.
+        self._open = address is not None and os.environ.get("RAY_AUTH_MODE", "").lower() != "token"
+        if self._open:
+            print(f"{OPEN}.", file=sys.stderr)
         there = ray.cluster_resources()
         by_default = max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1) / max(cpus, 1e-9)))
         super().__init__(_checks.optional(_checks.whole, "workers", workers) or by_default)
@@ -65,6 +77,11 @@ class Ray(Workers):
         self._recipes: dict[str, Any] = {}
         for slot in self._slots.values():
             self._start(slot)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whether workers compute as the driver does, and whether others may use the cluster."""
+        return (*super().notes, OPEN) if self._open else super().notes
 
     def close(self) -> None:
         """End all workers, and the cluster where it was started for them."""
@@ -143,6 +160,18 @@ class _Actor:
         """The answer to a message whose tensors came another way."""
         message = Message(_wire.unpacked(head).head, _wire.unpacked(tensors).tensors)
         return _wire.packed(self._station.answer(message))
+
+
+def _knock(address: str | None) -> None:
+    """See whether somebody is at an address of a machine and a port.
+
+    Raises:
+        OSError: if not, or for no port.
+    """
+    host, _, port = (address or "").rpartition("://")[2].partition("/")[0].rpartition(":")
+    if host:
+        with socket.create_connection((host.strip("[]"), int(port) if port.isdigit() else 0), timeout=KNOCK):
+            pass
 
 
 def _imported() -> Any:

@@ -584,10 +584,10 @@ class NetworkSurface(Surface):
         return self._reference.model
 
     @property
-    def rounding(self) -> float:
-        """That of θ, or of the type that forward passes are computed in where it is coarser."""
-        cast = self._evaluation.scene.cast
-        return super().rounding if cast is None else max(super().rounding, torch.finfo(cast).eps)
+    def computed_in(self) -> torch.dtype:
+        """That of θ, or the type that forward passes are computed in where it is coarser."""
+        cast = self._evaluation.scene.cast or self.dtype
+        return max((self.dtype, cast), key=lambda kind: torch.finfo(kind).eps)
 
     def _points(self, points: Tensor) -> Tensor:
         if points.ndim != 2 or points.shape[1] != self.dimension:
