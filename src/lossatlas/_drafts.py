@@ -41,19 +41,19 @@ def draft(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 def _opened(path: Path) -> tuple[Path, IO[bytes]]:
     own = path.with_name(f".{path.name}.new")
-    while fcntl is not None:
-        file = open(os.open(own, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)  # noqa: PTH123, SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have moved it away between the two calls.
-            if os.path.samestat(own.lstat(), os.fstat(file.fileno())):
-                file.truncate(0)
-                return own, file
-        except FileNotFoundError:
-            pass
-        except OSError:
+    with contextlib.suppress(OSError):  # where it is held, or something else lies there, or nothing can be written at all
+        while fcntl is not None:
+            file = open(os.open(own, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)  # noqa: PTH123, SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its last holder may have moved it away between the two calls.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(own.lstat(), os.fstat(file.fileno())):
+                        file.truncate(0)
+                        return own, file
+            except BaseException:
+                file.close()
+                raise
             file.close()
-            break
-        file.close()
     own = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     return own, own.open("xb", buffering=0)

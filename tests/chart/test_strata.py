@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from lossatlas.chart.sampling._metric import Metric
 from lossatlas.chart.sampling._strata import Certified, Row, certify
 
 
@@ -30,3 +31,10 @@ def test_the_whole_may_be_off_two_and_a_half_times_as_far_as_the_minimum():
         return Certified(*rows, "relative", 0.1, {}).reached
 
     assert reached(0.099, 0.249) and not reached(0.101, 0.249) and not reached(0.099, 0.251)
+
+
+def test_a_loss_of_zero_is_measured_against_the_floor():
+    metric = Metric.of(np.array([1e-9, 2.0]))
+    assert metric.name == "relative"
+    found = metric.error(np.array([3e-8, 1.1]), np.array([0.0, 1.0]))
+    assert found == pytest.approx([1.5, 0.1], rel=1e-6)

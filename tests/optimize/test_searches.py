@@ -122,3 +122,17 @@ def test_differential_evolution_crosses_the_best_and_a_difference_into_each_memb
         people = [t if loss(t) <= loss(p) else p for t, p in zip(trials, people, strict=True)]
     assert kept and crossed
     same(walked(one, 6), expected)
+
+
+def test_an_evolution_strategy_sums_its_noise_by_rank_over_its_size():
+    rng, theta, half, sigma = Streams(4, 1), WELLS.start.numpy(), 3, 0.3
+    expected = [[theta]]
+    for _ in range(4):
+        noise = rng.normal(half, 2)[0].numpy()
+        noise = np.concatenate([noise, -noise])
+        cloud = [np.clip(theta + sigma * one, LOW, HIGH) for one in noise]
+        expected.append(cloud)
+        heights = sorted(loss(one) for one in cloud)
+        pull = sum((heights.index(loss(one)) / (2 * half - 1) - 0.5) * way for one, way in zip(cloud, noise, strict=True))
+        theta = np.clip(theta - 0.2 / (2 * half * sigma) * pull, LOW, HIGH)
+    same(walked(la.optimizer("evolution", population=2 * half, sigma=sigma, lr=0.2), 5), expected)

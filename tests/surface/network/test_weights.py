@@ -8,6 +8,7 @@ from torch import nn
 import lossatlas as la
 from lossatlas.probe import Probe, Request, Values
 from lossatlas.surface import Sample
+from lossatlas.surface.network._loss import quick_cross_entropy
 
 
 @pytest.mark.parametrize("kind", ["class weights", "ignored labels", "both"])
@@ -62,3 +63,10 @@ def test_a_mode_that_reads_the_data_twice_is_counted_so():
         (answer,) = probe.answer([Request(Values(probe.surface.theta.repeat(3, 1)), probe.meter)])
         assert len(answer.values) == 3
         assert (probe.meter.values, probe.meter.examples) == (3, 3 * 10 * passes)
+
+
+def test_the_quick_cross_entropy_leaves_out_what_is_ignored():
+    torch.manual_seed(0)
+    outputs, labels = torch.randn(9, 4, dtype=torch.float64), torch.randint(0, 4, (9,))
+    labels[::4] = -100
+    torch.testing.assert_close(quick_cross_entropy(outputs, labels), F.cross_entropy(outputs, labels), rtol=1e-14, atol=0)
