@@ -175,7 +175,7 @@ def test_a_kind_is_a_plain_name(tmp_path, kind):
             act()
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("failing", [1, 2])
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, failing, earlier):
     if earlier:
@@ -189,9 +189,6 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, failing, earlier
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", break_one)
-    if failing == 3 and not earlier:
-        archive.save(tmp_path, "chart", {}, {})  # only two replacements: nothing breaks
-        return
     with pytest.raises(OutputError, match="the disk is full"):
         archive.save(tmp_path, "chart", {"other": np.ones(3)}, {})
     assert contents(tmp_path) == before

@@ -240,6 +240,16 @@ def test_noise_is_that_of_single_examples(small):
                 ratios.append(apart.std(ddof=1) / math.sqrt(60) / abs(apart.mean()))
     assert made.noise.sampling == pytest.approx(np.median(ratios), rel=1e-6)
     assert made.noise.examples == 60 and made.noise.cells == 24 and 0 <= made.noise.clear <= made.noise.gaps
+    levels = cells.levels_of(chart)
+    rows = [
+        losses(chart.alpha[i], chart.beta[j]) for j in (0, 5, 10, 15, 20) for i in (0, 5, 10, 15, 20) if (i, j) != (10, 10)
+    ]
+    means = np.array([row.mean() for row in rows])
+    errors = np.array([(row - center).std(ddof=1) / math.sqrt(60) for row in rows])
+    nearest = [int(np.argmin(np.abs(means - (low + high) / 2))) for low, high in zip(levels, levels[1:], strict=False)]
+    gaps = np.diff(levels) / errors[nearest]
+    assert ((gaps > 1) & (gaps < 2)).any(), "so that the factor of two counts"
+    assert made.noise.clear == int((gaps > 2).sum())
 
 
 def test_the_model_and_the_surface_are_left_as_they_were(small):

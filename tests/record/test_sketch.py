@@ -155,3 +155,24 @@ def test_a_short_run_has_no_plane(run, tmp_path):
         _ = la.Recording.load(tmp_path / "a").sketches
     with pytest.raises(InputError, match="no centering named 'middle'"):
         la.Recording.load(tmp_path / "b").coordinates("middle")
+
+
+def test_the_standard_error_of_sketched_components_is_the_jackknifes():
+    """By singular vectors of the columns that are left: what a group takes away is made up by the others."""
+    sketches = torch.randn(6, 64, generator=torch.Generator().manual_seed(2), dtype=torch.float64).cumsum(0)
+    rows = (sketches - sketches[-1]).numpy()
+
+    def on_axes(columns, sign=None):
+        left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+        coords = left[:, :2] * sizes[:2]
+        agree = np.sign((coords * sign).sum(0)) if sign is not None else np.ones(2)
+        return coords * agree, sizes[:2] ** 2 / (sizes**2).sum()
+
+    whole, shares = on_axes(rows)
+    groups = np.array_split(np.arange(64), 32)
+    without = [on_axes(np.delete(rows, group, 1) * np.sqrt(32 / 31), whole) for group in groups]
+    spread = sum(((coords - whole) ** 2).sum() for coords, _ in without)
+    apart = sum((one - shares) ** 2 for _, one in without)
+    _, error, of_shares = from_sketches(sketches, "final", meeting=0.75)
+    assert error == pytest.approx(np.sqrt(0.75 * spread * 31 / 32) / np.linalg.norm(whole), rel=1e-9)
+    np.testing.assert_allclose(of_shares.numpy(), np.sqrt(0.75 * apart * 31 / 32), rtol=1e-9)

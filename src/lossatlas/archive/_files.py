@@ -6,11 +6,10 @@ import contextlib
 import errno
 import os
 import tempfile
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from lossatlas import _checks
+from lossatlas import _checks, _drafts
 from lossatlas._errors import OutputError
 
 Location = str | os.PathLike[str]
@@ -123,23 +122,20 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
     Raises:
         OutputError: if one cannot be written; earlier files of these names are then still there.
     """
-    mark = uuid.uuid4().hex
     with contextlib.ExitStack() as always:
         try:
             staged = []
             for path, content in files:
-                temporary = path.with_name(f".{path.name}.{mark}.new")
-                always.callback(_remove, temporary)
-                with temporary.open("xb", buffering=0) as file:
-                    _fill(file.fileno(), content)
-                    if settled:
-                        os.fsync(file.fileno())
+                temporary, file = always.enter_context(_drafts.draft(path))
+                _fill(file.fileno(), content)
+                if settled:
+                    os.fsync(file.fileno())
                 staged.append((temporary, path))
             with contextlib.ExitStack() as undo:
                 for temporary, path in staged[:-1]:
-                    earlier = path.with_name(f".{path.name}.{mark}.old")
-                    if path.exists():
-                        path.replace(earlier)
+                    earlier = temporary.with_suffix(".old")
+                    always.callback(_remove, earlier)
+                    if _set_aside(path, earlier):
                         undo.callback(earlier.replace, path)
                     else:
                         undo.callback(_remove, path)
@@ -147,8 +143,6 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
                 temporary, path = staged[-1]
                 temporary.replace(path)
                 undo.pop_all()
-            for _, path in staged[:-1]:
-                _remove(path.with_name(f".{path.name}.{mark}.old"))
         except (OSError, ValueError) as error:
             raise _refusal(path, error) from error
 
@@ -198,6 +192,20 @@ def read(path: Path) -> bytes:
         ) from None
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot read {str(path)!r}: {error}. Check that it is a file you may read.") from error
+
+
+def _set_aside(path: Path, earlier: Path) -> bool:
+    """Give a file a second name; it keeps its own, so that a process that is killed now leaves it where it was."""
+    _remove(earlier)
+    try:
+        os.link(path, earlier, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a file system without second names
+        if not path.exists():
+            return False
+        path.replace(earlier)
+    return True
 
 
 def _remove(path: Path) -> None:

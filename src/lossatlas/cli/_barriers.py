@@ -77,16 +77,18 @@ def command(
     found = barriers(
         surface, named, definition=definition, test=other, points=points, seed=seed, aligned=aligned, progress=not quiet
     )
+    if out is not None:
+        found.save(out / "barriers")
     click.echo(found.sentence)
     click.echo(str(found.table()))
     same = similarity(surface, named) if alike else None
     if same is not None:
+        if out is not None:
+            same.save(out / "similarity")
         click.echo(same.sentence)
     if out is not None:
-        found.save(out / "barriers")
         found.plot_matrix().save(out / "barriers.png")
         if same is not None:
-            same.save(out / "similarity")
             same.plot(layer=layer).save(out / "similarity.png")
         click.echo(f"written: {out}")
     if json_file is not None:

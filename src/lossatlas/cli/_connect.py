@@ -152,7 +152,14 @@ def command(
         folder=resume,
         **settings,
     )
+    # What is printed is kept by then: who stops the command loses nothing that was seen.
+    if out is not None:
+        path.save(out)
     merged = merge(surface, a, b, test=other, alignment=moved, names=names, seed=seed) if moved else None
+    if out is not None and moved is not None and merged is not None and naive is not None:
+        moved.save(out / "alignment")
+        merged.save(out / "merge")
+        naive.save(out / "naive")
     click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     for sentence in path.reading():
         click.echo(f"- {sentence}")
@@ -170,13 +177,8 @@ def command(
         f"{cost.surface_seconds:.2f} s"
     )
     if out is not None:
-        path.save(out)
         also = None if naive is None else {"without alignment": naive}
         path.plot(label=None if naive is None else f"aligned, {kind}", also=also).save(out / "profile.png")
-        if moved is not None and merged is not None and naive is not None:
-            moved.save(out / "alignment")
-            merged.save(out / "merge")
-            naive.save(out / "naive")
         if path.error is not None:
             path.plot(quantity="error").save(out / "error.png")
         if kind != "line":

@@ -198,6 +198,7 @@ class Runner:
         self._ended: SimpleQueue[tuple[str, int]] = SimpleQueue()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, float] = {}
+        self._alive: tuple[int, ...] = ()
         self._each = max(1, workers // max(1, len(self._left)))
 
     def run(self) -> None:
@@ -207,6 +208,8 @@ class Runner:
             KeyboardInterrupt: when it is interrupted; what was done stays, and the same call goes on.
         """
         idle = [f"{number + 1}" for number in range(min(self.workers, len(self._left)))]
+        # A pipe that nothing is written into: its end at the jobs says when this process is no more.
+        self._alive = os.pipe() if os.name == "posix" else ()
         try:
             while not self._dispatch.finished:
                 while idle and self._dispatch.waiting:
@@ -227,6 +230,9 @@ class Runner:
                 for row in self._dispatch.took(worker):
                     self.states[self._left[row].name].status = "interrupted"
             raise
+        finally:
+            for end in self._alive:
+                os.close(end)
 
     def _known(self, job: Job) -> bool:
         """Whether a job was done before, with the same options."""
@@ -256,10 +262,11 @@ class Runner:
             *job.arguments,
         ]
         with (folder / LOG).open("wb") as log:
-            program = [sys.executable, "-m", "lossatlas.cli._job", str(self._each), *typed]
+            program = [sys.executable, "-m", "lossatlas.cli._job", str(*self._alive[:1]), str(self._each), *typed]
             process = subprocess.Popen(
-                program, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-            )
+                program, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                pass_fds=self._alive[:1],
+            )  # fmt: skip
         self._processes[worker] = process
 
         def wait() -> None:

@@ -104,6 +104,9 @@ def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | No
     from lossatlas.lessons import Check
 
     _say(f"{one.id}  {one.claim}")
+    # Rows of an earlier run that was stopped are written over by as many and more, never by fewer.
+    earlier = None if out is None else _same(one, out, runs, seed, quick)
+    before = 0 if earlier is None or earlier.complete else len(earlier.checks)
     evidence = None
     try:
         for row, evidence in one.stream(runs=runs, seed=seed, quick=quick):
@@ -111,7 +114,7 @@ def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | No
                 _say(f"Experiment: {row}")
             elif isinstance(row, Check):
                 _say(row.sentence, indent=2)
-                if out is not None:
+                if out is not None and len(evidence.checks) >= before:
                     evidence.save(out)
     except KeyboardInterrupt:
         rows = len(evidence.checks) if evidence is not None else 0
@@ -129,17 +132,23 @@ def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | No
 
 def _kept(one: Lesson, out: Path, runs: int | None, seed: int, quick: bool) -> Evidence | None:
     """What a lesson brought out in this folder before, if it was finished with the same settings."""
+    found = _same(one, out, runs, seed, quick)
+    if found is None or not found.complete:
+        return None
+    _say(f"{one.id}  {found.verdict} It was finished in {out / f'lesson-{one.id}.json'}.\n")
+    return found
+
+
+def _same(one: Lesson, out: Path, runs: int | None, seed: int, quick: bool) -> Evidence | None:
+    """What this folder holds of a lesson with the same settings, finished or not."""
     from lossatlas.lessons import Evidence
 
     file = out / f"lesson-{one.id}.json"
     if not file.is_file():
         return None
     found = Evidence.load(file)
-    same = (found.complete, found.seed, found.quick) == (True, seed, quick) and found.claim == one.claim
-    if not same or (one.runs and found.runs != one.count(runs, quick)):
-        return None
-    _say(f"{one.id}  {found.verdict} It was finished in {file}.\n")
-    return found
+    same = (found.seed, found.quick, found.claim) == (seed, quick, one.claim)
+    return found if same and (not one.runs or found.runs == one.count(runs, quick)) else None
 
 
 def _say(text: str, indent: int = 0) -> None:

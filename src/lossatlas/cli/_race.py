@@ -246,14 +246,17 @@ def command(
     if trials is not None:
         record["tuning"] = _tune(chosen, surface, trials, steps, point, seed, console)
     result = race(surface, chosen, start=point, steps=steps, budget=budget, runs=runs, seed=seed)
+    # What is printed is kept by then: who stops the command loses nothing that was seen.
+    if out is not None:
+        result.save(out)
     console.print(result.table())
     console.print(result.accounting())
     for verdict in result.verdicts.values():
         click.echo(f"- {verdict.sentence}")
     if why:
         record["why"] = _why(result, console, seed)
-    sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, swept_runs, seed, console)
-    maps = {} if map_points is None else _maps(chosen, surface, map_points, steps, seed, console)
+    sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, swept_runs, seed, console, out)
+    maps = {} if map_points is None else _maps(chosen, surface, map_points, steps, seed, console, out)
     record |= {"sweeps": {label: one.record() for label, one in sweeps.items()}} if sweeps else {}
     record |= {"maps": {label: one.record() for label, one in maps.items()}} if maps else {}
     if out is not None:
@@ -396,6 +399,7 @@ def _sweeps(
     runs: int,
     seed: int,
     console: Console,
+    out: Path | None,
 ) -> dict[str, Sweep]:
     from lossatlas.race import numbers_of, sweep
 
@@ -405,12 +409,20 @@ def _sweeps(
             click.echo(f"- no sweep of {label}: it has no {setting}")
             continue
         made[label] = sweep(surface, one, values, setting=setting, start=point, steps=steps, runs=runs, seed=seed)
+        if out is not None:
+            made[label].save(out / f"sweep-{label}")
         console.print(made[label].table())
     return made
 
 
 def _maps(
-    chosen: Mapping[str, Optimizer], surface: Surface, points: int, steps: int, seed: int, console: Console
+    chosen: Mapping[str, Optimizer],
+    surface: Surface,
+    points: int,
+    steps: int,
+    seed: int,
+    console: Console,
+    out: Path | None,
 ) -> dict[str, BasinMap]:
     from lossatlas.race import basin_map
 
@@ -420,12 +432,13 @@ def _maps(
             click.echo(f"- skipped {label}: it is not vectorized over runs; {points**2:,} starts would take hours")
             continue
         made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed)
+        if out is not None:
+            made[label].save(out / f"basins-{label}")
         console.print(made[label].table())
     return made
 
 
 def _write(result: Race, sweeps: Mapping[str, Sweep], maps: Mapping[str, BasinMap], out: Path, relief: bool) -> None:
-    result.save(out)
     if result.surface.dimension == 2:
         result.plot().save(out / "paths.png")
         if relief:
@@ -440,8 +453,6 @@ def _write(result: Race, sweeps: Mapping[str, Sweep], maps: Mapping[str, BasinMa
     if result.runs > 1 and result.surface.gradients_known and result.surface.wells:
         result.plot_rates("global").save(out / "rates.png")
     for label, swept in sweeps.items():
-        swept.save(out / f"sweep-{label}")
         swept.plot().save(out / f"sweep-{label}.png")
     for label, made in maps.items():
-        made.save(out / f"basins-{label}")
         made.plot().save(out / f"basins-{label}.png")

@@ -80,6 +80,8 @@ def race_network(
         trials=trials or 0,
         seed=seed,
     )
+    if out is not None:
+        result.save(out)
     console = Console(width=None if Console().is_terminal else 170)
     console.print(result.table())
     if bool((starts == starts[0]).all()) and runs > 1:
@@ -87,7 +89,6 @@ def race_network(
             "- all runs began at the same point: --model or --checkpoint gives the same weights whatever torch's seed is"
         )
     if out is not None:
-        result.save(out)
         for what in ("loss", *(("test_error",) if _tested(result) else ())):
             for against in ("queries", "examples", "seconds"):
                 result.plot(what=what, against=against).save(out / f"{what.replace('_', '-')}-{against}.png")

@@ -6,7 +6,6 @@ A figure made here never passes through pyplot, so none is left open, no backend
 from __future__ import annotations
 
 import io
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossatlas import _drafts
 from lossatlas._errors import InputError, OutputError
 from lossatlas.draw._style import KINDS, PAGE, Figures, now, shade
 
@@ -95,14 +95,11 @@ class Display(ABC):
 
     def _write(self, target: Path, dpi: float | None) -> None:
         content = self.render(target.suffix.lower().removeprefix("."), dpi=dpi)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with _drafts.draft(target) as (draft, _):
                 draft.write_bytes(content)
                 draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"the picture cannot be written to {str(target)!r}: {error.strerror or error}. "
