@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+import stat
 from collections.abc import Collection
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lossatlas._errors import InputError, UnknownNameError
@@ -137,6 +140,28 @@ def one_of(kind: str, name: T, known: Collection[str]) -> T:
     if not isinstance(name, str) or name not in known:
         raise UnknownNameError(kind, name if isinstance(name, str) else shown(name), known)
     return name
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to what cannot be replaced by a file: a device, a pipe, a socket, or a stream that is open.
+
+    ``/dev/stdout`` and ``/proc/self/fd/1`` are streams even where what is behind them is a regular file, which holds more
+    than the one result.
+    """
+    here = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow the links)
+    try:
+        mode = os.stat(here).st_mode  # noqa: PTH116
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return True
+        while here.is_symlink():
+            if here.parts[1:2] in (("dev",), ("proc",)):
+                return True
+            here = Path(os.path.abspath(here.parent / here.readlink()))  # noqa: PTH100
+        # A folder on the way may be the link: /dev/fd leads to /proc/self/fd.
+        resolved = here.parent.resolve()
+        return resolved.parts[1:2] == ("proc",)
+    except (OSError, ValueError):
+        return False
 
 
 def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:

@@ -69,7 +69,7 @@ def prepare(folder: Location) -> Path:
 
 
 def prepare_file(path: Location) -> Path:
-    """Make sure that a file can be written, before the work whose result goes there.
+    """Make sure that a file can be written, before the work whose result goes there; a stream is left alone until then.
 
     Returns:
         Path: the file, not yet created.
@@ -78,6 +78,8 @@ def prepare_file(path: Location) -> Path:
         OutputError: saying what is in the way.
     """
     path = located(path, "path")
+    if _checks.is_stream(path):
+        return path
     prepare(path.parent)
     if path.is_dir():
         raise _refusal(path, IsADirectoryError(errno.EISDIR, "is a directory"))
@@ -102,19 +104,20 @@ def write_text(path: Location, text: str) -> Path:
 
 
 def write_bytes(path: Location, content: bytes) -> Path:
-    """Write a file, all or nothing, into a folder that is created if needed.
+    """Write a file, all or nothing, into a folder that is created if needed; straight into a device, a pipe or a stream.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    path = located(path, "path")
-    prepare(path.parent)
+    path = prepare_file(path)
     commit([(path, content)])
     return path
 
 
 def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = True) -> None:
     """Put files of one folder in place together, the last of them last; on any failure none of them.
+
+    What is no regular file, such as a device, a pipe or an open stream, is written into where it lies, first.
 
     Args:
         files: paths and contents.
@@ -123,6 +126,12 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
     Raises:
         OutputError: if one cannot be written; earlier files of these names are then still there.
     """
+    for path, content in files:
+        if _checks.is_stream(path):
+            _pour(path, content)
+    files = [(path, content) for path, content in files if not _checks.is_stream(path)]
+    if not files:
+        return
     mark = uuid.uuid4().hex
     with contextlib.ExitStack() as always:
         try:
@@ -165,6 +174,17 @@ def settle(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _pour(path: Path, content: bytes | memoryview) -> None:
+    """Write into a device, a pipe or a stream, which nothing can be put in the place of."""
+    try:
+        with path.open("wb", buffering=0) as file:
+            view = memoryview(content)
+            while len(view):
+                view = view[file.write(view) :]
+    except (OSError, ValueError) as error:
         raise _refusal(path, error) from error
 
 

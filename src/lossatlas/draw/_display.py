@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, OutputError
 from lossatlas.draw._style import KINDS, PAGE, Figures, now, shade
 
@@ -97,6 +98,9 @@ class Display(ABC):
         content = self.render(target.suffix.lower().removeprefix("."), dpi=dpi)
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
+            if _checks.is_stream(target):
+                target.write_bytes(content)
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 draft.write_bytes(content)
