@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -180,10 +181,16 @@ def settle(path: Path) -> None:
 def _pour(path: Path, content: bytes | memoryview) -> None:
     """Write into a device, a pipe or a stream, which nothing can be put in the place of."""
     try:
-        with path.open("wb", buffering=0) as file:
+        sys.stdout.flush()
+        with path.open("ab", buffering=0) as file:
             view = memoryview(content)
             while len(view):
                 view = view[file.write(view) :]
+            # What is printed afterwards into the same file stands behind it.
+            for number in (1, 2):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.fstat(number), os.fstat(file.fileno())):
+                        os.lseek(number, 0, os.SEEK_END)
     except (OSError, ValueError) as error:
         raise _refusal(path, error) from error
 
