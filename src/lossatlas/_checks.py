@@ -126,6 +126,73 @@ def instance(name: str, value: Any, kind: Any, expected: str, *, where: str = ""
     raise _refusal(where, name, value, expected, do)
 
 
+def text(name: str, value: Any, *, where: str = "") -> str:
+    """A text, as it is.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(value, str):
+        return value
+    raise _refusal(where, name, value, "a text", "")
+
+
+def function(name: str, value: Any, expected: str, *, where: str = "") -> Any:
+    """Something that can be called, and is no class.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if callable(value) and not isinstance(value, type):
+        return value
+    raise _refusal(where, name, value, expected, "")
+
+
+def tensor(name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError) -> Any:
+    """A tensor of real numbers that are there: dense, and on a device that holds them.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        width: the numbers in each row, where rows (B, width) are wanted.
+        where: the function or object that was given it, for the message.
+        error: the class of the refusal.
+
+    Raises:
+        InputError: for anything else.
+    """
+    import torch
+
+    kind = (
+        shown(value) if not isinstance(value, torch.Tensor)
+        else "a meta tensor, without numbers" if value.is_meta
+        else "a nested tensor" if value.is_nested
+        else "a quantized tensor" if value.is_quantized
+        else f"a sparse tensor ({value.layout})" if value.layout is not torch.strided
+        else f"a tensor of type {value.dtype}" if value.dtype == torch.bool or value.is_complex()
+        else f"a tensor of shape {tuple(value.shape)}" if width is not None and (value.ndim != 2 or value.shape[1] != width)
+        else ""
+    )  # fmt: skip
+    if kind:
+        rows = "" if width is None else f" of shape (B, {width}), one row for each. A single one, p, goes in as p[None]"
+        raise error(f"{where + ' ' if where else ''}got {name}={kind}; expected a tensor of real numbers{rows}.")
+    return value
+
+
+def path(name: str, value: Any, *, where: str = "", error: type[InputError] = InputError) -> Path:
+    """A path that was given as text or as a `pathlib.Path`.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(value, str | os.PathLike):
+        found = os.fspath(value)
+        if isinstance(found, str):
+            return Path(found)
+    given = f"{where} got {name}={shown(value)}" if where else f"got {name}={shown(value)}"
+    raise error(f"{given}; expected a path. Give it as text or as a pathlib.Path.")
+
+
 def one_of(kind: str, name: T, known: Collection[str]) -> T:
     """A name that is known, as it is.
 
@@ -171,10 +238,14 @@ def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any
 
 def shown(value: Any) -> str:
     """A value for a message: short, and never the numbers of an array."""
-    if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value)
-    return text if len(text) <= 80 and "\n" not in text else type(value).__name__
+    kind = type(value).__name__
+    try:
+        if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
+            return f"{kind} of shape {tuple(value.shape)}"
+        said = repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value)
+    except Exception:  # a nested or a meta tensor, a number of a million digits, an object of the user's own
+        return kind
+    return said if len(said) <= 80 and said.isprintable() else kind
 
 
 def _whole(value: Any) -> int | None:

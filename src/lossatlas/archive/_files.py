@@ -41,12 +41,7 @@ def located(given: Location, name: str = "folder") -> Path:
     Raises:
         OutputError: for anything else.
     """
-    try:
-        return Path(given)
-    except TypeError:
-        raise OutputError(
-            f"got {name}={_checks.shown(given)}; expected a path. Give it as text or as a pathlib.Path."
-        ) from None
+    return _checks.path(name, given, error=OutputError)
 
 
 def prepare(folder: Location) -> Path:

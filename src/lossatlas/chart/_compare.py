@@ -18,7 +18,7 @@ from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._grid import Span, counts_of
 from lossatlas.probe import Meter
-from lossatlas.surface import Frame, Surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 
 def compare(
@@ -96,7 +96,10 @@ def compare(
 
 
 def _named(surfaces: Sequence[Surface] | Mapping[str, Surface]) -> dict[str, Surface]:
+    _checks.instance("surfaces", surfaces, (list, tuple, Mapping), "a list of surfaces, or surfaces by name", where="compare")
     pairs = list(surfaces.items()) if isinstance(surfaces, Mapping) else [(one.name, one) for one in surfaces]
+    for _, one in pairs:
+        need_surface(one, "compare")
     named = dict(pairs)
     if len(named) < 2 or len(named) != len(pairs):
         raise InputError(
@@ -122,7 +125,11 @@ def _laid(
             for name, surface in named.items()
         }
         return [f"seed {seed}" for seed in chosen], laid  # type: ignore[return-value]
+    expected = "'paired', a plane, or a list of planes"
+    _checks.instance("planes", planes, (Plane, Frame, list, tuple), expected, where="compare")
     shared = [planes] if isinstance(planes, Plane | Frame) else list(planes)
+    for plane in shared:
+        _checks.instance("planes", plane, (Plane, Frame), expected, where="compare")
     for surface in named.values():
         for plane in shared:
             surface.on(plane)

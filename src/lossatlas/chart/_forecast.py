@@ -111,6 +111,7 @@ def forecast(
     """
     need_surface(surface, "forecast")
     need_plane(plane, "forecast")
+    _checks.optional(_checks.function, "on_forecast", on_forecast, "a function of the forecast", where="forecast")
     settings = settled(
         surface,
         plane.frame.dimension,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.chart._caption import caption, title
 from lossatlas.surface import Frame, numbers_of
@@ -35,7 +36,7 @@ def values(chart: Chart, channel: str) -> Array:
     Raises:
         InputError: a channel that the chart does not have.
     """
-    if channel == "loss":
+    if _checks.text("channel", channel) == "loss":
         return chart.loss
     if channel not in chart.extras:
         raise InputError(

@@ -142,6 +142,8 @@ class Probe:
         Raises:
             NotApplicableError: if gradients or products are queried of a surface that has none.
         """
+        for request in _checks.instance("requests", requests, (list, tuple), "a list of requests", where="Probe.answer"):
+            _checks.instance("a request", request, Request, "requests, as Request(query)", where="Probe.answer")
         answers: list[Answer | None] = [None] * len(requests)
         joined: dict[object, list[tuple[int, Tensor | None]]] = {}
         for i, request in enumerate(requests):

@@ -275,11 +275,7 @@ class Function(Surface):
         return tuple(wells)
 
     def _check(self, points: Tensor) -> Tensor:
-        if points.ndim != 2 or points.shape[1] != self.dimension:
-            raise InputError(
-                f"got points of shape {tuple(points.shape)} on {self.name}; expected (B, {self.dimension}), one row per point."
-            )
-        return points.detach().double()
+        return _checks.tensor("points", points, self.dimension, where=self.name).detach().double()
 
     @contextmanager
     def _named(self, given: Tensor) -> Iterator[None]:

@@ -374,6 +374,7 @@ def _plain(given: Tensor, what: str) -> Tensor:
     kind = (
         "a meta tensor, without numbers" if given.is_meta
         else "a quantized tensor" if given.is_quantized
+        else "a nested tensor" if given.is_nested
         else f"a sparse tensor ({given.layout})" if given.layout is not torch.strided
         else f"a tensor of type {given.dtype}" if given.dtype == torch.bool or given.is_complex()
         else ""

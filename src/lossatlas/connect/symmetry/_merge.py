@@ -138,6 +138,9 @@ class Merge(archive.Result):
         """
         from lossatlas.draw import BarsDisplay
 
+        _checks.one_of("quantity", quantity, ("error", "loss"))
+        if data is not None:
+            _checks.one_of("data", data, self.rows[0].loss)
         quantity = quantity if self.rows[0].error else "loss"
         data = data or list(self.rows[0].loss)[-1]
         scale, unit = (100, " in percent") if quantity == "error" else (1, "")

@@ -445,7 +445,7 @@ class NetworkSurface(Surface):
             note = f"Hessian products are central differences of gradients: {error}"
             if str(error) not in self._proofs.dropped and note not in self._stated:
                 self._stated = (*self._stated, note)
-            return self._differences(self._points(point[None])[0], self._vectors(vectors))
+            return self._differences(self._point(point), self._vectors(vectors))
 
     def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian products by double backward alone: `HessianProducts`.
@@ -453,7 +453,7 @@ class NetworkSurface(Surface):
         Raises:
             NotApplicableError: if some part of the model cannot be differentiated twice.
         """
-        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        theta, vectors = self._point(point), self._vectors(vectors)
         refuse_half(self.dtype)
         with self._evaluation.alone, _plain(self.device):
             return self._evaluation.hessian_products(theta, vectors)
@@ -469,7 +469,7 @@ class NetworkSurface(Surface):
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
         """Hessian products by double backward over the examples of one mini-batch, as `gradients` draws them."""
-        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        theta, vectors = self._point(point), self._vectors(vectors)
         self._refuse_undrawable(sample)
         if self._statistics.recomputes:
             raise NotApplicableError(
@@ -590,20 +590,19 @@ class NetworkSurface(Surface):
         return super().rounding if cast is None else max(super().rounding, torch.finfo(cast).eps)
 
     def _points(self, points: Tensor) -> Tensor:
-        if points.ndim != 2 or points.shape[1] != self.dimension:
-            raise InputError(
-                f"got points of shape {tuple(points.shape)}; expected (B, {self.dimension}), one row per point."
-            )
+        _checks.tensor("points", points, self.dimension)
         return _ordinary(points.detach().to(self.device, self.dtype))
 
+    def _point(self, point: Tensor) -> Tensor:
+        return self._points(_checks.tensor("point", point)[None])[0]
+
     def _vectors(self, vectors: Tensor) -> Tensor:
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise InputError(
-                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
-            )
+        _checks.tensor("vectors", vectors, self.dimension)
         return _ordinary(vectors.detach().to(self.device))
 
     def _refuse_undrawable(self, sample: Sample | None) -> None:
+        if sample is not None:
+            _checks.instance("sample", sample, Sample, "a Sample, or None for all data")
         if sample is not None and not all(batch.rows_known for batch in self._settled.batches):
             raise NotApplicableError(
                 f"mini-batches cannot be drawn from the data of {self.name}: its examples have no rows (graphs, or structures "
