@@ -80,7 +80,7 @@ class Watch:
                 self.written.append(f"{event} {where}")
 
     def __call__(self, call: Callable[[], Any]) -> Outcome:
-        before, digests, began = settings(), self._digests(), time.monotonic()
+        before, digests, began = settings(), self._digests(), time.process_time()
         self.written = []
         outcome = Outcome("result")
         with quiet():
@@ -93,7 +93,7 @@ class Watch:
                 outcome = Outcome("refused", f"{type(error).__name__}: {error}")
             except BaseException as error:
                 place = _ours(error.__traceback__)
-                kind = "raw" if place else "refused"
+                kind = "raw" if place or str(error).startswith("exit code") else "refused"
                 outcome = Outcome(kind, f"{type(error).__name__}: {_text(error)[:200]} @ {place}")
         seen, self.written = self.written, None
         if not outcome.is_fault:
@@ -107,7 +107,7 @@ class Watch:
             elif other:
                 outcome = Outcome("setting", "; ".join(other))
         restore(before)
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds = time.process_time() - began
         return outcome
 
     def _digests(self) -> dict[str, str]:
@@ -161,19 +161,22 @@ def restore(before: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise `Hang` where the time is over."""
+    """Raise `Hang` after so many seconds of work, or ten times as many of waiting: a machine may have more to do."""
 
     def over(*_: Any) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0)  # again, where the first was caught on the way
         raise Hang
 
-    earlier = signal.signal(signal.SIGALRM, over)
+    earlier = {number: signal.signal(number, over) for number in (signal.SIGALRM, signal.SIGPROF)}
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
