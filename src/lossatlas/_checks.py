@@ -10,7 +10,7 @@ import math
 import operator
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,14 @@ from lossatlas._errors import InputError, UnknownNameError
 
 # What NumPy and torch can count, and seed with.
 MOST = 2**63 - 1
+# Evaluations of one call: at a microsecond each, a quarter of an hour; nothing that is meant takes more.
+MOST_WORK = 10**9
+# Entries that are drawn or held at once: a gigabyte of doubles.
+MOST_HELD = 2**27
+# Parameters of a landscape, whose bounds and minima are lists.
+MOST_DIMENSIONS = 10**6
+# Bytes of a name and of a path: the least that file systems in use allow.
+LONGEST_NAME, LONGEST_PATH = 255, 4095
 T = TypeVar("T")
 
 
@@ -40,6 +48,29 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
     if found is None or found < least or found > (MOST if most is None else most):
         large = most is None and found is not None and found > MOST
         raise _refusal(where, name, value, f"a whole number {_range(least, most)}{' and below 2⁶³' * large}", do)
+    return found
+
+
+def work(where: str, *, what: str = "evaluations", do: str = "", **counts: int) -> int:
+    """How much is to be done: the product of counts, which is foreseen before anything is.
+
+    Args:
+        where: the function that was called, for the message.
+        what: there is so much of, for the message.
+        do: a sentence on what to do, for the message.
+        **counts: whole numbers that were checked, by name.
+
+    Raises:
+        InputError: from `MOST_WORK` on.
+    """
+    found = math.prod(counts.values())
+    if found >= MOST_WORK:
+        given = " and ".join(f"{name}={count:,}" for name, count in counts.items())
+        times = f": {found:,} {what}" if len(counts) > 1 else f" {what}"
+        raise InputError(
+            f"{where} got {given}{times}; expected fewer than {MOST_WORK:,}. "
+            f"{do or 'Take fewer, or several calls with seeds of their own.'}"
+        )
     return found
 
 
@@ -185,12 +216,40 @@ def path(name: str, value: Any, *, where: str = "", error: type[InputError] = In
     Raises:
         InputError: for anything else.
     """
-    if isinstance(value, str | os.PathLike):
-        found = os.fspath(value)
-        if isinstance(found, str):
-            return Path(found)
-    given = f"{where} got {name}={shown(value)}" if where else f"got {name}={shown(value)}"
-    raise error(f"{given}; expected a path. Give it as text or as a pathlib.Path.")
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    said = where + " " if where else ""
+    if not isinstance(found, str):
+        raise error(f"{said}got {name}={shown(value)}; expected a path. Give it as text or as a pathlib.Path.")
+    try:
+        parts = os.fsencode(found).split(os.fsencode(os.sep))
+    except UnicodeEncodeError:
+        raise error(f"{said}got {name}={found!r}; expected a path, whose characters all have an encoding.") from None
+    longest = max(map(len, parts))
+    if longest > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH or "\0" in found:
+        what = "a zero byte in it" if "\0" in found else f"{len(found):,} characters, {longest:,} bytes in one name"
+        raise error(
+            f"{said}got {name}={_short(found)!r} with {what}; expected a path of at most {LONGEST_PATH} bytes whose names are at "
+            f"most {LONGEST_NAME} bytes long. Shorten it."
+        )
+    return Path(found)
+
+
+def listed(name: str, value: Any, expected: str, *, where: str = "", error: type[InputError] = InputError) -> list[Any]:
+    """What an iterable holds, in order.
+
+    Args:
+        name: of the argument.
+        value: anything that can be iterated over and is no text.
+        expected: what it holds, for the message.
+        where: the function or object that was given it, for the message.
+        error: the class of the refusal.
+
+    Raises:
+        InputError: for what cannot be iterated over.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0:
+        return list(value)
+    raise error(f"{where + ' ' if where else ''}got {name}={shown(value)}; expected {expected}.")
 
 
 def one_of(kind: str, name: T, known: Collection[str]) -> T:
@@ -246,6 +305,10 @@ def shown(value: Any) -> str:
     except Exception:  # a nested or a meta tensor, a number of a million digits, an object of the user's own
         return kind
     return said if len(said) <= 80 and said.isprintable() else kind
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _whole(value: Any) -> int | None:

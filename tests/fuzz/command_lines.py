@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def lines(seed: int) -> list[list[str]]:
             continue
         places = []
         for option in command.params:
-            if isinstance(option, click.Option):
+            if isinstance(option, click.Option) and option.name not in ("ray", "workers"):  # start processes: tests/probe/engine
                 words = [[option.opts[0]]] if option.is_flag else [[option.opts[0], word] for word in WORDS]
                 places += [(option.name, word) for word in words]
         for at in range(len(LINES[name])):
@@ -132,7 +133,7 @@ def lines(seed: int) -> list[list[str]]:
     return found
 
 
-def fuzz(folder: Path, count: int, seed: int, limit: float = 8.0) -> Iterator[tuple[str, Outcome]]:
+def fuzz(folder: Path, count: int, seed: int, limit: float = 8.0, seconds: float = float("inf")) -> Iterator[tuple[str, Outcome]]:
     """Type `count` commands, each in a folder of its own kind, and look at what they leave."""
     home = folder / "home"
     home.mkdir()
@@ -142,8 +143,11 @@ def fuzz(folder: Path, count: int, seed: int, limit: float = 8.0) -> Iterator[tu
     os.chdir(home)
     held = {path.name for path in home.iterdir()}
     watch = Watch(folder, {}, {}, limit)
+    end = time.monotonic() + seconds
     try:
         for line in lines(seed)[:count]:
+            if time.monotonic() > end:
+                return
             yield " ".join(word if len(word) < 40 else f"{word[:20]}…" for word in line), watch(lambda line=line: typed(line))
             for path in home.iterdir():
                 if path.name not in held:

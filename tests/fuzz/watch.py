@@ -76,7 +76,7 @@ class Watch:
             if isinstance(path, int):
                 continue
             where = os.path.abspath(os.fsdecode(path))
-            if not where.startswith((*self.allowed, "/dev/null", "/proc/", "/dev/shm/")) and "__pycache__" not in where:
+            if not where.startswith((*self.allowed, "/dev/null", "/proc/", "/dev/shm/", "/tmp/torchinductor")) and "__pycache__" not in where:
                 self.written.append(f"{event} {where}")
 
     def __call__(self, call: Callable[[], Any]) -> Outcome:

@@ -65,6 +65,7 @@ def field(chart: Chart, channel: str, samples: bool) -> FieldDisplay:
     """A channel as a contour map that is not drawn yet."""
     from lossatlas.draw import FieldDisplay
 
+    samples = _checks.flag("samples", samples)
     known = channel == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape
     return FieldDisplay(
         chart.alpha,
@@ -88,6 +89,7 @@ def profile(chart: Chart, channel: str, samples: bool) -> ProfileDisplay:
     """A channel along a line, with the band of its error."""
     from lossatlas.draw import ProfileDisplay
 
+    samples = _checks.flag("samples", samples)
     shown = values(chart, channel)[0]
     # Twice the error to expect of each place: about what 95 % of them keep within.
     banded = channel == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape

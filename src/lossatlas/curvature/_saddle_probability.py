@@ -104,7 +104,7 @@ def p_saddle(
     """
     if directions not in (1, 2):
         raise InputError(f"got directions={_checks.shown(directions)}; expected 1 or 2, for a line or a plane.")
-    draws = _checks.whole("draws", draws)
+    draws = _checks.whole("draws", draws, 1, 10_000_000)
     seed = _checks.seed(seed)
     if trace is not None and not isinstance(trace, Estimate):
         raise InputError(

@@ -101,6 +101,9 @@ class Frame:
             coords: shape (B, k).
             out: where to put them, shape (B, N).
         """
+        if out is not None:
+            _checks.tensor("out", out, self.origin.numel(), where="Frame.points")
+            out = out.detach()
         coords = _checks.tensor("coords", coords, self.dimension).to(self.origin.device, self.origin.dtype)
         theta = torch.mul(coords[:, :1], self.directions[0], out=out)
         theta += self.origin

@@ -265,6 +265,7 @@ class Function(Surface):
         if not isinstance(minima, Mapping):
             expected = "points by name, or a list of points of which the first is the global minimum"
             _checks.instance("minima", minima, (list, tuple, Tensor, np.ndarray), expected)
+            minima = _checks.listed("minima", minima, expected)
             minima = {"global" if k == 0 else f"minimum {k + 1}": one for k, one in enumerate(minima)}
         wells = []
         for name, given in minima.items():

@@ -296,6 +296,7 @@ def as_points(surface: Surface, given: object, what: str = "points", *, error: t
     Raises:
         InputError: if there are none, or one of them does not fit.
     """
+    need_surface(surface)
     if isinstance(given, Tensor | np.ndarray) and given.ndim == 2:
         rows = numbers_of(given, what)
         assert rows is not None

@@ -255,6 +255,7 @@ class Cut:
                 not what it was (another generator of random numbers).
             OutputError: if the folder cannot be read.
         """
+        need_surface(surface, f"{cls.__name__}.restore")
         arrays: Mapping[str, Any] = {}
         if isinstance(source, Mapping):
             record = dict(source.get("plane", source))

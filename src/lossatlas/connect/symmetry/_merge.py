@@ -302,7 +302,7 @@ def _together(
     verify(states, outputs, ends[1].state, specification, seed)
     tensors = [states.split(one.state) for one in ends]
     parameters = {block.name for block in states.base.layout.blocks}
-    restarts = _checks.whole("restarts", restarts)
+    restarts = _checks.whole("restarts", restarts, 1, 10_000)
     found = match_many(specification, tensors, parameters, restarts, torch.Generator().manual_seed(seed))
     moved = []
     for letter, one, own, orders in zip(letters, ends, tensors, found.permutations, strict=True):

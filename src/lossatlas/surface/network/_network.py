@@ -133,6 +133,7 @@ class NetworkSurface(Surface):
         device = _model.device_of(model)
         if objective is not None and isinstance(data, list):
             data = deque(data)  # batches, also where they are two tensors: an objective has no pair of input and target
+        batch_size = _checks.optional(_checks.whole, "batch_size", batch_size)
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
         self._codes = {
