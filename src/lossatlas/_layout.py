@@ -102,6 +102,7 @@ class Layout:
         Raises:
             InputError: naming the blocks that are missing or of another shape.
         """
+        _checks.instance("tensors", tensors, Mapping, "tensors by name", where="Layout.join")
         wrong = self.misfit(tensors)
         if wrong:
             raise InputError(

@@ -32,6 +32,8 @@ def values_of(parameter: str, world: World) -> dict[str, odd.Make]:
         "o model": lambda _: world.model,
         "o names": lambda _: ["gd", "gd"],
     }  # fmt: skip
+    if parameter in ("progress", "on_forecast", "say"):  # functions of the caller's own, whatever they do
+        del found["o model"], found["print"], found["type"], found["touchy"]
     if parameter in PLACES or "folder" in parameter or "path" in parameter:
         return odd.paths() | found
     if parameter in ("model", "a", "b", "start", "trained", "point", "given", "ends"):

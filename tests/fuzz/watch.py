@@ -96,6 +96,9 @@ class Watch:
                 kind = "raw" if place or str(error).startswith("exit code") else "refused"
                 outcome = Outcome(kind, f"{type(error).__name__}: {_text(error)[:200]} @ {place}")
         seen, self.written = self.written, None
+        # What was made and is gone again was a place to work in.
+        made = {one.partition(" ")[2] for one in seen if one.startswith(("os.mkdir ", "open "))}
+        seen = [one for one in seen if (path := one.partition(" ")[2]) not in made or Path(path).exists()]
         if not outcome.is_fault:
             changed = [name for name, value in self._digests().items() if digests[name] != value]
             after = settings()

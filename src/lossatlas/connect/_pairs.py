@@ -189,6 +189,7 @@ def barriers(
         _checks.instance("a path", path, Path, expected, where="barriers")
     definition = paths[0].definition if definition is None else definition
     _checks.one_of("definition of a barrier", definition, DEFINITIONS)
+    _checks.text("data", data, where="barriers")
     for path in paths:
         if data not in list(path.barriers) or definition not in path.barriers[data]:
             known = ", ".join(path.barriers)

@@ -165,6 +165,7 @@ def _listed(head: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read(text: str) -> dict[str, Any]:
+    _checks.text("text", text, where="Scene.from_json")
     try:
         head = json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

@@ -349,7 +349,7 @@ def bounds_of(name: str, box: Any) -> Tensor:
     """
     try:
         bounds = torch.as_tensor(np.asarray(box, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         bounds = torch.zeros(0)
     if bounds.ndim != 2 or bounds.shape[1:] != (2,) or not len(bounds) or not bool(bounds.isfinite().all()):
         raise InputError(

@@ -148,6 +148,7 @@ class StreamedSurface(Surface):
                 raise InputError(f"got directions={_checks.shown(directions)}; expected a list of one or two files.")
             self.pieces, axes = Stored(directions, blocks), len(directions)
         said = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        _checks.optional(_checks.text, "name", name)
         self.name = name or f"{type(model).__name__} with {said}"
         self.layout = Layout.vector(axes)
         self.start = torch.zeros(axes, dtype=torch.float64)

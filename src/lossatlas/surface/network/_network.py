@@ -143,6 +143,7 @@ class NetworkSurface(Surface):
         self.layout = _model.layout_of(model)
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
+        _checks.optional(_checks.text, "name", name)
         self.name = name or f"{type(model).__name__} with {self._objective.name}"
         self.dtype, self.device = self._theta.dtype, self._theta.device
         self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
