@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick faults check lint types floors bench bench-bbob docs pictures web dist clean
+.PHONY: help install demo test test-quick faults fuzz check lint types floors bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -14,6 +14,7 @@ help:
 	@echo "make test        every check and every test, slow ones included"
 	@echo "make test-quick  the quick part"
 	@echo "make faults      what kills workers and drivers many times over"
+	@echo "make fuzz        odd arguments for every public function and command; N=20000 calls"
 	@echo "make check       lint, format, types, import floors"
 	@echo "make bench       speed ratios against other programs, written to bench/results.md"
 	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
@@ -61,6 +62,10 @@ test-quick: $(VENV)/.installed
 
 faults: $(VENV)/.installed
 	$(PYTEST) --dist loadfile -m faults
+
+N := 20000
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz $(N)
 
 check: types lint floors
 

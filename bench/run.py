@@ -61,12 +61,12 @@ def main(names: list[str]) -> None:
         + "\n".join([HEAD, "|---|---|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows)])
         + "\n"
     )
-    notes = HERE / "causes.md"
+    notes = [path.read_text() for path in (HERE / "causes.md", HERE / "fuzz.md") if path.is_file()]
     written = HERE / "results.md"
     # The browser tests measure the page, and write their own section.
     _, head, page = written.read_text().partition(PAGE) if written.is_file() else ("", "", "")
     written.write_text(
-        text + ("\n" + notes.read_text() if notes.is_file() else "") + (f"\n{head}{page}" if head else "")
+        text + "".join("\n" + note for note in notes) + (f"\n{head}{page}" if head else "")
     )
     print("written: bench/results.md")
 

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
+import os
+import stat
+from collections.abc import Collection, Iterable
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lossatlas._errors import InputError, UnknownNameError
 
 # What NumPy and torch can count, and seed with.
 MOST = 2**63 - 1
+# Evaluations of one call: at a microsecond each, a quarter of an hour; nothing that is meant takes more.
+MOST_WORK = 10**9
+# Entries that are drawn or held at once: a gigabyte of doubles.
+MOST_HELD = 2**27
+# Parameters of a landscape, whose bounds and minima are lists.
+MOST_DIMENSIONS = 10**6
+# Bytes of a name and of a path: the least that file systems in use allow.
+LONGEST_NAME, LONGEST_PATH = 255, 4095
 T = TypeVar("T")
 
 
@@ -37,6 +48,29 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
     if found is None or found < least or found > (MOST if most is None else most):
         large = most is None and found is not None and found > MOST
         raise _refusal(where, name, value, f"a whole number {_range(least, most)}{' and below 2⁶³' * large}", do)
+    return found
+
+
+def work(where: str, *, what: str = "evaluations", do: str = "", **counts: int) -> int:
+    """How much is to be done: the product of counts, which is foreseen before anything is.
+
+    Args:
+        where: the function that was called, for the message.
+        what: there is so much of, for the message.
+        do: a sentence on what to do, for the message.
+        **counts: whole numbers that were checked, by name.
+
+    Raises:
+        InputError: from `MOST_WORK` on.
+    """
+    found = math.prod(counts.values())
+    if found >= MOST_WORK:
+        given = " and ".join(f"{name}={count:,}" for name, count in counts.items())
+        times = f": {found:,} {what}" if len(counts) > 1 else f" {what}"
+        raise InputError(
+            f"{where} got {given}{times}; expected fewer than {MOST_WORK:,}. "
+            f"{do or 'Take fewer, or several calls with seeds of their own.'}"
+        )
     return found
 
 
@@ -123,6 +157,101 @@ def instance(name: str, value: Any, kind: Any, expected: str, *, where: str = ""
     raise _refusal(where, name, value, expected, do)
 
 
+def text(name: str, value: Any, *, where: str = "") -> str:
+    """A text, as it is.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(value, str):
+        return value
+    raise _refusal(where, name, value, "a text", "")
+
+
+def function(name: str, value: Any, expected: str, *, where: str = "") -> Any:
+    """Something that can be called, and is no class.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if callable(value) and not isinstance(value, type):
+        return value
+    raise _refusal(where, name, value, expected, "")
+
+
+def tensor(name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError) -> Any:
+    """A tensor of real numbers that are there: dense, and on a device that holds them.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        width: the numbers in each row, where rows (B, width) are wanted.
+        where: the function or object that was given it, for the message.
+        error: the class of the refusal.
+
+    Raises:
+        InputError: for anything else.
+    """
+    import torch
+
+    kind = (
+        shown(value) if not isinstance(value, torch.Tensor)
+        else "a meta tensor, without numbers" if value.is_meta
+        else "a nested tensor" if value.is_nested
+        else "a quantized tensor" if value.is_quantized
+        else f"a sparse tensor ({value.layout})" if value.layout is not torch.strided
+        else f"a tensor of type {value.dtype}" if value.dtype == torch.bool or value.is_complex()
+        else f"a tensor of shape {tuple(value.shape)}" if width is not None and (value.ndim != 2 or value.shape[1] != width)
+        else ""
+    )  # fmt: skip
+    if kind:
+        rows = "" if width is None else f" of shape (B, {width}), one row for each. A single one, p, goes in as p[None]"
+        raise error(f"{where + ' ' if where else ''}got {name}={kind}; expected a tensor of real numbers{rows}.")
+    return value
+
+
+def path(name: str, value: Any, *, where: str = "", error: type[InputError] = InputError) -> Path:
+    """A path that was given as text or as a `pathlib.Path`.
+
+    Raises:
+        InputError: for anything else.
+    """
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    said = where + " " if where else ""
+    if not isinstance(found, str):
+        raise error(f"{said}got {name}={shown(value)}; expected a path. Give it as text or as a pathlib.Path.")
+    try:
+        parts = os.fsencode(found).split(os.fsencode(os.sep))
+    except UnicodeEncodeError:
+        raise error(f"{said}got {name}={found!r}; expected a path, whose characters all have an encoding.") from None
+    longest = max(map(len, parts))
+    if longest > LONGEST_NAME or sum(map(len, parts)) + len(parts) > LONGEST_PATH or "\0" in found:
+        what = "a zero byte in it" if "\0" in found else f"{len(found):,} characters, {longest:,} bytes in one name"
+        raise error(
+            f"{said}got {name}={_short(found)!r} with {what}; expected a path of at most {LONGEST_PATH} bytes whose names are at "
+            f"most {LONGEST_NAME} bytes long. Shorten it."
+        )
+    return Path(found)
+
+
+def listed(name: str, value: Any, expected: str, *, where: str = "", error: type[InputError] = InputError) -> list[Any]:
+    """What an iterable holds, in order.
+
+    Args:
+        name: of the argument.
+        value: anything that can be iterated over and is no text.
+        expected: what it holds, for the message.
+        where: the function or object that was given it, for the message.
+        error: the class of the refusal.
+
+    Raises:
+        InputError: for what cannot be iterated over.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0:
+        return list(value)
+    raise error(f"{where + ' ' if where else ''}got {name}={shown(value)}; expected {expected}.")
+
+
 def one_of(kind: str, name: T, known: Collection[str]) -> T:
     """A name that is known, as it is.
 
@@ -139,6 +268,28 @@ def one_of(kind: str, name: T, known: Collection[str]) -> T:
     return name
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to what cannot be replaced by a file: a device, a pipe, a socket, or a stream that is open.
+
+    ``/dev/stdout`` and ``/proc/self/fd/1`` are streams even where what is behind them is a regular file, which holds more
+    than the one result.
+    """
+    here = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow the links)
+    try:
+        mode = os.stat(here).st_mode  # noqa: PTH116
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return True
+        while here.is_symlink():
+            if here.parts[1:2] in (("dev",), ("proc",)):
+                return True
+            here = Path(os.path.abspath(here.parent / here.readlink()))  # noqa: PTH100
+        # A folder on the way may be the link: /dev/fd leads to /proc/self/fd.
+        resolved = here.parent.resolve()
+        return resolved.parts[1:2] == ("proc",)
+    except (OSError, ValueError):
+        return False
+
+
 def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:
     """None as it is, and anything else through a check of this module."""
     return None if value is None else check(name, value, *args, **keywords)
@@ -146,10 +297,18 @@ def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any
 
 def shown(value: Any) -> str:
     """A value for a message: short, and never the numbers of an array."""
-    if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value)
-    return text if len(text) <= 80 and "\n" not in text else type(value).__name__
+    kind = type(value).__name__
+    try:
+        if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
+            return f"{kind} of shape {tuple(value.shape)}"
+        said = repr(value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value)
+    except Exception:  # a nested or a meta tensor, a number of a million digits, an object of the user's own
+        return kind
+    return said if len(said) <= 80 and said.isprintable() else kind
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _whole(value: Any) -> int | None:

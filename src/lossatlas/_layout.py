@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossatlas import _said
+from lossatlas import _checks, _said
 from lossatlas._errors import InputError
 
 
@@ -82,6 +82,11 @@ class Layout:
 
     def split(self, points: Tensor) -> dict[str, Tensor]:
         """View points (…, N) as one tensor per block, each (…, *shape); aliases are not repeated."""
+        _checks.tensor("points", points, where="Layout.split")
+        if points.ndim == 0 or points.shape[-1] != self.dimension:
+            raise InputError(
+                f"Layout.split got points of shape {tuple(points.shape)}; expected (…, {self.dimension}), one number per parameter."
+            )
         lead = points.shape[:-1]
         # One split, since its derivative is one concatenation; that of a slice is a vector of N numbers per block.
         parts = points.split_with_sizes([block.size for block in self.blocks], dim=-1)
@@ -97,6 +102,7 @@ class Layout:
         Raises:
             InputError: naming the blocks that are missing or of another shape.
         """
+        _checks.instance("tensors", tensors, Mapping, "tensors by name", where="Layout.join")
         wrong = self.misfit(tensors)
         if wrong:
             raise InputError(

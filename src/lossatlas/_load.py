@@ -11,7 +11,7 @@ import lossatlas.chart
 import lossatlas.connect
 import lossatlas.curvature
 import lossatlas.race  # noqa: F401
-from lossatlas import _said, archive
+from lossatlas import _checks, _said, archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError
 from lossatlas.lessons import Evidence
 from lossatlas.page import Scene
@@ -85,7 +85,7 @@ def results_in(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
     Raises:
         OutputError: if there is no such folder.
     """
-    root = Path(folder)
+    root = _checks.path("folder", folder, where="load", error=OutputError)
     if not root.is_dir():
         raise OutputError(f"{str(root)!r} is no folder; expected one with results that lossatlas saved.")
     found: dict[str, Any] = {}

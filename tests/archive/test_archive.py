@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -322,3 +323,39 @@ def test_prepare_tries_to_write(tmp_path, monkeypatch, number, said):
     with pytest.raises(OutputError, match=said) as caught:
         archive.save(tmp_path, "chart", ARRAYS, RECORD)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [archive.write_bytes, lambda path, _: archive.write_json(path, "kept")])
+def test_what_is_no_regular_file_is_written_into_and_stays(tmp_path, write):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    try:
+        for path in (pipe, link):
+            archive.prepare_file(path)
+            write(path, b'"kept"\n')
+            assert os.read(reader, 100) == b'"kept"\n'
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and link.is_symlink() and sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system names no open streams")
+def test_an_open_stream_is_written_into_even_where_it_is_a_file(tmp_path):
+    with (tmp_path / "all.txt").open("wb", buffering=0) as file:
+        file.write(b"first\n")
+        stream = Path(f"/dev/fd/{file.fileno()}")
+        assert archive.write_bytes(stream, b"second\n") == stream
+    assert list(tmp_path.iterdir()) == [tmp_path / "all.txt"]
+    assert (tmp_path / "all.txt").read_bytes() == b"first\nsecond\n"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_stays_a_device(tmp_path):
+    device = tmp_path / "full"
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    with pytest.raises(OutputError, match=r"full|permission"):
+        archive.write_bytes(device, b"anything")
+    assert device.is_char_device() and list(tmp_path.iterdir()) == [device]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lossatlas import _said
 from lossatlas._errors import OutputError
 from lossatlas._versions import versions
-from lossatlas.archive._files import Location, commit, located, prepare, read
+from lossatlas.archive._files import Location, commit, located, prepare, read, write_bytes
 from lossatlas.archive._plain import dump, parse
 
 FORMAT = "lossatlas result"
@@ -148,10 +148,7 @@ def write_json(path: Location, obj: Any) -> Path:
     Raises:
         OutputError: if something in it cannot be stored, or the file cannot be written.
     """
-    path, text = located(path, "path"), dump(obj)
-    prepare(path.parent)
-    commit([(path, text)])
-    return path
+    return write_bytes(path, dump(obj))
 
 
 def read_json(path: Location) -> Any:

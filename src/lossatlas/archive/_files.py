@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,12 +40,7 @@ def located(given: Location, name: str = "folder") -> Path:
     Raises:
         OutputError: for anything else.
     """
-    try:
-        return Path(given)
-    except TypeError:
-        raise OutputError(
-            f"got {name}={_checks.shown(given)}; expected a path. Give it as text or as a pathlib.Path."
-        ) from None
+    return _checks.path(name, given, error=OutputError)
 
 
 def prepare(folder: Location) -> Path:
@@ -68,7 +64,7 @@ def prepare(folder: Location) -> Path:
 
 
 def prepare_file(path: Location) -> Path:
-    """Make sure that a file can be written, before the work whose result goes there.
+    """Make sure that a file can be written, before the work whose result goes there; a stream is left alone until then.
 
     Returns:
         Path: the file, not yet created.
@@ -77,6 +73,8 @@ def prepare_file(path: Location) -> Path:
         OutputError: saying what is in the way.
     """
     path = located(path, "path")
+    if _checks.is_stream(path):
+        return path
     prepare(path.parent)
     if path.is_dir():
         raise _refusal(path, IsADirectoryError(errno.EISDIR, "is a directory"))
@@ -101,19 +99,20 @@ def write_text(path: Location, text: str) -> Path:
 
 
 def write_bytes(path: Location, content: bytes) -> Path:
-    """Write a file, all or nothing, into a folder that is created if needed.
+    """Write a file, all or nothing, into a folder that is created if needed; straight into a device, a pipe or a stream.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    path = located(path, "path")
-    prepare(path.parent)
+    path = prepare_file(path)
     commit([(path, content)])
     return path
 
 
 def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = True) -> None:
     """Put files of one folder in place together, the last of them last; on any failure none of them.
+
+    What is no regular file, such as a device, a pipe or an open stream, is written into where it lies, first.
 
     Args:
         files: paths and contents.
@@ -122,6 +121,12 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
     Raises:
         OutputError: if one cannot be written; earlier files of these names are then still there.
     """
+    for path, content in files:
+        if _checks.is_stream(path):
+            _pour(path, content)
+    files = [(path, content) for path, content in files if not _checks.is_stream(path)]
+    if not files:
+        return
     with contextlib.ExitStack() as always:
         try:
             staged = []
@@ -159,6 +164,23 @@ def settle(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _pour(path: Path, content: bytes | memoryview) -> None:
+    """Write into a device, a pipe or a stream, which nothing can be put in the place of."""
+    try:
+        sys.stdout.flush()
+        with path.open("ab", buffering=0) as file:
+            view = memoryview(content)
+            while len(view):
+                view = view[file.write(view) :]
+            # What is printed afterwards into the same file stands behind it.
+            for number in (1, 2):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.fstat(number), os.fstat(file.fileno())):
+                        os.lseek(number, 0, os.SEEK_END)
+    except (OSError, ValueError) as error:
         raise _refusal(path, error) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossatlas import _checks
-from lossatlas._errors import InputError
+from lossatlas._errors import InputError, OutputError
 from lossatlas._progress import Progress
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._comparison import COMPARED, Comparison, Scale, judged
@@ -18,7 +18,7 @@ from lossatlas.chart._make_chart import chart
 from lossatlas.chart.planes._plane import Plane
 from lossatlas.chart.sampling._grid import Span, counts_of
 from lossatlas.probe import Meter
-from lossatlas.surface import Frame, Surface
+from lossatlas.surface import Frame, Surface, need_surface
 
 
 def compare(
@@ -73,6 +73,7 @@ def compare(
     named = _named(surfaces)
     _checks.one_of("scale of roughness", scale, ("linear", "log"))
     labels, laid = _laid(named, planes, seeds, normalization)
+    root = _checks.optional(_checks.path, "ledger", ledger, where="compare", error=OutputError)
     charts: dict[str, list[Chart]] = {name: [] for name in named}
     cells = math.prod(counts_of(points))
     bar = Progress(len(named) * len(labels) * cells, progress, "comparing")
@@ -87,7 +88,7 @@ def compare(
                         points=points,
                         exact=exact,
                         tolerance=tolerance,
-                        ledger=None if ledger is None else Path(ledger) / f"{i}-{k}",
+                        ledger=None if root is None else root / f"{i}-{k}",
                         progress=False,
                     )
                 )
@@ -96,7 +97,10 @@ def compare(
 
 
 def _named(surfaces: Sequence[Surface] | Mapping[str, Surface]) -> dict[str, Surface]:
+    _checks.instance("surfaces", surfaces, (list, tuple, Mapping), "a list of surfaces, or surfaces by name", where="compare")
     pairs = list(surfaces.items()) if isinstance(surfaces, Mapping) else [(one.name, one) for one in surfaces]
+    for _, one in pairs:
+        need_surface(one, "compare")
     named = dict(pairs)
     if len(named) < 2 or len(named) != len(pairs):
         raise InputError(
@@ -113,7 +117,7 @@ def _laid(
     if isinstance(planes, str):
         if planes != "paired":
             raise InputError(f"got planes={planes!r}; expected 'paired', a plane, or a list of planes.")
-        listed = seeds if isinstance(seeds, Sequence | np.ndarray) else range(_checks.whole("seeds", seeds))
+        listed = seeds if isinstance(seeds, Sequence | np.ndarray) else range(_checks.whole("seeds", seeds, 1, 10_000))
         chosen = [_checks.seed(seed, "seeds") for seed in listed]
         if not chosen:
             raise InputError(f"got seeds={seeds}; expected at least one.")
@@ -122,7 +126,11 @@ def _laid(
             for name, surface in named.items()
         }
         return [f"seed {seed}" for seed in chosen], laid  # type: ignore[return-value]
+    expected = "'paired', a plane, or a list of planes"
+    _checks.instance("planes", planes, (Plane, Frame, list, tuple), expected, where="compare")
     shared = [planes] if isinstance(planes, Plane | Frame) else list(planes)
+    for plane in shared:
+        _checks.instance("planes", plane, (Plane, Frame), expected, where="compare")
     for surface in named.values():
         for plane in shared:
             surface.on(plane)

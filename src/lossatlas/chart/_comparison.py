@@ -134,7 +134,7 @@ class Comparison(archive.Result):
         if isinstance(planes, Sequence | np.ndarray):
             chosen = [_checks.whole("planes", plane, 0) for plane in planes]
         else:
-            chosen = list(range(_checks.whole("planes", planes)))
+            chosen = list(range(_checks.whole("planes", planes, 1, 10_000)))
         if not chosen or min(chosen) < 0 or max(chosen) >= len(self.planes):
             raise InputError(f"got planes={planes}; expected some of the {len(self.planes)} there are, counted from 0.")
         first = [self.charts[name][chosen[0]] for name in self.names]

@@ -81,6 +81,7 @@ def features(chart: Chart, metric: Metric, at_least: float | None, spacing: bool
         UnknownNameError: for another metric.
     """
     _checks.one_of("metric of topology", metric, ("loss", "log"))
+    spacing = _checks.flag("spacing", spacing)
     units = "loss" if metric == "loss" else "logarithm of the loss"
     do = f"It is in units of the {units}; None keeps every pair."
     at_least = _checks.optional(_checks.number, "minimum_persistence", at_least, least=0, do=do)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._errors import InputError, NotApplicableError, OutputError
 from lossatlas.chart import _sizes as sizes
 from lossatlas.chart._interpolate import FEW, LEAST, MOST, WHOLE, Metric
 from lossatlas.chart._settings import Settings, no_outputs, settled
@@ -113,6 +113,7 @@ def forecast(
     """
     need_surface(surface, "forecast")
     need_plane(plane, "forecast")
+    _checks.optional(_checks.function, "on_forecast", on_forecast, "a function of the forecast", where="forecast")
     settings = settled(
         surface,
         plane.frame.dimension,
@@ -127,8 +128,9 @@ def forecast(
         growth=growth,
         seed=seed,
     )
+    root = _checks.optional(_checks.path, "ledger", ledger, where="forecast", error=OutputError)
     card, pictures = _checks.flag("card", card), _checks.flag("pictures", pictures)
-    made = _Forecaster(surface, plane, settings, None if ledger is None else Path(ledger)).make(card, pictures)
+    made = _Forecaster(surface, plane, settings, root).make(card, pictures)
     if on_forecast is not None:
         on_forecast(made)
     return made

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas import _checks
+from lossatlas._errors import InputError, NotApplicableError, OutputError
 from lossatlas._progress import Progress
 from lossatlas._versions import versions
 from lossatlas.chart._chart import Chart
@@ -127,6 +128,8 @@ def chart(
     """
     need_surface(surface, "chart")
     need_plane(plane, "chart")
+    _checks.optional(_checks.function, "on_forecast", on_forecast, "a function of the forecast", where="chart")
+    _checks.optional(_checks.path, "ledger", ledger, where="chart", error=OutputError)
     frame = plane.frame
     how = settled(
         surface,

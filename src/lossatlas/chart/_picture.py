@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.chart._caption import caption, title
 from lossatlas.surface import Frame, numbers_of
@@ -35,7 +36,7 @@ def values(chart: Chart, channel: str) -> Array:
     Raises:
         InputError: a channel that the chart does not have.
     """
-    if channel == "loss":
+    if _checks.text("channel", channel) == "loss":
         return chart.loss
     if channel not in chart.extras:
         raise InputError(
@@ -64,7 +65,8 @@ def field(chart: Chart, channel: str, samples: bool) -> FieldDisplay:
     """A channel as a contour map that is not drawn yet."""
     from lossatlas.draw import FieldDisplay
 
-    known = channel == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape
+    samples = _checks.flag("samples", samples)
+    known = _checks.text("channel", channel) == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape
     return FieldDisplay(
         chart.alpha,
         chart.beta,
@@ -87,6 +89,7 @@ def profile(chart: Chart, channel: str, samples: bool) -> ProfileDisplay:
     """A channel along a line, with the band of its error."""
     from lossatlas.draw import ProfileDisplay
 
+    samples = _checks.flag("samples", samples)
     shown = values(chart, channel)[0]
     # Twice the error to expect of each place: about what 95 % of them keep within.
     banded = channel == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas.chart._caption import title
 from lossatlas.chart._features import Feature, Metric, Pair, features
 from lossatlas.chart._topology_words import amount, sentence
@@ -148,6 +148,7 @@ class Topology(archive.Result):
         """
         from lossatlas.draw import MergeTreeDisplay
 
+        unresolved = _checks.flag("unresolved", unresolved)
         pairs = [pair for pair in self.pairs if pair.extremum.kind == "minimum"]
         kept = [k for k, pair in enumerate(pairs) if unresolved or pair.extremum.real]
         place = {k: n for n, k in enumerate(kept)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path as FolderPath
 from typing import Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from lossatlas import _checks
-from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._errors import InputError, NotApplicableError, OutputError
 from lossatlas._progress import Show, counted
 from lossatlas._versions import versions
 from lossatlas.archive import Status
@@ -130,7 +129,7 @@ def connect(
     if name == "line" and controls:
         raise InputError(f"connect got controls={controls} for a line, which has none. Leave them out.")
     steps, batch_size, seed = (
-        _checks.whole("steps", steps, 0),
+        _checks.whole("steps", steps, 0, _checks.MOST_WORK - 1),
         _checks.whole("batch_size", batch_size),
         _checks.seed(seed),
     )
@@ -141,8 +140,9 @@ def connect(
     _checks.one_of("definition of a barrier", definition, DEFINITIONS)
     if slopes != "auto":
         slopes = _checks.flag("slopes", slopes)
+    _checks.optional(_checks.path, "folder", folder, where="connect", error=OutputError)
+    _checks.text("statistics", statistics, where="connect")
     _checks.optional(_checks.instance, "exchange", exchange, Exchange, "an Exchange, such as Exchange(gradient=1.5)")
-    _checks.optional(_checks.instance, "folder", folder, (str, os.PathLike), "the path of a folder")
     ends = two_ends(surface, a, b, names)
     if statistics == "repair" and name != "line":
         raise InputError(f"got statistics='repair' for a {name}; expected a line: only there hidden units have goals.")

@@ -163,6 +163,7 @@ def barriers(
         UnknownNameError: if there is no such definition.
     """
     labels: list[str] = []
+    aligned = _checks.flag("aligned", aligned, where="barriers")
     if ends is not None:
         need_surface(paths, "barriers")
         where = "barriers of a surface"
@@ -188,7 +189,7 @@ def barriers(
         _checks.instance("a path", path, Path, expected, where="barriers")
     definition = paths[0].definition if definition is None else definition
     _checks.one_of("definition of a barrier", definition, DEFINITIONS)
-    aligned = _checks.flag("aligned", aligned)
+    _checks.text("data", data, where="barriers")
     for path in paths:
         if data not in list(path.barriers) or definition not in path.barriers[data]:
             known = ", ".join(path.barriers)

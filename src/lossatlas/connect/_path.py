@@ -157,7 +157,7 @@ class Path(archive.Result):
             t: from 0 to 1.
             data: ``train`` or ``test``.
         """
-        slopes = self.slopes if data == "train" else None
+        slopes = self.slopes if _checks.text("data", data) == "train" else None
         return Profile(self.t, self._side(data).loss, slopes, self.breaks)(_numbers(t))
 
     def reading(self) -> list[str]:

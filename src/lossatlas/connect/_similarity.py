@@ -92,6 +92,7 @@ class Similarity(archive.Result):
         ).plot(ax)  # fmt: skip
 
     def _row(self, layer: str | None) -> int:
+        _checks.optional(_checks.text, "layer", layer)
         if layer is not None and layer not in self.layers:
             raise InputError(f"there is no layer {layer!r} in this result; expected one of {', '.join(self.layers)}.")
         return len(self.layers) - 1 if layer is None else self.layers.index(layer)

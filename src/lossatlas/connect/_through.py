@@ -74,6 +74,7 @@ class Through(archive.Result):
         """
         from lossatlas.draw import ProfileDisplay
 
+        _checks.optional(_checks.text, "note", note)
         return ProfileDisplay(
             self.t, self.loss, self.low, self.high, xlabel="t, from the initialization (0) through the trained network (1)",
             ylabel="training loss", marks=[("initialization", 0.0), ("trained", 1.0)], title=self.title,

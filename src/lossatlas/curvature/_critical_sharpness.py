@@ -138,7 +138,7 @@ def critical_sharpness(
     need_surface(surface, "critical_sharpness")
     start = _checks.optional(_checks.number, "start", start, above=0)
     tolerance = _checks.number("tolerance", tolerance, above=0, below=1)
-    limit = _checks.whole("limit", limit, 3)
+    limit = _checks.whole("limit", limit, 3, _checks.MOST_WORK - 1)
     probe = probe_of(surface, probe)
     before, begin = probe.meter.copy(), time.perf_counter()
     theta = as_point(surface, point, error=StartError)

@@ -119,7 +119,7 @@ def find_extremes(
     tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do="It is a share, such as 1e-4.")
     n = operator.dimension
     k = _checks.whole("k", k, 1, n, do=f"There are {n:,} eigenvalues.")
-    limit = 100 + 20 * k if limit is None else _checks.whole("limit", limit)
+    limit = 100 + 20 * k if limit is None else _checks.whole("limit", limit, 1, _checks.MOST_WORK - 1)
     start = start.largest.vectors[0] if isinstance(start, Extremes) else start
     hint = None if start is None else operator.direction(start, "a start")
     settings: dict[str, Any] = {"k": k, "seed": seed, "tolerance": tolerance, "limit": limit, "ends": ends}

@@ -38,5 +38,7 @@ def numbers_in(name: str, given: Any, count: int | None = None, *, of: str = "")
         raise InputError(f"got {name}={_checks.shown(given)}; {wanted}.")
     if len(given) != count and (count is not None or not len(given)):
         raise InputError(f"got {name} of length {len(given)}; {wanted}.")
+    if isinstance(given, Tensor):
+        _checks.tensor(name, given)
     row = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     return np.array([_checks.number(f"{name}[{k}]", one) for k, one in enumerate(row)])

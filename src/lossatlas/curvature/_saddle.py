@@ -201,7 +201,7 @@ def descend_both_sides(
     curvature, unit = _way(surface, operator, direction)
     longest = _length("stride", stride, STRIDE * (_side(surface) or size))
     push = _length("push", push, min(PUSH * size, longest))
-    limit = _checks.whole("limit", limit, do="These are gradients of each side.")
+    limit = _checks.whole("limit", limit, 1, _checks.MOST_WORK - 1, do="These are gradients of each side.")
     judge = Judge(surface, None, None, None, 0)
     saddle = judge(operator, theta, 0.0)
     distance, losses, ends, rested = _walk(operator.probe, theta, saddle.loss, push * unit, longest, limit)

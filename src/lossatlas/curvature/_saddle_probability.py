@@ -102,9 +102,8 @@ def p_saddle(
         >>> abs(found.value - 0.5**0.5) < 0.015
         True
     """
-    if directions not in (1, 2):
-        raise InputError(f"got directions={_checks.shown(directions)}; expected 1 or 2, for a line or a plane.")
-    draws = _checks.whole("draws", draws)
+    directions = _checks.whole("directions", directions, 1, 2, do="A line has one, a plane two.")
+    draws = _checks.whole("draws", draws, 1, 10_000_000)
     seed = _checks.seed(seed)
     if trace is not None and not isinstance(trace, Estimate):
         raise InputError(

@@ -30,7 +30,7 @@ def estimate_traces(
     """The trace, then tr WH for each weight: see `Hessian.trace` and `Hessian.traces`."""
     _checks.one_of("estimator of the trace", method, METHODS)
     limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
-    sketch = _checks.whole("sketch", sketch)
+    sketch = _checks.whole("sketch", sketch, 1, _checks.MOST_WORK - 1)
     if known is not None and not isinstance(known, Extremes):
         raise InputError(f"got known={_checks.shown(known)}; expected the Extremes of this Hessian, or None.")
     kept = [operator.direction(one, f"weights, number {k + 1},", zero=True) for k, one in enumerate(weights)]

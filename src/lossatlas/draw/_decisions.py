@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import Display
+from lossatlas.draw._display import Display, need_axes
 from lossatlas.draw._style import PAGE, now
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class DecisionsDisplay(Display):
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
         """
+        need_axes(ax)
         wide = now().width if ax is None else ax.get_window_extent().width / ax.figure.figure.dpi
         placed = [self._placed(row, wide) for row in self.rows]
         whole = sum(one.height for one in placed)

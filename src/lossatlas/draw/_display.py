@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lossatlas import _drafts
+from lossatlas import _checks, _drafts
 from lossatlas._errors import InputError, OutputError
 from lossatlas.draw._style import KINDS, PAGE, Figures, now, shade
 
@@ -86,7 +86,7 @@ class Display(ABC):
         Raises:
             OutputError: another ending, or a place that cannot be written.
         """
-        path = Path(path)
+        path = _checks.path("path", path, error=OutputError)
         stem = path.with_suffix("") if path.suffix.lower().removeprefix(".") in KINDS else path
         targets = [stem.with_name(f"{stem.name}.{kind}") for kind in now().formats] or [path]
         for target in targets:
@@ -96,6 +96,9 @@ class Display(ABC):
     def _write(self, target: Path, dpi: float | None) -> None:
         content = self.render(target.suffix.lower().removeprefix("."), dpi=dpi)
         try:
+            if _checks.is_stream(target):
+                target.write_bytes(content)
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
             with _drafts.draft(target) as (draft, _):
                 draft.write_bytes(content)
@@ -111,6 +114,7 @@ class Display(ABC):
 
     def _open(self, ax: Axes | None, height: float, *, projection: str | None = None, rigid: bool = False) -> Axes:
         """Remember the axes to draw on; a new figure when none are given, lower where it is narrow unless `rigid`."""
+        need_axes(ax)
         if ax is None:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
@@ -126,6 +130,18 @@ class Display(ABC):
         return ax
 
 
+def need_axes(ax: Any) -> None:
+    """Refuse what is nowhere to draw.
+
+    Raises:
+        InputError: unless it is a matplotlib axes, or None.
+    """
+    if ax is not None:
+        from matplotlib.axes import Axes
+
+        _checks.instance("ax", ax, Axes, "matplotlib axes, or None for a new figure")
+
+
 def _made(kind: str, by: Figures) -> dict[str, str]:
     """The command that made a picture, where each kind of file has a place for it."""
     if by.command is None:
@@ -137,7 +153,7 @@ def array(name: str, values: ArrayLike, ndim: int = 1, shape: tuple[int, ...] | 
     """The values as float64 of the given rank or shape, or an InputError that names them."""
     try:
         result = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{name} is not an array of numbers: {error}. Give a plain numeric array.") from error
     if shape is not None and result.shape != shape:
         raise InputError(f"{name} has shape {result.shape}, expected {shape}.")

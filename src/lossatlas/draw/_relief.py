@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import Array, array
+from lossatlas.draw._display import Array, array, need_axes
 from lossatlas.draw._grid import GridDisplay, is_deepest
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import Stroke, ground, strokes
@@ -121,8 +122,8 @@ class ReliefDisplay(GridDisplay):
         Raises:
             InputError: axes that are flat, or a clip outside (0, 1].
         """
-        if not 0 < clip <= 1:
-            raise InputError(f"clip is {clip}; give a quantile above 0 and up to 1 (1 clips nothing).")
+        need_axes(ax)
+        clip = _checks.number("clip", clip, above=0, most=1, do="It is a quantile; 1 clips nothing.")
         if ax is not None and ax.name != "3d":
             raise InputError(f"a relief needs axes with projection='3d', these are {ax.name!r}.")
         from matplotlib.ticker import MaxNLocator

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
-from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._display import Array, Display, array, need_axes
 from lossatlas.draw._palette import Stroke, strokes
 from lossatlas.draw._style import narrow, now, shade, titled
 
@@ -100,6 +101,8 @@ class TrajectoryDisplay(Display):
         Returns:
             This display, with ``ax_`` (the field's) and ``figure_`` set.
         """
+        need_axes(ax)
+        panels = _checks.flag("panels", panels)
         look = strokes(self.runs, palette)
         if ax is not None:
             self._open(ax, 0.0)

@@ -328,7 +328,7 @@ class Lesson:
             InputError: for runs that cannot be.
         """
         if runs is not None:
-            return _checks.whole("runs", runs, where=f"the lesson {self.id}")
+            return _checks.whole("runs", runs, 1, 10**7, where=f"the lesson {self.id}")
         return self.quick or max(1, self.runs // 10) if quick and self.runs else self.runs
 
     def stream(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, UnknownNameError
 from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
@@ -170,8 +171,8 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
     """
     if isinstance(optimizers, str | Optimizer):
         optimizers = [optimizers]
-    if not isinstance(optimizers, Iterable):
-        raise InputError(f"got optimizers={optimizers!r}; expected names or optimizers in a list, or labels to them.")
+    if not isinstance(optimizers, Iterable) or getattr(optimizers, "ndim", 1) == 0:
+        raise InputError(f"got optimizers={_checks.shown(optimizers)}; expected names or optimizers in a list, or labels to them.")
     if isinstance(optimizers, Mapping):
         found = {str(label): resolve(given) for label, given in optimizers.items()}
         if len(found) < len(optimizers):

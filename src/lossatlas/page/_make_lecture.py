@@ -76,7 +76,7 @@ def lecture(
         for k, name in enumerate(run, start=1):
             _run(name, f"{k} of {len(run)}", folder, seed, say)
     else:
-        folder = Path(source)
+        folder = _checks.path("source", source, where="lecture", error=OutputError)
     found = {name: made for name in needed(LECTURE) if (made := kept(folder, name)) is not None}
     if not found:
         raise OutputError(

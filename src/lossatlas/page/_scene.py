@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lossatlas import _said, archive
+from lossatlas import _checks, _said, archive
 from lossatlas._errors import OutputError
 from lossatlas.page import _arrays, _schema
 from lossatlas.page._arrays import Array, damaged
@@ -62,7 +62,7 @@ class Scene:
 
     def array(self, ref: int) -> Array:
         """The array of a number in the head."""
-        return self.arrays[ref]
+        return self.arrays[_checks.whole("ref", ref, 0, len(self.arrays) - 1, where="Scene.array")]
 
     def to_json(self) -> str:
         """The document as one JSON text, arrays as base64: what a page carries."""
@@ -103,6 +103,7 @@ class Scene:
         Raises:
             OutputError: if they are none, cut short, damaged, or of a later version.
         """
+        _checks.instance("content", content, bytes, "the bytes of a scene", where="Scene.from_bytes")
         name, newline, rest = content[:64].partition(b"\n")
         if not newline or not name.startswith(FORMAT.encode() + b" "):
             raise OutputError(
@@ -142,8 +143,8 @@ class Scene:
             OutputError: if there is no such file, or it is no scene, cut short, damaged, or of a later version.
         """
         try:
-            content = Path(path).read_bytes()
-        except OSError as error:
+            content = _checks.path("path", path, where="Scene.load", error=OutputError).read_bytes()
+        except (OSError, ValueError) as error:
             raise OutputError(f"{str(path)!r} cannot be read ({error}). Give a file that Scene.save wrote.") from None
         return cls.from_bytes(content)
 
@@ -164,6 +165,7 @@ def _listed(head: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read(text: str) -> dict[str, Any]:
+    _checks.text("text", text, where="Scene.from_json")
     try:
         head = json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError) as error:

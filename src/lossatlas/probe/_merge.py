@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.probe import _manifest
 from lossatlas.probe._ledger import BLOBS, POINTS, Ledger, locked
@@ -101,6 +101,7 @@ def merge_ledgers(folders: Sequence[str | Path], out: str | Path | None = None) 
         >>> la.merge_ledgers([f"{root}/1", f"{root}/2"], f"{root}/all").points
         20
     """
+    folders = _checks.listed("folders", folders, "the folders of ledgers", where="merge_ledgers")
     if not folders:
         raise InputError("got no ledgers; expected the folders of at least one. Give those that --part wrote.")
     target = archive.located(folders[0] if out is None else out)

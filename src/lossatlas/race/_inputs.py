@@ -28,10 +28,9 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> list[int]:
         The counts in their order, and the seed, as Python's own numbers.
     """
     need_surface(surface, where)
-    return [
-        *(_checks.whole(name, count, where=where) for name, count in counts.items()),
-        _checks.seed(seed, where=where),
-    ]
+    found = {name: _checks.whole(name, count, where=where) for name, count in counts.items()}
+    _checks.work(where, **{name: count for name, count in found.items() if name in ("steps", "runs", "trials")})
+    return [*found.values(), _checks.seed(seed, where=where)]
 
 
 def numbers(where: str, name: str, given: Iterable[float]) -> list[float]:

@@ -26,7 +26,7 @@ def paths(race: Race, ax: Any, run: int | None, points: int, others: int) -> Pat
     """Every racer's path of one run, or of its typical one, over the field; further runs faint."""
     from lossatlas.draw import PathsDisplay
 
-    points = _checks.whole("points", points, 2, where="plot")
+    points = _checks.whole("points", points, 2, 2001, where="plot")
     others = _checks.whole("others", others, 0, where="plot", do="0 draws no further runs.")
     chosen, pieces = _walked(race, run)
     ran = _ran(race)
@@ -48,7 +48,7 @@ def relief(race: Race, ax: Any, run: int | None, points: int, scale: Levels) -> 
     """The same paths over the surface in three dimensions."""
     from lossatlas.draw import ReliefDisplay
 
-    points = _checks.whole("points", points, 2, where="plot_relief")
+    points = _checks.whole("points", points, 2, 2001, where="plot_relief")
     if race.surface.dimension != 2:
         raise InputError(
             f"got a race on {race.surface.name}, which has {race.surface.dimension:,} parameters; expected two. Race on a slice: "
@@ -154,7 +154,7 @@ def surrogate(race: Race, racer: str, after: Sequence[int], run: int | None, poi
     track = race.tracks[one_of("racer in this race", racer, race.tracks)]
     chosen = _run(race, racer, run)
     after = [_checks.whole("after", each, where="plot_surrogate") for each in numbers("plot_surrogate", "after", after)]
-    points = _checks.whole("points", points, 2, where="plot_surrogate")
+    points = _checks.whole("points", points, 2, 2001, where="plot_surrogate")
     count, box = track.positions.shape[1] - 1, race.surface.box
     fits = [n for n in after if 2 <= n <= count]
     if race.surface.dimension != 2 or box is None or track.optimizer.name != "bayes" or not fits:

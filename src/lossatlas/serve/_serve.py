@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lossatlas._errors import InputError
+from lossatlas import _checks
+from lossatlas._errors import InputError, OutputError
 from lossatlas.surface import Surface
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -50,7 +51,7 @@ def serve(
             "evaluate your network, and what is sent is not encrypted. Add --anyone if that is what you want, or forward the port "
             "with ssh -L instead."
         )
-    root = Path(folder)
+    root = _checks.path("folder", folder, where="serve", error=OutputError)
     if not root.is_dir():
         raise InputError(f"{str(root)!r} is no folder; expected one with results that lossatlas saved.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

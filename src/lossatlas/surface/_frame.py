@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lossatlas import _said
-from lossatlas._errors import PlaneError
+from lossatlas import _checks, _said
+from lossatlas._errors import InputError, PlaneError
 from lossatlas.surface._bits import tensor_digest
 
 # Entries converted to float64 at a time.
@@ -60,6 +60,10 @@ class Frame:
     statistics: Tensor | None = None
 
     def __post_init__(self) -> None:
+        _checks.tensor("origin", self.origin, where="a frame", error=PlaneError)
+        _checks.tensor("directions", self.directions, where="a frame", error=PlaneError)
+        if self.statistics is not None:
+            _checks.tensor("statistics", self.statistics, where="a frame", error=PlaneError)
         if self.directions.ndim != 2 or self.directions.shape[1] != self.origin.numel():
             raise PlaneError(
                 f"got directions of shape {tuple(self.directions.shape)} at an origin of {self.origin.numel()} "
@@ -112,7 +116,10 @@ class Frame:
             coords: shape (B, k).
             out: where to put them, shape (B, N).
         """
-        coords = coords.to(self.origin.device, self.origin.dtype)
+        if out is not None:
+            _checks.tensor("out", out, self.origin.numel(), where="Frame.points")
+            out = out.detach()
+        coords = _checks.tensor("coords", coords, self.dimension).to(self.origin.device, self.origin.dtype)
         theta = torch.mul(coords[:, :1], self.directions[0], out=out)
         theta += self.origin
         for k in range(1, self.dimension):
@@ -131,6 +138,11 @@ class Frame:
         Returns:
             Coordinates (k,) or (B, k), and the residual ‖θ − θ₀ − cD‖ / ‖θ − θ₀‖, () or (B,), 0 at the origin.
         """
+        _checks.tensor("theta", theta, where="Frame.project")
+        if theta.ndim not in (1, 2) or theta.shape[-1] != self.origin.numel():
+            raise InputError(
+                f"Frame.project got theta of shape {tuple(theta.shape)}; expected ({self.origin.numel()},), or rows of that length."
+            )
         points = theta.reshape(-1, theta.shape[-1])
         right = torch.zeros(len(points), self.dimension, dtype=torch.float64, device=theta.device)
         missing, length = right.new_zeros(2, len(points)).unbind()

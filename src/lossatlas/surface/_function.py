@@ -265,6 +265,7 @@ class Function(Surface):
         if not isinstance(minima, Mapping):
             expected = "points by name, or a list of points of which the first is the global minimum"
             _checks.instance("minima", minima, (list, tuple, Tensor, np.ndarray), expected)
+            minima = _checks.listed("minima", minima, expected)
             minima = {"global" if k == 0 else f"minimum {k + 1}": one for k, one in enumerate(minima)}
         wells = []
         for name, given in minima.items():
@@ -275,11 +276,7 @@ class Function(Surface):
         return tuple(wells)
 
     def _check(self, points: Tensor) -> Tensor:
-        if points.ndim != 2 or points.shape[1] != self.dimension:
-            raise InputError(
-                f"got points of shape {tuple(points.shape)} on {self.name}; expected (B, {self.dimension}), one row per point."
-            )
-        return points.detach().double()
+        return _checks.tensor("points", points, self.dimension, where=self.name).detach().double()
 
     @contextmanager
     def _named(self, given: Tensor) -> Iterator[None]:

@@ -296,6 +296,7 @@ def as_points(surface: Surface, given: object, what: str = "points", *, error: t
     Raises:
         InputError: if there are none, or one of them does not fit.
     """
+    need_surface(surface)
     if isinstance(given, Tensor | np.ndarray) and given.ndim == 2:
         rows = numbers_of(given, what)
         assert rows is not None
@@ -348,7 +349,7 @@ def bounds_of(name: str, box: Any) -> Tensor:
     """
     try:
         bounds = torch.as_tensor(np.asarray(box, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         bounds = torch.zeros(0)
     if bounds.ndim != 2 or bounds.shape[1:] != (2,) or not len(bounds) or not bool(bounds.isfinite().all()):
         raise InputError(
@@ -374,6 +375,7 @@ def _plain(given: Tensor, what: str) -> Tensor:
     kind = (
         "a meta tensor, without numbers" if given.is_meta
         else "a quantized tensor" if given.is_quantized
+        else "a nested tensor" if given.is_nested
         else f"a sparse tensor ({given.layout})" if given.layout is not torch.strided
         else f"a tensor of type {given.dtype}" if given.dtype == torch.bool or given.is_complex()
         else ""

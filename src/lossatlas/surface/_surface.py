@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lossatlas import _said
+from lossatlas import _checks, _said
 from lossatlas._errors import InputError, PlaneError
 from lossatlas._layout import Layout, Sample
 from lossatlas.surface import _code, _library, _points
@@ -301,7 +301,13 @@ class Surface(abc.ABC):
         Raises:
             PlaneError: if the frame was made on another architecture; its keys are named where they are known.
         """
-        frame, layout = framed.frame, getattr(framed, "layout", None)
+        frame, layout = getattr(framed, "frame", None), getattr(framed, "layout", None)
+        if not isinstance(frame, Frame):
+            raise PlaneError(
+                f"got {_checks.shown(framed)} as a frame of {self.name}; expected a Plane, a Line or a Frame. Make one with "
+                "lossatlas.Plane.random(surface, seed=0)."
+            )
+        steady = _checks.flag("steady", steady)
         differs = layout.difference(self.layout) if isinstance(layout, Layout) else ""
         if differs or frame.origin.numel() != self.dimension:
             raise PlaneError(

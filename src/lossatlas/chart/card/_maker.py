@@ -105,8 +105,8 @@ def card(
             )
     if budget is not None:
         budget = _checks.number("budget", budget, above=0, do="It is a number of losses; None pays for all lines.")
-    probes = _checks.whole("probes", probes, FEWEST, do="These are random vectors.")
-    seeds, seed = _checks.whole("seeds", seeds, 0, do="These are other planes."), _checks.seed(seed)
+    probes = _checks.whole("probes", probes, FEWEST, _checks.MOST_WORK - 1, do="These are random vectors.")
+    seeds, seed = _checks.whole("seeds", seeds, 0, 10_000, do="These are other planes."), _checks.seed(seed)
     settings = {"probes": probes, "seeds": seeds, "budget": budget, "seed": seed}
     maker = _Maker(surface, plane, chart, _points(surface, path), settings)
     bar = Progress(round(maker.price.cost), progress, "making the card")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
@@ -53,7 +53,8 @@ class Pca(Direction):
         if run is not None and run.sketched:
             run.check(surface)
             return run.directions(self.centering)[0].to(surface.device)
-        points = list(cast(Sequence[PointLike], self.iterates if run is None else run.iterates))
+        expected = "points in order: rows of a tensor, a list of points, a recording or a folder of one"
+        points = _checks.listed("iterates", self.iterates if run is None else run.iterates, expected)
         return point_of(surface, points[-1]) if points else point_of(surface, None)  # none are refused when drawn
 
     def draw(self, surface: Surface, origin: Tensor) -> Drawn:

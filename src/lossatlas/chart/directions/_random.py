@@ -41,7 +41,7 @@ class Random(Direction):
 
     def draw(self, surface: Surface, origin: Tensor) -> Drawn:
         """The direction of the seed."""
-        index = _checks.whole("index", self.index, 0)
+        index = _checks.whole("index", self.index, 0, 10_000)
         label = f"random direction {index + 1}, seed {self.seed}"
         return replace(self._drawn(surface, origin, index + 1)[index], label=label)
 

@@ -46,7 +46,7 @@ class Worst(Direction):
     def draw(self, surface: Surface, origin: Tensor) -> Drawn:
         """The direction, normalized."""
         seed, radius = _checks.seed(self.seed), _checks.number("radius", self.radius, above=0)
-        steps = _checks.whole("steps", self.steps)
+        steps = _checks.whole("steps", self.steps, 1, _checks.MOST_WORK - 1)
         probe = Probe(surface)
         settings: dict[str, Any] = {"normalization": self.normalization, "ignore": self.ignore}
         answer = probe.evaluate(Gradients(origin[None]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lossatlas import archive
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.chart._chart import Chart
 from lossatlas.chart.exchange import _vtk
@@ -67,7 +67,7 @@ def export(
         OutputError: for another ending, or a place that cannot be written.
         InputError: for losses that have no logarithm, or a package that is missing.
     """
-    path = Path(path)
+    path = _checks.path("path", path, error=OutputError)
     suffix = path.suffix.lower()
     if suffix in _PLAIN:
         return archive.write_bytes(path, _PLAIN[suffix](chart))
@@ -115,7 +115,7 @@ def export_path(
         OutputError: for another ending, or a place that cannot be written.
         InputError: for arrays that do not fit together.
     """
-    path = Path(path)
+    path = _checks.path("path", path, error=OutputError)
     if path.suffix.lower() != ".vtp":
         raise OutputError(f"a path cannot be exported as {path.suffix!r}; expected .vtp.")
     places = np.asarray(coords, dtype=np.float64)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError, OutputError
 from lossatlas.archive import Status
 from lossatlas.chart._chart import Chart
@@ -44,7 +45,7 @@ def read_li2018(path: str | Path) -> Chart:
         InputError: if h5py is not installed.
         OutputError: if the file cannot be read, or holds no surface.
     """
-    path = Path(path)
+    path = _checks.path("path", path, where="read_li2018", error=OutputError)
     h5py = _h5py()
     archive_bytes = _bytes(path)
     try:

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -177,6 +178,13 @@ class Cut:
                 return Projection(*run.seen_on(self.frame))
             iterates = run.iterates
         found: list[tuple[Tensor, Tensor, Tensor]] = []
+        if isinstance(iterates, Tensor):
+            _checks.tensor("iterates", iterates)
+        if not isinstance(iterates, Sequence | Tensor | np.ndarray) or getattr(iterates, "ndim", 1) == 0:
+            raise InputError(
+                f"got iterates={_checks.shown(iterates)}; expected points in order: rows of a tensor, a list of vectors, state "
+                "dicts, modules or checkpoint files, or a recording."
+            )
         for given in cast(Sequence[PointLike], iterates):
             theta = self._read(given, surface)
             theta = theta.to(self.frame.origin.device)
@@ -195,6 +203,7 @@ class Cut:
     def _read(self, given: PointLike, surface: Surface | None) -> Tensor:
         """A point as a vector, by the surface or by the layout."""
         if surface is not None:
+            need_surface(surface)
             return surface.vector(given)
         theta = numbers_of(given)
         if theta is not None:
@@ -246,6 +255,7 @@ class Cut:
                 not what it was (another generator of random numbers).
             OutputError: if the folder cannot be read.
         """
+        need_surface(surface, f"{cls.__name__}.restore")
         arrays: Mapping[str, Any] = {}
         if isinstance(source, Mapping):
             record = dict(source.get("plane", source))

@@ -95,8 +95,8 @@ def resolved(normalization: str, ignore: Ignore | None) -> Ignore:
         UnknownNameError: for a name that is not there.
     """
     _checks.one_of("normalization", normalization, NORMALIZATIONS)
-    if ignore not in (None, "biasbn", "nothing"):
-        raise InputError(f"got ignore={ignore!r}; expected 'biasbn', 'nothing', or None for the usual.")
+    if ignore is not None and not (isinstance(ignore, str) and ignore in ("biasbn", "nothing")):
+        raise InputError(f"got ignore={_checks.shown(ignore)}; expected 'biasbn', 'nothing', or None for the usual.")
     return ignore or ("nothing" if normalization == "none" else "biasbn")
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lossatlas import _checks
 from lossatlas._errors import InputError
 
+# Cells of a chart: with what is kept of each, a gigabyte.
+MOST_CELLS = 20_000_000
 Array = NDArray[np.float64]
 
 Span = float | tuple[float, float] | Sequence[tuple[float, float]]
@@ -106,7 +108,7 @@ def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
     Raises:
         InputError: for fewer than two points, or a span that is not finite or has no width.
     """
-    counts = counts_of(points)
+    counts = counts_of(points, dimension)
     if min(counts[:dimension]) < 2:
         raise InputError(
             f"got points={_checks.shown(points)}; expected at least 2 per axis, as one number or (nx, ny)."
@@ -119,7 +121,7 @@ def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
     return Grid(tuple(axes[:dimension]))
 
 
-def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
+def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
     """Cells per axis from one number or (nx, ny).
 
     Raises:
@@ -134,7 +136,15 @@ def counts_of(points: int | tuple[int, int]) -> tuple[int, int]:
     else:
         nx = ny = points  # type: ignore[assignment]
     do = "Give at least 2 per axis, as one number or (nx, ny)."
-    return _checks.whole("points", nx, do=do), _checks.whole("points", ny, do=do)
+    nx, ny = _checks.whole("points", nx, do=do), _checks.whole("points", ny, do=do)
+    cells = nx if axes == 1 else nx * ny
+    if cells > MOST_CELLS:
+        times = f"{nx:,}" if axes == 1 else f"{nx:,} × {ny:,}"
+        raise InputError(
+            f"got points={_checks.shown(points)}: {times} cells, {cells:,} evaluations of the loss where none is interpolated; "
+            f"expected at most {MOST_CELLS:,}. {do}"
+        )
+    return nx, ny
 
 
 def _pairs(span: Span) -> list[tuple[float, float]]:

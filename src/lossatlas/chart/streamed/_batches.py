@@ -35,7 +35,7 @@ class Batches:
 
     def __init__(self, data: Any, loss: str | LossFunction) -> None:
         self.loss = loss
-        one = isinstance(data, Mapping | tuple) or not isinstance(data, Iterable)
+        one = isinstance(data, Mapping | tuple) or not isinstance(data, Iterable) or getattr(data, "ndim", 1) == 0
         given = [data] if one else list(data)
         if not given:
             raise DataError("got no batches; expected at least one.")

@@ -143,7 +143,7 @@ class StreamedSurface(Surface):
                 "got a model in training mode; expected one in evaluation mode. Call model.eval() first (on the command line: --eval)."
             )
         axes = _checks.whole("axes", axes, 1, 2)
-        self.together = _checks.whole("together", together)
+        self.together = _checks.whole("together", together, 1, 100_000)
         if normalization not in OWN:
             raise InputError(f"got normalization={_checks.shown(normalization)}; expected one of {', '.join(OWN)}.")
         resolved(normalization, ignore)
@@ -156,10 +156,11 @@ class StreamedSurface(Surface):
         self.parameters = sum(block.size for block in blocks)
         self.pieces: Pieces | Stored = Pieces(_checks.seed(seed), axes, normalization, ignore)
         if directions is not None:
-            if isinstance(directions, str | Path) or not 1 <= len(directions) <= 2:
+            if not isinstance(directions, list | tuple) or not 1 <= len(directions) <= 2:
                 raise InputError(f"got directions={_checks.shown(directions)}; expected a list of one or two files.")
             self.pieces, axes = Stored(directions, blocks), len(directions)
         said = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        _checks.optional(_checks.text, "name", name)
         self.name = name or f"{type(model).__name__} with {said}"
         self.layout = Layout.vector(axes)
         self.start = torch.zeros(axes, dtype=torch.float64)

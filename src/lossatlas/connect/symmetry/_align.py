@@ -153,7 +153,7 @@ def align(
     if not isinstance(surface, NetworkSurface):
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to align networks on.")
     _checks.one_of("method of alignment", method, METHODS)
-    restarts, examples = _checks.whole("restarts", restarts), _checks.whole("examples", examples)
+    restarts, examples = _checks.whole("restarts", restarts, 1, 10_000), _checks.whole("examples", examples)
     seed = _checks.seed(seed)
     first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     states = StateSurface(surface)

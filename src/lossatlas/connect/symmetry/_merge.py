@@ -138,6 +138,9 @@ class Merge(archive.Result):
         """
         from lossatlas.draw import BarsDisplay
 
+        _checks.one_of("quantity", quantity, ("error", "loss"))
+        if data is not None:
+            _checks.one_of("data", data, self.rows[0].loss)
         quantity = quantity if self.rows[0].error else "loss"
         data = data or list(self.rows[0].loss)[-1]
         scale, unit = (100, " in percent") if quantity == "error" else (1, "")
@@ -299,7 +302,7 @@ def _together(
     verify(states, outputs, ends[1].state, specification, seed)
     tensors = [states.split(one.state) for one in ends]
     parameters = {block.name for block in states.base.layout.blocks}
-    restarts = _checks.whole("restarts", restarts)
+    restarts = _checks.whole("restarts", restarts, 1, 10_000)
     found = match_many(specification, tensors, parameters, restarts, torch.Generator().manual_seed(seed))
     moved = []
     for letter, one, own, orders in zip(letters, ends, tensors, found.permutations, strict=True):

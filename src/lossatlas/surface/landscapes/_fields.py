@@ -129,10 +129,11 @@ def random_field(
         >>> surface.dimension, tuple(surface.box[0].tolist())
         (5, (-3.0, 3.0))
     """
-    dimension = _checks.whole("dimension", dimension, 1)
+    dimension = _checks.whole("dimension", dimension, 1, _checks.MOST_DIMENSIONS)
     if waves is None:
         waves = max(FEWEST_WAVES, 2 ** math.ceil(math.log2(WAVES_PER_ENTRY * dimension * (dimension + 1) // 2)))
-    waves, seed, length = _checks.whole("waves", waves), _checks.seed(seed), _checks.number("length", length, above=0)
+    waves = _checks.whole("waves", waves, 1, max(1, _checks.MOST_HELD // dimension))
+    seed, length = _checks.seed(seed), _checks.number("length", length, above=0)
     return Landscape(
         "random-field",
         RandomWaves(dimension, seed, waves, length),
@@ -187,8 +188,8 @@ def field_indices(dimension: int, *, samples: int = 20_000, seed: int = 0) -> Fi
         >>> [round(float(share), 2) for share in field_indices(2).shares]
         [0.25, 0.5, 0.25]
     """
-    dimension = _checks.whole("dimension", dimension, 1)
-    samples, seed = _checks.whole("samples", samples, 100), _checks.seed(seed)
+    dimension = _checks.whole("dimension", dimension, 1, _checks.MOST_DIMENSIONS)
+    samples, seed = _checks.whole("samples", samples, 100, max(100, _checks.MOST_HELD // dimension**2)), _checks.seed(seed)
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for first in range(0, samples, CHUNK):

@@ -30,7 +30,7 @@ def total(terms: Tensor) -> Tensor:
 
     `Tensor.sum` may add in another order for another B; a row's bits must not depend on its neighbors.
     """
-    first, *rest = terms.unbind(0)
+    first, *rest = _checks.tensor("terms", terms, where="total").unbind(0)
     for term in rest:
         first = first + term
     return first
@@ -223,9 +223,11 @@ class Landscape(Surface):
             NotApplicableError: if the formula has values only.
         """
         self._need_gradients()
+        self._check(points)
         values, gradient = self.formula.gradient(self._local(points.detach()))
         gradients = self._turn(gradient).T.contiguous()
         if sample is not None:
+            _checks.instance("sample", sample, Sample, "a Sample, or None for all data", where=self.name)
             if sample.size < 1 or sample.seeds.shape != (len(points),):
                 raise InputError(
                     f"got a mini-batch of {sample.size} examples with seeds of shape {tuple(sample.seeds.shape)}; "
@@ -243,6 +245,8 @@ class Landscape(Surface):
             NotApplicableError: if the formula has values only.
         """
         self._need_gradients()
+        _checks.tensor("point", point, where=self.name)
+        _checks.tensor("vectors", vectors, where=self.name)
         if point.ndim != 1 or vectors.ndim != 2:
             raise InputError(
                 f"got a point of shape {tuple(point.shape)} and vectors of shape {tuple(vectors.shape)}; "
@@ -267,11 +271,7 @@ class Landscape(Surface):
             raise NotApplicableError(f"{self.name} answers values only: {self.notes[0]}.")
 
     def _check(self, points: Tensor) -> None:
-        if points.ndim != 2 or points.shape[1] != self.dimension:
-            raise InputError(
-                f"got points of shape {tuple(points.shape)} on {self.name!r}; expected (B, {self.dimension}), one row "
-                f"per point. A single point goes in as point[None]; the surface's dimension is {self.dimension}."
-            )
+        _checks.tensor("points", points, self.dimension, where=self.name)
 
     def _local(self, points: Tensor) -> Tensor:
         """U = R⁻¹(θ − s), coordinates first and contiguous: a strided tensor may take another exp, bit by bit."""

@@ -101,7 +101,7 @@ def rosenbrock(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 2.
     """
-    dimension = _checks.whole("dimension", dimension, 2)
+    dimension = _checks.whole("dimension", dimension, 2, _checks.MOST_DIMENSIONS)
     return Landscape(
         "rosenbrock",
         Rosenbrock(),

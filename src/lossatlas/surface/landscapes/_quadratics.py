@@ -110,7 +110,7 @@ def quadratic(
     condition = _checks.number(
         "condition", condition, least=1, do="It is the ratio of the largest eigenvalue to the smallest."
     )
-    dimension = _checks.whole("dimension", dimension, 2)
+    dimension = _checks.whole("dimension", dimension, 2, _checks.MOST_DIMENSIONS)
     eigenvalues = tuple(condition ** (i / (dimension - 1)) for i in range(dimension))
     return Landscape(
         "quadratic",
@@ -145,7 +145,7 @@ def regression(
     """
     formula = Regression(
         _checks.seed(seed),
-        _checks.whole("examples", examples, 2, do="One point fixes no line."),
+        _checks.whole("examples", examples, 2, _checks.MOST_HELD, do="One point fixes no line."),
         _checks.number("spread", spread, least=0),
     )
     return Landscape(

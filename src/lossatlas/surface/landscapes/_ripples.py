@@ -76,7 +76,7 @@ def rastrigin(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 1.
     """
-    dimension = _checks.whole("dimension", dimension, 1)
+    dimension = _checks.whole("dimension", dimension, 1, 2000, do="There are twice as many minima as dimensions.")
     if dimension <= 2:
         steps = [s for s in itertools.product((-1, 0, 1), repeat=dimension) if any(s)]
     else:
@@ -111,7 +111,7 @@ def ackley(dimension: int = 2) -> Landscape:
     Raises:
         InputError: for a dimension below 1.
     """
-    dimension = _checks.whole("dimension", dimension, 1)
+    dimension = _checks.whole("dimension", dimension, 1, _checks.MOST_DIMENSIONS)
     return Landscape(
         "ackley",
         Ackley(),

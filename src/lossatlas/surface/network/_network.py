@@ -133,6 +133,7 @@ class NetworkSurface(Surface):
         device = _model.device_of(model)
         if objective is not None and isinstance(data, list):
             data = deque(data)  # batches, also where they are two tensors: an objective has no pair of input and target
+        batch_size = _checks.optional(_checks.whole, "batch_size", batch_size)
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
         self._codes = {
@@ -142,6 +143,7 @@ class NetworkSurface(Surface):
         self.layout = _model.layout_of(model)
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
+        _checks.optional(_checks.text, "name", name)
         self.name = name or f"{type(model).__name__} with {self._objective.name}"
         self.dtype, self.device = self._theta.dtype, self._theta.device
         self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
@@ -445,7 +447,7 @@ class NetworkSurface(Surface):
             note = f"Hessian products are central differences of gradients: {error}"
             if str(error) not in self._proofs.dropped and note not in self._stated:
                 self._stated = (*self._stated, note)
-            return self._differences(self._points(point[None])[0], self._vectors(vectors))
+            return self._differences(self._point(point), self._vectors(vectors))
 
     def exact_products(self, point: Tensor, vectors: Tensor) -> Tensor:
         """Hessian products by double backward alone: `HessianProducts`.
@@ -453,7 +455,7 @@ class NetworkSurface(Surface):
         Raises:
             NotApplicableError: if some part of the model cannot be differentiated twice.
         """
-        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        theta, vectors = self._point(point), self._vectors(vectors)
         refuse_half(self.dtype)
         with self._evaluation.alone, _plain(self.device):
             return self._evaluation.hessian_products(theta, vectors)
@@ -469,7 +471,7 @@ class NetworkSurface(Surface):
 
     def sampled_products(self, point: Tensor, vectors: Tensor, sample: Sample) -> Tensor:
         """Hessian products by double backward over the examples of one mini-batch, as `gradients` draws them."""
-        theta, vectors = self._points(point[None])[0], self._vectors(vectors)
+        theta, vectors = self._point(point), self._vectors(vectors)
         self._refuse_undrawable(sample)
         if self._statistics.recomputes:
             raise NotApplicableError(
@@ -590,20 +592,19 @@ class NetworkSurface(Surface):
         return max((self.dtype, cast), key=lambda kind: torch.finfo(kind).eps)
 
     def _points(self, points: Tensor) -> Tensor:
-        if points.ndim != 2 or points.shape[1] != self.dimension:
-            raise InputError(
-                f"got points of shape {tuple(points.shape)}; expected (B, {self.dimension}), one row per point."
-            )
+        _checks.tensor("points", points, self.dimension)
         return _ordinary(points.detach().to(self.device, self.dtype))
 
+    def _point(self, point: Tensor) -> Tensor:
+        return self._points(_checks.tensor("point", point)[None])[0]
+
     def _vectors(self, vectors: Tensor) -> Tensor:
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise InputError(
-                f"got vectors of shape {tuple(vectors.shape)}; expected (K, {self.dimension}), one vector per row."
-            )
+        _checks.tensor("vectors", vectors, self.dimension)
         return _ordinary(vectors.detach().to(self.device))
 
     def _refuse_undrawable(self, sample: Sample | None) -> None:
+        if sample is not None:
+            _checks.instance("sample", sample, Sample, "a Sample, or None for all data")
         if sample is not None and not all(batch.rows_known for batch in self._settled.batches):
             raise NotApplicableError(
                 f"mini-batches cannot be drawn from the data of {self.name}: its examples have no rows (graphs, or structures "
