@@ -102,6 +102,12 @@ class Recording(archive.Result):
             )
 
     @property
+    def segments(self) -> tuple[Recording, ...]:
+        """This run's recordings, one after another: a new one begins where the model changed its shape or was unfrozen."""
+        found = [place for _, place in _folder.segments(self.folder)]
+        return (self, *(Recording.load(place) for place in found[1:]))
+
+    @property
     def steps(self) -> np.ndarray:
         """Recorded steps of the optimizer, (n,)."""
         return np.array([row.step for row in self.rows], dtype=np.int64)
@@ -168,8 +174,13 @@ class Recording(archive.Result):
         what = f"{len(self.kept)} whole points" + (f" and {len(self.rows)} sketches" if self.sketched else "")
         return (
             f"{self.manifest['model']}, {self.layout.dimension:,} parameters: steps {self.rows[0].step} to "
-            f"{self.rows[-1].step}, {what}; {self.status}."
+            f"{self.rows[-1].step}, {what}; {self.status}.{self._after()}"
         )
+
+    def _after(self) -> str:
+        """Where the run went on, if it did in another recording."""
+        last = self.ends[-1] if self.ends else {}
+        return f" From step {last['step']} on it is in {last['next']}: {last['reason']}" if "next" in last else ""
 
     def state(self, step: int) -> dict[str, Tensor]:
         """Parameters and buffers at a step, on the CPU.
