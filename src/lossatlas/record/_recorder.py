@@ -18,7 +18,7 @@ from lossatlas import _checks, archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError
 from lossatlas.record import _folder, _steppers
 from lossatlas.record._notes import Notes
-from lossatlas.record._rounds import Rounds
+from lossatlas.record._rounds import Rounds, held
 from lossatlas.record._track import Track
 from lossatlas.record._training_loop import (
     Changed,
@@ -148,7 +148,7 @@ class Recorder:
             return
         archive.prepare(self.folder)
         self._claim()
-        self._held = _held(optimizers)
+        self._held = held(optimizers)
         for one in optimizers:
             self._listen(one)
         alive = weakref.ref(self)
@@ -269,13 +269,12 @@ class Recorder:
         if optimizer in self._seen or isinstance(getattr(optimizer, "optimizer", None), Optimizer):
             return
         own = {id(parameter) for parameter in self._model.parameters()}
-        held = _held([optimizer])
-        if not held or not held <= own:
+        if not held([optimizer]) or not held([optimizer]) <= own:
             # Looked at once: it may well be a model of its own.
             self._seen.add(optimizer)
             self._strangers += 1
             return
-        for replaced in self._rounds.adopt(optimizer):
+        for replaced in self._rounds.adopt(optimizer, own):
             for hook in self._hooks.pop(id(replaced), ()):
                 hook.remove()
         self._listen(optimizer)
@@ -299,10 +298,10 @@ class Recorder:
     def _look(self) -> None:
         """Whether the model that is about to step has other trainable parameters than before."""
         changed = self._track.watched.unfrozen()
-        held = _held(self._rounds.optimizers)
-        if changed is None and held != self._held:
+        now = held(self._rounds.optimizers)
+        if changed is None and now != self._held:
             changed = self._track.watched.grown()
-        self._held = held
+        self._held = now
         if changed:
             raise Changed(changed)
 
@@ -426,9 +425,9 @@ class Recorder:
         names = ", ".join(sorted({type(one).__name__ for one in self._rounds.optimizers}))
         if any(made):
             return f" {_number(made.count(0), 'optimizer')} of {len(made)} ({names}) never stepped; no step waited for that."
-        held = [p for one in self._rounds.optimizers for group in one.param_groups for p in group["params"]]
-        having = sum(parameter.grad is not None for parameter in held)
-        seen = [f"{having} of its {_number(len(held), 'parameter')} have a gradient"]
+        own = [p for one in self._rounds.optimizers for group in one.param_groups for p in group["params"]]
+        having = sum(parameter.grad is not None for parameter in own)
+        seen = [f"{having} of its {_number(len(own), 'parameter')} have a gradient"]
         if self._skipped:
             seen.append(f"a gradient scaler skipped {_number(self._skipped, 'step')}, since gradients were not finite")
         if self._strangers:
@@ -450,11 +449,6 @@ class Recorder:
     def _say(self) -> None:
         if not self._quiet:
             print(f"lossatlas: {self.sentence}", file=sys.stderr)
-
-
-def _held(optimizers: Iterable[Optimizer]) -> frozenset[int]:
-    """Which tensors optimizers step."""
-    return frozenset(id(parameter) for one in optimizers for group in one.param_groups for parameter in group["params"])
 
 
 def _number(count: int, noun: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import final
 
 from torch.optim import Optimizer
@@ -74,10 +75,17 @@ class Rounds:
         self._missing = {one for one in self._awaited if not self._since[one]}
         return whole
 
-    def adopt(self, optimizer: Optimizer) -> list[Optimizer]:
-        """Listen to one more that steps for the first time; returns those it replaces, having parameters of theirs."""
-        held = _held(optimizer)
-        replaced = [one for one in self._known.values() if held & _held(one)]
+    def adopt(self, optimizer: Optimizer, own: AbstractSet[int]) -> list[Optimizer]:
+        """Listen to one more that steps for the first time.
+
+        Args:
+            optimizer: over parameters of the model.
+            own: the model's parameters, by their ids.
+
+        Returns:
+            Those it replaces: it has parameters of theirs, or the model has none of them any more.
+        """
+        replaced = [one for one in self._known.values() if held([optimizer]) & held([one]) or not held([one]) & own]
         key = id(optimizer)
         # Beside others, it completes the step that was just counted without it.
         beside = len(replaced) < len(self._known)
@@ -94,5 +102,6 @@ class Rounds:
         return replaced
 
 
-def _held(optimizer: Optimizer) -> set[int]:
-    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+def held(optimizers: Iterable[Optimizer]) -> frozenset[int]:
+    """Which tensors optimizers step, by their ids."""
+    return frozenset(id(parameter) for one in optimizers for group in one.param_groups for parameter in group["params"])
