@@ -54,6 +54,11 @@ def segment(folder: Path, number: int) -> Path:
     return folder if number == 1 else folder / f"segment-{number}"
 
 
+def is_segment(folder: Path) -> bool:
+    """Whether a folder is that of a later segment."""
+    return folder.name.startswith("segment-")
+
+
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """The segments there are, in order, with their numbers; none where there is no recording."""
     found: list[tuple[int, Path]] = []

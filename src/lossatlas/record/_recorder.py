@@ -79,6 +79,8 @@ class Recorder:
         status: ``waiting`` for the first step, ``recording``, ``closed``, ``stopped`` or ``passive`` (another rank
             writes).
         reason: why it stopped, or None.
+        model: what is recorded, bare of wrappers.
+        folder: where to.
 
     Raises:
         InputError: for an optimizer over other parameters than the model's, or steps that are none.
@@ -127,12 +129,12 @@ class Recorder:
             "seed": _checks.seed(seed),
         }
         optimizers = bare_optimizers(optimizer)
-        self._model = bare_model(model)
-        check_membership(self._model, optimizers)
+        self.model = bare_model(model)
+        check_membership(self.model, optimizers)
         self._name = _checks.optional(_checks.instance, "name", name, str, "the model's name, text")
         self._rounds = Rounds(optimizers)
         self._writer = Writer()
-        self._track = Track(self.folder, self._model, self._writer, **self._room)
+        self._track = Track(self.folder, self.model, self._writer, **self._room)
         self._start = _checks.optional(_checks.whole, "start", start, 0)
         self._resume, self._quiet = _checks.flag("resume", resume), _checks.flag("quiet", quiet)
         self._process = os.getpid()
@@ -168,11 +170,23 @@ class Recorder:
         return self._cost / whole if whole > 0 else 0.0
 
     @property
+    def subject(self) -> str:
+        """What is recorded: the model by its name, and what steps it."""
+        kinds = list(dict.fromkeys(type(one).__name__ for one in self._rounds.optimizers))
+        count, kind = len(self._rounds.optimizers), type(self.model).__name__
+        by = f"{kinds[0]} steps" if count == 1 else f"{count} optimizers ({', '.join(kinds)}) step"
+        name = kind if self._name in (None, kind) else f"{self._name} ({kind})"
+        return f"{name} as {by} it"
+
+    @property
     def sentence(self) -> str:
         """What it did, what it cost, and why it stopped if it did."""
         if self.status == "passive":
             return f"process {rank()} records nothing: process 0 does."
-        done = f"recorded {_number(self._points, 'point')} on the way to step {self.step} into {str(self.folder)!r}"
+        name = f"{self._name}: " if self._name else ""
+        done = (
+            f"{name}recorded {_number(self._points, 'point')} on the way to step {self.step} into {str(self.folder)!r}"
+        )
         if self._turned:
             done += f", in {_number(len(self._turned) + 1, 'segment')} ({'; '.join(self._turned)})"
         cost = (
@@ -268,7 +282,7 @@ class Recorder:
             return
         if optimizer in self._seen or isinstance(getattr(optimizer, "optimizer", None), Optimizer):
             return
-        own = {id(parameter) for parameter in self._model.parameters()}
+        own = {id(parameter) for parameter in self.model.parameters()}
         if not held([optimizer]) or not held([optimizer]) <= own:
             # Looked at once: it may well be a model of its own.
             self._seen.add(optimizer)
@@ -312,7 +326,7 @@ class Recorder:
         place = _folder.segment(self.folder, self._segment)
         self._track.end({**self._line("continued"), "reason": f"{why}.", "next": place.name})
         self._turned.append(f"from step {self.step} on {why}")
-        self._track = Track(place, self._model, self._writer, **self._room)
+        self._track = Track(place, self.model, self._writer, **self._room)
         archive.prepare(place)
         _folder.claim(place, self._track.manifest({**self._settings(), "after": f"{why}."}), resume=False)
         self._record()
@@ -320,7 +334,7 @@ class Recorder:
     def _settings(self) -> dict[str, Any]:
         """What the manifest says of the recorder itself."""
         return {
-            "name": self._name or type(self._model).__name__,
+            "name": self._name or type(self.model).__name__,
             "segment": self._segment,
             "optimizers": [_described(one) for one in self._rounds.optimizers],
             "every": self._every if isinstance(self._every, int) else sorted(self._every),
@@ -332,7 +346,7 @@ class Recorder:
             if not _folder.layout(_folder.manifest(place)).difference(self._track.watched.layout):
                 self._segment = number
                 if number > 1:
-                    self._track = Track(place, self._model, self._writer, **self._room)
+                    self._track = Track(place, self.model, self._writer, **self._room)
                 break
         _folder.claim(self._track.folder, self._track.manifest(self._settings()), resume=self._resume)
 

@@ -19,15 +19,20 @@ from lossatlas.surface import Block, Layout, layout_of
 _HOOKS = Optimizer.profile_hook_step.__code__.co_filename
 
 
+def unwrapped(model: Any) -> Any:
+    """What wrappers for several devices and compilation hold."""
+    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(model, "_orig_mod"):
+        model = getattr(model, "_orig_mod", None) or model.module
+    return model
+
+
 def bare_model(model: nn.Module) -> nn.Module:
     """The user's own module inside wrappers for several devices and compilation, whose names begin otherwise.
 
     Raises:
         ModelError: if it is no module, or its parameters are sharded: no process then holds a whole point.
     """
-    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(model, "_orig_mod"):
-        inner: Any = getattr(model, "_orig_mod", None) or model.module
-        model = inner
+    model = unwrapped(model)
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"got a model of type {type(model).__name__}; expected a torch.nn.Module (an instance, not a class)."
