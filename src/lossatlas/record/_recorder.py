@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, LossAtlasError, OutputError
+from lossatlas._errors import InputError, LossAtlasError, OutputError, PlaneError
 from lossatlas.record import _folder, _steppers
+from lossatlas.record._logs import Logs
 from lossatlas.record._notes import Notes
+from lossatlas.record._recording import Recording
 from lossatlas.record._rounds import Rounds, held
+from lossatlas.record._scalars import NAMES, Scalars
 from lossatlas.record._track import Track
 from lossatlas.record._training_loop import (
     Changed,
@@ -73,6 +76,14 @@ class Recorder:
         start: the step at which this run begins, where nothing else counts it.
         quiet: do not print what it cost, nor why it stopped.
         name: of the model in the record; that of its class unless given.
+        log: where numbers of the recorded steps go besides the record: a TensorBoard ``SummaryWriter``, a W&B run, the
+            module ``mlflow``, a Lightning logger, or a function of the step and a dictionary of numbers (or of one
+            figure); or several in a list. When recording ends, a figure of the path is sent too. One that raises gets
+            nothing more, and recording and training go on.
+        scalars: which numbers: ``"distance"`` from the start, ``"step_length"``, ``"noise_scale"`` and
+            ``"sharpness"``, as defined in docs/recording.md; they are noted too (`Recording.curve`). Unless given, all that
+            can be had if there is a ``log``, and none otherwise.
+        loss: for the sharpness: a function that returns the loss of the model on a batch that is always the same.
 
     Attributes:
         step: the optimizer's steps so far.
@@ -116,6 +127,9 @@ class Recorder:
         start: int | None = None,
         quiet: bool = False,
         name: str | None = None,
+        log: Any = None,
+        scalars: Collection[str] | None = None,
+        loss: Callable[[], Tensor] | None = None,
     ) -> None:
         self.step, self.status = 0, "waiting"
         self.reason: str | None = None
@@ -132,6 +146,10 @@ class Recorder:
         self.model = bare_model(model)
         check_membership(self.model, optimizers)
         self._name = _checks.optional(_checks.instance, "name", name, str, "the model's name, text")
+        self._logs = Logs(log)
+        if scalars is None:
+            scalars = NAMES[: 3 + (loss is not None)] if self._logs else ()
+        self._scalars = Scalars(scalars, loss)
         self._rounds = Rounds(optimizers)
         self._writer = Writer()
         self._track = Track(self.folder, self.model, self._writer, **self._room)
@@ -161,7 +179,7 @@ class Recorder:
     @property
     def memory(self) -> int:
         """Bytes held now, beyond the model's own."""
-        return self._track.memory
+        return self._track.memory + self._scalars.memory
 
     @property
     def overhead(self) -> float:
@@ -195,7 +213,8 @@ class Recorder:
         )
         if self.status == "stopped":
             return f"recording stopped at step {self.step}, the training goes on: {self.reason} Before that it {done}; {cost}."
-        return f"{done}; {cost}.{self._idle()}"
+        aside = "".join(f" {problem}." for problem in self._logs.problems)
+        return f"{done}; {cost}.{aside}{self._idle()}"
 
     def note(self, **values: float | Tensor) -> None:
         """Keep numbers of this step, such as ``loss=…``; they are written with the next recorded step.
@@ -255,6 +274,10 @@ class Recorder:
             self._begun = begin
         elif not self._rounds.begun:
             self._guarded(self._look)
+        if self._scalars.names and self.status == "recording":
+            self._scalars.gradients(optimizer)
+            if not self._rounds.begun and self._due(self.step + 1):
+                self._guarded(lambda: self._scalars.before(self._track.watched.parameters()))
         self._cost += time.perf_counter() - begin
 
     def _after(self, optimizer: Optimizer, *_: object) -> None:
@@ -263,12 +286,16 @@ class Recorder:
             return
         if was_skipped(optimizer):
             self._skipped += 1
+            self._scalars.stepped(skipped=True)
             return
         begin = time.perf_counter()
         for _ in range(made := self._rounds.stepped(optimizer)):
             self.step += 1
+        if made:
+            self._scalars.stepped()
         if made and any(self._due(self.step - k) for k in range(made)):
             self._guarded(self._record)
+            self._measure()
         elif self._writer.failure:
             self._stop(self._writer.failure)
         self._cost += time.perf_counter() - begin
@@ -330,6 +357,7 @@ class Recorder:
         archive.prepare(place)
         _folder.claim(place, self._track.manifest({**self._settings(), "after": f"{why}."}), resume=False)
         self._record()
+        self._scalars.begin(self._track.watched.parameters())
 
     def _settings(self) -> dict[str, Any]:
         """What the manifest says of the recorder itself."""
@@ -366,6 +394,8 @@ class Recorder:
         self.status = "recording"
         if not known:
             self._record()
+        self._writer.wait()
+        self._scalars.begin(self._track.first() or self._track.watched.parameters())
 
     def _record(self, *, whole: bool = False) -> None:
         """Write a row of where the run is now."""
@@ -405,7 +435,64 @@ class Recorder:
             return
         self.status = how
         self._end(how)
+        if self._logs:
+            try:
+                self._draw()
+            except Exception as error:  # a picture is not worth a run
+                self._tell(f"the path was not drawn: {type(error).__name__}: {error}")
         self._say()
+
+    def _measure(self) -> None:
+        """Take the numbers of the step that was recorded, note them and send them on."""
+        if self.status != "recording" or not self._scalars.names:
+            return
+        try:
+            values = self._scalars.take(self._track.watched.parameters(), self.model, self._elapsed())
+        except Exception as error:  # the loss is the user's, and memory may not suffice
+            said = str(error) if isinstance(error, LossAtlasError) else f"{type(error).__name__}: {error}"
+            self._scalars = Scalars((), None)
+            self._tell(f"no more scalars are taken, recording and training go on: {said}")
+            return
+        for name, value in values.items():
+            self._notes.add(self.step, name, value)
+        if values:
+            self._send(lambda: self._logs.numbers(self.step, values))
+
+    def _send(self, action: Callable[[], None]) -> None:
+        told = len(self._logs.problems)
+        action()
+        for problem in self._logs.problems[told:]:
+            self._tell(f"{problem}; recording and training go on.")
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Send a picture to where the numbers go, at the step that the run is at.
+
+        Args:
+            name: of the picture there, after ``lossatlas/``.
+            figure: a matplotlib figure, or anything of this package that is drawn (``chart.plot()``).
+
+        Raises:
+            InputError: for anything else.
+        """
+        drawn = figure
+        if not hasattr(drawn, "savefig"):
+            drawn = getattr(
+                figure if hasattr(figure, "figure_") or not hasattr(figure, "plot") else figure.plot(), "figure_", None
+            )
+        if not hasattr(drawn, "savefig"):
+            raise InputError(
+                f"got the figure {_checks.shown(figure)}; expected a matplotlib figure, or a display such as chart.plot()."
+            )
+        self._send(lambda: self._logs.figure(self.step, name, drawn))
+
+    def _draw(self) -> None:
+        """The path on its own two components, for where the numbers went."""
+        found = Recording.load(self._track.folder)
+        if len(found.rows if found.sketched else found.kept) >= 3:
+            try:
+                self.figure("path", found.coordinates().plot())
+            except PlaneError:  # a path on a line, or one that is not finite
+                return
 
     def _finish(self) -> None:
         """Write the model as it is, unless the last point that was written is it."""
@@ -461,8 +548,11 @@ class Recorder:
         atexit.unregister(self._at_exit)
 
     def _say(self) -> None:
+        self._tell(self.sentence)
+
+    def _tell(self, what: str) -> None:
         if not self._quiet:
-            print(f"lossatlas: {self.sentence}", file=sys.stderr)
+            print(f"lossatlas: {what}", file=sys.stderr)
 
 
 def _number(count: int, noun: str) -> str:
