@@ -76,7 +76,9 @@ def target(given: Any) -> Target:
     Raises:
         InputError: if it is nothing of the kind.
     """
-    kind = f"{given.__name__}" if isinstance(given, types.ModuleType) else type(given).__name__
+    if isinstance(given, Target):
+        return given
+    kind = given.__name__ if isinstance(given, types.ModuleType) else type(given).__name__
     if _has(given, "add_scalar", "add_figure"):
         return Target(kind, lambda step, values: _scalars(given, step, values), _added(given))
     if isinstance(given, types.ModuleType) and _has(given, "log_metrics", "log_figure"):
