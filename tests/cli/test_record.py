@@ -78,7 +78,7 @@ def test_an_unchanged_script_runs_as_it_would_and_is_recorded(tmp_path, capsys):
     assert call("record", "--out", "run", "--every", "5", "train.py", "5", "--lr", "recorded.pt") == 0
     out, said = capsys.readouterr()
     assert out.strip() == "__main__ 5 --lr recorded.pt"
-    assert "recording Sequential as Adam steps it" in said and "recorded 8 points on the way to step 35" in said
+    assert "recording model (Sequential) as Adam steps it" in said and "recorded 8 points on the way to step 35" in said
     ours, theirs = bits("recorded.pt"), bits("plain.pt")
     assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     found = la.load("run")
@@ -164,14 +164,144 @@ for step in range(4):
 """
 
 
-def test_the_model_is_found_behind_a_wrapper_and_a_second_optimizer_is_told_of(tmp_path, capsys):
+def test_the_model_is_found_behind_a_wrapper_and_all_its_optimizers_make_one_step(tmp_path, capsys):
     (tmp_path / "two.py").write_text(TWO)
     assert call("record", "--out", "run", "--every", "2", "two.py") == 0
     said = capsys.readouterr().err
-    assert "recording Net as SGD steps it" in said or "recording OptimizedModule as SGD steps it" in said
-    assert said.count("a second optimizer (SGD) is not counted") == 1
+    assert said.count("recording net (Net) as 2 optimizers (SGD) step it") == 1
     found = la.load("run")
     assert found.steps.tolist() == [0, 2, 4] and [b.name for b in found.layout.blocks][-1] == "head.bias"
+    assert found.ends[-1]["made"] == [4, 4]
+
+
+GAN = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+D, G = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)), nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+od, og = torch.optim.Adam(D.parameters()), torch.optim.Adam(G.parameters())
+for _ in range(20):
+    z, x = torch.randn(16, 3), torch.randn(16, 2)
+    od.zero_grad(); (D(G(z).detach()).mean() - D(x).mean()).backward(); od.step()
+    og.zero_grad(); (-D(G(z)).mean()).backward(); og.step()
+torch.save((D.state_dict(), G.state_dict()), "both.pt")
+"""
+
+
+def test_both_networks_of_a_gan_are_recorded_under_their_names(tmp_path, capsys):
+    (tmp_path / "gan.py").write_text(GAN)
+    assert call("record", "--out", "run", "gan.py") == 0
+    said = capsys.readouterr().err
+    assert "recording D (Sequential) as Adam steps it" in said and "recording G (Sequential) as Adam steps it" in said
+    critic, generator = torch.load("both.pt")
+    found = la.load("run")
+    assert list(found.models) == ["D", "G"] and found.models["G"].folder.name == "G"
+    for one, truth in zip(found.models.values(), (critic, generator), strict=True):
+        assert one.steps.tolist() == [0, 10, 20] and one.manifest["name"] in one.sentence
+        assert all(torch.equal(one.state(20)[key], truth[key]) for key in truth)
+    assert "Recorded beside it: G." in found.sentence
+
+
+def test_an_optimizer_over_several_modules_records_them_together(tmp_path, capsys):
+    (tmp_path / "pair.py").write_text(
+        "import torch\nencoder, decoder = torch.nn.Linear(3, 2), torch.nn.Linear(2, 3)\n"
+        "o = torch.optim.SGD([*encoder.parameters(), *decoder.parameters()], lr=0.1)\n"
+        "for _ in range(3):\n    decoder(encoder(torch.ones(4, 3))).sum().backward()\n    o.step()\n"
+    )
+    assert call("record", "--out", "run", "--every", "1", "pair.py") == 0
+    assert [b.name for b in la.load("run").layout.blocks][::2] == ["encoder.weight", "decoder.weight"]
+
+
+HOOKS = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+each = {p: torch.optim.SGD([p], lr=0.1) for p in net.parameters()}
+def hook(p):
+    each[p].step()
+    each[p].zero_grad()
+for p in net.parameters():
+    p.register_post_accumulate_grad_hook(hook)
+for _ in range(4):
+    net(torch.ones(6, 4)).square().mean().backward()
+    torch.save(net.state_dict(), f"{_ + 1}.pt")
+"""
+
+
+def test_an_optimizer_per_parameter_is_one_line_and_one_step(tmp_path, capsys):
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    assert call("record", "--out", "run", "--every", "1", "hooks.py") == 0
+    assert capsys.readouterr().err.count("\n") == 2
+    found = la.load("run")
+    assert found.steps.tolist() == [0, 1, 2, 3, 4]
+    for step in range(1, 5):
+        truth = torch.load(f"{step}.pt")
+        assert all(torch.equal(found.state(step)[key], truth[key]) for key in truth)
+
+
+def test_a_module_and_an_installed_command_are_programs(tmp_path, capsys, monkeypatch):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text("")
+    (tmp_path / "pkg" / "inner.py").write_text("from . import train\n")
+    (tmp_path / "pkg" / "train.py").write_text(
+        SCRIPT.replace("import sys\n", "import sys\nfrom . import __name__ as p\n")
+    )
+    try:
+        assert call("record", "--out", "a", "-m", "pkg.train", "5", "--lr", "a.pt") == 0
+    finally:
+        for name in ("pkg", "pkg.train"):
+            sys.modules.pop(name, None)
+    assert capsys.readouterr().out.strip() == "__main__ 5 --lr a.pt"
+    tool = tmp_path / "bin" / "mytrain"
+    tool.parent.mkdir()
+    tool.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(tmp_path)!r})\n" + SCRIPT)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+    assert call("record", "--out", "b", "mytrain", "5", "--lr", "b.pt") == 0
+    a, b = la.load("a"), la.load("b")
+    assert torch.equal(a.vector(35), b.vector(35))
+    capsys.readouterr()
+    assert call("record", "-m", "pkg.none") == 2
+    assert "there is no module 'pkg.none' to run" in capsys.readouterr().err
+    assert call("record", "torchrun", "--nproc-per-node", "2", "train.py") == 2
+    assert "torchrun [its options] -m lossatlas record" in capsys.readouterr().err
+    assert call("record", "x" * 300) == 2
+    assert "there is no script" in capsys.readouterr().err
+
+
+def test_an_optimizer_that_was_made_and_never_stepped_is_named(tmp_path, capsys):
+    (tmp_path / "never.py").write_text(
+        "import torch\nn = torch.nn.Linear(2, 1)\no = torch.optim.RMSprop(n.parameters())\n"
+    )
+    assert call("record", "--out", "run", "never.py") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "no torch optimizer stepped while never.py ran" in said and "One (RMSprop) was made but never stepped" in said
+    )
+
+
+def test_a_forked_child_that_trains_is_noticed(tmp_path, capsys):
+    (tmp_path / "forks.py").write_text(
+        "import os, torch\nn = torch.nn.Linear(2, 1)\no = torch.optim.SGD(n.parameters(), lr=0.1)\n"
+        "child = os.fork()\nif child == 0:\n    o.step(); o.step(); os._exit(0)\nos.waitpid(child, 0)\n"
+    )
+    assert call("record", "--out", "run", "forks.py") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 forked child process stepped an optimizer. Only what is trained in this process is recorded" in said
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".run")]
+
+
+def test_of_a_launcher_s_processes_the_first_writes(tmp_path, capsys, monkeypatch):
+    """As torchrun starts them: the second one begins while the first one's recording is there, and leaves it alone."""
+    monkeypatch.setenv("RANK", "0")
+    assert call("record", "--out", "run", "--every", "50", "train.py", "1", "2", "x.pt") == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    monkeypatch.setenv("RANK", "1")
+    assert call("record", "--out", "run", "--every", "50", "train.py", "2", "2", "x.pt") == 0
+    assert capsys.readouterr().err == ""
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_a_sketched_recording(tmp_path):

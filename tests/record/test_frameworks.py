@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from lossatlas.demo import digits, digits_mlp
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-def fitted(folder, callbacks=(), steps=12, resume=None, **settings):
+def fitted(folder, callbacks=(), steps=12, resume=None, logger=False, **settings):
     """A module trained by Lightning for a few steps; its weights after each of them."""
     import lightning.pytorch as lightning
 
@@ -46,7 +47,7 @@ def fitted(folder, callbacks=(), steps=12, resume=None, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(
-            max_steps=steps, max_epochs=50, accelerator="cpu", logger=False, enable_progress_bar=False,
+            max_steps=steps, max_epochs=50, accelerator="cpu", logger=logger, enable_progress_bar=False,
             enable_model_summary=False, enable_checkpointing=False, default_root_dir=folder, callbacks=list(callbacks),
             **settings,
         )  # fmt: skip
@@ -82,7 +83,7 @@ def test_lightning_accumulates(tmp_path):
     assert np.allclose(found.curve()[1], np.array(module.met).reshape(3, 2).mean(1), rtol=1e-6)
 
 
-def trained(folder, callbacks=(), steps=8, resume=None):
+def trained(folder, callbacks=(), steps=8, resume=None, reports=()):
     """A tiny language model from a configuration, trained by Transformers."""
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
@@ -91,7 +92,7 @@ def trained(folder, callbacks=(), steps=8, resume=None):
     words = torch.randint(31, (64, 8), generator=torch.Generator().manual_seed(0))
     data = [{"input_ids": row, "labels": row} for row in words]
     arguments = TrainingArguments(
-        output_dir=str(folder / "out"), max_steps=steps, per_device_train_batch_size=8, learning_rate=1e-2, report_to=[],
+        output_dir=str(folder / "out"), max_steps=steps, per_device_train_batch_size=8, learning_rate=1e-2, report_to=list(reports),
         use_cpu=True, save_strategy="steps", save_steps=8, logging_steps=2, disable_tqdm=True, seed=0,
     )  # fmt: skip
     trainer = Trainer(model=model, args=arguments, train_dataset=data, callbacks=list(callbacks))
@@ -118,6 +119,62 @@ def test_transformers(tmp_path):
     again = la.hf_recorder(tmp_path / "run", every=3, resume=True, quiet=True)
     trained(tmp_path, [again], steps=12, resume=str(tmp_path / "out" / "checkpoint-8"))
     assert la.Recording.load(tmp_path / "run").steps.tolist() == [0, 3, 6, 8, 9, 12]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Real TensorBoard, W&B and MLflow, all of them writing to local files."""
+    for package in ("tensorboard", "wandb", "mlflow"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_TRACKING_URI": (tmp_path / "mlruns").as_uri(), "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    # What a test before this one has set in the process counts for more than the environment.
+    sys.modules["mlflow"].set_tracking_uri((tmp_path / "mlruns").as_uri())
+    yield tmp_path
+    sys.modules["wandb"].finish()
+
+
+def check_logged(place, found, prefix=""):
+    """What the three were told is what is on record."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = {str(path.parent) for path in place.rglob("events.out.tfevents.*")}
+    events = EventAccumulator(folder)
+    events.Reload()
+    steps, values = found.curve("distance")
+    told = events.Scalars(f"{prefix}lossatlas/distance")
+    assert [one.step for one in told] == steps.tolist() and np.allclose([one.value for one in told], values)
+    assert events.Tags()["images"] == ["lossatlas/path"]
+    (metric,) = place.glob("mlruns/*/*/metrics/**/distance")
+    lines = [line.split() for line in metric.read_text().splitlines()]  # time, value, step
+    assert np.allclose([float(line[1]) for line in lines], values)
+    assert list(place.glob("mlruns/*/*/artifacts/lossatlas/path-*.png"))
+    assert list(Path(sys.modules["wandb"].run.dir).glob("media/images/lossatlas/path*.png"))
+
+
+def test_lightning_s_own_loggers_are_told(places):
+    from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+
+    loggers = [
+        TensorBoardLogger(places / "tb"),
+        MLFlowLogger(tracking_uri=(places / "mlruns").as_uri()),
+        WandbLogger(save_dir=str(places), offline=True),
+    ]
+    callback = la.lightning_recorder(places / "run", every=5, quiet=True)
+    fitted(places, [callback], logger=loggers)
+    assert not callback.recorder._logs.problems
+    check_logged(places, la.Recording.load(places / "run"))
+
+
+def test_the_trainer_s_own_loggers_are_told(places):
+    callback = la.hf_recorder(places / "run", every=3, quiet=True)
+    trained(places, [callback], reports=["tensorboard", "wandb", "mlflow"])
+    assert not callback.recorder._logs.problems
+    check_logged(places, la.Recording.load(places / "run"), "train/")
 
 
 @pytest.mark.parametrize(("name", "module"), [("lightning", "lightning.pytorch"), ("hf", "transformers")])

@@ -226,19 +226,35 @@ CHANGES = {
     "has changed its shape": _shrink,
     "has changed its type": lambda model: model.double(),
     "is gone": lambda model: model.pop(1),
-    "the meta device": lambda model: model.to("meta"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_model_that_changes_under_way_stops_the_recorder(run, tmp_path, change, capsys):
+def test_a_model_that_changes_under_way_goes_on_in_a_new_segment(run, tmp_path, change, capsys):
     one = run(torch.optim.SGD)
     recorder = la.Recorder(one.model, one.optimizer, tmp_path, every=1)
     one.steps(2)
     one.optimizer.zero_grad()
     CHANGES[change](one.model)
+    one.optimizer.step()
+    assert recorder.status == "recording" and not capsys.readouterr().err
+    recorder.close()
+    said = capsys.readouterr().err
+    assert "in 2 segments (from step 3 on the parameter '1.weight'" in said and change in said
+    first, second = la.Recording.load(tmp_path).segments
+    assert first.steps.tolist() == [0, 1, 2] and first.status == "continued"
+    assert second.steps.tolist() == [3] and second.status == "closed" and change in second.manifest["after"]
+    assert torch.equal(second.vector(3), one.theta())
+
+
+def test_a_model_that_loses_its_numbers_stops_the_recorder(run, tmp_path, capsys):
+    one = run(torch.optim.SGD)
+    recorder = la.Recorder(one.model, one.optimizer, tmp_path, every=1)
+    one.steps(2)
+    one.optimizer.zero_grad()
+    one.model.to("meta")
     one.optimizer.step()  # the training goes on as well as it can
-    assert recorder.status == "stopped" and change in str(recorder.reason) and "'1.weight'" in str(recorder.reason)
+    assert recorder.status == "stopped" and "the meta device" in str(recorder.reason)
     assert "the training goes on" in capsys.readouterr().err
     assert la.Recording.load(tmp_path).steps.tolist() == [0, 1, 2]
 
@@ -632,13 +648,139 @@ def test_a_script_that_changes_its_directory_is_recorded_where_it_began(run, tmp
     assert la.Recording.load(tmp_path / "made").steps.tolist() == [0, 1, 2]
 
 
-def test_a_layer_that_is_unfrozen_under_way_stops_the_recorder(run, tmp_path):
+def test_layers_that_are_unfrozen_under_way_make_new_segments(run, tmp_path):
     one = run(torch.optim.SGD)
-    for parameter in one.model[1].parameters():
+    for parameter in [*one.model[1].parameters()]:
         parameter.requires_grad_(False)
-    recorder = la.Recorder(one.model, one.optimizer, tmp_path, every=1, quiet=True)
-    one.steps(2)
+    last = torch.optim.SGD(one.model[3].parameters(), lr=0.1)
+    one.optimizer = last
+    recorder = la.Recorder(one.model, last, tmp_path, every=3, quiet=True)
+    one.steps(4)
     for parameter in one.model[1].parameters():
         parameter.requires_grad_(True)
+    # A new optimizer over everything, as most would make it: the recorder was never told of it.
+    one.optimizer = torch.optim.Adam(one.model.parameters(), lr=0.01)
+    one.steps(3)
+    recorder.close()
+    assert recorder.step == 7
+    first, second = la.Recording.load(tmp_path).segments
+    assert first.steps.tolist() == [0, 3] and second.steps.tolist() == [4, 6, 7]
+    assert "'1.weight' was frozen when recording began" in first.sentence and "segment-2" in first.sentence
+    for step in (4, 6, 7):
+        assert torch.equal(second.vector(step), one.points[step])
+
+
+def test_an_optimizer_per_parameter_within_the_backward_pass(tmp_path):
+    """Each recorded point is the model between two backward passes, although the last optimizer steps first."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    x, y = torch.randn(24, 4), torch.randint(0, 3, (24,))
+    each = {p: torch.optim.SGD([p], lr=0.1) for p in model.parameters()}
+
+    def step(parameter):
+        each[parameter].step()
+        each[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    true = [nn.utils.parameters_to_vector(model.parameters()).detach().clone()]
+    with la.Recorder(model, list(each.values()), tmp_path, every=1, quiet=True):
+        for _ in range(4):
+            nn.functional.cross_entropy(model(x), y).backward()
+            true.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+    found = la.Recording.load(tmp_path)
+    assert found.steps.tolist() == [0, 1, 2, 3, 4]
+    assert all(torch.equal(found.vector(k), true[k]) for k in range(5))
+
+
+def test_an_optimizer_that_never_steps_is_not_waited_for(tmp_path):
+    model = nn.ModuleList(nn.Linear(3, 3) for _ in range(3))
+    each = [torch.optim.SGD(part.parameters(), lr=0.1) for part in model]
+    true = [nn.utils.parameters_to_vector(model.parameters()).detach().clone()]
+    with la.Recorder(model, each, tmp_path, every=5, quiet=True) as recorder:
+        for _ in range(23):
+            model[1](model[0](torch.ones(2, 3))).square().sum().backward()
+            each[1].step()
+            each[0].step()
+            for one in each:
+                one.zero_grad()
+            true.append(nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+    assert recorder.step == 23 and "1 optimizer of 3 (SGD) never stepped" in recorder.sentence
+    found = la.Recording.load(tmp_path)
+    assert found.steps.tolist() == [0, 10, 15, 20, 23] or found.steps.tolist() == [0, 9, 10, 15, 20, 23]
+    assert all(torch.equal(found.vector(k), true[k]) for k in (15, 20, 23))
+
+
+def test_a_critic_steps_more_often_than_its_generator(tmp_path):
+    model = nn.ModuleDict({"critic": nn.Linear(2, 1), "generator": nn.Linear(2, 2)})
+    critic, generator = (torch.optim.SGD(part.parameters(), lr=0.01) for part in model.values())
+    with la.Recorder(model, [critic, generator], tmp_path, every=1, quiet=True) as recorder:
+        for _ in range(3):
+            for one in (critic, critic, critic, generator):
+                one.zero_grad()
+                model["critic"](model["generator"](torch.ones(4, 2))).sum().backward()
+                one.step()
+        critic.step()  # training ends within a step
+    assert recorder.step == 4
+    found = la.Recording.load(tmp_path)
+    assert found.steps.tolist() == [0, 1, 2, 3, 4] and found.ends[-1]["made"] == [10, 3]
+    assert torch.equal(found.vector(4), nn.utils.parameters_to_vector(model.parameters()).detach())
+
+
+def test_the_last_point_is_the_model_as_it_is_when_recording_ends(run, tmp_path):
+    one = run()
+    with la.Recorder(one.model, one.optimizer, tmp_path, every=2, sketch=64, keep=4, quiet=True):
+        one.steps(4)
+        with torch.no_grad():
+            one.model[1].bias.clamp_(min=0.01)
+    found = la.Recording.load(tmp_path)
+    assert found.steps.tolist() == [0, 2, 4] and torch.equal(found.vector(4), one.theta())
+    assert torch.equal(found.sketches[-1], found._fold([one.theta()]))
+
+
+def test_an_optimizer_that_never_stepped_is_said_with_what_was_seen(run, tmp_path, capsys):
+    one, other = run(), run()
+    with la.Recorder(one.model, one.optimizer, tmp_path / "a"):
+        other.steps(3)
+    said = capsys.readouterr().err
+    assert (
+        "Its optimizer (Adam) never stepped: 0 of its 4 parameters have a gradient; 1 other optimizer stepped" in said
+    )
+    assert "Check that" in said
+    one = run(torch.optim.Adam, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    with la.Recorder(one.model, one.optimizer, tmp_path / "b"):
+        scaler.scale(one.model(one.x[:8]).square().mean() * float("inf")).backward()
+        scaler.step(one.optimizer)
+        scaler.update()
+    said = capsys.readouterr().err
+    assert "4 of its 4 parameters have a gradient; a gradient scaler skipped 1 step" in said
+
+
+def test_a_recorder_that_stops_disturbs_no_other_hook(run, tmp_path):
+    one = run(torch.optim.SGD)
+    with la.Recorder(one.model, one.optimizer, tmp_path, every=5, quiet=True):
+        one.steps(5)
+    two, met = run(torch.optim.SGD).steps(1), []
+    recorder = la.Recorder(two.model, two.optimizer, tmp_path, resume=True, quiet=True)
+    for _ in range(2):
+        two.optimizer.register_step_pre_hook(lambda *_: met.append(1))
+    two.steps(2)
+    assert recorder.status == "stopped" and len(met) == 4
+    recorder.close()
+    assert len(two.optimizer._optimizer_step_pre_hooks) == 2
+
+
+def test_a_resumed_run_finds_its_segment(run, tmp_path):
+    one = run(torch.optim.SGD)
+    recorder = la.Recorder(one.model, one.optimizer, tmp_path, every=2, quiet=True)
+    one.steps(4)
+    one.model[1], one.model[3] = nn.Linear(64, 20), nn.Linear(20, 10)
+    one.optimizer = torch.optim.SGD(one.model.parameters(), lr=0.1)
+    one.steps(4)
+    recorder.close()
+    again = la.Recorder(one.model, one.optimizer, tmp_path, every=2, resume=True, start=6, quiet=True)
     one.steps(2)
-    assert recorder.status == "stopped" and "was frozen when recording began" in recorder.sentence
+    again.close()
+    segments = la.Recording.load(tmp_path).segments
+    assert [part.steps.tolist() for part in segments] == [[0, 2, 4], [4, 6, 8]]

@@ -7,3 +7,4 @@ from lossatlas.record._coordinates import Coordinates as Coordinates
 from lossatlas.record._listener import Listener as Listener
 from lossatlas.record._recorder import Recorder as Recorder
 from lossatlas.record._recording import Recording as Recording
+from lossatlas.record._training_loop import rank as rank

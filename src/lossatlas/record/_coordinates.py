@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from lossatlas import _checks, archive
 from lossatlas._errors import PlaneError
+
+if TYPE_CHECKING:
+    from lossatlas.draw import CurvesDisplay
 
 Centering = Literal["final", "mean"]
 # Groups of a sketch's entries that are left out in turn.
@@ -51,6 +54,21 @@ class Coordinates(archive.Result):
         first, second = self.shares
         how = "exact" if self.bound == 0 else f"to {self.error:.2%} (standard error; bound of lengths {self.bound:.2%})"
         return f"{len(self.steps)} points, the axes hold {first:.1%} and {second:.1%} of the path; coordinates {how}."
+
+    def plot(self, ax: Any = None) -> CurvesDisplay:
+        """Draw the path on its two components.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+        """
+        from lossatlas.draw import CurvesDisplay
+
+        first, second = self.shares
+        return CurvesDisplay(
+            {"path": (self.coords[:, 0], self.coords[:, 1])},
+            xlabel=f"component 1 ({first:.0%} of the path)", ylabel=f"component 2 ({second:.0%})", xscale="linear",
+            yscale="linear", points=True, title=f"path, steps {self.steps[0]} to {self.steps[-1]}", note=self.sentence,
+        ).plot(ax)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,43 @@ def point_file(folder: Path, step: int) -> Path:
     return folder / POINTS / f"step-{step:09d}.safetensors"
 
 
+def segment(folder: Path, number: int) -> Path:
+    """Where a segment of a recording is: the first one is the recording itself."""
+    return folder if number == 1 else folder / f"segment-{number}"
+
+
+def is_segment(folder: Path) -> bool:
+    """Whether a folder is that of a later segment."""
+    return folder.name.startswith("segment-")
+
+
+def segments(folder: Path) -> list[tuple[int, Path]]:
+    """The segments there are, in order, with their numbers; none where there is no recording."""
+    found: list[tuple[int, Path]] = []
+    while (segment(folder, len(found) + 1) / MANIFEST).is_file():
+        found.append((len(found) + 1, segment(folder, len(found) + 1)))
+    return found
+
+
+def remove(folder: Path) -> None:
+    """Remove a recording's own files, and its folder if nothing else is in it.
+
+    Raises:
+        OutputError: if they cannot be removed.
+    """
+    try:
+        for room in (folder / POINTS, folder / SKETCHES):
+            for path in room.glob("step-*.safetensors"):
+                path.unlink()
+        for path in (folder / JOURNAL, folder / MANIFEST):
+            path.unlink(missing_ok=True)
+        for place in (folder / POINTS, folder / SKETCHES, folder):
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+    except OSError as error:
+        raise OutputError(f"cannot remove {str(folder)!r}: {error.strerror or error}.") from error
+
+
 def has_point(folder: Path, step: int) -> bool:
     """Whether the whole point of a step is there."""
     return _is_whole(point_file(folder, step))

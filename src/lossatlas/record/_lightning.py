@@ -30,7 +30,8 @@ class LightningRecorder(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin to listen, now that there are optimizers."""
-        self.recorder = Recorder(pl_module, trainer.optimizers, self._folder, **self._settings)
+        settings = {"log": list(trainer.loggers) or None, **self._settings}
+        self.recorder = Recorder(pl_module, trainer.optimizers, self._folder, **settings)
         if self._resumed is not None:
             self.recorder.load_state_dict(self._resumed)
 

@@ -7,25 +7,24 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lossatlas import _checks, archive
-from lossatlas._errors import InputError, LossAtlasError, OutputError
-from lossatlas.record import _folder
-from lossatlas.record._folder import Row
-from lossatlas.record._image import Image
+from lossatlas._errors import InputError, LossAtlasError, OutputError, PlaneError
+from lossatlas.record import _folder, _steppers
+from lossatlas.record._logs import Logs
 from lossatlas.record._notes import Notes
-from lossatlas.record._sketch import Sketch
-from lossatlas.record._store import Store
-from lossatlas.record._thinning import Thinning
+from lossatlas.record._recording import Recording
+from lossatlas.record._rounds import Rounds, held
+from lossatlas.record._scalars import NAMES, Scalars
+from lossatlas.record._track import Track
 from lossatlas.record._training_loop import (
-    Watched,
+    Changed,
     bare_model,
     bare_optimizers,
     check_membership,
@@ -47,15 +46,22 @@ class Recorder:
     It hooks the optimizer's step and reads the parameters; it changes neither them nor any random state, so that the run
     is bit for bit the one it would be. Gradient accumulation needs nothing (the optimizer steps once), steps that a
     gradient scaler skips are not counted, and of several processes rank 0 writes. Writing is done on a thread beside
-    the training. If it fails (a full disk, a parameter that changed its shape), the recorder stops and says so, and the
-    training goes on.
+    the training. If it fails (a full disk), the recorder stops and says so, and the training goes on.
+
+    Of several optimizers a step counts when all have stepped, in whatever order: also one per parameter, stepped from
+    hooks within the backward pass. One that makes no step while another makes ten is not waited for. An optimizer of the
+    model that is made later on is listened to when it first steps. The last point is the model as it is when recording
+    ends.
+
+    Where the model changes its shape on the way, or frozen parameters are trained from some step on, a new segment
+    begins: a recording in the folder ``segment-2`` of this one, and so on (`Recording.segments`, `Recording.joined`).
 
     Memory: one copy of parameters and buffers on the CPU for whole points; with ``sketch``, and between whole points,
     16 bytes per number of the sketch. Disk: a file of the model's size per whole point, 8 bytes per number of a sketch.
 
     Args:
         model: what is trained; wrappers for several devices or for compilation are looked through.
-        optimizer: what steps it; or several that step one after another, counted when the last one steps.
+        optimizer: what steps it; or several, in any order.
         folder: where to; made if needed.
         every: record each so many steps; or the steps to record. The point before the first step and the one at the
             end are always recorded.
@@ -69,12 +75,23 @@ class Recorder:
             `load_state_dict`, or ``start``); what was recorded after that step is dropped.
         start: the step at which this run begins, where nothing else counts it.
         quiet: do not print what it cost, nor why it stopped.
+        name: of the model in the record; that of its class unless given.
+        log: where numbers of the recorded steps go besides the record: a TensorBoard ``SummaryWriter``, a W&B run, the
+            module ``mlflow``, a Lightning logger, or a function of the step and a dictionary of numbers (or of one
+            figure); or several in a list. When recording ends, a figure of the path is sent too. One that raises gets
+            nothing more, and recording and training go on.
+        scalars: which numbers: ``"distance"`` from the start, ``"step_length"``, ``"noise_scale"`` and
+            ``"sharpness"``, as defined in docs/recording.md; they are noted too (`Recording.curve`). Unless given, all that
+            can be had if there is a ``log``, and none otherwise.
+        loss: for the sharpness: a function that returns the loss of the model on a batch that is always the same.
 
     Attributes:
         step: the optimizer's steps so far.
         status: ``waiting`` for the first step, ``recording``, ``closed``, ``stopped`` or ``passive`` (another rank
             writes).
         reason: why it stopped, or None.
+        model: what is recorded, bare of wrappers.
+        folder: where to.
 
     Raises:
         InputError: for an optimizer over other parameters than the model's, or steps that are none.
@@ -109,6 +126,10 @@ class Recorder:
         resume: bool = False,
         start: int | None = None,
         quiet: bool = False,
+        name: str | None = None,
+        log: Any = None,
+        scalars: Collection[str] | None = None,
+        loss: Callable[[], Tensor] | None = None,
     ) -> None:
         self.step, self.status = 0, "waiting"
         self.reason: str | None = None
@@ -116,41 +137,49 @@ class Recorder:
         self.folder = archive.located(folder).absolute()
         self._every = _steps(every)
         keep = _checks.optional(_checks.whole, "keep", keep, 3, do="Two points do not define a plane.")
-        self._keep = ANCHORS if keep is None and sketch is not None else keep
-        self._optimizers = bare_optimizers(optimizer)
-        bare = bare_model(model)
-        check_membership(bare, self._optimizers)
-        self._watched = Watched(bare)
-        seed = _checks.seed(seed)
-        self._sketch = None if sketch is None else Sketch(self._watched.layout.dimension, sketch, seed)
+        self._room: dict[str, Any] = {
+            "keep": ANCHORS if keep is None and sketch is not None else keep,
+            "sketch": sketch,
+            "seed": _checks.seed(seed),
+        }
+        optimizers = bare_optimizers(optimizer)
+        self.model = bare_model(model)
+        check_membership(self.model, optimizers)
+        self._name = _checks.optional(_checks.instance, "name", name, str, "the model's name, text")
+        self._logs = Logs(log)
+        if scalars is None:
+            scalars = NAMES[: 3 + (loss is not None)] if self._logs else ()
+        self._scalars = Scalars(scalars, loss)
+        self._rounds = Rounds(optimizers)
+        self._writer = Writer()
+        self._track = Track(self.folder, self.model, self._writer, **self._room)
         self._start = _checks.optional(_checks.whole, "start", start, 0)
         self._resume, self._quiet = _checks.flag("resume", resume), _checks.flag("quiet", quiet)
         self._process = os.getpid()
-        self._image: Image | None = None
-        self._notes, self._rows, self._thinning = Notes(), 0, Thinning(self._keep)
-        self._recorded: int | None = None
-        self._whole: int | None = None
+        self._notes, self._points, self._segment = Notes(), 0, 1
+        self._turned: list[str] = []
+        self._seen: weakref.WeakSet[Optimizer] = weakref.WeakSet(optimizers)
+        self._strangers = self._skipped = 0
         self._begun, self._cost = 0.0, 0.0
         self._ended: float | None = None
-        self._writer, self._store = Writer(), Store(self.folder)
-        self._hooks: list[Any] = []
+        self._hooks: dict[int, list[Any]] = {}
         if rank() != 0:
             self.status = "passive"
             return
         archive.prepare(self.folder)
-        _folder.claim(self.folder, self._manifest(bare), resume=resume)
-        for one in self._optimizers:
-            self._hooks.append(one.register_step_pre_hook(self._before))
-        self._hooks.append(self._optimizers[-1].register_step_post_hook(self._after))
+        self._claim()
+        self._held = held(optimizers)
+        for one in optimizers:
+            self._listen(one)
         alive = weakref.ref(self)
+        _steppers.enter(self)
         self._at_exit = lambda: _close(alive())
         atexit.register(self._at_exit)
 
     @property
     def memory(self) -> int:
         """Bytes held now, beyond the model's own."""
-        staged = len(self._image.content) if self._image else 0
-        return staged + (self._sketch.bytes + 8 * self._sketch.size if self._sketch else 0)
+        return self._track.memory + self._scalars.memory
 
     @property
     def overhead(self) -> float:
@@ -159,19 +188,33 @@ class Recorder:
         return self._cost / whole if whole > 0 else 0.0
 
     @property
+    def subject(self) -> str:
+        """What is recorded: the model by its name, and what steps it."""
+        kinds = list(dict.fromkeys(type(one).__name__ for one in self._rounds.optimizers))
+        count, kind = len(self._rounds.optimizers), type(self.model).__name__
+        by = f"{kinds[0]} steps" if count == 1 else f"{count} optimizers ({', '.join(kinds)}) step"
+        name = kind if self._name in (None, kind) else f"{self._name} ({kind})"
+        return f"{name} as {by} it"
+
+    @property
     def sentence(self) -> str:
         """What it did, what it cost, and why it stopped if it did."""
         if self.status == "passive":
             return f"process {rank()} records nothing: process 0 does."
-        points = f"{self._rows} point{'s' * (self._rows != 1)}"
-        done = f"recorded {points} on the way to step {self.step} into {str(self.folder)!r}"
+        name = f"{self._name}: " if self._name else ""
+        done = (
+            f"{name}recorded {_number(self._points, 'point')} on the way to step {self.step} into {str(self.folder)!r}"
+        )
+        if self._turned:
+            done += f", in {_number(len(self._turned) + 1, 'segment')} ({'; '.join(self._turned)})"
         cost = (
             f"{self.overhead:.2%} of the training time ({self._cost:.3f} s), {self._writer.seconds:.3f} s of writing on a "
             f"thread beside it, {self.memory / 1e6:.3g} MB held"
         )
         if self.status == "stopped":
             return f"recording stopped at step {self.step}, the training goes on: {self.reason} Before that it {done}; {cost}."
-        return f"{done}; {cost}."
+        aside = "".join(f" {problem}." for problem in self._logs.problems)
+        return f"{done}; {cost}.{aside}{self._idle()}"
 
     def note(self, **values: float | Tensor) -> None:
         """Keep numbers of this step, such as ``loss=…``; they are written with the next recorded step.
@@ -221,114 +264,146 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         self._close("closed" if kind is None else f"ended by {kind.__name__}")
 
-    def _before(self, *_: object) -> None:
-        """Before a step: the first one tells where the run begins."""
-        if self.status == "waiting" and os.getpid() == self._process:
-            begin = time.perf_counter()
+    def _before(self, optimizer: Optimizer, *_: object) -> None:
+        """Before a step: the first one tells where the run begins, and each whether the model is still the same."""
+        if self.status not in ("waiting", "recording") or os.getpid() != self._process:
+            return
+        begin = time.perf_counter()
+        if self.status == "waiting":
             self._guarded(self._begin)
             self._begun = begin
-            self._cost += time.perf_counter() - begin
+        elif not self._rounds.begun:
+            self._guarded(self._look)
+        if self._scalars.names and self.status == "recording":
+            self._scalars.gradients(optimizer)
+            if not self._rounds.begun and self._due(self.step + 1):
+                self._guarded(lambda: self._scalars.before(self._track.watched.parameters()))
+        self._cost += time.perf_counter() - begin
 
     def _after(self, optimizer: Optimizer, *_: object) -> None:
         """After a step."""
-        if self.status != "recording" or os.getpid() != self._process or was_skipped(optimizer) or is_inner(optimizer):
+        if self.status != "recording" or os.getpid() != self._process or is_inner(optimizer):
+            return
+        if was_skipped(optimizer):
+            self._skipped += 1
+            self._scalars.stepped(skipped=True)
             return
         begin = time.perf_counter()
-        self.step += 1
-        due = self.step % self._every == 0 if isinstance(self._every, int) else self.step in self._every
-        if due:
+        for _ in range(made := self._rounds.stepped(optimizer)):
+            self.step += 1
+        if made:
+            self._scalars.stepped()
+        if made and any(self._due(self.step - k) for k in range(made)):
             self._guarded(self._record)
+            self._measure()
         elif self._writer.failure:
             self._stop(self._writer.failure)
         self._cost += time.perf_counter() - begin
 
+    def _due(self, step: int) -> bool:
+        return step % self._every == 0 if isinstance(self._every, int) else step in self._every
+
+    def meet(self, optimizer: Optimizer) -> None:
+        """An optimizer is about to step that this recorder may not have been given: perhaps it steps this model."""
+        if self.status not in ("waiting", "recording") or os.getpid() != self._process or optimizer in self._rounds:
+            return
+        if optimizer in self._seen or isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+            return
+        own = {id(parameter) for parameter in self.model.parameters()}
+        if not held([optimizer]) or not held([optimizer]) <= own:
+            # Looked at once: it may well be a model of its own.
+            self._seen.add(optimizer)
+            self._strangers += 1
+            return
+        for replaced in self._rounds.adopt(optimizer, own):
+            for hook in self._hooks.pop(id(replaced), ()):
+                hook.remove()
+        self._listen(optimizer)
+        self._before(optimizer)
+
+    def _listen(self, optimizer: Optimizer) -> None:
+        self._hooks[id(optimizer)] = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
     def _guarded(self, action: Any) -> None:
         try:
-            action()
+            try:
+                action()
+            except Changed as change:
+                self._turn(str(change))
         except Exception as error:  # whatever it is, the run must not end by it
             self._stop(str(error) if isinstance(error, LossAtlasError) else f"{type(error).__name__}: {error}")
 
-    def _manifest(self, model: nn.Module) -> dict[str, Any]:
-        """What is recorded and how."""
-        blocks = [
-            {**vars(block), "dtype": str(self._watched.dtypes[block.name]).removeprefix("torch.")}
-            for block in self._watched.layout.blocks
-        ]
+    def _look(self) -> None:
+        """Whether the model that is about to step has other trainable parameters than before."""
+        changed = self._track.watched.unfrozen()
+        now = held(self._rounds.optimizers)
+        if changed is None and now != self._held:
+            changed = self._track.watched.grown()
+        self._held = now
+        if changed:
+            raise Changed(changed)
+
+    def _turn(self, why: str) -> None:
+        """The model is another surface's point from here on: end this segment, and begin the next one where it is."""
+        why = why.strip().rstrip(".")
+        self._segment += 1
+        place = _folder.segment(self.folder, self._segment)
+        self._track.end({**self._line("continued"), "reason": f"{why}.", "next": place.name})
+        self._turned.append(f"from step {self.step} on {why}")
+        self._track = Track(place, self.model, self._writer, **self._room)
+        archive.prepare(place)
+        _folder.claim(place, self._track.manifest({**self._settings(), "after": f"{why}."}), resume=False)
+        self._record()
+        self._scalars.begin(self._track.watched.parameters())
+
+    def _settings(self) -> dict[str, Any]:
+        """What the manifest says of the recorder itself."""
         return {
-            "format": _folder.FORMAT,
-            "version": _folder.VERSION,
-            "model": type(model).__name__,
-            "blocks": blocks,
-            "optimizers": [_described(one) for one in self._optimizers],
+            "name": self._name or type(self.model).__name__,
+            "segment": self._segment,
+            "optimizers": [_described(one) for one in self._rounds.optimizers],
             "every": self._every if isinstance(self._every, int) else sorted(self._every),
-            "keep": self._keep,
-            "sketch": None if self._sketch is None else {"size": self._sketch.size, "seed": self._sketch.seed},
-            "torch": torch.__version__,
         }
+
+    def _claim(self) -> None:
+        """Take the folder; where a run is resumed whose model has changed since it began, the segment of this model."""
+        for number, place in reversed(_folder.segments(self.folder) if self._resume else []):
+            if not _folder.layout(_folder.manifest(place)).difference(self._track.watched.layout):
+                self._segment = number
+                if number > 1:
+                    self._track = Track(place, self.model, self._writer, **self._room)
+                break
+        _folder.claim(self._track.folder, self._track.manifest(self._settings()), resume=self._resume)
 
     def _begin(self) -> None:
         """Find the step that the run is at, drop what was recorded beyond it, and record the point."""
-        rows, _ = _folder.journal(self.folder) if self._resume else ([], [])
-        rows = _folder.sound(self.folder, rows, sketched=self._sketch is not None)
-        counted = self._start if self._start is not None else steps_made(self._optimizers)
+        rows = self._track.earlier() if self._resume else []
+        counted = self._start if self._start is not None else steps_made(self._rounds.optimizers)
         if counted is None and rows:
-            counted = self._recognized(rows)
+            counted = self._track.recognized(rows)
         self.step = counted or 0
         self._notes.move(self.step)
-        rows = [row for row in rows if row.step <= self.step]
-        _folder.rewrite(self.folder, rows)
-        self._rows = len(rows)
-        kept = [(k, r.step) for k, r in enumerate(rows) if _folder.has_point(self.folder, r.step)]
-        self._thinning = Thinning(self._keep, rows[-1].stride if rows else 1, kept)
+        known = self._track.go_on(rows, self.step)
+        self._points = self._track.rows
+        for number, place in _folder.segments(self.folder):
+            if number > self._segment:
+                _folder.remove(place)
         self.status = "recording"
-        self._recorded = rows[-1].step if rows else None
-        self._whole = kept[-1][1] if kept else None
-        if self._recorded != self.step:
+        if not known:
             self._record()
-
-    def _recognized(self, rows: list[Row]) -> int:
-        """The recorded step whose point is the model's own, bit for bit."""
-        now = {name: tensor.cpu() for name, tensor in self._watched.parameters().items()}
-        for row in reversed(rows):
-            path = _folder.point_file(self.folder, row.step)
-            if _folder.has_point(self.folder, row.step) and all(
-                torch.equal(value, now[name]) for name, value in _folder.tensors(path, now)
-            ):
-                return row.step
-        raise InputError(
-            f"the folder {str(self.folder)!r} holds a run up to step {rows[-1].step}, and nothing tells at which step this "
-            "one goes on: the optimizer counts no steps, and the model is at none of the recorded points. Give start=…, "
-            "or the recorder's own state_dict() of the checkpoint to load_state_dict()."
-        )
+        self._writer.wait()
+        self._scalars.begin(self._track.first() or self._track.watched.parameters())
 
     def _record(self, *, whole: bool = False) -> None:
-        """Write a row of where the run is now, or, after one that has no whole point, the same row with one."""
-        self._writer.wait()
-        if self._writer.failure:
-            raise OutputError(self._writer.failure)
-        again = self._recorded == self.step
-        parameters = self._watched.parameters()
-        folded = self._sketch(parameters.values()) if self._sketch and not again else None
-        point, dropped = self._thinning.take(self._rows - again, self.step, last=whole)
-        staged = self._staged(parameters) if point else None
-        row = Row(
-            self.step, self._elapsed(), point, self._thinning.stride, self._notes.take(None if whole else self.step)
+        """Write a row of where the run is now."""
+        before = self._track.rows
+        self._track.record(
+            self.step, self._elapsed(), lambda: self._notes.take(None if whole else self.step), whole=whole
         )
-        if self._store.quick(staged):
-            self._store.write(row, staged, folded, dropped)
-        else:
-            self._writer.run(lambda: self._store.write(row, staged, folded, dropped))
-        self._rows += not again
-        self._recorded = self.step
-        self._whole = self.step if point else self._whole
-
-    def _staged(self, parameters: dict[str, Tensor]) -> Image:
-        """The point copied to the CPU, into what held the one before."""
-        tensors = {**parameters, **self._watched.buffers()}
-        if self._image is None or not self._image.fits(tensors):
-            self._image = Image(tensors)
-        self._image.fill(tensors)
-        return self._image
+        self._points += self._track.rows - before
 
     def _elapsed(self) -> float:
         until = time.perf_counter() if self._ended is None else self._ended
@@ -336,53 +411,152 @@ class Recorder:
 
     def _stop(self, reason: str) -> None:
         """Give up, without disturbing the run."""
+        # Hooks stay until the recorder is closed: torch is going through its table of them.
         self.status, self.reason = "stopped", reason.strip().rstrip(".") + "."
-        self._unhook()
         self._end("stopped")
         self._say()
 
     def _close(self, how: str) -> None:
-        if self.status not in ("waiting", "recording") or os.getpid() != self._process:
+        if self.status == "passive" or os.getpid() != self._process:
+            return
+        self._unhook()
+        if self.status not in ("waiting", "recording"):
             return
         if self.status == "waiting":
             self._guarded(self._begin)
-        if self.status == "recording" and (self._whole != self.step or self._notes):
-            self._guarded(lambda: self._record(whole=True))
+        if self.status == "recording":
+            # Some optimizers have stepped once more than others: where they stand is a point after the last counted step.
+            self.step += self._rounds.begun
+            self._guarded(self._finish)
         self._writer.wait()
         if self.status == "recording" and self._writer.failure:
             self._stop(self._writer.failure)
         if self.status != "recording":
             return
         self.status = how
-        self._unhook()
         self._end(how)
+        if self._logs:
+            try:
+                self._draw()
+            except Exception as error:  # a picture is not worth a run
+                self._tell(f"the path was not drawn: {type(error).__name__}: {error}")
         self._say()
+
+    def _measure(self) -> None:
+        """Take the numbers of the step that was recorded, note them and send them on."""
+        if self.status != "recording" or not self._scalars.names:
+            return
+        try:
+            values = self._scalars.take(self._track.watched.parameters(), self.model, self._elapsed())
+        except Exception as error:  # the loss is the user's, and memory may not suffice
+            said = str(error) if isinstance(error, LossAtlasError) else f"{type(error).__name__}: {error}"
+            self._scalars = Scalars((), None)
+            self._tell(f"no more scalars are taken, recording and training go on: {said}")
+            return
+        for name, value in values.items():
+            self._notes.add(self.step, name, value)
+        if values:
+            self._send(lambda: self._logs.numbers(self.step, values))
+
+    def _send(self, action: Callable[[], None]) -> None:
+        told = len(self._logs.problems)
+        action()
+        for problem in self._logs.problems[told:]:
+            self._tell(f"{problem}; recording and training go on.")
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Send a picture to where the numbers go, at the step that the run is at.
+
+        Args:
+            name: of the picture there, after ``lossatlas/``.
+            figure: a matplotlib figure, or anything of this package that is drawn (``chart.plot()``).
+
+        Raises:
+            InputError: for anything else.
+        """
+        drawn = figure
+        if not hasattr(drawn, "savefig"):
+            drawn = getattr(
+                figure if hasattr(figure, "figure_") or not hasattr(figure, "plot") else figure.plot(), "figure_", None
+            )
+        if not hasattr(drawn, "savefig"):
+            raise InputError(
+                f"got the figure {_checks.shown(figure)}; expected a matplotlib figure, or a display such as chart.plot()."
+            )
+        self._send(lambda: self._logs.figure(self.step, name, drawn))
+
+    def _draw(self) -> None:
+        """The path on its own two components, for where the numbers went."""
+        found = Recording.load(self._track.folder)
+        if len(found.rows if found.sketched else found.kept) >= 3:
+            try:
+                self.figure("path", found.coordinates().plot())
+            except PlaneError:  # a path on a line, or one that is not finite
+                return
+
+    def _finish(self) -> None:
+        """Write the model as it is, unless the last point that was written is it."""
+        if self._notes or self._track.differs(self.step):
+            self._record(whole=True)
 
     def _end(self, how: str) -> None:
         """The last line, where there is room for one."""
         self._writer.wait()
         self._ended = time.perf_counter()
-        line = {
+        try:
+            self._track.end(self._line(how))
+        except OutputError as error:
+            self.reason = self.reason or str(error)
+
+    def _line(self, how: str) -> dict[str, Any]:
+        return {
             "end": how,
             "step": self.step,
             "reason": self.reason,
             "overhead": self.overhead,
             "seconds": self._elapsed(),
+            "made": self._rounds.made,
         }
-        try:
-            self._store.end(line)
-        except OutputError as error:
-            self.reason = self.reason or str(error)
+
+    def _idle(self) -> str:
+        """What was seen where optimizers made no step."""
+        made = self._rounds.made
+        if all(made):
+            return ""
+        names = ", ".join(sorted({type(one).__name__ for one in self._rounds.optimizers}))
+        if any(made):
+            return f" {_number(made.count(0), 'optimizer')} of {len(made)} ({names}) never stepped; no step waited for that."
+        own = [p for one in self._rounds.optimizers for group in one.param_groups for p in group["params"]]
+        having = sum(parameter.grad is not None for parameter in own)
+        seen = [f"{having} of its {_number(len(own), 'parameter')} have a gradient"]
+        if self._skipped:
+            seen.append(f"a gradient scaler skipped {_number(self._skipped, 'step')}, since gradients were not finite")
+        if self._strangers:
+            seen.append(f"{_number(self._strangers, 'other optimizer')} stepped, over parameters of another model")
+        return (
+            f" Its optimizer ({names}) never stepped: {'; '.join(seen)}. Expected optimizer.step() of the optimizer that the "
+            "recorder was given, while it records. Check that it is the one the training loop steps, that its parameters are "
+            "this model's, and that the loop runs before the recorder is closed."
+        )
 
     def _unhook(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        for hooks in self._hooks.values():
+            for hook in hooks:
+                hook.remove()
+        self._hooks = {}
+        _steppers.leave(self)
         atexit.unregister(self._at_exit)
 
     def _say(self) -> None:
+        self._tell(self.sentence)
+
+    def _tell(self, what: str) -> None:
         if not self._quiet:
-            print(f"lossatlas: {self.sentence}", file=sys.stderr)
+            print(f"lossatlas: {what}", file=sys.stderr)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _close(recorder: Recorder | None) -> None:

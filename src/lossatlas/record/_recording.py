@@ -102,6 +102,19 @@ class Recording(archive.Result):
             )
 
     @property
+    def segments(self) -> tuple[Recording, ...]:
+        """This run's recordings, one after another: a new one begins where the model changed its shape or was unfrozen."""
+        found = [place for _, place in _folder.segments(self.folder)]
+        return (self, *(Recording.load(place) for place in found[1:]))
+
+    @property
+    def models(self) -> dict[str, Recording]:
+        """All models that the program trained, by name, this one first: each further one has a folder of its name."""
+        inside = sorted(path.parent for path in self.folder.glob(f"*/{_folder.MANIFEST}"))
+        found = [Recording.load(place) for place in inside if not _folder.is_segment(place)]
+        return {self.manifest["name"]: self} | {one.manifest["name"]: one for one in found}
+
+    @property
     def steps(self) -> np.ndarray:
         """Recorded steps of the optimizer, (n,)."""
         return np.array([row.step for row in self.rows], dtype=np.int64)
@@ -163,13 +176,22 @@ class Recording(archive.Result):
     @property
     def sentence(self) -> str:
         """What is there."""
+        named, kind = self.manifest["name"], self.manifest["model"]
+        name = kind if named == kind else f"{named} ({kind})"
         if not self.rows:
-            return f"{self.manifest['model']}: nothing was recorded ({self.status})."
+            return f"{name}: nothing was recorded ({self.status})."
         what = f"{len(self.kept)} whole points" + (f" and {len(self.rows)} sketches" if self.sketched else "")
         return (
-            f"{self.manifest['model']}, {self.layout.dimension:,} parameters: steps {self.rows[0].step} to "
-            f"{self.rows[-1].step}, {what}; {self.status}."
+            f"{name}, {self.layout.dimension:,} parameters: steps {self.rows[0].step} to {self.rows[-1].step}, {what}; "
+            f"{self.status}.{self._after()}"
         )
+
+    def _after(self) -> str:
+        """Where the run went on, if it did in another recording."""
+        last = self.ends[-1] if self.ends else {}
+        said = f" From step {last['step']} on it is in {last['next']}: {last['reason']}" if "next" in last else ""
+        others = list(self.models)[1:]
+        return said + (f" Recorded beside it: {', '.join(others)}." if others else "")
 
     def state(self, step: int) -> dict[str, Tensor]:
         """Parameters and buffers at a step, on the CPU.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, final
 
@@ -17,15 +19,20 @@ from lossatlas.surface import Block, Layout, layout_of
 _HOOKS = Optimizer.profile_hook_step.__code__.co_filename
 
 
+def unwrapped(model: Any) -> Any:
+    """What wrappers for several devices and compilation hold."""
+    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(model, "_orig_mod"):
+        model = getattr(model, "_orig_mod", None) or model.module
+    return model
+
+
 def bare_model(model: nn.Module) -> nn.Module:
     """The user's own module inside wrappers for several devices and compilation, whose names begin otherwise.
 
     Raises:
         ModelError: if it is no module, or its parameters are sharded: no process then holds a whole point.
     """
-    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel) or hasattr(model, "_orig_mod"):
-        inner: Any = getattr(model, "_orig_mod", None) or model.module
-        model = inner
+    model = unwrapped(model)
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"got a model of type {type(model).__name__}; expected a torch.nn.Module (an instance, not a class)."
@@ -115,6 +122,10 @@ def was_skipped(optimizer: Optimizer) -> bool:
     return isinstance(found, Tensor) and bool(found)
 
 
+class Changed(ModelError):
+    """A model whose points are points of another surface from here on."""
+
+
 @final
 class Watched:
     """The parameters of a model by the names they had when recording began.
@@ -133,27 +144,42 @@ class Watched:
         self._buffers = [name for name, _ in model.named_buffers() if name in kept]
         parameters = dict(model.named_parameters())
         self._still = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+        self._frozen = [weakref.ref(parameters[name]) for name in self._still]
         self.dtypes = {block.name: parameters[block.name].dtype for block in self.layout.blocks}
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters as they are now, in the order of the layout.
 
         Raises:
-            ModelError: if one is gone, is of another shape or type than it was, or one that was frozen is trained now.
+            Changed: if one is gone, is of another shape or type than it was, or one that was frozen is trained now.
+            ModelError: if one has no numbers any more.
         """
         for name in self._still:
             held = _held(self._model, name, "_parameters")
             if held is not None and held.requires_grad:
-                raise ModelError(
-                    f"the parameter {name!r} was frozen when recording began and is trained now; expected the same ones all "
-                    "along. Record the run from here on into another folder."
-                )
+                raise Changed(f"the parameter {name!r} was frozen when recording began and is trained now")
         now = {block.name: _held(self._model, block.name, "_parameters") for block in self.layout.blocks}
         for block in self.layout.blocks:
-            wrong = self._wrong(block, now[block.name])
+            held = now[block.name]
+            if held is not None and held.device.type == "meta":
+                raise ModelError(f"the parameter {block.name!r} has no numbers any more (it is on the meta device)")
+            wrong = self._wrong(block, held)
             if wrong:
-                raise ModelError(f"the parameter {block.name!r} {wrong}")
+                raise Changed(f"the parameter {block.name!r} {wrong}")
         return {name: parameter.detach() for name, parameter in now.items() if parameter is not None}
+
+    def unfrozen(self) -> str | None:
+        """Why a parameter that was frozen when recording began is trained now, or None; cheap enough for every step."""
+        for name, reference in zip(self._still, self._frozen, strict=True):
+            parameter = reference()
+            if parameter is not None and parameter.requires_grad:
+                return f"the parameter {name!r} was frozen when recording began and is trained now"
+        return None
+
+    def grown(self) -> str | None:
+        """What of the model's trainable parameters is not as it was when recording began, or None."""
+        differs = self.layout.difference(layout_of(self._model))
+        return f"the parameters before (first) and after (second) differ: {differs}" if differs else None
 
     def buffers(self) -> dict[str, Tensor]:
         """The buffers that a checkpoint would hold, as they are now."""
@@ -167,7 +193,7 @@ class Watched:
             return f"has changed its shape from {block.shape} to {tuple(parameter.shape)}"
         if parameter.dtype != self.dtypes[block.name]:
             return f"has changed its type from {self.dtypes[block.name]} to {parameter.dtype}"
-        return "has no numbers any more (it is on the meta device)" if parameter.device.type == "meta" else ""
+        return ""
 
 
 def _held(model: nn.Module, name: str, kind: str) -> Tensor | None:
@@ -183,8 +209,12 @@ def _held(model: nn.Module, name: str, kind: str) -> Tensor | None:
 
 
 def rank() -> int:
-    """Which of several processes this is; 0 where there is only one."""
+    """Which of several processes this is; 0 where there is only one.
+
+    Launchers (torchrun, accelerate) say it in the environment before the processes know each other.
+    """
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
-    return 0
+    told = os.environ.get("RANK", "")
+    return int(told) if told.isdecimal() else 0
