@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import tempfile
 import uuid
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from lossatlas import _checks
 from lossatlas._errors import OutputError
+
+_log = logging.getLogger(__name__)
 
 Location = str | os.PathLike[str]
 # Bytes of a file that is not worth keeping in memory once it is on disk, of a block of any disk, and of one write.
@@ -151,6 +154,8 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
                 _remove(path.with_name(f".{path.name}.{mark}.old"))
         except (OSError, ValueError) as error:
             raise _refusal(path, error) from error
+    for path, content in files:
+        _log.debug("wrote %s, %d bytes", path, len(content))
 
 
 def settle(path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lossatlas._said import several
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import missed, program_options, told
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=_FILE, help="Folder for the arrays, the records and the pictures.")
-@click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
+@program_options
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
 @engine_options
@@ -100,7 +102,6 @@ def command(
     critical: bool,
     seed: int,
     out: Path | None,
-    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Measure the curvature of the loss around your own network, or at a point of a LANDSCAPE.
@@ -136,7 +137,6 @@ def command(
       index.png, along.png            with --search; with --along
       *.json, *.safetensors           each result in full (eigenvectors, nodes, samples, points)
     """
-    from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli._user import prepare
     from lossatlas.curvature import (
@@ -151,7 +151,7 @@ def command(
 
     measures = _kinds(kinds)
     surface, point = _surface(landscape, own, at)
-    prepare(out, json_file)
+    prepare(out)
     show = not quiet
     done: dict[str, Any] = {}
     click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
@@ -172,9 +172,8 @@ def command(
         if out is not None:
             only.save(out)
             only.plot().save(out / "critical.png")
-            click.echo(f"written: {out}")
-        if json_file is not None:
-            archive.write_json(json_file, only.record())
+            message(f"written: {out}")
+        told(only.record)
         return
     probe = Probe(surface)
     there: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
@@ -220,9 +219,10 @@ def command(
     )
     if out is not None:
         _write(out, done, everything)
-        click.echo(f"written: {out}")
-    if json_file is not None:
-        archive.write_json(json_file, everything)
+        message(f"written: {out}")
+    told(lambda: everything)
+    if whole.status.startswith("not converged"):
+        missed(f"the trace reached ± {whole.half / abs(whole.value):.2g} of its value, not ± {relative:g}", "relative")
 
 
 def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:
@@ -283,4 +283,4 @@ def _write(out: Path, done: dict[str, Any], everything: dict[str, Any]) -> None:
             one.plot().save(out / pictures[name])
     if done["trace"].samples:
         done["trace"].plot().save(out / "trace.png")
-    archive.write_json(out / "curvature.json", everything)
+    archive.write_json(out / "curvature.json", archive.headed("curvature", everything))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class Certificate(archive.Result):
         whole: errors over the whole chart, in that metric.
         metric: ``relative``, or ``spacing`` for errors in units of the contour spacing, where losses cross zero.
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("reached",)
 
     rms: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)
