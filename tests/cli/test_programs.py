@@ -126,6 +126,7 @@ def test_a_condition_on_a_record(text, holds):
         assert Condition.read(text).holds(RECORD)[0] is holds
 
 
+@pytest.mark.slow
 def test_a_tolerance_that_was_typed_and_missed_has_an_exit_code_of_its_own(mine, capsys):
     words = ("curvature", *NETWORK, "--k", "1", "--probes", "0", "--sharpness", "none")
     Path("wide.py").write_text(MINE.replace("5)", "20)").replace("(5,", "(20,").replace("net_programs", "wide"))
@@ -139,7 +140,9 @@ def test_a_tolerance_that_was_typed_and_missed_has_an_exit_code_of_its_own(mine,
 def test_messages_have_levels_and_are_logged(mine, capsys, caplog):
     with caplog.at_level(logging.DEBUG, "lossatlas"):
         assert run("--log-level", "debug", *LINE, "--json", "c.json") == 0
-    assert "wrote c.json" in capsys.readouterr().err and any("wrote c.json" in text for *_, text in caplog.record_tuples)
+    assert "wrote c.json" in capsys.readouterr().err and any(
+        "wrote c.json" in text for *_, text in caplog.record_tuples
+    )
     assert run("--log-level", "error", *LINE, "--json", "c.json") == 0
     assert not capsys.readouterr().err
     assert not logging.getLogger("lossatlas").handlers

@@ -24,4 +24,6 @@ from lossatlas.archive._plain import dump as dump
 from lossatlas.archive._plain import parse as parse
 from lossatlas.archive._result import Result as Result
 from lossatlas.archive._result import results as results
+from lossatlas.archive._schema import generate as generate
+from lossatlas.archive._schema import record_of as record_of
 from lossatlas.archive._status import Status as Status

@@ -90,7 +90,10 @@ class Condition:
                 if _OPERATORS[self.how](str(one), self.value):
                     return True, f"{self.name} is {one}"
             elif not isinstance(one, int | float) or math.isnan(one):
-                return True, f"{self.name} is {'no number' if isinstance(one, float) else repr(one)}, and cannot be compared"
+                return (
+                    True,
+                    f"{self.name} is {'no number' if isinstance(one, float) else repr(one)}, and cannot be compared",
+                )
             elif _OPERATORS[self.how](one, self.value):
                 return True, f"{self.name} is {one:.6g}"
         return False, f"{self.name} is {', '.join(map(_short, values[:4]))}"
