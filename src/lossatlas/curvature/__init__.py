@@ -21,6 +21,7 @@ from lossatlas.curvature._gauge import spread as spread
 from lossatlas.curvature._hessian import Hessian as Hessian
 from lossatlas.curvature._invariance import Invariance as Invariance
 from lossatlas.curvature._invariance import sharpness_invariance as sharpness_invariance
+from lossatlas.curvature._operator import How as How
 from lossatlas.curvature._saddle import SaddleDescent as SaddleDescent
 from lossatlas.curvature._saddle import Side as Side
 from lossatlas.curvature._saddle import descend_both_sides as descend_both_sides

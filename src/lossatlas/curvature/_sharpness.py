@@ -12,6 +12,7 @@ from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._hessian import Hessian
+from lossatlas.curvature._operator import How
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
 from lossatlas.probe import Meter, Probe
 from lossatlas.surface import NetworkSurface, PointLike, Surface
@@ -107,6 +108,7 @@ def sharpness(
     relative: float = 0.05,
     confidence: float = 0.95,
     seed: int = 0,
+    how: How = "auto",
     probe: Probe | None = None,
     progress: Show = True,
 ) -> Sharpness:
@@ -147,6 +149,7 @@ def sharpness(
         relative: how narrow the interval of the trace is to be.
         confidence: of intervals.
         seed: random seed.
+        how: as of `Hessian`, for ``lambda-max`` and ``trace``: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total), of
             the products behind ``lambda-max`` and ``trace``.
@@ -172,7 +175,7 @@ def sharpness(
     steps, samples, restarts, seed = int(steps), int(samples), int(restarts), _checks.seed(seed)
     m, batches = (None if count is None else int(count) for count in (m, batches))
     own = OWN_SCALING[kind] if scaling is None else scaling
-    operator = Hessian(surface, point, probe=probe)
+    operator = Hessian(surface, point, how=how, probe=probe)
     theta = operator.point.double()
     d = scale(theta, surface.layout, own, biases, eta)
     probe = operator.probe
