@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lossatlas import archive
-from lossatlas.archive import Result, generate, record_of
+from lossatlas.archive import generate, record_of
 
 _TEXT = {"type": "string"}
 _LIST = {"type": "array"}
@@ -20,9 +20,18 @@ def generated() -> dict[str, Any]:
     import lossatlas
     from lossatlas.advise import Advice
     from lossatlas.chart import Chart, Topology
-    from lossatlas.connect import Alignment, Barriers, Merge, Path as Connection, Similarity
-    from lossatlas.curvature import CriticalPoint, CriticalPoints, CriticalSharpness, Estimate, Extremes, RunCurvature
-    from lossatlas.curvature import Sharpness, Spectrum
+    from lossatlas.connect import Alignment, Barriers, Merge, Similarity
+    from lossatlas.connect import Path as Connection
+    from lossatlas.curvature import (
+        CriticalPoint,
+        CriticalPoints,
+        CriticalSharpness,
+        Estimate,
+        Extremes,
+        RunCurvature,
+        Sharpness,
+        Spectrum,
+    )
     from lossatlas.lessons import Evidence
     from lossatlas.race import BasinMap, NetworkRace, Race, Sweep
 
@@ -49,7 +58,8 @@ def generated() -> dict[str, Any]:
             "anyOf": [
                 of(CriticalSharpness),
                 _holds(
-                    kind={"const": "curvature"}, surface=_OBJECT, status=_TEXT, meter=_OBJECT,
+                    kind={"const": "curvature"}, surface=_OBJECT, status={"enum": ["complete", "unfinished"]}, meter=_OBJECT, of=_OBJECT,
+                    settings=_OBJECT,
                     optional={
                         "point": of(CriticalPoint), "extremes": of(Extremes), "trace": of(Estimate), "spectrum": of(Spectrum),
                         "sharpness": {"type": "array", "items": of(Sharpness)}, "search": of(CriticalPoints), "along": of(RunCurvature),
