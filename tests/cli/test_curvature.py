@@ -152,6 +152,7 @@ SHORT = (
 )
 
 
+@pytest.mark.slow
 def test_what_a_stopped_command_had_is_kept_and_not_measured_again(mine, monkeypatch, capsys):
     import lossatlas as la
     from lossatlas import curvature

@@ -15,8 +15,8 @@ from lossatlas._errors import StartError
 from lossatlas._progress import Show, counted
 from lossatlas._said import several
 from lossatlas.curvature._hessian import Hessian
-from lossatlas.curvature._operator import How
 from lossatlas.curvature._numbers import is_row, numbers_in
+from lossatlas.curvature._operator import How
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 

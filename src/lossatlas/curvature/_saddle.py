@@ -16,8 +16,8 @@ from lossatlas.curvature._catch import CriticalPoint
 from lossatlas.curvature._critical import DENSE_INDEX, DENSE_SEARCH, ZERO, Judge
 from lossatlas.curvature._extremes import Eigenpairs
 from lossatlas.curvature._hessian import Hessian
-from lossatlas.curvature._operator import How
 from lossatlas.curvature._newton import Evaluator, Rules, search
+from lossatlas.curvature._operator import How
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, need_surface
 
