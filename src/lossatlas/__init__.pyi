@@ -68,10 +68,12 @@ from lossatlas.curvature import Estimate as Estimate
 from lossatlas.curvature import Extremes as Extremes
 from lossatlas.curvature import Hessian as Hessian
 from lossatlas.curvature import Invariance as Invariance
+from lossatlas.curvature import NoiseScale as NoiseScale
 from lossatlas.curvature import RunCurvature as RunCurvature
 from lossatlas.curvature import SaddleDescent as SaddleDescent
 from lossatlas.curvature import SaddleProbability as SaddleProbability
 from lossatlas.curvature import Sharpness as Sharpness
+from lossatlas.curvature import SharpnessTable as SharpnessTable
 from lossatlas.curvature import Spectrum as Spectrum
 from lossatlas.curvature import TraceComparison as TraceComparison
 from lossatlas.curvature import balance as balance
@@ -84,6 +86,7 @@ from lossatlas.curvature import descend_both_sides as descend_both_sides
 from lossatlas.curvature import diagonal as diagonal
 from lossatlas.curvature import extremes as extremes
 from lossatlas.curvature import hessian as hessian
+from lossatlas.curvature import noise_scale as noise_scale
 from lossatlas.curvature import p_saddle as p_saddle
 from lossatlas.curvature import per_block as per_block
 from lossatlas.curvature import rescale as rescale

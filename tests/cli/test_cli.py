@@ -327,7 +327,7 @@ def test_a_race_runs_once_where_many_runs_would_be_dear(mine, capsys):
     assert run("race", "four-wells", "--optimizers", "bayes", "--steps", "7", "--json", "b.json") == 0
     assert run("race", "four-wells", "--optimizers", "gd", "--steps", "3", "--json", "c.json") == 0
     assert [strict(f"{name}.json")["provenance"]["runs"] for name in "abc"] == [1, 1, 100]
-    assert "--out DIR" in capsys.readouterr().out
+    assert "--out DIR" in capsys.readouterr().err
 
 
 def test_dimension(mine, capsys):

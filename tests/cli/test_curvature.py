@@ -135,3 +135,60 @@ def test_the_help_teaches(capsys):
     said = capsys.readouterr().out
     for part in ("is the point critical", "residuals", "does not prove a minimum", "curvature.json", "--checkpoint"):
         assert part in said
+
+
+SHORT = (
+    "curvature",
+    "himmelblau",
+    "--quiet",
+    "--k",
+    "1",
+    "--probes",
+    "1",
+    "--steps",
+    "2",
+    "--sharpness",
+    "sam(0.1),keskar",
+)
+
+
+@pytest.mark.slow
+def test_what_a_stopped_command_had_is_kept_and_not_measured_again(mine, monkeypatch, capsys):
+    import lossatlas as la
+    from lossatlas import curvature
+
+    real, calls = curvature.sharpness, []
+
+    def stops(surface, kind, **settings):
+        calls.append(kind)
+        if kind == "keskar" and len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(surface, kind, **settings)
+
+    monkeypatch.setattr(curvature, "sharpness", stops)
+    monkeypatch.setattr(curvature.Extremes, "plot", None)  # nothing is drawn by what is stopped
+    assert run(*SHORT, "--out", "out", "--json", "c.json") == 130
+    for file in ("c.json", "out/curvature.json"):
+        record = json.loads(Path(file).read_text())
+        assert (
+            record["status"] == "unfinished"
+            and len(record["sharpness"]) == 1
+            and record["extremes"]["status"] == "converged"
+        )
+    kept = la.load("out/extremes.json")
+    monkeypatch.setattr("lossatlas.cli._curvature._draw", lambda *_: None)
+    assert run(*SHORT, "--out", "out", "--json", "c.json") == 0
+    assert calls == ["sam", "keskar", "keskar"] and "5 results came from the folder" in capsys.readouterr().out
+    record = json.loads(Path("c.json").read_text())
+    assert record["status"] == "complete" and len(record["sharpness"]) == 2
+    assert la.load("out/extremes.json").meter.products == kept.meter.products
+    # Other settings, other weights, a file that is not the one that was written: measured anew.
+    assert run(*SHORT, "--relative", "0.5", "--out", "out") == 0
+    assert "5 results came from the folder" in capsys.readouterr().out
+    Path("out/spectrum.json").write_text("{}")
+    assert run(*SHORT, "--relative", "0.5", "--out", "out") == 0
+    assert "5 results came from the folder" in capsys.readouterr().out
+    assert run(*SHORT, "--relative", "0.5", "--out", "out", "--how", "differences") == 0
+    streams = capsys.readouterr()
+    assert "came from the folder" not in streams.out and "is measured anew" in streams.err
+    assert "Hessian-vector products by central differences of gradients, since as requested" in streams.out

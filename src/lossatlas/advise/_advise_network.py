@@ -20,10 +20,10 @@ from lossatlas.advise._portfolio import Candidate
 from lossatlas.advise._purse import Purse
 from lossatlas.advise._tree import NETWORK, Leaf, Step, walk
 from lossatlas.advise._walker import Walker
-from lossatlas.curvature import Hessian
+from lossatlas.curvature import Hessian, noise_of, over_length
 from lossatlas.optimize import MiniBatches, Optimizer, optimizer
-from lossatlas.probe import Exchange, Gradients, Meter, Probe, Values
-from lossatlas.surface import NetworkSurface, Sample
+from lossatlas.probe import Exchange, Meter, Probe, Values
+from lossatlas.surface import NetworkSurface
 
 # Random vectors and steps of the quadrature, products that the operator is proven with, and those of the second look.
 VECTORS, STEPS, PROOF, AGAIN = 2, 12, 4, 12
@@ -139,23 +139,11 @@ def _condition(nodes: Any, weights: Any) -> float:
 
 
 def _noise_scale(purse: Purse, theta: Tensor, size: int, examples: int, seed: int) -> tuple[float, float, float]:
-    """B = tr Σ / |G|² with its interval over mini-batches.
-
-    Mini-batches of b of n examples without replacement have E|g − G|² = tr Σ (1 − b/n)/b.
-
-    Source: McCandlish et al., An empirical model of large-batch training, 2018.
-    """
-    whole = purse.pay(Gradients(theta[None])).gradients[0].double()
-    draws = []
-    for k in range(BATCHES):
-        sample = Sample(size, torch.tensor([seed * BATCHES + k]))
-        g = purse.pay(Gradients(theta[None], sample)).gradients[0].double()
-        draws.append(float(((g - whole) ** 2).sum()) * size / max(1 - size / examples, 1e-12))
-    length = float((whole**2).sum())
-    if not length > 0:
-        return inf, -inf, inf
+    """B = tr Σ / |G|² with its interval over mini-batches: see `lossatlas.noise_scale`."""
+    draws, length = noise_of(lambda query: purse.pay(query).gradients[0], theta, size, examples, BATCHES, seed)
     mean, _, half = _statistics.mean(draws)
-    return mean / length, max(0.0, mean - half) / length, (mean + half) / length
+    value, (low, high) = over_length(mean, half, length)
+    return value, low, high
 
 
 def _field(

@@ -1,10 +1,13 @@
 """The archive: results to folders and back, arrays as safetensors and the rest as JSON, written all or nothing."""
 
+from lossatlas.archive._archive import SCHEMA as SCHEMA
+from lossatlas.archive._archive import headed as headed
 from lossatlas.archive._archive import kinds as kinds
 from lossatlas.archive._archive import load as load
 from lossatlas.archive._archive import only as only
 from lossatlas.archive._archive import read_json as read_json
 from lossatlas.archive._archive import save as save
+from lossatlas.archive._archive import schema as schema
 from lossatlas.archive._archive import write_json as write_json
 from lossatlas.archive._fields import UNSAVED as UNSAVED
 from lossatlas.archive._fields import needs as needs
@@ -21,4 +24,6 @@ from lossatlas.archive._plain import dump as dump
 from lossatlas.archive._plain import parse as parse
 from lossatlas.archive._result import Result as Result
 from lossatlas.archive._result import results as results
+from lossatlas.archive._schema import generate as generate
+from lossatlas.archive._schema import record_of as record_of
 from lossatlas.archive._status import Status as Status

@@ -7,6 +7,7 @@ holds a digest of the other, so that a pair that does not belong together is not
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from lossatlas.archive._plain import dump, parse
 
 FORMAT = "lossatlas result"
 VERSION = 2
+# Names the schema that every record follows, ``schema.json`` beside this file; its number changes with the meaning of a field.
+SCHEMA = "urn:lossatlas:result:1"
 
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -57,6 +60,7 @@ def save(folder: Location, kind: str, arrays: Mapping[str, NDArray[Any]], record
             "Rename or convert them."
         ) from None
     content = {
+        "schema": SCHEMA,
         "format": FORMAT,
         "version": VERSION,
         "versions": versions(),
@@ -149,6 +153,25 @@ def write_json(path: Location, obj: Any) -> Path:
         OutputError: if something in it cannot be stored, or the file cannot be written.
     """
     return write_bytes(path, dump(obj))
+
+
+def headed(command: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a command with what says how to read it.
+
+    Args:
+        command: that measured it.
+        record: plain JSON values.
+
+    Returns:
+        dict: ``schema``, ``command`` and ``versions``, then the record.
+    """
+    return {"schema": SCHEMA, "command": command, "versions": versions(), **record}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of everything that is saved, and that commands write with ``--json``."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
+    return found
 
 
 def read_json(path: Location) -> Any:

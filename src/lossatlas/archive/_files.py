@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from lossatlas import _checks, _drafts
 from lossatlas._errors import OutputError
+
+_log = logging.getLogger(__name__)
 
 Location = str | os.PathLike[str]
 # Bytes of a file that is not worth keeping in memory once it is on disk, of a block of any disk, and of one write.
@@ -150,6 +153,8 @@ def commit(files: Sequence[tuple[Path, bytes | memoryview]], *, settled: bool = 
                 undo.pop_all()
         except (OSError, ValueError) as error:
             raise _refusal(path, error) from error
+    for path, content in files:
+        _log.debug("wrote %s, %d bytes", path, len(content))
 
 
 def settle(path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import program_options, told
 
 if TYPE_CHECKING:
     from lossatlas.advise import Advice
@@ -42,9 +44,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--forecast", "only_forecast", is_flag=True, help="Print what it would cost, and stop.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the record and the pictures.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
-)
+@program_options
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
 def command(
@@ -60,7 +60,6 @@ def command(
     seed: int,
     only_forecast: bool,
     out: Path | None,
-    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Find out which optimizer suits a LANDSCAPE, a function, or your own network.
@@ -106,22 +105,19 @@ def command(
     click.echo(forecast(surface, budget=budget, batch_size=size).sentence)
     if only_forecast:
         return
-    prepare(out, json_file)
+    prepare(out)
     found = advise(surface, budget=budget, batch_size=size, seed=seed, progress=not quiet)
-    tell(found, Console(width=None if Console().is_terminal else 170), out, json_file)
+    tell(found, Console(width=None if Console().is_terminal else 170), out)
 
 
-def tell(found: Advice, console: object, out: Path | None, json_file: Path | None) -> None:
+def tell(found: Advice, console: object, out: Path | None) -> None:
     """Print an advice and write it; exit as interrupted programs do where it was.
 
     Args:
         found: the advice.
         console: of rich.
         out: folder, or None.
-        json_file: for a program, or None.
     """
-    from lossatlas import archive
-
     first, *others = found.reading()
     click.echo(first)
     for sentence in others:
@@ -133,8 +129,7 @@ def tell(found: Advice, console: object, out: Path | None, json_file: Path | Non
         found.plot().save(out / "tree.png")
         if found.legs:
             found.plot_race().save(out / "race.png")
-        click.echo(f"written: {out}")
-    if json_file is not None:
-        archive.write_json(json_file, found.record())
+        message(f"written: {out}")
+    told(found.record)
     if found.status.startswith("interrupted"):
         raise click.exceptions.Exit(130)

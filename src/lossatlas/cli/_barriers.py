@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import program_options, told
 
 
 @click.command("barriers", short_help="Measure the loss barrier between every two of several checkpoints.")
@@ -29,9 +31,7 @@ from lossatlas.cli._pictures import figure_options
 @click.option("--layer", help="Module whose representations are drawn; the last by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the records and the pictures.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
-)
+@program_options
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
 def command(
@@ -44,7 +44,6 @@ def command(
     layer: str | None,
     seed: int,
     out: Path | None,
-    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Measure the loss barrier between every two of several checkpoints.
@@ -62,7 +61,6 @@ def command(
       similarity/     with --similarity: linear CKA of every layer
       similarity.png  the matrix of one layer
     """
-    from lossatlas import archive
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import prepare
     from lossatlas.connect import barriers, similarity
@@ -72,7 +70,7 @@ def command(
     module = own.module()
     surface = network(own, module)
     other = None if own.test is None else network(own, module, test=True)
-    prepare(out, json_file)
+    prepare(out)
     named: dict[str, Any] = dict(zip(_names(checkpoints), checkpoints, strict=True))
     found = barriers(
         surface, named, definition=definition, test=other, points=points, seed=seed, aligned=aligned, progress=not quiet
@@ -90,10 +88,8 @@ def command(
         found.plot_matrix().save(out / "barriers.png")
         if same is not None:
             same.plot(layer=layer).save(out / "similarity.png")
-        click.echo(f"written: {out}")
-    if json_file is not None:
-        record = {"barriers": found.record(), **({} if same is None else {"similarity": same.record()})}
-        archive.write_json(json_file, record)
+        message(f"written: {out}")
+    told(lambda: {"barriers": found.record(), **({} if same is None else {"similarity": same.record()})})
 
 
 def _names(paths: tuple[Path, ...]) -> list[str]:

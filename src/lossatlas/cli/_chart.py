@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._compare import POINTS, compared
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
+from lossatlas.cli._programs import missed, program_options, told
 from lossatlas.cli._streamed import TOKENS, UNUSED, charted
 from lossatlas.cli._workers import engine_options
 
@@ -133,7 +136,7 @@ _FILE = click.Path(path_type=Path)
     multiple=True,
     help="Also write the chart to this file: .csv, .h5 (as Li et al.), .vts or .vtp (ParaView). May be repeated.",
 )
-@click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
+@program_options
 @click.option(
     "--forecast",
     "foretold",
@@ -173,7 +176,6 @@ def command(
     seed: int,
     out: Path | None,
     exports: tuple[Path, ...],
-    json_file: Path | None,
     foretold: bool,
     part: str | None,
     quiet: bool,
@@ -225,7 +227,7 @@ def command(
         refuse("tolerance", "probes", "subset", where="with --exact")
     if own.loss == TOKENS:
         refuse(*UNUSED, where="with --loss tokens, which walks a large model module by module on random directions")
-        prepare(out, json_file, *exports)
+        prepare(out, *exports)
         streamed = charted(
             own,
             line=line,
@@ -246,12 +248,12 @@ def command(
         _cost(streamed)
         if out is not None:
             _pictures.write(streamed, out, None)
-            click.echo(f"written: {out}")
+            message(f"written: {out}")
         for path in exports:
             streamed.export(path)
-            click.echo(f"written: {path}")
-        if json_file is not None:
-            _json(streamed, json_file)
+            message(f"written: {path}")
+        told(partial(_record, streamed))
+        _tolerated(streamed)
         return
     if not others:
         refuse("seeds", where="without --compare")
@@ -276,7 +278,7 @@ def command(
         _print(table(surface, normalization or "filter", ignore=ignore))
         return
     if not foretold:
-        prepare(out, json_file, *exports)
+        prepare(out, *exports)
     # Where others are compared, their random planes are normalized.
     scaled = None if others and kind not in drawn_kinds(line) else normalization
     plane = made(surface, Wanted(kind, line, scaled, ignore, seed, through, centering), runs)
@@ -355,12 +357,12 @@ def command(
         if seen is not None:
             seen.save(out)
             seen.plot().save(out / "path.png")
-        click.echo(f"written: {out}")
+        message(f"written: {out}")
     for path in exports:
         result.export(path)
-        click.echo(f"written: {path}")
-    if json_file is not None:
-        _json(result, json_file)
+        message(f"written: {path}")
+    told(partial(_record, result))
+    _tolerated(result)
 
 
 def _part(surface: Any, plane: Any, part: str, out: Path, **settings: Any) -> None:
@@ -409,13 +411,17 @@ def _spans(result: Any) -> list[tuple[float, float]]:
     return [(float(axis[0]), float(axis[-1])) for axis in axes]
 
 
-def _json(result: Any, path: Path) -> None:
-    from lossatlas import archive
+def _tolerated(result: Any) -> None:
+    """Note where the tolerance that was typed is not reached."""
+    if not result.certificate.reached:
+        missed(f"the tolerance of {result.certificate.tolerance:g} was not reached", "tolerance")
 
+
+def _record(result: Any) -> dict[str, Any]:
     names = ("alpha", "beta", "loss", "error", "exactly", "samples")
     arrays = {name: getattr(result, name).tolist() for name in names}
     extras = {name: channel.tolist() for name, channel in result.extras.items()}
-    archive.write_json(path, {**result.record(), **arrays, "extras": extras, "topology": result.topology().record()})
+    return {**result.record(), **arrays, "extras": extras, "topology": result.topology().record()}
 
 
 def _span(text: str) -> Any:

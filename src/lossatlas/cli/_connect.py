@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import program_options, told
 from lossatlas.cli._workers import engine_options
 
 
@@ -70,9 +72,7 @@ from lossatlas.cli._workers import engine_options
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
-)
+@program_options
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
 @engine_options
@@ -93,7 +93,6 @@ def command(
     guess_names: bool,
     seed: int,
     out: Path | None,
-    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Measure the loss barrier between two trained networks.
@@ -116,7 +115,6 @@ def command(
       naive/                        with --align: the straight line without alignment
       merge/                        with --align: averages of A and B, several ways, and the weights of the best
     """
-    from lossatlas import archive
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import prepare
     from lossatlas.connect import align, connect, merge
@@ -128,7 +126,7 @@ def command(
     module = own.module()
     surface = network(own, module)
     other = None if own.test is None else network(own, module, test=True)
-    prepare(out, json_file)
+    prepare(out)
     names: Any = "guess" if guess_names else None
     settings: dict[str, Any] = {
         "test": other, "definition": definition, "points": points, "seed": seed, "progress": not quiet
@@ -183,10 +181,12 @@ def command(
             path.plot(quantity="error").save(out / "error.png")
         if kind != "line":
             path.plot_plane(surface).save(out / "plane.png")
-        click.echo(f"written: {out}")
-    if json_file is not None:
+        message(f"written: {out}")
+
+    def record() -> dict[str, Any]:
         arrays = {name: values.tolist() for name, values in path.arrays().items() if name != "curve/controls"}
-        record = {**path.record(), "arrays": arrays}
-        if moved is not None and merged is not None and naive is not None:
-            record |= {"naive": naive.record(), "alignment": moved.record(), "merge": merged.record()}
-        archive.write_json(json_file, record)
+        others = {"naive": naive, "alignment": moved, "merge": merged}
+        beside = {name: one.record() for name, one in others.items() if one is not None}
+        return {**path.record(), "arrays": arrays, **beside}
+
+    told(record)

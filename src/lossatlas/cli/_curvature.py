@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lossatlas._said import several
+from lossatlas.cli._kept import Kept
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import missed, program_options, told
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -78,9 +83,17 @@ _FILE = click.Path(path_type=Path)
     help="Measure only the critical sharpness along the gradient: one gradient and fewer than ten losses, for networks too "
     "large for Hessian-vector products.",
 )
+@click.option(
+    "--how",
+    type=click.Choice(["auto", "exact", "differences"]),
+    default="auto",
+    show_default=True,
+    help="How Hessian-vector products are taken: exact second derivatives, central differences of gradients, or the latter only "
+    "where the former cannot be had.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--out", type=_FILE, help="Folder for the arrays, the records and the pictures.")
-@click.option("--json", "json_file", type=_FILE, help="Write all numbers to this file, for other programs.")
+@program_options
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 @figure_options
 @engine_options
@@ -98,9 +111,9 @@ def command(
     along: tuple[Path, ...],
     lr: float | None,
     critical: bool,
+    how: Any,
     seed: int,
     out: Path | None,
-    json_file: Path | None,
     quiet: bool,
 ) -> None:
     """Measure the curvature of the loss around your own network, or at a point of a LANDSCAPE.
@@ -128,6 +141,8 @@ def command(
       lossatlas curvature … --along step-0.safetensors --along step-100.safetensors \\
           --lr 0.1 --out DIR
 
+    Results are written as they come. If the command is interrupted or killed, the same command goes on from there.
+
     \b
     DIR then holds
       curvature.json                  all printed numbers
@@ -136,7 +151,6 @@ def command(
       index.png, along.png            with --search; with --along
       *.json, *.safetensors           each result in full (eigenvectors, nodes, samples, points)
     """
-    from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli._user import prepare
     from lossatlas.curvature import (
@@ -148,81 +162,104 @@ def command(
         sharpness,
     )
     from lossatlas.probe import Probe
+    from lossatlas.surface import tensor_digest
 
     measures = _kinds(kinds)
     surface, point = _surface(landscape, own, at)
-    prepare(out, json_file)
+    prepare(out)
     show = not quiet
-    done: dict[str, Any] = {}
     click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
-
-    def tell(title: str, *sentences: str) -> None:
-        click.echo(title)
-        for sentence in sentences:
-            click.echo(f"- {sentence}")
-
     if critical:
         if search is not None or along:
             raise InputError(
                 "got --critical with --search or --along; expected it alone, since it evaluates no Hessian-vector products."
             )
         only = critical_sharpness(surface, point=point)
-        tell("critical sharpness", *only.reading())
+        _tell("critical sharpness", *only.reading())
         click.echo(f"cost: {only.meter.sentence}")
         if out is not None:
             only.save(out)
             only.plot().save(out / "critical.png")
-            click.echo(f"written: {out}")
-        if json_file is not None:
-            archive.write_json(json_file, only.record())
+            message(f"written: {out}")
+        told(only.record)
         return
     probe = Probe(surface)
-    there: dict[str, Any] = {"point": point, "seed": seed, "probe": probe}
     k = min(5, surface.dimension) if k is None else k
-    operator = Hessian(surface, point, probe=probe)
-    ends = operator.extremes(k, seed=seed, progress=show)
-    here = critical_point(surface, **there)
-    tell("at the point", here.sentence)
+    operator = Hessian(surface, point, how=how, probe=probe)
+    there: dict[str, Any] = {"point": point, "seed": seed, "how": how, "probe": probe}
+    kept = Kept(
+        out, {"surface": surface.fingerprint(), "point": tensor_digest(operator.point), "how": how, "seed": seed}, probe
+    )
+    told(kept.record)
+    ends = kept.one("extremes", {"k": k}, lambda: operator.extremes(k, seed=seed, progress=show))
+    here = kept.one("point", {}, lambda: critical_point(surface, **there))
+    by = f"{operator.method}{f', since {operator.reason}' if operator.reason else ''}"
+    _tell("at the point", here.sentence, f"Hessian-vector products by {by}")
     low, high = (", ".join(f"{v:.4g}" for v in pairs.values) for pairs in (ends.smallest, ends.largest))
-    tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
-    done |= {"point": here, "extremes": ends}
-    whole = operator.trace(relative=relative, limit=limit, known=ends, seed=seed, progress=show)
+    _tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
+    whole = kept.one(
+        "trace",
+        {"relative": relative, "limit": limit, "k": k},
+        lambda: operator.trace(relative=relative, limit=limit, known=ends, seed=seed, progress=show),
+    )
     assert whole.frobenius is not None
-    tell("trace", whole.sentence, whole.frobenius.sentence)
-    done["trace"] = whole
+    _tell("trace", whole.sentence, whole.frobenius.sentence)
     if probes:
-        spread = operator.spectrum(probes=probes, steps=steps, seed=seed, progress=show)
-        tell("spectrum", *spread.reading())
-        done["spectrum"] = spread
-    measured = [sharpness(surface, kind, rho=rho, progress=show, **there) for kind, rho in measures]
+        spread = kept.one(
+            "spectrum",
+            {"probes": probes, "steps": steps},
+            lambda: operator.spectrum(probes=probes, steps=steps, seed=seed, progress=show),
+        )
+        _tell("spectrum", *spread.reading())
+    measured = [
+        kept.one(
+            f"sharpness-{number + 1}",
+            {"kind": kind, "rho": rho},
+            partial(sharpness, surface, kind, rho=rho, progress=show, **there),
+        )
+        for number, (kind, rho) in enumerate(measures)
+    ]
     if measured:
-        tell("sharpness", *(one.sentence for one in measured))
+        _tell("sharpness", *(one.sentence for one in measured))
     if search is not None:
-        caught = critical_points(surface, starts=search, seed=seed, probe=probe, progress=show)
-        tell(
+        caught = kept.one(
+            "search",
+            {"starts": search},
+            lambda: critical_points(surface, starts=search, seed=seed, how=how, probe=probe, progress=show),
+        )
+        _tell(
             "critical points",
             caught.sentence,
             *([caught.status] if caught.status != "complete" else []),
             *(one.sentence for one in caught.distinct()[:12]),
         )
-        done["search"] = caught
     if along:
-        run = curvature_along(surface, [str(file) for file in along], lr=lr, k=k, seed=seed, probe=probe, progress=show)
-        tell("along the run", *run.reading())
-        done["along"] = run
-    records = {name: one.record() for name, one in done.items()}
-    records["sharpness"] = [one.record() for one in measured]
+        run = kept.one(
+            "along",
+            {"files": [tensor_digest(surface.vector(file)) for file in along], "lr": lr, "k": k},
+            lambda: curvature_along(
+                surface, [str(file) for file in along], lr=lr, k=k, seed=seed, how=how, probe=probe, progress=show
+            ),
+        )
+        _tell("along the run", *run.reading())
+    kept.finish()
     cost = probe.meter
-    everything = {"kind": "curvature", "surface": surface.fingerprint(), **records, "meter": cost.record()}
+    earlier = f"; {several(kept.found, 'result')} came from the folder" if kept.found else ""
     click.echo(
         f"cost: {several(cost.products, 'Hessian-vector product')}, {several(cost.gradients, 'gradient')}, "
-        f"{several(cost.values, 'loss evaluation')}, {cost.surface_seconds:.2f} s"
+        f"{several(cost.values, 'loss evaluation')}, {cost.surface_seconds:.2f} s{earlier}"
     )
     if out is not None:
-        _write(out, done, everything)
-        click.echo(f"written: {out}")
-    if json_file is not None:
-        archive.write_json(json_file, everything)
+        _draw(out, kept.done)
+        message(f"written: {out}")
+    if whole.status.startswith("not converged"):
+        missed(f"the trace reached ± {whole.half / abs(whole.value):.2g} of its value, not ± {relative:g}", "relative")
+
+
+def _tell(title: str, *sentences: str) -> None:
+    click.echo(title)
+    for sentence in sentences:
+        click.echo(f"- {sentence}")
 
 
 def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:
@@ -273,14 +310,9 @@ def _kinds(text: str) -> list[tuple[Any, float | None]]:
     return found
 
 
-def _write(out: Path, done: dict[str, Any], everything: dict[str, Any]) -> None:
-    from lossatlas import archive
-
+def _draw(out: Path, done: Mapping[str, Any]) -> None:
     pictures = {"extremes": "extremes.png", "spectrum": "spectrum.png", "search": "index.png", "along": "along.png"}
-    for name, one in done.items():
-        one.save(out)
-        if name in pictures:
-            one.plot().save(out / pictures[name])
+    for name in pictures.keys() & done.keys():
+        done[name].plot().save(out / pictures[name])
     if done["trace"].samples:
         done["trace"].plot().save(out / "trace.png")
-    archive.write_json(out / "curvature.json", everything)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
+
+from lossatlas.cli._programs import program_options, told
 
 
 @click.command("dimension", short_help="Count the dimensions of a loss surface.")
@@ -14,8 +14,8 @@ import click
     metavar="FILE.py:FUNCTION",
     help="Function that returns your own network; built on the meta device if possible, so it need not fit in memory.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the counts to this file.")
-def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -> None:
+@program_options
+def command(names: tuple[str, ...], model: str | None) -> None:
     """Count the dimensions of a loss surface: parameters + 1.
 
     NAMES are standard models; without any (and without --model) all of them are listed. The parameters are counted on
@@ -29,7 +29,6 @@ def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -
     from rich.console import Console
     from rich.table import Table
 
-    from lossatlas import archive
     from lossatlas.cli._user import function
     from lossatlas.surface import count, standard, standard_dimension
 
@@ -53,9 +52,8 @@ def command(names: tuple[str, ...], model: str | None, json_file: Path | None) -
     for one in found:
         table.add_row(one.name, f"{one.parameters:,}", f"{one.surface:,}", one.note)
     Console(width=None if Console().is_terminal else 140).print(table)
-    if json_file is not None:
-        rows = [
-            {"name": d.name, "parameters": d.parameters, "dimensions": d.surface, "frozen": d.frozen, "note": d.note}
-            for d in found
-        ]
-        archive.write_json(json_file, {"kind": "dimension", "models": rows})
+    rows = [
+        {"name": d.name, "parameters": d.parameters, "dimensions": d.surface, "frozen": d.frozen, "note": d.note}
+        for d in found
+    ]
+    told(lambda: {"kind": "dimension", "models": rows})

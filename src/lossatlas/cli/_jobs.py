@@ -21,10 +21,12 @@ import click
 
 from lossatlas import archive
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.cli._programs import FAILED, MISSED
 
 COMMANDS = ("chart", "curvature", "connect", "race")
 DONE, LOG = "job.json", "log.txt"
-# Exit codes of a command: done, the input does not fit, interrupted. Any other is a death.
+# Exit codes of a command: done, the input does not fit, interrupted. Any other than these, and those of conditions and
+# tolerances that are not met, is a death.
 FINE, REFUSED, INTERRUPTED = 0, 2, 130
 # How long an interrupted command may take to keep what it has.
 GRACE = 10.0
@@ -279,7 +281,7 @@ class Runner:
         job = self._left[row]
         state = self.states[job.name]
         state.seconds += time.monotonic() - self._begun[worker]
-        if code not in (FINE, REFUSED, INTERRUPTED):
+        if code not in (FINE, REFUSED, FAILED, MISSED, INTERRUPTED):
             death = self._dispatch.died(worker)
             if not death.fatal:
                 self.say(f"{job.name} ended unexpectedly ({_how(code)}); it is started again and resumes")

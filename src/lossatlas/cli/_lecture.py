@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._log import message
+
 
 @click.command(
     "lecture", short_help="Write the lecture on loss surfaces as one page, every statement beside its experiment."
@@ -38,4 +40,4 @@ def command(out: Path, source: Path | None, seed: int) -> None:
     from lossatlas.page import lecture
 
     lecture(out, source=source, seed=seed, say=click.echo)
-    click.echo(f"open {out}")
+    message(f"open {out}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import program_options, told
 
 if TYPE_CHECKING:
     from lossatlas.lessons import Evidence, Lesson
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Skip lessons that were finished in --out with the same settings.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all evidence to this file.")
+@program_options
 @figure_options
 def command(
     ids: tuple[str, ...],
@@ -43,7 +44,6 @@ def command(
     quick: bool,
     out: Path | None,
     resume: bool,
-    json_file: Path | None,
 ) -> None:
     """Put claims to the test: each lesson prints its claim, runs, and says what came out.
 
@@ -59,7 +59,7 @@ def command(
       lossatlas lessons --quick --out atlas
       lossatlas lessons my.py:LESSON --out atlas
     """
-    from lossatlas import _checks, archive
+    from lossatlas import _checks
     from lossatlas._errors import InputError
     from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import call, prepare
@@ -69,7 +69,7 @@ def command(
         _checks.whole("runs", runs, where="lessons")
     _checks.seed(seed, where="lessons")
     if not ids and not quick:
-        refuse("runs", "seed", "out", "resume", "json_file", where="without a lesson to run")
+        refuse("runs", "seed", "out", "resume", "json_file", "fail_if", where="without a lesson to run")
         _list()
         return
     if resume and out is None:
@@ -79,13 +79,12 @@ def command(
     chosen = [register(call(name, "the lesson")) if ":" in name else lesson(name) for name in ids or claims()]
     if not any(one.runs for one in chosen):
         refuse("runs", where=f"with {', '.join(one.id for one in chosen)}, in which nothing is random")
-    prepare(out, json_file)
+    prepare(out)
     records = []
     for one in chosen:
         evidence = _kept(one, out, runs, seed, quick) if resume and out is not None else None
         records.append((evidence or _shown(one, runs, seed, quick, out)).record())
-    if json_file is not None:
-        archive.write_json(json_file, {"kind": "lessons", "lessons": records})
+    told(lambda: {"kind": "lessons", "lessons": records})
 
 
 def _list() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from importlib import import_module
 from typing import final
@@ -10,7 +11,9 @@ from typing import final
 import click
 
 from lossatlas._errors import LossAtlasError
+from lossatlas.cli._log import LEVELS, level, logging_to_errors
 
+_log = logging.getLogger("lossatlas")
 _COMMANDS = {
     "tour": "Train a small network, chart it, race optimizers, and write one page about it.",
     "race": "Race optimizers on a landscape or a network, with every query counted.",
@@ -59,7 +62,14 @@ class _Rooms(click.Group):
 
 @click.command(cls=_Rooms, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lossatlas")
-def group() -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Show messages from this level on; they go to the error stream.",
+)
+def group(log_level: str) -> None:
     """Charts of loss surfaces, and races on them.
 
     A model, a loss and data define a loss surface, which can only be evaluated point by point. These commands evaluate
@@ -70,8 +80,10 @@ def group() -> None:
       lossatlas chart --model my.py:make_model --data my.py:make_data --loss cross_entropy --out DIR
       lossatlas race four-wells --optimizers gd,momentum,annealing,restart --runs 1000
 
-    Exit codes: 0 done; 2 the input does not fit (one paragraph says why, and what to do); 130 interrupted.
+    Exit codes: 0 done; 2 the input does not fit (one paragraph says why, and what to do); 3 a --fail-if condition is met; 4 a
+    tolerance that was given is not; 130 interrupted. Results go to the output stream, messages to the error stream.
     """
+    level(log_level)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -81,6 +93,14 @@ def main(args: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     typed = sys.argv[1:] if args is None else args
+    with logging_to_errors():
+        code = _run(typed)
+    sys.exit(code)
+
+
+def _run(typed: list[str]) -> int:
+    """Run what was typed; the exit code."""
+    code: object
     try:
         code = group.main(args=list(typed), prog_name="lossatlas", standalone_mode=False, obj=typed)
     except click.exceptions.Exit as done:
@@ -89,19 +109,19 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         code = 2
     except LossAtlasError as error:
-        click.echo(f"lossatlas: {error}", err=True)
+        _log.error("lossatlas: %s", error)
         code = 2
     except SystemExit as ended:
         # Commands end by returning: this is the user's own code, run on the way; or click's, where who reads has left.
         left = isinstance(ended.__context__, OSError) and ended.__context__.errno == errno.EPIPE
         if not left:
-            click.echo(
-                f"lossatlas: your code ended the program while it was running (sys.exit({ended.code!r})); expected a model, loss "
-                "and data that return. Remove the call to exit.",
-                err=True,
+            _log.error(
+                "lossatlas: your code ended the program while it was running (sys.exit(%r)); expected a model, loss and data that "
+                "return. Remove the call to exit.",
+                ended.code,
             )
         code = 1 if left else 2
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("lossatlas: interrupted; nothing half-written was left behind.", err=True)
+        _log.error("lossatlas: interrupted; nothing half-written was left behind.")
         code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

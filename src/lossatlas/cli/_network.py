@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 import click
 
 from lossatlas._errors import InputError
+from lossatlas.cli._log import message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,7 +249,7 @@ def load(module: Module, checkpoint: Path) -> None:
 def note(sentence: str) -> None:
     """Print what was done to make a checkpoint fit, if anything was."""
     if sentence:
-        click.echo(f"note: {sentence}", err=True)
+        message(f"note: {sentence}")
 
 
 def _needed(spec: str | None, option: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._log import message
+
 
 @click.command("page", short_help="Write a folder of results as one page that can be explored.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
@@ -42,7 +44,7 @@ def command(folders: tuple[Path, ...], out: Path, title: str | None) -> None:
             results += list(found.values())
             faults += wrong
         for fault in faults:
-            click.echo(fault, err=True)
+            message(fault)
         if not results:
             said = ", ".join(repr(str(folder)) for folder in folders)
             raise OutputError(
@@ -55,4 +57,5 @@ def command(folders: tuple[Path, ...], out: Path, title: str | None) -> None:
         made.save(out)
     else:
         page(made, path=out, title=title)
-    click.echo(f"{made.sentence}\nopen {out}")
+    click.echo(made.sentence)
+    message(f"open {out}")

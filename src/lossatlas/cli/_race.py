@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network_options
 from lossatlas.cli._pictures import figure_options
+from lossatlas.cli._programs import program_options, told
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -111,9 +113,7 @@ class _Listing(click.Command):
     "--relief", is_flag=True, help="Also draw the landscape in three dimensions with the paths on it, relief.png."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
-)
+@program_options
 @figure_options
 @engine_options
 def command(
@@ -138,7 +138,6 @@ def command(
     batch_size: str,
     relief: bool,
     out: Path | None,
-    json_file: Path | None,
 ) -> None:
     """Race optimizers on a LANDSCAPE, or on your own network, every query counted.
 
@@ -176,7 +175,6 @@ def command(
     """
     from rich.console import Console
 
-    from lossatlas import archive
     from lossatlas._errors import InputError, UnknownNameError
     from lossatlas.cli import _optimizers
     from lossatlas.cli._race_network import OPTIMIZERS as NETWORK_OPTIMIZERS
@@ -205,7 +203,6 @@ def command(
             seed=seed,
             trials=trials,
             out=out,
-            json_file=json_file,
             unused=[
                 *_unused(landscape, bbob, start, budget, swept, map_points, why),
                 *(["--function"] if given else []),
@@ -241,7 +238,7 @@ def command(
         raise InputError(f"got --relief on {surface.name}, which has {surface.dimension:,} parameters; expected two.")
     if relief and out is None:
         raise InputError("got --relief without a folder to draw it in; expected --out DIR.")
-    prepare(out, json_file)
+    prepare(out)
     record: dict[str, Any] = {}
     if trials is not None:
         record["tuning"] = _tune(chosen, surface, trials, steps, point, seed, console)
@@ -261,11 +258,10 @@ def command(
     record |= {"maps": {label: one.record() for label, one in maps.items()}} if maps else {}
     if out is not None:
         _write(result, sweeps, maps, out, relief)
-        click.echo(f"written: {out}")
+        message(f"written: {out}")
     else:
-        click.echo("no pictures were drawn, since there is no folder for them: --out DIR")
-    if json_file is not None:
-        archive.write_json(json_file, {**result.record(), **record})
+        message("no pictures were drawn, since there is no folder for them: --out DIR")
+    told(lambda: {**result.record(), **record})
 
 
 def _unused(

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network
+from lossatlas.cli._programs import told
 
 # What is raced where no optimizers are named.
 OPTIMIZERS = "momentum,adam,adamw,lion,sophia,shampoo,muon"
@@ -23,7 +25,6 @@ def race_network(
     seed: int,
     trials: int | None,
     out: Path | None,
-    json_file: Path | None,
     unused: list[str],
 ) -> None:
     """Race on a network, print what came out, and write it.
@@ -37,7 +38,6 @@ def race_network(
         seed: the random seed.
         trials: of blind tuning, or None.
         out: folder for results, or None.
-        json_file: for a program, or None.
         unused: options that were given and have no meaning here.
 
     Raises:
@@ -46,7 +46,6 @@ def race_network(
     import torch
     from rich.console import Console
 
-    from lossatlas import archive
     from lossatlas._errors import InputError
     from lossatlas.cli import _optimizers
     from lossatlas.cli._user import prepare
@@ -68,7 +67,7 @@ def race_network(
     surface = network(own, first)
     on_test = None if own.test is None else network(own, first, test=True)
     starts = torch.stack([surface.theta, *(surface.vector(built(run)) for run in range(1, runs))])
-    prepare(out, json_file)
+    prepare(out)
     result = network_race(
         surface,
         chosen,
@@ -94,9 +93,8 @@ def race_network(
                 result.plot(what=what, against=against).save(out / f"{what.replace('_', '-')}-{against}.png")
         if result.ends is not None and result.ends.names:
             result.plot_ends().save(out / "ends.png")
-        click.echo(f"written: {out}")
-    if json_file is not None:
-        archive.write_json(json_file, result.record())
+        message(f"written: {out}")
+    told(result.record)
 
 
 def _tested(result: Any) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._log import message
+
 
 @click.command("run", short_help="Run many commands from one file, side by side.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="JOBS.toml")
@@ -51,7 +53,7 @@ def command(file: Path, workers: int | None, out: Path | None, listed: bool) -> 
         runner.run()
     finally:
         write(folder, jobs, runner.states)
-        click.echo(f"written: {folder / 'summary.html'}")
+        message(f"written: {folder / 'summary.html'}")
     failed = [name for name, state in runner.states.items() if state.status == "failed"]
     if failed:
         raise click.ClickException(

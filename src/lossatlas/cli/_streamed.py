@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lossatlas._errors import DataError, InputError, ModelError
+from lossatlas.cli._log import message
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -99,5 +100,5 @@ def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignor
         err=True,
     )
     for sentence in surface.notes:
-        click.echo(f"note: {sentence}", err=True)
+        message(f"note: {sentence}")
     return chart(surface, surface.plane, seed=seed, **settings)

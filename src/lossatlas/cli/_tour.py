@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._log import message
+from lossatlas.cli._programs import program_options, told
+
 
 @click.command("tour", short_help="Train a small network, chart it, race optimizers, and write one page about it.")
 @click.option(
@@ -18,10 +21,8 @@ import click
 @click.option("--points", type=int, default=51, show_default=True, help="Grid points per axis of the chart.")
 @click.option("--runs", type=int, default=1000, show_default=True, help="Number of runs of annealing and restarts.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers to this file, for other programs."
-)
-def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None) -> None:
+@program_options
+def command(out: Path, points: int, runs: int, seed: int) -> None:
     """Train a small CNN on scikit-learn's digits, chart its loss surface, and race optimizers on the four wells.
 
     Writes a folder with atlas.html, one file to explore, to race on and to mail, and index.html, the same to read:
@@ -30,13 +31,11 @@ def command(out: Path, points: int, runs: int, seed: int, json_file: Path | None
     \b
       lossatlas tour --out atlas
     """
-    from lossatlas import archive
     from lossatlas.cli._user import prepare
     from lossatlas.page import check, tour
 
     check(points, runs, seed)
-    prepare(out, json_file)
+    prepare(out)
     record = tour(out, points=points, runs=runs, seed=seed, say=click.echo)
-    click.echo(f"\nopen {out / 'atlas.html'} to explore it ({out / 'index.html'} is the same to read)")
-    if json_file is not None:
-        archive.write_json(json_file, record)
+    message(f"\nopen {out / 'atlas.html'} to explore it ({out / 'index.html'} is the same to read)")
+    told(lambda: record)

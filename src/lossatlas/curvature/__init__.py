@@ -21,6 +21,11 @@ from lossatlas.curvature._gauge import spread as spread
 from lossatlas.curvature._hessian import Hessian as Hessian
 from lossatlas.curvature._invariance import Invariance as Invariance
 from lossatlas.curvature._invariance import sharpness_invariance as sharpness_invariance
+from lossatlas.curvature._noise_scale import NoiseScale as NoiseScale
+from lossatlas.curvature._noise_scale import noise_of as noise_of
+from lossatlas.curvature._noise_scale import noise_scale as noise_scale
+from lossatlas.curvature._noise_scale import over_length as over_length
+from lossatlas.curvature._operator import How as How
 from lossatlas.curvature._saddle import SaddleDescent as SaddleDescent
 from lossatlas.curvature._saddle import Side as Side
 from lossatlas.curvature._saddle import descend_both_sides as descend_both_sides
@@ -31,6 +36,7 @@ from lossatlas.curvature._samples import FEWEST as FEWEST
 from lossatlas.curvature._sharpness import KINDS as KINDS
 from lossatlas.curvature._sharpness import Sharpness as Sharpness
 from lossatlas.curvature._sharpness import sharpness as sharpness
+from lossatlas.curvature._sharpness_table import SharpnessTable as SharpnessTable
 from lossatlas.curvature._shorthands import diagonal as diagonal
 from lossatlas.curvature._shorthands import extremes as extremes
 from lossatlas.curvature._shorthands import hessian as hessian

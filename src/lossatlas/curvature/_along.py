@@ -16,6 +16,7 @@ from lossatlas._progress import Show, counted
 from lossatlas._said import several
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._numbers import is_row, numbers_in
+from lossatlas.curvature._operator import How
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, as_points
 
@@ -141,6 +142,7 @@ def curvature_along(
     relative: float = 0.1,
     tolerance: float = 1e-3,
     seed: int = 0,
+    how: How = "auto",
     probe: Probe | None = None,
     progress: Show = True,
 ) -> RunCurvature:
@@ -161,6 +163,7 @@ def curvature_along(
         relative: how narrow the interval of the trace is to be.
         tolerance: of the eigenvalues.
         seed: of all random vectors; the same ones at every checkpoint.
+        how: as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of
             (checkpoints done, all).
@@ -199,7 +202,7 @@ def curvature_along(
         )
     gone, points = int((~finite).sum()), points[finite]
     times, edge = times[finite.cpu().numpy()], edge[finite.cpu().numpy()]
-    operator = Hessian(surface, points[0], probe=probe)
+    operator = Hessian(surface, points[0], how=how, probe=probe)
     rows: list[list[float]] = []
     tops, residuals, ends, poor, hidden, warning = [], [], [], 0, 0, ""
     status = "complete"

@@ -92,7 +92,9 @@ class BlockCurvature(archive.Result):
         note = self.status
         if of == "trace" and self.samples:
             note += f". Intervals at {self.provenance['confidence']:.0%}, from {self.samples:,} random vectors"
-        return BarsDisplay(list(self.names), values, low, high, xlabel=label, note=note[:1].upper() + note[1:]).plot(ax)
+        return BarsDisplay(
+            list(self.names), values, low, high, xlabel=label, note=note[:1].upper() + note[1:], rates=False
+        ).plot(ax)
 
 
 def estimate_blocks(

@@ -19,7 +19,7 @@ from lossatlas._said import several
 from lossatlas.curvature._catch import CriticalPoint, CriticalPoints, Label
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._newton import REASONS, Evaluator, Rules, search
-from lossatlas.curvature._operator import probe_of
+from lossatlas.curvature._operator import How, probe_of
 from lossatlas.probe import Gradients, Probe
 from lossatlas.surface import PointLike, Surface, as_points, need_surface
 
@@ -38,6 +38,7 @@ def critical_point(
     tolerance: float | None = None,
     exact: bool | None = None,
     seed: int = 0,
+    how: How = "auto",
     probe: Probe | None = None,
 ) -> CriticalPoint:
     """Whether a point is critical, and its index; nothing is searched for.
@@ -49,6 +50,7 @@ def critical_point(
         tolerance: of the gradient; see `critical_points`.
         exact: whether to form the dense Hessian; by default for up to 1,000 parameters.
         seed: of the starting vector of Lanczos where the Hessian is not formed.
+        how: as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
 
     Returns:
@@ -62,7 +64,7 @@ def critical_point(
         ('true', 'minimum')
     """
     seed = _checks.seed(seed)
-    operator = Hessian(surface, point, probe=probe)
+    operator = Hessian(surface, point, how=how, probe=probe)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     return judge(operator, operator.point.double(), 0.0)
 
@@ -79,6 +81,7 @@ def critical_points(
     epsilon: float | None = None,
     tolerance: float | None = None,
     exact: bool | None = None,
+    how: How = "auto",
     probe: Probe | None = None,
     progress: Show = True,
 ) -> CriticalPoints:
@@ -113,6 +116,7 @@ def critical_points(
             10 · tolerance times the largest ‖H‖ met on the way; without it there is no index unless an epsilon is given.
         tolerance: of the gradient: 1e-10 in float64, 1e-5 in float32.
         exact: whether to form the dense Hessian for the label; by default for up to 1,000 parameters.
+        how: as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of
             (searches done, starts).
@@ -145,7 +149,7 @@ def critical_points(
     points = _starts(surface, starts, seed, spread)
     probe = probe_of(surface, probe)
     begin, before_all = time.perf_counter(), probe.meter.copy()
-    operator, begun = _operator(surface, points, probe)
+    operator, begun = _operator(surface, points, how, probe)
     rules = Rules(judge.tolerance, steps, _reach(surface, points), surface.dimension <= DENSE_SEARCH)
     caught: list[CriticalPoint] = []
     status = "complete"
@@ -196,6 +200,7 @@ class Judge:
         size = float(gradient.norm())
         nan = math.nan
         blank = CriticalPoint(theta, loss, "unfinished", size, nan, nan, nan, None, False, None, self.epsilon, None)
+        blank = replace(blank, status=operator.remark(blank.status))
         if not (math.isfinite(loss) and math.isfinite(size)):
             return blank
         try:
@@ -253,7 +258,7 @@ def _ratio(above: float, below: float) -> float:
     return above / below if below else 0.0
 
 
-def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, int]:
+def _operator(surface: Surface, points: Tensor, how: How, probe: Probe) -> tuple[Hessian, int]:
     """The operator, checked at the first start where it is finite, and how many starts were not."""
     for b, start in enumerate(points.to(surface.dtype)):
         answer = probe.evaluate(Gradients(start[None])) if surface.gradients_known else None
@@ -261,7 +266,7 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, 
             last: LossError | str = f"the loss is {float(answer.values[0])}, or an entry of its gradient is not finite."
             continue
         try:
-            return Hessian(surface, start, probe=probe), b
+            return Hessian(surface, start, how=how, probe=probe), b
         except LossError as error:
             last = error
     raise LossError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ from lossatlas.surface import (
     refuse_half,
     tensor_digest,
 )
+
+_log = logging.getLogger(__name__)
 
 How = Literal["auto", "exact", "differences"]
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -370,6 +373,7 @@ class Operator:
                 raise
             fault = str(error)
             self._differences, self.reason = True, fault
+            _log.info("%s: products by central differences of gradients, since %s", self.surface.name, fault)
             fault = self._fault(pair)
         if fault:
             raise ModelError(

@@ -17,6 +17,7 @@ from lossatlas.curvature._critical import DENSE_INDEX, DENSE_SEARCH, ZERO, Judge
 from lossatlas.curvature._extremes import Eigenpairs
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._newton import Evaluator, Rules, search
+from lossatlas.curvature._operator import How
 from lossatlas.probe import Gradients, Meter, Probe
 from lossatlas.surface import PointLike, Surface, need_surface
 
@@ -108,6 +109,7 @@ def saddle_directions(
     point: PointLike | None = None,
     epsilon: float | None = None,
     seed: int = 0,
+    how: How = "auto",
     probe: Probe | None = None,
 ) -> Eigenpairs:
     """The directions in which a surface curves down at a point, the steepest first.
@@ -118,6 +120,7 @@ def saddle_directions(
         point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         epsilon: eigenvalues above −epsilon do not count; by default the rounding of the Hessian.
         seed: of Lanczos' starting vector where the Hessian is not formed.
+        how: as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
 
     Returns:
@@ -138,7 +141,7 @@ def saddle_directions(
     seed = _checks.seed(seed)
     if epsilon is not None:
         epsilon = _checks.number("epsilon", epsilon, least=0, do="None takes the rounding of the Hessian.")
-    return _below(Hessian(surface, point, probe=probe), k, epsilon, seed)
+    return _below(Hessian(surface, point, how=how, probe=probe), k, epsilon, seed)
 
 
 def _below(operator: Hessian, k: int | None, epsilon: float | None, seed: int) -> Eigenpairs:
@@ -165,6 +168,7 @@ def descend_both_sides(
     push: float | None = None,
     limit: int = 2000,
     stride: float | None = None,
+    how: How = "auto",
     probe: Probe | None = None,
 ) -> SaddleDescent:
     """Step off a saddle to both sides, and walk down until the ground is level.
@@ -180,6 +184,7 @@ def descend_both_sides(
         push: how far to step off; a thousandth of max(1, ‖θ‖) by default.
         limit: gradients at most for each side.
         stride: longest step; a hundredth of the box's shortest side, or of max(1, ‖θ‖).
+        how: as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
 
     Returns:
@@ -195,7 +200,7 @@ def descend_both_sides(
         >>> [side.end.kind for side in down.sides], down.same_end
         (['minimum', 'minimum'], False)
     """
-    operator = Hessian(surface, point, probe=probe)
+    operator = Hessian(surface, point, how=how, probe=probe)
     theta = operator.point.double()
     size = max(1.0, float(theta.norm()))
     curvature, unit = _way(surface, operator, direction)
@@ -219,7 +224,12 @@ def descend_both_sides(
     }
     status = "begun at a true critical point" if saddle.label == "true" else f"begun at a point that is {saddle.label}"
     return SaddleDescent(
-        saddle, curvature, (sides[0], sides[1]), operator.spent(), operator.provenance(**settings), status
+        saddle,
+        curvature,
+        (sides[0], sides[1]),
+        operator.spent(),
+        operator.provenance(**settings),
+        operator.remark(status),
     )
 
 

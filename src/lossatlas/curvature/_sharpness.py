@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -12,9 +13,13 @@ from lossatlas import _checks, _statistics, archive
 from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._hessian import Hessian
+from lossatlas.curvature._operator import How
 from lossatlas.curvature._worst import Found, average, keskar, scale, worst
 from lossatlas.probe import Meter, Probe
-from lossatlas.surface import NetworkSurface, PointLike, Surface
+from lossatlas.surface import NetworkSurface, PointLike, Surface, need_surface
+
+if TYPE_CHECKING:
+    from lossatlas.curvature._sharpness_table import SharpnessTable
 
 Kind = Literal["lambda-max", "trace", "keskar", "sam", "asam", "average"]
 KINDS: dict[str, str] = {
@@ -38,6 +43,8 @@ SOURCES = {
     "average": "Andriushchenko et al., A modern look at the relationship between sharpness and generalization, ICML 2023",
 }
 RADII = {"keskar": 1e-3, "sam": 0.05, "asam": 0.5, "average": 0.1}
+# Half samples behind an error over the data, whose own relative error is then 1/√(2 (HALVES − 1)): a quarter.
+HALVES = 9
 OWN_SCALING = {"lambda-max": "none", "trace": "none", "keskar": "none", "sam": "none", "asam": "elementwise",
                "average": "elementwise"}  # fmt: skip
 
@@ -89,10 +96,43 @@ class Sharpness(archive.Result):
         return f"{self.kind}{inside}: {how}; {self.status}"
 
 
+class Settings(TypedDict, total=False):
+    """What `sharpness` takes beside surfaces and the kind."""
+
+    rho: float | None
+    point: PointLike | None
+    scaling: Literal["none", "filter", "elementwise"] | None
+    biases: Literal["normalized", "plain"]
+    eta: float
+    m: int | None
+    batches: int | None
+    steps: int
+    samples: int
+    subspace: int | None
+    restarts: int
+    relative: float
+    confidence: float
+    seed: int
+    how: How
+    probe: Probe | None
+    progress: Show
+
+
+@overload
+def sharpness(surface: Surface, kind: Kind = "lambda-max", **settings: Unpack[Settings]) -> Sharpness: ...
+@overload
 def sharpness(
-    surface: Surface,
+    surface: Sequence[Surface] | Mapping[str, Surface],
     kind: Kind = "lambda-max",
     *,
+    halves: int = HALVES,
+    **settings: Unpack[Settings],
+) -> SharpnessTable: ...
+def sharpness(
+    surface: Surface | Sequence[Surface] | Mapping[str, Surface],
+    kind: Kind = "lambda-max",
+    *,
+    halves: int = HALVES,
     rho: float | None = None,
     point: PointLike | None = None,
     scaling: Literal["none", "filter", "elementwise"] | None = None,
@@ -107,10 +147,11 @@ def sharpness(
     relative: float = 0.05,
     confidence: float = 0.95,
     seed: int = 0,
+    how: How = "auto",
     probe: Probe | None = None,
     progress: Show = True,
-) -> Sharpness:
-    """How sharp a surface is at a point, by one of six definitions.
+) -> Sharpness | SharpnessTable:
+    """How sharp a surface is at a point, or several surfaces each at its own, by one of six definitions.
 
     ==============  ==========================================================================================
     ``lambda-max``  the largest eigenvalue of D H D
@@ -126,9 +167,15 @@ def sharpness(
     ``elementwise`` scaling of all parameters (biases ``normalized``, η = 0) it cannot. See `sharpness_invariance`. Small
     is not good: whether a measure goes along with the test error is another question, the one of lesson D3.
 
+    Two errors belong to such a number: that of the estimate, and that of the data, which are one draw of many. Of several
+    networks both are measured, the second from the spread over random halves of the data (n examples without replacement have
+    the variance of their mean halved, which is that of a mean over twice as many).
+
     Args:
-        surface: any surface that knows gradients.
+        surface: any surface that knows gradients; or several, in a list or by name, for a table.
         kind: which definition.
+        halves: of several networks: random halves of the data that each is measured on again, for the error over the data; 0
+            for none.
         rho: the radius; 0.05 for ``sam``, 0.5 for ``asam``, 0.1 for ``average``, and 0.001 (Keskar's ε) for ``keskar``.
         point: where, whatever describes a point (a vector, state dict, module or file); the surface's own by default.
         scaling: D: ``none`` is 1, ``elementwise`` |θ|, ``filter`` ‖w_j‖/√n_j on filter j and 0 on biases. For
@@ -147,12 +194,13 @@ def sharpness(
         relative: how narrow the interval of the trace is to be.
         confidence: of intervals.
         seed: random seed.
+        how: as of `Hessian`, for ``lambda-max`` and ``trace``: ``exact``, ``differences`` or ``auto``.
         probe: what evaluates and counts; a new one by default.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (done, total), of
             the products behind ``lambda-max`` and ``trace``.
 
     Returns:
-        The `Sharpness`.
+        The `Sharpness`; of several surfaces the `SharpnessTable`.
 
     Raises:
         UnknownNameError: for another kind, scaling or treatment of biases.
@@ -166,13 +214,23 @@ def sharpness(
         9.0
     """
     _checks.one_of("kind of sharpness", kind, KINDS)
+    if isinstance(surface, Mapping | list | tuple):
+        from lossatlas.curvature._sharpness_table import tabulate
+
+        settings = {
+            "rho": rho, "point": point, "scaling": scaling, "biases": biases, "eta": eta, "m": m, "batches": batches,
+            "steps": steps, "samples": samples, "subspace": subspace, "restarts": restarts, "relative": relative,
+            "confidence": confidence, "seed": seed, "how": how, "probe": probe, "progress": progress,
+        }  # fmt: skip
+        return tabulate(surface, kind, halves, settings)
+    need_surface(surface, "sharpness")
     rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts, subspace)
     relative = _checks.number("relative", relative, above=0, do="It is a share of the trace, such as 0.05.")
     confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
     steps, samples, restarts, seed = int(steps), int(samples), int(restarts), _checks.seed(seed)
     m, batches = (None if count is None else int(count) for count in (m, batches))
     own = OWN_SCALING[kind] if scaling is None else scaling
-    operator = Hessian(surface, point, probe=probe)
+    operator = Hessian(surface, point, how=how, probe=probe)
     theta = operator.point.double()
     d = scale(theta, surface.layout, own, biases, eta)
     probe = operator.probe

@@ -15,7 +15,7 @@ from lossatlas._errors import InputError
 from lossatlas._progress import Show
 from lossatlas.curvature._estimate import Estimate
 from lossatlas.curvature._extremes import Extremes
-from lossatlas.curvature._operator import SMALL, Operator
+from lossatlas.curvature._operator import SMALL, How, Operator
 from lossatlas.curvature._samples import FEWEST, Signs, check_width, samples, status_of
 from lossatlas.surface import PointLike, Surface, need_surface
 
@@ -105,6 +105,7 @@ def compare_traces(
     limit: int = 1000,
     seed: int = 0,
     scalings: tuple[PointLike | None, PointLike | None] = (None, None),
+    how: How = "auto",
     progress: Show = True,
 ) -> TraceComparison:
     """Which of two Hessians has the larger trace: both meet the same random vectors, and their differences are averaged.
@@ -122,6 +123,7 @@ def compare_traces(
         limit: common random vectors at most; each costs a product on both.
         seed: of the vectors.
         scalings: D of each, or None.
+        how: as of `Hessian`, for both: ``exact``, ``differences`` or ``auto``.
         progress: True for a bar on the error stream of a terminal, False for silence, or a function of (vectors done, limit).
 
     Returns:
@@ -139,7 +141,7 @@ def compare_traces(
             f"got surfaces of {a.dimension:,} and {b.dimension:,} parameters; expected the same number, so that they "
             "can meet the same vectors. Compare their traces by their own intervals instead."
         )
-    sides = [Operator(s, p, scaling=d) for s, p, d in zip((a, b), points, scalings, strict=True)]
+    sides = [Operator(s, p, scaling=d, how=how) for s, p, d in zip((a, b), points, scalings, strict=True)]
     draws = np.empty((2, 0))
     for vectors, products in samples(sides[0], seed, limit, progress=progress):
         beside = sides[1].apply(vectors).to(vectors.device)
@@ -151,11 +153,11 @@ def compare_traces(
     settings = {"method": "hutchinson, paired", "relative": relative, "confidence": confidence, "seed": seed}
     status = status_of(half, wanted, limit)
     one, two = (
-        _estimate(side, name, row, settings, status, products=side.spent().products)
+        _estimate(side, name, row, settings, side.remark(status), products=side.spent().products)
         for side, name, row in zip(sides, ("tr H_a", "tr H_b"), draws, strict=True)
     )
     difference = replace(
-        _estimate(sides[0], "tr H_a − tr H_b", draws[0] - draws[1], settings, status),
+        _estimate(sides[0], "tr H_a − tr H_b", draws[0] - draws[1], settings, sides[0].remark(status)),
         products=one.products + two.products,
         meter=one.meter + two.meter,
         provenance={"a": one.provenance, "b": two.provenance},

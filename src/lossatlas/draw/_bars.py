@@ -30,6 +30,7 @@ class BarsDisplay(Display):
         xlabel: with its unit, and saying what the interval is.
         title: a line above.
         note: a sentence of small print.
+        rates: whether the values are rates, shown from 0 to 1; by default where all of them lie there.
 
     Raises:
         InputError: arrays whose length is not that of the labels, or an interval without its value in it.
@@ -43,6 +44,7 @@ class BarsDisplay(Display):
     xlabel: str
     title: str | None = None
     note: str | None = None
+    rates: bool | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.labels),)
@@ -115,6 +117,8 @@ class BarsDisplay(Display):
         return f"{value} [{low}, {high}]"
 
     def _rates(self) -> bool:
+        if self.rates is not None:
+            return self.rates
         ends = np.concatenate([self.values, self.low, self.high])
         return bool(np.all((ends >= 0) & (ends <= 1) | ~np.isfinite(ends)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.chart.directions._direction import EUCLIDEAN, Direction, Drawn
-from lossatlas.curvature import extremes
+from lossatlas.curvature import How, extremes
 from lossatlas.surface import Surface
 
 _NAME = re.compile(r"(largest|smallest)(?:-([1-9]\d*))?")
@@ -31,12 +31,14 @@ class Eigenvector(Direction):
         seed: of the starting vector.
         tolerance: of the residual, relative to the eigenvalue.
         limit: Hessian products at most.
+        how: products are taken, as of `Hessian`: ``exact``, ``differences`` or ``auto``.
     """
 
     which: str = "largest"
     seed: int = 0
     tolerance: float = 1e-4
     limit: int | None = None
+    how: str = "auto"
 
     kind: ClassVar[str] = "hessian"
 
@@ -59,7 +61,7 @@ def _eigenvectors(
     several: Sequence[Eigenvector], surface: Surface, origin: Tensor
 ) -> tuple[list[Drawn], dict[str, Any]]:
     which, seed = [one.which for one in several], _checks.seed(several[0].seed)
-    tolerance, limit = several[0].tolerance, several[0].limit
+    tolerance, limit, how = several[0].tolerance, several[0].limit, cast(How, several[0].how)
     places = [_place(name) for name in which]
     if len(set(places)) < len(places):
         raise InputError(
@@ -75,7 +77,10 @@ def _eigenvectors(
         limit=limit,
         ends=ends,
         progress=False,
+        how=how,
     )
+    reason = found.provenance["reason"]
+    differences = () if reason is None else (f"Hessian products by central differences of gradients ({reason})",)
     drawn, values, residuals, converged = [], [], [], []
     for name, (end, k) in zip(which, places, strict=True):
         pairs = found.largest if end == "largest" else found.smallest
@@ -86,7 +91,7 @@ def _eigenvectors(
         residuals.append(float(pairs.residuals[k - 1]))
         converged.append(bool(pairs.converged[k - 1]))
         lost = f"the {name} eigenvector has not converged: eigenvalue {values[-1]:.4g}, residual {residuals[-1]:.2g}"
-        notes = () if converged[-1] else (lost,)
+        notes = (*(() if converged[-1] else (lost,)), *differences)
         drawn.append(Drawn(row, label=f"{name} curvature {values[-1]:.4g}", notes=notes, unit=EUCLIDEAN))
     record = {
         "which": which,
@@ -96,6 +101,7 @@ def _eigenvectors(
         "products": found.meter.products,
         "seed": seed,
         "tolerance": tolerance,
+        **({"by": found.provenance["products"]} if differences else {}),
     }
     return drawn, record
 

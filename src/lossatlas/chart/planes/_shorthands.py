@@ -108,6 +108,7 @@ class Shorthands(Cut):
         seed: int = 0,
         tolerance: float = 1e-4,
         limit: int | None = None,
+        how: str = "auto",
     ) -> Self:
         """Along eigenvectors of the Hessian: where a saddle shows, if there is one.
 
@@ -121,13 +122,14 @@ class Shorthands(Cut):
             seed: of the starting vector.
             tolerance: of the residuals, relative to the eigenvalues.
             limit: Hessian products at most.
+            how: products are taken, as of `Hessian`: ``exact``, ``differences`` or ``auto``.
         """
         names: tuple[str, ...] = (which,) if isinstance(which, str) else which  # type: ignore[assignment]
         do = "Give 'largest', 'smallest', or one further in such as 'largest-2'."
         expected = f"the names of {cls.axes} eigenvectors" if cls.axes > 1 else "the name of an eigenvector"
         names = tuple(_checks.instance("which", names, (tuple, list), expected, where=cls.__name__, do=do))
         names = names[: cls.axes] if names == ("largest", "smallest") else names
-        return cls(surface, *(directions.eigenvector(name, seed, tolerance, limit) for name in names), origin=origin)
+        return cls(surface, *(directions.eigenvector(name, seed, tolerance, limit, how) for name in names), origin=origin)
 
     @classmethod
     def gradient(

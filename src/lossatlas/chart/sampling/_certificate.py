@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Certificate(archive.Result):
             cases: near the center, and away from it; measured where the type of the numbers is coarse beside the
             tolerance, as half precision is, else None.
     """
+
+    SAYS: ClassVar[tuple[str, ...]] = ("reached",)
 
     rms: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)

@@ -159,6 +159,7 @@ class NetworkSurface(Surface):
         self._movable: _batchnorm.Statistics | None = None
         self._moving: NetworkSurface | None = None
         self._whole: NetworkSurface | None = None
+        self._drawn: tuple[int, int] | None = None
         self._statistics = _batchnorm.Statistics(model, mode, self.layout)
         reference.statistics_names = self._statistics.names
         self._statistics.fit(reference.constants)
@@ -260,7 +261,9 @@ class NetworkSurface(Surface):
             if self._whole is None:
                 self._moving = self.with_batchnorm("interpolate")
             else:
-                self._moving = self._whole._moved().cheaper(self.examples) or self._whole._moved()
+                whole = self._whole._moved()
+                drawn = whole.cheaper(self.examples) if self._drawn is None else whole._part(*self._drawn)
+                self._moving = drawn or whole
         return self._moving
 
     def _mobile(self) -> _batchnorm.Statistics | None:
@@ -286,26 +289,58 @@ class NetworkSurface(Surface):
         Raises:
             InputError: for more examples than there are.
         """
-        size, settled = self.examples, self._settled
+        size = self.examples
         kept = size // CHEAP if examples is None else examples
         if examples is not None and not 1 <= kept <= size:
             raise InputError(f"got a subset of {kept} of {size} examples; expected 1 to {size}.")
         if (examples is None and kept < CHEAP_LEAST) or self.batchnorm in ("recompute", "batch"):
             return None
-        batches = _data.subset(settled.batches, kept, seed=0) if settled.averaging.kind != "batches" else None
+        twin = self._part(kept, 0)
+        if twin is None:
+            return None
+        twin._drawn = None
+        twin.made_by = self._then("cheaper", examples=examples)
+        scene = twin._evaluation.scene
+        cast = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+        copies = self._folded_copies(scene)
+        scene = replace(scene, copies=copies or scene.copies, cast=cast)
+        twin._evaluation = Evaluation(scene, self._proofs, self._evaluation.alone)
+        return twin
+
+    def part(self, examples: int, seed: int = 0) -> NetworkSurface | None:
+        """The same surface over some of the examples, drawn without replacement; None where that would mean another L.
+
+        That is where batch norm takes its statistics from the data, where a loss is no mean over examples, and where examples
+        have no rows.
+
+        Args:
+            examples: how many.
+            seed: of the draw.
+
+        Raises:
+            InputError: for none, or more than there are.
+        """
+        twin = self._part(_checks.whole("examples", examples, 1, self.examples), _checks.seed(seed))
+        if twin is not None:
+            twin.loss_at_theta = float(twin.values(twin.theta[None])[0])
+        return twin
+
+    def _part(self, kept: int, seed: int) -> NetworkSurface | None:
+        size, settled = self.examples, self._settled
+        if self.batchnorm in ("recompute", "batch") or settled.averaging.kind == "batches":
+            return None
+        batches = _data.subset(settled.batches, kept, seed=seed)
         if batches is None:
             return None
         twin = copy.copy(self)
         twin.name = f"{self.name}, {kept} of {size} examples"
-        twin.made_by = self._then("cheaper", examples=examples)
-        twin._whole, twin._moving = self, None
+        twin.made_by = self._then("part", examples=kept, seed=seed)
+        twin._whole, twin._moving, twin._drawn = self, None, (kept, seed)
         twin._settled = settled.of(batches, self._reference)
         twin.examples = kept
         scene = self._evaluation.scene
         shares = {"shares": twin._settled.shares, "hit_shares": twin._settled.hit_shares}
-        cast = torch.bfloat16 if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-        copies = self._folded_copies(scene)
-        scene = replace(scene, batches=batches, copies=copies or scene.copies, cast=cast, **shares)  # type: ignore[arg-type]
+        scene = replace(scene, batches=batches, **shares)  # type: ignore[arg-type]
         twin._evaluation = Evaluation(scene, self._proofs, self._evaluation.alone)
         return twin
 
