@@ -96,6 +96,7 @@ from lossatlas.curvature import sharpness_invariance as sharpness_invariance
 from lossatlas.curvature import spectrum as spectrum
 from lossatlas.curvature import trace as trace
 from lossatlas.draw import Display as Display
+from lossatlas.draw import animate as animate
 from lossatlas.lessons import Evidence as Evidence
 from lossatlas.lessons import Lesson as Lesson
 from lossatlas.lessons import lesson as lesson

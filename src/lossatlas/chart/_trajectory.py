@@ -23,7 +23,7 @@ from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import ReliefDisplay, TrajectoryDisplay
+    from lossatlas.draw import Motion, ReliefDisplay, TrajectoryDisplay
 
 Array = NDArray[np.float64]
 Path_ = Tensor | Sequence[PointLike] | Walked | str | Path
@@ -134,6 +134,20 @@ class Trajectory(archive.Result):
                 are positive and span more than a factor of 30.
             panels: whether a figure of its own has the true losses and the residuals below the map.
         """
+        return self._display().plot(ax, levels=self._scale(scale), panels=panels)
+
+    def motion(self, *, scale: Any = "auto") -> Motion:
+        """The picture of `plot` with its paths growing step by step, for `animate`.
+
+        Args:
+            scale: as in `plot`.
+
+        Raises:
+            InputError: if no run has two points.
+        """
+        return self._display().motion(levels=self._scale(scale))
+
+    def _display(self) -> TrajectoryDisplay:
         from lossatlas.draw import TrajectoryDisplay
 
         def each(what: str) -> dict[str, Array]:
@@ -149,7 +163,7 @@ class Trajectory(archive.Result):
             xlabel=self.labels[0],
             ylabel=self.labels[1],
             title=self.title,
-        ).plot(ax, levels=self._scale(scale), panels=panels)
+        )
 
     def plot_relief(self, ax: Any = None, *, scale: Any = "auto") -> ReliefDisplay:
         """The field as a surface in space, with the paths on it where their nearest points on the plane lie.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._motion import Motion, counter
 from lossatlas.draw._palette import well_colors
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
-_NOWHERE = "#9a9a9a"
+_NOWHERE, _WAITING = "#9a9a9a", "#f4f4f4"
 
 
 @dataclass(eq=False)
@@ -47,6 +50,7 @@ class BasinsDisplay(Display):
     wells: Sequence[tuple[str, float, float]] = ()
     title: str | None = None
     note: str | None = None
+    _image: AxesImage = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.x, self.y = array("x", self.x), array("y", self.y)
@@ -58,6 +62,36 @@ class BasinsDisplay(Display):
                 f"ends of shape {shape} hold {self.places.min()} to {self.places.max()}; expected at least 2 starts per "
                 f"axis, and indices from −1 to {len(self.names) - 1}, one per name."
             )
+
+    def motion(self) -> Motion:
+        """The map as it fills in: a start is colored once its run has made 99 % of its descent; the rest, at the end.
+
+        Every frame adds as many starts; the corner tells the queries by then.
+
+        Raises:
+            InputError: without costs, or with none that is known.
+        """
+        from matplotlib.colors import to_rgb
+
+        known = np.empty(0) if self.costs is None else np.sort(self.costs[np.isfinite(self.costs)])
+        if not known.size:
+            raise InputError(
+                "this map has no frames to animate: it is not known how long any start took; expected costs. Draw it as a picture."
+            )
+        self.plot()
+        picture = self._image
+        whole = np.array(picture.get_array(), dtype=np.float64)
+        marks, said = list(self.ax_.lines), counter(self.ax_)
+        taken = np.inf if self.costs is None else np.where(np.isfinite(self.costs), self.costs, np.inf)
+
+        def show(time: float) -> list[Artist]:
+            queries = float(known[min(int(time * known.size), known.size - 1)])
+            there = np.ones(taken.shape, dtype=bool) if time >= 1 else taken <= (queries if time > 0 else -1)
+            picture.set_data(np.where(there[..., None], whole, to_rgb(_WAITING)))
+            said.set_text(f"{0 if time <= 0 else queries:,.0f} queries")
+            return [picture, *marks, said]
+
+        return Motion(self.figure_, [picture, *marks, said], show, 1.0)
 
     def plot(self, ax: Axes | None = None, *, palette: dict[str, str] | None = None) -> Self:
         """Draw the map.
@@ -80,7 +114,7 @@ class BasinsDisplay(Display):
         image = image + (1 - image) * pale[..., None]
         dx, dy = (self.x[1] - self.x[0]) / 2, (self.y[1] - self.y[0]) / 2
         extent = (self.x[0] - dx, self.x[-1] + dx, self.y[0] - dy, self.y[-1] + dy)
-        own.imshow(image, origin="lower", extent=extent, interpolation="nearest", aspect="equal")
+        self._image = own.imshow(image, origin="lower", extent=extent, interpolation="nearest", aspect="equal")
         own.set(xlim=extent[:2], ylim=extent[2:])
         _surround.dress(own, "w₁ of the start", "w₂ of the start", self.title)
         for name, px, py in self.wells:

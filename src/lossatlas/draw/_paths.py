@@ -17,6 +17,7 @@ from lossatlas.draw._callouts import call_out, covered, heaps, labels_of
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._levels import Levels, scale_of
+from lossatlas.draw._motion import Motion, counter, grown, need_motion
 from lossatlas.draw._palette import Stroke, ground, strokes
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class PathsDisplay(Display):
     looks: Mapping[str, Stroke] | None = None
     pieces: dict[str, list[Array]] = attribute(init=False, repr=False)
     faint: dict[str, list[Array]] = attribute(init=False, repr=False)
+    _drawn: list[tuple[Any, str, int]] = attribute(init=False, repr=False)
+    _last: list[Artist] = attribute(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pieces = {name: _pieces(name, path) for name, path in self.paths.items()}
@@ -104,6 +107,7 @@ class PathsDisplay(Display):
         self.ax_, self.figure_ = base.ax_, base.figure_
         self._margin()
         look = strokes(self.pieces, palette, self.looks)
+        self._drawn, self._last = [], []
         for name in self.faint:
             self._faint(name, look[name])
         handles = [self._path(name, stroke, linewidth, self._rank(name)) for name, stroke in look.items()]
@@ -121,6 +125,56 @@ class PathsDisplay(Display):
             partial(self._mark_ends, look, marks),
         )
         return self
+
+    def motion(self, times: Mapping[str, Sequence[ArrayLike]], unit: str = "step") -> Motion:
+        """The paths as they grow, on a figure of its own; ends and other runs are seen at the end.
+
+        Args:
+            times: name to the time of every point of each of its arrays, ascending, from zero.
+            unit: what the times count.
+
+        Raises:
+            InputError: if no path has two points, or times do not fit.
+        """
+        need_motion(self.title or self.field.title or "this picture", [sum(map(len, p)) for p in self.pieces.values()])
+        clock = {
+            name: [array(f"times of {name!r}", t, 1, (len(p),)) for t, p in zip(times[name], pieces, strict=True)]
+            for name, pieces in self.pieces.items()
+        }
+        end = max(float(one.max()) for parts in clock.values() for one in parts if one.size)
+        look = strokes(self.pieces, None, self.looks)
+        self.plot()
+        # Wells, their names and the start lie above the paths, as in the picture.
+        above = [a for a in (*self.ax_.lines, *self.ax_.texts) if a.get_zorder() > 5 and a not in self._last]
+        said = counter(self.ax_)
+        faint = [line for line in self.ax_.lines if line.get_gid() == "faint"]
+        heads = {}
+        for name, stroke in look.items():
+            (heads[name],) = self.ax_.plot([], [], ls="none", zorder=5.5, **_marker(stroke))
+
+        def show(time: float) -> list[Artist]:
+            over = time >= end
+            seen: list[Artist] = [*faint] if over else []
+            for line, name, k in self._drawn:
+                if grown(line, self._clipped(self.pieces[name][k]), clock[name][k], time):
+                    seen.append(line)
+            seen.sort(key=lambda line: line.get_zorder())
+            for name, head in heads.items():
+                k = max(k for k, one in enumerate(clock[name]) if k == 0 or (one.size and one[0] <= time + 1e-9))
+                place = self.pieces[name][k][: int(np.searchsorted(clock[name][k], time + 1e-9, side="right"))][-1:]
+                head.set_data(*place[self.field.inside(place)].T)
+            said.set_text(f"{unit} {time:,.0f} of {end:,.0f}")
+            ends = self._last if over else [*heads.values()]
+            return [*seen, *above, *ends, said]
+
+        moving = [*faint, *(line for line, _, _ in self._drawn), *self._last, *above, *heads.values(), said]
+        return Motion(self.figure_, moving, show, end)
+
+    def _clipped(self, piece: Array) -> Array:
+        """Near enough to be drawn, and off the picture where it is far away."""
+        low = np.array([self.field.x[0], self.field.y[0]])
+        reach = 1e6 * np.array(self.field.spans)
+        return np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan)
 
     def _margin(self) -> None:
         """Room around the box where a path runs along its edge, which then is drawn as a line."""
@@ -140,10 +194,8 @@ class PathsDisplay(Display):
         )
 
     def _faint(self, name: str, stroke: Stroke) -> None:
-        low = np.array([self.field.x[0], self.field.y[0]])
-        reach = 1e6 * np.array(self.field.spans)
         for piece in self.faint[name]:
-            seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
+            seen = self._clipped(piece).T
             self.ax_.plot(*seen, color=stroke.color, lw=0.6, alpha=FAINT, zorder=2.5, gid="faint")
 
     def _finite(self, name: str) -> list[Array]:
@@ -164,8 +216,6 @@ class PathsDisplay(Display):
         """One name: a white casing, the line, and a marker where it ends; the entry for the legend is returned."""
         from matplotlib.lines import Line2D
 
-        low = np.array([self.field.x[0], self.field.y[0]])
-        reach = 1e6 * np.array(self.field.spans)  # far enough away to be off the picture, near enough to be drawn
         dots = [piece[:1] for piece in self._finite(name)[1:] if len(piece)]
         if dots:
             dot: dict[str, Any] = {
@@ -177,13 +227,17 @@ class PathsDisplay(Display):
                 "ls": "none",
             }
             places = np.concatenate(dots)
-            self.ax_.plot(*places[self.field.inside(places)].T, zorder=4 + 0.01 * rank, clip_on=False, **dot)
-        for piece in self.pieces[name]:
+            self._last += self.ax_.plot(
+                *places[self.field.inside(places)].T, zorder=4 + 0.01 * rank, clip_on=False, **dot
+            )
+        for k, piece in enumerate(self.pieces[name]):
             if len(piece) < 2:
                 continue
-            seen = np.where(np.isfinite(piece), np.clip(piece, low - reach, low + reach), np.nan).T
-            self.ax_.plot(*seen, color="white", lw=linewidth + 1.6, alpha=0.85, zorder=3, solid_capstyle="round")
-            self.ax_.plot(*seen, color=stroke.color, lw=linewidth, ls=stroke.dashes, zorder=4 + 0.01 * rank)
+            seen = self._clipped(piece).T
+            casing = {"color": "white", "lw": linewidth + 1.6, "alpha": 0.85, "zorder": 3, "solid_capstyle": "round"}
+            own = {"color": stroke.color, "lw": linewidth, "ls": stroke.dashes, "zorder": 4 + 0.01 * rank}
+            for style in (casing, own):
+                self._drawn += [(line, name, k) for line in self.ax_.plot(*seen, **style)]
         marker = _marker(stroke)
         lines: Any = stroke.dashes if any(len(piece) > 1 for piece in self.pieces[name]) else "none"
         around = _surround.casing(linewidth)
@@ -199,12 +253,15 @@ class PathsDisplay(Display):
         # The marks of wells weigh more than what is a line.
         obstacles = np.concatenate([*walked, *[marks] * 8])
         blocks = labels_of(self.ax_)
+        before = set(self.ax_.get_children())
         for heap in heaps(self.ax_, ends):
             if len({name for name, _ in heap}) > 1:
                 call_out(self.ax_, heap, look, obstacles, blocks)
                 continue
             for name, end in heap:
                 self.ax_.plot(*end, ls="none", zorder=5.5, gid=f"end of {name}", **_marker(look[name]))
+        new = [artist for artist in self.ax_.get_children() if artist not in before]
+        self._last += sorted(new, key=lambda artist: artist.get_zorder())
         return covered(self.ax_, blocks)
 
     def _ends(self, name: str) -> list[Array]:

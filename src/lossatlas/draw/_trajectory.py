@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from dataclasses import field as attribute
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array, need_axes
+from lossatlas.draw._motion import Motion, counter, grown, need_motion
 from lossatlas.draw._palette import Stroke, strokes
 from lossatlas.draw._style import narrow, now, shade, titled
 
@@ -65,6 +66,10 @@ class TrajectoryDisplay(Display):
     title: str | None = None
     note: str | None = None
     runs: dict[str, tuple[Array, Array, Array, Array, Array]] = attribute(init=False, repr=False)
+    _lines: list[tuple[Any, Array, Array]] = attribute(init=False, repr=False)
+    _dots: list[tuple[Any, Array, Array]] = attribute(init=False, repr=False)
+    _above: list[Any] = attribute(init=False, repr=False)
+    _last: list[Any] = attribute(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.runs = {}
@@ -104,6 +109,7 @@ class TrajectoryDisplay(Display):
         need_axes(ax)
         panels = _checks.flag("panels", panels)
         look = strokes(self.runs, palette)
+        self._lines, self._dots, self._above, self._last = [], [], [], []
         if ax is not None:
             self._open(ax, 0.0)
             self._map(ax, look, levels)
@@ -136,6 +142,35 @@ class TrajectoryDisplay(Display):
         self._panels(figure, look, top)
         return self
 
+    def motion(self, *, levels: Levels = "auto") -> Motion:
+        """The paths as they grow, with the losses and residuals below them, on a figure of its own.
+
+        Args:
+            levels: those of the field.
+
+        Raises:
+            InputError: if no path has two points.
+        """
+        need_motion(self.title or "this trajectory", [len(path) for path, *_ in self.runs.values()])
+        first = min(float(steps[0]) for _, _, steps, *_ in self.runs.values() if len(steps))
+        end = max(float(steps[-1]) for _, _, steps, *_ in self.runs.values() if len(steps))
+        self.plot(levels=levels)
+        said = counter(self.ax_)
+
+        def show(time: float) -> list[Artist]:
+            now = first + time
+            seen = [line for line, whole, steps in self._lines if grown(line, whole, steps, now)]
+            for dots, whole, steps in self._dots:
+                there = int(np.searchsorted(steps, now + 1e-9, side="right"))
+                dots.set_offsets(whole[:there])
+                seen.append(dots)
+            seen.sort(key=lambda artist: artist.get_zorder())
+            said.set_text(f"step {now:,.0f} of {end:,.0f}")
+            return [*seen, *self._above, *(self._last if now >= end else []), said]
+
+        moving = [*(one for one, _, _ in (*self._lines, *self._dots)), *self._above, *self._last, said]
+        return Motion(self.figure_, moving, show, end - first)
+
     def _map(self, axes: Axes, look: dict[str, Stroke], levels: Levels) -> None:
         notes = [self.note or ""]
         if self.field is not None:
@@ -156,14 +191,16 @@ class TrajectoryDisplay(Display):
         from matplotlib.colors import to_rgba
         from matplotlib.lines import Line2D
 
-        path, residuals, *_ = self.runs[name]
-        axes.plot(*path.T, color="white", lw=2.6, alpha=0.8, zorder=3, solid_capstyle="round")
-        axes.plot(*path.T, color=stroke.color, lw=1.0, ls=stroke.dashes, zorder=4)
+        path, residuals, steps, *_ = self.runs[name]
+        lines = axes.plot(*path.T, color="white", lw=2.6, alpha=0.8, zorder=3, solid_capstyle="round")
+        lines += axes.plot(*path.T, color=stroke.color, lw=1.0, ls=stroke.dashes, zorder=4)
+        self._lines += [(line, path, steps) for line in lines]
         shade = NEAR + (FAR - NEAR) * np.clip(np.nan_to_num(residuals, nan=1.0), 0, 1)
         faces = [to_rgba(stroke.color, alpha) for alpha in shade]
         size = float(np.clip(260 / max(len(path), 1), 7, 26))
-        axes.scatter(path[:, 0], path[:, 1], s=size, c="white", lw=0, zorder=4.2)
-        axes.scatter(path[:, 0], path[:, 1], s=size, c=faces, edgecolors=stroke.color, lw=0.7, zorder=4.4)
+        below = axes.scatter(path[:, 0], path[:, 1], s=size, c="white", lw=0, zorder=4.2)
+        above = axes.scatter(path[:, 0], path[:, 1], s=size, c=faces, edgecolors=stroke.color, lw=0.7, zorder=4.4)
+        self._dots += [(dots, path, steps) for dots in (below, above)]
         return Line2D([], [], color=stroke.color, lw=1.0, ls=stroke.dashes, marker="o", ms=4, label=name)
 
     def _marks(self, axes: Axes) -> list[Artist]:
@@ -176,7 +213,8 @@ class TrajectoryDisplay(Display):
         handles: list[Artist] = []
         for k, (what, style) in zip((0, -1), ends.items(), strict=True):
             for path, *_ in self.runs.values():
-                axes.plot(*path[k], ls="none", zorder=6, **style)  # type: ignore[arg-type]
+                mark = axes.plot(*path[k], ls="none", zorder=6, **style)  # type: ignore[arg-type]
+                (self._last if k else self._above).extend(mark)
             handles.append(Line2D([], [], ls="none", label=what, **style))  # type: ignore[arg-type]
         return handles
 
@@ -199,11 +237,13 @@ class TrajectoryDisplay(Display):
             known = np.isfinite(losses)
             # Between few known losses a line would be a guess.
             marks: dict[str, object] = {"lw": 1.3} if known.all() else {"ls": "none", "marker": "o", "ms": 3.5}
-            left.plot(steps[known], losses[known], color=stroke.color, zorder=3, **marks)  # type: ignore[arg-type]
-            left.plot(steps, shown, color=stroke.color, lw=1.1, ls=(0, (2.2, 1.4)), zorder=4)
+            (true,) = left.plot(steps[known], losses[known], color=stroke.color, zorder=3, **marks)  # type: ignore[arg-type]
+            (flat,) = left.plot(steps, shown, color=stroke.color, lw=1.1, ls=(0, (2.2, 1.4)), zorder=4)
             # The plane's own center has no distance of which a share could lie outside.
             center = (np.abs(path).max(1) == 0) & (residuals == 0)
-            right.plot(steps, np.where(center, np.nan, residuals), color=stroke.color, lw=1.3)
+            (outside,) = right.plot(steps, np.where(center, np.nan, residuals), color=stroke.color, lw=1.3)
+            for line, when in ((true, steps[known]), (flat, steps), (outside, steps)):
+                self._lines.append((line, np.array(line.get_data(), dtype=np.float64).T, when))
             values += [losses[known], shown[np.isfinite(shown)]]
         found = np.concatenate(values)
         if found.size and found.min() > 0 and found.max() > 30 * found.min():

@@ -13,7 +13,7 @@ from lossatlas._layout import Layout
 from lossatlas.optimize._bibliography import bibliography
 from lossatlas.optimize._history import UNKNOWN, history
 from lossatlas.optimize._looks import looks
-from lossatlas.optimize._optimizer import Optimizer, name_of
+from lossatlas.optimize._optimizer import Optimizer, hyphened
 from lossatlas.optimize._recorded import revived_outside
 from lossatlas.optimize.gradient._adam import Adam
 from lossatlas.optimize.gradient._adamw import AdamW
@@ -27,7 +27,7 @@ from lossatlas.optimize.gradient._rmsprop import RMSprop
 from lossatlas.optimize.gradient._sgd import SGD
 from lossatlas.optimize.gradient._shampoo import Shampoo
 from lossatlas.optimize.gradient._sophia import Sophia
-from lossatlas.optimize.gradient._torch import TorchOptimizer
+from lossatlas.optimize.gradient._torch import TorchOptimizer, is_torch_kind
 from lossatlas.optimize.search._annealing import Annealing
 from lossatlas.optimize.search._bayes import Bayes
 from lossatlas.optimize.search._beam import Beam
@@ -148,7 +148,7 @@ def optimizer(name: str, **settings: Any) -> Optimizer:
 
 
 def resolve(given: str | Optimizer) -> Optimizer:
-    """An optimizer from its name, or itself.
+    """An optimizer from its name, itself, or what makes one of torch's kind: a class, or a function of the parameters.
 
     Raises:
         InputError: for anything else.
@@ -157,6 +157,8 @@ def resolve(given: str | Optimizer) -> Optimizer:
         return given
     if isinstance(given, str):
         return optimizer(given)
+    if is_torch_kind(given):
+        return TorchOptimizer(given)
     raise InputError(
         f"got {given!r} ({type(given).__name__}) as an optimizer; expected a name such as 'adam' or what "
         "lossatlas.optimizer(name, …) returns."
@@ -184,7 +186,7 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
         found = {}
         for one in map(resolve, optimizers):
             # Classes of torch's kind are told apart by their own names, and keep their colors from race to race.
-            called = name_of(one.cls) if isinstance(one, TorchOptimizer) else one.name
+            called = hyphened(one.called) if isinstance(one, TorchOptimizer) else one.name
             label, k = called, 2
             while label in found:
                 label, k = f"{called}-{k}", k + 1

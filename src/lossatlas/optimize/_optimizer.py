@@ -27,13 +27,13 @@ CALLS = {"walk": ("start", "layout", "rng"), "plan": ("steps",), "breaks": ("ans
 TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "batched")
 
 
-def name_of(kind: type) -> str:
-    """A class's own name with hyphens."""
-    return _words(kind).lower().replace(" ", "-").replace("_", "-")
+def hyphened(name: str) -> str:
+    """The name of a class or a function with hyphens."""
+    return _words(name).lower().replace(" ", "-").replace("_", "-").strip("<>")
 
 
-def _words(kind: type) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", kind.__name__.strip("_"))
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.strip("_"))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Optimizer(abc.ABC):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        defaults = {"name": name_of(cls), "title": _words(cls), "source": cls.__module__}
+        defaults = {"name": hyphened(cls.__name__), "title": _words(cls.__name__), "source": cls.__module__}
         for key, default in defaults.items():
             if key not in vars(cls):
                 setattr(cls, key, default)

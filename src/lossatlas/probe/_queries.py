@@ -50,12 +50,15 @@ class Gradients:
         sample: a mini-batch, or None for all data.
         at: where the algorithm stands, if not at the points.
         active: shape (B,), the runs that query at all. None for all.
+        again: shape (B,), the runs that stay on the mini-batch of their last query where mini-batches are drawn for them, as
+            the second gradient of one step does. None for none.
     """
 
     points: Tensor
     sample: Sample | None = None
     at: At | None = None
     active: Tensor | None = None
+    again: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,7 @@ class Products:
         at: where the algorithm stands, if not at the points.
         active: shape (B,), the runs that query at all. None for all.
         sample: a mini-batch, or None for all data.
+        again: as of `Gradients`.
     """
 
     points: Tensor
@@ -75,6 +79,7 @@ class Products:
     at: At | None = None
     active: Tensor | None = None
     sample: Sample | None = None
+    again: Tensor | None = None
 
 
 Query: TypeAlias = Values | Gradients | Products

@@ -24,7 +24,7 @@ from lossatlas.race._verdict import basins
 from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BasinsDisplay
+    from lossatlas.draw import BasinsDisplay, Motion
 
 # Starts walked at a time: enough to spread the cost of calls, few enough for a core's cache.
 BLOCK = 4096
@@ -127,11 +127,18 @@ class BasinMap(archive.Result):
 
     def plot(self, ax: Any = None) -> BasinsDisplay:
         """Starts colored by where they end, the lighter the longer it took."""
+        return self._display().plot(ax)
+
+    def motion(self) -> Motion:
+        """The map as it fills in, the fastest starts first, for `animate`."""
+        return self._display().motion()
+
+    def _display(self) -> BasinsDisplay:
         from lossatlas.draw import BasinsDisplay
 
         wells = [(w.name, float(w.minimum[0]), float(w.minimum[1])) for w in self.surface.wells]
         title = f"{self.optimizer.title} on {self.surface.name}: where each start ends"
-        return BasinsDisplay(self.x, self.y, self.ends, self.names, cost=self.cost, wells=wells, title=title).plot(ax)
+        return BasinsDisplay(self.x, self.y, self.ends, self.names, cost=self.cost, wells=wells, title=title)
 
     def _in(self, well: str) -> np.ndarray:
         return np.asarray(self.ends == self.names.index(one_of(f"well of {self.surface.name}", well, self.names)))

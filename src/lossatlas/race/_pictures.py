@@ -16,7 +16,7 @@ from lossatlas.race._track import Track
 from lossatlas.surface.landscapes import Bbob
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, PathsDisplay, ReliefDisplay, Stroke, SurrogateDisplay
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, Motion, PathsDisplay, ReliefDisplay, Stroke, SurrogateDisplay
     from lossatlas.race._race import Race
 
 TARGETS, DEEPEST = 51, 1e-8
@@ -24,6 +24,25 @@ TARGETS, DEEPEST = 51, 1e-8
 
 def paths(race: Race, ax: Any, run: int | None, points: int, others: int) -> PathsDisplay:
     """Every racer's path of one run, or of its typical one, over the field; further runs faint."""
+    return _over_field(race, run, points, others).plot(ax)
+
+
+def motion(race: Race, run: int | None, points: int) -> Motion:
+    """The same paths as they grow, by steps."""
+    if race.surface.dimension != 2:
+        raise InputError(
+            f"got a race on {race.surface.name}, which has {race.surface.dimension:,} parameters; expected two for an animation. "
+            "Race on a slice: surface.on(plane)."
+        )
+    display = _over_field(race, run, points, 0)
+    times = {
+        name: np.split(np.arange(sum(map(len, parts)), dtype=np.float64), np.cumsum([len(part) for part in parts])[:-1])
+        for name, parts in display.pieces.items()
+    }
+    return display.motion(times)
+
+
+def _over_field(race: Race, run: int | None, points: int, others: int) -> PathsDisplay:
     from lossatlas.draw import PathsDisplay
 
     points = _checks.whole("points", points, 2, 2001, where="plot")
@@ -41,7 +60,7 @@ def paths(race: Race, ax: Any, run: int | None, points: int, others: int) -> Pat
         note=_said(race, run, chosen, others if faint else 0),
         others={label: [piece for rest in runs for piece in rest] for label, runs in faint.items()},
         looks=_looks(race),
-    ).plot(ax)
+    )
 
 
 def relief(race: Race, ax: Any, run: int | None, points: int, scale: Levels) -> ReliefDisplay:

@@ -47,6 +47,9 @@ def valid(query: Any, label: str, start: Tensor) -> Query:
             raise InputError(f"{whose} sample={_checks.shown(sample)}; expected Sample(size, seeds), or None.")
         _checks.whole("size", sample.size, where=f"{whose} a sample that")
         _each_run(f"{whose} seeds", sample.seeds, runs, torch.int64)
+    again = None if isinstance(query, Values) else query.again
+    if again is not None:
+        _each_run(f"{whose} again", again, runs, torch.bool)
     return query
 
 

@@ -21,7 +21,7 @@ from lossatlas.race._verdict import Verdict
 from lossatlas.surface import Surface
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, PathsDisplay, ReliefDisplay, SurrogateDisplay
+    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, Motion, PathsDisplay, ReliefDisplay, SurrogateDisplay
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +261,19 @@ class Race(archive.Result):
         """
         self._whole("plot")
         return _pictures.paths(self, ax, run, points, others) if self.surface.dimension == 2 else self.plot_losses(ax)
+
+    def motion(self, *, run: int | None = None, points: int = 161) -> Motion:
+        """The paths of `plot` as they grow step by step, for `animate`; a step is one answer.
+
+        Args:
+            run: as in `plot`.
+            points: grid points per axis under the paths.
+
+        Raises:
+            InputError: where the surface has not two parameters, no racer moved, or the race keeps only its ends.
+        """
+        self._whole("motion")
+        return _pictures.motion(self, run, points)
 
     def plot_relief(
         self, ax: Any = None, *, run: int | None = None, points: int = 121, scale: Levels = "linear"

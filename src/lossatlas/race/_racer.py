@@ -133,7 +133,7 @@ class Racer:
         """The record, each run held where it stopped.
 
         Args:
-            referee: values the last points where the racer never learned their loss.
+            referee: values the last points where the racer never learned their loss, and all of a racer that learned none.
         """
         positions = torch.stack(self.positions, 1)
         losses = torch.stack(self.losses, 1).double() if self.losses else positions.new_full(positions.shape[:2], nan)
@@ -142,6 +142,9 @@ class Racer:
         positions = positions.gather(1, index[..., None].expand(-1, -1, positions.shape[2]))
         losses = losses.gather(1, index.clamp_max(losses.shape[1] - 1))
         last = positions[:, -1]
+        if self.ran and self.meter.gradients and bool(losses.isnan().all()):
+            # It never stood where it queried, as schedule-free methods do not.
+            losses = referee.evaluate(Values(positions)).values.double()
         if self.ran and bool(losses[:, -1].isnan().any()):
             values = referee.evaluate(Values(last)).values
             losses = torch.where(losses.isnan() & (index == stop[:, None]), values[:, None], losses)

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from lossatlas._layout import Layout, Sample
@@ -21,7 +22,8 @@ from lossatlas.probe import Answer, Gradients, Products, Query
 class MiniBatches(Wrapper):
     """Another optimizer whose every gradient and Hessian product is one of a fresh mini-batch.
 
-    Each is drawn without replacement from all examples, independently of the ones before. Runs with the same random
+    Each is drawn without replacement from all examples, independently of the ones before; only where a rule takes several
+    gradients for one step are they of one mini-batch. Runs with the same random
     streams see the same mini-batches whatever the inner rule is. Values are of all data.
 
     Args:
@@ -45,9 +47,16 @@ class MiniBatches(Wrapper):
         """The inner walk, each query for gradients and products put to a few examples."""
         draws = rng.part("mini-batches")
 
+        last: Tensor | None = None
+
         def sampled(query: Query) -> Generator[Query, Answer, Answer]:
+            nonlocal last
             if isinstance(query, Gradients | Products) and query.sample is None:
-                query = replace(query, sample=Sample(self.batch_size, draws.seeds().to(start.device)))
+                seeds = draws.seeds().to(start.device)
+                if query.again is not None and last is not None:
+                    seeds = torch.where(query.again, last, seeds)
+                last = seeds
+                query = replace(query, sample=Sample(self.batch_size, seeds))
             return (yield query)
 
         return through(begun(self.inner, start, layout, rng.part("inner")), sampled)
