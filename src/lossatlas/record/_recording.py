@@ -150,12 +150,19 @@ class Recording(archive.Result):
     @cached_property
     def kept(self) -> tuple[int, ...]:
         """Rows whose whole point is there; a file that a loss of power cut short is none."""
-        return tuple(k for k, row in enumerate(self.rows) if _folder.has_point(self.folder, row.step))
+        return tuple(k for k, row in enumerate(self.rows) if _folder.has_point(self.folder, row))
 
     @property
-    def iterates(self) -> tuple[Path, ...]:
-        """The files of the whole points, in order: what `Plane.pca`, `Plane.project` and `trajectory` read lazily."""
-        return tuple(_folder.point_file(self.folder, self.rows[k].step) for k in self.kept)
+    def iterates(self) -> tuple[Any, ...]:
+        """The whole points, in order, as `Plane.pca`, `Plane.project` and `trajectory` take them.
+
+        Files, which are read when they are needed; of small points in one pack, state dicts.
+        """
+        rows = [self.rows[k] for k in self.kept]
+        return tuple(
+            _folder.point_file(self.folder, row.step) if row.packed is None else dict(_folder.point(self.folder, row))
+            for row in rows
+        )
 
     @property
     def sketched(self) -> bool:
@@ -199,13 +206,14 @@ class Recording(archive.Result):
         Raises:
             InputError: if no whole point was kept there.
         """
-        path = _folder.point_file(self.folder, _checks.whole("step", step, 0))
-        if not path.is_file():
+        step = _checks.whole("step", step, 0)
+        row = next((row for row in self.rows if row.step == step), None)
+        if row is None or not (row.packed or _folder.point_file(self.folder, step).is_file()):
             steps = [self.rows[k].step for k in self.kept]
             raise InputError(
                 f"there is no whole point at step {step}; there are {steps[:12]}{' …' * (len(steps) > 12)}."
             )
-        return dict(_folder.tensors(path))
+        return dict(_folder.point(self.folder, row))
 
     def vector(self, step: int) -> Tensor:
         """θ (N,) at a step."""
@@ -351,15 +359,19 @@ class Recording(archive.Result):
 
     def _slabs(self) -> Iterator[Tensor]:
         """The same entries of all whole points, (n, few)."""
+        iterates = self.iterates
         for block in self.layout.blocks:
             rows = block.shape[0] if block.shape else 1
             each = max(1, block.size // max(1, rows))
             step = max(1, AT_ONCE // (each * len(self.kept)))
             for begin in range(0, rows, step):
-                yield torch.stack([_slab(path, block.name, begin, begin + step) for path in self.iterates])
+                yield torch.stack([_slab(path, block.name, begin, begin + step) for path in iterates])
 
 
-def _slab(path: Path, name: str, begin: int, end: int) -> Tensor:
+def _slab(path: Path | dict[str, Tensor], name: str, begin: int, end: int) -> Tensor:
+    if isinstance(path, dict):
+        whole = path[name]
+        return (whole[begin:end] if whole.ndim else whole).reshape(-1)
     with safe_open(path, framework="pt") as file:
         piece = file.get_slice(name)
         found: Tensor = piece[begin:end] if piece.get_shape() else file.get_tensor(name)
