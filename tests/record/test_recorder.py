@@ -247,6 +247,10 @@ def test_a_model_that_changes_under_way_goes_on_in_a_new_segment(run, tmp_path, 
     assert first.steps.tolist() == [0, 1, 2] and first.status == "continued"
     assert second.steps.tolist() == [3] and second.status == "closed" and change in second.manifest["after"]
     assert torch.equal(second.vector(3), one.theta())
+    if change == "has changed its shape":
+        with pytest.raises(InputError, match=r"differ in '1\.weight', which was not merely frozen"):
+            first.joined(tmp_path / "whole")
+        assert not (tmp_path / "whole").exists()
 
 
 def test_a_model_that_loses_its_numbers_stops_the_recorder(run, tmp_path, capsys):
@@ -670,6 +674,12 @@ def test_layers_that_are_unfrozen_under_way_make_new_segments(run, tmp_path):
     assert "'1.weight' was frozen when recording began" in first.sentence and "segment-2" in first.sentence
     for step in (4, 6, 7):
         assert torch.equal(second.vector(step), one.points[step])
+    # Frozen parameters stood still: the whole path is one of the whole model.
+    whole = first.joined(tmp_path / "whole")
+    assert whole.steps.tolist() == [0, 3, 4, 6, 7] and whole.status == "closed"
+    assert all(torch.equal(whole.vector(step), one.points[step]) for step in whole.steps)
+    surface = la.NetworkSurface(one.model.eval(), "cross_entropy", (one.x, one.y))
+    assert la.Plane.pca(surface, whole).project(whole, surface=surface).residuals[-1] == 0
 
 
 def test_an_optimizer_per_parameter_within_the_backward_pass(tmp_path):

@@ -79,6 +79,7 @@ class Track:
             "version": _folder.VERSION,
             "model": type(self.model).__name__,
             "blocks": blocks,
+            "frozen": self.watched.frozen,
             "keep": self._keep,
             "sketch": None if self._sketch is None else {"size": self._sketch.size, "seed": self._sketch.seed},
             "torch": torch.__version__,
