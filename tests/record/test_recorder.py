@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import tarfile
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 from torch import nn
 
 import lossatlas as la
@@ -245,6 +247,10 @@ def test_a_model_that_changes_under_way_goes_on_in_a_new_segment(run, tmp_path, 
     assert first.steps.tolist() == [0, 1, 2] and first.status == "continued"
     assert second.steps.tolist() == [3] and second.status == "closed" and change in second.manifest["after"]
     assert torch.equal(second.vector(3), one.theta())
+    if change == "has changed its shape":
+        with pytest.raises(InputError, match=r"differ in '1\.weight', which was not merely frozen"):
+            first.joined(tmp_path / "whole")
+        assert not (tmp_path / "whole").exists()
 
 
 def test_a_model_that_loses_its_numbers_stops_the_recorder(run, tmp_path, capsys):
@@ -668,6 +674,12 @@ def test_layers_that_are_unfrozen_under_way_make_new_segments(run, tmp_path):
     assert "'1.weight' was frozen when recording began" in first.sentence and "segment-2" in first.sentence
     for step in (4, 6, 7):
         assert torch.equal(second.vector(step), one.points[step])
+    # Frozen parameters stood still: the whole path is one of the whole model.
+    whole = first.joined(tmp_path / "whole")
+    assert whole.steps.tolist() == [0, 3, 4, 6, 7] and whole.status == "closed"
+    assert all(torch.equal(whole.vector(step), one.points[step]) for step in whole.steps)
+    surface = la.NetworkSurface(one.model.eval(), "cross_entropy", (one.x, one.y))
+    assert la.Plane.pca(surface, whole).project(whole, surface=surface).residuals[-1] == 0
 
 
 def test_an_optimizer_per_parameter_within_the_backward_pass(tmp_path):
@@ -784,3 +796,38 @@ def test_a_resumed_run_finds_its_segment(run, tmp_path):
     again.close()
     segments = la.Recording.load(tmp_path).segments
     assert [part.steps.tolist() for part in segments] == [[0, 2, 4], [4, 6, 8]]
+
+
+def test_small_points_go_into_one_file(run, tmp_path):
+    """Read as from files of their own, by any tar too; resumed, cut short and taken up again."""
+    one = run(torch.optim.SGD)
+    recorder = la.Recorder(one.model, one.optimizer, tmp_path / "run", every=2, pack=True, quiet=True)
+    one.steps(6)
+    with torch.no_grad():
+        one.model[1].bias.add_(1.0)
+    recorder.close()
+    found = la.Recording.load(tmp_path / "run", one.model)
+    assert not list((tmp_path / "run" / "points").iterdir()) and found.steps.tolist() == [0, 2, 4, 6]
+    assert all(torch.equal(found.vector(step), one.points[step]) for step in (0, 2, 4))
+    assert torch.equal(found.vector(6), one.theta())
+    with tarfile.open(tmp_path / "run" / "points.tar") as archive:
+        assert [member.name for member in archive][:3] == [f"step-{step:09d}.safetensors" for step in (0, 2, 4)]
+        taken = load(archive.extractfile("step-000000004.safetensors").read())
+    assert torch.equal(found.layout.join(taken), one.points[4])
+    surface = la.NetworkSurface(one.model.eval(), "cross_entropy", (one.x, one.y))
+    seen = la.trajectory(surface, la.Plane.pca(surface, found), found, points=None)
+    assert seen.runs["run"].residuals[-1] == 0 and np.isfinite(seen.runs["run"].loss).all()
+    assert found.coordinates().coords.shape == (4, 2)
+    nn.utils.vector_to_parameters(one.points[4], one.model.parameters())
+    again = la.Recorder(
+        one.model, one.optimizer, tmp_path / "run", every=2, pack=True, resume=True, start=4, quiet=True
+    )
+    one.steps(2)
+    again.close()
+    found = la.Recording.load(tmp_path / "run")
+    assert found.steps.tolist() == [0, 2, 4, 6] and torch.equal(found.vector(6), one.theta())
+    pack = tmp_path / "run" / "points.tar"
+    pack.write_bytes(pack.read_bytes()[:-600])
+    assert la.Recording.load(tmp_path / "run").kept == (0, 1, 2)
+    with pytest.raises(InputError, match="pack=True with keep=… or sketch=…"):
+        la.Recorder(one.model, one.optimizer, tmp_path / "new", pack=True, keep=5)

@@ -28,6 +28,7 @@ import click
     metavar="NUMBERS",
     help="For large models: keep a random projection of each recorded point to this many numbers.",
 )
+@click.option("--pack", is_flag=True, help="Write small points into one file, points.tar, instead of a file each.")
 @click.option("--resume", is_flag=True, help="Continue the recording in --out, when the script resumes its own run.")
 @click.option("-m", "module", is_flag=True, help="SCRIPT is the name of a module, as for python -m.")
 @click.option("--quiet", is_flag=True, help="Print neither what is recorded nor what it cost.")
@@ -38,6 +39,7 @@ def command(
     every: int,
     keep: int | None,
     sketch: int | None,
+    pack: bool,
     resume: bool,
     module: bool,
     quiet: bool,
@@ -85,7 +87,7 @@ def command(
             f"the folder {str(out)!r} holds a recording already. Give another one with --out, or --resume to "
             "continue that run."
         )
-    listener = Listener(out, every=every, keep=keep, sketch=sketch, resume=resume, quiet=quiet)
+    listener = Listener(out, every=every, keep=keep, sketch=sketch, pack=pack, resume=resume, quiet=quiet)
     try:
         with program.arguments(), listener:
             variables = program.run()

@@ -64,8 +64,9 @@ class Coordinates(archive.Result):
         from lossatlas.draw import CurvesDisplay
 
         first, second = self.shares
+        name = "path" + ", which ends at (0, 0)" * (self.centering == "final")
         return CurvesDisplay(
-            {"path": (self.coords[:, 0], self.coords[:, 1])},
+            {name: (self.coords[:, 0], self.coords[:, 1])},
             xlabel=f"component 1 ({first:.0%} of the path)", ylabel=f"component 2 ({second:.0%})", xscale="linear",
             yscale="linear", points=True, title=f"path, steps {self.steps[0]} to {self.steps[-1]}", note=self.sentence,
         ).plot(ax)  # fmt: skip

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from lossatlas import archive
@@ -23,6 +25,8 @@ from lossatlas.surface import Block, Layout
 FORMAT, VERSION = "lossatlas recording", 1
 LONGEST_HEADER = 10**8  # as safetensors has it
 MANIFEST, JOURNAL, POINTS, SKETCHES = "recording.json", "steps.jsonl", "points", "sketches"
+# Points one behind the other as a tar archive has them, so that any tar takes them out again.
+PACK, BLOCK = "points.tar", 512
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Row:
         point: whether the whole point was written.
         stride: every how many rows a point was kept by then.
         notes: what the user's loop noted since the row before: by name, (step, value) pairs.
+        packed: where its point lies in the pack, first byte and size; None for one that has a file of its own.
     """
 
     step: int
@@ -42,6 +47,7 @@ class Row:
     point: bool
     stride: int = 1
     notes: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    packed: tuple[int, int] | None = None
 
 
 def point_file(folder: Path, step: int) -> Path:
@@ -77,7 +83,7 @@ def remove(folder: Path) -> None:
         for room in (folder / POINTS, folder / SKETCHES):
             for path in room.glob("step-*.safetensors"):
                 path.unlink()
-        for path in (folder / JOURNAL, folder / MANIFEST):
+        for path in (folder / PACK, folder / JOURNAL, folder / MANIFEST):
             path.unlink(missing_ok=True)
         for place in (folder / POINTS, folder / SKETCHES, folder):
             if place.is_dir() and not any(place.iterdir()):
@@ -86,9 +92,57 @@ def remove(folder: Path) -> None:
         raise OutputError(f"cannot remove {str(folder)!r}: {error.strerror or error}.") from error
 
 
-def has_point(folder: Path, step: int) -> bool:
-    """Whether the whole point of a step is there."""
-    return _is_whole(point_file(folder, step))
+def has_point(folder: Path, row: Row) -> bool:
+    """Whether the whole point of a row is there."""
+    if row.packed is not None:
+        return _is_whole(folder / PACK, *row.packed)
+    return _is_whole(point_file(folder, row.step))
+
+
+def point(folder: Path, row: Row, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a row's whole point by name, all of them unless names are given.
+
+    Raises:
+        OutputError: if it is missing, damaged, or lacks one.
+    """
+    if row.packed is None:
+        yield from tensors(point_file(folder, row.step), names)
+        return
+    path, (begin, size) = folder / PACK, row.packed
+    try:
+        with path.open("rb") as file:
+            file.seek(begin)
+            found = load(file.read(size))
+        for name in found if names is None else names:
+            yield name, found[name]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise OutputError(
+            f"the point of step {row.step} in {str(path)!r} cannot be read ({error}); expected one that a Recorder wrote. "
+            "Copy the folder again from where it was recorded."
+        ) from error
+
+
+def pack(folder: Path, step: int, content: memoryview, *, settled: bool) -> tuple[int, int]:
+    """Append a point to the pack; returns where it lies there.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    path = folder / PACK
+    header = tarfile.TarInfo(point_file(folder, step).name)
+    header.size = len(content)
+    try:
+        with path.open("ab") as file:
+            begin = file.tell() + BLOCK
+            file.write(header.tobuf(tarfile.USTAR_FORMAT))
+            file.write(content)
+            file.write(bytes(-len(content) % BLOCK))
+            file.flush()
+            if settled:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}.") from error
+    return begin, len(content)
 
 
 def sound(folder: Path, rows: list[Row], *, sketched: bool) -> list[Row]:
@@ -96,15 +150,17 @@ def sound(folder: Path, rows: list[Row], *, sketched: bool) -> list[Row]:
     return [row for row in rows if _is_whole(sketch_file(folder, row.step))] if sketched else rows
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there, as long as its header says that it is."""
+def _is_whole(path: Path, begin: int = 0, length: int | None = None) -> bool:
+    """Whether a safetensors file is there, as long as its header says that it is; or one within another file."""
     try:
         with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END) if length is None else min(begin + length, file.seek(0, os.SEEK_END))
+            file.seek(begin)
             size = int.from_bytes(file.read(8), "little")
             if size > LONGEST_HEADER:
                 return False
             spans = [entry["data_offsets"] for name, entry in json.loads(file.read(size)).items() if name[:2] != "__"]
-            return file.seek(0, os.SEEK_END) == 8 + size + max((end for _, end in spans), default=0)
+            return end == begin + 8 + size + max((last for _, last in spans), default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -160,7 +216,11 @@ def journal(folder: Path) -> tuple[list[Row], list[dict[str, Any]]]:
             earlier = rows.get(int(content["step"]))
             for name, pairs in earlier.notes.items() if earlier else ():  # a row written again to add its point
                 notes[name] = pairs + notes.get(name, [])
-            row = Row(int(content["step"]), float(content["seconds"]), bool(content["point"]), content["stride"], notes)
+            begin, size = content.get("packed") or (0, 0)
+            row = Row(
+                int(content["step"]), float(content["seconds"]), bool(content["point"]), content["stride"], notes,
+                (int(begin), int(size)) if size else None,
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(
                 f"line {k + 1} of {str(folder / JOURNAL)!r} is damaged ({error}); expected a row of a recording. Copy "
@@ -177,11 +237,18 @@ def rewrite(folder: Path, rows: list[Row]) -> None:
         OutputError: if that cannot be written.
     """
     archive.write_text(folder / JOURNAL, "".join(json.dumps(_plain(row)) + "\n" for row in rows))
+    if (folder / PACK).is_file():
+        # What is behind the last point that counts is of rows that do not, or was being written.
+        os.truncate(folder / PACK, max((begin + size + -size % BLOCK for begin, size in _packed(rows)), default=0))
     known = {where(folder, row.step) for row in rows for where in (point_file, sketch_file)}
     for room in (POINTS, SKETCHES):
         for path in (folder / room).glob("*"):
             if path not in known:
                 path.unlink(missing_ok=True)
+
+
+def _packed(rows: Iterable[Row]) -> list[tuple[int, int]]:
+    return [row.packed for row in rows if row.packed is not None]
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -272,4 +339,5 @@ def _plain(row: Row) -> dict[str, Any]:
         name: [[step, value if math.isfinite(value) else str(value)] for step, value in pairs]
         for name, pairs in row.notes.items()
     }
-    return {"step": row.step, "seconds": row.seconds, "point": row.point, "stride": row.stride, "notes": notes}
+    plain = {"step": row.step, "seconds": row.seconds, "point": row.point, "stride": row.stride, "notes": notes}
+    return plain if row.packed is None else {**plain, "packed": list(row.packed)}

@@ -75,6 +75,8 @@ class Recorder:
             `load_state_dict`, or ``start``); what was recorded after that step is dropped.
         start: the step at which this run begins, where nothing else counts it.
         quiet: do not print what it cost, nor why it stopped.
+        pack: write points of up to 1 MiB into one file, ``points.tar``, for thousands of them; with ``keep`` or
+            ``sketch`` there are few, and it is refused.
         name: of the model in the record; that of its class unless given.
         log: where numbers of the recorded steps go besides the record: a TensorBoard ``SummaryWriter``, a W&B run, the
             module ``mlflow``, a Lightning logger, or a function of the step and a dictionary of numbers (or of one
@@ -126,6 +128,7 @@ class Recorder:
         resume: bool = False,
         start: int | None = None,
         quiet: bool = False,
+        pack: bool = False,
         name: str | None = None,
         log: Any = None,
         scalars: Collection[str] | None = None,
@@ -141,7 +144,12 @@ class Recorder:
             "keep": ANCHORS if keep is None and sketch is not None else keep,
             "sketch": sketch,
             "seed": _checks.seed(seed),
+            "pack": _checks.flag("pack", pack),
         }
+        if pack and self._room["keep"] is not None:
+            raise InputError(
+                "got pack=True with keep=… or sketch=…; expected one: a pack keeps all points. Leave one out."
+            )
         optimizers = bare_optimizers(optimizer)
         self.model = bare_model(model)
         check_membership(self.model, optimizers)
@@ -394,8 +402,9 @@ class Recorder:
         self.status = "recording"
         if not known:
             self._record()
-        self._writer.wait()
-        self._scalars.begin(self._track.first() or self._track.watched.parameters())
+        if self._scalars.names:
+            self._writer.wait()
+            self._scalars.begin(self._track.first() or self._track.watched.parameters())
 
     def _record(self, *, whole: bool = False) -> None:
         """Write a row of where the run is now."""

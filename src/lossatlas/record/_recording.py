@@ -18,6 +18,7 @@ from lossatlas._errors import CheckpointError, InputError, OutputError
 from lossatlas.record import _folder
 from lossatlas.record._coordinates import Centering, Coordinates, centered, components, from_sketches
 from lossatlas.record._folder import Row
+from lossatlas.record._image import Image
 from lossatlas.record._sketch import Sketch
 from lossatlas.record._training_loop import bare_model
 from lossatlas.surface import Frame, Layout, Surface, inner, layout_of
@@ -107,6 +108,66 @@ class Recording(archive.Result):
         found = [place for _, place in _folder.segments(self.folder)]
         return (self, *(Recording.load(place) for place in found[1:]))
 
+    def joined(self, folder: str | Path) -> Recording:
+        """Write all segments as one recording of the model that is trained in the last one.
+
+        Parameters that were frozen in an earlier segment stood still there: they are those of the point at which they were
+        unfrozen. Whole points only.
+
+        Args:
+            folder: where to; made if needed.
+
+        Raises:
+            InputError: if a segment's model had other parameters, and not only frozen ones.
+            OutputError: if the folder holds a recording, or cannot be written.
+        """
+        parts = self.segments
+        wanted = parts[-1].layout
+        still = [self._still(parts, k, wanted) for k in range(len(parts))]
+        place = archive.prepare(folder).absolute()
+        content = {**parts[-1].manifest, "segment": 1, "sketch": None, "keep": None}
+        content.pop("after", None)
+        _folder.claim(place, content, resume=False)
+        written: dict[int, Row] = {}
+        for part, frozen in zip(parts, still, strict=True):
+            for row in (part.rows[k] for k in part.kept):
+                state = {**frozen, **dict(_folder.point(part.folder, row))}
+                image = Image(state)
+                image.fill(state)
+                archive.commit([(_folder.point_file(place, row.step), image.content)])
+                notes = [
+                    (name, pairs) for one in (written.get(row.step), row) if one for name, pairs in one.notes.items()
+                ]
+                merged = {
+                    name: [pair for other, pairs in notes if other == name for pair in pairs] for name, _ in notes
+                }
+                written[row.step] = Row(row.step, row.seconds, True, 1, merged)
+        for row in written.values():
+            _folder.append(place, row)
+        if parts[-1].ends:
+            _folder.append(place, {key: value for key, value in parts[-1].ends[-1].items() if key != "next"})
+        return Recording.load(place)
+
+    def _still(self, parts: tuple[Recording, ...], place: int, wanted: Layout) -> dict[str, Tensor]:
+        """What a segment's points lack of the last segment's: frozen parameters, from the segment that trained them first."""
+        own = {block.name: block.shape for block in parts[place].layout.blocks}
+        found: dict[str, Tensor] = {}
+        for block in wanted.blocks:
+            if own.get(block.name) == block.shape:
+                continue
+            later = next(
+                part for part in parts[place + 1 :] if block.name in {other.name for other in part.layout.blocks}
+            )
+            row = later.rows[later.kept[0]]
+            tensor = dict(_folder.point(later.folder, row, [block.name]))[block.name]
+            if block.name in own or block.name not in parts[place].manifest["frozen"] or tensor.shape != block.shape:
+                raise InputError(
+                    f"the segments in {str(self.folder)!r} are of models that differ in {block.name!r}, which was not merely "
+                    f"frozen in {parts[place].folder.name!r}; expected segments of one model. Take each by itself (segments)."
+                )
+            found[block.name] = tensor
+        return found
+
     @property
     def models(self) -> dict[str, Recording]:
         """All models that the program trained, by name, this one first: each further one has a folder of its name."""
@@ -150,12 +211,19 @@ class Recording(archive.Result):
     @cached_property
     def kept(self) -> tuple[int, ...]:
         """Rows whose whole point is there; a file that a loss of power cut short is none."""
-        return tuple(k for k, row in enumerate(self.rows) if _folder.has_point(self.folder, row.step))
+        return tuple(k for k, row in enumerate(self.rows) if _folder.has_point(self.folder, row))
 
     @property
-    def iterates(self) -> tuple[Path, ...]:
-        """The files of the whole points, in order: what `Plane.pca`, `Plane.project` and `trajectory` read lazily."""
-        return tuple(_folder.point_file(self.folder, self.rows[k].step) for k in self.kept)
+    def iterates(self) -> tuple[Any, ...]:
+        """The whole points, in order, as `Plane.pca`, `Plane.project` and `trajectory` take them.
+
+        Files, which are read when they are needed; of small points in one pack, state dicts.
+        """
+        rows = [self.rows[k] for k in self.kept]
+        return tuple(
+            _folder.point_file(self.folder, row.step) if row.packed is None else dict(_folder.point(self.folder, row))
+            for row in rows
+        )
 
     @property
     def sketched(self) -> bool:
@@ -171,7 +239,7 @@ class Recording(archive.Result):
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, optimizers and settings of the recorder."""
-        return {key: value for key, value in self.manifest.items() if key != "blocks"}
+        return {key: value for key, value in self.manifest.items() if key not in ("blocks", "frozen")}
 
     @property
     def sentence(self) -> str:
@@ -199,13 +267,14 @@ class Recording(archive.Result):
         Raises:
             InputError: if no whole point was kept there.
         """
-        path = _folder.point_file(self.folder, _checks.whole("step", step, 0))
-        if not path.is_file():
+        step = _checks.whole("step", step, 0)
+        row = next((row for row in self.rows if row.step == step), None)
+        if row is None or not (row.packed or _folder.point_file(self.folder, step).is_file()):
             steps = [self.rows[k].step for k in self.kept]
             raise InputError(
                 f"there is no whole point at step {step}; there are {steps[:12]}{' …' * (len(steps) > 12)}."
             )
-        return dict(_folder.tensors(path))
+        return dict(_folder.point(self.folder, row))
 
     def vector(self, step: int) -> Tensor:
         """θ (N,) at a step."""
@@ -351,15 +420,19 @@ class Recording(archive.Result):
 
     def _slabs(self) -> Iterator[Tensor]:
         """The same entries of all whole points, (n, few)."""
+        iterates = self.iterates
         for block in self.layout.blocks:
             rows = block.shape[0] if block.shape else 1
             each = max(1, block.size // max(1, rows))
             step = max(1, AT_ONCE // (each * len(self.kept)))
             for begin in range(0, rows, step):
-                yield torch.stack([_slab(path, block.name, begin, begin + step) for path in self.iterates])
+                yield torch.stack([_slab(path, block.name, begin, begin + step) for path in iterates])
 
 
-def _slab(path: Path, name: str, begin: int, end: int) -> Tensor:
+def _slab(path: Path | dict[str, Tensor], name: str, begin: int, end: int) -> Tensor:
+    if isinstance(path, dict):
+        whole = path[name]
+        return (whole[begin:end] if whole.ndim else whole).reshape(-1)
     with safe_open(path, framework="pt") as file:
         piece = file.get_slice(name)
         found: Tensor = piece[begin:end] if piece.get_shape() else file.get_tensor(name)

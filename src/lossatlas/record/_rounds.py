@@ -92,7 +92,7 @@ class Rounds:
         self._late = key if beside and not self.begun else None
         for one in replaced:
             for entries in (self._known, self._made, self._since):
-                entries.pop(id(one))  # type: ignore[attr-defined]
+                entries.pop(id(one))
             self._awaited.discard(id(one))
             self._missing.discard(id(one))
         self._known[key] = optimizer

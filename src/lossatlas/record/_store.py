@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -28,10 +29,11 @@ class Store:
 
     Args:
         folder: of the recording.
+        pack: whether small points go into one file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, pack: bool = False) -> None:
+        self._folder, self._pack = folder, pack
         self._settled = time.monotonic()
         self._unsettled: list[Path] = []
 
@@ -48,7 +50,11 @@ class Store:
             OutputError: if something cannot be written.
         """
         settled, self._unsettled = self._due, []
-        if point is not None:
+        if point is not None and self._pack and len(point.content) <= SMALL:
+            row = replace(row, packed=_folder.pack(self._folder, row.step, point.content, settled=settled))
+            if not settled:
+                self._unsettled.append(self._folder / _folder.PACK)
+        elif point is not None:
             self._put(_folder.point_file(self._folder, row.step), point, settled)
         if sketch is not None:
             image = Image({"sketch": sketch})
@@ -74,7 +80,7 @@ class Store:
         Raises:
             OutputError: if it cannot be written.
         """
-        for path in self._unsettled:
+        for path in dict.fromkeys(self._unsettled):
             archive.settle(path)
         _folder.append(self._folder, line)
 

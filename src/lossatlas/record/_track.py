@@ -33,17 +33,26 @@ class Track:
         keep: whole points at most, or None for all.
         sketch: numbers of a sketch, or None.
         seed: of the sketch.
+        pack: whether small points go into one file.
     """
 
     def __init__(
-        self, folder: Path, model: nn.Module, writer: Writer, *, keep: int | None, sketch: int | None, seed: int
+        self,
+        folder: Path,
+        model: nn.Module,
+        writer: Writer,
+        *,
+        keep: int | None,
+        sketch: int | None,
+        seed: int,
+        pack: bool = False,
     ) -> None:
         self.folder, self.model = folder, model
         self.watched = Watched(model)
         self._sketch = None if sketch is None else Sketch(self.watched.layout.dimension, sketch, seed)
         self._keep, self._writer = keep, writer
         self._image: Image | None = None
-        self._store = Store(folder)
+        self._store = Store(folder, pack=pack)
         self._thinning = Thinning(keep)
         self.rows = 0
         self._recorded: int | None = None
@@ -70,6 +79,7 @@ class Track:
             "version": _folder.VERSION,
             "model": type(self.model).__name__,
             "blocks": blocks,
+            "frozen": self.watched.frozen,
             "keep": self._keep,
             "sketch": None if self._sketch is None else {"size": self._sketch.size, "seed": self._sketch.seed},
             "torch": torch.__version__,
@@ -89,9 +99,8 @@ class Track:
         """
         now = {name: tensor.cpu() for name, tensor in self.watched.parameters().items()}
         for row in reversed(rows):
-            path = _folder.point_file(self.folder, row.step)
-            if _folder.has_point(self.folder, row.step) and all(
-                torch.equal(value, now[name]) for name, value in _folder.tensors(path, now)
+            if _folder.has_point(self.folder, row) and all(
+                torch.equal(value, now[name]) for name, value in _folder.point(self.folder, row, now)
             ):
                 return row.step
         raise InputError(
@@ -105,7 +114,7 @@ class Track:
         rows = [row for row in rows if row.step <= step]
         _folder.rewrite(self.folder, rows)
         self.rows = len(rows)
-        kept = [(k, r.step) for k, r in enumerate(rows) if _folder.has_point(self.folder, r.step)]
+        kept = [(k, r.step) for k, r in enumerate(rows) if _folder.has_point(self.folder, r)]
         self._thinning = Thinning(self._keep, rows[-1].stride if rows else 1, kept)
         self._recorded = rows[-1].step if rows else None
         self._whole = kept[-1][1] if kept else None
@@ -113,9 +122,8 @@ class Track:
 
     def first(self) -> dict[str, Tensor] | None:
         """The whole point before the first step, if it was recorded."""
-        if not _folder.has_point(self.folder, 0):
-            return None
-        return dict(_folder.tensors(_folder.point_file(self.folder, 0), self.watched.dtypes))
+        found = [row for row in self.earlier()[:1] if row.step == 0 and _folder.has_point(self.folder, row)]
+        return dict(_folder.point(self.folder, found[0], self.watched.dtypes)) if found else None
 
     def differs(self, step: int) -> bool:
         """Whether the model is not, bit for bit, at a whole point that is written under this step."""

@@ -135,6 +135,7 @@ class Watched:
 
     Attributes:
         layout: its trainable parameters then.
+        frozen: names of the others.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -143,8 +144,8 @@ class Watched:
         kept = model.state_dict(keep_vars=True)
         self._buffers = [name for name, _ in model.named_buffers() if name in kept]
         parameters = dict(model.named_parameters())
-        self._still = [name for name, parameter in parameters.items() if not parameter.requires_grad]
-        self._frozen = [weakref.ref(parameters[name]) for name in self._still]
+        self.frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+        self._references = [weakref.ref(parameters[name]) for name in self.frozen]
         self.dtypes = {block.name: parameters[block.name].dtype for block in self.layout.blocks}
 
     def parameters(self) -> dict[str, Tensor]:
@@ -154,7 +155,7 @@ class Watched:
             Changed: if one is gone, is of another shape or type than it was, or one that was frozen is trained now.
             ModelError: if one has no numbers any more.
         """
-        for name in self._still:
+        for name in self.frozen:
             held = _held(self._model, name, "_parameters")
             if held is not None and held.requires_grad:
                 raise Changed(f"the parameter {name!r} was frozen when recording began and is trained now")
@@ -170,7 +171,7 @@ class Watched:
 
     def unfrozen(self) -> str | None:
         """Why a parameter that was frozen when recording began is trained now, or None; cheap enough for every step."""
-        for name, reference in zip(self._still, self._frozen, strict=True):
+        for name, reference in zip(self.frozen, self._references, strict=True):
             parameter = reference()
             if parameter is not None and parameter.requires_grad:
                 return f"the parameter {name!r} was frozen when recording began and is trained now"

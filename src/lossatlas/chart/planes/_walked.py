@@ -16,8 +16,8 @@ class Walked(Protocol):
     """A run that lies in files (`lossatlas.Recording`, `lossatlas.Checkpoints`)."""
 
     @property
-    def iterates(self) -> tuple[Path, ...]:
-        """Files of the whole points, in order."""
+    def iterates(self) -> tuple[Any, ...]:
+        """Files or state dicts of the whole points, in order."""
         ...
 
     @property
