@@ -268,10 +268,10 @@ def curvature_along(
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
     settings = {"lr": lr, "k": k, "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}
     n = len(table)
-    overlaps = overlaps[:n]
+    shares = np.array(overlaps[:n]).reshape(-1, 2)
     return RunCurvature(
         times[:n], table[:, 0], table[:, 1], np.array(tops).reshape(-1, k), np.array(residuals).reshape(-1, k), last[:, 0],
-        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, *np.array(overlaps).reshape(-1, 2).T, operator.spent(),
+        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, shares[:, 0], shares[:, 1], operator.spent(),
         operator.provenance(**settings), status,
     )  # fmt: skip
 
