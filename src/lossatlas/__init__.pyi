@@ -85,6 +85,7 @@ from lossatlas.curvature import curvature_along as curvature_along
 from lossatlas.curvature import descend_both_sides as descend_both_sides
 from lossatlas.curvature import diagonal as diagonal
 from lossatlas.curvature import extremes as extremes
+from lossatlas.curvature import fisher_diagonal as fisher_diagonal
 from lossatlas.curvature import hessian as hessian
 from lossatlas.curvature import noise_scale as noise_scale
 from lossatlas.curvature import p_saddle as p_saddle

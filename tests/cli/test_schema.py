@@ -1,9 +1,12 @@
 """One schema for every record: what commands write and what is saved follow it, and it follows the code."""
 
 import json
+import math
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -110,6 +113,52 @@ def _complaints(value, schema, whole, place):
             yield from _complaints(one, schema["items"], whole, f"{place}.{k}")
 
 
+# Years of sources, and the confidence of intervals.
+CONSTANTS = {"2022", "95"}
+_NUMERAL = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def unfounded(record):
+    """Numbers that a sentence of a record says and no field holds: in any unit of 1, %, thousands or thousandths."""
+    held = np.abs(np.array(sorted(set(_held(record)))))
+    for sentence in _sentences(record):
+        for numeral in _NUMERAL.findall(sentence):
+            text = numeral.replace(",", "")
+            value, digits = float(text), len(re.sub(r"e.*|\.", "", text).lstrip("0")) or 1
+            unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1) if value else 1e-12
+            if numeral.rstrip(",") not in CONSTANTS and not any(
+                (np.abs(held * scale - value) <= 0.51 * unit).any() for scale in (1, 100, 1e3, 1e-3)
+            ):
+                yield numeral, sentence
+
+
+def _held(value):
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _held(one) if key not in ("sentence", "reading") else ()
+    elif isinstance(value, list):
+        yield len(value)
+        for one in value:
+            yield from _held(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _sentences(value):
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from one if key == "reading" else [one] if key == "sentence" else _sentences(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _sentences(one)
+
+
+def test_a_number_that_no_field_holds_is_noticed():
+    said = "a barrier of 0.31 (12.5 % of 1,204 losses)"
+    assert not list(unfounded({"sentence": said, "barrier": 0.3104, "share": 0.125, "losses": 1204}))
+    assert [one for one, _ in unfounded({"sentence": said, "barrier": 0.322, "losses": 1204})] == ["0.31", "12.5"]
+
+
 def run(*words):
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
@@ -122,6 +171,7 @@ def test_what_a_command_writes_follows_the_schema(mine, words):
     assert run(*words, "--json", "c.json", "--fail-if", "missing>1") == 2
     record = json.loads(Path("c.json").read_text())
     assert record["command"] == words[0]
+    assert not list(unfounded(record)) or words[0] == "lessons"
     assert not complaints(record) and not list(_complaints(record, archive.schema(), archive.schema(), "record"))
 
 

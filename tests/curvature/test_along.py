@@ -93,7 +93,7 @@ def test_gradient_descent_diverges_above_the_line_and_not_below():
 def test_a_run_is_saved_drawn_and_told(found, tmp_path):
     _, arrays, record = archive.load(found.save(tmp_path))
     assert np.array_equal(arrays["largest"], found.largest) and record["checkpoints"] == 4
-    assert record["reading"] == found.reading() and len(found.reading()) == 3
+    assert record["reading"] == found.reading() and len(found.reading()) == 4
     again = RunCurvature.restore(arrays, record)
     assert again.record() == found.record() and np.array_equal(again.share, found.share)
     axes = found.plot().ax_
@@ -153,3 +153,26 @@ def test_no_checkpoints_and_points_of_another_surface_are_refused():
         curvature_along(bowl, [])
     with pytest.raises(la.InputError, match="one per parameter of quadratic"):
         curvature_along(bowl, [torch.ones(3)])
+
+
+def test_the_top_space_is_held_against_those_before():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+    data = torch.randn(20, 3, dtype=torch.float64), torch.arange(20) % 2
+    surface = la.NetworkSurface(model, "cross_entropy", data)
+    points = surface.theta + 0.5 * torch.randn(3, surface.dimension, dtype=torch.float64)
+    found = la.curvature_along(surface, points, k=2, progress=False)
+    spaces = [torch.linalg.eigh(la.hessian(surface, point)).eigenvectors[:, -2:] for point in points]
+    pairs = [(1, 0), (2, 1)]
+    expected = [float((spaces[a].T @ spaces[b]).square().sum() / 2) for a, b in pairs]
+    np.testing.assert_allclose(found.overlap[1:], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.overlap_first, [1.0, expected[0], float((spaces[2].T @ spaces[0]).square().sum() / 2)], rtol=1e-6
+    )
+    assert np.isnan(found.overlap[0]) and "the top space is" in " ".join(found.reading())
+    one, two = (la.extremes(surface, 2, point=point).largest for point in points[:2])
+    assert one.overlap(two) == pytest.approx(expected[0], rel=1e-6)
+    with pytest.raises(la.InputError, match="26 parameters"):
+        one.overlap(la.extremes(la.landscapes.himmelblau(), 1).largest)
+    with pytest.raises(la.InputError, match="Eigenpairs"):
+        one.overlap(points)

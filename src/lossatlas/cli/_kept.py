@@ -37,8 +37,10 @@ class Kept:
     """
 
     def __init__(self, out: Path | None, of: Mapping[str, Any], probe: Probe) -> None:
-        self.out, self.probe, self.done, self.found = out, probe, {}, 0
-        self._of, self._settings, self._status = archive.parse(archive.dump(dict(of))), {}, "unfinished"
+        self.out, self.probe, self.found = out, probe, 0
+        self.done: dict[str, Any] = {}
+        self._of, self._status = archive.parse(archive.dump(dict(of))), "unfinished"
+        self._settings: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
         file = None if out is None else out / "curvature.json"
         if file is not None and file.is_file():

@@ -43,6 +43,7 @@ class Similarity(archive.Result):
     """
 
     KIND: ClassVar[str] = "similarity"
+    SAYS: ClassVar[tuple[str, ...]] = ("means",)
 
     names: tuple[str, ...]
     layers: tuple[str, ...]
@@ -55,10 +56,15 @@ class Similarity(archive.Result):
     meter: Meter
 
     @property
+    def means(self) -> Array:
+        """(layers,) mean over the pairs of networks."""
+        pairs = np.triu_indices(len(self.names), 1)
+        return np.array([float(one[pairs].mean()) for one in self.values])
+
+    @property
     def sentence(self) -> str:
         """The most and the least alike layer, in words."""
-        pairs = np.triu_indices(len(self.names), 1)
-        means = [float(one[pairs].mean()) for one in self.values]
+        means = self.means
         best, worst = int(np.argmax(means)), int(np.argmin(means))
         how = "unbiased estimate of " * self.unbiased
         return (

@@ -13,6 +13,7 @@ from lossatlas.curvature._diagonal import Diagonal as Diagonal
 from lossatlas.curvature._estimate import Estimate as Estimate
 from lossatlas.curvature._extremes import Eigenpairs as Eigenpairs
 from lossatlas.curvature._extremes import Extremes as Extremes
+from lossatlas.curvature._fisher import fisher_diagonal as fisher_diagonal
 from lossatlas.curvature._gauge import Joint as Joint
 from lossatlas.curvature._gauge import balance as balance
 from lossatlas.curvature._gauge import joints as joints

@@ -14,6 +14,7 @@ from lossatlas import _checks, archive
 from lossatlas._errors import StartError
 from lossatlas._progress import Show, counted
 from lossatlas._said import several
+from lossatlas.curvature._extremes import shared
 from lossatlas.curvature._hessian import Hessian
 from lossatlas.curvature._numbers import is_row, numbers_in
 from lossatlas.curvature._operator import How
@@ -41,6 +42,9 @@ class RunCurvature(archive.Result):
             direction has k/N.
         edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a learning rate.
         dimension: N.
+        overlap: (T,) how far the top space is that of the checkpoint before, ‖V Wᵀ‖_F²/k; NaN at the first. 1 is the same space,
+            a random one has k/N.
+        overlap_first: (T,) the same with the first checkpoint.
         meter: what was evaluated for it.
         provenance: surface, settings and versions, plain JSON values.
         status: ``complete`` or ``interrupted``, what has not converged, and checkpoints left out.
@@ -60,6 +64,8 @@ class RunCurvature(archive.Result):
     share: np.ndarray
     edge: np.ndarray
     dimension: int
+    overlap: np.ndarray
+    overlap_first: np.ndarray
     meter: Meter
     provenance: dict[str, Any]
     status: str
@@ -92,6 +98,11 @@ class RunCurvature(archive.Result):
             f"{middle:.1%} of the squared gradient lies in the space of the {several(k, 'largest eigenvalue')} (median; a random "
             f"direction has {k / self.dimension:.1%})"
         )
+        if len(self.t) > 1:
+            says.append(
+                f"the top space is {np.nanmedian(self.overlap[1:]):.0%} that of the checkpoint before (median), and at the last "
+                f"{self.overlap_first[-1]:.0%} that of the first (the same space has 100%, a random one {k / self.dimension:.1%})"
+            )
         says += [self.status] if self.status != "complete" else []
         return says
 
@@ -124,6 +135,21 @@ class RunCurvature(archive.Result):
         level = np.full_like(self.share, k / self.dimension)
         curves = {f"top {k}": (self.t, self.share), "random direction": (self.t, level)}
         return CurvesDisplay(curves, xlabel="step", ylabel="share of ‖g‖² in the top space", yscale="linear").plot(ax)
+
+    def plot_overlap(self, ax: Any = None) -> CurvesDisplay:
+        """How far the top space is that of the checkpoint before, and that of the first, over time."""
+        from lossatlas.draw import CurvesDisplay
+
+        k = self.largest.shape[1]
+        later = slice(1, None)
+        curves = {
+            "checkpoint before": (self.t[later], self.overlap[later]),
+            "first checkpoint": (self.t[later], self.overlap_first[later]),
+            "random space": (self.t[later], np.full(len(self.t[later]), k / self.dimension)),
+        }
+        return CurvesDisplay(
+            curves, xlabel="step", ylabel=f"overlap of the spaces of the {k} largest eigenvalues", yscale="linear"
+        ).plot(ax)
 
     def _edge_name(self) -> str:
         momentum = self.provenance["momentum"]
@@ -204,6 +230,8 @@ def curvature_along(
     times, edge = times[finite.cpu().numpy()], edge[finite.cpu().numpy()]
     operator = Hessian(surface, points[0], how=how, probe=probe)
     rows: list[list[float]] = []
+    first = last = np.empty((0, surface.dimension))
+    overlaps: list[tuple[float, float]] = []
     tops, residuals, ends, poor, hidden, warning = [], [], [], 0, 0, ""
     status = "complete"
     try:
@@ -224,6 +252,9 @@ def curvature_along(
                     value, (low, high) = guess.value, guess.interval
                 rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
                 ends.append([float(found.smallest.values[0]), low, high])
+                first, last = (first, last) if done > 1 else (top.vectors, top.vectors[:0])
+                overlaps.append((shared(top.vectors, last), shared(top.vectors, first)))
+                last = top.vectors
                 tops.append(_padded(top.values, k))
                 residuals.append(_padded(top.residuals, k))
                 report(done)
@@ -237,9 +268,10 @@ def curvature_along(
     table, last = np.array(rows).reshape(-1, 4), np.array(ends).reshape(-1, 3)
     settings = {"lr": lr, "k": k, "momentum": momentum, "relative": relative, "tolerance": tolerance, "seed": seed}
     n = len(table)
+    shares = np.array(overlaps[:n]).reshape(-1, 2)
     return RunCurvature(
         times[:n], table[:, 0], table[:, 1], np.array(tops).reshape(-1, k), np.array(residuals).reshape(-1, k), last[:, 0],
-        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, operator.spent(),
+        table[:, 3], last[:, 1:], table[:, 2], edge[:n], surface.dimension, shares[:, 0], shares[:, 1], operator.spent(),
         operator.provenance(**settings), status,
     )  # fmt: skip
 

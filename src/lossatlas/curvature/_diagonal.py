@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Diagonal(archive.Result):
-    """H_ii for every parameter.
+    """H_ii for every parameter, or another diagonal.
 
     Attributes:
         values: (n,) the estimates, in the order of θ (of the blocks it was restricted to).
@@ -31,6 +32,7 @@ class Diagonal(archive.Result):
         meter: what was evaluated for it.
         provenance: surface, point and settings, plain JSON values.
         status: ``converged``, ``exact``, or that the limit came first.
+        quantity: ``H_ii`` of the Hessian, ``F_ii`` of the empirical Fisher matrix.
     """
 
     KIND: ClassVar[str] = "diagonal"
@@ -43,6 +45,7 @@ class Diagonal(archive.Result):
     meter: Meter
     provenance: dict[str, Any]
     status: str
+    quantity: str = "H_ii"
 
     @property
     def interval(self) -> np.ndarray:
@@ -63,7 +66,14 @@ class Diagonal(archive.Result):
         sure = f"to {self.error:.2g} of its length" if self.samples else "exactly"
         return (
             f"{several(len(self.values), 'entry', 'entries')} from {low:.4g} to {high:.4g}, known {sure} from "
-            f"{several(self.meter.products, 'product')}; {self.status}"
+            f"{self._cost()}; {self.status}"
+        )
+
+    def _cost(self) -> str:
+        return (
+            several(self.meter.products, "product")
+            if self.meter.products
+            else several(self.meter.gradients, "gradient")
         )
 
     def plot(self, ax: Any = None) -> CurvesDisplay:
@@ -76,10 +86,10 @@ class Diagonal(archive.Result):
 
         order = np.argsort(-self.values)
         low, high = self.interval[order].T
-        curves = {"H_ii": (np.arange(1.0, len(order) + 1), self.values[order], low, high)}
-        return CurvesDisplay(curves, xlabel="parameters, in descending order", ylabel="H_ii", note=self.sentence).plot(
-            ax
-        )
+        curves = {self.quantity: (np.arange(1.0, len(order) + 1), self.values[order], low, high)}
+        return CurvesDisplay(
+            curves, xlabel="parameters, in descending order", ylabel=self.quantity, note=self.sentence
+        ).plot(ax)
 
 
 def estimate_diagonal(
@@ -112,12 +122,25 @@ def _exact(operator: Operator, progress: Show) -> np.ndarray:
 def _estimated(
     operator: Operator, seed: int, relative: float, limit: int, progress: Show
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Running mean and spread of v ∘ Hv; neither keeps the single draws."""
-    mean = torch.zeros(operator.dimension, dtype=torch.float64, device=operator.surface.device)
-    squares, count = mean.clone(), 0
-    for vectors, products in samples(operator, seed, limit, progress=progress):
-        for row in vectors * products:
+    """E v ∘ Hv."""
+    found = samples(operator, seed, limit, progress=progress)
+    return averaged((vectors * products for vectors, products in found), relative)
+
+
+def averaged(blocks: Iterable[torch.Tensor], relative: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """The mean of rows (n,), standard errors, and of how many: until these are as small as wanted. No rows are kept.
+
+    Args:
+        blocks: of rows (k, n), until there are no more.
+        relative: stop once the standard errors together are below this share of the length of the mean.
+    """
+    mean = squares = torch.zeros(1, dtype=torch.float64)
+    errors, count = squares, 0
+    for block in blocks:
+        for row in block:
             count += 1
+            if count == 1:
+                mean, squares = torch.zeros_like(row), torch.zeros_like(row)
             step = row - mean
             mean += step / count
             squares += step * (row - mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -41,6 +42,40 @@ class Eigenpairs(archive.Result):
     vectors: np.ndarray
     residuals: np.ndarray
     converged: np.ndarray
+
+    def overlap(self, other: Eigenpairs) -> float:
+        """How far two eigenspaces are the same: ‖V Wᵀ‖_F² / k for the rows V and W of both, k of the smaller one.
+
+        1 where one space lies in the other, 0 where they are orthogonal; random spaces have max(k, l)/N.
+
+        Args:
+            other: of a Hessian of as many parameters, such as that of another checkpoint.
+
+        Raises:
+            InputError: for anything else.
+
+        Source: Gur-Ari, Roberts and Dyer, Gradient descent happens in a tiny subspace, arXiv:1812.04754, section 3.
+
+        Example:
+            >>> import lossatlas as la
+            >>> bowl = la.landscapes.quadratic(condition=9.0, dimension=3)
+            >>> ends = la.extremes(bowl, 1)
+            >>> round(ends.largest.overlap(ends.largest), 6), round(ends.largest.overlap(ends.smallest), 6)
+            (1.0, 0.0)
+        """
+        if not isinstance(other, Eigenpairs) or other.vectors.shape[1:] != self.vectors.shape[1:]:
+            given = f"{other.vectors.shape[1]:,} parameters" if isinstance(other, Eigenpairs) else _checks.shown(other)
+            raise InputError(
+                f"got {given}; expected the Eigenpairs of a Hessian of {self.vectors.shape[1]:,} parameters, such as "
+                "extremes(surface).largest."
+            )
+        return shared(self.vectors, other.vectors)
+
+
+def shared(one: np.ndarray, other: np.ndarray) -> float:
+    """‖V Wᵀ‖_F² over the smaller number of rows, for orthonormal rows V (k, N) and W (l, N); NaN without any."""
+    least = min(len(one), len(other))
+    return float(np.square(one @ other.T).sum() / least) if least else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +140,7 @@ class Extremes(archive.Result):
             values + residuals,
             xlabel="eigenvalue ± residual (units of the loss)",
             title=f"Both ends of {self.provenance['dimension']:,} eigenvalues",
+            rates=False,
             note=self.status[:1].upper() + self.status[1:],
         ).plot(ax)
 

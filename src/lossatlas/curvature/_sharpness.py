@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 
@@ -224,6 +224,7 @@ def sharpness(
         }  # fmt: skip
         return tabulate(surface, kind, halves, settings)
     need_surface(surface, "sharpness")
+    surface = cast(Surface, surface)
     rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts, subspace)
     relative = _checks.number("relative", relative, above=0, do="It is a share of the trace, such as 0.05.")
     confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")

@@ -57,7 +57,7 @@ class Meter(archive.Result):
         10.0
     """
 
-    SAYS: ClassVar[tuple[str, ...]] = ("cost",)
+    SAYS: ClassVar[tuple[str, ...]] = ("cost", "seconds")
 
     calls: int = 0
     values: int = 0

@@ -61,6 +61,7 @@ class Verdict(archive.Result):
     """
 
     LISTED: ClassVar[float] = math.inf
+    SAYS: ClassVar[tuple[str, ...]] = ("above",)
 
     racer: str
     wells: tuple[str | None, ...]
@@ -74,6 +75,11 @@ class Verdict(archive.Result):
     ends: tuple[str, ...]
     alike: bool = False
     why: str = ""
+
+    @property
+    def above(self) -> Tensor:
+        """(runs,) how far each loss lies above the lowest known minimum; NaN where none is known."""
+        return self.loss - (math.nan if self.lowest is None else self.lowest)
 
     @property
     def sentence(self) -> str:

@@ -129,7 +129,9 @@ class Shorthands(Cut):
         expected = f"the names of {cls.axes} eigenvectors" if cls.axes > 1 else "the name of an eigenvector"
         names = tuple(_checks.instance("which", names, (tuple, list), expected, where=cls.__name__, do=do))
         names = names[: cls.axes] if names == ("largest", "smallest") else names
-        return cls(surface, *(directions.eigenvector(name, seed, tolerance, limit, how) for name in names), origin=origin)
+        return cls(
+            surface, *(directions.eigenvector(name, seed, tolerance, limit, how) for name in names), origin=origin
+        )
 
     @classmethod
     def gradient(
