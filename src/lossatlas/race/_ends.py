@@ -131,13 +131,13 @@ def _sides(surface: Surface, final: Tensor) -> Tensor:
 
 
 def _levels(losses: Tensor) -> Tensor:
-    """What losses of each run are measured in, (runs,): 1 where their range is within `ORDINARY`, else so that it is."""
+    """What losses of each run are measured in, (runs,): 1 where their range is within `ORDINARY`, else their range."""
     low = torch.where(losses.isfinite(), losses, inf).amin(1)
     high = torch.where(losses.isfinite(), losses, -inf).amax(1)
     # The half of each, since the difference may be too large for a number.
     half = torch.nan_to_num(high / 2 - low / 2, nan=0.0, posinf=0.0, neginf=0.0).clamp_min(0.0)
     least, most = ORDINARY
-    return torch.where(half > 0, half / half.clamp(least / 2, most / 2), 1.0)
+    return torch.where((half > 0) & ((half < least / 2) | (half > most / 2)), half, 0.5) * 2
 
 
 def _newton(referee: Probe, final: Tensor, gradients: Tensor, sides: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
