@@ -129,3 +129,25 @@ def test_nan_and_infinity_are_data():
     for value in (1.0, float("nan"), float("inf")):
         walk.tell(value)
     assert walk.done and float(walk.loss[0]) == 1.0 and isinstance(walk._racer.query, Values)
+
+
+def test_points_of_a_query_are_evaluated_in_parallel_by_anyone():
+    from concurrent.futures import ThreadPoolExecutor
+
+    def f(x):
+        return float(((x - 0.25) ** 2).sum())
+
+    box = [(-1.0, 1.0)] * 2
+    truth = la.race(la.Function(f, box), ["de", "genetic"], steps=5, runs=2, seed=3)
+    with ThreadPoolExecutor(4) as pool:
+        for name in truth.tracks:
+            walk = la.steps(name, la.Function(f, box), steps=5, runs=2, seed=3)
+            for query in walk:
+                points = query.points.reshape(-1, 2)
+                found = [0.0] * len(points)
+                # Answers may come in any order.
+                jobs = {k: pool.submit(f, points[k]) for k in reversed(range(len(points)))}
+                for k, job in jobs.items():
+                    found[k] = job.result()
+                walk.tell(found)
+            assert torch.equal(walk.final, truth.final(name)) and len(points) > 8

@@ -116,7 +116,7 @@ def test_an_exception_of_the_users_code_keeps_its_traceback_and_names_the_point(
         (lambda: Function(3, BOX), "type int"),
         (lambda: Function(plain, BOX, gradient=[0, 0]), "type list"),
         (lambda: Function(plain), "neither a box nor a start"),
-        (lambda: Function(plain, [(-1, 1), (2, 2)]), "low < high"),
+        (lambda: Function(plain, [(-1, 1), (2, 1)]), "low ≤ high"),
         (lambda: Function(plain, BOX, names=3), "2 names"),
         (lambda: Function(plain, BOX, name=3), "name=3"),
         (lambda: Function(plain, BOX, minima=3), "points by name"),
@@ -220,3 +220,53 @@ def test_a_plain_function_where_a_surface_is_expected_is_told_its_way(use):
         use(plain)
     with pytest.raises(la.InputError, match=r"lossatlas\.NetworkSurface"):
         use(torch.nn.Linear(2, 1))
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("given", ["torch", "numpy", "gradient"])
+def test_a_coordinate_whose_bounds_are_equal_is_held_there(batched, given):
+    aim = torch.tensor([0.3, 9.0, -0.4], dtype=torch.float64)
+
+    def f(x):
+        assert x.shape[-1] == 3 and bool((x[..., 1] == 0.5).all())
+        if given == "numpy":
+            return ((np.asarray(x) - aim.numpy()) ** 2).sum(-1)
+        return ((torch.as_tensor(x) - aim) ** 2).sum(-1)
+
+    def slope(x):
+        return 2 * (torch.as_tensor(x) - aim)
+
+    box = [(-1, 1), (0.5, 0.5), (-2, 2)]
+    surface = la.Function(
+        f,
+        box,
+        batched=batched,
+        gradient=slope if given == "gradient" else None,
+        minima=[aim] if given == "torch" else (),
+    )
+    assert surface.dimension == 2 and surface.box.tolist() == [[-1, 1], [-2, 2]] and surface.names == ("w₁", "w₃")
+    assert surface.start.tolist() == [0.0, 0.0] and surface.whole(surface.start).tolist() == [0.0, 0.5, 0.0]
+    point = torch.tensor([[0.1, 0.2], [0.3, -0.4]], dtype=torch.float64)
+    assert torch.allclose(surface.values(point), ((point - aim[[0, 2]]) ** 2).sum(1) + 8.5**2)
+    assert surface.whole(point).tolist() == [[0.1, 0.5, 0.2], [0.3, 0.5, -0.4]]
+    if given != "numpy":
+        assert torch.allclose(surface.gradients(point)[1], 2 * (point - aim[[0, 2]]))
+    assert "held fixed: w₂ = 0.5" in surface.notes
+    best = la.race(surface, ["nelder-mead"], steps=60).final("nelder-mead")[0]
+    assert torch.allclose(surface.whole(best), torch.tensor([0.3, 0.5, -0.4]).double(), atol=1e-3)
+    if given == "torch":
+        assert surface.wells[0].minimum.tolist() == pytest.approx([0.3, -0.4])
+
+
+def test_what_is_held_is_part_of_a_surfaces_identity_and_not_everything_can_be():
+    def f(x):
+        return (x * x).sum()
+
+    made = [la.Function(f, [(-1, 1), (at, at)]) for at in (0.5, 0.25)]
+    assert made[0].fingerprint() != made[1].fingerprint()
+    with pytest.raises(la.InputError, match="bounds are all equal"):
+        la.Function(f, [(1, 1), (2, 2)])
+    with pytest.raises(la.InputError, match="low ≤ high"):
+        la.Function(f, [(-1, 1), (2, 1)])
+    with pytest.raises(la.InputError, match="expected points of 1 coordinates"):
+        made[0].whole([1.0, 2.0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lossatlas.cli._animate import option as animate_option
 from lossatlas.cli._compare import POINTS, compared
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, load, network, network_options, note
@@ -151,6 +152,7 @@ _FILE = click.Path(path_type=Path)
     "joins them, and the same command without --part then makes the chart.",
 )
 @click.option("--quiet", is_flag=True, help="Show neither the cost estimate nor a progress bar.")
+@animate_option
 @figure_options
 @engine_options
 def command(
@@ -179,6 +181,7 @@ def command(
     foretold: bool,
     part: str | None,
     quiet: bool,
+    animated: str | None,
 ) -> None:
     """Chart the loss surface around your own network.
 
@@ -207,7 +210,7 @@ def command(
       topology.png                    minima, saddles and maxima that exceed the error (planes only)
       accuracy.png                    for classification losses
       path.png, trajectory.*          with --plane pca: the runs, and how much of them the plane hides; their paths are
-                                      also drawn on contour.png and relief.png
+                                      also drawn on contour.png and relief.png; path.gif with --animate
       card.png                        the honesty card: what the chart can and cannot show
       compare.png, comparison.*       with --compare: all networks, on planes from the same seeds
       manifest.json, ledger.sqlite    every evaluation, so that an interrupted command can resume
@@ -261,6 +264,10 @@ def command(
         refuse("growth", where="without --span auto" if span != "auto" else "with --plane pca")
     module = own.module()
     runs = runs_of(kind, through, own.checkpoint)
+    if animated and (not runs or line or out is None):
+        raise InputError(
+            "got --animate without a training path over a plane and a folder; expected --plane pca --through RUN --out DIR."
+        )
     called = names_of((*((own.checkpoint,) if own.checkpoint is not None else ()), *others))
     called = called if own.checkpoint is not None else ["model", *called]
     # What is compared at the end is looked at before the work begins.
@@ -357,6 +364,10 @@ def command(
         if seen is not None:
             seen.save(out)
             seen.plot().save(out / "path.png")
+            if animated:
+                from lossatlas.draw import animate
+
+                animate(seen, out / f"path.{animated}")
         message(f"written: {out}")
     for path in exports:
         result.export(path)

@@ -25,6 +25,7 @@ _COMMANDS = {
     "curvature": "Measure the curvature of the loss around your network, with error bars.",
     "advise": "Find out which optimizer suits a surface, and check it by a race.",
     "record": "Run your own training script and record its path through weight space.",
+    "animate": "Write saved races, training paths and basin maps as animations.",
     "page": "Write a folder of results as one page that can be explored.",
     "serve": "Serve a folder of results as a page that can also evaluate the network.",
     "dimension": "Count the dimensions of a loss surface.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lossatlas.cli._animate import option as animate_option
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network_options
 from lossatlas.cli._pictures import figure_options
@@ -114,6 +115,7 @@ class _Listing(click.Command):
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the arrays, the record and the pictures.")
 @program_options
+@animate_option
 @figure_options
 @engine_options
 def command(
@@ -137,6 +139,7 @@ def command(
     own: Network,
     batch_size: str,
     relief: bool,
+    animated: str | None,
     out: Path | None,
 ) -> None:
     """Race optimizers on a LANDSCAPE, or on your own network, every query counted.
@@ -170,6 +173,7 @@ def command(
       race.json, race.safetensors   records and trajectories: lossatlas.load("DIR")
       paths.png, losses.png, ecdf.png, memory.png; for several runs rates.png, for bayes surrogate.png
       relief.png                    with --relief, on two parameters
+      race.gif, basins-NAME.gif     with --animate, on two parameters
       basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
       on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """
@@ -193,7 +197,7 @@ def command(
         return
     source = click.get_current_context().get_parameter_source
     if own.given:
-        refuse("dim", "instance", "relief", where="with --model")
+        refuse("dim", "instance", "relief", "animated", where="with --model")
         race_network(
             own=own,
             batch_size=batch_size,
@@ -238,6 +242,10 @@ def command(
         raise InputError(f"got --relief on {surface.name}, which has {surface.dimension:,} parameters; expected two.")
     if relief and out is None:
         raise InputError("got --relief without a folder to draw it in; expected --out DIR.")
+    if animated and surface.dimension != 2:
+        raise InputError(f"got --animate on {surface.name}, which has {surface.dimension:,} parameters; expected two.")
+    if animated and out is None:
+        raise InputError("got --animate without a folder for the animation; expected --out DIR.")
     prepare(out)
     record: dict[str, Any] = {}
     if trials is not None:
@@ -258,6 +266,12 @@ def command(
     record |= {"maps": {label: one.record() for label, one in maps.items()}} if maps else {}
     if out is not None:
         _write(result, sweeps, maps, out, relief)
+        if animated:
+            from lossatlas.draw import animate
+
+            animate(result, out / f"race.{animated}")
+            for label, one in maps.items():
+                animate(one, out / f"basins-{label}.{animated}")
         message(f"written: {out}")
     else:
         message("no pictures were drawn, since there is no folder for them: --out DIR")

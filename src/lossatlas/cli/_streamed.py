@@ -19,7 +19,7 @@ FOLDER = "hf:"
 # What has no effect on a model that is walked module by module, on random directions.
 UNUSED = (
     "batchnorm", "kind", "through", "centering", "policy", "subset", "card", "others", "seeds", "foretold", "part", "test", "workers",
-    "ray",
+    "ray", "animated",
 )  # fmt: skip
 TOKENS = "tokens"
 # Rows of tokens in a batch, unless a file says more.

@@ -81,7 +81,7 @@ class BasinsDisplay(Display):
         self.plot()
         picture = self._image
         whole = np.array(picture.get_array(), dtype=np.float64)
-        marks, said = list(self.ax_.lines), counter(self.ax_)
+        marks, said = [*self.ax_.lines, *self.ax_.spines.values()], counter(self.ax_)
         taken = np.inf if self.costs is None else np.where(np.isfinite(self.costs), self.costs, np.inf)
 
         def show(time: float) -> list[Artist]:

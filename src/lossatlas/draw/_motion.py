@@ -118,7 +118,9 @@ def animate(
             f"than {SHORTEST:g} s. Give fewer frames or more seconds."
         )
     if kind not in (".gif", ".mp4"):
-        raise OutputError(f"an animation cannot be written to {path.name!r}; expected a name that ends in .gif or .mp4.")
+        raise OutputError(
+            f"an animation cannot be written to {path.name!r}; expected a name that ends in .gif or .mp4."
+        )
     program = shutil.which("ffmpeg")
     if kind == ".mp4" and program is None:
         raise OutputError(

@@ -23,6 +23,8 @@ from lossatlas.probe import Answer, Gradients, Products, Query, Values
 Walk: TypeAlias = Generator[Query, Answer, Any]
 # What its methods are called with.
 CALLS = {"walk": ("start", "layout", "rng"), "plan": ("steps",), "breaks": ("answered",), "becomes": ("layout",)}
+# Between so many units long a side of a box is taken as it is.
+SIDE = (2.0, 20.0)
 # What a class says of itself, beside its name.
 TRAITS = ("title", "evaluates", "remembers", "source", "reference", "wanders", "batched")
 
@@ -202,6 +204,17 @@ def within(points: Tensor, layout: Layout) -> Tensor:
         return points
     box = layout.box.to(points)
     return points.clamp(box[:, 0], box[:, 1])
+
+
+def units(layout: Layout, like: Tensor) -> Tensor:
+    """What one unit of a step is in each coordinate, (N,): 1, but at most half a side of the box and at least a twentieth of it.
+
+    Sides of the box may be of any length, and of unequal ones: a step is a share of each, without a setting of its own.
+    """
+    if layout.box is None:
+        return torch.ones(layout.dimension).to(like)
+    side = (layout.box[:, 1] - layout.box[:, 0]).double()
+    return (side / side.clamp(*SIDE)).to(like)
 
 
 def scatter(start: Tensor, count: int, layout: Layout, rng: Streams, spread: float) -> Tensor:

@@ -39,17 +39,19 @@ def descend(probe: Probe, points: Tensor, minima: Tensor, scale: float) -> Tenso
     return theta
 
 
-def hessians(probe: Probe, points: Tensor, scale: float) -> Tensor:
+def hessians(probe: Probe, points: Tensor, scale: float | Tensor) -> Tensor:
     """Hessians (B, N, N) by central differences of gradients; zero where those are not finite.
 
-    The distance to both sides is the cube root of the type's rounding, times the landscape's length.
+    The distance to both sides is the cube root of the type's rounding, times the landscape's length, or that of each coordinate.
     """
     runs, n = points.shape
-    h = torch.finfo(points.dtype).eps ** (1 / 3) * scale
-    offsets = h * torch.cat([torch.eye(n), -torch.eye(n)]).to(points)
+    h = torch.finfo(points.dtype).eps ** (1 / 3) * torch.as_tensor(
+        scale, dtype=torch.float64, device=points.device
+    ).expand(n)
+    offsets = (h * torch.cat([torch.eye(n), -torch.eye(n)]).to(h)).to(points)
     around = (points[:, None] + offsets).reshape(-1, n)
     gradients = probe.evaluate(Gradients(around)).gradients.double().reshape(runs, 2, n, n)
-    hessian = (gradients[:, 0] - gradients[:, 1]) / (2 * h)
+    hessian = (gradients[:, 0] - gradients[:, 1]) / (2 * h[:, None])
     hessian = (hessian + hessian.transpose(1, 2)) / 2
     return torch.where(hessian.isfinite(), hessian, 0.0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,8 @@ KINDS = {
     "unknown": "at a point whose gradient is not known",
 }
 WINDOW = 40
+# Ranges of losses whose curvatures need no other unit.
+ORDINARY = (1e-9, 1e9)
 SMALL_STEP, SMALL_DISTANCE, CREEP = 1e-3, 1e-2, 0.05
 
 
@@ -49,16 +53,21 @@ def kinds(surface: Surface, referee: Probe, track: Track, gradients: Tensor) -> 
     """
     final, path = track.final, None if track.optimizer.wanders else track.positions
     runs, n = final.shape
-    length = _length(surface, final)
+    sides = _sides(surface, final)
+    length = float(sides.min())
+    # Coordinates whose sides are all as long as the shortest, and losses in units of the record's range where that is extreme.
+    stretch, level = sides / length, _levels(track.losses).to(final)
+    outward = _outward(surface, final, gradients)
+    gradients = gradients.double() * stretch / level[:, None]
     if n <= LARGEST:
-        newton, lowest = _newton(referee, final, gradients, length)
+        newton, lowest = _newton(referee, final, gradients, sides, level)
         distances, least = newton.norm(dim=1).tolist(), lowest.tolist()
     else:
         newton, distances, least = None, [None] * runs, [None] * runs
     still = torch.zeros(runs, dtype=torch.bool)
     cycle, rest = _motion(path) if path is not None else (still, still)
     sound, size = torch.isfinite(gradients).all(1).tolist(), gradients.norm(dim=1).tolist()
-    edge, cycles, rests = _outward(surface, final, gradients).tolist(), cycle.tolist(), rest.tolist()
+    edge, cycles, rests = outward.tolist(), cycle.tolist(), rest.tolist()
     queries = track.meter.per_run.tolist()
     decay = _weight_decay(track.optimizer)
     found = []
@@ -70,7 +79,7 @@ def kinds(surface: Surface, referee: Probe, track: Track, gradients: Tensor) -> 
         else:
             kind = _kind(cycles[b], rests[b], size[b], distances[b], least[b], length)
             held = kind in ("on its way", "minimum") and decay > 0 and path is not None and newton is not None
-            if held and _held_off(path[b], final[b] + newton[b], 1e-9 * length):  # type: ignore[index]
+            if held and _held_off(path[b], final[b] + newton[b] * stretch, 1e-9 * length):  # type: ignore[index]
                 kind = "decay offset"
             if not queries[b]:
                 kind = "no look"
@@ -114,16 +123,31 @@ def _held_off(path: Tensor, target: Tensor, least: float) -> bool:
     return creeping and bool(offset.norm() > least) and float(pull) > 0.9
 
 
-def _length(surface: Surface, final: Tensor) -> float:
-    """A length of the ground: a tenth of the box, or one."""
+def _sides(surface: Surface, final: Tensor) -> Tensor:
+    """A length of the ground along each coordinate, (N,): a tenth of the box, or one."""
     if surface.box is None:
-        return 1.0
-    return float((surface.box[:, 1] - surface.box[:, 0]).min()) / 10
+        return torch.ones(final.shape[1], dtype=torch.float64, device=final.device)
+    return (surface.box[:, 1] - surface.box[:, 0]).double().to(final.device) / 10
 
 
-def _newton(referee: Probe, final: Tensor, gradients: Tensor, length: float) -> tuple[Tensor, Tensor]:
-    """Newton's step −H⁻¹g and the smallest eigenvalue of H at each final point, H by central differences."""
-    values, vectors = torch.linalg.eigh(hessians(referee, final, length))
+def _levels(losses: Tensor) -> Tensor:
+    """What losses of each run are measured in, (runs,): 1 where their range is within `ORDINARY`, else their range."""
+    low = torch.where(losses.isfinite(), losses, inf).amin(1)
+    high = torch.where(losses.isfinite(), losses, -inf).amax(1)
+    # The half of each, since the difference may be too large for a number.
+    half = torch.nan_to_num(high / 2 - low / 2, nan=0.0, posinf=0.0, neginf=0.0).clamp_min(0.0)
+    least, most = ORDINARY
+    return torch.where((half > 0) & ((half < least / 2) | (half > most / 2)), half, 0.5) * 2
+
+
+def _newton(referee: Probe, final: Tensor, gradients: Tensor, sides: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's step −H⁻¹g and the smallest eigenvalue of H at each final point, H by central differences.
+
+    In coordinates and losses measured as the gradients are.
+    """
+    stretch = sides / sides.min()
+    hessian = hessians(referee, final, sides) / level[:, None, None] * stretch * stretch[:, None]
+    values, vectors = torch.linalg.eigh(torch.where(hessian.isfinite(), hessian, 0.0))
     safe = torch.where(values.abs() > 1e-300, values, 1e-300)
     along = (vectors.transpose(1, 2) @ gradients.double()[..., None])[..., 0]
     step = -(vectors @ (along / safe)[..., None])[..., 0]

@@ -33,7 +33,7 @@ def judge(surface: Surface, referee: Probe, tracks: dict[str, Track]) -> dict[st
         for label, size in zip(ran, sizes, strict=True):
             here = slice(begin, begin + size)
             begin += size
-            gradients[label] = found[here].norm(dim=1)
+            gradients[label] = _lengths(found[here])
             places[label] = names[here], distance[here]
             ends[label] = kinds(surface, referee, tracks[label], found[here])
     return {
@@ -72,3 +72,11 @@ def _verdict(
         alike=track.alike,
         why=track.why,
     )
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    """Of vectors (runs, N), those included whose squares are no numbers any longer, (runs,)."""
+    plain = vectors.norm(dim=1)
+    largest = vectors.abs().amax(1)
+    scaled = largest * (vectors / torch.where(largest > 0, largest, 1.0)[:, None]).norm(dim=1)
+    return torch.where((plain.isinf() | (plain == 0)) & largest.isfinite(), scaled, plain)

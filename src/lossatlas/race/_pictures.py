@@ -16,7 +16,16 @@ from lossatlas.race._track import Track
 from lossatlas.surface.landscapes import Bbob
 
 if TYPE_CHECKING:
-    from lossatlas.draw import BarsDisplay, CurvesDisplay, Levels, Motion, PathsDisplay, ReliefDisplay, Stroke, SurrogateDisplay
+    from lossatlas.draw import (
+        BarsDisplay,
+        CurvesDisplay,
+        Levels,
+        Motion,
+        PathsDisplay,
+        ReliefDisplay,
+        Stroke,
+        SurrogateDisplay,
+    )
     from lossatlas.race._race import Race
 
 TARGETS, DEEPEST = 51, 1e-8

@@ -33,10 +33,11 @@ class Function(Surface):
 
     Args:
         function: f, a fixed function: it is evaluated twice at the start first.
-        box: bounds of each coordinate, as in ``[(-2, 2), (-1, 3)]``; None for none.
+        box: bounds of each coordinate, as in ``[(-2, 2), (-1, 3)]``; None for none. A coordinate whose bounds are equal is held
+            there: f still takes it, but it is no parameter of the surface, and `whole` puts it back.
         gradient: g(θ), (N,), of f at one point; of several, (B, N), if batched.
         batched: whether f takes several points (B, N) at once and returns (B,), each value of its own row alone. Faster.
-        names: of the coordinates, for the axes of pictures.
+        names: of the coordinates, those held fixed included, for the axes of pictures. So are ``start`` and ``minima``.
         start: where optimizers begin and pictures are centered; the center of the box by default.
         minima: where minima are known, by name or in a list of which the first is called ``global``: they are refined by
             Newton's method, and verdicts and basin maps name them.
@@ -77,7 +78,7 @@ class Function(Surface):
             function, "__name__", type(function).__name__
         ).replace("<lambda>", "f")
         self.rows_alone = not self.batched  # type: ignore[misc]
-        bounds = None if box is None else _points.bounds_of("box", box)
+        bounds = None if box is None else _points.bounds_of("box", box, fixed=True)
         if bounds is None and start is None:
             raise InputError(
                 f"got neither a box nor a start for {self.name}; expected one of them, which says how many numbers it takes: "
@@ -94,7 +95,12 @@ class Function(Surface):
         if bounds is not None and len(bounds) != dimension:
             raise InputError(f"got a start of {dimension} numbers in a box of {len(bounds)}; expected as many.")
         center = torch.zeros(dimension, dtype=torch.float64) if bounds is None else bounds.mean(1)
-        self.start: Tensor = center if start is None else _points.as_vector(self, start, "a start")
+        begin = center if start is None else _points.as_vector(self, start, "a start")
+        self._fixed: list[tuple[str, Tensor]] = []
+        self._held, self._free = begin, torch.ones(dimension, dtype=torch.bool)
+        if bounds is not None and bool((bounds[:, 0] == bounds[:, 1]).any()):
+            begin = self._hold(bounds, begin)
+        self.start: Tensor = begin
         self._by = "torch"
         self._find_out()
         self.wells = self._wells(minima)
@@ -168,6 +174,8 @@ class Function(Surface):
         """The code of the function and of its gradient, with all that they read by name, and the box."""
         told = {**super().fingerprint(), "code": _code.code_digest(self.function), "batched": self.batched}
         told["box"] = None if self.box is None else self.box.tolist()
+        if self._fixed:
+            told["fixed"] = {name: float(value) for name, value in self._fixed}
         if self.gradient is not None:
             told["gradient"] = _code.code_digest(self.gradient)
         return told
@@ -190,7 +198,42 @@ class Function(Surface):
             # Parts that autograd does not see need no tensors either.
             self._by = "numpy" if self._takes("numpy") else "torch"
         self.gradients_known = not wrong  # type: ignore[misc]
-        self.notes = (wrong,) if wrong else ()
+        fixed = [f"{name} = {float(value):g}" for name, value in self._fixed]
+        self.notes = (*((wrong,) if wrong else ()), *((f"held fixed: {', '.join(fixed)}",) if fixed else ()))
+
+    def whole(self, points: PointLike) -> Tensor:
+        """What f takes at points (…, N): with the coordinates that are held fixed, in their places.
+
+        Raises:
+            InputError: for points of another dimension.
+        """
+        given = points if isinstance(points, Tensor) and points.ndim > 1 else _points.numbers_of(points, "a point")
+        if given is None or given.shape[-1] != self.dimension:
+            raise InputError(f"whole got {_checks.shown(points)}; expected points of {self.dimension} coordinates.")
+        return self._whole(given.detach().double())
+
+    def _whole(self, points: Tensor) -> Tensor:
+        if bool(self._free.all()):
+            return points
+        whole = self._held.expand(*points.shape[:-1], -1).clone()
+        whole[..., self._free] = points.double()
+        return whole
+
+    def _hold(self, bounds: Tensor, begin: Tensor) -> Tensor:
+        """Keep what is not fixed as the parameters; where they begin is returned."""
+        self._free = bounds[:, 0] < bounds[:, 1]
+        if not bool(self._free.any()):
+            raise InputError(
+                f"got a box for {self.name} whose bounds are all equal; expected low < high for one coordinate at least."
+            )
+        self._held = torch.where(self._free, begin, bounds[:, 0])
+        digits = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+        names = self.names or [f"w{k + 1}".translate(digits) for k in range(len(begin))]
+        free = self._free.tolist()
+        self._fixed = [(name, value) for name, value, kept in zip(names, self._held, free, strict=True) if not kept]
+        self.names = tuple(name for name, kept in zip(names, free, strict=True) if kept)
+        self.layout = Layout.vector(int(self._free.sum()), bounds[self._free])
+        return begin[self._free]
 
     def _tried(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Its value at the start twice, and in a batch of two: by tensors, by arrays, or by tensors without gradients."""
@@ -227,9 +270,10 @@ class Function(Surface):
 
     def _call(self, given: Tensor) -> Tensor:
         """Its values in float64: () of one point (N,), or (B,) of several if batched."""
-        with self._named(given):
+        whole = self._whole(given)
+        with self._named(whole):
             # A copy: whatever f writes into its argument stays there.
-            found = self.function(given.clone() if self._by == "torch" else given.detach().numpy().copy())
+            found = self.function(whole.clone() if self._by == "torch" else whole.detach().numpy().copy())
             values = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
         wanted = given.shape[:-1]
         if values.numel() != wanted.numel() or values.is_complex():
@@ -243,15 +287,16 @@ class Function(Surface):
     def _gradients(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """Values and gradients of one point, or of several if batched."""
         if self.gradient is not None:
-            with self._named(given):
-                theta = given.clone() if self._by == "torch" else given.numpy().copy()
+            whole = self._whole(given)
+            with self._named(whole):
+                theta = whole.clone() if self._by == "torch" else whole.numpy().copy()
                 found = self.gradient(theta)
                 rows = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
-            if rows.shape != given.shape:
+            if rows.shape != whole.shape:
                 raise InputError(
-                    f"the gradient of {self.name} has shape {tuple(rows.shape)}; expected {tuple(given.shape)}, as the point."
+                    f"the gradient of {self.name} has shape {tuple(rows.shape)}; expected {tuple(whole.shape)}, as the point."
                 )
-            return self._call(given).detach(), rows.detach().double()
+            return self._call(given).detach(), rows.detach().double()[..., self._free]
         theta = given.clone().requires_grad_()
         with torch.enable_grad():
             values = self._call(theta)
@@ -269,7 +314,9 @@ class Function(Surface):
             minima = {"global" if k == 0 else f"minimum {k + 1}": one for k, one in enumerate(minima)}
         wells = []
         for name, given in minima.items():
-            center = _points.finite(_points.as_vector(self, given, f"the minimum {name!r}"), f"the minimum {name!r}")
+            own = _points.numbers_of(given)
+            free = given if own is None or len(own) != len(self._free) else own[self._free]
+            center = _points.finite(_points.as_vector(self, free, f"the minimum {name!r}"), f"the minimum {name!r}")
             point = refined(self, center) if self.gradients_known else center
             value = float(self.values(point[None]))
             wells.append(Well(str(name), center, 0.0 - value, point, value))

@@ -337,12 +337,13 @@ def finite(found: Tensor, what: str, *, error: type[InputError] = InputError) ->
     return found
 
 
-def bounds_of(name: str, box: Any) -> Tensor:
+def bounds_of(name: str, box: Any, *, fixed: bool = False) -> Tensor:
     """Lowest and highest value of each coordinate, (N, 2).
 
     Args:
         name: of the argument, for messages.
         box: (low, high) of each.
+        fixed: whether both may be the same.
 
     Raises:
         InputError: if it is none.
@@ -355,8 +356,11 @@ def bounds_of(name: str, box: Any) -> Tensor:
         raise InputError(
             f"got {name}={_checks.shown(box)}; expected (low, high) of each coordinate, as in [(-2, 2), (-1, 3)]."
         )
-    if not bool((bounds[:, 0] < bounds[:, 1]).all()):
-        raise InputError(f"got {name}={_checks.shown(box)}; expected low < high for each coordinate.")
+    right = bounds[:, 0] <= bounds[:, 1] if fixed else bounds[:, 0] < bounds[:, 1]
+    if not bool(right.all()):
+        raise InputError(
+            f"got {name}={_checks.shown(box)}; expected low {'≤' if fixed else '<'} high for each coordinate."
+        )
     return bounds
 
 

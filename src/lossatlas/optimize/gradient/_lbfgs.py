@@ -16,6 +16,7 @@ from lossatlas._layout import Layout
 from lossatlas.optimize._again import Again
 from lossatlas.optimize._optimizer import Optimizer, Walk
 from lossatlas.optimize._ranges import not_negative, positive, whole
+from lossatlas.optimize._rescaled import rescaled
 from lossatlas.optimize._rows import SHORT, dot, norm
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.gradient._linesearch import LineSearch
@@ -41,7 +42,7 @@ class LBFGS(Optimizer):
 
     Args:
         window: pairs m that are kept.
-        first: length of the first trial step.
+        first: length of the first trial step, in units of θ, of at least a twentieth and at most half of a side of the box.
         decrease: c₁.
         curvature: c₂.
         trials: gradients per line search before it fails.
@@ -85,6 +86,9 @@ class LBFGS(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """One trial of every run's line search per query."""
+        return (yield from rescaled(lambda begin, within: self._walk(begin, within, rng), start, layout))
+
+    def _walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         runs = len(start)
         box = None if layout.box is None else layout.box.to(start)
         again = Again(self.restarts, layout.box, rng)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, units, within
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Values
@@ -27,7 +27,7 @@ class Annealing(Optimizer):
     Args:
         temperature: T at the start, in units of the loss.
         cooling: factor c that the temperature keeps per step, in (0, 1].
-        step: standard deviation of a neighbor, in units of θ.
+        step: standard deviation of a neighbor, in `units` of θ: of at least a twentieth and at most half of a side of the box.
     """
 
     temperature: float = 4.0
@@ -50,10 +50,10 @@ class Annealing(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Wander while it is hot, settle as it cools."""
-        theta, temperature = start, self.temperature
+        theta, temperature, unit = start, self.temperature, units(layout, start)
         value = known((yield Values(theta)).values)
         while True:
-            neighbor = within(theta + self.step * rng.normal(start.shape[1]).to(start), layout)
+            neighbor = within(theta + self.step * unit * rng.normal(start.shape[1]).to(start), layout)
             found = known((yield Values(neighbor, at=At(theta, value))).values)
             probability = torch.exp((value - found) / max(temperature, 1e-300))
             taken = (found < value) | (rng.uniform().to(found) < probability)

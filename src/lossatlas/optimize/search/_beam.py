@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, scatter, units, within
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Values
@@ -28,7 +28,7 @@ class Beam(Optimizer):
     Args:
         beams: states k.
         successors: m of each state.
-        step: standard deviation of a successor at first, in units of θ.
+        step: standard deviation of a successor at first, in `units` of θ: of at least a twentieth and at most half of a side of the box.
         cooling: factor that the step keeps per generation.
     """
 
@@ -60,11 +60,11 @@ class Beam(Optimizer):
         k, m, n = self.beams, self.successors, start.shape[1]
         states = scatter(start, k, layout, rng, self.step)
         values = known((yield Values(states)).values)
-        size = self.step
+        size, unit = self.step, units(layout, start)
         while True:
             best = values.argmin(1)
             rows = torch.arange(len(start), device=start.device)
-            moves = size * rng.normal(k, m, n).to(start)
+            moves = size * unit * rng.normal(k, m, n).to(start)
             children = within((states[:, :, None] + moves).reshape(len(start), k * m, n), layout)
             found = known((yield Values(children, at=At(states[rows, best], values[rows, best]))).values)
             order = found.argsort(dim=1, stable=True)[:, :k]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossatlas._errors import InputError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, units, within
 from lossatlas.optimize._ranges import positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Values
@@ -26,7 +26,7 @@ class Evolution(Optimizer):
 
     Args:
         lr: learning rate η.
-        sigma: σ, in units of θ.
+        sigma: σ, in `units` of θ: of at least a twentieth and at most half of a side of the box, as the steps are.
         population: points n per step, an even number.
     """
 
@@ -51,18 +51,18 @@ class Evolution(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Step toward the better half of what it sees."""
-        theta, half = start, self.population // 2
+        theta, half, unit = start, self.population // 2, units(layout, start)
         value = known((yield Values(theta)).values)
         while True:
             noise = rng.normal(half, start.shape[1]).to(start)
             noise = torch.cat([noise, -noise], 1)
-            cloud = within(theta[:, None] + self.sigma * noise, layout)
+            cloud = within(theta[:, None] + self.sigma * unit * noise, layout)
             found = known((yield Values(cloud, at=At(theta, value))).values)
             ranks = found.argsort(dim=1, stable=True).argsort(dim=1).to(start)
             shaped = ranks / (2 * half - 1) - 0.5
             pull = torch.zeros_like(theta)
             for i in range(2 * half):
                 pull = pull + shaped[:, i : i + 1] * noise[:, i]
-            theta = within(theta - self.lr / (2 * half * self.sigma) * pull, layout)
+            theta = within(theta - self.lr / (2 * half * self.sigma) * unit * pull, layout)
             # The cloud's mean is what it knows of where it now stands.
             value = found.min(1).values

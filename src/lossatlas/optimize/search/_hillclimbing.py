@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Optimizer, Walk, known, within
+from lossatlas.optimize._optimizer import Optimizer, Walk, known, units, within
 from lossatlas.optimize._ranges import one_of, positive, whole
 from lossatlas.optimize._streams import Streams
 from lossatlas.probe import At, Values
@@ -27,7 +27,8 @@ class HillClimbing(Optimizer):
     finds no better neighbor halves its step that many times before it stops.
 
     Args:
-        step: distance of a neighbor in each coordinate, in units of θ.
+        step: distance of a neighbor in each coordinate, in `units` of θ: of at least a twentieth and at most half of its side of
+            the box.
         choice: ``steepest`` or ``first``.
         patience: misses in a row before ``first`` gives up.
         finer: halvings of the step before it stops; 0 is the textbook's rule.
@@ -54,13 +55,13 @@ class HillClimbing(Optimizer):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Climb down until no neighbor is lower."""
-        theta = start
+        theta, unit = start, units(layout, start)
         value = known((yield Values(theta)).values)
         size = torch.full_like(value, self.step)
         misses = torch.zeros(len(start), dtype=torch.int64, device=start.device)
         live = torch.ones_like(misses, dtype=torch.bool)
         while bool(live.any()):
-            neighbors = within(theta[:, None] + size[:, None, None].to(theta) * self._moves(start, rng), layout)
+            neighbors = within(theta[:, None] + size[:, None, None].to(theta) * unit * self._moves(start, rng), layout)
             answer = yield Values(neighbors, at=At(theta, value), active=live)
             lowest, index = known(answer.values).min(1)
             better = live & (lowest < value)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import erfcx
 
 Array = NDArray[np.float64]
-LARGEST = 1e150
 
 
 @dataclass(eq=False)
@@ -19,7 +18,8 @@ class Posterior:
     """The posterior of a Gaussian process with a Matérn-5/2 kernel, one length per coordinate.
 
     Inputs are scaled to the unit cube of the box, values to zero mean and unit deviation; lengths are fitted by
-    maximum likelihood (scikit-learn). A loss that is not finite counts as the worst finite one; losses count as ±1e150 at most.
+    maximum likelihood (scikit-learn). A loss that is not finite counts as the worst finite one; losses of any size are
+    measured in their largest.
 
     Args:
         points: (n, N).
@@ -40,10 +40,11 @@ class Posterior:
 
         finite = self.values[np.isfinite(self.values)]
         worst = float(finite.max()) if finite.size else 0.0
-        # Squares of what is larger than this would overflow in the variance.
-        clean = np.clip(np.where(np.isfinite(self.values), self.values, worst), -LARGEST, LARGEST)
+        clean = np.where(np.isfinite(self.values), self.values, worst)
+        # In a power of two, which changes no bit of the result, squares neither overflow nor vanish.
+        unit = 2.0 ** float(np.clip(np.frexp(np.abs(clean).max(initial=0.0))[1], -1000, 1000))
         self.lowest = float(clean.min())
-        self.middle, self.scale = float(clean.mean()), float(clean.std()) or 1.0
+        self.middle, self.scale = unit * float((clean / unit).mean()), unit * float((clean / unit).std()) or 1.0
         fitted = self.kernel is not None
         kernel = self.kernel or ConstantKernel(1.0, (1e-2, 1e3)) * Matern(
             np.full(self.points.shape[1], 0.3), (1e-2, 1e1), nu=2.5

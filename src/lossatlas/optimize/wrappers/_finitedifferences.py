@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lossatlas._errors import NotApplicableError
 from lossatlas._layout import Layout
-from lossatlas.optimize._optimizer import Walk, begun
+from lossatlas.optimize._optimizer import Walk, begun, units
 from lossatlas.optimize._ranges import positive
 from lossatlas.optimize._streams import Streams
 from lossatlas.optimize.wrappers._wrapper import Wrapper, through
@@ -30,7 +30,8 @@ class FiniteDifferences(Wrapper):
 
     Args:
         inner: what queries gradients.
-        step: h, in units of θ; where the points' rounding ε is coarser, √ε, as in float32 (Nocedal & Wright 2006, section 8.1).
+        step: h, in `units` of θ, of at least a twentieth and at most half of a side of the box; where the points' rounding ε is
+            coarser, √ε, as in float32 (Nocedal & Wright 2006, section 8.1).
     """
 
     step: float = 1e-8
@@ -52,7 +53,8 @@ class FiniteDifferences(Wrapper):
 
     def walk(self, start: Tensor, layout: Layout, rng: Streams) -> Walk:
         """Evaluate values around every point whose gradient is wanted."""
-        n, step = start.shape[1], max(self.step, math.sqrt(torch.finfo(start.dtype).eps))
+        n, unit = start.shape[1], units(layout, start)
+        step = max(self.step, math.sqrt(torch.finfo(start.dtype).eps)) * unit
         origin, eye = torch.zeros(1, n).to(start), step * torch.eye(n).to(start)
         high = None if layout.box is None else layout.box[:, 1].to(start)
 
