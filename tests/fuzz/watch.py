@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
+import sympy  # noqa: F401  (draws from `random` when torch imports it first, which is no doing of the call)
 import torch
 from torch import nn
 
@@ -53,7 +54,7 @@ class Watch:
 
     def __init__(self, root: Path, models: dict[str, nn.Module], vectors: dict[str, torch.Tensor], limit: float) -> None:
         self.root, self.models, self.vectors, self.limit = root.resolve(), models, vectors, limit
-        self.allowed = [str(self.root), tempfile.gettempdir() if root.is_relative_to("/dev") else str(self.root)]
+        self.allowed = [str(self.root)]
         self.written: list[str] | None = None
         with contextlib.suppress(ImportError):
             import matplotlib as mpl

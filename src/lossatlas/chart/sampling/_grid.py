@@ -127,7 +127,7 @@ def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
     Raises:
         InputError: if they are no whole numbers of at least 1.
     """
-    if isinstance(points, Sequence | np.ndarray) and not isinstance(points, str) and np.ndim(points) == 1:
+    if isinstance(points, list | tuple) or (isinstance(points, np.ndarray) and points.ndim == 1):
         if len(points) != 2:
             raise InputError(
                 f"got points={_checks.shown(points)}; expected at least 2 per axis, as one number or (nx, ny)."
