@@ -74,7 +74,7 @@ if __name__ == "__main__":
         if commands_alone or not given.names:
             many = given.count if commands_alone else given.count // 10
             parts["commands"] = command_lines.fuzz(
-                Path(folder), many, given.seed, seconds=given.seconds * (1.0 if commands_alone else 0.2)
+                Path(folder), many, given.seed, limit=30.0, seconds=given.seconds * (1.0 if commands_alone else 0.2)
             )
         for what, made in parts.items():
             counts[what] = collections.Counter()

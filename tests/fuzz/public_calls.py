@@ -328,7 +328,7 @@ BETWEEN_ROOMS = {
     "restore", "record", "arrays", "along", "cheaper", "exact_products", "outputs", "read", "reader", "sampled_products", "statistics",
     "departures", "fitted", "variances_positive", "apply", "counted", "doubt", "lift", "restrict", "rows_of", "provenance", "remark",
     "traces", "trusting", "count", "since", "seen_on", "misfit", "difference", "check", "require", "home", "draw", "together", "settings",
-    "walk", "direction", "columns", "together", "merge", "subset",
+    "walk", "direction", "columns", "merge", "subset",
 }  # fmt: skip
 
 

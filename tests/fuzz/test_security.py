@@ -87,7 +87,7 @@ def test_the_hook_sees_what_it_is_there_for(tmp_path, monkeypatch):
 
 def test_names_stay_text_in_the_summary_of_jobs_and_in_pages(tmp_path):
     (tmp_path / HOSTILE.replace("/", "|")).mkdir()
-    job = Job(HOSTILE, "race", (HOSTILE,))
+    job = Job(HOSTILE, "race", {}, (HOSTILE,))
     write(tmp_path, [job], {HOSTILE: State("failed", 0.0, HOSTILE)})
     surface = la.Function(lambda x: (x * x).sum(), box=[(-1, 1), (-1, 1)], start=[0.5, 0.5], name=HOSTILE, names=[HOSTILE, "b"])
     race = la.race(surface, {HOSTILE: "gd"}, steps=2, progress=False)

@@ -94,7 +94,7 @@ def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) 
 
 def _check_names(names: Names) -> None:
     pairs = names.items() if isinstance(names, Mapping) else ()
-    plain = names is None or (isinstance(names, str) and names == "guess")
+    plain = names is None or _checks.is_word(names, "guess")
     if not (plain if not isinstance(names, Mapping) else all(_is_text(*pair) for pair in pairs)):
         raise InputError(
             f"got names={_checks.shown(names)}; expected the model's names to those of b, as {{'0.weight': 'fc1.weight'}}, "

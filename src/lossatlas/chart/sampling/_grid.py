@@ -155,7 +155,7 @@ def _pairs(span: Span) -> list[tuple[float, float]]:
         if len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends):
             ends = [ends]
         pairs = [(float(low), float(high)) for low, high in (ends * 2 if len(ends) == 1 else ends)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         pairs = []
     if len(pairs) != 2:
         raise InputError(f"got span={span!r}; expected a number, (low, high), such a pair per axis, or 'auto'.")
