@@ -29,7 +29,10 @@ FAULTS = {
 
 def section(counts: dict[str, collections.Counter[str]], seed: int, seconds: float) -> str:
     """What was called and what became of it, as a part of the benchmarks."""
-    rows = ["| what | calls | refused in our words | results | " + " | ".join(FAULTS.values()) + " |", "|---" * (4 + len(FAULTS)) + "|"]
+    rows = [
+        "| what | calls | refused in our words | results | " + " | ".join(FAULTS.values()) + " |",
+        "|---" * (4 + len(FAULTS)) + "|",
+    ]
     for what, found in counts.items():
         numbers = [found.total(), found["refused"], found["result"], *(found[kind] for kind in FAULTS)]
         rows.append(f"| {what} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
@@ -81,7 +84,7 @@ if __name__ == "__main__":
             for case, outcome in made:
                 counts[what][outcome.kind] += 1
                 if outcome.is_fault:
-                    print(f"{outcome.kind} {ascii(case)[1:-1]}: {ascii(outcome.words[:300])}", flush=True)
+                    print(f"{outcome.kind} {ascii(case)[1:-1]}: {outcome.words[:300]!a}", flush=True)
                 if counts[what].total() % 1000 == 0:
                     print(f"{counts[what].total():,} {what}, {time.monotonic() - began:.0f} s", flush=True)
         os.chdir("/")

@@ -45,7 +45,13 @@ def main(folder: Path, lines: list[list[str]]) -> None:
 
     from lossatlas.cli import main as lossatlas_main
 
-    work = (tempfile.gettempdir() + "/tmp", tempfile.gettempdir() + "/torchinductor", mpl.get_cachedir(), mpl.get_configdir(), "/dev/null")
+    work = (
+        tempfile.gettempdir() + "/tmp",
+        tempfile.gettempdir() + "/torchinductor",
+        mpl.get_cachedir(),
+        mpl.get_configdir(),
+        "/dev/null",
+    )
     allowed = (str((folder / "out").resolve()), *work)
     os.chdir(folder)
     sys.addaudithook(hook)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-
 import lossatlas as la
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import audited
 import command_lines
+
 from lossatlas.cli._jobs import Job, State
 from lossatlas.cli._summary import write
 
@@ -63,7 +63,9 @@ def test_no_verb_unpickles_evaluates_or_opens_a_socket(tmp_path):
         ["page", "out", "--out", "out/all.html"],
     ]
     (tmp_path / "lines.json").write_text(json.dumps(lines))
-    done = subprocess.run([sys.executable, audited.__file__, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, audited.__file__, str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "seen.json").read_text())
     ended = dict(zip([" ".join(line[:2]) for line in lines], found["codes"], strict=True))
@@ -89,7 +91,9 @@ def test_names_stay_text_in_the_summary_of_jobs_and_in_pages(tmp_path):
     (tmp_path / HOSTILE.replace("/", "|")).mkdir()
     job = Job(HOSTILE, "race", {}, (HOSTILE,))
     write(tmp_path, [job], {HOSTILE: State("failed", 0.0, HOSTILE)})
-    surface = la.Function(lambda x: (x * x).sum(), box=[(-1, 1), (-1, 1)], start=[0.5, 0.5], name=HOSTILE, names=[HOSTILE, "b"])
+    surface = la.Function(
+        lambda x: (x * x).sum(), box=[(-1, 1), (-1, 1)], start=[0.5, 0.5], name=HOSTILE, names=[HOSTILE, "b"]
+    )
     race = la.race(surface, {HOSTILE: "gd"}, steps=2, progress=False)
     page = la.page(race, path=tmp_path / "page.html", title=HOSTILE).read_text()
     texts = {"summary": (tmp_path / "summary.html").read_text(), "page": page, "race": race._repr_html_()}
@@ -101,7 +105,11 @@ def test_names_stay_text_in_the_summary_of_jobs_and_in_pages(tmp_path):
 def test_numbers_for_other_programs_go_into_a_pipe(tmp_path, kind):
     (tmp_path / "pipe").symlink_to("/dev/stdout") if kind == "stdout" else os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK) if kind == "fifo" else None
-    command = [sys.executable, "-c", "from lossatlas import archive; archive.write_json('pipe', {'a': 1}); print('after')"]
+    command = [
+        sys.executable,
+        "-c",
+        "from lossatlas import archive; archive.write_json('pipe', {'a': 1}); print('after')",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     got = done.stdout if reader is None else os.read(reader, 1000).decode() + done.stdout
     assert json.loads(got.removesuffix("after\n")) == {"a": 1} and got.endswith("after\n")
