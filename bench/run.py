@@ -65,9 +65,7 @@ def main(names: list[str]) -> None:
     written = HERE / "results.md"
     # The browser tests measure the page, and write their own section.
     _, head, page = written.read_text().partition(PAGE) if written.is_file() else ("", "", "")
-    written.write_text(
-        text + "".join("\n" + note for note in notes) + (f"\n{head}{page}" if head else "")
-    )
+    written.write_text(text + "".join("\n" + note for note in notes) + (f"\n{head}{page}" if head else ""))
     print("written: bench/results.md")
 
 

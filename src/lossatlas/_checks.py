@@ -290,6 +290,11 @@ def is_stream(path: Path) -> bool:
         return False
 
 
+def is_word(value: Any, *words: str) -> bool:
+    """Whether it is one of these words; arrays, which compare entry by entry, are none."""
+    return isinstance(value, str) and value in words
+
+
 def optional(check: Any, name: str, value: T | None, *args: Any, **keywords: Any) -> Any:
     """None as it is, and anything else through a check of this module."""
     return None if value is None else check(name, value, *args, **keywords)

@@ -29,7 +29,10 @@ FAULTS = {
 
 def section(counts: dict[str, collections.Counter[str]], seed: int, seconds: float) -> str:
     """What was called and what became of it, as a part of the benchmarks."""
-    rows = ["| what | calls | refused in our words | results | " + " | ".join(FAULTS.values()) + " |", "|---" * (4 + len(FAULTS)) + "|"]
+    rows = [
+        "| what | calls | refused in our words | results | " + " | ".join(FAULTS.values()) + " |",
+        "|---" * (4 + len(FAULTS)) + "|",
+    ]
     for what, found in counts.items():
         numbers = [found.total(), found["refused"], found["result"], *(found[kind] for kind in FAULTS)]
         rows.append(f"| {what} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
@@ -67,23 +70,21 @@ if __name__ == "__main__":
         os.chdir(folder)
         parts = {}
         if not commands_alone:
-            (Path(folder) / "calls").mkdir()
             many = given.count - given.count // 10 if not given.names else given.count
             parts["calls"] = odd_calls.fuzz(
-                Path(folder) / "calls", many, given.seed, only=tuple(given.names), seconds=given.seconds * 0.8
+                Path(folder), many, given.seed, only=tuple(given.names), seconds=given.seconds * 0.8
             )
         if commands_alone or not given.names:
-            (Path(folder) / "commands").mkdir()
             many = given.count if commands_alone else given.count // 10
             parts["commands"] = command_lines.fuzz(
-                Path(folder) / "commands", many, given.seed, seconds=given.seconds * (1.0 if commands_alone else 0.2)
+                Path(folder), many, given.seed, limit=30.0, seconds=given.seconds * (1.0 if commands_alone else 0.2)
             )
         for what, made in parts.items():
             counts[what] = collections.Counter()
             for case, outcome in made:
                 counts[what][outcome.kind] += 1
                 if outcome.is_fault:
-                    print(f"{outcome.kind} {case}: {outcome.words[:300]!r}", flush=True)
+                    print(f"{outcome.kind} {ascii(case)[1:-1]}: {outcome.words[:300]!a}", flush=True)
                 if counts[what].total() % 1000 == 0:
                     print(f"{counts[what].total():,} {what}, {time.monotonic() - began:.0f} s", flush=True)
         os.chdir("/")

@@ -52,7 +52,8 @@ def nans(*_):
 
 number = 3
 """
-BROKEN = {"syntax.py": "def (:\n", "exits.py": "import sys\nsys.exit(0)\n", "parses.py": "import sys\nassert len(sys.argv) == 1\nmake = 3\n",
+BROKEN = {"syntax.py": "def (:\n", "exits.py": "import sys\nsys.exit(0)\n",
+          "parses.py": "import sys\nassert len(sys.argv) == 1\nmake = 3\n",
           "jobs.toml": '[[job]]\ncommand = "race"\nlandscape = "four-wells"\n', "bad.toml": "[[job]\n", "none.toml": ""}  # fmt: skip
 NETWORK = ["--model", "my.py:make_model", "--data", "my.py:make_data", "--loss", "cross_entropy"]
 # A valid command of each name, as short as it gets. What is not here only waits or runs for minutes.
@@ -70,14 +71,18 @@ LINES: dict[str, list[str]] = {
     "record": ["exits.py"],
 }
 LEFT_OUT = {"tour": "minutes", "serve": "waits for visitors", "lessons": "minutes", "lecture": "minutes"}
+# These start processes: tests/probe/engine.
+PROCESSES = ("ray", "workers")
 WORDS = [
-    "", " ", "x" * 5000, "nan", "inf", "-inf", "-1", "0", "1", "1.5", "1e400", "9" * 30, "9223372036854775808", "1,2", "1,2,3", "nan,nan", "1:2",
-    "2:1,nan:3", "a,,b", "\x1b[31mred", "[red]a[/b]", "<script>", "a\nb", "\ud800", "None", "True", "auto", "-", "--", "/", "..", "a/b/c", "n" * 300,
-    "gd,gd", "adam,nonsense", "four-wells", "cross_entropy", "mse", "model", "pool:-1", "3x3", "1000000000x3", "1000000000", "1/2", "0/0", "3/2",
-    "largest", "png,png", "pdf", "exe", "3.3in", "0in", "-1cm", "viridis", "my.py:make_model", "my.py:make_data", "my.py:objective", "my.py:raises",
-    "my.py:ends", "my.py:nothing", "my.py:wide", "my.py:nans", "my.py:number", "my.py:none", "my.py:", ":x", "my.py", "syntax.py:a", "exits.py:a",
-    "parses.py:make", "no.py:a", "no.module:a", "a.pt", "b.pt", "race", "one", "text.txt", "pipe", "full", "dangling", "loop", "n" * 300 + ".json",
-    "text.txt/x.json", "odd.pt", "nan.pt", "jobs.toml", "bad.toml", "none.toml", "new.json", "new.csv", "new.vts", "new.png", "locked/x",
+    "", " ", "x" * 5000, "nan", "inf", "-inf", "-1", "0", "1", "1.5", "1e400", "9" * 30, "9223372036854775808", "1,2",
+    "1,2,3", "nan,nan", "1:2", "2:1,nan:3", "a,,b", "\x1b[31mred", "[red]a[/b]", "<script>", "a\nb", "\ud800", "None",
+    "True", "auto", "-", "--", "a/b/c", "n" * 300, "gd,gd", "adam,nonsense", "four-wells", "cross_entropy", "mse",
+    "model", "pool:-1", "3x3", "1000000000x3", "1000000000", "1/2", "0/0", "3/2", "largest", "png,png", "pdf", "exe",
+    "3.3in", "0in", "-1cm", "viridis", "my.py:make_model", "my.py:make_data", "my.py:objective", "my.py:raises",
+    "my.py:ends", "my.py:nothing", "my.py:wide", "my.py:nans", "my.py:number", "my.py:none", "my.py:", ":x", "my.py",
+    "syntax.py:a", "exits.py:a", "parses.py:make", "no.py:a", "no.module:a", "a.pt", "b.pt", "race", "one",
+    "text.txt", "pipe", "full", "dangling", "loop", "n" * 300 + ".json", "text.txt/x.json", "odd.pt", "nan.pt",
+    "jobs.toml", "bad.toml", "none.toml", "new.json", "new.csv", "new.vts", "new.png", "locked/x",
 ]  # fmt: skip
 
 
@@ -118,7 +123,7 @@ def lines(seed: int) -> list[list[str]]:
             continue
         places = []
         for option in command.params:
-            if isinstance(option, click.Option) and option.name not in ("ray", "workers"):  # start processes: tests/probe/engine
+            if isinstance(option, click.Option) and option.name not in PROCESSES:
                 words = [[option.opts[0]]] if option.is_flag else [[option.opts[0], word] for word in WORDS]
                 places += [(option.name, word) for word in words]
         for at in range(len(LINES[name])):
@@ -133,7 +138,9 @@ def lines(seed: int) -> list[list[str]]:
     return found
 
 
-def fuzz(folder: Path, count: int, seed: int, limit: float = 8.0, seconds: float = float("inf")) -> Iterator[tuple[str, Outcome]]:
+def fuzz(
+    folder: Path, count: int, seed: int, limit: float = 8.0, seconds: float = float("inf")
+) -> Iterator[tuple[str, Outcome]]:
     """Type `count` commands, each in a folder of its own kind, and look at what they leave."""
     home = folder / "home"
     home.mkdir()
@@ -148,7 +155,8 @@ def fuzz(folder: Path, count: int, seed: int, limit: float = 8.0, seconds: float
         for line in lines(seed)[:count]:
             if time.monotonic() > end:
                 return
-            yield " ".join(word if len(word) < 40 else f"{word[:20]}…" for word in line), watch(lambda line=line: typed(line))
+            said = " ".join(word if len(word) < 40 else f"{word[:20]}…" for word in line)
+            yield said, watch(lambda line=line: typed(line))
             for path in home.iterdir():
                 if path.name not in held:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

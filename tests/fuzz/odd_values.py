@@ -38,12 +38,24 @@ class Numeric:
 
 
 def _plain() -> dict[str, Any]:
-    texts = {"empty": "", "long": "x" * 5000, "escape": "\x1b[31mred\x1b[0m", "nul": "a\0b", "nan text": "nan", "surrogate": "\ud800",
-             "markup": "[red]a[/b]", "script": "<script>alert(1)</script>", "lines": "a\nb"}  # fmt: skip
-    numbers = {"-1": -1, "0": 0, "1": 1, "2": 2, "1.5": 1.5, "-0.5": -0.5, "nan": float("nan"), "inf": float("inf"), "-inf": -float("inf"),
-               "1e300": 1e300, "1e-300": 1e-300, "10^9": 10**9, "10^30": 10**30, "2^63": 2**63, "-10^30": -(10**30), "10^400": 10**400, "1j": 1j,
+    texts = {"empty": "", "long": "x" * 5000, "escape": "\x1b[31mred\x1b[0m", "nul": "a\0b",
+             "nan text": "nan", "surrogate": "\ud800",
+             "markup": "[red]a[/b]",
+             "script": "<script>alert(1)</script>", "lines": "a\nb"}  # fmt: skip
+    numbers = {"-1": -1, "0": 0, "1": 1, "2": 2, "1.5": 1.5, "-0.5": -0.5, "nan": float("nan"),
+               "inf": float("inf"), "-inf": -float("inf"),
+               "1e300": 1e300, "1e-300": 1e-300, "10^9": 10**9, "10^30": 10**30, "2^63": 2**63, "-10^30": -(10**30),
+               "10^400": 10**400, "1j": 1j,
                "fraction": fractions.Fraction(1, 3)}  # fmt: skip
-    others = {"None": None, "True": True, "False": False, "bytes": b"bytes", "ellipsis": ..., "type": int, "print": print}
+    others = {
+        "None": None,
+        "True": True,
+        "False": False,
+        "bytes": b"bytes",
+        "ellipsis": ...,
+        "type": int,
+        "print": print,
+    }
     return texts | numbers | others
 
 
@@ -393,5 +405,3 @@ def data() -> dict[str, Make]:
         "d sparse": lambda _: (X.to_sparse(), Y),
         "d nones": lambda _: [(None, None)],
     }
-
-

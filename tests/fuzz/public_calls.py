@@ -79,7 +79,9 @@ class World:
             maker = MAKERS[owner]
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             room, _, method = maker.partition(".")
-            function = public().get(maker) or getattr(self.instance(room) if room == "Chart" else getattr(la, room), method)
+            function = public().get(maker) or getattr(
+                self.instance(room) if room == "Chart" else getattr(la, room), method
+            )
             make = CALLS.get(maker, _nothing)
             self.instances[owner] = Call(maker, function, make).run(self, make(self, folder))
         return self.instances[owner]
@@ -122,7 +124,8 @@ CALLS: dict[str, Callable[[World, Path], Arguments]] = {
     "citation": lambda w, f: {"result": w.race},
     "compare": lambda w, f: {"surfaces": [w.network, w.well], "seeds": 1, "points": 3, **Q},
     "compare_traces": lambda w, f: {"a": w.network, "b": w.network, "limit": 32, **Q},
-    "connect": lambda w, f: {"surface": w.network, "a": w.ends[0], "b": w.ends[1], "kind": "bezier", "points": 5, "tolerance": None, "steps": 3,
+    "connect": lambda w, f: {"surface": w.network, "a": w.ends[0], "b": w.ends[1], "kind": "bezier", "points": 5,
+                             "tolerance": None, "steps": 3,
                              "resamples": 10, **Q},
     "copies": lambda w, f: {"surface": w.network},
     "counterfactual": lambda w, f: {"given": w.race, "racer": "gd", "runs": 2, **Q},
@@ -275,7 +278,8 @@ MAKERS = {
     "Chart": "chart", "Comparison": "compare", "Copies": "copies", "Copy": "random_copy", "Counterfactual": "counterfactual",
     "CriticalPoint": "critical_point", "CriticalPoints": "critical_points", "CriticalSharpness": "critical_sharpness",
     "Diagonal": "diagonal", "Eigenpairs": "saddle_directions", "Estimate": "trace", "Extremes": "extremes", "Forecast": "forecast",
-    "Frame": "Frame", "Function": "Function", "Hessian": "Hessian", "Invariance": "sharpness_invariance", "Landscape": "landscapes.four_wells",
+    "Frame": "Frame", "Function": "Function", "Hessian": "Hessian", "Invariance": "sharpness_invariance",
+    "Landscape": "landscapes.four_wells",
     "Layout": "Layout.vector", "Lesson": "lesson", "Line": "Line.random", "Merge": "merge", "Merged": "merge_ledgers",
     "NetworkRace": "network_race", "NetworkSurface": "NetworkSurface", "Path": "connect", "Plane": "Plane.random", "Policy": "policy",
     "Probe": "Probe", "Race": "race", "Recorder": "Recorder", "Recording": "Recording.load", "RunCurvature": "curvature_along",
@@ -328,7 +332,7 @@ BETWEEN_ROOMS = {
     "restore", "record", "arrays", "along", "cheaper", "exact_products", "outputs", "read", "reader", "sampled_products", "statistics",
     "departures", "fitted", "variances_positive", "apply", "counted", "doubt", "lift", "restrict", "rows_of", "provenance", "remark",
     "traces", "trusting", "count", "since", "seen_on", "misfit", "difference", "check", "require", "home", "draw", "together", "settings",
-    "walk", "direction", "columns", "together", "merge", "subset",
+    "walk", "direction", "columns", "merge", "subset",
 }  # fmt: skip
 
 
@@ -338,7 +342,12 @@ def _parent(path: Any) -> Any:
 
 def _recorder(folder: Path) -> Arguments:
     model = odd.mlp()
-    return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), "folder": folder / "run", "quiet": True}
+    return {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "folder": folder / "run",
+        "quiet": True,
+    }
 
 
 @dataclass
@@ -365,7 +374,9 @@ class Call:
         unnamed = keywords.pop("*", ())
         names = list(inspect.signature(function).parameters.values())
         # What stands before the unnamed ones cannot be given by name.
-        first = [keywords.pop(p.name) for p in names if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in keywords and unnamed]
+        first = [
+            keywords.pop(p.name) for p in names if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in keywords and unnamed
+        ]
         return function(*first, *unnamed, **keywords)
 
 
@@ -375,7 +386,9 @@ def public() -> dict[str, Any]:
     for name in la.__all__:
         value = getattr(la, name)
         if inspect.ismodule(value):
-            found |= {f"{name}.{inner}": getattr(value, inner) for inner in _names(value) if callable(getattr(value, inner))}
+            found |= {
+                f"{name}.{inner}": getattr(value, inner) for inner in _names(value) if callable(getattr(value, inner))
+            }
         elif callable(value):
             found[name] = value
     return found
@@ -425,6 +438,4 @@ def _nothing(world: World, folder: Path) -> Arguments:
 
 def _required(function: Any) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_ONLY)
-    return [
-        p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind in kinds
-    ]
+    return [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind in kinds]

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
+import sympy  # noqa: F401  (draws from `random` when torch imports it first, which is no doing of the call)
 import torch
 from torch import nn
 
@@ -28,7 +29,18 @@ import lossatlas as la
 SOURCE = str(Path(la.__file__).parent)
 HERE = str(Path(__file__).parent)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "shutil.rmtree"}
+CACHES = ("/dev/null", "/proc/", "/dev/shm/", f"{tempfile.gettempdir()}/torchinductor")
+CHANGES = {
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+    "shutil.rmtree",
+}
 
 
 class Hang(BaseException):
@@ -51,9 +63,11 @@ class Outcome:
 class Watch:
     """Runs calls one at a time and looks at what they leave."""
 
-    def __init__(self, root: Path, models: dict[str, nn.Module], vectors: dict[str, torch.Tensor], limit: float) -> None:
+    def __init__(
+        self, root: Path, models: dict[str, nn.Module], vectors: dict[str, torch.Tensor], limit: float
+    ) -> None:
         self.root, self.models, self.vectors, self.limit = root.resolve(), models, vectors, limit
-        self.allowed = [str(self.root), tempfile.gettempdir() if root.is_relative_to("/dev") else str(self.root)]
+        self.allowed = [str(self.root)]
         self.written: list[str] | None = None
         with contextlib.suppress(ImportError):
             import matplotlib as mpl
@@ -75,8 +89,8 @@ class Watch:
         for path in paths:
             if isinstance(path, int):
                 continue
-            where = os.path.abspath(os.fsdecode(path))
-            if not where.startswith((*self.allowed, "/dev/null", "/proc/", "/dev/shm/", "/tmp/torchinductor")) and "__pycache__" not in where:
+            where = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (a link is written where it lies)
+            if not where.startswith((*self.allowed, *CACHES)) and "__pycache__" not in where:
                 self.written.append(f"{event} {where}")
 
     def __call__(self, call: Callable[[], Any]) -> Outcome:
@@ -102,7 +116,9 @@ class Watch:
         if not outcome.is_fault:
             changed = [name for name, value in self._digests().items() if digests[name] != value]
             after = settings()
-            other = [f"{name}: {before[name]!r:.80} → {after[name]!r:.80}" for name in before if before[name] != after[name]]
+            other = [
+                f"{name}: {before[name]!r:.80} → {after[name]!r:.80}" for name in before if before[name] != after[name]
+            ]
             if seen:
                 outcome = Outcome("file", "; ".join(seen[:3]))
             elif changed:
@@ -115,17 +131,23 @@ class Watch:
 
     def _digests(self) -> dict[str, str]:
         found = {name: digest(model) for name, model in self.models.items()}
-        return found | {name: hashlib.sha1(bytes(vector.detach().numpy())).hexdigest() for name, vector in self.vectors.items()}
+        return found | {
+            name: hashlib.sha1(bytes(vector.detach().numpy())).hexdigest() for name, vector in self.vectors.items()
+        }
 
 
 def digest(model: nn.Module) -> str:
     """All that a model holds: weights, buffers, gradients, modes, hooks and what is trained."""
     found = hashlib.sha1()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        content = b"meta" if tensor.is_meta else tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else str(tensor.item()).encode()
+        content = (
+            b"meta" if tensor.is_meta else tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+        )
         found.update(f"{name} {tuple(tensor.shape)} {tensor.requires_grad} {tensor.grad is None}".encode() + content)
     for name, module in model.named_modules():
-        found.update(f"{name} {type(module)} {module.training} {len(module._forward_hooks)} {len(module._forward_pre_hooks)}".encode())
+        found.update(
+            f"{name} {type(module)} {module.training} {len(module._forward_hooks)} {len(module._forward_pre_hooks)}".encode()
+        )
     return found.hexdigest()
 
 
@@ -136,11 +158,11 @@ def settings() -> dict[str, Any]:
         "grad mode": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
         "torch random state": hashlib.sha1(torch.get_rng_state().numpy().tobytes()).hexdigest(),
-        "numpy random state": hashlib.sha1(np.random.get_state()[1].tobytes()).hexdigest() + str(np.random.get_state()[2]),  # noqa: NPY002
+        "numpy random state": hashlib.sha1(repr(np.random.get_state(legacy=False)).encode()).hexdigest(),  # noqa: NPY002
         "random state": hash(random.getstate()),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "filters": len(warnings.filters),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)],
         "environment": dict(os.environ),
@@ -185,7 +207,11 @@ def limited(seconds: float) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No word of a call reaches the screen."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         yield
 

@@ -113,7 +113,7 @@ def settled(
         InputError: for a setting that means nothing.
     """
     # A formula is cheap and may have kinks: its cells are bisected. What reads data is interpolated.
-    bisected = subset not in (None, "auto") or surface.examples == 0
+    bisected = not (subset is None or _checks.is_word(subset, "auto")) or surface.examples == 0
     if tolerance is None:
         tolerance = BISECTED if bisected else TOLERANCE
     if probes is None:

@@ -44,8 +44,9 @@ def plot_surface(
     **style: Any,
 ) -> FieldDisplay | PathsDisplay:
     """Contours of a surface of two parameters; see `Surface.plot`."""
-    from lossatlas.draw import FieldDisplay, PathsDisplay
+    from lossatlas.draw import FieldDisplay, PathsDisplay, need_axes
 
+    need_axes(ax)
     wells = [(well.name, float(well.minimum[0]), float(well.minimum[1])) for well in surface.wells]
     field = FieldDisplay(**_grid(surface, points, box), wells=wells)
     if path is None:
@@ -64,8 +65,9 @@ def relief_of_surface(
     **style: Any,
 ) -> ReliefDisplay:
     """A surface of two parameters in three dimensions; see `Surface.plot_relief`."""
-    from lossatlas.draw import ReliefDisplay
+    from lossatlas.draw import ReliefDisplay, need_axes
 
+    need_axes(ax)
     paths = {} if path is None else _paths(path)
     return ReliefDisplay(**_grid(surface, points, box), paths=paths).plot(ax, levels=scale, **style)
 

@@ -6,10 +6,12 @@ import errno
 import logging
 import sys
 from importlib import import_module
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 import click
 
+from lossatlas import _checks
 from lossatlas._errors import LossAtlasError
 from lossatlas.cli._log import LEVELS, level, logging_to_errors
 
@@ -35,6 +37,15 @@ _COMMANDS = {
 
 
 @final
+class _Place(click.Path):
+    """A path of any command: refused where no file can have that name, before anything asks the disk for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = max(param.opts, key=len) if isinstance(param, click.Option) else str(param and param.make_metavar(ctx))
+        return super().convert(_checks.path(name, value), param, ctx)
+
+
+@final
 class _Rooms(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -43,6 +54,9 @@ class _Rooms(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"lossatlas.cli._{cmd_name}").command
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path):
+                parameter.type = _Place(path_type=Path)
         return command
 
     def resolve_command(

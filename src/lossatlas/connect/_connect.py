@@ -138,7 +138,7 @@ def connect(
         do = "This is a share of the profile's range; None reads at equal distances."
         tolerance = _checks.number("tolerance", tolerance, above=0, below=1, do=do)
     _checks.one_of("definition of a barrier", definition, DEFINITIONS)
-    if slopes != "auto":
+    if not _checks.is_word(slopes, "auto"):
         slopes = _checks.flag("slopes", slopes)
     _checks.optional(_checks.path, "folder", folder, where="connect", error=OutputError)
     _checks.text("statistics", statistics, where="connect")

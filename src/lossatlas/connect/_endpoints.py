@@ -94,7 +94,8 @@ def two_ends(surface: Surface, a: PointLike, b: PointLike, names: Names = None) 
 
 def _check_names(names: Names) -> None:
     pairs = names.items() if isinstance(names, Mapping) else ()
-    if not (names in (None, "guess") if not isinstance(names, Mapping) else all(_is_text(*pair) for pair in pairs)):
+    plain = names is None or _checks.is_word(names, "guess")
+    if not (plain if not isinstance(names, Mapping) else all(_is_text(*pair) for pair in pairs)):
         raise InputError(
             f"got names={_checks.shown(names)}; expected the model's names to those of b, as {{'0.weight': 'fc1.weight'}}, "
             "'guess' to pair them by a common prefix or by their order, or None."

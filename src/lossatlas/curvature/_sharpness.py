@@ -302,6 +302,7 @@ def _checked(
     else:
         rho = RADII[kind] if rho is None else rho
         rho = _checks.number("rho", rho, above=0)
+    _checks.optional(_checks.text, "scaling", scaling, where="sharpness")
     if scaling is not None and kind in ("keskar", "sam", "asam") and scaling != OWN_SCALING[kind]:
         raise InputError(
             f"got scaling={scaling!r} for {kind}; its own is {OWN_SCALING[kind]!r}. Use sam or asam, or leave it."

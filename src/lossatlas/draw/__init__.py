@@ -9,6 +9,7 @@ from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._decisions import Decision, DecisionsDisplay
 from lossatlas.draw._display import Display
+from lossatlas.draw._display import need_axes as need_axes
 from lossatlas.draw._field import FieldDisplay
 from lossatlas.draw._index import IndexDisplay
 from lossatlas.draw._ladder import LadderDisplay

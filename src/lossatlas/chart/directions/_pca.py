@@ -13,7 +13,7 @@ from lossatlas import _checks
 from lossatlas.chart.directions._direction import EUCLIDEAN, Direction, Drawn
 from lossatlas.chart.directions._principal import Centering, principal
 from lossatlas.chart.planes._origin import point_of
-from lossatlas.chart.planes._policy import Ignore
+from lossatlas.chart.planes._policy import Ignore, resolved
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.surface import PointLike, Surface
 
@@ -78,6 +78,7 @@ class Pca(Direction):
 def _components(several: Sequence[Pca], surface: Surface) -> tuple[list[Drawn], dict[str, Any]]:
     first = several[0]
     which = [_checks.whole("component", one.component, 1, 2) - 1 for one in several]
+    resolved("none", first.ignore)
     _, rows, record, notes = principal(surface, first.iterates, centering=first.centering, ignore=first.ignore)
     walk = {name: [shares[k] for k in which] for name, shares in record["random_walk"].items()}
     record |= {"random_walk": walk, "shares": [record["shares"][k] for k in which]}

@@ -95,7 +95,7 @@ def resolved(normalization: str, ignore: Ignore | None) -> Ignore:
         UnknownNameError: for a name that is not there.
     """
     _checks.one_of("normalization", normalization, NORMALIZATIONS)
-    if ignore is not None and not (isinstance(ignore, str) and ignore in ("biasbn", "nothing")):
+    if ignore is not None and not _checks.is_word(ignore, "biasbn", "nothing"):
         raise InputError(f"got ignore={_checks.shown(ignore)}; expected 'biasbn', 'nothing', or None for the usual.")
     return ignore or ("nothing" if normalization == "none" else "biasbn")
 

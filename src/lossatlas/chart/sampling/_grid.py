@@ -127,7 +127,7 @@ def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
     Raises:
         InputError: if they are no whole numbers of at least 1.
     """
-    if isinstance(points, Sequence | np.ndarray) and not isinstance(points, str) and np.ndim(points) == 1:
+    if isinstance(points, list | tuple) or (isinstance(points, np.ndarray) and points.ndim == 1):
         if len(points) != 2:
             raise InputError(
                 f"got points={_checks.shown(points)}; expected at least 2 per axis, as one number or (nx, ny)."
@@ -155,7 +155,7 @@ def _pairs(span: Span) -> list[tuple[float, float]]:
         if len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends):
             ends = [ends]
         pairs = [(float(low), float(high)) for low, high in (ends * 2 if len(ends) == 1 else ends)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         pairs = []
     if len(pairs) != 2:
         raise InputError(f"got span={span!r}; expected a number, (low, high), such a pair per axis, or 'auto'.")

@@ -144,10 +144,10 @@ class StreamedSurface(Surface):
             )
         axes = _checks.whole("axes", axes, 1, 2)
         self.together = _checks.whole("together", together, 1, 100_000)
-        if normalization not in OWN:
+        if not _checks.is_word(normalization, *OWN):
             raise InputError(f"got normalization={_checks.shown(normalization)}; expected one of {', '.join(OWN)}.")
         resolved(normalization, ignore)
-        if not (callable(loss) or loss in (MODEL, TOKENS)):
+        if not (callable(loss) or _checks.is_word(loss, MODEL, TOKENS)):
             raise InputError(
                 f"got loss={_checks.shown(loss)}; expected 'model', 'tokens' or a function of (output, target)."
             )
