@@ -185,6 +185,9 @@ def read(path: Path) -> bytes:
         OutputError: if it is missing or cannot be read.
     """
     try:
+        # A pipe has no end as long as nobody writes into it, and a device may have none at all.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("it is no regular file")
         return path.read_bytes()
     except FileNotFoundError:
         raise OutputError(
