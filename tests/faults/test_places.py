@@ -63,6 +63,7 @@ def put(kind, path):
         path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_file_is_refused_in_one_paragraph_wherever_one_is_read(ran, kind):
     put(kind, Path("odd.py"))
@@ -84,6 +85,7 @@ def test_what_is_no_file_is_refused_in_one_paragraph_wherever_one_is_read(ran, k
         assert "expected" in said.lower() or "Error" in said, (words, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_folder_is_left_alone_where_one_is_written(ran, kind):
     if kind == "a folder":
@@ -91,7 +93,10 @@ def test_what_is_no_folder_is_left_alone_where_one_is_written(ran, kind):
     else:
         put(kind, Path("odd"))
     before = os.lstat("odd")
-    for words in (("race", "four-wells", "--steps", "2", "--runs", "1", "--out", "odd/in"), ("lessons", "B1", "--out", "odd/in")):
+    for words in (
+        ("race", "four-wells", "--steps", "2", "--runs", "1", "--out", "odd/in"),
+        ("lessons", "B1", "--out", "odd/in"),
+    ):
         code, said = ran(*words)
         assert code == 2 and "Traceback" not in said and "odd" in said, (words, said)
     assert os.lstat("odd").st_ino == before.st_ino and not Path("nowhere").exists()
@@ -128,12 +133,19 @@ def test_a_model_file_that_prints_exits_or_parses_arguments_gets_none_of_ours(ra
     Path("prints.py").write_text("print('hello')\n" + MINE)
     code, said = ran("dimension", "--model", "prints.py:make_model")
     assert code == 0 and "hello" in said
-    for how in ("import sys; sys.exit(0)", "raise SystemExit('bye')", "import sys; sys.exit(3)", "quit()", "raise KeyError('x')"):
+    for how in (
+        "import sys; sys.exit(0)",
+        "raise SystemExit('bye')",
+        "import sys; sys.exit(3)",
+        "quit()",
+        "raise KeyError('x')",
+    ):
         Path("exits.py").write_text(f"{how}\n{MINE}")
         code, said = ran("dimension", "--model", "exits.py:make_model")
         assert code == 2 and "exits.py" in said and "Traceback" not in said, (how, code, said)
 
 
+@pytest.mark.slow
 def test_a_fork_while_a_thread_reads_has_its_own_surface():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
@@ -154,7 +166,9 @@ def test_a_fork_while_a_thread_reads_has_its_own_surface():
             child = os.fork()
             if child == 0:
                 signal.alarm(SECONDS)
-                same = torch.equal(surface.values(points), truth) and torch.equal(surface.gradients(points)[1], gradients)
+                same = torch.equal(surface.values(points), truth) and torch.equal(
+                    surface.gradients(points)[1], gradients
+                )
                 os._exit(0 if same else 3)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:

@@ -142,7 +142,7 @@ class Scene:
             OutputError: if there is no such file, or it is no scene, cut short, damaged, or of a later version.
         """
         try:
-            content = Path(path).read_bytes()
+            content = archive.content_of(Path(path))
         except OSError as error:
             raise OutputError(f"{str(path)!r} cannot be read ({error}). Give a file that Scene.save wrote.") from None
         return cls.from_bytes(content)
