@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-quick faults fuzz check lint types floors bench bench-bbob docs pictures web dist clean
+.PHONY: help install demo test test-quick faults fuzz mutants check lint types floors bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-quick  the quick part"
 	@echo "make faults      what kills workers and drivers many times over"
 	@echo "make fuzz        odd arguments for every public function and command; N=20000 calls"
+	@echo "make mutants     plants mistakes in a copy of the package: the quick tests must find every one"
 	@echo "make check       lint, format, types, import floors"
 	@echo "make bench       speed ratios against other programs, written to bench/results.md"
 	@echo "make bench-bbob  every algorithm on the BBOB suite, written to bench/bbob.md"
@@ -66,6 +67,9 @@ faults: $(VENV)/.installed
 N := 20000
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz $(N)
+
+mutants: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/plant.py --out bench/mutants.md
 
 check: types lint floors
 

@@ -41,7 +41,9 @@ def draft(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 def _opened(path: Path) -> tuple[Path, IO[bytes]]:
     own = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(OSError):  # where it is held, or something else lies there, or nothing can be written at all
+    with contextlib.suppress(
+        OSError
+    ):  # where it is held, or something else lies there, or nothing can be written at all
         while fcntl is not None:
             file = open(os.open(own, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b", buffering=0)  # noqa: PTH123, SIM115
             try:

@@ -40,7 +40,7 @@ def test_wherever_a_save_is_killed_the_earlier_result_is_there_and_the_next_leav
         _, arrays, record = archive.load(folder)
         assert arrays["a"].tolist() == [0, 0, 0] and record["same"] is True
         job()
-        assert sorted(os.listdir(folder)) == ["chart.json", "chart.safetensors"]
+        assert {path.name for path in folder.iterdir()} == {"chart.json", "chart.safetensors"}
     assert 9 in ended
 
 
@@ -53,7 +53,7 @@ def test_a_draft_belongs_to_one_process_at_a_time(tmp_path):
         two.replace(path)
         with draft(path) as (three, _):
             assert three not in (one, two)
-    assert os.listdir(tmp_path) == ["page.html"] and path.read_bytes() == b"whole"
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"] and path.read_bytes() == b"whole"
 
 
 def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path):

@@ -242,11 +242,14 @@ def test_noise_is_that_of_single_examples(small):
     assert made.noise.examples == 60 and made.noise.cells == 24 and 0 <= made.noise.clear <= made.noise.gaps
     levels = cells.levels_of(chart)
     rows = [
-        losses(chart.alpha[i], chart.beta[j]) for j in (0, 5, 10, 15, 20) for i in (0, 5, 10, 15, 20) if (i, j) != (10, 10)
+        losses(chart.alpha[i], chart.beta[j])
+        for j in (0, 5, 10, 15, 20)
+        for i in (0, 5, 10, 15, 20)
+        if (i, j) != (10, 10)
     ]
     means = np.array([row.mean() for row in rows])
     errors = np.array([(row - center).std(ddof=1) / math.sqrt(60) for row in rows])
-    nearest = [int(np.argmin(np.abs(means - (low + high) / 2))) for low, high in zip(levels, levels[1:], strict=False)]
+    nearest = [int(np.argmin(np.abs(means - (low + high) / 2))) for low, high in itertools.pairwise(levels)]
     gaps = np.diff(levels) / errors[nearest]
     assert ((gaps > 1) & (gaps < 2)).any(), "so that the factor of two counts"
     assert made.noise.clear == int((gaps > 2).sum())

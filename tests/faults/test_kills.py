@@ -16,6 +16,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -77,12 +78,12 @@ def experiment(runs, seed):
 SIX = Lesson("X1", "What is known is kept.", experiment, depends="nothing.")
 """
 JOBS = """
-[defaults]
-model = "my.py:make_model"
-data = "my.py:make_data"
 [[job]]
 command = "chart"
-points = 7
+model = "my.py:make_model"
+data = "my.py:make_data"
+loss = "my.py:slow_loss"
+points = 5
 seed = [0, 1]
 exact = true
 card = false
@@ -93,48 +94,78 @@ optimizers = "gd,adam"
 steps = 20
 runs = 2
 """
-OWN = ("--model", "my.py:make_model", "--data", "my.py:make_data")
+PICTURE = b"\x89PNG" + 2**16 * b"." + b"IEND\xaeB\x60\x82"
+OWN = "--model my.py:make_model --data my.py:make_data"
+
+
+class Forked:
+    """A job of `lossatlas run` as a fork in place of a fresh interpreter, which has what is passed on and no other open file."""
+
+    def __init__(self, args, *, cwd, stdin, stdout, stderr, env, pass_fds):
+        self.args = args
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
+            for number in set(range(3, 256)) - set(pass_fds):
+                with contextlib.suppress(OSError):
+                    os.close(number)
+            os.chdir(cwd)
+            os.environ.update(env)
+            from lossatlas.cli import main
+            from lossatlas.cli._job import end_with
+            from lossatlas.probe.engine import engine
+
+            end_with(int(args[3]))
+            with engine("inline"):
+                main(args[5:])
+        except SystemExit as ended:
+            os._exit(ended.code or 0)
+        finally:
+            os._exit(70)
+
+    def wait(self, timeout=None):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @dataclass(frozen=True)
 class Verb:
     """A command that writes into `out`; what it prints and what must then lie there, by patterns of one group or none."""
 
-    words: tuple[str, ...]
+    line: str
     told: dict[str, str] = field(default_factory=dict)
     out: str = "out"
-    # What a run brings along from outside that is not ours, to be removed between runs.
-    beside: tuple[str, ...] = ()
+
+    @property
+    def words(self):
+        return self.line.split()
 
 
 VERBS = {
-    "chart": Verb(("chart", *OWN, "--out", "out", "--points", "25", "--no-card", "--quiet")),
-    "chart, exact": Verb(
-        ("chart", *OWN, "--loss", "my.py:slow_loss", "--out", "out", "--points", "9", "--exact", "--no-card", "--quiet")
-    ),
+    "chart": Verb(f"chart {OWN} --out out --points 13 --no-card --quiet"),
+    "chart, exact": Verb(f"chart {OWN} --loss my.py:slow_loss --out out --points 9 --exact --no-card --quiet"),
     "compare": Verb(
-        ("chart", *OWN, "--out", "out", "--points", "11", "--no-card", "--quiet", "--checkpoint", "a.safetensors")
-        + ("--compare", "b.safetensors", "--seeds", "2")
+        f"chart {OWN} --out out --points 5 --no-card --quiet --checkpoint a.safetensors --compare b.safetensors --seeds 2"
     ),
     "curvature": Verb(
-        ("curvature", *OWN, "--out", "out", "--k", "2", "--probes", "2", "--steps", "10", "--limit", "40", "--quiet"),
-        {"extremes": "extremes.json", "trace": "estimate-trace.json", "spectrum": "spectrum.json"},
+        f"curvature {OWN} --out out --k 2 --probes 2 --steps 10 --limit 32 --quiet",
+        {"extremes": "extremes.json", "trace": "estimate.json", "spectrum": "spectrum.json"},
     ),
-    "connect": Verb(("connect", "a.safetensors", "b.safetensors", *OWN, "--out", "out", "--quiet"), {"barrier": "path.json"}),
+    "connect": Verb(f"connect a.safetensors b.safetensors {OWN} --out out --quiet", {"barrier": "path.json"}),
     "connect, curve": Verb(
-        ("connect", "a.safetensors", "b.safetensors", *OWN, "--kind", "bezier", "--steps", "150", "--resume", "out/training")
-        + ("--out", "out", "--quiet"),
+        f"connect a.safetensors b.safetensors {OWN} --kind bezier --steps 150 --resume out/training --out out --quiet",
         {"barrier": "path.json"},
     ),
-    "record": Verb(("record", "--out", "out", "--every", "5", "--resume", "--quiet", "train.py"), beside=("mine.pt", "mine.new")),
+    "record": Verb("record --out out --every 5 --resume --quiet train.py"),
     "race": Verb(
-        ("race", "four-wells", "--optimizers", "gd,annealing", "--steps", "60", "--runs", "20", "--out", "out")
-        + ("--sweep", "lr=0.01:0.1:3", "--map", "20"),
-        {r"- gd: ": "race.json", r"gd on four wells: \d+ × \d+": "basins-gd/basins.json"},
+        "race four-wells --optimizers gd,annealing --steps 40 --runs 4 --out out --sweep lr=0.01:0.1:2 --map 6",
+        {r"- gd[: ]": "race.json", r"gradient descent on .*: 6 × 6": "basins-gd/basins.json"},
     ),
-    "lessons": Verb(("lessons", "lesson.py:SIX", "--out", "out", "--resume")),
-    "page": Verb(("page", "results", "--out", "out/page.html"), {"page.html": "page.html"}),
-    "jobs": Verb(("run", "jobs.toml", "--out", "out", "--workers", "1"), {r"\d/\d (\S+): done": "{}/job.json"}),
+    "lessons": Verb("lessons lesson.py:SIX --out out --resume"),
+    "page": Verb("page results --out out/page.html", {"page.html": "page.html"}),
+    "jobs": Verb("run jobs.toml --out out --workers 1", {r"\d/\d (\S+): done": "{}/job.json"}),
 }
 # Of a run and no result: what it cost, which a run that was killed has partly paid before.
 COST = re.compile(r"second|meter|cost|recalled|ledger|worker|clock|memory|forecast|asked|created|written|session|time")
@@ -162,7 +193,18 @@ def prepared(folder):
     chart = la.chart(wells, plane, points=15, exact=True, progress=False)
     chart.save(folder / "results/chart")
     chart.plot().save(folder / "chart.png")
-    la.race(wells, ["gd", "adam"], steps=40).save(folder / "results/race")
+
+
+def quick_pictures():
+    """Figures without their layout and rendering, which take ten times as long as all the rest: kills would meet little else."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    from lossatlas.draw._display import Display
+
+    Display.render = lambda self, *kind, **settings: PICTURE
+    Figure.draw_without_rendering = lambda self: None
+    ConstrainedLayoutEngine.execute = lambda self, figure: None
 
 
 def begun(verb, folder, log):
@@ -179,7 +221,10 @@ def begun(verb, folder, log):
         sys.argv = ["lossatlas", *verb.words]
         from lossatlas.cli import main
 
-        main(list(verb.words))
+        quick_pictures()
+        subprocess.Popen = Forked
+
+        main(verb.words)
     except SystemExit as ended:
         os._exit(ended.code or 0)
     except BaseException as error:
@@ -229,7 +274,9 @@ def kept(folder):
                 if "loss" in line or "point" in line:
                     found[name, line["step"]] = plain(line)
         elif file.suffix == ".safetensors":
-            found[name] = {key: (array.dtype.str, array.shape, array.tobytes()) for key, array in load_file(file).items()}
+            found[name] = {
+                key: (array.dtype.str, array.shape, array.tobytes()) for key, array in load_file(file).items()
+            }
         elif file.suffix == ".png":
             assert file.read_bytes().endswith(b"IEND\xaeB\x60\x82"), file
             found[name] = True
@@ -241,21 +288,21 @@ def kept(folder):
 
 def unkept(verb, folder, text):
     """What was printed as a result and does not lie in the folder."""
-    wanted = [
-        place.format(*match.groups()) for said, place in verb.told.items() for match in re.finditer(said, text)
-    ]
+    wanted = [place.format(*match.groups()) for said, place in verb.told.items() for match in re.finditer(said, text)]
     return [place for place in wanted if not (folder / verb.out / place).exists()]
 
 
 def files(folder):
-    return {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and not f.name.startswith("ledger.sqlite-")}
+    return {
+        str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and not f.name.startswith("ledger.sqlite-")
+    }
 
 
 def once(verb, folder, log):
     """A run to its end; the seconds it took."""
     begin = time.monotonic()
     status = os.waitpid(begun(verb, folder, log), 0)[1]
-    assert status == 0, f"{verb.words} ended with {status}: {log.read_text()[-2000:]}"
+    assert status == 0, f"{verb.line} ended with {status}: {log.read_text()[-2000:]}"
     return time.monotonic() - begin
 
 
@@ -352,13 +399,29 @@ def main():
             begin = time.monotonic()
             count = killed(VERBS[name], Path(home), given.kills, given.seed)
             rows.append(f"| {name} | {count.kills} | {count.ends} | {len(count.lost)} |")
-            print(name, count.kills, "kills,", count.ends, "ends,", len(count.lost), "lost,", f"{time.monotonic() - begin:.0f} s")
+            print(
+                name,
+                count.kills,
+                "kills,",
+                count.ends,
+                "ends,",
+                len(count.lost),
+                "lost,",
+                f"{time.monotonic() - begin:.0f} s",
+            )
             for one in dict.fromkeys(count.lost):
                 print("   ", one, flush=True)
     if given.out is not None:
-        lines = ["# Kills", "", "`kill -9` at random moments of every command that writes (`make faults`): up to three in a row, then the",
-                 "same command to its end, whose files are held against those of a run that nothing disturbed.", "",
-                 "| command | kills | ends | lost or changed |", "|---|---:|---:|---:|", *rows]
+        lines = [
+            "# Kills",
+            "",
+            "`kill -9` at random moments of every command that writes (`make faults`): up to three in a row, then the",
+            "same command to its end, whose files are held against those of a run that nothing disturbed.",
+            "",
+            "| command | kills | ends | lost or changed |",
+            "|---|---:|---:|---:|",
+            *rows,
+        ]
         given.out.write_text("\n".join(lines) + "\n")
 
 

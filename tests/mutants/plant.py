@@ -14,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -121,16 +122,9 @@ def warm() -> None:
     """What nearly every test imports, once; nothing of the package itself."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot
-    import numpy
-    import pytest
-    import scipy.optimize
-    import scipy.stats
-    import torch.fx
-    import torch.func  # noqa: F401
+    os.environ["MPLBACKEND"] = "agg"
+    for name in ("matplotlib.pyplot", "numpy", "pytest", "scipy.optimize", "scipy.stats", "torch.fx", "torch.func"):
+        import_module(name)
 
 
 def table(rows: list[tuple[Mutant, str, str, float]]) -> str:
@@ -139,7 +133,9 @@ def table(rows: list[tuple[Mutant, str, str, float]]) -> str:
     seconds = sum(took for *_, took in rows)
     text = io.StringIO()
     text.write("# Mutants\n\n")
-    text.write("Mistakes planted one at a time in a copy of the package (`make mutants`; the list is `tests/mutants/mutants.toml`),\n")
+    text.write(
+        "Mistakes planted one at a time in a copy of the package (`make mutants`; the list is `tests/mutants/mutants.toml`),\n"
+    )
     text.write("and the quick tests that found them.\n\n")
     text.write(f"{len(rows)} planted, {len(rows) - lived} killed, {lived} lived; {seconds:.0f} s on one core.\n\n")
     text.write("| file | mistake | result | by |\n|---|---|---|---|\n")
@@ -166,13 +162,17 @@ def main() -> int:
 
         compileall.compile_dir(copy / "src", quiet=1)
         # Once, all together: a test that fails without a mistake proves none.
-        code, by, _ = tested(copy, tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests)), 10 * SECONDS)
+        code, by, _ = tested(
+            copy, tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests)), 10 * SECONDS
+        )
         if code != PASSED:
             print(f"without a mistake the tests end with {code}: {by}")
             return 2
         for mutant in chosen:
             code, by, took = planted(copy, mutant)
-            how = {FAILED: "killed", PASSED: "LIVED", -1: f"no end within {SECONDS} s"}.get(code, f"no test ran ({code})")
+            how = {FAILED: "killed", PASSED: "LIVED", -1: f"no end within {SECONDS} s"}.get(
+                code, f"no test ran ({code})"
+            )
             rows.append((mutant, how, by, took))
             print(f"{how:8} {took:5.1f} s  {mutant.file}: {mutant.wrong}  {by}", flush=True)
     if given.out is not None and not given.words:

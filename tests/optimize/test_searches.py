@@ -133,6 +133,8 @@ def test_an_evolution_strategy_sums_its_noise_by_rank_over_its_size():
         cloud = [np.clip(theta + sigma * one, LOW, HIGH) for one in noise]
         expected.append(cloud)
         heights = sorted(loss(one) for one in cloud)
-        pull = sum((heights.index(loss(one)) / (2 * half - 1) - 0.5) * way for one, way in zip(cloud, noise, strict=True))
+        pull = sum(
+            (heights.index(loss(one)) / (2 * half - 1) - 0.5) * way for one, way in zip(cloud, noise, strict=True)
+        )
         theta = np.clip(theta - 0.2 / (2 * half * sigma) * pull, LOW, HIGH)
     same(walked(la.optimizer("evolution", population=2 * half, sigma=sigma, lr=0.2), 5), expected)

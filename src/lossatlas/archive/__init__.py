@@ -14,6 +14,7 @@ from lossatlas.archive._fields import needs as needs
 from lossatlas.archive._fields import translate as translate
 from lossatlas.archive._files import Location as Location
 from lossatlas.archive._files import commit as commit
+from lossatlas.archive._files import content_of as content_of
 from lossatlas.archive._files import located as located
 from lossatlas.archive._files import prepare as prepare
 from lossatlas.archive._files import prepare_file as prepare_file

@@ -205,6 +205,17 @@ def _fill(file: int, content: bytes | memoryview) -> None:
         done += os.write(file, view[done:])
 
 
+def content_of(path: Path) -> bytes:
+    """The content of a regular file: a pipe has no end as long as nobody writes into it, and a device may have none at all.
+
+    Raises:
+        OSError: as of opening it, or because it is something else.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError("it is no regular file")
+    return path.read_bytes()
+
+
 def read(path: Path) -> bytes:
     """The content of a file.
 
@@ -212,7 +223,7 @@ def read(path: Path) -> bytes:
         OutputError: if it is missing or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return content_of(path)
     except FileNotFoundError:
         raise OutputError(
             f"there is no file {str(path)!r}; expected one that was saved by lossatlas. Check the folder and the kind."

@@ -78,6 +78,8 @@ def read(path: Path) -> list[Job]:
         UnknownNameError: for other commands, or options that a command does not have.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
         told = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(

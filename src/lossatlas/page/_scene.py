@@ -143,7 +143,7 @@ class Scene:
             OutputError: if there is no such file, or it is no scene, cut short, damaged, or of a later version.
         """
         try:
-            content = _checks.path("path", path, where="Scene.load", error=OutputError).read_bytes()
+            content = archive.content_of(_checks.path("path", path, where="Scene.load", error=OutputError))
         except (OSError, ValueError) as error:
             raise OutputError(f"{str(path)!r} cannot be read ({error}). Give a file that Scene.save wrote.") from None
         return cls.from_bytes(content)

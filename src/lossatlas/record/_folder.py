@@ -195,7 +195,7 @@ def journal(folder: Path) -> tuple[list[Row], list[dict[str, Any]]]:
         OutputError: if a line other than the last is damaged.
     """
     try:
-        lines = (folder / JOURNAL).read_bytes().split(b"\n")
+        lines = archive.content_of(folder / JOURNAL).split(b"\n")
     except FileNotFoundError:
         return [], []
     except OSError as error:

@@ -69,4 +69,6 @@ def test_the_quick_cross_entropy_leaves_out_what_is_ignored():
     torch.manual_seed(0)
     outputs, labels = torch.randn(9, 4, dtype=torch.float64), torch.randint(0, 4, (9,))
     labels[::4] = -100
-    torch.testing.assert_close(quick_cross_entropy(outputs, labels), F.cross_entropy(outputs, labels), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        quick_cross_entropy(outputs, labels), F.cross_entropy(outputs, labels), rtol=1e-14, atol=0
+    )

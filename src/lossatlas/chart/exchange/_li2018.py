@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossatlas import _checks
+from lossatlas import _checks, archive
 from lossatlas._errors import InputError, OutputError
 from lossatlas.archive import Status
 from lossatlas.chart._chart import Chart
@@ -157,7 +157,7 @@ def _labels(directions: str | None, plane: bool) -> tuple[str, ...]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return archive.content_of(path)
     except OSError as error:
         raise OutputError(f"cannot read {str(path)!r}: {error}. Expected a surface file of Li et al. 2018.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from threading import RLock
 from typing import Any, final
 
 import torch
@@ -13,6 +12,7 @@ from torch.func import grad_and_value, vmap
 
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Sample
+from lossatlas.surface import _forks
 from lossatlas.surface._frame import Frame
 from lossatlas.surface._surface import THETA_BYTES
 from lossatlas.surface._threads import same_algorithms, side_by_side, steadily, workers
@@ -53,7 +53,7 @@ class Evaluation:
 
     def __init__(self, scene: Scene, proofs: Proofs, alone: Any = None) -> None:
         self.scene, self.proofs, self._batches = scene, proofs, scene.batches
-        self.alone = alone or RLock()
+        self.alone = alone or _forks.lock()
         self._dimension = scene.layout.dimension
         self._device = scene.reference.theta.device
         self._completion = scene.completion()
@@ -69,7 +69,7 @@ class Evaluation:
         return {name: value for name, value in vars(self).items() if name not in made_anew}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, alone=RLock(), _products=None)
+        self.__dict__.update(state, alone=_forks.lock(), _products=None)
         self._completion = self.scene.completion()
         self.scene.copies.attach()
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from threading import RLock
 from typing import final
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas._errors import ModelError, NotApplicableError
 from lossatlas._layout import Block, Layout
+from lossatlas.surface import _forks
 from lossatlas.surface.network import _nested
 from lossatlas.surface.network._batchnorm import batchwise, settled, watched
 from lossatlas.surface.network._data import Batch, untouched_randomness
@@ -32,7 +32,7 @@ Write = Callable[[Block, Tensor], object]
 # Entries of a block that are moved at a time.
 CHUNK = 2**17
 # Users' modules may share parameters, and forwards may share state: one at a time, whichever surface evaluates.
-_ALONE = RLock()
+_ALONE = _forks.lock()
 _REENTRANT = re.compile(r"use_reentrant|checkpoint", re.I)
 # Devices whose autocast a caller may be in.
 _AUTOCAST = ("cpu", "cuda")

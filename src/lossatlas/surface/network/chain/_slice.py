@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from threading import Lock
 
 import torch
 from torch import Tensor
 
+from lossatlas.surface import _forks
 from lossatlas.surface._threads import side_by_side, workers
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network.chain._blocks import Blocks, together
@@ -46,7 +46,7 @@ def sliced(chain: Chain, origin: Tensor, directions: Tensor, *, steady: bool = F
     first = [torch.stack([_affine(chain.steps[0], block, batch) for block in blocks]) for batch in chain.batches]
     size = 1 if steady else together(chain, origin.element_size())
     kept: dict[bool, list[Points | Blocks]] = {}
-    one_at_a_time = Lock()
+    one_at_a_time = _forks.lock()
 
     def hands(several: bool, threads: int) -> list[Points | Blocks]:
         """Something to read with for each thread."""
