@@ -7,6 +7,10 @@ from pathlib import Path
 
 import torch
 
+from lossatlas._errors import InputError
+
+# Of less nobody looks whether it is there.
+LITTLE = 2**26
 # What the kernel says, of the machine and of the group that this process is in: a limit, and what is used of it.
 _MACHINE = Path("/proc/meminfo")
 _GROUPS = (
@@ -22,6 +26,27 @@ def free(device: torch.device) -> int | None:
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held
     return _free_here() if device.type == "cpu" else None
+
+
+def need(device: torch.device, count: int, what: str, instead: str) -> None:
+    """Refuse what does not fit, before it is allocated.
+
+    Args:
+        device: where it will be.
+        count: bytes that it takes.
+        what: in words.
+        instead: what would fit.
+
+    Raises:
+        InputError: if less is free.
+    """
+    if count < LITTLE:
+        return
+    room = free(device)
+    if room is not None and room < count:
+        raise InputError(
+            f"got {what}, which takes {count / 1e9:.3g} GB on {device}, where {room / 1e9:.3g} GB are free; expected room for it. {instead}"
+        )
 
 
 def _free_here() -> int | None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import lossatlas as la
+from lossatlas import _memory
 from lossatlas.surface import Frame
 from lossatlas.surface._threads import ABREAST_BYTES, workers
 
@@ -96,3 +97,30 @@ def test_points_side_by_side_fit_a_bound_in_bytes():
 
 if __name__ == "__main__":
     print(json.dumps(measure(sys.argv[1], sys.argv[2])))
+
+
+def test_what_does_not_fit_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(_memory, "LITTLE", 0)
+    model = torch.nn.Linear(500, 400).eval()
+    pair = (torch.randn(3, 500), torch.randint(4, (3,)))
+    surface = la.NetworkSurface(model, "cross_entropy", pair)
+    size = 4 * surface.dimension
+    monkeypatch.setattr(_memory, "free", lambda device: 3 * size)
+    with pytest.raises(
+        la.InputError, match=r"got a plane through .* takes 0.00401 GB on cpu, where 0.0024 GB are free"
+    ) as refused:
+        la.Plane.random(surface)
+    assert "la.StreamedSurface" in str(refused.value) and "\n" not in str(refused.value)
+    la.Line.random(surface)
+    monkeypatch.setattr(_memory, "free", lambda device: size - 1)
+    with pytest.raises(la.InputError, match=r"NetworkSurface holds once more, which takes 0.000802 GB on cpu"):
+        la.NetworkSurface(model, "cross_entropy", pair)
+
+
+def test_what_is_free_is_told_by_the_machine():
+    found = _memory.free(torch.device("cpu"))
+    if found is None:
+        pytest.skip("nobody says here how much memory is free")
+    block = torch.ones(2**26)
+    assert found - _memory.free(torch.device("cpu")) > 2**26 and found > block.nbytes
+    assert _memory.free(torch.device("meta")) is None

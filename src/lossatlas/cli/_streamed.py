@@ -84,6 +84,7 @@ def tokens(spec: str) -> list[dict[str, Any]]:
 def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignore: Any, **settings: Any) -> Chart:
     """A chart of the loss per token on random directions, the model walked module by module."""
     from lossatlas.chart import StreamedSurface, chart
+    from lossatlas.probe import size
 
     module = own.module()
     surface = StreamedSurface(
@@ -95,9 +96,9 @@ def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignor
         normalization=normalization or "filter",
         ignore=ignore,
     )
+    takes = ", ".join(f"{size(taken)} on {device}" for device, taken in surface.memory.items())
     click.echo(
-        f"{surface.name}: {surface.parameters:,} parameters, {surface.bytes / 1e6:,.0f} MB beside the model and its activations",
-        err=True,
+        f"{surface.name}: {surface.parameters:,} parameters; with all passes side by side it takes {takes}", err=True
     )
     for sentence in surface.notes:
         message(f"note: {sentence}")

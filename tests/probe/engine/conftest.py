@@ -1,5 +1,6 @@
 """Surfaces that every engine has to answer alike."""
 
+import functools
 import importlib
 import sys
 
@@ -106,7 +107,11 @@ class RayCluster:
         head = NODE | {"num_cpus": 0, "include_dashboard": False}
         self.made = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = [self.made.add_node(**NODE) for _ in range(2)]
-        self.engine = Ray(self.made.address, workers=2)
+
+    @functools.cached_property
+    def engine(self):
+        """A worker on each node, as soon as somebody wants them."""
+        return Ray(self.made.address, workers=2)
 
     def kill_node(self):
         """Kill a node and all that runs on it, as a machine that loses its power."""
@@ -116,9 +121,9 @@ class RayCluster:
         self.nodes.append(self.made.add_node(**NODE))
 
     def close(self):
-        self.engine.close()
-        ray = importlib.import_module("ray")
-        ray.shutdown()
+        if "engine" in vars(self):
+            self.engine.close()
+        importlib.import_module("ray").shutdown()
         self.made.shutdown()
 
 

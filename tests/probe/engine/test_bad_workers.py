@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import lossatlas as la
-from lossatlas._errors import InputError, UnknownNameError, WorkerError
-from lossatlas.chart import Plane
-from lossatlas.probe import Pool, Probe, Values
+from lossatlas._errors import InputError, OutputError, UnknownNameError, WorkerError
+from lossatlas.chart import Plane, _make_chart
+from lossatlas.probe import Ledger, Pool, Probe, Values
 from lossatlas.probe._recipe import recipe_of
 from lossatlas.probe.engine import _wire
 from lossatlas.surface import Function
@@ -55,6 +55,40 @@ def test_what_was_made_in_a_console_is_refused_with_what_to_write_instead():
     with pytest.raises(InputError, match=r"cannot be sent to workers.*from net import") as refused:
         recipe_of(surface)
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_whose_class_no_worker_can_import_is_refused_with_what_to_write_instead():
+    class Net(torch.nn.Linear):
+        pass
+
+    surface = la.NetworkSurface(Net(3, 2), "mse", (torch.ones(5, 3), torch.zeros(5, 2)))
+    with pytest.raises(InputError, match=r"cannot be sent to workers.*Net.*from net import") as refused:
+        recipe_of(surface.on(Plane.random(surface), steady=True))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_on_the_driver_stops_the_chart_and_not_the_workers(
+    pool, grounds, tmp_path, sent, monkeypatch
+):
+    surface = grounds["an MLP on digits"]
+    plane, opened = Plane.random(surface, seed=1), Ledger.open
+
+    class Small:
+        @staticmethod
+        def open(*given, **settings):
+            ledger = opened(*given, **settings)
+            ledger._store.connection.execute("PRAGMA max_page_count = 20")
+            return ledger
+
+    with monkeypatch.context() as full:
+        full.setattr(_make_chart, "Ledger", Small)
+        with pytest.raises(OutputError, match="answered before are safe in it"):
+            la.chart(surface, plane, points=41, exact=True, engine=pool, ledger=tmp_path, progress=False)
+    made = la.chart(surface, plane, points=41, exact=True, engine=pool, ledger=tmp_path, progress=False)
+    assert made.meter.recalled > 0 and made.ledger["evaluated"] == made.ledger["points"] == 41**2
+    here = la.chart(surface, plane, points=41, exact=True, engine="inline", progress=False)
+    assert (made.loss == here.loss).all()
 
 
 @pytest.mark.parametrize("name", ["pol:3", "pool:x", "cluster"])

@@ -14,9 +14,11 @@ import pytest
 import lossatlas as la
 from lossatlas.chart import Plane
 from lossatlas.probe import Pool
+from lossatlas.probe.engine import _workers
 
-pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("sent")]
-WORKERS, DRIVERS = 20, 6
+# Ray warns of what is its own.
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("sent"), pytest.mark.filterwarnings("default")]
+WORKERS, DRIVERS, NODES = 20, 6, 3
 
 # One driver: a chart of the user's file with two workers, resumed from the ledger, its arrays written at the end.
 DRIVER = """
@@ -65,7 +67,29 @@ def test_twenty_killed_workers_lose_nothing_and_count_nothing_twice(own_surface,
     assert there.ledger["evaluated"] == there.ledger["points"] == 41**2
 
 
-def test_drivers_that_are_killed_and_resumed_with_another_engine_end_with_the_same_chart(own_file, tmp_path):
+def test_nodes_of_a_cluster_that_are_killed_one_after_another_lose_nothing(cluster, grounds, tmp_path, monkeypatch):
+    surface, engine = grounds["a CNN with batch norm"], cluster.engine
+    plane = Plane.random(surface, seed=1)
+    here = la.chart(surface, plane, points=21, exact=True, engine="inline", progress=False)
+    monkeypatch.setattr(_workers, "BATCH_SECONDS", 1e-9)  # one row a batch
+    killed = []
+
+    def progress(done, total):
+        if len(killed) < NODES and done >= 60 * (len(killed) + 1):
+            killed.append(done)
+            cluster.kill_node()
+            cluster.add_node()
+
+    there = la.chart(surface, plane, points=21, exact=True, engine=engine, ledger=tmp_path, progress=progress)
+    assert len(killed) == NODES and np.array_equal(here.loss, there.loss)
+    assert there.ledger["evaluated"] == there.ledger["points"] == there.meter.values == 441
+
+
+def test_drivers_that_are_killed_and_resumed_with_another_engine_end_with_the_same_chart(own_file, tmp_path, cluster):
+    if "engine" in vars(cluster):
+        cluster.engine.close()  # room for the workers of the drivers
+        del cluster.engine
+    engines = ("pool:2", "inline", f"ray:{cluster.made.address}")
     script, rng = tmp_path / "driver.py", random.Random(1)
     script.write_text(DRIVER)
     environment = os.environ | {"OWN_SECONDS": "0.05", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -83,7 +107,7 @@ def test_drivers_that_are_killed_and_resumed_with_another_engine_end_with_the_sa
 
     assert begin(tmp_path / "alone", "inline").wait(300) == 0
     for number in range(DRIVERS):
-        driver = begin(tmp_path / "killed", ("pool:2", "inline")[number % 2])
+        driver = begin(tmp_path / "killed", engines[number % 3])
         until = time.monotonic() + 120
         while not (tmp_path / "killed" / "ledger.sqlite").exists() and time.monotonic() < until:
             time.sleep(0.1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossatlas import _checks, _said, archive
+from lossatlas import _checks, _memory, _said, archive
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.directions import Direction, Drawn, Given, Random
 from lossatlas.chart.directions._between import reach
@@ -96,6 +96,12 @@ class Cut:
             )
         chosen = [one if isinstance(one, Direction) else Given(one) for one in directions]
         center, own = _center(surface, chosen, origin)
+        # Each as it is drawn, and all together; with what is scaled on the way.
+        size = (2 * len(chosen) + 1) * center.numel() * center.element_size()
+        what = (
+            f"a {self.name} through {surface.name}, whose directions are as long as its {center.numel():,} parameters"
+        )
+        _memory.need(surface.device, size, what, "la.StreamedSurface charts a random plane without holding one.")
         drawn, kind, how = _drawn(surface, chosen, center)
         rows = torch.stack([_row(surface, one.row) for one in drawn])
         statistics = _statistics(drawn)

@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from lossatlas import _checks
+from lossatlas import _checks, _memory
 from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._layout import Sample
 from lossatlas.surface import _points
@@ -141,6 +141,9 @@ class NetworkSurface(Surface):
             "model_code": _identity.model_code_digest(model),
         }
         self.layout = _model.layout_of(model)
+        size = self.layout.dimension * next(one.element_size() for one in model.parameters() if one.requires_grad)
+        what = f"a model of {self.layout.dimension:,} parameters, which a NetworkSurface holds once more"
+        _memory.need(device, size, what, "la.StreamedSurface charts it without a copy.")
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
         _checks.optional(_checks.text, "name", name)
