@@ -179,7 +179,9 @@ def function(name: str, value: Any, expected: str, *, where: str = "") -> Any:
     raise _refusal(where, name, value, expected, "")
 
 
-def tensor(name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError) -> Any:
+def tensor(
+    name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError
+) -> Any:
     """A tensor of real numbers that are there: dense, and on a device that holds them.
 
     Args:
