@@ -297,8 +297,8 @@ class Recorder:
             self._scalars.stepped(skipped=True)
             return
         begin = time.perf_counter()
-        for _ in range(made := self._rounds.stepped(optimizer)):
-            self.step += 1
+        made = self._rounds.stepped(optimizer)
+        self.step += made
         if made:
             self._scalars.stepped()
         if made and any(self._due(self.step - k) for k in range(made)):

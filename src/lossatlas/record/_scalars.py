@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import final
 
@@ -148,7 +148,7 @@ class Scalars:
         self._sum, self._squares, self._batches = {}, {}, 0
 
 
-def largest_eigenvalue(loss: Callable[[], Tensor], parameters: list[Tensor]) -> float:
+def largest_eigenvalue(loss: Callable[[], Tensor], parameters: Sequence[Tensor]) -> float:
     """The largest eigenvalue of the Hessian of a loss, from below; nothing of the run is changed.
 
     Random numbers are drawn from a copy of the generators' states, and gradients kept in ``.grad`` are left alone.
