@@ -171,6 +171,12 @@ class Shop:
     def sharpness(self):
         return la.sharpness(self.surface, kind="average", samples=4)
 
+    def sharpness_table(self):
+        return la.sharpness([self.surface], kind="sam", halves=2)
+
+    def noise_scale(self):
+        return la.noise_scale(self.surface, batch_size=2, batches=2)
+
     def sharpness_invariance(self):
         return sharpness_invariance(network(0), "cross_entropy", data(), measures=[{"kind": "sam"}])
 

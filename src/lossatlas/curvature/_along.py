@@ -42,7 +42,7 @@ class RunCurvature(archive.Result):
             direction has k/N.
         edge: (T,) the curvature above which a step is unstable, 2(1 + β)/η; NaN without a learning rate.
         dimension: N.
-        overlap: (T,) how far the top space is that of the checkpoint before, ‖V Wᵀ‖_F²/k; NaN at the first. 1 is the same space,
+        overlap: (T,) how far the top space is that of the checkpoint before, ‖V Wᵀ‖_F²/k; 1 at the first. 1 is the same space,
             a random one has k/N.
         overlap_first: (T,) the same with the first checkpoint.
         meter: what was evaluated for it.
@@ -252,7 +252,7 @@ def curvature_along(
                     value, (low, high) = guess.value, guess.interval
                 rows.append([float(answer.values[0]), size, (inside / size) ** 2 if size else 0.0, value])
                 ends.append([float(found.smallest.values[0]), low, high])
-                first, last = (first, last) if done > 1 else (top.vectors, top.vectors[:0])
+                first, last = (first, last) if done > 1 else (top.vectors, top.vectors)
                 overlaps.append((shared(top.vectors, last), shared(top.vectors, first)))
                 last = top.vectors
                 tops.append(_padded(top.values, k))
