@@ -40,7 +40,7 @@ def test_steps_are_shares_of_the_box(box, like):
     for label in SEARCHES:
         assert torch.allclose(shares(found, label, box), shares(truth, label, usual), atol=1e-6), label
         assert torch.allclose(found.losses[label], truth.losses[label], atol=1e-6)
-        assert float(shares(found, label, box).diff(dim=0).norm(dim=1).max()) > 0.01
+        assert float(shares(found, label, box).diff(dim=0).norm(dim=1).max()) > 0.0049  # a climb takes a tenth of a twentieth
 
 
 def test_a_box_of_ordinary_sides_takes_steps_in_units_of_theta():
