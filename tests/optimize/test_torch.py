@@ -229,6 +229,7 @@ def test_schedule_free_is_read_where_it_would_be_used():
     assert race.meter["mine"].gradients == steps and race.meter["mine"].values == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [SAM, AdaHessian, ScheduleFree, torch.optim.LBFGS], ids=lambda cls: cls.__name__)
 def test_a_run_is_the_same_alone_and_beside_others_and_the_global_stream_is_untouched(cls):
     one = la.TorchOptimizer(cls, lr=0.02)
@@ -242,6 +243,7 @@ def test_a_run_is_the_same_alone_and_beside_others_and_the_global_stream_is_unto
     assert torch.equal(again.final("x"), several.final("x"))
 
 
+@pytest.mark.slow
 def test_gradients_of_one_step_are_of_one_mini_batch():
     torch.manual_seed(0)
     data = torch.randn(32, 3).double(), torch.randint(0, 2, (32,))
@@ -294,6 +296,7 @@ def test_what_fails_inside_a_step_ends_its_racer_with_a_sentence_and_leaves_no_t
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_what_makes_no_optimizer_is_said(tmp_path):
     race = la.race(GROUND, {"x": lambda parameters: 3, "gd": "gd"}, steps=3)
     assert "returned 3; expected an optimizer" in race.tracks["x"].why
