@@ -12,6 +12,7 @@ import torch
 from torch.optim import lr_scheduler
 
 import lossatlas as la
+from lossatlas.cli._optimizers import optimizers as parse_all
 from lossatlas.optimize import Streams
 
 GROUND = la.landscapes.himmelblau()
@@ -310,3 +311,18 @@ def test_what_makes_no_optimizer_is_said(tmp_path):
     race.save(tmp_path)
     assert la.load(tmp_path).verdicts["sam"].sentence == race.verdicts["sam"].sentence
     assert dataclasses.replace(wrong) == wrong
+
+
+def test_the_command_takes_a_function_of_the_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def decayed(parameters, lr=0.1):\n"
+        "    one = torch.optim.SGD(parameters, lr=lr)\n"
+        "    return one, torch.optim.lr_scheduler.ExponentialLR(one, 0.9)\n"
+    )
+    (made,) = parse_all("mine.py:decayed(lr=0.01)").values()
+    race = la.race(GROUND, {"mine": made}, start=START, steps=10)
+    schedule = functools.partial(lr_scheduler.ExponentialLR, gamma=0.9)
+    truth = trained(lambda p: torch.optim.SGD(p, lr=0.01), 10, schedule)
+    assert torch.allclose(race.trajectories["mine"][0], truth, atol=1e-12)
