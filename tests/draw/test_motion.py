@@ -57,6 +57,7 @@ def words(motion, time):
     return next(one.get_text() for one in motion.show(time) if hasattr(one, "get_text") and one.get_bbox_patch())
 
 
+@pytest.mark.slow
 def test_a_path_has_come_as_far_as_its_time_and_ends_are_seen_at_the_end():
     motion = paths()
     assert motion.end == 10.0
@@ -77,6 +78,7 @@ def test_a_path_has_come_as_far_as_its_time_and_ends_are_seen_at_the_end():
     assert {one.get_gid() for one in motion.show(10.0)} >= {"end of a", "end of b"}
 
 
+@pytest.mark.slow
 def test_losses_and_residuals_grow_with_the_path():
     motion = trajectory()
     assert motion.end == 100.0

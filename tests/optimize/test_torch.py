@@ -12,6 +12,7 @@ import torch
 from torch.optim import lr_scheduler
 
 import lossatlas as la
+from lossatlas.cli._optimizers import optimizers as parse_all
 from lossatlas.optimize import Streams
 
 GROUND = la.landscapes.himmelblau()
@@ -229,6 +230,7 @@ def test_schedule_free_is_read_where_it_would_be_used():
     assert race.meter["mine"].gradients == steps and race.meter["mine"].values == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [SAM, AdaHessian, ScheduleFree, torch.optim.LBFGS], ids=lambda cls: cls.__name__)
 def test_a_run_is_the_same_alone_and_beside_others_and_the_global_stream_is_untouched(cls):
     one = la.TorchOptimizer(cls, lr=0.02)
@@ -242,6 +244,7 @@ def test_a_run_is_the_same_alone_and_beside_others_and_the_global_stream_is_unto
     assert torch.equal(again.final("x"), several.final("x"))
 
 
+@pytest.mark.slow
 def test_gradients_of_one_step_are_of_one_mini_batch():
     torch.manual_seed(0)
     data = torch.randn(32, 3).double(), torch.randint(0, 2, (32,))
@@ -294,6 +297,7 @@ def test_what_fails_inside_a_step_ends_its_racer_with_a_sentence_and_leaves_no_t
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_what_makes_no_optimizer_is_said(tmp_path):
     race = la.race(GROUND, {"x": lambda parameters: 3, "gd": "gd"}, steps=3)
     assert "returned 3; expected an optimizer" in race.tracks["x"].why
@@ -307,3 +311,18 @@ def test_what_makes_no_optimizer_is_said(tmp_path):
     race.save(tmp_path)
     assert la.load(tmp_path).verdicts["sam"].sentence == race.verdicts["sam"].sentence
     assert dataclasses.replace(wrong) == wrong
+
+
+def test_the_command_takes_a_function_of_the_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def decayed(parameters, lr=0.1):\n"
+        "    one = torch.optim.SGD(parameters, lr=lr)\n"
+        "    return one, torch.optim.lr_scheduler.ExponentialLR(one, 0.9)\n"
+    )
+    (made,) = parse_all("mine.py:decayed(lr=0.01)").values()
+    race = la.race(GROUND, {"mine": made}, start=START, steps=10)
+    schedule = functools.partial(lr_scheduler.ExponentialLR, gamma=0.9)
+    truth = trained(lambda p: torch.optim.SGD(p, lr=0.01), 10, schedule)
+    assert torch.allclose(race.trajectories["mine"][0], truth, atol=1e-12)

@@ -40,7 +40,8 @@ def test_steps_are_shares_of_the_box(box, like):
     for label in SEARCHES:
         assert torch.allclose(shares(found, label, box), shares(truth, label, usual), atol=1e-6), label
         assert torch.allclose(found.losses[label], truth.losses[label], atol=1e-6)
-        assert float(shares(found, label, box).diff(dim=0).norm(dim=1).max()) > 0.01
+        # A climb takes a tenth of a twentieth.
+        assert float(shares(found, label, box).diff(dim=0).norm(dim=1).max()) > 0.0049
 
 
 def test_a_box_of_ordinary_sides_takes_steps_in_units_of_theta():
@@ -71,6 +72,7 @@ def test_losses_of_any_finite_size_are_raced_and_judged(size):
     assert torch.isfinite(race.verdicts["hill-climbing"].gradient_norm).all()
 
 
+@pytest.mark.slow
 def test_a_surrogate_believes_the_same_in_any_unit():
     points, box = torch.rand(9, 2, generator=torch.Generator().manual_seed(0)).double().numpy(), [[0.0, 1.0]] * 2
     values = ((points - 0.4) ** 2).sum(1)

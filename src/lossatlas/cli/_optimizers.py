@@ -71,6 +71,8 @@ def _own(given: Any, settings: dict[str, Any], spec: str) -> Optimizer:
     try:
         if isinstance(given, type) and issubclass(given, torch.optim.Optimizer):
             return TorchOptimizer(given, **settings)
+        if inspect.isfunction(given) and len(_missing(given, settings)) == 1:
+            return TorchOptimizer(given, **settings)  # a function of the parameters that returns a torch optimizer
         made = given(**settings) if callable(given) and not isinstance(given, Optimizer) else given
     except InputError:
         raise
@@ -83,9 +85,18 @@ def _own(given: Any, settings: dict[str, Any], spec: str) -> Optimizer:
         kind = "an optimizer with settings already" if isinstance(made, Optimizer) else f"a {type(made).__name__}"
         raise InputError(
             f"got the optimizer {spec!r}, which is {kind}; expected a subclass of lossatlas.Optimizer or of "
-            "torch.optim.Optimizer, a function that returns one, or one without settings here."
+            "torch.optim.Optimizer, a function that returns one, also of a list of parameters, or one without settings here."
         )
     return made
+
+
+def _missing(given: Any, settings: dict[str, Any]) -> list[str]:
+    """The arguments that a function needs and the settings do not give."""
+    return [
+        name
+        for name, one in inspect.signature(given).parameters.items()
+        if one.default is one.empty and one.kind <= one.POSITIONAL_OR_KEYWORD and name not in settings
+    ]
 
 
 def _parameters(given: Any) -> dict[str, tuple[Any, set[str]]]:

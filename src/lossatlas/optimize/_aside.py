@@ -12,16 +12,16 @@ from torch import Tensor, get_rng_state, set_rng_state
 
 @final
 class Chance:
-    """The global random stream of torch as foreign code finds it: one for each run, whatever runs beside it.
+    """The global random stream of torch as foreign code finds it: one for each run, independent of the other runs.
 
     Args:
         seed: of the run.
     """
 
     def __init__(self, seed: int) -> None:
-        self._seed, self._own, self._others = seed, None, None
-        self._own: Tensor | None
-        self._others: Tensor | None
+        self._seed = seed
+        self._own: Tensor | None = None
+        self._others: Tensor | None = None
 
     def __enter__(self) -> None:
         from torch import default_generator
