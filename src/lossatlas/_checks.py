@@ -179,7 +179,9 @@ def function(name: str, value: Any, expected: str, *, where: str = "") -> Any:
     raise _refusal(where, name, value, expected, "")
 
 
-def tensor(name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError) -> Any:
+def tensor(
+    name: str, value: Any, width: int | None = None, *, where: str = "", error: type[InputError] = InputError
+) -> Any:
     """A tensor of real numbers that are there: dense, and on a device that holds them.
 
     Args:
@@ -332,7 +334,7 @@ def _real(value: Any) -> float | None:
     single = isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0)
     try:
         return float(value) if single else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last for tensors without numbers
         return None
 
 

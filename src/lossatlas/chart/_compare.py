@@ -97,7 +97,9 @@ def compare(
 
 
 def _named(surfaces: Sequence[Surface] | Mapping[str, Surface]) -> dict[str, Surface]:
-    _checks.instance("surfaces", surfaces, (list, tuple, Mapping), "a list of surfaces, or surfaces by name", where="compare")
+    _checks.instance(
+        "surfaces", surfaces, (list, tuple, Mapping), "a list of surfaces, or surfaces by name", where="compare"
+    )
     pairs = list(surfaces.items()) if isinstance(surfaces, Mapping) else [(one.name, one) for one in surfaces]
     for _, one in pairs:
         need_surface(one, "compare")

@@ -66,7 +66,11 @@ def field(chart: Chart, channel: str, samples: bool) -> FieldDisplay:
     from lossatlas.draw import FieldDisplay
 
     samples = _checks.flag("samples", samples)
-    known = _checks.text("channel", channel) == "loss" and not chart.certificate.exact and chart.error.shape == chart.loss.shape
+    known = (
+        _checks.text("channel", channel) == "loss"
+        and not chart.certificate.exact
+        and chart.error.shape == chart.loss.shape
+    )
     return FieldDisplay(
         chart.alpha,
         chart.beta,

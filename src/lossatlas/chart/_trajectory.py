@@ -230,7 +230,9 @@ def trajectory(
     need_surface(surface, "trajectory")
     need_plane(plane, "trajectory")
     if plane.frame.dimension != 2:
-        raise InputError("trajectory got a line; expected a plane: a path is drawn on two axes. Lay one with Plane.pca.")
+        raise InputError(
+            "trajectory got a line; expected a plane: a path is drawn on two axes. Lay one with Plane.pca."
+        )
     given: dict[str, Any] = dict(runs) if isinstance(runs, Mapping) else {"run": runs}
     if not given:
         raise InputError("got no runs; expected at least one recording or list of points.")

@@ -273,7 +273,9 @@ def _operator(surface: Surface, points: Tensor, probe: Probe) -> tuple[Hessian, 
 def _starts(surface: Surface, starts: int | PointLike | Sequence[PointLike], seed: int, spread: float) -> Tensor:
     if not isinstance(starts, Real) and getattr(starts, "ndim", 1) > 0:
         return as_points(surface, starts, "starts", error=StartError).to(torch.float64)
-    starts = _checks.whole("starts", starts, 1, max(1, _checks.MOST_HELD // surface.dimension), do="Or give points of shape (B, N).")
+    starts = _checks.whole(
+        "starts", starts, 1, max(1, _checks.MOST_HELD // surface.dimension), do="Or give points of shape (B, N)."
+    )
     generator = torch.Generator().manual_seed(seed)
     if surface.box is not None:
         low, high = surface.box.double().unbind(1)

@@ -454,7 +454,9 @@ def names_of(blocks: object) -> list[str]:
         InputError: for anything else, or none at all.
     """
     if hasattr(blocks, "dtype"):
-        raise InputError(f"got blocks={_checks.shown(blocks)}; expected names of blocks or modules. surface.layout.blocks lists them.")
+        raise InputError(
+            f"got blocks={_checks.shown(blocks)}; expected names of blocks or modules. surface.layout.blocks lists them."
+        )
     names = list(blocks) if isinstance(blocks, Iterable) and not isinstance(blocks, str) else [blocks]
     if not names:
         raise InputError("got no blocks; expected at least one name, or None for all of them.")

@@ -74,7 +74,11 @@ def check_width(relative: float, confidence: float, limit: int) -> int:
     _checks.number("relative", relative, above=0, do="It is a share of the value, such as 0.05.")
     _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
     return _checks.whole(
-        "limit", limit, FEWEST, _checks.MOST_WORK - 1, do="These are products; with fewer an interval would not hold what it promises."
+        "limit",
+        limit,
+        FEWEST,
+        _checks.MOST_WORK - 1,
+        do="These are products; with fewer an interval would not hold what it promises.",
     )
 
 

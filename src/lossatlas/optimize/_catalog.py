@@ -172,7 +172,9 @@ def labeled(optimizers: Iterable[str | Optimizer] | Mapping[str, str | Optimizer
     if isinstance(optimizers, str | Optimizer):
         optimizers = [optimizers]
     if not isinstance(optimizers, Iterable) or getattr(optimizers, "ndim", 1) == 0:
-        raise InputError(f"got optimizers={_checks.shown(optimizers)}; expected names or optimizers in a list, or labels to them.")
+        raise InputError(
+            f"got optimizers={_checks.shown(optimizers)}; expected names or optimizers in a list, or labels to them."
+        )
     if isinstance(optimizers, Mapping):
         found = {str(label): resolve(given) for label, given in optimizers.items()}
         if len(found) < len(optimizers):

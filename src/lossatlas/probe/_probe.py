@@ -65,7 +65,9 @@ class Probe:
         need_surface(surface)
         self.surface = surface
         if engine is not None and not (hasattr(engine, "stream") and hasattr(engine, "width")):
-            raise InputError(f"a probe got engine={_checks.shown(engine)}; expected an engine such as lossatlas.Pool(), or None.")
+            raise InputError(
+                f"a probe got engine={_checks.shown(engine)}; expected an engine such as lossatlas.Pool(), or None."
+            )
         self.engine: Engine = engine or chosen() or Inline()
         self.ledger = ledger
         self.meter = Meter()
@@ -144,7 +146,9 @@ class Probe:
         Raises:
             NotApplicableError: if gradients or products are queried of a surface that has none.
         """
-        for request in _checks.instance("requests", requests, (list, tuple), "a list of requests", where="Probe.answer"):
+        for request in _checks.instance(
+            "requests", requests, (list, tuple), "a list of requests", where="Probe.answer"
+        ):
             _checks.instance("a request", request, Request, "requests, as Request(query)", where="Probe.answer")
         answers: list[Answer | None] = [None] * len(requests)
         joined: dict[object, list[tuple[int, Tensor | None]]] = {}

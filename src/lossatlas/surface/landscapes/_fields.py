@@ -189,7 +189,10 @@ def field_indices(dimension: int, *, samples: int = 20_000, seed: int = 0) -> Fi
         [0.25, 0.5, 0.25]
     """
     dimension = _checks.whole("dimension", dimension, 1, _checks.MOST_DIMENSIONS)
-    samples, seed = _checks.whole("samples", samples, 100, max(100, _checks.MOST_HELD // dimension**2)), _checks.seed(seed)
+    samples, seed = (
+        _checks.whole("samples", samples, 100, max(100, _checks.MOST_HELD // dimension**2)),
+        _checks.seed(seed),
+    )
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for first in range(0, samples, CHUNK):
