@@ -147,3 +147,68 @@ def test_a_name_is_one_of_those_there_are_or_is_refused():
             _checks.one_of("end", given, {"largest": 1})
     with pytest.raises(la.UnknownNameError, match="of shape"):
         la.extremes(surface(), 1, ends=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "given", ["n" * 256, "a/" + "é" * 128, "/".join(["deep"] * 1000), "a\0b", "\ud800", 3, b"bytes", None]
+)
+def test_a_path_that_no_file_can_have_is_refused_without_asking_the_disk(given):
+    with pytest.raises(la.OutputError, match="expected a path"):
+        _checks.path("folder", given, error=la.OutputError)
+
+
+def test_a_path_is_taken_up_to_the_longest_name():
+    assert str(_checks.path("folder", "n" * 255)) == "n" * 255
+    assert _checks.path("folder", "a/" * 2000 + "b").name == "b"
+
+
+def test_work_is_foreseen_as_the_product_of_its_counts():
+    assert _checks.work("race", {"steps": 300, "runs": 1000}) == 300_000
+    assert _checks.work("race", {"steps": 10**9 - 1}) == 10**9 - 1
+    with pytest.raises(
+        la.InputError,
+        match=r"steps=3 and runs=1,000,000,000: 3,000,000,000 evaluations; expected fewer than 1",
+    ):
+        _checks.work("race", {"steps": 3, "runs": 10**9})
+    with pytest.raises(la.InputError, match="10,000,000,000"):
+        la.race(surface(), ["gd"], steps=10, runs=10**9)
+    with pytest.raises(la.InputError, match=r"3 × 1,000,000,000 cells, 3,000,000,000"):
+        la.chart(surface(), plane(), points=(3, 10**9), **QUIET)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [1.0, 2.0],
+        np.zeros((1, 2)),
+        torch.zeros(2),
+        torch.zeros(1, 3),
+        torch.zeros(1, 2, device="meta"),
+        torch.zeros(1, 2, dtype=torch.bool),
+        torch.zeros(1, 2, dtype=torch.complex64),
+        torch.zeros(1, 2).to_sparse(),
+    ],
+)
+def test_points_are_rows_of_real_numbers_that_are_there(given):
+    with pytest.raises(la.InputError, match=r"got points=.*expected a tensor of real numbers of shape \(B, 2\)"):
+        surface().values(given)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_message_can_show_what_cannot_be_printed():
+    class Touchy:
+        def __repr__(self):
+            raise ArithmeticError
+
+    assert _checks.shown(Touchy()) == "Touchy" and _checks.shown("\x1b[31m") == "'\\x1b[31m'"
+    assert _checks.shown(torch.nested.nested_tensor([torch.zeros(2)])) == "Tensor" and _checks.shown(10**5000) == "int"
+
+
+def test_words_flags_functions_and_lists_are_told_from_what_resembles_them():
+    assert _checks.is_word("auto", "auto") and not _checks.is_word(np.array(["auto", "b"]), "auto")
+    assert _checks.text("title", "a") == "a" and _checks.function("f", len, "a function") is len
+    assert _checks.listed("points", (n for n in (1, 2)), "points") == [1, 2]
+    for check, given in ((_checks.text, b"a"), (_checks.function, int), (_checks.function, "len"), (_checks.listed, torch.tensor(3)),
+                         (_checks.listed, "ab"), (_checks.listed, 3)):  # fmt: skip
+        with pytest.raises(la.InputError, match="got x="):
+            check("x", given, *(["more"] if check is not _checks.text else []))

@@ -10,7 +10,7 @@ import math
 import operator
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,14 +51,14 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
     return found
 
 
-def work(where: str, *, what: str = "evaluations", do: str = "", **counts: int) -> int:
+def work(where: str, counts: Mapping[str, int], *, what: str = "evaluations", do: str = "") -> int:
     """How much is to be done: the product of counts, which is foreseen before anything is.
 
     Args:
         where: the function that was called, for the message.
+        counts: whole numbers that were checked, by name.
         what: there is so much of, for the message.
         do: a sentence on what to do, for the message.
-        **counts: whole numbers that were checked, by name.
 
     Raises:
         InputError: from `MOST_WORK` on.
@@ -334,7 +334,7 @@ def _real(value: Any) -> float | None:
     single = isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "ndim", 1) == 0)
     try:
         return float(value) if single else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last for tensors without numbers
         return None
 
 

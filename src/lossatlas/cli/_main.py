@@ -41,7 +41,11 @@ class _Place(click.Path):
     """A path of any command: refused where no file can have that name, before anything asks the disk for it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name = max(param.opts, key=len) if isinstance(param, click.Option) else str(param and param.make_metavar(ctx))
+        name = (
+            max(param.opts, key=len)
+            if isinstance(param, click.Option)
+            else str(param and (param.metavar or param.name))
+        )
         return super().convert(_checks.path(name, value), param, ctx)
 
 

@@ -140,6 +140,10 @@ def similarity(
     expected = "networks by name, at least two, as {'a': a, 'b': b}"
     if len(_checks.instance("points", points, Mapping, expected, where="similarity")) < 2:
         raise InputError(f"similarity got {len(points)} networks; expected {expected}.")
+    if layers is not None:
+        layers = [
+            _checks.text("layers", each) for each in _checks.listed("layers", layers, "names of layers in a list")
+        ]
     examples, unbiased = _checks.whole("examples", examples, least=LEAST), _checks.flag("unbiased", unbiased)
     states = torch.stack([end(surface, point, str(name)).state for name, point in points.items()])
     own = [n for n, m in surface.model.named_modules() if n and any(True for _ in m.parameters(recurse=False))]

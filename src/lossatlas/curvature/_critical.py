@@ -143,7 +143,7 @@ def critical_points(
     _checks.one_of("method to find critical points", method, METHODS)
     budget = None if budget is None else _checks.whole("budget", budget)
     steps, seed = _checks.whole("steps", steps), _checks.seed(seed)
-    _checks.work("critical_points", steps=steps)
+    _checks.work("critical_points", {"steps": steps})
     spread = _checks.number("spread", spread, above=0)
     judge = Judge(surface, epsilon, tolerance, exact, seed)
     points = _starts(surface, starts, seed, spread)

@@ -316,7 +316,7 @@ def _checked(
         _checks.whole("m", m, 1, surface.examples, do="These are examples of a sub-batch.")
     _checks.optional(_checks.whole, "batches", batches, 2)
     for name, count, low in (("steps", steps, 1), ("samples", samples, 2), ("restarts", restarts, 0)):
-        _checks.work("sharpness", **{name: _checks.whole(name, count, low)})
+        _checks.work("sharpness", {name: _checks.whole(name, count, low)})
     foreign = {
         "steps": (steps, steps == 1 or kind in ASCENTS, "sam and asam"),
         "restarts": (restarts, restarts == 0 or kind == "keskar", "keskar"),

@@ -25,7 +25,7 @@ def estimate_spectrum(
 ) -> Spectrum:
     """See `Hessian.spectrum`."""
     probes, steps, seed = _checks.whole("probes", probes), _checks.whole("steps", steps, 2), _checks.seed(seed)
-    _checks.work("spectrum", what="products", probes=probes, steps=min(steps, operator.dimension))
+    _checks.work("spectrum", {"probes": probes, "steps": min(steps, operator.dimension)}, what="products")
     exact = None if exact is None else _checks.flag("dense", exact)
     n = operator.dimension
     settings: dict[str, Any] = {"probes": probes, "steps": steps, "seed": seed, "rounding": operator.rounding}

@@ -29,7 +29,7 @@ def check(where: str, surface: Surface, seed: int, **counts: int) -> list[int]:
     """
     need_surface(surface, where)
     found = {name: _checks.whole(name, count, where=where) for name, count in counts.items()}
-    _checks.work(where, **{name: count for name, count in found.items() if name in ("steps", "runs", "trials")})
+    _checks.work(where, {name: count for name, count in found.items() if name in ("steps", "runs", "trials")})
     return [*found.values(), _checks.seed(seed, where=where)]
 
 

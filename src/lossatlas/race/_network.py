@@ -137,7 +137,7 @@ def network_race(
     steps, runs, checks, seed = check("network_race", surface, seed, steps=steps, runs=runs, checks=checks)
     numbers = [_checks.whole("first_run", first_run, 0) + b for b in range(runs)]
     trials, ends = _checks.whole("trials", trials, 0), _checks.whole("ends", ends, 0)
-    _checks.work("network_race", steps=steps, trials=max(trials, 1))
+    _checks.work("network_race", {"steps": steps, "trials": max(trials, 1)})
     batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, do="None takes all data.")
     size = surface.examples if batch_size is None else batch_size
     _fits(surface, test, size, trials, ends)

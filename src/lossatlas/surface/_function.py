@@ -323,7 +323,8 @@ class Function(Surface):
         return tuple(wells)
 
     def _check(self, points: Tensor) -> Tensor:
-        return _checks.tensor("points", points, self.dimension, where=self.name).detach().double()
+        _checks.tensor("points", points, self.dimension, where=self.name)
+        return points.detach().double()
 
     @contextmanager
     def _named(self, given: Tensor) -> Iterator[None]:

@@ -134,7 +134,7 @@ def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
             )
         nx, ny = points
     else:
-        nx = ny = points  # type: ignore[assignment]
+        nx = ny = points
     do = "Give at least 2 per axis, as one number or (nx, ny)."
     nx, ny = _checks.whole("points", nx, do=do), _checks.whole("points", ny, do=do)
     cells = nx if axes == 1 else nx * ny

@@ -30,7 +30,8 @@ def total(terms: Tensor) -> Tensor:
 
     `Tensor.sum` may add in another order for another B; a row's bits must not depend on its neighbors.
     """
-    first, *rest = _checks.tensor("terms", terms, where="total").unbind(0)
+    _checks.tensor("terms", terms, where="total")
+    first, *rest = terms.unbind(0)
     for term in rest:
         first = first + term
     return first
