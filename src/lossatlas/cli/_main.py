@@ -91,7 +91,7 @@ def main(args: list[str] | None = None) -> None:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:
-        error.message = plain(error.message)
+        vars(error)["message"] = plain(error.message)
         error.show()
         code = 2
     except LossAtlasError as error:
