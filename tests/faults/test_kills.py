@@ -277,7 +277,9 @@ def kept(folder):
                     found[name, line["step"]] = plain(line)
         elif file.suffix == ".safetensors":
             found[name] = {
-                key: (array.dtype.str, array.shape, array.tobytes()) for key, array in load_file(file).items()
+                key: (array.dtype.str, array.shape, array.tobytes())
+                for key, array in load_file(file).items()
+                if not COST.search(key)
             }
         elif file.suffix == ".png":
             assert file.read_bytes().endswith(b"IEND\xaeB\x60\x82"), file
