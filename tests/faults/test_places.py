@@ -12,6 +12,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas.cli import main
+from lossatlas.cli._job import ALONE, end_with
 
 SECONDS = 20
 MINE = """
@@ -175,3 +176,17 @@ def test_a_fork_while_a_thread_reads_has_its_own_surface():
         done.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_job_ends_with_its_runner():
+    theirs, ours = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        end_with(theirs)
+        signal.alarm(SECONDS)
+        signal.pause()
+    os.close(theirs)
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.close(ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == ALONE

@@ -6,9 +6,6 @@ import os
 import sys
 import threading
 
-from lossatlas.cli._main import main
-from lossatlas.probe.engine import engine
-
 # How a job ends whose runner is gone.
 ALONE = 1
 
@@ -27,5 +24,9 @@ if __name__ == "__main__":
     runner, workers, *typed = sys.argv[1:]
     if runner:
         end_with(int(runner))
+    # What takes seconds to import comes after that.
+    from lossatlas.cli._main import main
+    from lossatlas.probe.engine import engine
+
     with engine("inline" if workers == "1" else f"pool:{workers}"):
         main(typed)

@@ -130,7 +130,7 @@ def _run(typed: list[str]) -> int:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:
-        error.message = plain(error.message)
+        vars(error)["message"] = plain(error.message)
         error.show()
         code = 2
     except LossAtlasError as error:
