@@ -357,6 +357,7 @@ def llama(dtype=torch.float32, device="meta", **sizes):
 IDS = torch.randint(256, (4, 24), generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_a_model_without_numbers_is_forecast_and_never_evaluated():
     surface = la.StreamedSurface(llama(torch.bfloat16), "tokens", [{"input_ids": one} for one in IDS.split(2)])
     told = la.forecast(surface, surface.plane, points=7, exact=True)
@@ -372,6 +373,7 @@ def test_a_model_without_numbers_is_forecast_and_never_evaluated():
     assert any("forecast, not evaluated" in note for note in surface.notes)
 
 
+@pytest.mark.slow
 def test_directions_without_numbers_are_those_of_the_weights_but_for_the_norms():
     planned, there = (
         la.StreamedSurface(llama(device=device), "tokens", {"input_ids": IDS}, seed=3) for device in ("meta", "cpu")
@@ -383,6 +385,7 @@ def test_directions_without_numbers_are_those_of_the_weights_but_for_the_norms()
     assert not planned.direction("model.norm.weight")[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [False, True])
 def test_the_bytes_of_activations_are_those_that_are_there(rows, monkeypatch):
     """Against what is alive, operation by operation, while passes really run."""
@@ -414,6 +417,7 @@ def _every_pass(seen):
         Pass._main = before
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
     model = llama(device="cpu")
     needs = la.StreamedSurface(model, "tokens", {"input_ids": IDS}).memory["cpu"]
@@ -433,6 +437,7 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
         la.StreamedSurface(model, "tokens", {"input_ids": IDS})
 
 
+@pytest.mark.slow
 def test_a_model_that_looks_at_numbers_on_its_way_says_that_it_cannot_be_followed():
     with torch.device("meta"):
         model = Routed().eval()

@@ -66,6 +66,7 @@ def test_a_killed_node_loses_nothing(cluster, grounds, tmp_path, monkeypatch):
     assert engine.deaths > deaths
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said_at_once(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -85,6 +86,7 @@ def test_no_ray_is_said_with_what_to_install(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_an_old_ray_is_refused(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "__version__", "2.40.1")

@@ -136,14 +136,15 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._before = before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+        from torch.utils import flop_counter
 
         out = func(*args, **(kwargs or {}))
-        count: Any = flop_registry.get(func._overloadpacket)
+        count: Any = flop_counter.flop_registry.get(func._overloadpacket)
         if count is not None:
             self.flops += int(count(*args, **(kwargs or {}), out_val=out))
         elif "scaled_dot_product" in str(func):  # some kinds are missing there
-            self.flops += int(sdpa_flop_count(*(one.shape for one in args[:3])))
+            attention: Any = flop_counter.sdpa_flop_count
+            self.flops += int(attention(*(one.shape for one in args[:3])))
         for one in tree_leaves(out):
             if isinstance(one, Tensor):
                 self._see(one)
@@ -217,6 +218,12 @@ def planned(
     return Planned(flops, dict(held), dict(beside))
 
 
+def _weight_of(module: nn.Module) -> Tensor:
+    found: Any = module.weight
+    weight: Tensor = found
+    return weight
+
+
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
@@ -234,7 +241,7 @@ def _alike(model: nn.Module, units: Sequence[Unit], last: nn.Module | None, seen
 
     def put(module: nn.Module, forward: Callable[..., Any]) -> None:
         replaced.append((module, vars(module).get("forward")))
-        module.forward = forward  # type: ignore[method-assign]
+        module.forward = forward
 
     def waiting(inner: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -248,7 +255,7 @@ def _alike(model: nn.Module, units: Sequence[Unit], last: nn.Module | None, seen
 
         def forward(given: Tensor) -> Tensor:
             seen.waits()
-            name, weight = str(given.device), module.weight
+            name, weight = str(given.device), _weight_of(module)
             if unit.by_rows == "embedding":
                 return weight.new_empty((*given.shape, weight.shape[1]))
             tokens, rows = given.numel() // given.shape[-1], max(1, CHUNK // weight.shape[1])
@@ -296,4 +303,4 @@ def _alike(model: nn.Module, units: Sequence[Unit], last: nn.Module | None, seen
             if before is None:
                 del module.forward
             else:
-                module.forward = before  # type: ignore[method-assign]
+                module.forward = before
