@@ -95,6 +95,7 @@ def _of_other_rooms(code: str, room: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_room_imports_an_underscored_module_of_another():
     source = Path(la.__file__).parent
     for path in sorted(source.rglob("*.py")):

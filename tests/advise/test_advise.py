@@ -49,6 +49,7 @@ def bumps(points):
 BOX = [(-2.0, 2.0), (-1.0, 3.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [36, 37.5, 61, 100, 333, 500, 777])
 @pytest.mark.parametrize("f", [bowl, bumps])
 def test_never_one_query_over_the_budget(f, budget):
@@ -60,6 +61,7 @@ def test_never_one_query_over_the_budget(f, budget):
     assert advice.spent > budget - 35
 
 
+@pytest.mark.slow
 def test_every_query_of_a_surface_with_gradients_is_paid():
     for budget in (60, 101, 250):
         advice = la.advise(la.landscapes.four_wells(), budget=budget, progress=False)
@@ -73,6 +75,7 @@ def test_what_is_lowest_is_what_was_evaluated():
     assert min(advice.lowest.values()) >= advice.loss
 
 
+@pytest.mark.slow
 def test_wells_and_start_are_out_of_reach():
     well = la.landscapes.four_wells().wells
     hidden, known = Plain(bumps, BOX), Plain(bumps, BOX, well, torch.zeros(2, dtype=torch.float64))
@@ -81,6 +84,7 @@ def test_wells_and_start_are_out_of_reach():
     assert (a.seen == b.seen).all() and a.advised == b.advised and a.facts[:2] == b.facts[:2]
 
 
+@pytest.mark.slow
 def test_the_center_of_the_box_and_zero_are_not_favored():
     shift = torch.tensor([7.25, -3.5], dtype=torch.float64)
     moved = [(low + float(s), high + float(s)) for (low, high), s in zip(BOX, shift, strict=True)]
@@ -101,12 +105,14 @@ def test_no_suite_is_named_where_it_decides():
         assert not re.search(r"bbob|coco|ioh", path.read_text(), re.IGNORECASE), path
 
 
+@pytest.mark.slow
 def test_the_digest_is_that_of_the_file_of_thresholds():
     advice = la.advise(Plain(bowl, BOX), budget=60, progress=False)
     whole = hashlib.sha256((ROOM / "_thresholds.py").read_bytes()).hexdigest()
     assert advice.provenance["thresholds"] == whole[:16]
 
 
+@pytest.mark.slow
 def test_the_hedge_always_races():
     for budget in (40, 90, 400, 900, 1600):
         advice = la.advise(Plain(bumps, BOX), budget=budget, progress=False)
@@ -114,6 +120,7 @@ def test_the_hedge_always_races():
         assert advice.hedge in {leg.racer for leg in advice.legs}
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_says_how_much_would_do_and_evaluates_nothing():
     surface = Plain(bowl, BOX)
     advice = la.advise(surface, budget=20, progress=False)
@@ -175,6 +182,7 @@ def test_an_interruption_keeps_what_was_found():
     assert advice.status.startswith("interrupted after 1") and len(advice.seen) >= 150 and advice.legs
 
 
+@pytest.mark.slow
 def test_saved_loaded_shown_and_drawn(tmp_path):
     advice = la.advise(Plain(bumps, BOX), budget=200, progress=False)
     advice.save(tmp_path)
@@ -187,6 +195,7 @@ def test_saved_loaded_shown_and_drawn(tmp_path):
         assert display.render()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_advice():
     a, b = (la.advise(Plain(bumps, BOX), budget=250, seed=3, progress=False) for _ in range(2))
     assert (a.seen == b.seen).all() and [leg.racer for leg in a.legs] == [leg.racer for leg in b.legs]

@@ -67,6 +67,7 @@ def test_nearest_better_is_the_obvious_double_loop():
     assert found.value == pytest.approx(np.mean(near) / np.mean(better))
 
 
+@pytest.mark.slow
 def test_ripples_are_found_where_they_are_and_not_elsewhere():
     rippled = facts(lambda u: ((u - 0.5) ** 2).sum(1) + 0.3 * np.cos(2 * np.pi * 6 * u[:, 0]), 2, 60)
     assert rippled["ripples"].low > 1
@@ -85,6 +86,7 @@ def test_the_jackknife_of_a_mean_is_students_interval():
     assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [_unexplained, _unranked])
 def test_intervals_cover_what_many_points_say(statistic):
     """Over 60 designs 95 % intervals hold the value at 4,000 points in 90 % at least: fewer by chance with probability 0.03."""

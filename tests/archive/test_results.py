@@ -446,6 +446,7 @@ def test_a_race_counts_what_its_racers_did():
     assert total.per_run.tolist() == [14, 14, 14] and total.queries == 42
 
 
+@pytest.mark.slow
 def test_a_race_of_one_run_comes_back_bit_for_bit(tmp_path):
     race = la.race(la.landscapes.four_wells(), ["gd", "annealing"], steps=4, runs=1)
     assert bits(la.load(race.save(tmp_path).parent)) == bits(race)

@@ -180,6 +180,7 @@ def test_a_point_without_statistics_freezes_the_whole_plane_by_default():
     assert float(surface.on(plane).values(corner)) == pytest.approx(own_loss(at(surface.vector(b))))
 
 
+@pytest.mark.slow
 def test_by_default_other_planes_and_values_are_those_of_frozen_statistics():
     surface, frozen = by_default(), surface_in("frozen")
     points = surface.theta + 0.1 * torch.arange(3.0)[:, None]
@@ -193,6 +194,7 @@ def test_by_default_other_planes_and_values_are_those_of_frozen_statistics():
     assert back.interpolates and back.notes == surface.notes
 
 
+@pytest.mark.slow
 def test_a_subset_of_the_examples_moves_its_statistics_too():
     surface, a, b = by_default(), trained(0), trained(1)
     few = surface.cheaper(12)
@@ -279,6 +281,7 @@ def test_batch_mode_is_a_forward_pass_in_training_mode():
 # -- slopes and curvature in every mode -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_slopes_and_products_are_those_of_the_values_in_every_mode(mode):
     """Through the statistics too: central differences of values and of slopes, and the vectorized way beside the loop."""
@@ -334,6 +337,7 @@ def test_the_model_is_left_as_it_was(mode):
     assert not model.norm._forward_pre_hooks
 
 
+@pytest.mark.slow
 def test_modes_are_changed_without_loading_anything_again():
     made = {mode: surface_in(mode) for mode in MODES}
     theta = made["frozen"].theta[None] + 0.1
@@ -346,6 +350,7 @@ def test_modes_are_changed_without_loading_anything_again():
     assert len({round(float(s.values(theta)), 9) for s in made.values()}) == 3, "away from lines two are alike"
 
 
+@pytest.mark.slow
 def test_each_mode_is_on_record_and_says_its_sentence():
     loss, stored = surface_in("recompute").loss_at_theta, surface_in("frozen").loss_at_theta
     words = {

@@ -171,6 +171,7 @@ def test_random_planes_hold_two_nths_of_the_trace():
 # A small network, against its dense Hessian.
 
 
+@pytest.mark.slow
 def test_a_network_is_measured_by_products_and_agrees_with_its_dense_hessian(small):
     surface, plane, _, made, dense, _ = small
     values, vectors = np.linalg.eigh(dense.numpy())
@@ -209,6 +210,7 @@ def _root_mean_square(part):
     return np.broadcast_to(rows, weight.shape).ravel()
 
 
+@pytest.mark.slow
 def test_the_probability_for_this_normalization_is_that_of_planes_drawn_so(small):
     surface, _, _, made, dense, _ = small
     seen, drawn = 0, 300
@@ -255,6 +257,7 @@ def test_noise_is_that_of_single_examples(small):
     assert made.noise.clear == int((gaps > 2).sum())
 
 
+@pytest.mark.slow
 def test_the_model_and_the_surface_are_left_as_they_were(small):
     surface, plane, made, _, _, model = small
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -264,6 +267,7 @@ def test_the_model_and_the_surface_are_left_as_they_were(small):
     assert torch.equal(surface.theta, surface.layout.join(before)) and again.spread is None
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_card(small):
     surface, plane, made, first, _, _ = small
     again = card(surface, plane, made)
@@ -277,6 +281,7 @@ def test_the_same_seed_gives_the_same_card(small):
 # The price, the budget, what is missing.
 
 
+@pytest.mark.slow
 def test_the_cost_stays_below_the_price_that_was_given_once(small):
     surface, plane, made, _, _, _ = small
     told = []
@@ -365,6 +370,7 @@ def test_widths_are_those_of_parabolas(small):
     assert found.resolution.sharpest == pytest.approx(math.sqrt(2 * found.resolution.gap / top), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_invariance_follows_the_normalization_and_the_gauge(small):
     surface, _, _, _, _, model = small
     even = la.NetworkSurface(balance(model), "cross_entropy", (torch.zeros(4, 16, dtype=F64), torch.arange(4) % 3))

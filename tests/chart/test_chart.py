@@ -192,6 +192,7 @@ class Holes(Surface):
         raise NotImplementedError
 
 
+@pytest.mark.slow
 def test_losses_that_are_not_finite_are_kept_counted_and_drawn_as_holes(tmp_path):
     surface = Holes()
     frame = Frame(surface.start, torch.eye(2, dtype=torch.float64))

@@ -105,6 +105,7 @@ def made():
     return surfaces, compare(surfaces, seeds=3, points=(9, 7), span=0.8, progress=False)
 
 
+@pytest.mark.slow
 def test_paired_planes_have_the_same_seeds_and_each_its_own_weights(made):
     surfaces, found = made
     assert found.planes == ("seed 0", "seed 1", "seed 2") and found.names == ("narrow", "tanh", "wide")
@@ -172,6 +173,7 @@ def test_it_comes_back_from_disk(made, tmp_path):
     assert json.dumps(again.record()["roughness"]) == json.dumps(found.record()["roughness"])
 
 
+@pytest.mark.slow
 def test_the_picture_has_one_scale_and_all_numbers(made, tmp_path):
     _, found = made
     shown = found.plot(planes=2)

@@ -327,6 +327,7 @@ def test_what_is_not_the_same_plane_is_noticed(surface, tmp_path):
         la.Plane.restore(surface, elsewhere.record())
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_plane_whatever_the_number_of_threads(surface):
     """Norms are summed in an order of their own: the digest would name two planes otherwise."""
     torch.manual_seed(0)

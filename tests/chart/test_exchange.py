@@ -53,6 +53,7 @@ def their_program(path, f, x, y, mode="w"):
         file["train_loss"], file["train_acc"] = losses, accuracies
 
 
+@pytest.mark.slow
 def test_their_files_are_read_in_the_order_they_really_have(tmp_path):
     x, y = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 3)
     their_program(tmp_path / "s.h5", lambda a, b: a + 10 * b * b, x, y)

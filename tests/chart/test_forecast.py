@@ -90,6 +90,7 @@ def test_nodes_that_a_ledger_knows_count_too(surface, tmp_path):
     assert _sizes.known(tmp_path) == made.meter.values
 
 
+@pytest.mark.slow
 def test_the_card_is_a_part_of_its_own_and_can_be_left_out(surface):
     plane = la.Plane.random(surface, seed=1)
     said = la.forecast(surface, plane, points=13, exact=True, card=True, pictures=True)
@@ -222,6 +223,7 @@ def test_a_chart_of_a_few_examples_says_how_many_evaluations_to_expect():
     assert sorted(off)[3] <= 0.15 and max(off) <= 0.45, off
 
 
+@pytest.mark.slow
 def test_the_loss_itself_is_tried_on_a_few_examples_too():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(500, 8, generator=generator), torch.randint(4, (500,), generator=generator)

@@ -70,6 +70,7 @@ def test_outputs_in_half_precision_are_those_of_torchs_autocast(trained):
     assert not torch.equal(source.read(np.zeros((1, 2)))[0][0], found[0])
 
 
+@pytest.mark.slow
 def test_nodes_are_in_half_precision_and_the_error_is_measured_in_full(trained):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
@@ -90,6 +91,7 @@ def test_nodes_are_in_half_precision_and_the_error_is_measured_in_full(trained):
     assert np.quantile(off[close], 0.95) <= 0.05 and np.quantile(off, 0.95) <= 0.125
 
 
+@pytest.mark.slow
 def test_where_half_precision_is_too_coarse_all_is_in_full(trained):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
@@ -115,6 +117,7 @@ def test_where_nothing_is_gained_the_chart_is_the_plain_one(trained, why, monkey
     assert chart.meter.values - plain.meter.values == (0 if why == "no units" else 4)
 
 
+@pytest.mark.slow
 def test_a_chart_that_goes_on_decides_nothing_anew(trained, tmp_path):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
@@ -140,6 +143,7 @@ def test_lines_are_in_full_precision(trained):
     assert "half" not in chart.provenance["sampler"]
 
 
+@pytest.mark.slow
 def test_margins_of_outputs_in_half_precision(trained):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
@@ -155,6 +159,7 @@ def test_the_machine_is_measured():
     assert not units.multiplies_faster(torch.device("meta"))
 
 
+@pytest.mark.slow
 def test_a_stricter_chart_in_the_same_ledger_changes_nothing(trained, tmp_path, monkeypatch):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)
@@ -192,6 +197,7 @@ def test_a_model_that_cannot_be_run_in_half_precision_is_charted_in_full(trained
     assert "half precision" not in chart.provenance["sampler"] and chart.holes == 0
 
 
+@pytest.mark.slow
 def test_what_only_half_precision_makes_infinite_is_no_hole(trained, monkeypatch):
     surface = _surface(trained)
     plane = la.Plane.random(surface, seed=1)

@@ -148,6 +148,7 @@ def test_a_models_own_loss_that_is_no_cross_entropy_is_interpolated_itself():
     assert chart.provenance["sampler"].startswith("losses interpolated")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shifted", [False, True])
 def test_the_users_own_cross_entropy_over_many_classes_is_charted_from_margins(shifted):
     torch.manual_seed(0)
@@ -174,6 +175,7 @@ def test_the_users_own_cross_entropy_over_many_classes_is_charted_from_margins(s
     assert p95 <= 0.06
 
 
+@pytest.mark.slow
 def test_accuracy_comes_from_margins_as_well():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 300))
@@ -202,6 +204,7 @@ def test_metrics_on_outputs_that_are_too_large_are_refused_with_the_memory_that_
     assert float(chart.extras["top 5"][2, 2]) == pytest.approx(metrics["top 5"](model(x), y))
 
 
+@pytest.mark.slow
 def test_metrics_of_a_model_with_its_own_loss_get_scores_and_labels():
     model, ids = _language_model()
     surface = la.NetworkSurface(model, "model", {"input_ids": ids, "labels": ids})
@@ -238,6 +241,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_loss_that_is_a_plain_cross_entropy_only_where_proofs_look_is_found_out(name, own):
@@ -285,6 +289,7 @@ def test_a_masked_class_hides_no_other_loss(mask):
     assert la.forecast(surface, plane, span=8.0, points=21).evaluations > 0
 
 
+@pytest.mark.slow
 def test_scores_that_are_minus_infinity_leave_the_loss_to_be_interpolated():
     class Masked(nn.Module):
         def __init__(self):
@@ -356,6 +361,7 @@ def test_a_ledger_holds_outputs_and_margins_beside_one_another(order, tmp_path):
         np.testing.assert_allclose([chart.loss[cell] for cell in cells], true, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_labels_that_are_ignored_have_no_margins():
     torch.manual_seed(0)
     model = nn.Linear(5, 300)

@@ -173,6 +173,7 @@ def test_a_users_loss_and_the_squared_error_are_filled_as_they_are_defined():
     assert np.allclose(loss, want, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", [1.0, [(-0.3, 1.2), (0.0, 1.0)]])
 def test_a_plane_is_known_to_its_tolerance_from_few_evaluations(span):
     cells, cases = grid(span, 41, 2), Cases(steep=2.0)
@@ -208,6 +209,7 @@ def test_the_same_seed_evaluates_the_same_cells_and_the_models_between_are_among
         assert (np.abs(one.samples - corner).max(1) < 1e-12).any()
 
 
+@pytest.mark.slow
 def test_where_outputs_are_not_finite_there_are_holes_and_elsewhere_the_field_is_right():
     cells, cases = grid(1.0, 31, 2), Cases()
 

@@ -338,6 +338,7 @@ def charted(loss, parts, folder, **how):
     return la.chart(ground, plane, span=5, points=9, ledger=folder, progress=False, **{"exact": True, **how})
 
 
+@pytest.mark.slow
 def test_an_edited_loss_is_refused_and_charted_elsewhere(tmp_path, capsys):
     first, second = module(tmp_path, LOSS), module(tmp_path, CUT)
     assert charted(first.my_loss, first, tmp_path / "O").loss.max() > 3
@@ -425,6 +426,7 @@ def test_another_normalization_temperature_or_slice_is_another_chart(tmp_path):
         la.chart(slices[1], frame, points=3, exact=True, ledger=tmp_path / "slice", progress=False)
 
 
+@pytest.mark.slow
 def test_a_comparison_resumes_and_refuses_an_edited_loss(tmp_path):
     first, second = module(tmp_path, LOSS), module(tmp_path, CUT)
 

@@ -102,6 +102,7 @@ def test_losses_have_the_bits_of_a_moved_copy_and_the_model_stays_as_it_was(name
     assert ("larger module" in " ".join(surface.notes)) == (name in ("encoder", "scaled"))
 
 
+@pytest.mark.slow
 def test_a_point_has_the_bits_it_has_alone():
     model, ids = gpt2()
     surface = la.StreamedSurface(model, "model", {"input_ids": ids, "labels": ids})
@@ -110,6 +111,7 @@ def test_a_point_has_the_bits_it_has_alone():
     assert torch.equal(alone, moved(surface, model, POINTS, lambda one: one(input_ids=ids, labels=ids).loss))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_large_embeddings_and_heads_are_made_by_rows_and_their_logits_are_never_all_there(dtype, monkeypatch):
     monkeypatch.setattr(_pieces, "CHUNK", 24 * 20)
@@ -134,6 +136,7 @@ def test_large_embeddings_and_heads_are_made_by_rows_and_their_logits_are_never_
     assert float(found.extras["token accuracy"][0]) == pytest.approx(float(right), abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_mean_is_over_tokens_however_they_are_batched():
     model, ids = gpt2()
     mask = torch.ones_like(ids)
@@ -158,6 +161,7 @@ def test_directions_follow_the_written_policy(normalization):
             torch.testing.assert_close(found.reshape(-1).double(), torch.from_numpy(slow), rtol=2e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_chart_of_it_is_a_chart_like_any_other(tmp_path):
     model, ids = gpt2()
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
@@ -254,6 +258,7 @@ def test_directions_come_from_files_and_from_adapters(tmp_path):
         la.StreamedSurface(linear, cross_entropy, pair, directions=[tmp_path / "one.safetensors"])
 
 
+@pytest.mark.slow
 def test_weights_on_the_disk_and_norms_of_another_type_need_no_conversion(tmp_path):
     accelerate = pytest.importorskip("accelerate")
     model, ids = gpt2(torch.bfloat16)
@@ -285,6 +290,7 @@ def by_rows(monkeypatch):
     monkeypatch.setattr(_weights, "CHUNK", 24 * 20)
 
 
+@pytest.mark.slow
 def test_what_a_model_does_to_its_logits_is_not_lost(by_rows):
     """Gemma 2 bends its logits: no change to speak of at small ones, a great one far from the center."""
     transformers = pytest.importorskip("transformers")
@@ -299,6 +305,7 @@ def test_what_a_model_does_to_its_logits_is_not_lost(by_rows):
     assert surface._last is None
 
 
+@pytest.mark.slow
 def test_double_precision_is_kept_in_the_logits(by_rows):
     model, ids = gpt2(torch.float64)
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})
@@ -338,6 +345,7 @@ def test_a_loader_gives_the_batches_and_no_token_to_judge_is_said():
         la.StreamedSurface(language, "tokens", {"input_ids": ids, "labels": torch.full_like(ids, -100)})
 
 
+@pytest.mark.slow
 def test_a_card_that_needs_gradients_says_so():
     model, ids = gpt2()
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids})

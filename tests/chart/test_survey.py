@@ -140,6 +140,7 @@ def test_the_span_is_found_where_the_loss_has_grown():
         la.chart(Formula(lambda x, y: x - 1), PLANE, span="auto", progress=False)
 
 
+@pytest.mark.slow
 def test_the_mean_square_error_is_unbiased_under_unequal_probabilities():
     """Against the plain mean over all cells; 1,000 repeats put the mean of the estimates within 5 standard errors."""
     rng = np.random.default_rng(3)

@@ -133,6 +133,7 @@ def test_wells_stand_exactly_as_long_as_their_persistence_exceeds_the_error(erro
     assert all(f.error == pytest.approx(2 * error, rel=1e-6) for f in found.minima[1:])
 
 
+@pytest.mark.slow
 def test_noise_within_the_stated_error_makes_no_minima_and_noise_above_it_does():
     for seed in range(5):
         noisy = wells(noise=0.02, seed=seed)
@@ -160,6 +161,7 @@ FIELDS = arrays(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(FIELDS)
 def test_pairs_do_not_change_when_a_field_is_turned_mirrored_or_negated(loss):
@@ -170,6 +172,7 @@ def test_pairs_do_not_change_when_a_field_is_turned_mirrored_or_negated(loss):
     assert sorted((-a, -b) for a, b in pairs(-loss, -1)) == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(FIELDS, st.sampled_from([0.25, 1.0, 8.0]), st.sampled_from([-4.0, 0.0, 16.0]))
 def test_pairs_follow_scale_and_shift(loss, scale, shift):
@@ -177,6 +180,7 @@ def test_pairs_follow_scale_and_shift(loss, scale, shift):
     assert pairs(scale * loss + shift) == sorted((scale * a + shift, scale * b + shift) for a, b in pairs(loss))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(FIELDS, st.integers(0, 2**31), st.floats(1e-3, 2.0))
 def test_noise_moves_the_diagram_by_at_most_its_size(loss, seed, size):
@@ -192,6 +196,7 @@ def test_noise_moves_the_diagram_by_at_most_its_size(loss, seed, size):
     assert np.abs(lived[0] - lived[1]).max(initial=0.0) <= 2 * np.abs(noise).max() * (1 + 1e-9) + 1e-12
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(FIELDS)
 def test_there_is_one_pair_less_than_there_are_minima_and_one_root(loss):
@@ -377,6 +382,7 @@ def test_a_topology_is_saved_loaded_listed_and_drawn(tmp_path):
     assert found.plot_tree(unresolved=True).render()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [np.full((5, 5), 0.7), np.full((4, 6), np.nan), [[1.0, 2.0], [3.0, 4.0]], [[1.0, np.inf]], [[0.0, 0.0, 0.0]]],
@@ -400,6 +406,7 @@ def test_regions_walled_off_by_holes_are_said_to_be_apart():
     assert "2 minima; cells that are not finite keep 2 of them apart" in found.sentence
 
 
+@pytest.mark.slow
 def test_a_line_has_a_topology_too(tmp_path):
     t = np.linspace(-1, 1, 41)
     found = charted((t**2 - 0.25)[None] ** 2).topology()

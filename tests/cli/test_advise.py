@@ -35,6 +35,7 @@ def here(tmp_path, monkeypatch):
     Path("my.py").write_text(MINE)
 
 
+@pytest.mark.slow
 def test_a_landscape_is_forecast_then_advised_on_written_and_read_back(capsys):
     assert run("himmelblau", "--budget", "150", "--seed", "2", "--out", "out", "--json", "a.json") == 0
     said = capsys.readouterr().out
@@ -51,6 +52,7 @@ def test_the_forecast_alone_writes_nothing(capsys):
     assert "forecast: 500" in capsys.readouterr().out and not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own():
     assert run("--function", "my.py:f", "--box", "-2:2,-1:3", "--budget", "100", "--out", "out") == 0
     assert la.load("out").loss < 1e-3
@@ -62,6 +64,7 @@ def test_a_function_of_a_suite(capsys):
     assert "bbob f1 in 3-D" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_says_how_much_would_do(capsys):
     assert run("rastrigin", "--budget", "15", "--out", "out") == 0
     assert "would do" in capsys.readouterr().out and not Path("out/race.png").exists()
@@ -83,6 +86,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(words, says, capsys):
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_was_found(capsys):
     Path("stops.py").write_text(
         "calls = []\ndef f(x):\n    calls.append(1)\n    if len(calls) > 150:\n        raise KeyboardInterrupt\n"

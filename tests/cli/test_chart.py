@@ -200,6 +200,7 @@ def test_what_does_not_fit_is_one_paragraph(mine, words, capsys):
     assert "Traceback" not in said and said.startswith("lossatlas: ") and len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_options_are_taken_or_refused_but_not_left_aside(mine, capsys):
     assert run(*PLANES["pca"], "--ignore", "biasbn", "--points", 3) == 0
     assert written()["provenance"]["plane"]["ignore"] == "biasbn"

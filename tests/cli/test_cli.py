@@ -92,6 +92,7 @@ def test_chart_of_the_users_own_network(mine, capsys):
     assert la.load("atlas").loss.tolist() == written["loss"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_what_is_charted(mine, capsys):
     weights = {"0.weight": torch.ones(5, 4), "0.bias": torch.ones(5), "2.weight": torch.ones(3, 5), "2.bias": torch.ones(3)}  # fmt: skip
     save_file(weights, "w.safetensors")
@@ -218,6 +219,7 @@ def test_help_teaches_and_says_all_commands(capsys):
         assert "lossatlas " + command in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_help_does_not_wait_for_torch():
     code = (
         "import sys; from lossatlas.cli import main\n"
@@ -305,6 +307,7 @@ def test_a_race_without_settings_tells_the_notes_story(mine, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_race_runs_once_where_many_runs_would_be_dear(mine, capsys):
     """One run on a function of the user's, and with racers that are not vectorized over runs."""
     Path("f.py").write_text("def f(x):\n    return (x * x).sum()\n", encoding="utf-8")
@@ -340,6 +343,7 @@ def test_dimension(mine, capsys):
     assert "43" in said and "44" in said
 
 
+@pytest.mark.slow
 def test_lessons_are_listed_and_run(mine, capsys):
     assert run("lessons") == 0
     assert "C3" in capsys.readouterr().out
@@ -457,6 +461,7 @@ def test_a_language_model_in_a_folder_is_charted_by_its_loss_per_token(tmp_path,
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error_of_the_users_code():
     program = "from lossatlas.cli import main; main()"
     words = [sys.executable, "-c", program, "race", "--catalog"]

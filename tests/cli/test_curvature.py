@@ -55,6 +55,7 @@ def run(*words):
 NETWORK = ("curvature", "--model", "curved.py:make_model", "--data", "curved.py:make_data", "--quiet")
 
 
+@pytest.mark.slow
 def test_a_network_is_measured_told_written_and_billed(mine, capsys):
     for step in (0, 1):
         weights = {"0.weight": torch.full((5, 4), 0.1 * step).double(), "0.bias": torch.zeros(5).double()}

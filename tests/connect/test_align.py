@@ -36,6 +36,7 @@ def planted(surface, seed):
     return found.permuted(states.split(states.start), found.random(torch.Generator().manual_seed(seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, trials",
     [
@@ -104,6 +105,7 @@ def test_matching_is_the_best_of_all_permutations_of_a_small_layer():
     assert found.objective == pytest.approx(best, rel=1e-9) and found.objective >= found.before
 
 
+@pytest.mark.slow
 def test_matched_networks_are_closer_and_lower(mlps):
     (one, two), surface, _ = mlps
     naive = la.connect(surface, one, two, resamples=0, progress=False)
@@ -150,6 +152,7 @@ def test_running_statistics_go_with_their_units(cnns):
     )
 
 
+@pytest.mark.slow
 def test_merging_holds_all_ways_side_by_side(cnns, tmp_path):
     (one, two), surface, test = cnns
     made = la.merge(surface, one, two, test=test, restarts=1)
@@ -196,6 +199,7 @@ def test_repair_gives_units_the_moments_of_the_ends(mlps):
     assert "REPAIR" in " ".join(line.notes)
 
 
+@pytest.mark.slow
 def test_repair_corrects_batch_norms_where_there_are_any(cnns):
     (one, two), surface, _ = cnns
     states = StateSurface(surface)
@@ -241,6 +245,7 @@ def test_settings_of_an_alignment_that_cannot_be_are_refused(mlps, settings, mes
         la.align(la.landscapes.himmelblau(), torch.zeros(2), torch.ones(2))
 
 
+@pytest.mark.slow
 def test_barriers_over_pairs_have_an_interval_over_networks():
     data = tuple(part[:150] for part in digits("train"))
     models = [digits_mlp((8,), seed=seed) for seed in range(4)]
@@ -302,6 +307,7 @@ def test_a_wide_match_takes_seconds():
     assert max(found.provenance["sweeps"]) < 50
 
 
+@pytest.mark.slow
 def test_networks_of_any_architecture_are_connected_through_their_ends():
     for name in ("residual_cnn", "transformer"):
         module = example(name)

@@ -179,6 +179,7 @@ def _data_of(surface):
     return [(batch.inputs[0], batch.target) for batch in surface._settled.batches]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bezier", "band"])
 def test_an_interrupted_training_goes_on_bit_for_bit(mlps, tmp_path, kind):
     (one, two), surface, _ = mlps
@@ -221,6 +222,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training_and_is_said():
     assert path.curve.controls.isfinite().all() and len(path.history["loss"]) < 50
 
 
+@pytest.mark.slow
 def test_batch_norm_is_re_estimated_at_every_t(cnns):
     (one, two), surface, test = cnns
     before = copy.deepcopy(one.state_dict())

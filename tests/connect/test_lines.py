@@ -34,6 +34,7 @@ def test_the_barrier_of_two_wells_is_the_closed_form(bent_valley, stiffness, ben
     assert path.length == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_the_profile_is_what_a_plain_loop_over_state_dicts_gives(mlps):
     (one, two), surface, test = mlps
     path = la.connect(surface, one, two, test=test, progress=False)
@@ -82,6 +83,7 @@ def test_each_definition_is_its_formula_where_they_differ():
     assert peaks == [0.7, 0.1, 0.1]
 
 
+@pytest.mark.slow
 def test_between_wells_of_unequal_depth_the_definitions_differ():
     """From A to the global well of the four wells, against a plain loop over 2,001 points of the line."""
     surface = la.landscapes.four_wells()
@@ -189,6 +191,7 @@ def test_saved_and_loaded_it_is_the_same(mlps, tmp_path):
     assert np.array_equal(back.test.high, path.test.high) and torch.equal(back.points(0.3), path.points(0.3))
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn(mlps, tmp_path):
     (one, two), surface, test = mlps
     path = la.connect(surface, one, two, test=test, points=6, progress=False)
@@ -200,6 +203,7 @@ def test_pictures_are_drawn(mlps, tmp_path):
         assert display.save(tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_on_the_way_is_kept_and_said(tmp_path):
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.ones_(model.weight)

@@ -38,6 +38,7 @@ def found(run):
     return curvature_along(surface, kept, t=range(0, STEPS + 1, 20), lr=RATE, k=3, tolerance=1e-6, relative=0.2)
 
 
+@pytest.mark.slow
 def test_every_number_is_that_of_the_dense_hessian(run, found):
     _, surface, kept = run
     inside = 0
@@ -57,6 +58,7 @@ def test_every_number_is_that_of_the_dense_hessian(run, found):
     assert found.t.tolist() == [0, 20, 40, 60] and np.allclose(found.edge, 2 / RATE)
 
 
+@pytest.mark.slow
 def test_checkpoints_come_in_any_form(run, found, tmp_path):
     model, surface, kept = run
     file = tmp_path / "last.safetensors"
@@ -79,6 +81,7 @@ def test_the_line_follows_rate_and_momentum():
     assert "above 2(1 + 0.5)/η at 1 of 2 checkpoints" in found.reading()[1] and "1.20 times" in found.reading()[1]
 
 
+@pytest.mark.slow
 def test_gradient_descent_diverges_above_the_line_and_not_below():
     """What the line means, on a bowl where it is exact."""
     bowl = la.landscapes.quadratic(condition=9.0)
@@ -90,6 +93,7 @@ def test_gradient_descent_diverges_above_the_line_and_not_below():
         assert (float(last.norm()) < 1) == stable
 
 
+@pytest.mark.slow
 def test_a_run_is_saved_drawn_and_told(found, tmp_path):
     _, arrays, record = archive.load(found.save(tmp_path))
     assert np.array_equal(arrays["largest"], found.largest) and record["checkpoints"] == 4

@@ -100,6 +100,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(things, call):
         assert things["H"].probe.meter.queries == before.queries, "nothing was evaluated"
 
 
+@pytest.mark.slow
 def test_numbers_come_in_any_form(things):
     s, seen, points = things["s"], things["seen"], [things["s"].theta] * 2
     whole = la.curvature_along(s, points, k=1, lr=0.1, t=[0, 5])

@@ -65,6 +65,7 @@ def planted(signs, seed=0):
     return Written(lambda p: 0.5 * (p - center) @ matrix @ (p - center), n), center
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton", "gradient-norm"])
 def test_himmelblau_has_its_nine_critical_points(method):
     found = critical_points(la.landscapes.himmelblau(), starts=45, method=method, seed=1)
@@ -95,6 +96,7 @@ def test_a_flat_direction_is_counted_as_zero_not_as_negative():
     assert (one.label, one.index, one.zeros, one.kind) == ("true", 1, 2, "saddle")
 
 
+@pytest.mark.slow
 def test_the_monkey_saddle_is_degenerate():
     found = critical_points(la.landscapes.monkey_saddle(), starts=10)
     assert found.counts["true"] == 10 and len(found.distinct(1e-3)) == 1
@@ -103,6 +105,7 @@ def test_the_monkey_saddle_is_degenerate():
     assert exactly.label == "true" and exactly.flatness == 0 and exactly.kind == "degenerate"
 
 
+@pytest.mark.slow
 def test_where_only_the_norm_of_the_gradient_is_stationary_the_catch_is_called_gradient_flat():
     """x³/3 + x + y²/2 has gradient (x² + 1, y): never zero, smallest at the origin, where its Hessian has a kernel."""
     surface = Written(lambda p: p[0] ** 3 / 3 + p[0] + p[1] ** 2 / 2, 2)
@@ -198,6 +201,7 @@ def test_the_budget_is_never_overrun_by_a_single_question():
     assert sum(p.queries + p.certificate for p in found) <= one.asked
 
 
+@pytest.mark.slow
 def test_the_same_seed_catches_the_same_and_another_does_not():
     surface = la.landscapes.random_field(3, 1)
     one, two, other = (critical_points(surface, starts=4, seed=s) for s in (7, 7, 8))
@@ -205,6 +209,7 @@ def test_the_same_seed_catches_the_same_and_another_does_not():
     assert not torch.equal(one.starts, other.starts)
 
 
+@pytest.mark.slow
 def test_a_network_is_searched_from_around_its_own_point_and_left_alone():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1)).double()
@@ -227,6 +232,7 @@ def test_float32_is_judged_by_what_float32_can_tell():
     assert found[0].kind == "minimum"
 
 
+@pytest.mark.slow
 def test_a_catch_is_saved_drawn_and_told(tmp_path):
     found = critical_points(la.landscapes.random_field(3, 0), starts=12)
     counts = found.counts
@@ -349,6 +355,7 @@ def test_both_sides_of_himmelblaus_saddles_end_in_neighboring_minima():
     assert joined == {frozenset(pair) for pair in itertools.pairwise([*ring, ring[0]])}
 
 
+@pytest.mark.slow
 def test_a_descent_is_saved_drawn_and_refused_where_it_makes_no_sense(tmp_path):
     surface = la.landscapes.himmelblau()
     point = torch.tensor(HIMMELBLAU["maximum"][0], dtype=torch.float64)

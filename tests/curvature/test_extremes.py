@@ -44,6 +44,7 @@ def test_extremes_of_networks_lie_within_their_residuals_of_the_truth(oracles, n
     assert found.norm == pytest.approx(float(oracle.values.abs().max()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_extremes_are_those_of_eigsh_at_half_the_products(oracles):
     """Another library's numbers, and what it takes for them."""
     matrix, asked = oracles("CNN with batch norm").matrix.numpy(), 0
@@ -172,6 +173,7 @@ def test_progress_and_interruption(matrix_surface):
         la.extremes(surface, 2, progress=interrupt)
 
 
+@pytest.mark.slow
 def test_saved_extremes_come_back(oracles, tmp_path):
     found = la.extremes(oracles("regression").surface, 2)
     found.save(tmp_path)
@@ -184,6 +186,7 @@ def test_saved_extremes_come_back(oracles, tmp_path):
     assert labels == ["largest 1", "largest 2", "smallest 2", "smallest 1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [None, ["0", "2.weight"]])
 def test_every_layer_from_the_same_products(oracles, matrix_surface, names, tmp_path):
     oracle = oracles("MLP")
@@ -211,6 +214,7 @@ def test_every_layer_from_the_same_products(oracles, matrix_surface, names, tmp_
     assert found.names[0] in found._repr_html_()
 
 
+@pytest.mark.slow
 def test_extremes_of_a_user_model_in_float32_agree_with_float64():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4))

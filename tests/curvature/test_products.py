@@ -37,6 +37,7 @@ def test_products_are_those_of_the_dense_hessian(oracles, name):
     assert float((la.hessian(oracle.surface) - oracle.matrix).abs().max()) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MLP", "transformer, tied"])
 def test_products_are_derivatives_of_the_gradient(oracles, name):
     """The slow obvious oracle, that no second derivative enters: central differences, to the fourth power of the step."""
@@ -60,6 +61,7 @@ def test_frozen_unused_and_tied_parameters(oracles):
     assert sum("head.weight" in block.aliases for block in tied.surface.layout.blocks) == 1
 
 
+@pytest.mark.slow
 def test_blocks_and_scaling_are_those_of_the_matrix(oracles):
     oracle = oracles("MLP")
     scale = torch.rand(oracle.surface.dimension, dtype=torch.float64) + 0.5
@@ -90,6 +92,7 @@ def test_every_product_is_counted():
     assert again.spent().products == checks and shared.meter.products == 2 * checks + 2
 
 
+@pytest.mark.slow
 def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
     """Whatever width is chosen the products are the same; a graph is held for single batches only."""
     vectors = torch.randn(64, 53)
@@ -164,6 +167,7 @@ class Kernel(nn.Module):
         return self.second(self.kernel(self.first(x)))
 
 
+@pytest.mark.slow
 def test_a_kernel_without_double_backward_falls_back_to_differences():
     data = (X.double(), Y)
     once = la.NetworkSurface(Kernel(Once.apply).double(), "cross_entropy", data)
@@ -227,6 +231,7 @@ def test_a_loss_without_derivatives_is_refused():
             ask()
 
 
+@pytest.mark.slow
 def test_a_linear_loss_has_no_curvature_and_nothing_divides_by_zero():
     model = nn.Linear(80, 1)
     surface = la.NetworkSurface(model, lambda out, y: (out * y).mean(), (torch.randn(9, 80), torch.randn(9, 1)))

@@ -159,6 +159,7 @@ def test_keskars_ascent_beats_random_points_of_its_box(surface):
     assert in_few.definition["subspace"] == 10 and in_few.value > 0
 
 
+@pytest.mark.slow
 def test_the_average_covers_its_truth_as_often_as_it_says():
     """Of 100 intervals at 95 % at least 88 hold the closed form (false alarm 0.2 %)."""
     truth = 0.5 * 0.01 * float((THETA**2 * EIGENVALUES).sum())
@@ -203,6 +204,7 @@ def test_the_table_of_rescalings_comes_out_as_published(net):
     assert "neuron-wise" in found._repr_html_() and len(found.table().rows) == len(measures)
 
 
+@pytest.mark.slow
 def test_the_self_test_is_saved_and_refuses_what_makes_no_sense(net, tmp_path):
     model, data = net
     found = sharpness_invariance(model, "cross_entropy", data, measures=[{"kind": "sam"}])
@@ -218,6 +220,7 @@ def test_the_self_test_is_saved_and_refuses_what_makes_no_sense(net, tmp_path):
         sharpness_invariance(tanh, "cross_entropy", data)
 
 
+@pytest.mark.slow
 def test_balancing_makes_any_measure_the_same_for_rescaled_networks(net):
     model, data = net
     other = rescale(model, spread(model, seed=5))

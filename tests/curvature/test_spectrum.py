@@ -30,6 +30,7 @@ def wigner(n=500, outliers=(), shift=0.0):
     return rotated(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_the_earth_movers_distance_to_the_truth(oracles, matrix_surface, name):
     """Below 2e-3 λmax with 16 probes, on the exact Hessians of the networks."""
@@ -47,6 +48,7 @@ def test_the_earth_movers_distance_to_the_truth(oracles, matrix_surface, name):
     assert (np.abs(found.resolved - expected) <= found.residuals + 1e-10).all()
 
 
+@pytest.mark.slow
 def test_a_spectrum_through_the_network_itself(oracles):
     """Dense where that is no dearer, and both roads give one density up to their band."""
     oracle = oracles("regression")
@@ -80,6 +82,7 @@ def test_no_ghosts(matrix_surface):
     assert (found.nodes > 50).sum() == 1 and np.diff(np.sort(found.nodes[0])).min() > 1e-6
 
 
+@pytest.mark.slow
 def test_planted_outliers_are_counted(matrix_surface):
     planted = (9.0, 7.5, 6.0, -5.0)
     surface = matrix_surface(wigner(outliers=planted))
@@ -104,6 +107,7 @@ def test_the_index_is_exact_or_not_given(matrix_surface):
             _ = la.spectrum(surface, dense=False, steps=20).index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_shares_below_hold_the_truth(oracles, matrix_surface, name):
     """Intervals of four probes and of what quadrature leaves open; 15 statements per network, 95 % each."""

@@ -185,6 +185,7 @@ def test_diagonals(oracles, matrix_surface, name):
     assert np.linalg.norm(found.values - truth) < 2 * found.error * np.linalg.norm(found.values)
 
 
+@pytest.mark.slow
 def test_results_are_saved_and_drawn(oracles, matrix_surface, tmp_path):
     surface = matrix_surface(oracles("MLP").matrix)
     found = la.trace(surface)

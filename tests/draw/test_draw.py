@@ -106,6 +106,7 @@ def test_a_display_draws_itself_and_leaves_no_figure_open(display, tmp_path):
     assert display._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("display", everything(), ids=lambda d: type(d).__name__)
 def test_a_display_draws_on_the_axes_it_is_given(display):
     figure = plt.figure(figsize=(6.5, 4), layout="constrained")
@@ -121,6 +122,7 @@ def test_a_display_draws_on_the_axes_it_is_given(display):
         plt.close(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("display", everything(), ids=lambda d: type(d).__name__)
 def test_no_text_is_cut_at_the_edge_or_lies_on_another(display):
     figure = display.plot().figure_
@@ -144,11 +146,13 @@ def test_any_field_can_be_drawn(name, levels):
     FieldDisplay(X, Y, FIELDS[name], **LABELS, center=(0, 0)).plot(levels=levels).render(dpi=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIELDS)
 def test_any_field_can_be_raised(name):
     ReliefDisplay(X, Y, FIELDS[name], **LABELS).plot().render(dpi=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corner", [(1.2, -0.4), (-1.5, 1.6)])
 def test_rows_are_y_and_columns_are_x(corner):
     display = FieldDisplay(X, Y, bowl(corner), **LABELS).plot(levels=[0.0, 0.05, 1, 50], cmap="gray")
@@ -163,6 +167,7 @@ def test_rows_are_y_and_columns_are_x(corner):
     assert shade(*corner) < shade(corner[0], 1.2 - corner[1])
 
 
+@pytest.mark.slow
 def test_holes_are_counted_hatched_and_not_filled():
     display = FieldDisplay(X, Y, with_holes(), **LABELS).plot()
     assert "3 of 693 points not finite, drawn as holes" in footnote(display)
@@ -178,6 +183,7 @@ def test_holes_are_counted_hatched_and_not_filled():
     assert "holes" not in footnote(whole)
 
 
+@pytest.mark.slow
 def test_a_constant_field_says_so():
     assert "loss is 2.3 at every point" in footnote(FieldDisplay(X, Y, FIELDS["constant"], **LABELS).plot())
 
@@ -219,6 +225,7 @@ def test_levels_that_are_none_are_refused(levels):
         FieldDisplay(X, Y, bowl(), **LABELS).plot(levels=levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "unit", "equal"), [(1.5, "m", True), (40.0, "m", False), (1.5, "s", False)])
 def test_axes_are_equal_when_units_and_spans_are(height, unit, equal):
     field = FieldDisplay(X, np.linspace(0, height, 21), bowl(), xlabel="a (m)", ylabel=f"b ({unit})")
@@ -226,6 +233,7 @@ def test_axes_are_equal_when_units_and_spans_are(height, unit, equal):
     assert field.plot(equal=False).ax_.get_aspect() == "auto"
 
 
+@pytest.mark.slow
 def test_the_global_well_is_a_star_and_wells_outside_are_named_in_the_note():
     display = FieldDisplay(X, Y, bowl(), **LABELS, wells=[("A (global)", 0, 0), ("B", 1, 1), ("C", 9, 0)]).plot()
     markers = {line.get_marker() for line in display.ax_.lines}
@@ -234,6 +242,7 @@ def test_the_global_well_is_a_star_and_wells_outside_are_named_in_the_note():
     assert "Outside the box: C" in footnote(display)
 
 
+@pytest.mark.slow
 def test_a_relief_states_its_clipping_and_only_then():
     relief = ReliefDisplay(X, Y, bowl(), **LABELS, title="R")
     cut = f"{np.quantile(bowl(), 0.9):.3g}"
@@ -251,6 +260,7 @@ def test_a_relief_refuses_flat_axes():
         ReliefDisplay(X, Y, bowl(), **LABELS).plot(mpl.figure.Figure().add_subplot())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("many", "own"),
     [(9, True), (3, False), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((3, True), (9, False)))],
@@ -270,6 +280,7 @@ def test_the_legend_stays_off_the_data(many, own):
         assert [t.get_text() for t in legend.get_texts()][:many] == list(walks)
 
 
+@pytest.mark.slow
 def test_paths_stay_in_the_box_and_say_how_many_points_do_not():
     field = FieldDisplay(X, Y, bowl(), **LABELS)
     line = np.stack([np.linspace(0, 4, 9), np.zeros(9)], axis=1)  # x = 0, 0.5, …, 4: four beyond 2
@@ -282,6 +293,7 @@ def test_paths_stay_in_the_box_and_say_how_many_points_do_not():
     assert not hasattr(field, "ax_")
 
 
+@pytest.mark.slow
 def test_the_end_marker_is_at_the_final_point_and_breaks_stay_broken():
     field = FieldDisplay(X, Y, bowl(), **LABELS)
     display = PathsDisplay(field, {"a": paths()["broken"], "b": paths()["walk"]}, finals={"b": (0.25, 0.5)}).plot()
@@ -293,6 +305,7 @@ def test_the_end_marker_is_at_the_final_point_and_breaks_stay_broken():
     assert all(np.isnan(line.get_xdata()[2]) for line in drawn)
 
 
+@pytest.mark.slow
 def test_a_name_keeps_its_color_in_every_display():
     names = ["gd", "adam", "momentum"]
     assert colors(names) == colors(reversed(names))
@@ -339,6 +352,7 @@ def test_a_curve_that_stops_being_finite_is_marked_where_it_does():
     assert "a (4)" in footnote(display)
 
 
+@pytest.mark.slow
 def test_large_numbers_have_separators():
     display = CurvesDisplay(curves()).plot()
     display.figure_.draw_without_rendering()
@@ -391,6 +405,7 @@ def test_what_does_not_fit_is_refused(make):
         make()
 
 
+@pytest.mark.slow
 def test_empty_displays_can_be_drawn():
     for display in (
         PathsDisplay(FieldDisplay(X, Y, bowl(), **LABELS), {"none": np.empty((0, 2))}),
@@ -402,6 +417,7 @@ def test_empty_displays_can_be_drawn():
         display.plot().render(dpi=40)
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     display = FieldDisplay(X, Y, bowl(), **LABELS)
     (tmp_path / "file").write_text("in the way")
@@ -412,6 +428,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
+@pytest.mark.slow
 def test_the_room_is_entered_without_matplotlib():
     code = "import sys, lossatlas.draw; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -424,6 +441,7 @@ def test_what_is_exported_is_there():
     )
 
 
+@pytest.mark.slow
 def test_points_that_were_asked_are_dots_on_map_and_profile():
     samples = np.array([[-1.0, -0.5], [0.25, 0.5], [9.0, 9.0]])
     field = FieldDisplay(X, Y, bowl(), **LABELS, samples=samples).plot()
@@ -441,6 +459,7 @@ def test_points_that_were_asked_are_dots_on_map_and_profile():
             make()
 
 
+@pytest.mark.slow
 def test_counts_have_ticks_at_whole_numbers():
     counted, measured = (
         draw.CurvesDisplay({"a": (np.array(x), np.array([1.0, 2.0, 3.0]))}, xscale="linear").plot()

@@ -233,6 +233,7 @@ def _off(text, box):
     return labels.get(text) == "y" and not where.y0 - 2 <= middle[1] <= where.y1 + 2
 
 
+@pytest.mark.slow
 def test_a_width_holds_in_its_block_only():
     with figures(width=3.3):
         assert field().plot().figure_.get_figwidth() == 3.3
@@ -261,6 +262,7 @@ def test_wrong_settings_are_refused(given, says):
         pass
 
 
+@pytest.mark.slow
 def test_each_picture_is_written_in_all_formats_with_the_command_in_it(tmp_path):
     command = "lossatlas race four-wells --title 'a b'"
     with figures(formats=("pdf", "svg", "png"), dpi=60, command=command):
@@ -288,6 +290,7 @@ def _texts(png):
     return found
 
 
+@pytest.mark.slow
 def test_dots_per_inch_hold_for_a_saved_picture():
     with figures(width=4.0, dpi=100):
         wide = struct.unpack(">I", field().render()[16:20])[0]
@@ -295,6 +298,7 @@ def test_dots_per_inch_hold_for_a_saved_picture():
     assert (wide, other) == (400, 200)
 
 
+@pytest.mark.slow
 def test_a_title_stands_in_place_of_the_own_or_leaves_it_out():
     with figures(title="Ours"):
         assert field(title="Own").plot().ax_.get_title(loc="left") == "Ours"
@@ -304,6 +308,7 @@ def test_a_title_stands_in_place_of_the_own_or_leaves_it_out():
     assert field(title="Own").plot().ax_.get_title(loc="left") == "Own"
 
 
+@pytest.mark.slow
 def test_a_color_map_holds_for_every_field_without_one():
     gray = np.array([0.5, 0.5, 0.5])
 
@@ -325,6 +330,7 @@ def test_a_color_map_holds_for_every_field_without_one():
         assert colored(ground()) < 3
 
 
+@pytest.mark.slow
 def test_a_style_sheet_is_followed():
     usual = curves(title="T", note="small").plot()
     with mpl.rc_context({"axes.labelsize": 13, "axes.titlesize": 17, "xtick.labelsize": 5}):
@@ -343,6 +349,7 @@ def test_a_style_sheet_is_followed():
     assert mpl.colors.to_rgb(usual.figure_.get_facecolor()) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_text_is_smaller_in_a_column_but_can_be_read():
     with figures(width=3.3):
         sizes = [
@@ -361,6 +368,7 @@ def test_names_beside_seven_fixed_looks_are_drawn_unlike_each_other_and_unlike_t
     assert max(map(spread.count, spread)) - min(map(spread.count, spread)) <= 1
 
 
+@pytest.mark.slow
 def test_what_is_black_or_gray_on_paper_can_be_seen_on_dark_paper():
     black = {"muon": draw.Stroke("#000000", "o", "solid")}
     ends = ([0.5], [0.4], [0.6])
@@ -390,6 +398,7 @@ def test_the_ground_of_a_relief_is_the_paper_everywhere():
     assert (edges == 255).all()
 
 
+@pytest.mark.slow
 def test_curves_keep_their_height_under_a_long_title():
     with figures(width=3.3, title="Loss against queries on a landscape of four wells " * 5):
         drawn = curves(title="own", note="small").plot()
@@ -397,6 +406,7 @@ def test_curves_keep_their_height_under_a_long_title():
     assert drawn.ax_.get_window_extent().height / drawn.figure_.dpi > 1.39
 
 
+@pytest.mark.slow
 def test_a_name_with_a_dot_keeps_it_in_every_format(tmp_path):
     with figures(formats=("svg", "pdf")):
         field().save(tmp_path / "step-1.5")

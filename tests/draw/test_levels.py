@@ -27,6 +27,7 @@ def test_levels_are_logarithmic_from_a_factor_of_30_on(ratio, kind):
     assert scale_of(np.linspace(1.0, ratio, 50)).kind == kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [1, 9])
 def test_a_few_wrong_signs_do_not_take_the_logarithm_away(cells):
     z = VALLEY.copy()
@@ -72,6 +73,7 @@ def test_the_contour_step_is_the_distance_of_the_levels_around_a_value():
     assert scale.steps(np.array([0.001, 0.015, 0.03, 7.0, 30.0, 99.0])) == pytest.approx([0.01, 0.01, 0.03, 5, 30, 30])
 
 
+@pytest.mark.slow
 def test_cells_are_hatched_where_the_error_exceeds_a_contour_step():
     error = np.where(SQUARES < 0.01, 0.5, 0.0)
     display = FieldDisplay(X, X, VALLEY, **LABELS, error=error)
@@ -90,6 +92,7 @@ def test_cells_are_hatched_where_the_error_exceeds_a_contour_step():
     assert box.x1 == pytest.approx(X[doubted.any(0)].max() + (X[1] - X[0]) / 2)
 
 
+@pytest.mark.slow
 def test_nothing_is_hatched_where_no_error_is_known_or_large():
     assert FieldDisplay(X, X, VALLEY, **LABELS).doubted() is None
     sure = FieldDisplay(X, X, VALLEY, **LABELS, error=np.full_like(VALLEY, 1e-4)).plot()
@@ -107,6 +110,7 @@ def test_a_path_runs_at_the_height_of_the_field():
     assert relief.heights(places) == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_on_a_logarithmic_scale_the_height_is_interpolated_in_the_logarithm():
     z = np.exp(5 * X + 2 * X[:, None])
     relief = ReliefDisplay(X, X, z, **LABELS, paths={"gd": [[0.51, 0.33], [-0.7, 0.2], [3.0, 0.0]]}).plot()
@@ -124,6 +128,7 @@ def test_a_path_of_another_form_is_refused():
         ReliefDisplay(X, X, VALLEY, **LABELS, paths={"gd": np.zeros((4, 3))})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("y", "scale"),
     [(VALLEY[15], "log"), (VALLEY[15] - 3, "asinh"), (X, "linear"), (np.r_[-1e-9, VALLEY[15, 1:]], "asinh")],
@@ -134,6 +139,7 @@ def test_a_profile_takes_the_scale_of_its_values(y, scale):
     display.render(dpi=40)
 
 
+@pytest.mark.slow
 def test_a_display_may_have_colors_of_its_own():
     one, two = (FieldDisplay(X, X, SQUARES - 1, **LABELS, cmap=name).plot() for name in (None, "magma"))
     maps = [

@@ -59,6 +59,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAST))
 def test_a_lesson_runs_and_its_evidence_is_json(name):
     evidence = la.lesson(name).run(runs=FAST[name])
@@ -111,6 +112,7 @@ def test_an_unknown_lesson_names_the_nearest():
         la.lesson("Q7")
 
 
+@pytest.mark.slow
 def test_the_list_states_every_claim_and_runs_no_lesson():
     """A list that imported the lessons would take the seconds that torch takes."""
     line = "import sys; from lossatlas.lessons import claims; print(len(claims()), 'torch' in sys.modules)"

@@ -58,6 +58,7 @@ def test_decay_apart_from_the_gradient_is_torchs_own():
     assert max(kept["adam + L2"]) < 0.5 < min(kept["adamw"])
 
 
+@pytest.mark.slow
 def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     """AdamW in the place of Adam with L2: nothing is gone, and the two do not end apart."""
     monkeypatch.setattr(
@@ -121,6 +122,7 @@ def test_barriers_are_those_of_connect(small):
     assert _basins.heights(small, ends[:1], ends[:1])[0][0] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_settling_goes_down_and_full_batches_stay(small):
     begin = _basins.initial(small, 4, range(3))
     once = _basins.settled(small, begin)
@@ -238,6 +240,7 @@ def test_the_first_step_at_the_target_is_counted():
     assert _c6._first(replace(made.runners["gd"], noisy=noisy)).tolist() == [2.0, _c6.STEPS]
 
 
+@pytest.mark.slow
 def test_each_method_counts_at_its_soonest_rate(monkeypatch):
     """Among rates of which one hardly moves; and no rate that was tried is sooner."""
     monkeypatch.setattr(_c6, "RATES", {"gd": (1e-4, 1.0), "adam": (1e-5, 0.1)})
@@ -253,6 +256,7 @@ def test_how_many_must_get_out_to_be_told_from_none():
     assert _c7._needed(12) == 6 and _c7._needed(2) is None
 
 
+@pytest.mark.slow
 def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):
     monkeypatch.setattr(_c7, "WIDTH", 4)
     traps = _c7._traps(small, 2, 0, [])
@@ -276,6 +280,7 @@ def test_parts_join_and_pictures_are_saved(tmp_path):
     assert Evidence.load(tmp_path / "new/lesson-B5.json").record() == whole.record()
 
 
+@pytest.mark.slow
 def test_the_bill_holds_tuning_and_referee():
     surface = la.NetworkSurface(digits_mlp((4,)), "cross_entropy", digits("test"))
     made = la.network_race(surface, ["gd"], steps=5, runs=2, trials=3, checks=1, ends=0, progress=False)

@@ -125,6 +125,7 @@ class Bowl(Surface):
         return vectors @ self.matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("n", [2, 5, 20])
 def test_in_a_box_it_ends_at_the_point_of_karush_kuhn_and_tucker(n, differences):
@@ -168,6 +169,7 @@ def test_differences_at_an_edge_of_the_box_are_taken_inward():
     assert float((race.tracks["x"].loss - surface.optimum).abs().max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_restarts_begin_uniformly_in_the_box_and_keep_the_best():
     surface = la.landscapes.rastrigin()
     rule = la.optimizer("lbfgs", restarts=50)

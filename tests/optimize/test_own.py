@@ -181,6 +181,7 @@ class Picky(la.Optimizer):
         yield Values(start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule", [{"name": "gd", "lr": 1}, {"optimizer": "gd", "settings": {}}, {"optimizer": 3, "settings": None}]
 )
@@ -213,6 +214,7 @@ def test_the_citation_of_an_unknown_reference_names_the_class():
     assert "kingma2015" in la.citation(SignDescent())  # of what it wraps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_hand", [True, False])
 def test_a_race_with_ones_own_is_saved_and_opened_again(tmp_path, monkeypatch, at_hand):
     mine = SignDescent(lr=0.1, inner=la.optimizer("restart", inner=SignDescent()))
@@ -268,6 +270,7 @@ def test_torch_optimizers_hash_and_print_as_they_are_typed():
             made()
 
 
+@pytest.mark.slow
 def test_numpys_numbers_are_settings_and_come_back_as_pythons(tmp_path):
     for name, settings in (
         ("adam", {"lr": np.float32(0.5), "betas": np.array([0.5, 0.75])}),

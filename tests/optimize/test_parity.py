@@ -57,6 +57,7 @@ def test_every_step_equals_torch(rule, ground):
     assert torch.allclose(path[STEPS], theta.detach(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_adam_with_decay_in_the_gradient_is_another_rule():
     """AdamW's decay is decoupled: adding it to the gradient instead leads elsewhere."""
     surface = la.landscapes.quadratic(condition=1000.0)

@@ -270,6 +270,7 @@ def test_lbfgs_reaches_a_minimum_about_as_fast_as_scipys(name):
     assert race.meter["lbfgs"].gradients < 2.5 * other.nfev
 
 
+@pytest.mark.slow
 def test_lbfgs_on_a_bowl_of_twenty_asks_about_as_much_as_scipys():
     from scipy.optimize import minimize
 

@@ -78,6 +78,7 @@ def test_the_documentation_says_where_each_statement_is_shown():
     assert DOCS.read_text(encoding="utf-8") == wanted
 
 
+@pytest.mark.slow
 def test_the_answers_are_what_was_measured():
     building = Building()
     surface = la.landscapes.four_wells()
@@ -112,6 +113,7 @@ def small():
     return _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {})
 
 
+@pytest.mark.slow
 def test_a_lecture_is_a_part_of_the_scene(small):
     head = small.head
     (section,) = head["lecture"]
@@ -130,6 +132,7 @@ def test_a_lecture_is_a_part_of_the_scene(small):
     assert list(_schema.faults(broken))
 
 
+@pytest.mark.slow
 def test_a_scene_from_before_there_were_lectures_is_read(small, tmp_path):
     old = {key: value for key, value in small.head.items() if key != "lecture"}
     again = la.Scene.from_json(la.Scene(old, small.arrays).to_json())
@@ -137,6 +140,7 @@ def test_a_scene_from_before_there_were_lectures_is_read(small, tmp_path):
     assert "First" not in la.page(again, path=tmp_path / "x.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_from_outside_and_text_stays_text(small, tmp_path):
     text = la.page(small, path=tmp_path / "lecture.html").read_text()
     assert "window.bad=1</script>" not in text.replace("&lt;/script&gt;", "")
@@ -150,6 +154,7 @@ def test_the_page_needs_nothing_from_outside_and_text_stays_text(small, tmp_path
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_pictures_of_lessons_come_along(tmp_path):
     from PIL import Image
 
@@ -166,6 +171,7 @@ def test_pictures_of_lessons_come_along(tmp_path):
         _make_lecture.assemble(sections, {"A2": evidence()}, [], {}, {}, tmp_path)
 
 
+@pytest.mark.slow
 def test_pictures_that_nobody_drew_yet_come_along():
     curve = CurvesDisplay({"a": (np.arange(3.0), np.arange(3.0))}, xlabel="x", ylabel="y")
     (part,) = evidence().parts
@@ -189,6 +195,7 @@ def test_a_picture_of_the_lecture_stands_at_its_statement():
     assert {one.picture for one in STATEMENTS} == {"", "tree"}
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_taken_only_if_it_is_of_todays_claim(tmp_path):
     assert _make_lecture.kept(tmp_path, "A2") is None
     evidence().save(tmp_path)
@@ -228,6 +235,7 @@ def short(monkeypatch):
     return ran
 
 
+@pytest.mark.slow
 def test_a_second_call_runs_only_what_is_missing(short, tmp_path):
     said = []
     la.lecture(tmp_path / "x.html", say=said.append)
@@ -246,6 +254,7 @@ def test_a_second_call_runs_only_what_is_missing(short, tmp_path):
     assert short[3:] == ["A2", "C2"] and f"  {row(1).sentence}" in said
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_runs_and_what_to_open(short, tmp_path, capsys):
     with pytest.raises(SystemExit) as done:
         main(["lecture", "--out", str(tmp_path / "x.html")])
@@ -259,6 +268,7 @@ def test_the_command_says_what_it_runs_and_what_to_open(short, tmp_path, capsys)
     assert "holds no evidence" in said and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_of_a_folder_of_finished_lessons_none_is_run(short, tmp_path, monkeypatch):
     with pytest.raises(la.LossAtlasError, match="holds no evidence"):
         la.lecture(tmp_path / "x.html", source=tmp_path, say=lambda _: None)

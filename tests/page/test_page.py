@@ -46,6 +46,7 @@ def race():
     return la.race(la.landscapes.four_wells(), ["gd", "momentum", "annealing"], steps=20, progress=False)
 
 
+@pytest.mark.slow
 def test_a_page_reads_without_its_program(race, tmp_path):
     text = la.page(race, path=tmp_path / "atlas.html").read_text()
     before = text[: text.index('<script type="application/json"')]
@@ -57,6 +58,7 @@ def test_a_page_reads_without_its_program(race, tmp_path):
     assert len(base64.b64decode(images[0]["src"].partition(",")[2])) < 60_000
 
 
+@pytest.mark.slow
 def test_the_policy_holds_the_hashes_of_what_is_in_the_file_and_allows_nothing_else(race, tmp_path):
     text = la.page(race, path=tmp_path / "atlas.html").read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
@@ -68,6 +70,7 @@ def test_the_policy_holds_the_hashes_of_what_is_in_the_file_and_allows_nothing_e
     assert not [attrs for _, attrs in _Reader(text).tags if set(attrs) & {"style", "onclick", "onerror", "onload"}]
 
 
+@pytest.mark.slow
 def test_a_hostile_title_stays_text(race, tmp_path):
     scene = la.scene(race, title=HOSTILE)
     scene.head["surfaces"][0]["title"] = HOSTILE
@@ -135,6 +138,7 @@ def _as_written(one, now):
     assert one["settings"].keys() == now["settings"].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "name"), [("four_wells", "momentum"), ("quadratic", "adam"), ("rosenbrock", "annealing")]
 )
@@ -153,6 +157,7 @@ def test_all_goldens_are_what_python_gives_now(goldens):
     assert held["grid"]["ends"] == write.grid()["ends"]
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_page_and_what_is_damaged_is_named(race, tmp_path, capsys):
     race.save(tmp_path / "results" / "race")
     (tmp_path / "results" / "bad").mkdir(parents=True)

@@ -36,6 +36,7 @@ def scene(results):
     return la.scene(results, title="Everything")
 
 
+@pytest.mark.slow
 def test_every_kind_of_result_has_its_part(scene):
     head = scene.head
     assert [one["title"] for one in head["surfaces"]] == ["four wells", "himmelblau"]
@@ -162,6 +163,7 @@ def test_what_inflates_past_its_shape_is_refused_without_being_held():
         _arrays.unpacked({**entry, "shape": [1000]}, data, "array 0")
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_that_were_changed_or_cut_are_read_or_refused_but_never_crash(scene, data):
@@ -210,6 +212,7 @@ def test_a_result_of_400_mb_is_thinned_and_says_so(scene):
     assert head["notes"] == scene.head["notes"]
 
 
+@pytest.mark.slow
 def test_a_field_too_large_keeps_its_center(scene):
     rng = np.random.default_rng(0)
     head, arrays = copy.deepcopy(scene.head), list(scene.arrays)
@@ -227,6 +230,7 @@ def test_a_field_too_large_keeps_its_center(scene):
     assert len(made.to_json()) < 4_000_000
 
 
+@pytest.mark.slow
 def test_a_note_tells_only_of_fields_that_were_thinned(scene):
     head, arrays = copy.deepcopy(scene.head), list(scene.arrays)
     # Nine nodes an axis are too few to leave any out.

@@ -237,6 +237,7 @@ def test_where_a_run_that_evaluated_nothing_ended_is_said():
     assert la.basin_map(WELLS, Idle(), points=2, steps=3).loss.shape == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("height", [1e300, float("inf")])
 def test_losses_whose_squares_overflow_end_no_race(height):
     surface = la.landscapes.Landscape("wall", Wall(height), bounds=[(-4, 4)] * 2, start=(-3.0, 3.0))
@@ -315,6 +316,7 @@ def test_counts_beyond_memory_are_refused_before_anything_runs(job):
         job()
 
 
+@pytest.mark.slow
 def test_a_failing_optimizer_ends_alone_on_a_network_too(tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Breaking(la.Optimizer):

@@ -24,6 +24,7 @@ def end(surface, optimizer, steps, **settings):
 # -- kinds of ends: each on ground where the answer is plain -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "rotation"),
     [
@@ -184,6 +185,7 @@ def test_the_boundary_of_a_straight_divide_has_its_length():
     assert np.mean(lengths) == pytest.approx(np.mean(expected), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_basin_map_is_saved_drawn_and_refused_where_there_is_none(tmp_path):
     made = la.basin_map(la.landscapes.himmelblau(), "adam", points=9, steps=60)
     assert made.plot().save(tmp_path / "map.png").stat().st_size > 3000
@@ -200,6 +202,7 @@ def test_a_basin_map_is_saved_drawn_and_refused_where_there_is_none(tmp_path):
 # -- tuning, counterfactuals, surrogates --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tuning_is_blind_bills_its_trials_and_gives_everyone_as_many():
     found = {name: la.tune(name, WELLS, trials=6, steps=40, seed=1) for name in ("gd", "adam", "sophia", "annealing")}
     for name, tuning in found.items():
@@ -244,6 +247,7 @@ def test_the_smallest_fix_is_the_first_of_its_ladder_that_gets_out():
         la.counterfactual(la.race(la.landscapes.monkey_saddle(), ["gd"], steps=5), "gd")
 
 
+@pytest.mark.slow
 def test_the_surrogate_is_drawn_beside_the_surface(tmp_path):
     race = la.race(WELLS, ["bayes", "gd"], steps=8)
     display = race.plot_surrogate(after=(5, 8), points=21)

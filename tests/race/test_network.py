@@ -95,6 +95,7 @@ TORCH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", TORCH)
 def test_eighty_steps_are_those_of_a_plain_loop(rule):
     """A module of torch's, its autograd and its optimizer, on the same mini-batches."""
@@ -110,6 +111,7 @@ def test_eighty_steps_are_those_of_a_plain_loop(rule):
     assert gap < 1e-11
 
 
+@pytest.mark.slow
 def test_muon_steps_hidden_matrices_and_leaves_the_rest_to_adam():
     """Against the rule written out: singular values through the polynomial, Adam on biases and on the head."""
     ground, run, steps = surface(widths=(12, 9)), 1, 15
@@ -140,6 +142,7 @@ def test_muon_steps_hidden_matrices_and_leaves_the_rest_to_adam():
     assert float((bare.final("it")[run] - ours).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 def test_shampoo_preconditions_every_axis():
     """L^(-1/4) G R^(-1/4) on weights and (εI + Σ gg')^(-1/2) g on biases, by NumPy."""
     ground, run, steps = surface(), 0, 12
@@ -165,6 +168,7 @@ def _power(matrix, power):
     return vectors * np.maximum(values, 1e-6) ** power @ vectors.T
 
 
+@pytest.mark.slow
 def test_everyone_is_billed_the_same_and_sees_the_same_mini_batches():
     ground = surface()
     race = la.network_race(
@@ -184,6 +188,7 @@ def test_everyone_is_billed_the_same_and_sees_the_same_mini_batches():
     assert not np.array_equal(adam.noisy[0], adam.noisy[1])
 
 
+@pytest.mark.slow
 def test_what_is_measured_on_the_way_is_the_loss_and_the_error():
     race = raced("adam", steps=40, test=surface("test"), checks=2)
     runner, model = race.runners["it"], digits_mlp((12,)).double()
@@ -205,6 +210,7 @@ def test_what_is_measured_on_the_way_is_the_loss_and_the_error():
     assert first == pytest.approx(float(nn.functional.cross_entropy(model(x[rows]), y[rows]).detach()), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_tuning_is_blind_and_costs_everyone_the_same():
     ground = surface()
     race = la.network_race(ground, ["gd", "adam"], steps=12, runs=1, trials=5, ends=0, checks=1, progress=False)
@@ -233,6 +239,7 @@ def test_full_batches_and_starts():
     assert torch.allclose(race.final("it")[0], theta, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_ends_are_compared():
     ground = surface(widths=(4,))
     race = la.network_race(
@@ -299,6 +306,7 @@ def test_it_is_drawn_tabled_saved_and_read_back(tmp_path):
         race.plot(against="hours")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_data():
     race = raced(la.optimizer("gd", lr=1e300), steps=6, ends=2, checks=3)
     runner = race.runners["it"]
@@ -367,6 +375,7 @@ def test_a_race_on_a_network_says_whom_to_cite():
     assert "jordan2024" in la.citation(race) and "kingma" not in la.citation(race)
 
 
+@pytest.mark.slow
 def test_sgd_is_gradient_descent_on_the_mini_batches_of_the_race():
     sgd, gd = (raced(la.optimizer(name, lr=0.1), steps=12, batch_size=48) for name in ("sgd", "gd"))
     assert torch.equal(sgd.final("it"), gd.final("it"))

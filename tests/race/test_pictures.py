@@ -35,6 +35,7 @@ def flat(deep):
     return deep.plot(points=61)
 
 
+@pytest.mark.slow
 def test_the_note_says_how_many_ended_as_the_drawn_run_did(deep, flat):
     for label in ("annealing", "restart"):
         wells = deep.verdicts[label].wells
@@ -52,6 +53,7 @@ def test_the_drawn_run_is_the_typical_one(deep, flat):
     assert any(np.array_equal(line.get_xydata(), path) for line in flat.ax_.lines)
 
 
+@pytest.mark.slow
 def test_five_ends_in_one_well_are_told_apart(deep, flat):
     flat.figure_.draw_without_rendering()
     labels = [text for text in by_gid(flat, "end label") if text.get_text() in DESCENTS]
@@ -84,6 +86,7 @@ def test_a_line_leads_from_each_name_to_its_end(deep, flat):
         assert any(np.hypot(*(begin - end)) < 1.0 for begin in begins)
 
 
+@pytest.mark.slow
 def test_paths_at_the_edge_of_the_box_lie_inside_the_frame(deep):
     low, high = (side.numpy() for side in deep.surface.box.unbind(1))
     paths = deep.tracks["annealing"].positions.numpy()
@@ -111,6 +114,7 @@ def test_restarts_begin_at_dots_in_their_color(deep, flat):
     assert [line.get_xydata().tolist() for line in starts] == [[deep.surface.start.tolist()]]
 
 
+@pytest.mark.slow
 def test_faint_runs_are_other_runs(deep, flat):
     faint = [line.get_xydata() for line in by_gid(flat, "faint")]
     shown = deep.tracks["annealing"].positions[deep.typical("annealing")].numpy()
@@ -126,6 +130,7 @@ def test_faint_runs_are_other_runs(deep, flat):
     assert not by_gid(deep.plot(points=9, others=0), "faint")
 
 
+@pytest.mark.slow
 def test_colors_are_the_catalogs_in_every_picture(deep, flat):
     pictures = [flat, deep.plot_losses(), deep.plot_ecdf(), deep.plot_memory(), deep.plot_relief(points=21)]
     for display in pictures:
@@ -137,6 +142,7 @@ def test_colors_are_the_catalogs_in_every_picture(deep, flat):
         assert {label: drawn[label] for label in deep.tracks} == {label: looks[label] for label in deep.tracks}
 
 
+@pytest.mark.slow
 def test_the_bowl_shows_its_minimum_in_closed_form_and_the_path_there():
     surface = la.landscapes.regression()
     race = la.race(surface, ["gd"], steps=80, progress=False)
@@ -155,6 +161,7 @@ def test_the_bowl_shows_its_minimum_in_closed_form_and_the_path_there():
     assert np.allclose(np.array(end.get_data_3d())[:2, 0], [slope, intercept], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_relief_hides_what_lies_behind_a_slope_and_shows_what_does_not():
     """A wall across the middle: seen from the south, a path north of it is hidden, one south of it is not."""
     from lossatlas.draw import ReliefDisplay
@@ -174,6 +181,7 @@ def test_a_relief_hides_what_lies_behind_a_slope_and_shows_what_does_not():
     assert all(np.isfinite(one.get_data_3d()[2]).all() for one in by_gid(above, "path"))
 
 
+@pytest.mark.slow
 def test_ends_in_one_place_stand_above_each_other_in_a_relief(deep):
     display = deep.plot_relief(points=41)
     heights = [np.array(by_gid(display, f"end of {name}")[0].get_data_3d())[2, 0] for name in DESCENTS]
@@ -183,6 +191,7 @@ def test_ends_in_one_place_stand_above_each_other_in_a_relief(deep):
     assert "not shown" not in " ".join(text.get_text() for text in by_gid(display, "footnote"))
 
 
+@pytest.mark.slow
 def test_a_relief_fills_its_figure_and_nothing_is_cut(deep):
     display = deep.plot_relief(points=21)
     figure = display.figure_
@@ -194,6 +203,7 @@ def test_a_relief_fills_its_figure_and_nothing_is_cut(deep):
     assert max(b.x1 for b in boxes) - min(b.x0 for b in boxes) > 0.9 * width
 
 
+@pytest.mark.slow
 def test_a_relief_needs_two_parameters_and_whole_paths(deep):
     five = la.race(la.landscapes.quadratic(dimension=5), ["gd"], steps=3, progress=False)
     with pytest.raises(InputError, match="5 parameters; expected two"):
@@ -204,6 +214,7 @@ def test_a_relief_needs_two_parameters_and_whole_paths(deep):
         deep.plot(others=-1)
 
 
+@pytest.mark.slow
 def test_many_ends_in_one_place_all_get_a_name_inside_the_frame():
     """Sixteen in one well: the column is as long as it takes."""
     surface = la.landscapes.himmelblau()
@@ -219,6 +230,7 @@ def test_many_ends_in_one_place_all_get_a_name_inside_the_frame():
     assert all(frame.y0 < b.y0 and b.y1 < frame.y1 for b in boxes) and torch.isfinite(at).all()
 
 
+@pytest.mark.slow
 def test_in_a_column_markers_stand_alone_and_cover_no_name_of_a_well(deep):
     with figures(width=3.3):
         display = deep.plot(points=41)

@@ -82,6 +82,7 @@ def test_verdicts_name_the_well_by_a_second_opinion():
     assert bool((distance > 0).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rosenbrock", *(pytest.param(n, marks=pytest.mark.slow) for n in ("beale", "plateau"))]
 )
@@ -124,6 +125,7 @@ def test_rate_and_interval():
         race.final("anneal")
 
 
+@pytest.mark.slow
 def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     race = la.race(WELLS, ["annealing", "gd"], steps=60, runs=11, seed=0)
     wells, losses = race.verdicts["annealing"].wells, race.tracks["annealing"].loss.tolist()
@@ -140,6 +142,7 @@ def test_the_typical_run_ended_where_most_did_with_their_median_loss():
     )
 
 
+@pytest.mark.slow
 def test_a_race_of_ends_alone_says_of_them_what_it_said_before():
     """Here all runs end in one point, to the bit, from different starts: they are not one and the same run."""
     starts = torch.tensor([[-3.8, -3.5], [-3.0, -3.0], [-2.0, -2.0], [-3.5, -2.5]], dtype=torch.float64)
@@ -322,6 +325,7 @@ def test_restart_without_a_box_is_not_applicable():
     assert race.table().rows
 
 
+@pytest.mark.slow
 def test_labels_tables_frames_pictures_and_files(tmp_path):
     race = la.race(WELLS, ["gd", "gd", "annealing", "restart"], steps=20, runs=3, seed=0)
     assert list(race.tracks) == ["gd", "gd-2", "annealing", "restart"]

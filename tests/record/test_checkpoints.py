@@ -132,6 +132,7 @@ def test_a_plane_projects_files_modules_and_recordings_by_its_own_layout(tmp_pat
         la.Plane.random(bowl, origin=torch.ones(3)).project([net(0)])
 
 
+@pytest.mark.slow
 def test_paths_are_drawn_on_the_relief_and_without_panels(tmp_path):
     write(tmp_path, ["ck-0.pt", "ck-1.pt", "ck-2.pt", "ck-3.pt"])
     surface = la.NetworkSurface(net(3), "cross_entropy", (X, Y))

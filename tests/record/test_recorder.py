@@ -23,6 +23,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"every": 1}, {"every": 7, "sketch": 256}, {"every": 3, "keep": 4}])
 def test_the_run_is_bit_for_bit_the_one_it_would_be(run, tmp_path, settings):
     plain = run().steps(40).bits()

@@ -262,6 +262,7 @@ def test_two_tabs_take_turns(running):
     assert any("waiting" in one for one in found)
 
 
+@pytest.mark.slow
 def test_a_folder_that_changes_is_read_again(running, folder):
     port = running[0]
     la.lesson("A2").run().save(folder)
@@ -481,6 +482,7 @@ def test_the_slice_of_a_chart_is_found_by_its_provenance(tmp_path):
         Folder(tmp_path, {charts[0].title: slice_}).surface(entry["id"])
 
 
+@pytest.mark.slow
 def test_landscapes_of_one_name_are_told_apart(tmp_path):
     places = [la.landscapes.quadratic(), la.landscapes.quadratic(condition=3.0)]
     for k, place in enumerate(places):
@@ -491,6 +493,7 @@ def test_landscapes_of_one_name_are_told_apart(tmp_path):
         assert float(held.surface(entry["id"]).values(at)) == float(place.values(at))
 
 
+@pytest.mark.slow
 def test_without_the_extra_a_sentence_says_what_to_install(tmp_path):
     code = f"import sys; sys.modules['starlette'] = None; from lossatlas.cli import main; main(['serve', {str(tmp_path)!r}])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -144,6 +144,7 @@ def himmelblau(x):
 NEAR = {"global": (3, 2), "second": (-2.8, 3.1), "third": (-3.8, -3.3), "fourth": (3.6, -1.8)}
 
 
+@pytest.mark.slow
 def test_what_works_on_a_landscape_works_on_a_function():
     surface = Function(
         himmelblau, [(-5, 5), (-5, 5)], batched=True, minima=NEAR, start=(0, 0), names=("width", "height")
@@ -191,6 +192,7 @@ def test_values_alone_are_raced_and_charted():
     assert chart.loss[0] == pytest.approx([rosen([t, 1.0]) for t in np.linspace(-1, 1, 7)])
 
 
+@pytest.mark.slow
 def test_a_race_on_it_is_cited_saved_and_loaded(tmp_path):
     surface = Function(plain, BOX, minima=[(1, 1)])
     race = la.race(surface, ["adam"], steps=30)

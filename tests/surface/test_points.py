@@ -214,6 +214,7 @@ def test_directions_of_double_precision_keep_it_on_networks_of_single():
     assert (as_direction(surface, given).numpy() == given).all()
 
 
+@pytest.mark.slow
 def test_an_integer_of_numpy_is_one_and_a_flag_is_none():
     surface, two = _surface(), la.landscapes.himmelblau()
     seed, few = np.int64(3), np.int32(5)

@@ -143,6 +143,7 @@ def test_the_users_own_exception_arrives_and_names_the_batch(error):
         assert "batch 2" in said or "second batch" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

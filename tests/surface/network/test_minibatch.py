@@ -101,6 +101,7 @@ def _rows(surface, seed=0):
     return surface.theta + 0.1 * noise, torch.randint(2**40, (ROWS,), generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_side_by_side_are_the_rows_alone(kind):
     """Six calls: the operations are recorded on the way, and nothing changes by it."""
@@ -135,6 +136,7 @@ def test_a_row_is_the_gradient_of_a_plain_model_on_the_examples_drawn(kind):
         assert torch.allclose(slopes[b], slope, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_new_points_are_evaluated_and_not_the_recorded_ones():
     surface = _surface("attention")
     points, seeds = _rows(surface)
@@ -157,6 +159,7 @@ def test_the_mean_over_seeds_is_the_gradient_over_all_data():
     assert ((slopes.mean(0) - whole[0]).abs() <= 5 * error + 1e-15).all()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind():
     surface = _surface("mlp")
     points, seeds = _rows(surface)
@@ -170,6 +173,7 @@ def test_nothing_is_left_behind():
     assert not torch.equal(surface.gradients(points, Sample(SIZE, seeds))[1], slopes)
 
 
+@pytest.mark.slow
 def test_copies_and_pickles_answer_alike():
     surface = _surface("mlp")
     points, seeds = _rows(surface)
@@ -200,6 +204,7 @@ def test_bad_sizes():
             surface.gradients(points, Sample(size, seeds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "several batches", "attention"])
 def test_products_of_a_mini_batch_are_differences_of_its_gradients(kind):
     """And the door bills the examples of the mini-batch, run by run."""

@@ -177,6 +177,7 @@ def _same(a, b):
     return a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mlp, lambda: Residual().eval()], ids=["chain", "general"])
 def test_the_users_model_is_left_bit_for_bit_as_it_was(make):
     model = make()
@@ -367,6 +368,7 @@ def test_a_model_that_keeps_state_is_refused():
         la.NetworkSurface(Counting(), "cross_entropy", (X, Y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Softsign()], ids=["chain", "no chain"])
 def test_a_slice_may_be_read_from_several_threads(activation):
     torch.manual_seed(0)

@@ -329,6 +329,7 @@ def test_the_prefix_may_be_on_the_models_side():
         assert torch.equal(_flat(target), _flat(inner)) and "prefix" in found.sentence
 
 
+@pytest.mark.slow
 def test_modules_in_wrappers_are_points():
     surface = la.NetworkSurface(Outer(_model()), "mse", (torch.ones(5, 3), torch.zeros(5, 2)))
     other = _model(1)
