@@ -20,8 +20,7 @@ from lossatlas.cli._jobs import Job, State
 from lossatlas.cli._summary import write
 
 HOSTILE = "</script><script>alert(1)</script>"
-TRAIN = """
-
+TRAIN = """import torch
 torch.manual_seed(0)
 model = torch.nn.Linear(4, 3)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -20,7 +20,8 @@ from typing import Any
 
 import click
 import numpy as np
-import sympy  # noqa: F401  (draws from `random` when torch imports it first, which is no doing of the call)
+import scipy.stats  # noqa: F401  (as the next, it draws from `random` when it is imported first: no doing of a call)
+import sympy  # noqa: F401
 import torch
 from torch import nn
 
