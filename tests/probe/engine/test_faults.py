@@ -24,6 +24,7 @@ WORKERS, DRIVERS, NODES = 20, 6, 3
 DRIVER = """
 import sys
 import numpy as np
+import torch
 import lossatlas as la
 from lossatlas.cli._network import Network, network
 from lossatlas.probe.engine import _workers
@@ -33,6 +34,7 @@ if __name__ == "__main__":
     file, folder, engine, out = sys.argv[1:]
     with la.engine(engine):
         own = Network(model=f"{file}:make_model", data=f"{file}:make_data", loss=f"{file}:loss")
+        torch.manual_seed(0)  # the file's model is drawn at random
         surface = network(own, own.module())
         plane = la.Plane.random(surface, seed=1)
         chart = la.chart(surface, plane, points=13, exact=True, ledger=folder, progress=False)
