@@ -207,7 +207,11 @@ def tensor(
         else ""
     )  # fmt: skip
     if kind:
-        rows = "" if width is None else f" of shape (B, {width}), one row per point or vector. A single one, p, goes in as p[None]"
+        rows = (
+            ""
+            if width is None
+            else f" of shape (B, {width}), one row per point or vector. A single one, p, goes in as p[None]"
+        )
         raise error(f"{where + ' ' if where else ''}got {name}={kind}; expected a tensor of real numbers{rows}.")
     return value
 

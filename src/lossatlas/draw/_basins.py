@@ -82,7 +82,8 @@ class BasinsDisplay(Display):
         picture = self._image
         whole = np.array(picture.get_array(), dtype=np.float64)
         marks, said = [*self.ax_.lines, *self.ax_.spines.values()], counter(self.ax_)
-        taken = np.inf if self.costs is None else np.where(np.isfinite(self.costs), self.costs, np.inf)
+        costs = np.asarray(self.costs, dtype=np.float64)
+        taken = np.where(np.isfinite(costs), costs, np.inf)
 
         def show(time: float) -> list[Artist]:
             queries = float(known[min(int(time * known.size), known.size - 1)])

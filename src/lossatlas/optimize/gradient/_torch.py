@@ -261,17 +261,18 @@ class _Run:
 
     def _step(self, value: float, vector: Tensor, ask: Callable[[_Want], tuple[float, Tensor]]) -> None:
         """One step of a class that takes a closure, on a thread of its own."""
-        want, known = self.want, {"point": self.want.point, "found": (value, vector)}
-        seen = partial(_Want, stand=want.stand, value=nan if self.moded else value, inside=True)
+        at, found = self.want.point, (value, vector)
+        seen = partial(_Want, stand=self.want.stand, value=nan if self.moded else value, inside=True)
 
         def product(point: Tensor, along: Tensor) -> Tensor:
             return ask(seen("product", point, vector=along))[1]
 
         def closure() -> Tensor:
+            nonlocal at, found
             here = self._flat()
-            if not torch.equal(here, known["point"]):
-                known.update(point=here, found=ask(seen("gradient", here)))
-            loss, gradient = known["found"]
+            if not torch.equal(here, at):
+                at, found = here, ask(seen("gradient", here))
+            loss, gradient = found
             self._give(gradient, partial(product, here))
             return here.new_tensor(loss)
 
@@ -287,7 +288,7 @@ class _Run:
         ]
         if product is not None:
             with torch.enable_grad():
-                parts = list(_Again.apply(product, parts, self.layout, *self.parameters))
+                parts = list(_Again.apply(product, parts, self.layout, *self.parameters))  # type: ignore[no-untyped-call]
         for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.grad = part
 
@@ -354,7 +355,7 @@ class _Again(torch.autograd.Function):
         return tuple(parts)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *vectors: Tensor) -> tuple[Tensor | None, ...]:
         along = torch.cat([vector.reshape(-1) for vector in vectors])
         found = ctx.product(along)
