@@ -196,7 +196,7 @@ def test_words(made):
 
 @pytest.mark.parametrize(
     "settings, says",
-    [({"seeds": 0}, "at least"), ({"planes": "random"}, "'paired'"), ({"scale": "root"}, "no scale of roughness")],
+    [({"seeds": 0}, "from 1 to"), ({"planes": "random"}, "'paired'"), ({"scale": "root"}, "no scale of roughness")],
 )
 def test_bad_input_says_what_was_expected(made, settings, says):
     with pytest.raises(la.InputError, match=says):

@@ -62,7 +62,7 @@ def test_a_race_on_ones_own_surface_is_saved_and_loaded(mine, words, end, capsys
         (("four-wells", "--function", "my.py:f", "--box", "-2:2,-1:3"), "four-wells"),
         (("--bbob", "f1", "--function", "my.py:f", "--box", "-2:2,-1:3"), "f1"),
         (("--function", "my.py:f", "--box", "-2,3:1"), "low, high"),
-        (("--function", "my.py:f", "--box", "1:-1,0:1"), "low < high"),
+        (("--function", "my.py:f", "--box", "1:-1,0:1"), "low ≤ high"),
         (("--function", "my.py:f", "--box", "a:b"), "--box"),
         (("--function", "my.py:number", "--box", "0:1"), "expected a function"),
         (("my.py:number",), "a function that returns one"),

@@ -241,16 +241,16 @@ def test_an_optimizer_per_parameter_is_one_line_and_one_step(tmp_path, capsys):
 
 
 def test_a_module_and_an_installed_command_are_programs(tmp_path, capsys, monkeypatch):
-    (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg" / "__init__.py").write_text("")
-    (tmp_path / "pkg" / "inner.py").write_text("from . import train\n")
-    (tmp_path / "pkg" / "train.py").write_text(
+    (tmp_path / "training_package").mkdir()
+    (tmp_path / "training_package" / "__init__.py").write_text("")
+    (tmp_path / "training_package" / "inner.py").write_text("from . import train\n")
+    (tmp_path / "training_package" / "train.py").write_text(
         SCRIPT.replace("import sys\n", "import sys\nfrom . import __name__ as p\n")
     )
     try:
-        assert call("record", "--out", "a", "-m", "pkg.train", "5", "--lr", "a.pt") == 0
+        assert call("record", "--out", "a", "-m", "training_package.train", "5", "--lr", "a.pt") == 0
     finally:
-        for name in ("pkg", "pkg.train"):
+        for name in ("training_package", "training_package.train"):
             sys.modules.pop(name, None)
     assert capsys.readouterr().out.strip() == "__main__ 5 --lr a.pt"
     tool = tmp_path / "bin" / "mytrain"
@@ -262,8 +262,8 @@ def test_a_module_and_an_installed_command_are_programs(tmp_path, capsys, monkey
     a, b = la.load("a"), la.load("b")
     assert torch.equal(a.vector(35), b.vector(35))
     capsys.readouterr()
-    assert call("record", "-m", "pkg.none") == 2
-    assert "there is no module 'pkg.none' to run" in capsys.readouterr().err
+    assert call("record", "-m", "training_package.none") == 2
+    assert "there is no module 'training_package.none' to run" in capsys.readouterr().err
     assert call("record", "torchrun", "--nproc-per-node", "2", "train.py") == 2
     assert "torchrun [its options] -m lossatlas record" in capsys.readouterr().err
     assert call("record", "x" * 300) == 2

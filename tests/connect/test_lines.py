@@ -286,7 +286,7 @@ def test_other_names_are_taken_when_they_are_mapped(mlps):
         ({"kind": "bezier", "controls": 10**6}, "controls=1000000; expected"),
         ({"kind": "line", "controls": 3}, "controls=3 for a line, which has none"),
         ({"resamples": 10**12}, "resamples"),
-        ({"steps": 10**30}, "below 2⁶³"),
+        ({"steps": 10**30}, "from 0 to 999,999,999"),
         ({"definition": "mine"}, "no definition"),
         ({"definition": "frankle"}, "needs an error"),
         ({"statistics": "mean"}, "no treatment"),

@@ -312,7 +312,10 @@ def test_filter_scaled_slices_see_the_scaled_spectrum(matrix_surface):
 
 
 def test_what_cannot_be_is_refused():
-    for wrong, said in (({"directions": 3}, "expected 1 or 2"), ({"draws": 0}, "draws=0; expected a whole number")):
+    for wrong, said in (
+        ({"directions": 3}, "from 1 to 2. A line has one, a plane two"),
+        ({"draws": 0}, "draws=0; expected a whole number"),
+    ):
         with pytest.raises(la.InputError, match=said):
             la.p_saddle(np.ones(4), **wrong)
     for values in (np.ones((2, 2)), np.array([]), np.array([1.0, np.nan])):

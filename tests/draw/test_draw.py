@@ -437,7 +437,9 @@ def test_the_room_is_entered_without_matplotlib():
 
 def test_what_is_exported_is_there():
     assert sorted(draw.__all__) == sorted(
-        name for name in dir(draw) if re.match(r"[A-Z]|(well_)?colors$|scale_of$|figures$|strokes$|apart$", name)
+        name
+        for name in dir(draw)
+        if re.match(r"[A-Z]|(well_)?colors$|scale_of$|figures$|strokes$|apart$|animate$", name)
     )
 
 

@@ -68,6 +68,7 @@ LINES: dict[str, list[str]] = {
     "merge": ["one", "--out", "merged"],
     "run": ["jobs.toml", "--list"],
     "dimension": ["lenet5"],
+    "animate": ["race", "--frames", "3"],
     "record": ["exits.py"],
 }
 LEFT_OUT = {"tour": "minutes", "serve": "waits for visitors", "lessons": "minutes", "lecture": "minutes"}
