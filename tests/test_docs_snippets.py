@@ -92,6 +92,7 @@ def marked(page: str) -> Any:
     return pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [marked(page) for page in PAGES])
 def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

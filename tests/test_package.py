@@ -47,6 +47,7 @@ def _returned(function: Any) -> Iterator[type]:
             yield hint
 
 
+@pytest.mark.slow
 def test_every_type_that_a_public_function_returns_is_public():
     functions = [getattr(la, name) for name in la.__all__ if inspect.isfunction(getattr(la, name))]
     functions += [one for one in vars(la.landscapes).values() if inspect.isfunction(one)]

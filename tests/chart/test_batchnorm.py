@@ -77,6 +77,7 @@ def surface_in(mode, **settings):
 # -- interpolate ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_interpolated_statistics_are_exact_at_both_ends_and_in_between():
     surface, a, b = surface_in("interpolate"), trained(0), trained(1)
     line = la.Line.between(surface, a, b)

@@ -187,6 +187,7 @@ def test_a_network_is_measured_by_products_and_agrees_with_its_dense_hessian(sma
     assert made.center.flatness == pytest.approx(pushed, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_its_traces_hold_the_true_ones(small):
     surface, _, _, made, dense, _ = small
     # One seed, three 95 % intervals widened by half: a false alarm in about 1 of 100 seeds; the seed is fixed.

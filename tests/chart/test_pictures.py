@@ -53,6 +53,7 @@ def reconstructed(chart, certificate=None):
     return replace(chart, certificate=certificate or held, error=np.full(chart.loss.shape, 0.01))
 
 
+@pytest.mark.slow
 def test_titles_say_which_channel_of_which_network(chart):
     assert title(chart) == "Loss of Sequential (cross entropy)"
     assert title(chart, "accuracy") == "Accuracy of Sequential"
@@ -61,6 +62,7 @@ def test_titles_say_which_channel_of_which_network(chart):
     assert title(replace(chart, title="the training loss")) == "the training loss"
 
 
+@pytest.mark.slow
 def test_an_exact_chart_says_so_and_how_batch_norm_ran(chart):
     said = footnote(chart.plot())
     assert "Every cell evaluated" in said
@@ -105,6 +107,7 @@ def test_captions_are_taken_over_notes_and_notes_of_speed_left_out(chart):
     assert "Batches are part of the surface." in caption(told) and "shuffles" not in caption(told)
 
 
+@pytest.mark.slow
 def test_accuracy_is_in_percent_and_looks_unlike_the_loss(chart):
     wide = replace(chart, extras={"accuracy": np.linspace(0.1, 1.0 + 1e-12, chart.loss.size).reshape(chart.loss.shape)})
     loss, accuracy = wide.plot(), wide.plot(channel="accuracy")
@@ -117,6 +120,7 @@ def test_accuracy_is_in_percent_and_looks_unlike_the_loss(chart):
         chart.plot(channel="recall")
 
 
+@pytest.mark.slow
 def test_cells_in_doubt_are_those_whose_error_exceeds_a_contour_step(chart):
     assert chart.doubtful is None
     error = np.zeros(chart.loss.shape)
@@ -127,6 +131,7 @@ def test_cells_in_doubt_are_those_whose_error_exceeds_a_contour_step(chart):
     assert "Hatched" not in footnote(made.plot(channel="accuracy"))
 
 
+@pytest.mark.slow
 def test_a_path_of_points_is_projected_and_one_of_coordinates_is_not(chart):
     plane = chart.source[1]
     coords = torch.tensor([[0.5, 0.25], [0.1, -0.3], [0.0, 0.0]], dtype=torch.float64)
@@ -157,6 +162,7 @@ def test_a_line_takes_no_path_and_has_no_relief():
     assert replace(line, loss=np.geomspace(1, 100, 9)[None]).plot().ax_.get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_a_landscape_is_drawn_as_itself():
     surface = la.landscapes.himmelblau()
     walk = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 2.0]])

@@ -243,6 +243,7 @@ def test_a_chart_made_again_asks_nothing_and_a_finer_one_asks_what_is_missing(tm
     assert (finer.meter.values, finer.meter.recalled) == (17**2 - 81, 81)
 
 
+@pytest.mark.slow
 def test_another_model_data_or_plane_is_refused_before_anything_is_asked(tmp_path):
     torch.manual_seed(0)
     pixels, labels = torch.randn(20, 4), torch.randint(3, (20,))

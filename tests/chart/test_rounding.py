@@ -23,6 +23,7 @@ def _note(chart):
     return next((note for note in chart.provenance["notes"] if "rounding of" in note), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_it_is_said_from_which_coordinate_on_the_loss_is_seen(dtype):
     surface = _surface(dtype)

@@ -277,6 +277,7 @@ def test_a_forecast_is_printed_and_nothing_is_written(mine, capsys):
     assert taken == pytest.approx(float(number) * {"kB": 1e3, "MB": 1e6}[unit], rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_forecast_counts_a_comparison_and_runs(mine, capsys):
     assert run("--points", "9", "--forecast", "--compare", "1.safetensors", "--seeds", "2", "--no-card") == 0
     assert "4 planes of 21 × 21 points, 1,764 evaluations" in capsys.readouterr().out

@@ -64,6 +64,7 @@ def strict(path):
     return json.loads(Path(path).read_text(), parse_constant=lambda name: pytest.fail(f"bare {name} in {path}"))
 
 
+@pytest.mark.slow
 def test_a_line_from_two_files(mine, capsys):
     assert (
         run("connect", *FILES, *MODEL, "--test", "mine_connect.py:make_other", "--out", "out", "--json", "x.json") == 0
@@ -86,6 +87,7 @@ def test_a_curve_from_two_files_with_its_plane(mine, capsys):
     assert la.load("out").kind == "bezier" and len(la.load("out").history["loss"]) == 40
 
 
+@pytest.mark.slow
 def test_alignment_from_two_files(mine, capsys):
     assert run("connect", *FILES, *MODEL, "--align", "--points", "7", "--out", "out", "--json", "x.json") == 0
     said = capsys.readouterr().out

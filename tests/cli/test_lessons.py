@@ -90,6 +90,7 @@ def test_an_interrupted_lesson_keeps_its_rows_and_resume_runs_what_is_left(event
     assert run("X1", "--resume") == 2
 
 
+@pytest.mark.slow
 def test_a_killed_lesson_leaves_the_rows_it_had(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     line = "from lossatlas.cli import main; main(['lessons', 'own.py:MINE', '--out', 'atlas'])"

@@ -39,6 +39,7 @@ def mine(tmp_path, monkeypatch):
     Path("my.py").write_text(MINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "end"),
     [

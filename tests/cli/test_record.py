@@ -72,6 +72,7 @@ def bits(path: str) -> list[torch.Tensor]:
     return [*weights.values(), *moments, random]
 
 
+@pytest.mark.slow
 def test_an_unchanged_script_runs_as_it_would_and_is_recorded(tmp_path, capsys):
     plain("5", "--lr", "plain.pt")
     capsys.readouterr()
@@ -114,6 +115,7 @@ def test_a_run_is_charted_with_its_path(tmp_path, capsys):
     assert "got runs and single checkpoints together" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_fails_as_it_would(tmp_path, capsys):
     (tmp_path / "bad.py").write_text(SCRIPT.replace("torch.save", "raise KeyError('mine')\ntorch.save"))
     assert call("record", "--out", "run", "bad.py", "1", "2", "3") == 1
@@ -126,6 +128,7 @@ def test_a_script_that_fails_fails_as_it_would(tmp_path, capsys):
     assert not _global_optimizer_pre_hooks
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recorded_is_said(tmp_path, capsys):
     assert call("record", "none.py") == 2
     assert "there is no script 'none.py'" in capsys.readouterr().err
@@ -164,6 +167,7 @@ for step in range(4):
 """
 
 
+@pytest.mark.slow
 def test_the_model_is_found_behind_a_wrapper_and_all_its_optimizers_make_one_step(tmp_path, capsys):
     (tmp_path / "two.py").write_text(TWO)
     assert call("record", "--out", "run", "--every", "2", "two.py") == 0
@@ -188,6 +192,7 @@ torch.save((D.state_dict(), G.state_dict()), "both.pt")
 """
 
 
+@pytest.mark.slow
 def test_both_networks_of_a_gan_are_recorded_under_their_names(tmp_path, capsys):
     (tmp_path / "gan.py").write_text(GAN)
     assert call("record", "--out", "run", "gan.py") == 0
@@ -202,6 +207,7 @@ def test_both_networks_of_a_gan_are_recorded_under_their_names(tmp_path, capsys)
     assert "Recorded beside it: G." in found.sentence
 
 
+@pytest.mark.slow
 def test_an_optimizer_over_several_modules_records_them_together(tmp_path, capsys):
     (tmp_path / "pair.py").write_text(
         "import torch\nencoder, decoder = torch.nn.Linear(3, 2), torch.nn.Linear(2, 3)\n"
@@ -229,6 +235,7 @@ for _ in range(4):
 """
 
 
+@pytest.mark.slow
 def test_an_optimizer_per_parameter_is_one_line_and_one_step(tmp_path, capsys):
     (tmp_path / "hooks.py").write_text(HOOKS)
     assert call("record", "--out", "run", "--every", "1", "hooks.py") == 0
@@ -270,6 +277,7 @@ def test_a_module_and_an_installed_command_are_programs(tmp_path, capsys, monkey
     assert "there is no script" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_was_made_and_never_stepped_is_named(tmp_path, capsys):
     (tmp_path / "never.py").write_text(
         "import torch\nn = torch.nn.Linear(2, 1)\no = torch.optim.RMSprop(n.parameters())\n"
@@ -281,6 +289,7 @@ def test_an_optimizer_that_was_made_and_never_stepped_is_named(tmp_path, capsys)
     )
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_trains_is_noticed(tmp_path, capsys):
     (tmp_path / "forks.py").write_text(
         "import os, torch\nn = torch.nn.Linear(2, 1)\no = torch.optim.SGD(n.parameters(), lr=0.1)\n"
@@ -292,6 +301,7 @@ def test_a_forked_child_that_trains_is_noticed(tmp_path, capsys):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".run")]
 
 
+@pytest.mark.slow
 def test_of_a_launcher_s_processes_the_first_writes(tmp_path, capsys, monkeypatch):
     """As torchrun starts them: the second one begins while the first one's recording is there, and leaves it alone."""
     monkeypatch.setenv("RANK", "0")
@@ -304,6 +314,7 @@ def test_of_a_launcher_s_processes_the_first_writes(tmp_path, capsys, monkeypatc
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_sketched_recording(tmp_path):
     settings = ("--out", "run", "--every", "1", "--sketch", "128", "--keep", "4", "--quiet")
     assert call("record", *settings, "train.py", "1", "2", "x.pt") == 0

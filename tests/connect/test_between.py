@@ -81,6 +81,7 @@ def test_the_interval_of_cka_covers_its_value_on_other_examples():
     assert held >= 32
 
 
+@pytest.mark.slow
 def test_the_matrix_holds_every_barrier_and_survives_saving(tmp_path):
     surface = la.NetworkSurface(digits_mlp((8,)), "cross_entropy", tuple(p[:60] for p in digits("test")))
     points = {name: digits_mlp((8,), seed=seed) for seed, name in enumerate("abc")}

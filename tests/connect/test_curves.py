@@ -249,6 +249,7 @@ def test_batch_norm_is_re_estimated_at_every_t(cnns):
     assert all(torch.equal(v, before[n]) for n, v in one.state_dict().items())
 
 
+@pytest.mark.slow
 def test_re_estimation_is_what_torch_does(cnns):
     (one, _), surface, _ = cnns
     states = la.surface.StateSurface(surface, measure=True)

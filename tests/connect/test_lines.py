@@ -53,6 +53,7 @@ def test_the_profile_is_what_a_plain_loop_over_state_dicts_gives(mlps):
     assert path.meter.examples == len(path.t) * (surface.examples + test.examples)
 
 
+@pytest.mark.slow
 def test_all_three_definitions_agree_with_their_formulas(mlps):
     (one, two), surface, test = mlps
     path = la.connect(surface, one, two, test=test, definition="frankle", progress=False)
@@ -258,6 +259,7 @@ def test_ends_that_do_not_fit_are_refused(mlps, b, message, tmp_path):
         la.connect(surface, one, given, progress=False)
 
 
+@pytest.mark.slow
 def test_other_names_are_taken_when_they_are_mapped(mlps):
     (one, two), surface, _ = mlps
     plain = la.connect(surface, one, two, points=5, progress=False)

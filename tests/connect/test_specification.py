@@ -235,6 +235,7 @@ def test_a_network_of_which_nothing_can_be_permuted_says_why():
         la.copies(surface)
 
 
+@pytest.mark.slow
 def test_a_specification_by_hand(mlps):
     (one, two), surface, _ = mlps
     by_hand = {

@@ -339,6 +339,7 @@ def test_the_directions_of_a_saddle_are_its_negative_eigenpairs():
         saddle_directions(bowl, 3)
 
 
+@pytest.mark.slow
 def test_both_sides_of_himmelblaus_saddles_end_in_neighboring_minima():
     """Around the maximum the four minima and four saddles alternate: each saddle joins two neighbors."""
     surface = la.landscapes.himmelblau()

@@ -23,6 +23,7 @@ def test_the_covariance_is_the_declared_one():
     assert bool((gap < 4).all()), gap
 
 
+@pytest.mark.slow
 def test_slope_and_hessian_have_the_moments_of_the_field():
     """At height h the Hessian is (M − h I)/ℓ²: its mean slides with h, the rest is GOE; four standard errors."""
     length, fields, n = 2.0, 400, 4

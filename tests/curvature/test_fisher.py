@@ -27,6 +27,7 @@ def one_by_one():
     return (total / len(X)).numpy()
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_square_of_single_gradients():
     found = la.fisher_diagonal(SURFACE, relative=1e-6, limit=400, progress=False)
     truth = one_by_one()

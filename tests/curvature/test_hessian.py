@@ -78,6 +78,7 @@ def test_it_is_checked_once_and_every_result_counts_its_own(known):
     assert H.probe.meter.products == 3 + 4 * 32 + 1
 
 
+@pytest.mark.slow
 def test_points_scalings_and_blocks_are_those_of_the_matrix(oracles):
     oracle = oracles("MLP")
     H, n = la.Hessian(oracle.surface), oracle.surface.dimension
@@ -186,6 +187,7 @@ def test_progress_is_a_flag_or_a_function(known):
         H.trace(progress="yes")
 
 
+@pytest.mark.slow
 def test_what_one_function_gives_every_other_takes(tmp_path):
     """Each line of the review that once was refused."""
     torch.manual_seed(0)

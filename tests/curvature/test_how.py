@@ -99,6 +99,7 @@ class Words(nn.Module):
         return self.read(self.words(x).mean(1).tanh())
 
 
+@pytest.mark.slow
 def test_sparse_gradients_give_the_dense_curvature():
     rows = torch.randint(0, 7, (24, 3), generator=torch.Generator().manual_seed(3))
     sparse, dense = (la.NetworkSurface(Words(one), "cross_entropy", (rows, Y)) for one in (True, False))

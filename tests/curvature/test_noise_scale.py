@@ -30,6 +30,7 @@ def one_by_one():
     return float(stack.var(0).sum()), float(stack.mean(0).norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 20, 59])
 def test_it_is_that_of_single_examples(size):
     trace, norm = one_by_one()

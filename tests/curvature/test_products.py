@@ -49,6 +49,7 @@ def test_products_are_derivatives_of_the_gradient(oracles, name):
     assert torch.allclose(Hessian(surface).apply(vector[None])[0], slope, atol=1e-6 * float(slope.norm()))
 
 
+@pytest.mark.slow
 def test_frozen_unused_and_tied_parameters(oracles):
     partly, tied = oracles("frozen and unused"), oracles("transformer, tied")
     names = [block.name for block in partly.surface.layout.blocks]

@@ -31,6 +31,7 @@ def table():
     return la.sharpness(surfaces, "sam", rho=0.1, halves=6, progress=False), surfaces
 
 
+@pytest.mark.slow
 def test_every_row_is_what_sharpness_says_of_that_network(table):
     found, surfaces = table
     for name, row, surface in zip(found.names, found.rows, surfaces.values(), strict=True):

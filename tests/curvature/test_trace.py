@@ -154,6 +154,7 @@ def test_the_forecast_of_products_is_about_right(oracles, matrix_surface):
     assert short.status.startswith("not converged") and "more products for 1 %" in short.sentence
 
 
+@pytest.mark.slow
 def test_two_networks_on_common_vectors(oracles, matrix_surface):
     """The paired difference is much surer than the unpaired one, and right."""
     matrix = oracles("CNN with batch norm").matrix

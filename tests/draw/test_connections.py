@@ -19,6 +19,7 @@ def texts(display):
     return [text.get_text() for text in display.ax_.texts]
 
 
+@pytest.mark.slow
 def test_a_barrier_is_an_arrow_with_its_height_beside_the_lines():
     display = BarrierDisplay(
         {"line, train": bump(band=True), "line, test": bump(1.1), "curve, train": bump(0.01)},
@@ -67,6 +68,7 @@ def test_profiles_that_do_not_fit_are_refused(profiles, settings, message):
         BarrierDisplay({"a": {"t": T, "y": T}}).plot(yscale="log")
 
 
+@pytest.mark.slow
 def test_a_ladder_shows_every_run_and_the_interval_of_the_mean():
     values = np.array([[1.0, 2.0, 3.0], [0.1, 0.2, 0.3]])
     display = LadderDisplay(np.array([16.0, 64.0]), {"a": values}, {"a": [1.5, 0.15]}, {"a": [2.5, 0.25]}).plot()

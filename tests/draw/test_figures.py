@@ -389,6 +389,7 @@ def test_what_is_black_or_gray_on_paper_can_be_seen_on_dark_paper():
     assert max(relief.ax_.xaxis.pane.get_facecolor()[:3]) < 0.1
 
 
+@pytest.mark.slow
 def test_the_ground_of_a_relief_is_the_paper_everywhere():
     with mpl.style.context("ggplot"):
         drawn = draw.ReliefDisplay(X, X, X**2 + X[:, None] ** 2, xlabel="a", ylabel="b").plot()

@@ -87,6 +87,7 @@ def test_losses_and_residuals_grow_with_the_path():
     assert [len(one.get_offsets()) for one in motion.show(42.0) if hasattr(one, "get_offsets")] == [5, 5]
 
 
+@pytest.mark.slow
 def test_a_map_fills_in_by_the_cost_of_its_starts():
     motion = basins()
     cost = np.hypot(X[None], X[:, None]) * 100
@@ -199,6 +200,7 @@ def test_numbers_out_of_their_range_are_refused(settings, says, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_has_no_frames_is_refused(tmp_path):
     flat = np.zeros((1, 2))
     still = {

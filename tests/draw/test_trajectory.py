@@ -10,6 +10,7 @@ Y = np.linspace(-3, 4, 41)
 FIELD = FieldDisplay(X, Y, 0.1 * X[None] ** 2 + 0.05 * Y[:, None] ** 2 + 0.2, xlabel="α", ylabel="β")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bend", [0.0, 0.06, -0.06])
 def test_numbers_on_lines_keep_away_from_the_path(bend):
     along = np.linspace(10.0, 0.0, 9)

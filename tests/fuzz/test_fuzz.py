@@ -81,6 +81,7 @@ def test_the_watch_lets_pass_what_a_call_may_do(watch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_odd_arguments_of_what_is_fast(tmp_path):
     found = list(odd_calls.fuzz(tmp_path, 120, seed=0, only=FAST, seconds=2.0))
     assert found and not faults(found)

@@ -86,6 +86,7 @@ def test_the_hook_sees_what_it_is_there_for(tmp_path, monkeypatch):
     assert [one.split()[0] for one in audited.seen] == ["pickle.find_class", "socket.connect", "open", "exec"]
 
 
+@pytest.mark.slow
 def test_names_stay_text_in_the_summary_of_jobs_and_in_pages(tmp_path):
     (tmp_path / HOSTILE.replace("/", "|")).mkdir()
     job = Job(HOSTILE, "race", {}, (HOSTILE,))
@@ -100,6 +101,7 @@ def test_names_stay_text_in_the_summary_of_jobs_and_in_pages(tmp_path):
         assert "<script>alert" not in text and "</script><script" not in text, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fifo", "stdout"])
 def test_numbers_for_other_programs_go_into_a_pipe(tmp_path, kind):
     (tmp_path / "pipe").symlink_to("/dev/stdout") if kind == "stdout" else os.mkfifo(tmp_path / "pipe")

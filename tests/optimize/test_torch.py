@@ -270,6 +270,7 @@ def test_gradients_of_one_step_are_of_one_mini_batch():
     assert race.meter["sam"].gradients == race.meter["gd"].gradients == 12
 
 
+@pytest.mark.slow
 def test_what_fails_inside_a_step_ends_its_racer_with_a_sentence_and_leaves_no_thread():
     class Angry(torch.optim.Optimizer):
         def __init__(self, params):

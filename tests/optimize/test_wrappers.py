@@ -63,6 +63,7 @@ def test_noise_has_the_size_that_it_says():
         assert abs(float(noise.std()) / (0.5 / (1 + t) ** 0.5) - 1) < 0.04
 
 
+@pytest.mark.slow
 def test_noise_within_noise_is_independent_of_it():
     surface, lr, runs = la.landscapes.quadratic(dimension=2), 1e-9, 4000
     inner = GradientNoise(la.optimizer("gd", lr=lr), scale=0.3, fading=0.0)

@@ -48,6 +48,7 @@ def test_every_kind_of_result_has_its_part(scene):
     assert not list(_schema.faults({**head, "arrays": []}))
 
 
+@pytest.mark.slow
 def test_the_schema_says_the_same_to_a_library_that_knows_the_standard(scene):
     import jsonschema
 

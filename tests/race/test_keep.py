@@ -28,6 +28,7 @@ def same(a, b):
         assert a.costs(label, 0.0).tolist() == b.costs(label, 0.0).tolist()
 
 
+@pytest.mark.slow
 def test_a_race_comes_back_whole_with_its_landscape(tmp_path):
     inner = la.optimizer("gradient-noise", inner=la.optimizer("momentum", lr=0.01))
     racers = {"a/b": "sgd", "de": "de", "noisy": inner, "again": la.optimizer("restart", restarts=2), "bad": "bayes"}
@@ -64,6 +65,7 @@ def test_a_class_of_torch_comes_back_as_its_record(tmp_path):
         la.race(WELLS, {"mine": back.tracks["mine"].optimizer}, steps=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surface", [la.landscapes.quadratic(condition=50.0, dimension=3), la.landscapes.Bbob(8, 2, 3)])
 def test_other_landscapes_are_built_again(tmp_path, surface):
     race = la.race(surface, ["random", "gd"], steps=6)
@@ -73,6 +75,7 @@ def test_other_landscapes_are_built_again(tmp_path, surface):
     assert repr(back.record()) == repr(race.record())
 
 
+@pytest.mark.slow
 def test_of_a_network_the_record_is_left_and_the_surface_can_be_given(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
@@ -95,6 +98,7 @@ def test_of_a_network_the_record_is_left_and_the_surface_can_be_given(tmp_path):
         la.load(tmp_path / "slice", surface=WELLS)
 
 
+@pytest.mark.slow
 def test_a_basin_map_comes_back_whole(tmp_path):
     made = la.basin_map(WELLS, "adam", points=(6, 5), steps=40, seed=2)
     made.save(tmp_path)

@@ -48,6 +48,7 @@ def test_the_note_says_how_many_ended_as_the_drawn_run_did(deep, flat):
     assert one.plot(points=9).note is None
 
 
+@pytest.mark.slow
 def test_the_drawn_run_is_the_typical_one(deep, flat):
     path = deep.tracks["annealing"].positions[deep.typical("annealing")].numpy()
     assert any(np.array_equal(line.get_xydata(), path) for line in flat.ax_.lines)

@@ -222,6 +222,7 @@ def test_wilson_against_scipy(k, n):
     assert wilson(k, n) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_racer_that_diverges_ends_while_the_others_go_on():
     surface = la.landscapes.rosenbrock()
     race = la.race(surface, {"wild": la.optimizer("gd", lr=1.0), "tame": la.optimizer("gd", lr=1e-4)}, steps=100)

@@ -36,6 +36,7 @@ def test_the_run_is_bit_for_bit_the_one_it_would_be(run, tmp_path, settings):
     assert not same(run().steps(40).bits()[:4], run().steps(39).bits()[:4])  # the comparison can fail
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_where_the_run_was(run, tmp_path):
     one = run()
     with la.Recorder(one.model, one.optimizer, tmp_path, every=4, quiet=True) as recorder:

@@ -84,6 +84,7 @@ def away(coords: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(coords - flipped) / np.linalg.norm(truth))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centering", ["final", pytest.param("mean", marks=pytest.mark.slow)])
 def test_coordinates_from_sketches_lie_within_their_stated_error(centering):
     """The ratio of true error to stated standard error over 60 sketches: mostly below 2, and not far below 1."""

@@ -29,6 +29,7 @@ def recorded(run, tmp_path_factory):
     return surface, runs, {name: la.Recording.load(folder / name, surface) for name in runs}
 
 
+@pytest.mark.slow
 def test_the_plane_of_a_recording_is_the_plane_of_its_points(recorded):
     surface, runs, recordings = recorded
     rows = torch.stack(runs["whole"].points[::10])
@@ -124,6 +125,7 @@ def _rows(recording):
     return torch.stack([recording.vector(step) for step in recording.steps])
 
 
+@pytest.mark.slow
 def test_points_without_a_recording(recorded):
     surface, runs, _ = recorded
     rows = torch.stack(runs["whole"].points[::10])
@@ -154,6 +156,7 @@ def test_bad_input(recorded, run, tmp_path):
         la.Plane.pca(small, narrow)
 
 
+@pytest.mark.slow
 def test_other_running_statistics_are_said(run, tmp_path):
     one = run(model=digits_cnn().train())
     one.x = one.x.reshape(-1, 1, 8, 8)

@@ -454,6 +454,7 @@ def test_a_server_that_is_killed_within_a_job_loses_nothing(tmp_path):
     assert point["loss"] == pytest.approx(float(la.load(out).loss[1, 1]), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_slice_of_a_chart_is_found_by_its_provenance(tmp_path):
     from lossatlas.cli._network import Network
     from lossatlas.cli._serve import _slices

@@ -549,6 +549,7 @@ def test_settings_of_torchs_own_wrappers_are_seen():
     assert code_digest(torch.vmap(plain)) == code_digest(kinds[0])
 
 
+@pytest.mark.slow
 def test_the_code_of_a_resnet_20_is_read_in_milliseconds():
     net = Net()
     model_code_digest(net)

@@ -196,6 +196,7 @@ def test_two_surfaces_of_one_model_are_read_from_several_threads(shortcuts):
     assert photograph(model) == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mlp, OnlyItself], ids=["copied", "not copied"])
 @pytest.mark.parametrize("call", [1, 2, 3, 5, 8])
 def test_ctrl_c_at_any_batch_leaves_the_model_as_it_was(make, call):

@@ -82,6 +82,7 @@ def test_losses_by_example_are_told_or_refused(loss, per_example):
     assert path.interval is None and "not the plain mean" in " ".join(path.notes) and path.train.low is None
 
 
+@pytest.mark.slow
 def test_measured_statistics_are_those_of_every_mode(surface):
     states = StateSurface(surface, measure=True)
     measured = states.read(states.start[None])
