@@ -50,8 +50,10 @@ BASE = ("--model", "mine.py:make", "--data", "mine.py:data", "--eval", "--steps"
 def test_a_network_is_raced_on(tmp_path, capsys):
     more = ("--test", "mine.py:test", "--optimizers", "adam(lr=0.01),muon", "--runs", "2", "--tune", "2")
     assert call(*BASE, *more, "--batch-size", "32", "--out", "out", "--json", "race.json") == 0
-    said = capsys.readouterr().out
-    assert "2 runs each on mini-batches of 32, tuned blindly over 2 settings each" in said and "written: out" in said
+    said, messages = capsys.readouterr()
+    assert (
+        "2 runs each on mini-batches of 32, tuned blindly over 2 settings each" in said and "written: out" in messages
+    )
     record = json.loads((tmp_path / "race.json").read_text())
     assert record["runners"]["adam"]["meter"]["gradients"] == 30 and record["provenance"]["trials"] == 2
     race = la.load("out")

@@ -297,7 +297,7 @@ def test_the_command_takes_ones_own_from_a_file(tmp_path, monkeypatch):
     specs += "restart(inner=ours.py:Mine(lr=0.01), restarts=2),ours.py:Step(lr=0.01)"
     assert run("race", "four-wells", "--optimizers", specs, "--steps", "5", "--out", "out") == 0
     race = la.load("out")
-    assert list(race.tracks) == ["mine", "mine-2", "mine-3", "mine-4", "mine-5", "restart", "torch"]
+    assert list(race.tracks) == ["mine", "mine-2", "mine-3", "mine-4", "mine-5", "restart", "step"]
     rates = [
         race.tracks[label].optimizer.settings()["lr"] for label in ("mine", "mine-2", "mine-3", "mine-4", "mine-5")
     ]

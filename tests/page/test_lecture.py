@@ -259,8 +259,8 @@ def test_the_command_says_what_it_runs_and_what_to_open(short, tmp_path, capsys)
     with pytest.raises(SystemExit) as done:
         main(["lecture", "--out", str(tmp_path / "x.html")])
     assert done.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith("2 lessons to run") and f"open {tmp_path / 'x.html'}" in said
+    said, messages = capsys.readouterr()
+    assert said.startswith("2 lessons to run") and f"open {tmp_path / 'x.html'}" in messages
     with pytest.raises(SystemExit) as done:
         main(["lecture", "--out", str(tmp_path / "x.html"), "--from", str(tmp_path / "nowhere")])
     assert done.value.code == 2

@@ -167,7 +167,7 @@ def test_a_folder_becomes_a_page_and_what_is_damaged_is_named(race, tmp_path, ca
     code = _lossatlas("page", tmp_path / "results", "--out", tmp_path / "atlas.html", "--title", "Mine")
     said = capsys.readouterr()
     assert code == 0, said.err
-    assert "bad/chart was left out" in said.err and "open " in said.out
+    assert "bad/chart was left out" in said.err and "open " in said.err
     assert "<title>Mine</title>" in (tmp_path / "atlas.html").read_text()
 
 

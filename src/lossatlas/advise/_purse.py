@@ -70,7 +70,8 @@ class Purse:
         price, many = self.price(query), count(query)
         if isinstance(query, Values | Gradients):
             self._note(query, answer, price / many)
-        self.spent += price
+        # Prices are fractions: their sum may come out above the budget by its rounding.
+        self.spent = min(self.spent + price, self.budget)
         self.report(int(self.spent))
         return answer
 

@@ -100,9 +100,9 @@ def _named(surfaces: Sequence[Surface] | Mapping[str, Surface]) -> dict[str, Sur
     _checks.instance(
         "surfaces", surfaces, (list, tuple, Mapping), "a list of surfaces, or surfaces by name", where="compare"
     )
-    pairs = list(surfaces.items()) if isinstance(surfaces, Mapping) else [(one.name, one) for one in surfaces]
-    for _, one in pairs:
+    for one in surfaces.values() if isinstance(surfaces, Mapping) else surfaces:
         need_surface(one, "compare")
+    pairs = list(surfaces.items()) if isinstance(surfaces, Mapping) else [(one.name, one) for one in surfaces]
     named = dict(pairs)
     if len(named) < 2 or len(named) != len(pairs):
         raise InputError(

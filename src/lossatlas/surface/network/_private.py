@@ -21,11 +21,16 @@ def private(value: Any, device: torch.device) -> Any:
     What was one tensor in two places stays one.
 
     Raises:
-        DataError: for arrays and objects that cannot be copied.
+        DataError: for arrays and objects that cannot be copied, and tensors without numbers.
     """
     done: dict[int, Tensor] = {}
 
     def copied(tensor: Tensor) -> Tensor:
+        if tensor.is_meta and device.type != "meta":
+            raise DataError(
+                f"got data with a tensor of shape {tuple(tensor.shape)} on the meta device, which has no numbers; expected tensors "
+                "with numbers. Make them on the CPU or a GPU."
+            )
         if id(tensor) not in done:
             done[id(tensor)] = tensor.detach().to(device, copy=True)
         return done[id(tensor)]
