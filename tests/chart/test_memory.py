@@ -1,4 +1,4 @@
-"""What a chart holds, measured on a model of 20 million parameters in a process of its own: this file run as a script."""
+"""What a chart holds, measured on a model of 50 million parameters in a process of its own: this file run as a script."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from lossatlas import _memory
 from lossatlas.surface import Frame
 from lossatlas.surface._threads import ABREAST_BYTES, workers
 
-WIDTH, HIDDEN, THREADS = 1000, 10_000, 2
+WIDTH, HIDDEN, THREADS = 1000, 25_000, 2
 
 
 class Block(nn.Module):
@@ -48,7 +48,7 @@ def measure(kind, folder):
     model = MODELS[kind]()
     data = torch.randn(16, WIDTH), torch.randint(WIDTH, (16,))
     theta = 4 * sum(parameter.numel() for parameter in model.parameters())
-    assert theta >= 4 * 20_000_000
+    assert theta >= 4 * 50_000_000
     found, begin = {}, memory("VmRSS")
 
     def peak(name, make):
@@ -69,7 +69,7 @@ def measure(kind, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_chart_of_twenty_million_parameters_holds_a_stated_number_of_them(tmp_path, kind):
+def test_a_chart_of_fifty_million_parameters_holds_a_stated_number_of_them(tmp_path, kind):
     arguments = [sys.executable, __file__, kind, str(tmp_path)]
     ran = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -121,6 +121,9 @@ def test_what_is_free_is_told_by_the_machine():
     found = _memory.free(torch.device("cpu"))
     if found is None:
         pytest.skip("nobody says here how much memory is free")
-    block = torch.ones(2**26)
-    assert found - _memory.free(torch.device("cpu")) > 2**26 and found > block.nbytes
+    # Others take memory and give it back meanwhile.
+    (told,) = [
+        line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")
+    ]
+    assert 0 < found <= 1.1 * 1024 * int(told)
     assert _memory.free(torch.device("meta")) is None

@@ -302,7 +302,7 @@ def test_the_command_takes_ones_own_from_a_file(tmp_path, monkeypatch):
         race.tracks[label].optimizer.settings()["lr"] for label in ("mine", "mine-2", "mine-3", "mine-4", "mine-5")
     ]
     assert rates == [0.05, 0.1, 0.2, 0.4, 0.3] and race.tracks["mine-2"].optimizer.settings()["betas"] == (0.1, 0.2)
-    assert race.tracks["torch"].optimizer.settings() == {"class": "ours.Step", "lr": 0.01}
+    assert race.tracks["step"].optimizer.settings() == {"class": "ours.Step", "lr": 0.01}
 
 
 def test_the_command_takes_words_flags_and_none(tmp_path, monkeypatch):

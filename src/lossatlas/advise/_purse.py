@@ -86,7 +86,7 @@ class Purse:
     def _note(self, query: Values | Gradients, answer: Answer, each: float) -> None:
         values = answer.values.reshape(-1)
         self.seen += values.tolist()
-        self.costs += [self.spent + each * (k + 1) for k in range(len(values))]
+        self.costs += [min(self.spent + each * (k + 1), self.budget) for k in range(len(values))]
         if not isinstance(query, Values) and query.sample is not None:
             # The loss of a mini-batch is not the loss of the surface.
             return
