@@ -131,6 +131,7 @@ def test_errors_are_value_errors_of_one_tree():
     assert issubclass(la.InputError, ValueError)
 
 
+@pytest.mark.slow
 def test_citation_is_bibtex_of_what_ran():
     race = la.race(la.landscapes.regression(), ["adam", "gd"], steps=3)
     text = la.citation(race)

@@ -165,12 +165,14 @@ def test_a_surface_without_a_box_is_refused():
         la.advise(surface, budget=100, progress=False)
 
 
+@pytest.mark.slow
 def test_losses_that_are_no_number_in_half_of_the_box_are_data():
     surface = Plain(lambda points: torch.where(points[:, 0] > 0, math.nan, bowl(points)), BOX)
     advice = la.advise(surface, budget=200, progress=False)
     assert math.isfinite(advice.loss) and advice.point[0] <= 0
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_was_found():
     class Stops(Plain):
         def read(self, points):

@@ -149,6 +149,7 @@ def test_every_leaf_names_what_the_portfolio_has():
         assert candidate(label, "", 0.1).label == label
 
 
+@pytest.mark.slow
 def test_noise_is_measured_and_leads_to_ranks():
     from lossatlas.surface import Layout, Reading, Surface
 

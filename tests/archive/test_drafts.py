@@ -29,6 +29,7 @@ def dies(job, name, call):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_wherever_a_save_is_killed_the_earlier_result_is_there_and_the_next_leaves_no_trace(tmp_path, name):
     ended = []

@@ -264,6 +264,7 @@ def test_there_is_a_result_of_every_kind_to_test():
     assert {name.replace("_", "-") for name in KINDS} == ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_comes_back_bit_for_bit(made, name, tmp_path):
     one = made(name)
@@ -312,6 +313,7 @@ def test_names_of_users_are_shown_and_not_run(made, name):
     assert html.escape(HOSTILE) in made(name)._repr_html_()
 
 
+@pytest.mark.slow
 def test_surfaces_planes_and_recordings_say_themselves_briefly(made, tmp_path):
     shop = Shop(tmp_path)
     things = [shop.surface, shop.wells, shop.surface.on(shop.plane), shop.plane, shop.plane.frame, shop.surface.layout,

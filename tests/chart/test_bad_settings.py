@@ -54,6 +54,7 @@ def test_a_loss_that_is_finite_at_the_center_alone_is_refused():
     assert np.isfinite(la.chart(surface, plane, points=9, exact=True, progress=False).loss).sum() == 1
 
 
+@pytest.mark.slow
 def test_a_comparison_with_a_ledger_asks_nothing_twice(surface, tmp_path):
     pair = {"one": surface, "other": la.landscapes.himmelblau()}
     settings = {"seeds": 2, "points": 5, "progress": False, "ledger": tmp_path}

@@ -138,6 +138,7 @@ def by_default(**settings):
     return la.NetworkSurface(trained(0), "cross_entropy", (X, Y), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["module", "state dict", "file", "folder", "vector for a"])
 def test_both_ends_show_their_own_loss_by_default_whatever_describes_them(form, tmp_path):
     surface, a, b = by_default(), trained(0), trained(1)
@@ -157,6 +158,7 @@ def test_both_ends_show_their_own_loss_by_default_whatever_describes_them(form, 
     assert surface.batchnorm == "frozen" and "except on lines and planes between models" in surface.notes[0]
 
 
+@pytest.mark.slow
 def test_frozen_is_a_choice_and_stays_one():
     frozen, a, b = surface_in("frozen"), trained(0), trained(1)
     line = la.Line.between(frozen, a, b)
@@ -220,6 +222,7 @@ def test_statistics_of_another_type_than_the_weights_stay_frozen_by_default():
     assert any("b holds other values than the surface for 2.running_mean" in note for note in line.notes)
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_path_and_of_a_line_agree():
     surface, a, b = by_default(), trained(0), trained(1)
     path = la.connect(surface, a, b, statistics="stale", tolerance=None, points=5, resamples=0, progress=False)
@@ -230,6 +233,7 @@ def test_the_ends_of_a_path_and_of_a_line_agree():
 # -- recompute and batch ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_recomputed_statistics_are_torchs_own_update_bn_on_equal_batches():
     surface = surface_in("recompute", batch_size=8)
     for seed in (0, 1, 2):
@@ -306,6 +310,7 @@ def test_slopes_and_products_are_those_of_the_values_in_every_mode(mode):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_slopes_on_an_interpolated_line_go_through_the_statistics():
     surface = surface_in("interpolate")
     sliced = surface.on(la.Line.between(surface, trained(0), trained(1)))
@@ -322,6 +327,7 @@ def test_slopes_on_an_interpolated_line_go_through_the_statistics():
 # -- the user's model, and what is said -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_model_is_left_as_it_was(mode):
     model = trained(0)
@@ -372,6 +378,7 @@ def test_each_mode_is_on_record_and_says_its_sentence():
     assert again.examples == 24 and chart.meter.examples == 9 * 48, "a value reads the data twice, and is billed so"
 
 
+@pytest.mark.slow
 def test_networks_without_batch_norm_need_no_mode():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(25, 4), nn.LayerNorm(4), nn.Linear(4, 3)).double()
@@ -392,6 +399,7 @@ def test_layers_without_statistics_of_their_own_are_told_apart():
     assert "the batches are part of the surface" in batches
 
 
+@pytest.mark.slow
 def test_ends_that_do_not_show_their_own_loss_are_named():
     surface, a, b = surface_in("frozen"), trained(0), trained(1)
     frozen, note = la.Line.between(surface, a, b).notes

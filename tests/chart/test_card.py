@@ -129,6 +129,7 @@ def test_the_quadratic_range_of_a_quartic_is_where_its_quartic_term_is_a_tenth()
     assert made.curvature.whole and "whole surface" in " ".join(made.reading())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("up, down", [(30, 10), (12, 12)])
 def test_planted_saddles_show_with_the_probability_that_is_known(up, down):
     surface = Form(torch.diag(torch.tensor([1.0] * up + [-1.0] * down, dtype=F64)))
@@ -156,6 +157,7 @@ def test_a_flat_surface_divides_by_nothing():
     assert all(made.reading())
 
 
+@pytest.mark.slow
 def test_random_planes_hold_two_nths_of_the_trace():
     matrix = indefinite(40, 1)
     values = matrix + 3 * torch.eye(40, dtype=F64)
@@ -384,6 +386,7 @@ def test_invariance_follows_the_normalization_and_the_gauge(small):
     assert not carded(surface, plane, points=5, budget=120).invariance.fixed
 
 
+@pytest.mark.slow
 def test_batch_norm_mode_and_a_reason_without_a_gauge():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 10)).eval()
@@ -486,6 +489,7 @@ def test_the_picture_holds_every_line_and_the_curvatures(small, tmp_path):
     assert max(text.get_window_extent().x1 for text in full.ax_.texts) <= full.figure_.bbox.x1
 
 
+@pytest.mark.slow
 def test_on_axes_of_the_callers_only_the_lines_are_drawn(small):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -517,6 +521,7 @@ def test_arguments_in_another_order_are_named(small):
             card(*given)
 
 
+@pytest.mark.slow
 def test_shares_of_the_trace_hold_the_dense_ones(small):
     """The delta method, whose interval may be no wider than the spread of 200 draws allows; and without draws exactly."""
     surface, _, _, _, dense, _ = small
@@ -547,6 +552,7 @@ def test_gaps_are_those_around_a_loss_where_levels_are_logarithmic():
     assert cells.gap_at(made, 1.0) > 5 * np.diff(levels).min()
 
 
+@pytest.mark.slow
 def test_errors_and_gaps_are_shares_of_the_loss_where_the_certificate_is_in_shares():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))

@@ -33,6 +33,7 @@ def surface(request):
     return la.NetworkSurface(request.param(), "cross_entropy", (X, Y), name="digits")
 
 
+@pytest.mark.slow
 def test_five_by_seven_is_a_plain_double_loop(surface):
     plane = la.Plane.random(surface, seed=3)
     chart = la.chart(surface, plane, span=((-0.5, 1.5), (-2.0, 0.3)), points=(5, 7), progress=False)
@@ -61,6 +62,7 @@ def test_an_asymmetric_landscape_lies_as_matplotlib_expects():
             assert chart.loss[j, i] == float(surface.values(torch.tensor([[x, y]])))
 
 
+@pytest.mark.slow
 def test_the_center_is_the_models_own_loss(surface):
     chart = la.chart(surface, la.Plane.random(surface, seed=0), points=11, progress=False)
     own = float(surface.values(surface.theta[None]))
@@ -126,6 +128,7 @@ def test_layers_and_none():
     assert bool((plain != 0).all())
 
 
+@pytest.mark.slow
 def test_filter_normalization_takes_the_scale_out_of_the_picture():
     """ReLU networks: one layer times ten, the next divided by ten is the same function and must be the same picture."""
     model, scaled = mlp(), mlp()
@@ -221,6 +224,7 @@ def test_the_bill_counts_every_cell_once_and_the_forecast_comes_first(surface):
     assert chart.certificate.exact and chart.certificate.rms == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [4, 21])
 def test_a_chart_saved_is_the_chart_loaded(surface, tmp_path, points):
     chart = la.chart(surface, la.Plane.random(surface), points=points, progress=False)

@@ -45,6 +45,7 @@ def last(path):
     return load_file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batchnorm", [None, "frozen", "interpolate"])
 def test_true_losses_are_those_of_the_users_own_evaluation_at_each_checkpoint(run, batchnorm):
     model, files, true = run

@@ -123,6 +123,7 @@ def _rounding(chart):
     return torch.finfo(torch.float32).eps * np.abs(chart.loss).max()
 
 
+@pytest.mark.slow
 def test_differences_are_plane_by_plane_with_a_sign_test(made):
     _, found = made
     apart = found.difference("narrow", "wide", "misfit")
@@ -144,6 +145,7 @@ def test_one_plane_for_one_architecture(made):
         compare({"a": surfaces["narrow"], "b": surfaces["wide"]}, planes=plane, points=5, progress=False)
 
 
+@pytest.mark.slow
 def test_reconstructed_charts_say_so(made):
     surfaces, _ = made
     two = {name: surfaces[name] for name in ("narrow", "wide")}
@@ -157,6 +159,7 @@ def test_the_bill_is_that_of_all_charts(made):
     assert found.meter.values == 3 * 3 * 63 and found.meter.examples == 3 * 3 * 63 * 80
 
 
+@pytest.mark.slow
 def test_it_comes_back_from_disk(made, tmp_path):
     _, found = made
     found.save(tmp_path)
@@ -188,6 +191,7 @@ def test_the_picture_has_one_scale_and_all_numbers(made, tmp_path):
         found.plot(planes=[3])
 
 
+@pytest.mark.slow
 def test_words(made):
     _, found = made
     assert all(name in str(found) and name in found._repr_html_() for name in found.names)

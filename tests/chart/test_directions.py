@@ -188,6 +188,7 @@ def test_pca_says_beside_its_shares_what_a_random_walk_would_give(surface):
         assert "random walk" in plane.notes[0]
 
 
+@pytest.mark.slow
 def test_hessian_directions_are_its_eigenvectors_with_their_residuals(surface, hessian):
     values, vectors = hessian
     plane = la.Plane.hessian(surface)
@@ -231,6 +232,7 @@ def test_the_gradient_is_uphill_in_its_unit(surface):
         la.Plane.gradient(la.landscapes.himmelblau(), origin=(3.0, 2.0))
 
 
+@pytest.mark.slow
 def test_the_worst_direction_is_the_best_of_a_few_ascent_steps(surface):
     radius, theta = 0.3, surface.theta
     direction, best = per_filter(gradient_at(theta), theta), (-math.inf, None)

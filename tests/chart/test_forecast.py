@@ -47,6 +47,7 @@ def test_every_cell_is_counted_and_every_byte_within_a_tenth(surface, settings, 
     assert said.measured_on > 0 and said.seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [la.Plane, la.Line])
 def test_an_interpolated_chart_ends_between_what_is_said_and_its_bytes_follow(surface, kind, tmp_path):
     frame = kind.random(surface, seed=1)
@@ -74,6 +75,7 @@ def test_a_formula_has_no_examples_and_its_exact_chart_is_counted(tmp_path):
     assert said.bytes == pytest.approx(taken(tmp_path), rel=0.1)
 
 
+@pytest.mark.slow
 def test_what_a_ledger_knows_is_not_forecast_again_and_the_ledger_is_not_touched(surface, tmp_path):
     plane = la.Plane.random(surface, seed=1)
     la.chart(surface, plane, points=11, exact=True, ledger=tmp_path, progress=False)
@@ -84,6 +86,7 @@ def test_what_a_ledger_knows_is_not_forecast_again_and_the_ledger_is_not_touched
     assert _sizes.known(tmp_path / "nothing") == 0
 
 
+@pytest.mark.slow
 def test_nodes_that_a_ledger_knows_count_too(surface, tmp_path):
     plane = la.Plane.random(surface, seed=1)
     made = la.chart(surface, plane, points=31, ledger=tmp_path, progress=False)
@@ -181,6 +184,7 @@ def test_a_smaller_tolerance_takes_more_nodes_and_room_is_kept():
     assert bisected(grid(1.0, 9, 2), 32).expected == 81
 
 
+@pytest.mark.slow
 def test_the_chart_forecasts_itself_with_the_fill_and_the_algebra(surface):
     said = []
     made = la.chart(surface, la.Plane.random(surface, seed=1), points=31, progress=False, on_forecast=said.append)
@@ -191,6 +195,7 @@ def test_the_chart_forecasts_itself_with_the_fill_and_the_algebra(surface):
     assert made.forecast_seconds == one.seconds and math.isfinite(one.seconds)
 
 
+@pytest.mark.slow
 def test_outputs_are_counted_by_their_own_type(surface):
     double = la.NetworkSurface(nn.Sequential(nn.Linear(5, 3)).double(), "cross_entropy", (X.double(), Y))
     for ground, size in ((surface, 4), (double, 8)):

@@ -58,6 +58,7 @@ def _truth(trained, plane, chart):
     return found
 
 
+@pytest.mark.slow
 def test_outputs_in_half_precision_are_those_of_torchs_autocast(trained):
     model, x, _ = trained
     surface = _surface(trained)
@@ -101,6 +102,7 @@ def test_where_half_precision_is_too_coarse_all_is_in_full(trained):
     assert all(chart.exactly[cell] for cell in at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["no units", "slower"])
 def test_where_nothing_is_gained_the_chart_is_the_plain_one(trained, why, monkeypatch):
     surface = _surface(trained)

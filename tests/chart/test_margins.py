@@ -95,6 +95,7 @@ def test_a_causal_language_models_own_loss_is_charted_by_what_it_is_made_of(memo
     assert (chart.loss > 0).all()
 
 
+@pytest.mark.slow
 def test_labels_that_are_left_out_and_several_batches_count_as_in_the_models_loss():
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -268,6 +269,7 @@ def test_a_loss_that_is_a_plain_cross_entropy_only_where_proofs_look_is_found_ou
     assert la.forecast(surface, plane, span=8.0, points=21, memory=2**20).evaluations > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [-1e9, torch.finfo(torch.float32).min, -torch.inf])
 def test_a_masked_class_hides_no_other_loss(mask):
     def loss(out, t):

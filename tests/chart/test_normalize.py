@@ -205,6 +205,7 @@ def rescaled(model, factors):
     return scaled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalization", "layerwise", "neuronwise"),
     [
@@ -227,6 +228,7 @@ def test_what_a_picture_is_invariant_to(normalization, layerwise, neuronwise):
         assert np.allclose(*curves, rtol=1e-9) == same, (normalization, factors.tolist())
 
 
+@pytest.mark.slow
 def test_a_filter_before_batch_norm_may_be_rescaled():
     """Its scale does not enter the function, and must not enter the picture; without normalization it does."""
 

@@ -201,6 +201,7 @@ def test_a_line_is_known_from_ten_evaluations():
     assert np.quantile(np.abs(made.loss - cases.truth(cells)) / cases.truth(cells), 0.95) < 0.05
 
 
+@pytest.mark.slow
 def test_the_same_seed_evaluates_the_same_cells_and_the_models_between_are_among_them():
     cells, corners = grid((-0.5, 1.5), 25, 2), np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     one, two = (run(cells, Cases(), centers=corners) for _ in range(2))
@@ -310,6 +311,7 @@ def test_a_store_keeps_rounds_in_order_and_memory_is_forecast():
     assert nodes_within([(4, 3)], limit=9600) == 100
 
 
+@pytest.mark.slow
 def test_a_coarse_lattice_changes_a_chart_by_little_and_the_certificate_counts_it():
     cells = grid(1.0, 51, 2)
     fine, coarse = run(cells, Cases(), lattice=51), run(cells, Cases())
@@ -369,6 +371,7 @@ def test_a_fill_has_the_same_bits_on_any_number_of_threads(threads):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_users_metric_is_a_channel_with_an_error_of_its_own():
     import lossatlas as la
 

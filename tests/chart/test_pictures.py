@@ -150,6 +150,7 @@ def test_a_path_of_points_is_projected_and_one_of_coordinates_is_not(chart):
         replace(chart, source=None).plot(path=points)
 
 
+@pytest.mark.slow
 def test_a_line_takes_no_path_and_has_no_relief():
     surface = la.landscapes.himmelblau()
     line = la.chart(

@@ -381,6 +381,7 @@ def test_an_edited_loss_is_refused_by_the_command_too(tmp_path):
         group.main(words, standalone_mode=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"exact": True}, {"exact": False, "subset": 8, "probes": 8}], ids=["exact", "cheap"])
 @pytest.mark.parametrize("loss", ["reads_a_file", "reads_the_environment", "reads_a_list"])
 def test_what_a_loss_reads_that_is_no_code_is_caught_by_cells_evaluated_again(tmp_path, monkeypatch, loss, how):
@@ -407,6 +408,7 @@ def test_what_a_loss_reads_that_is_no_code_is_caught_by_cells_evaluated_again(tm
         charted(only_far, parts, tmp_path / "O", **how)
 
 
+@pytest.mark.slow
 def test_another_normalization_temperature_or_slice_is_another_chart(tmp_path):
     parts = module(tmp_path, LOSS)
     charted(parts.my_loss, parts, tmp_path / "O")
@@ -463,6 +465,7 @@ def test_what_no_seed_makes_again_is_kept(tmp_path):
     assert torch.equal(kept["origin"], line.frame.origin) and torch.equal(kept["directions"], line.frame.directions)
 
 
+@pytest.mark.slow
 def test_a_chart_interrupted_by_hand_goes_on_and_its_forecast_is_of_what_is_missing(tmp_path):
     torch.manual_seed(0)
     model, data = (

@@ -40,6 +40,7 @@ def test_it_is_said_from_which_coordinate_on_the_loss_is_seen(dtype):
     assert note in chart.provenance["captions"]
 
 
+@pytest.mark.slow
 def test_a_span_that_is_rounding_altogether_is_called_that_and_ordinary_ones_are_not():
     surface = _surface(torch.bfloat16)
     plane = la.Plane.random(surface, seed=0, normalization="filter")
@@ -93,6 +94,7 @@ def test_in_full_precision_nothing_is_evaluated_for_it():
     assert all(at < 1e-6 for at in made.provenance["resolved"]["mostly_rounding_below"].values())
 
 
+@pytest.mark.slow
 def test_nodes_are_not_added_where_only_rounding_is_left():
     surface = _surface(torch.bfloat16)
     made = la.chart(surface, la.Plane.random(surface, seed=0), points=61, tolerance=2e-4, progress=False)

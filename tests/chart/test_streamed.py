@@ -148,6 +148,7 @@ def test_the_mean_is_over_tokens_however_they_are_batched():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["filter", "layer", "dfilter", "dlayer", "weight", "none"])
 def test_directions_follow_the_written_policy(normalization):
     model, ids = gpt2()
@@ -226,6 +227,7 @@ def test_what_cannot_be_streamed_is_refused():
         la.StreamedSurface(Random(6, 4).eval(), cross_entropy, pair)
 
 
+@pytest.mark.slow
 def test_directions_come_from_files_and_from_adapters(tmp_path):
     from safetensors.torch import save_file
 
@@ -317,6 +319,7 @@ def test_double_precision_is_kept_in_the_logits(by_rows):
     torch.testing.assert_close(surface.values(POINTS), moved(surface, model, POINTS, judged), rtol=1e-13, atol=0)
 
 
+@pytest.mark.slow
 def test_tokens_outside_of_the_vocabulary_are_an_error_and_no_numbers_from_nowhere(by_rows):
     model, ids = gpt2()
     wrong = ids.clone()

@@ -338,6 +338,7 @@ def test_a_smallest_persistence_leaves_out_what_is_below_it():
     assert few.pairs[0].parent is None
 
 
+@pytest.mark.slow
 def test_landscapes_have_the_minima_they_are_known_for():
     frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
     for surface, span, count in ((la.landscapes.himmelblau(), 5.0, 4), (la.landscapes.rastrigin(), 1.6, 9)):
@@ -417,6 +418,7 @@ def test_a_line_has_a_topology_too(tmp_path):
     assert la.load(tmp_path).pairs == found.pairs
 
 
+@pytest.mark.slow
 def test_a_tree_is_drawn_without_crossings():
     rng = np.random.default_rng(1)
     tree = charted(rng.normal(size=(15, 15))).topology(spacing=False).plot_tree()

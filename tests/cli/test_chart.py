@@ -101,6 +101,7 @@ KINDS = {
 KINDS |= {"mixed": "gradient+hessian", "own": "Layer+between", "own line": "Layer"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANES)
 def test_every_kind_of_plane(mine, kind, capsys):
     assert run(*PLANES[kind], "--points", "5,4", "--span", "-0.5,1", "--no-card") == 0, capsys.readouterr().err
@@ -244,6 +245,7 @@ def test_directions_that_there_are_not_are_refused_in_one_paragraph(mine, capsys
     assert says in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_an_objective_takes_the_place_of_a_loss(mine, capsys):
     assert run("--objective", "net.py:objective", "--points", "5", "--exact", "--no-card") == 0
     found = written()

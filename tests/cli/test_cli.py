@@ -362,6 +362,7 @@ MINE = Lesson("X1", "There are two.", experiment, runs=2)
 """
 
 
+@pytest.mark.slow
 def test_a_lesson_from_a_file_is_run(mine, capsys, monkeypatch):
     monkeypatch.setattr("lossatlas.lessons._catalog._registered", {})
     Path("own.py").write_text(OWN)

@@ -100,6 +100,7 @@ def test_alignment_from_two_files(mine, capsys):
     assert run("connect", *again) == 0 and strict("y.json")["barrier"] == record["barrier"]
 
 
+@pytest.mark.slow
 def test_a_prefix_is_left_out_and_said(mine, capsys):
     assert run("connect", "a.safetensors", "prefixed-b.safetensors", *MODEL, "--points", "5") == 0
     assert "b: the checkpoint 'prefixed-b.safetensors': its names carry the prefix 'net.'" in capsys.readouterr().out

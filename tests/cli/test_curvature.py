@@ -95,6 +95,7 @@ def test_a_landscape_is_measured_at_its_start_or_where_asked(mine, capsys):
     assert "degenerate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_linear_loss_has_no_curvature_and_nothing_breaks(mine, capsys):
     assert run(*NETWORK, "--loss", "curved.py:straight", "--model", "curved.py:one_layer", "--k", 1) == 0
     said = capsys.readouterr().out

@@ -115,6 +115,7 @@ def test_what_is_kept_as_finished_has_its_pictures(tmp_path):
     assert not Evidence.load(tmp_path / "lesson-X1.json").complete
 
 
+@pytest.mark.slow
 def test_every_lesson_hands_over_its_rows_one_by_one():
     """One that returns all of them at its end says nothing while it runs."""
     assert [name for name in claims() if not inspect.isgeneratorfunction(la.lesson(name).experiment)] == []
@@ -126,6 +127,7 @@ def test_a_stopped_lesson_says_so_on_the_page():
     assert told["caveats"] == ["The experiment was stopped before its end: rows are missing.", "Depends on: luck."]
 
 
+@pytest.mark.slow
 def test_the_list_shows_how_long_each_lesson_took_where_it_was_measured(monkeypatch, capsys):
     took = {"A2": {"quick": 4.4, "full": 4.6}, "G1": {"quick": 7.6}}
     monkeypatch.setattr("lossatlas.lessons.durations", lambda: took)
@@ -136,11 +138,13 @@ def test_the_list_shows_how_long_each_lesson_took_where_it_was_measured(monkeypa
         assert f"{full:>6} {quick:>6}  {name}  {claim}\n" in listed
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_of_lessons_and_short_forms_fit_into_a_class():
     assert set(durations()) <= set(claims())
     assert all(0 < took["quick"] < 20 for took in durations().values() if "quick" in took)
 
 
+@pytest.mark.slow
 def test_every_lesson_says_what_it_depends_on():
     assert all(la.lesson(name).depends.endswith(".") for name in claims())
 

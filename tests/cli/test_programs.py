@@ -47,6 +47,7 @@ def run(*words):
     return end.value.code
 
 
+@pytest.mark.slow
 def test_the_output_stream_holds_json_and_nothing_else(mine, capsys):
     assert run(*LINE, "--json", "-") == 0
     streams = capsys.readouterr()
@@ -68,6 +69,7 @@ def test_where_something_was_written_is_a_message(mine, capsys, caplog):
     assert ("lossatlas", logging.INFO, "written: out") in caplog.record_tuples
 
 
+@pytest.mark.slow
 def test_a_condition_decides_the_exit_code(mine, capsys):
     truth = _barrier()
     assert truth > 0
@@ -137,6 +139,7 @@ def test_a_tolerance_that_was_typed_and_missed_has_an_exit_code_of_its_own(mine,
     assert run(*wide, "--limit", "32") == 0  # the default was not asked for
 
 
+@pytest.mark.slow
 def test_messages_have_levels_and_are_logged(mine, capsys, caplog):
     with caplog.at_level(logging.DEBUG, "lossatlas"):
         assert run("--log-level", "debug", *LINE, "--json", "c.json") == 0

@@ -65,6 +65,7 @@ def test_a_network_is_raced_on(tmp_path, capsys):
     assert not torch.equal(torch.tensor(race.runners["muon"].loss[0, 0]), torch.tensor(race.runners["muon"].loss[1, 0]))
 
 
+@pytest.mark.slow
 def test_a_model_that_is_always_the_same_is_told_of(capsys):
     assert (
         call("--model", "mine.py:fixed", *BASE[2:], "--optimizers", "adam", "--runs", "2", "--batch-size", "all") == 0

@@ -247,6 +247,7 @@ def test_an_optimizer_per_parameter_is_one_line_and_one_step(tmp_path, capsys):
         assert all(torch.equal(found.state(step)[key], truth[key]) for key in truth)
 
 
+@pytest.mark.slow
 def test_a_module_and_an_installed_command_are_programs(tmp_path, capsys, monkeypatch):
     (tmp_path / "training_package").mkdir()
     (tmp_path / "training_package" / "__init__.py").write_text("")

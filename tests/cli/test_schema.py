@@ -175,6 +175,7 @@ def test_what_a_command_writes_follows_the_schema(mine, words):
     assert not complaints(record) and not list(_complaints(record, archive.schema(), archive.schema(), "record"))
 
 
+@pytest.mark.slow
 def test_a_wrong_record_is_noticed(mine):
     assert run(*COMMANDS["connect"], "--json", "c.json") == 0
     right = json.loads(Path("c.json").read_text())

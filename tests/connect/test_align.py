@@ -72,6 +72,7 @@ def test_planted_permutations_of_other_networks_are_recovered(name):
     assert recovered == 10
 
 
+@pytest.mark.slow
 def test_a_permuted_copy_has_a_barrier_and_none_after_matching(mlps):
     (one, _), surface, test = mlps
     other = planted(surface, 3)
@@ -136,6 +137,7 @@ def test_coordinate_descent_never_loses_and_ends_where_no_group_gains(mlps):
     assert again.objective == match.objective and again.sweeps == 1
 
 
+@pytest.mark.slow
 def test_running_statistics_go_with_their_units(cnns):
     (one, two), surface, _ = cnns
     found = la.align(surface, one, two)

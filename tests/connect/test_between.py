@@ -39,6 +39,7 @@ def test_cka_is_that_of_its_definitions():
     assert cka(one, two, unbiased=True) == pytest.approx(slow, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_representations_are_alike_up_to_rotation_and_order(mlps):
     (one, two), surface, _ = mlps
     copy = la.random_copy(surface, rescale=False)
@@ -107,6 +108,7 @@ def test_the_matrix_holds_every_barrier_and_survives_saving(tmp_path):
         la.barriers(surface, {**points, "other": other}, progress=False)
 
 
+@pytest.mark.slow
 def test_a_line_goes_from_the_start_through_the_minimum_and_beyond(tmp_path, ring):
     found = la.through(ring, [0.0, 0.0], [1.0, 0.0], before=0.5, beyond=1.0, points=26)
     assert {0.0, 1.0} <= set(found.t.tolist()) and (found.t[0], found.t[-1]) == (-0.5, 2.0)

@@ -165,6 +165,7 @@ def test_a_curve_through_networks_has_its_ends_exactly_and_no_barrier(mlps):
     assert any("times the straight line" in says for says in path.reading())
 
 
+@pytest.mark.slow
 def test_a_curve_is_read_once_more_on_other_data(mlps):
     (one, two), surface, test = mlps
     path = la.connect(surface, one, two, kind="bezier", test=test, steps=30, points=7, resamples=0, progress=False)

@@ -99,6 +99,7 @@ def test_between_wells_of_unequal_depth_the_definitions_differ():
     assert abs(chord - mean) > 0.05 * chord
 
 
+@pytest.mark.slow
 def test_the_filled_in_profile_is_as_good_as_61_points_for_a_third_of_them(mlps):
     (one, two), surface, _ = mlps
     path = la.connect(surface, one, two, resamples=0, progress=False)
@@ -183,6 +184,7 @@ def test_a_line_from_the_start_says_whether_it_is_monotone(mlps):
     assert monotone_rise(np.array([3.0, 2.0, 1.0])) == 0 and monotone_rise(np.array([3.0, 1.0, 2.0])) == 1
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_it_is_the_same(mlps, tmp_path):
     (one, two), surface, test = mlps
     path = la.connect(surface, one, two, test=test, points=5, progress=False)
@@ -309,6 +311,7 @@ def test_a_frozen_parameter_that_differs_is_refused(mlps):
         la.connect(surface, frozen, two, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bad", [math.nan, math.inf, -math.inf, 1e308, 1.5, True, "3", -1, torch.tensor(math.nan), None]
 )

@@ -126,6 +126,7 @@ def surface_of(name):
     return la.NetworkSurface(unsettled(make()), "cross_entropy", (x[:40], y[:40]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_groups_are_found_and_each_leaves_the_function_as_it_is(name):
     surface = surface_of(name)

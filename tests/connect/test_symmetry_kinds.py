@@ -225,6 +225,7 @@ def recovered(surface, seed=1, restarts=3):
     return all(torch.equal(aligned.permuted[name], value) for name, value in own.items()), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_planted_permutations_are_recovered_unit_for_unit(name):
     make, units = CASES[name]
@@ -351,6 +352,7 @@ def test_a_maximum_keeps_its_units_as_long_as_nothing_reads_its_positions():
     assert values.out == (None, -1) and positions.out == (0, 0)
 
 
+@pytest.mark.slow
 def test_three_networks_are_put_into_one_order_and_averaged():
     data = digits("test")
     surface = la.NetworkSurface(digits_mlp((12, 9)), "cross_entropy", data)
@@ -371,6 +373,7 @@ def test_three_networks_are_put_into_one_order_and_averaged():
         la.merge(surface, [own], progress=False)
 
 
+@pytest.mark.slow
 def test_a_greedy_soup_is_never_worse_than_its_best_network():
     data = tuple(part[:200] for part in digits("train"))
     models = [digits_mlp((16,), seed=0) for _ in range(3)]

@@ -115,6 +115,7 @@ def test_a_run_is_saved_drawn_and_told(found, tmp_path):
         AlongDisplay({"gd": ([0.0], [1.0], [0.0])}, {"sgd": ([0.0], [1.0])})
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_not_finite_are_left_out_and_counted(run):
     _, surface, kept = run
     broken = torch.cat([kept[:1], torch.full_like(kept[:1], math.nan)])
@@ -159,6 +160,7 @@ def test_no_checkpoints_and_points_of_another_surface_are_refused():
         curvature_along(bowl, [torch.ones(3)])
 
 
+@pytest.mark.slow
 def test_the_top_space_is_held_against_those_before():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()

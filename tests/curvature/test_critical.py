@@ -188,6 +188,7 @@ def test_every_critical_point_of_a_plane_field_is_found_and_half_are_saddles():
     assert abs(np.mean(counts) - expected) < 4 * np.std(counts, ddof=1) / math.sqrt(len(counts)) + 1
 
 
+@pytest.mark.slow
 def test_the_budget_is_never_overrun_by_a_single_question():
     surface = la.landscapes.random_field(4, 2)
     free = critical_points(surface, starts=6, seed=2)
@@ -260,6 +261,7 @@ def test_a_catch_is_saved_drawn_and_told(tmp_path):
         found.plot(labels=("flat",))
 
 
+@pytest.mark.slow
 def test_a_picture_of_nothing_says_so_and_arrays_that_do_not_fit_are_refused():
     empty = IndexDisplay([1.0, 2.0], [0.5, math.nan], ["unfinished", "true"]).plot()
     texts = " ".join(t.get_text() for t in empty.ax_.texts)

@@ -48,6 +48,7 @@ def network(dtype=torch.float64):
     return la.NetworkSurface(model, "cross_entropy", (torch.randn(40, 5).to(dtype), torch.randint(3, (40,))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_on_a_network_the_interval_holds_the_first_crossing_of_a_fine_scan(dtype):
     surface = network(dtype)

@@ -95,6 +95,7 @@ def test_what_has_not_converged_is_returned_and_marked(matrix_surface):
     assert found.meter.products == 14 + 3
 
 
+@pytest.mark.slow
 def test_one_end_alone_is_cheaper_and_a_hint_helps(matrix_surface):
     values = np.r_[5.0, 4.0, 3.0, np.linspace(-0.3, 0.3, 297)]
     surface = matrix_surface(spectrum_of(values))
@@ -128,6 +129,7 @@ def test_small_hessians_are_dense_and_exact():
     assert "negative curvature" in " ".join(saddle.reading())
 
 
+@pytest.mark.slow
 def test_seeds_blocks_and_scaling(oracles, matrix_surface):
     oracle = oracles("MLP")
     surface = matrix_surface(oracle.matrix, layout=oracle.surface.layout)

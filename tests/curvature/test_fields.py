@@ -53,6 +53,7 @@ def test_the_closed_hessian_is_that_of_the_double_backward():
     assert torch.allclose(formula.curve(u, v), Formula.curve(formula, u, v), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_indices_in_two_and_three_dimensions_are_the_published_ones():
     two, three = field_indices(2), field_indices(3)
     assert torch.allclose(two.shares, torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64), atol=0.004)
@@ -66,6 +67,7 @@ def test_indices_in_two_and_three_dimensions_are_the_published_ones():
         assert abs(float(found.shares @ signs)) < 4 * float(found.errors.norm()) + 1e-12
 
 
+@pytest.mark.slow
 def test_indices_agree_with_determinants_drawn_one_by_one():
     """The same Kac-Rice shares, weighted by |det| directly; four standard errors of both."""
     n, samples = 4, 60_000

@@ -54,6 +54,7 @@ def test_scipy_takes_it_as_it_is(known):
     assert np.allclose(aslinearoperator(H).matmat(np.eye(100)), matrix)
 
 
+@pytest.mark.slow
 def test_every_function_is_a_method_of_it(known):
     surface, matrix = known
     H, quiet = la.Hessian(surface), {"progress": False}

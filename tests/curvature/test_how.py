@@ -54,6 +54,7 @@ MEASURES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
 def test_the_way_is_chosen_and_named(measure):
     assert "central differences" not in measure(TWICE).status
@@ -65,12 +66,14 @@ def test_the_way_is_chosen_and_named(measure):
         measure(TWICE, how="guess")
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_curvature():
     dense = torch.linalg.eigvalsh(la.hessian(TWICE)).numpy()
     for found in (la.extremes(TWICE, 2, how="differences"), la.extremes(ONCE, 2)):
         np.testing.assert_allclose(found.largest.values, dense[:-3:-1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plane_of_eigenvectors_says_it():
     plane = la.Plane.hessian(ONCE)
     assert plane.how["by"] == "central differences of gradients" and "central differences" in " ".join(plane.notes)

@@ -112,6 +112,7 @@ def test_several_vectors_at_once_and_one_batch_graph_at_a_time(monkeypatch):
     copy.deepcopy(one)  # a held graph is no obstacle
 
 
+@pytest.mark.slow
 def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
     surface = la.NetworkSurface(mlp(), "cross_entropy", (X, Y))
     vectors = torch.randn(64, surface.dimension)
@@ -129,6 +130,7 @@ def test_a_sweep_that_says_something_else_is_not_used(monkeypatch):
     assert torch.allclose(found, surface.products(surface.theta, vectors), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_central_differences_stand_in_and_say_so(dtype):
     surface = la.NetworkSurface(mlp(dtype), "cross_entropy", (X.to(dtype), Y))
@@ -199,6 +201,7 @@ class Straight(torch.autograd.Function):
         return slope * ctx.slope
 
 
+@pytest.mark.slow
 def test_a_backward_pass_that_hides_curvature_is_noticed():
     data = (X.double(), Y.double()[:, None])
     hidden = la.NetworkSurface(nn.Linear(6, 1).double(), lambda out, y: Straight.apply(out - y).mean(), data)
@@ -209,6 +212,7 @@ def test_a_backward_pass_that_hides_curvature_is_noticed():
     assert torch.allclose(Hessian(hidden, how="differences").apply(torch.eye(7).double()), la.hessian(plain), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fused_attention_runs_on_the_math_kernel(oracles):
     """The same call without the math kernel fails on this torch: the fallback is never needed."""
     query = torch.randn(2, 2, 5, 4, requires_grad=True)
@@ -257,6 +261,7 @@ def test_half_precision_is_refused(dtype):
         la.extremes(surface, 2, how="differences")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("dense", [True, False])
 def test_eigenvalues_by_differences_lie_within_what_they_state(dtype, dense):
@@ -272,6 +277,7 @@ def test_eigenvalues_by_differences_lie_within_what_they_state(dtype, dense):
             assert np.abs(truth - value).min() <= residual < 0.05 * truth[-1]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_a_number_is_an_error_that_says_which():
     def rooted(out, y):  # finite, with a slope of 0/0 at zero outputs
         return (out * 0).square().sum().sqrt() + out.square().mean()
@@ -337,6 +343,7 @@ def test_slices_and_landscapes_have_curvature_too():
     assert torch.allclose(la.hessian(surface.on(plane)), directions @ whole @ directions.T, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_model_and_the_world_are_left_as_they_were():
     model = mlp()
     before = copy.deepcopy(model.state_dict())

@@ -79,6 +79,7 @@ def test_filters_have_their_own_length_and_biases_none():
     assert found.value == pytest.approx(expected, rel=1e-9) and found.definition["biases"] == "left out"
 
 
+@pytest.mark.slow
 def test_biases_are_normalized_or_not_and_the_definition_says_which(surface):
     g = surface.gradients(surface.theta[None])[1][0]
     for biases in ("normalized", "plain"):

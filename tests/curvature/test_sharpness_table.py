@@ -45,6 +45,7 @@ def test_every_row_is_what_sharpness_says_of_that_network(table):
     assert la.sharpness(list(surfaces.values()), "sam", rho=0.1, halves=0).values.tolist() == found.values.tolist()
 
 
+@pytest.mark.slow
 def test_halves_are_the_networks_on_halves_of_the_data(table):
     found, surfaces = table
     chosen = torch.randperm(80, generator=torch.Generator().manual_seed(5))[:40].sort().values
@@ -69,6 +70,7 @@ def test_the_error_over_the_data_is_that_of_new_data(table):
     assert error == pytest.approx((many[:, 0] - many[:, 1]).std(ddof=1), rel=0.45)
 
 
+@pytest.mark.slow
 def test_the_table_in_every_form(table, tmp_path):
     found, _ = table
     frame = found.to_dataframe()

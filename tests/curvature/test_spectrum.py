@@ -232,6 +232,7 @@ def test_the_gaussian_formula_where_no_eigenvalue_dominates(shift, expected):
     assert line.gaussian == pytest.approx(line.value, abs=0.05)
 
 
+@pytest.mark.slow
 def test_multiplicities_stand_for_many_eigenvalues(matrix_surface):
     """A pooled node of weight n/N enters as n eigenvalues: the same probability as from all of them, one by one."""
     values = np.r_[np.ones(40), -0.7 * np.ones(25), 0.1 * np.ones(135)]

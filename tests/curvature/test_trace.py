@@ -43,6 +43,7 @@ def test_intervals_hold_the_trace_in_95_of_100_repeats(oracles, matrix_surface):
     assert low <= sum(counts.values()) and low - 5 <= sum(norms.values()) and low <= sum(fast.values()), (norms, fast)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MLP", "regression"])
 def test_traces_through_the_network_itself(oracles, name):
     """One trace each; at 99.9 % one false alarm in a thousand seeds."""
@@ -53,6 +54,7 @@ def test_traces_through_the_network_itself(oracles, name):
     assert found.products == found.samples and found.meter.products == found.products + 3
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_the_formula(oracles, matrix_surface):
     """Var vᵀHv = 2(‖H‖_F² − Σ H_ii²) for random signs; 2,000 draws leave 10 % in far more than 6 standard errors."""
     matrix = oracles("MLP").matrix
@@ -129,6 +131,7 @@ def test_both_estimators_are_unbiased_on_an_indefinite_matrix(matrix_surface):
             assert abs(draws.mean() - truth) < 4 * draws.std(ddof=1) / 10
 
 
+@pytest.mark.slow
 def test_scaling_and_blocks(oracles, matrix_surface):
     """The two numbers of the survey's filter-normalized slices: tr DHD is what one unit of a scaled direction sees."""
     oracle = oracles("MLP")

@@ -86,6 +86,7 @@ def test_cnn_learns_the_digits_within_seconds():
     assert losses[-1] < 0.1 * losses[0] and len(losses) == 15
 
 
+@pytest.mark.slow
 def test_fit_is_reproducible_and_leaves_no_trace():
     def dropping():
         return nn.Sequential(nn.Dropout(0.3), *digits_mlp((8,)))

@@ -39,6 +39,7 @@ def test_a_barrier_is_an_arrow_with_its_height_beside_the_lines():
     assert display.render()
 
 
+@pytest.mark.slow
 def test_a_height_without_room_is_said_in_the_small_print():
     falling = {"t": T, "y": 1 - T + 0.02 * BUMP}
     display = BarrierDisplay({"line": falling}, barrier=("line", 0.5, 0.02, "barrier\n0.02")).plot()

@@ -323,6 +323,7 @@ def test_a_name_keeps_its_color_in_every_display():
     assert chosen.ax_.lines[0].get_color() == "#123456"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("y", "asked", "scale"),
     [
@@ -344,6 +345,7 @@ def test_the_scale_suits_the_data_and_never_changes_them(y, asked, scale):
         assert "not positive" in footnote(display)
 
 
+@pytest.mark.slow
 def test_a_curve_that_stops_being_finite_is_marked_where_it_does():
     y = np.exp(np.arange(10.0))
     y[6:] = np.inf
@@ -362,6 +364,7 @@ def test_large_numbers_have_separators():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_profile_counts_its_gaps_and_keeps_the_ends():
     t = np.linspace(0, 1, 11)
     y = t**2
@@ -471,6 +474,7 @@ def test_counts_have_ticks_at_whole_numbers():
     assert any(tick != round(tick) for tick in measured.ax_.get_xticks())
 
 
+@pytest.mark.slow
 def test_points_of_a_known_look_are_all_marked_in_it():
     looks = {"gd": draw.Stroke("#D55E00", "s", "-")}
     made = draw.CurvesDisplay({"gd": (np.arange(1, 4), np.arange(1.0, 4.0))}, points=True, looks=looks).plot()

@@ -53,6 +53,7 @@ def watch(tmp_path):
     return Watch(tmp_path, {"the model": model}, {"the vector": torch.zeros(3)}, limit=0.2)
 
 
+@pytest.mark.slow
 def test_the_watch_sees_what_a_call_must_not_do(watch, tmp_path):
     model, vector = watch.models["the model"], watch.vectors["the vector"]
     outside = Path(__file__).parent / "outside.txt"

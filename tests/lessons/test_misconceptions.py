@@ -110,6 +110,7 @@ def test_generations_are_the_queries_of_the_method():
     assert float(race.tracks["beam"].seen[0, 10:].min()) <= float(surface.values(kept[1][0]).min())
 
 
+@pytest.mark.slow
 def test_the_value_of_a_policy_is_the_mean_over_its_actions():
     """Quadrature against 400,000 drawn actions; five standard errors."""
     surface = landscapes.four_wells()

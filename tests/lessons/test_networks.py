@@ -68,6 +68,7 @@ def test_a_decay_that_goes_through_the_gradient_is_found_out(monkeypatch):
     assert holds == [True, False, False, False]
 
 
+@pytest.mark.slow
 def test_lions_bytes_are_those_of_another_lion():
     found = _b6._held("MLP", 2, 0)
     model = digits_mlp()
@@ -142,6 +143,7 @@ def test_a_dead_unit_has_no_gradient(small):
     assert (slopes == 0).sum(1).tolist() == [0, 1, 3]
 
 
+@pytest.mark.slow
 def test_the_noise_of_mini_batches_has_its_known_size(small):
     """Of means without replacement: s² (1/b − 1/n), from the gradients of all examples. False alarm below 1e-6."""
     points = _basins.initial(small, 4, range(2))
@@ -172,6 +174,7 @@ def test_who_left_is_counted_by_the_barrier():
     assert held == [True, False, False]
 
 
+@pytest.mark.slow
 def test_shares_on_the_plane_are_those_of_a_decomposition(monkeypatch):
     monkeypatch.setattr(_e3, "EPOCHS", 2)
     monkeypatch.setattr(_e3, "WIDTHS", (8,))
@@ -265,6 +268,7 @@ def test_a_trap_is_the_highest_of_its_minima(small, monkeypatch):
     assert np.allclose(values, all_.max(1))
 
 
+@pytest.mark.slow
 def test_parts_join_and_pictures_are_saved(tmp_path):
     from lossatlas.draw import BarsDisplay
 

@@ -79,6 +79,7 @@ def test_the_first_generations_are_those_of_the_equations():
         assert np.allclose(np.abs(whitened), np.abs(normal), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_finds_minima_of_ravines_and_never_leaves_the_box():
     surface = la.landscapes.rosenbrock()
     outside = []

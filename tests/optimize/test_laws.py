@@ -118,6 +118,7 @@ def test_never_one_query_over_the_budget(name, budget):
         assert spent.per_run.tolist() == [budget] * 3 and race.status[name] == ("budget",) * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_surface_that_is_infinite_in_half_its_box_ends_no_race(name):
     class Half(Surface):

@@ -76,6 +76,7 @@ def points(walker, surface, count):
     return torch.stack(seen)
 
 
+@pytest.mark.slow
 def test_restarts_sample_the_whole_box():
     surface, runs = la.landscapes.himmelblau(), 50
     rule = la.optimizer("nelder-mead", xatol=1e9, fatol=1e9)  # every simplex has collapsed as soon as it is whole
@@ -98,6 +99,7 @@ def test_a_restart_finds_the_well_that_one_descent_misses():
     assert race.meter["many"].per_run.tolist() == [500] * 4
 
 
+@pytest.mark.slow
 def test_a_level_surface_and_one_without_losses_are_left_for_new_starts():
     surface = la.landscapes.himmelblau()
     for level in (3.0, float("inf"), float("nan")):

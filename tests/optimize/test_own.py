@@ -241,6 +241,7 @@ def test_a_race_with_ones_own_is_saved_and_opened_again(tmp_path, monkeypatch, a
     back.plot()
 
 
+@pytest.mark.slow
 def test_maps_and_sweeps_of_ones_own_are_saved_too(tmp_path):
     ground = la.landscapes.himmelblau()
     made = la.basin_map(ground, SignDescent(lr=0.1), points=4, steps=5)

@@ -71,6 +71,7 @@ def test_adam_with_decay_in_the_gradient_is_another_rule():
     assert float((end - theta.detach()).norm()) > 1e-3
 
 
+@pytest.mark.slow
 def test_annealing_equals_the_textbook_loop():
     """Kirkpatrick's rule written out for one run, with the same random numbers."""
     surface = la.landscapes.four_wells()
@@ -93,6 +94,7 @@ def test_annealing_equals_the_textbook_loop():
     assert float(race.tracks["sa"].loss[0]) == best
 
 
+@pytest.mark.slow
 def test_a_restart_is_the_inner_rule_started_again():
     surface = la.landscapes.four_wells()
     restart = la.optimizer("restart", restarts=3)

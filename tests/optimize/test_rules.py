@@ -129,6 +129,7 @@ def test_shampoo_of_three_axes_takes_the_sixth_root_of_each():
     assert np.allclose(ours[-1].reshape(2, 3, 4), w, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 3, 7])
 def test_distributed_shampoo_is_the_same_rule(shards):
     torch.manual_seed(0)
@@ -319,6 +320,7 @@ def test_a_beam_pools_its_successors():
     assert len(parents) == 3
 
 
+@pytest.mark.slow
 def test_differential_evolution_holds_its_population_in_the_box_and_never_gets_worse():
     surface = la.landscapes.rastrigin()
     race = la.race(surface, ["de"], steps=60, runs=3)
@@ -365,6 +367,7 @@ def test_bayes_never_asks_a_point_twice_and_finds_the_well():
     assert race.verdicts["bayes"].wells == ("global",)
 
 
+@pytest.mark.slow
 def test_bayes_on_a_flat_surface_still_asks_new_points():
     walker = la.optimizer("bayes").walk(torch.zeros(1, 2).double(), la.landscapes.beale().layout, Streams(0, 1))
     query, seen = next(walker), []
@@ -399,6 +402,7 @@ def test_the_posterior_interpolates_and_is_unsure_far_away():
 # -- torch's own classes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_users_torch_class_races_as_our_rule_does():
     surface = la.landscapes.himmelblau()
     race = la.race(

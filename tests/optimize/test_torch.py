@@ -156,6 +156,7 @@ def test_sam_steps_as_in_a_training_loop_and_both_of_its_gradients_are_counted()
     assert torch.allclose(losses[:, 0], GROUND.values(truth[:-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])
 def test_torchs_lbfgs_steps_as_in_a_training_loop(search):
     settings = {"lr": 0.05 if search is None else 1.0, "max_iter": 4, "line_search_fn": search}
@@ -167,6 +168,7 @@ def test_torchs_lbfgs_steps_as_in_a_training_loop(search):
     assert race.meter["mine"].gradients == 60
 
 
+@pytest.mark.slow
 def test_adahessian_gets_products_of_the_hessian_which_are_counted():
     race = raced(la.TorchOptimizer(AdaHessian, lr=0.1), 60)
     state = torch.get_rng_state()

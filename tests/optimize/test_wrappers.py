@@ -38,6 +38,7 @@ def test_restarts_break_where_descents_begin_and_where_the_inner_method_breaks()
     assert Restart(inner, restarts=2, length=4).breaks(8) == [2, 4, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["restart", "annealing", "gd", "beam"])
 def test_noise_of_scale_zero_changes_no_bit_of_a_race(inner):
     surface, one = la.landscapes.deep_wells(), la.optimizer(inner)

@@ -46,6 +46,7 @@ def test_the_order_is_the_notes():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_statement_has_its_lesson_and_every_lesson_its_statement():
     assert {one.lesson for one in STATEMENTS} == claims().keys()
 
@@ -180,6 +181,7 @@ def test_pictures_that_nobody_drew_yet_come_along():
     assert figure["name"] == "curve" and figure["image"].startswith("data:image/png;base64,")
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_lecture_stands_at_its_statement():
     from matplotlib.figure import Figure
 

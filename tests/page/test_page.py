@@ -180,6 +180,7 @@ def test_a_folder_without_results_is_refused(tmp_path, place, capsys):
     assert not (tmp_path / "atlas.html").exists()
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_page_in_a_frame_and_the_table_below(race):
     from lossatlas.page import shown
 

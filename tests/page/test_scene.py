@@ -55,6 +55,7 @@ def test_the_schema_says_the_same_to_a_library_that_knows_the_standard(scene):
     jsonschema.validate(json.loads(scene.to_json()), _schema.schema())
 
 
+@pytest.mark.slow
 def test_a_run_holds_what_it_queried_drew_and_cost(scene, results):
     run = next(one for one in scene.head["runs"] if one["label"] == "annealing")
     track = results["race"].tracks["annealing"]
@@ -294,6 +295,7 @@ def test_an_order_to_predict_is_that_of_a_plain_race():
     assert told["predict"]["answer"] == sorted(losses, key=losses.get)
 
 
+@pytest.mark.slow
 def test_a_recording_lies_on_the_chart_that_it_is_nearest_to_and_charts_of_one_network_are_told_apart(tmp_path):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))

@@ -354,6 +354,7 @@ def test_a_full_disk_is_a_clean_error_and_what_was_handed_on_is_there(disk):
     check_full(disk, batches, said, lambda: subprocess.run(grow, check=True))
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_is_a_clean_error_too(tmp_path):
     """The same where nothing can be mounted: SQLite refuses to grow the file as it does on a full disk."""
     with Ledger.open(tmp_path, IDENTITY) as ledger:
@@ -574,6 +575,7 @@ def test_what_stands_in_the_place_of_a_file_is_named_and_left_alone(tmp_path, na
         Ledger.open(tmp_path / "new", IDENTITY)
 
 
+@pytest.mark.slow
 def test_a_refused_ledger_leaves_no_connection_open(tmp_path, monkeypatch):
     opened, connect = [], sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: (opened.append(connect(*a, **k)), opened[-1])[1])
@@ -661,6 +663,7 @@ def test_cells_that_are_evaluated_again_are_the_lowest_the_highest_and_one_betwe
     assert probe.meter.cost() == 3 and probe.meter.record()["confirmed"] == 3
 
 
+@pytest.mark.slow
 def test_where_bits_are_not_promised_losses_must_agree_to_the_rounding_of_their_type(tmp_path, monkeypatch):
     """|a − b| ≤ √ε·max(|a|, |b|), 3.5e-4 in float32: on another machine, with another torch, or without steady readings."""
     fill(tmp_path, 40)

@@ -27,6 +27,7 @@ def parts(root, count, only=None):
     return [folder for folder in folders if folder.exists()]
 
 
+@pytest.mark.slow
 def test_merged_parts_are_the_chart_without_another_evaluation(tmp_path):
     merged = merge_ledgers(parts(tmp_path, 4), tmp_path / "all")
     assert merged.points == 35 and list(merged.new.values()) == [9, 9, 9, 8] and gaps(merged) == []
@@ -38,6 +39,7 @@ def test_merged_parts_are_the_chart_without_another_evaluation(tmp_path):
     assert whole.ledger["evaluated"] == whole.ledger["points"] == 35
 
 
+@pytest.mark.slow
 def test_merging_again_and_one_after_another_changes_nothing(tmp_path):
     folders = parts(tmp_path, 3)
     for folder in (*folders, *folders):
@@ -53,6 +55,7 @@ def test_cells_that_no_part_holds_are_counted_by_part(tmp_path):
     assert said.startswith("12 of 35 cells are missing, of the parts 2/3 (12)")
 
 
+@pytest.mark.slow
 def test_parts_that_overlap_and_parts_of_two_divisions_are_said(tmp_path):
     first = parts(tmp_path, 3)
     chart_part(SURFACE, PLANE, "1/2", tmp_path / "other", progress=False, **GRID)

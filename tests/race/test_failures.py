@@ -46,6 +46,7 @@ class Lacking(la.Optimizer):
         yield
 
 
+@pytest.mark.slow
 def test_a_library_that_is_not_there_is_named(tmp_path):
     race = la.race(WELLS, [Lacking(), "gd"], steps=5)
     assert race.status["lacking"] == ("not applicable",) and race.status["gd"] == ("steps",)
@@ -87,6 +88,7 @@ def test_a_surface_without_gradients_is_named():
     assert race.status["random"] == ("steps",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_an_exception_ends_its_racer_alone(after, tmp_path):
     race = la.race(WELLS, [Failing(after), "gd"], steps=8, runs=2)

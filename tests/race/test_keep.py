@@ -54,6 +54,7 @@ def test_every_optimizer_is_revived_from_its_record():
         revived({"name": "future"})
 
 
+@pytest.mark.slow
 def test_a_class_of_torch_comes_back_as_its_record(tmp_path):
     mine = la.TorchOptimizer(torch.optim.Adam, lr=0.1)
     race = la.race(WELLS, {"mine": mine}, steps=5)

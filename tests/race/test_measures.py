@@ -116,6 +116,7 @@ def test_the_surrogate_is_the_only_one_that_grows():
     assert all(abs(race.tracks[n].growth) < 8 for n in ("annealing", "genetic", "de"))
 
 
+@pytest.mark.slow
 def test_costs_count_every_billed_query_by_hand():
     race = la.race(WELLS, ["genetic", "annealing", "gd"], steps=25, runs=4, seed=2)
     for name in race.tracks:
@@ -156,6 +157,7 @@ def test_a_record_too_large_for_memory_is_refused_with_a_way_out():
 # -- basin maps ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gd", "momentum", "adam", "annealing", "genetic"])
 def test_a_basin_map_is_a_race_from_every_start(name):
     made = la.basin_map(WELLS, name, points=(6, 5), steps=120, seed=3)

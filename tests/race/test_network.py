@@ -318,6 +318,7 @@ def test_a_run_that_diverges_is_data():
     assert tuned.runners["it"].tuning.trials[0][1] == np.inf and not tuned.runners["it"].diverged.any()
 
 
+@pytest.mark.slow
 def test_bad_input():
     ground = surface()
     for settings, kind, said in (

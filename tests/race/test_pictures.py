@@ -74,6 +74,7 @@ def test_five_ends_in_one_well_are_told_apart(deep, flat):
         assert any(p.x0 <= box.x0 and box.x1 <= p.x1 and p.y0 <= box.y0 and box.y1 <= p.y1 for p in panels)
 
 
+@pytest.mark.slow
 def test_a_line_leads_from_each_name_to_its_end(deep, flat):
     """Measured in the figure: a leader of the racer's color begins where the racer ended."""
     flat.figure_.draw_without_rendering()
@@ -245,6 +246,7 @@ def test_in_a_column_markers_stand_alone_and_cover_no_name_of_a_well(deep):
     assert {*deep.tracks} <= {text.get_text() for text in legend.get_texts()}
 
 
+@pytest.mark.slow
 def test_torch_classes_go_by_their_own_names_and_keep_their_colors():
     class Mine(torch.optim.SGD):
         pass

@@ -28,6 +28,7 @@ def test_a_race_is_the_same_racers_alone():
         assert together.meter[name].queries == alone.meter[name].queries
 
 
+@pytest.mark.slow
 def test_run_b_of_many_is_run_b_of_few():
     many = la.race(WELLS, ["annealing"], steps=80, seed=1, runs=50)
     few = la.race(WELLS, ["annealing"], steps=80, seed=1, runs=3)
@@ -36,6 +37,7 @@ def test_run_b_of_many_is_run_b_of_few():
     assert not torch.equal(other.trajectories["annealing"], few.trajectories["annealing"])
 
 
+@pytest.mark.slow
 def test_losses_are_the_surface_at_the_trajectory():
     race = la.race(WELLS, ["gd", "momentum", "annealing", "restart"], steps=50, runs=2, seed=0)
     for name, path in race.trajectories.items():
@@ -51,6 +53,7 @@ def test_meters_count_steps():
     assert race.referee.queries > 0
 
 
+@pytest.mark.slow
 def test_final_is_the_last_point_or_the_best_for_those_that_wander():
     race = la.race(WELLS, ["gd", "annealing"], steps=200, runs=4, seed=0)
     assert torch.equal(race.final("gd"), race.trajectories["gd"][:, -1])
@@ -234,6 +237,7 @@ def test_a_racer_that_diverges_ends_while_the_others_go_on():
     assert bool(torch.isfinite(race.final("tame")).all())
 
 
+@pytest.mark.slow
 def test_one_run_may_diverge_alone():
     surface = la.landscapes.rosenbrock()
     starts = torch.tensor([[1.0, 1.0], [-2.0, 2.0]], dtype=torch.float64)
@@ -306,6 +310,7 @@ def test_no_optimizers_and_wrong_kinds_are_refused():
         la.landscapes.landscape("four-well")
 
 
+@pytest.mark.slow
 def test_a_race_on_a_slice_and_in_higher_dimension():
     ground = la.landscapes.quadratic(condition=10.0, dimension=6)
     frame = Frame(torch.zeros(6, dtype=torch.float64), torch.eye(6, dtype=torch.float64)[:2] * 2)

@@ -61,6 +61,7 @@ def test_unequal_sides_are_walked_alike():
     assert race.verdicts["lbfgs"].ends == ("minimum",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e300, 1e-300])
 def test_losses_of_any_finite_size_are_raced_and_judged(size):
     box = [(-4.0, 4.0)] * 2

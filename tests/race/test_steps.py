@@ -27,6 +27,7 @@ def answered(walk, surface, numpy=False):
     return walk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(catalog))
 def test_told_what_the_surface_says_it_does_what_it_does_in_a_race(name):
     one, steps = la.optimizer(name, **SETTINGS.get(name, {})), 8 if name == "bayes" else 40

@@ -78,6 +78,7 @@ def test_two_series_of_equal_length_are_refused(tmp_path):
             Checkpoints.of(given)
 
 
+@pytest.mark.slow
 def test_a_trajectory_of_a_folder_of_a_list_and_of_vectors_are_the_same(tmp_path):
     write(tmp_path, ["ck-0.pt", "ck-9.pt", "ck-10.pt", "ck-11.pt"])
     surface = la.NetworkSurface(net(3), "cross_entropy", (X, Y))
@@ -97,6 +98,7 @@ def test_a_trajectory_of_a_folder_of_a_list_and_of_vectors_are_the_same(tmp_path
         assert seen.steps.tolist() == ([0, 9, 10, 11] if counted else [0, 1, 2, 3])
 
 
+@pytest.mark.slow
 def test_a_plane_projects_files_modules_and_recordings_by_its_own_layout(tmp_path):
     surface = la.NetworkSurface(net(3), "cross_entropy", (X, Y))
     plane = la.Plane.random(surface)

@@ -12,6 +12,7 @@ from lossatlas._errors import InputError
 from lossatlas.record._rounds import PATIENCE, Rounds
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_a_slow_computation(run, tmp_path):
     one, sent, gradients = run(torch.optim.SGD, lr=0.05), [], []
     one.optimizer.register_step_pre_hook(
@@ -35,6 +36,7 @@ def test_numbers_are_those_of_a_slow_computation(run, tmp_path):
     assert found.curve("distance")[1][1] == sent[1][1]["lossatlas/distance"]
 
 
+@pytest.mark.slow
 def test_the_noise_scale_counts_mini_batches_whose_error_equals_the_gradient(tmp_path):
     """Gradients g + noise of known covariance: tr Σ / ‖g‖² is 300 · 0.5² / 3² = 25/3, and the average estimate is near it."""
     torch.manual_seed(0)
@@ -91,6 +93,7 @@ def test_the_sharpness_is_the_largest_eigenvalue_and_leaves_no_trace(tmp_path):
     assert truth * 0.99 < found[0] < truth * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_logger_that_raises_gets_nothing_more_and_training_goes_on(run, tmp_path, capsys):
     plain = run().steps(12).bits()
     one, calls, sent = run(), [], []

@@ -188,6 +188,7 @@ def test_a_run_without_a_step_is_a_point(run, tmp_path):
     assert la.Recording.load(tmp_path).steps.tolist() == [0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_recorder_and_not_the_run(run, disk, capsys):
     plain = run().steps(60).bits()
     one = run()
@@ -392,6 +393,7 @@ def same_recordings(a, b):
         assert torch.equal(one.vector(step), two.vector(step))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_at_the_step_that_the_optimizer_counts(run, tmp_path):
     again, checkpoint, random, _ = interrupted(run, tmp_path, torch.optim.Adam)
     assert la.Recording.load(tmp_path / "parts").status == "unfinished"

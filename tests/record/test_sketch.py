@@ -100,6 +100,7 @@ def test_coordinates_from_sketches_lie_within_their_stated_error(centering):
     assert within >= 55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centering", ["final", "mean"])
 def test_whole_points_give_exact_coordinates(run, tmp_path, centering):
     one = run()
@@ -117,6 +118,7 @@ def test_whole_points_give_exact_coordinates(run, tmp_path, centering):
     assert np.allclose(found.residuals, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_recorded_sketch_gives_the_coordinates_of_the_whole_run(run, tmp_path):
     """Against the exact components of all points, which the recording does not hold; three standard errors."""
     one = run()

@@ -41,6 +41,7 @@ def test_the_plane_of_a_recording_is_the_plane_of_its_points(recorded):
     assert torch.allclose(seen.coords, theirs.project(rows).coords, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_trajectory_says_where_the_run_was_and_what_the_plane_hides(recorded):
     surface, runs, recordings = recorded
     plane = la.Plane.pca(surface, recordings["whole"])

@@ -101,6 +101,7 @@ def test_a_stranger_is_refused(running, path, headers):
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.slow
 def test_the_page_itself_is_refused_across_sites_and_under_another_name(running):
     port = running[0]
     assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
@@ -129,6 +130,7 @@ def test_headers_keep_the_page_to_itself(running):
     assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
 
 
+@pytest.mark.slow
 def test_a_huge_body_is_refused(running):
     port = running[0]
     answer = httpx.post(f"http://127.0.0.1:{port}/api/job", content=b"x" * 1_000_001, headers={"x-atlas-token": TOKEN})
@@ -181,6 +183,7 @@ def test_a_job_that_is_none_is_refused_with_a_sentence(running, body):
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.slow
 def test_what_is_no_json_and_what_is_not_there_get_a_sentence(running):
     port = running[0]
     headers = {"x-atlas-token": TOKEN}
@@ -246,6 +249,7 @@ def test_leaving_ends_the_job_within_a_second(running):
     assert time.perf_counter() - begin < 2.5
 
 
+@pytest.mark.slow
 def test_two_tabs_take_turns(running):
     port = running[0]
     found = []

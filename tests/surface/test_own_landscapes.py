@@ -82,6 +82,7 @@ def test_noise_of_a_landscape_that_was_moved_is_drawn_as_declared():
     assert float(noise.std()) == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_identity_covers_constants_and_code():
     @dataclass(frozen=True)
     class Other(Formula):
@@ -103,6 +104,7 @@ def test_the_identity_covers_constants_and_code():
     assert camel().fingerprint() == prints[0]
 
 
+@pytest.mark.slow
 def test_a_race_on_it_is_cited_saved_and_loaded(tmp_path):
     ground = camel().moved(shift=(0.2, 0.0))
     race = la.race(ground, ["gd", "adam"], steps=20)

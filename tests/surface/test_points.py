@@ -187,6 +187,7 @@ def test_landscapes_and_slices_take_vectors_of_every_form_and_no_names():
     assert as_points(valley, [[1, 2], np.array([0.0, 1.0])]).tolist() == rows.tolist()
 
 
+@pytest.mark.slow
 def test_results_are_points_and_directions():
     surface = _surface()
     ends = la.extremes(surface, 1)

@@ -461,6 +461,7 @@ def test_what_a_model_computes_beside_its_weights_is_in_its_digest(what):
     assert model_code_digest(net) != before
 
 
+@pytest.mark.slow
 def test_weights_modes_logs_and_a_forward_pass_leave_the_digest_of_a_model_as_it_is():
     net = Net()
     before = read_model_code(net)
@@ -486,6 +487,7 @@ def test_a_patched_class_of_torch_and_a_hook_for_all_modules_are_seen(monkeypatc
     assert model_code_digest(net) not in (before, hooked)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_weight_norm_old_and_new_parametrizations_wrappers_and_scripts_have_steady_digests():
     class Mine(nn.Linear):
@@ -612,6 +614,7 @@ def test_sparse_quantized_nested_and_meta_tensors_have_digests_that_see_their_co
     assert tensor_digest(torch.empty(3, device="meta")) == tensor_digest(torch.empty(3, device="meta"))
 
 
+@pytest.mark.slow
 def test_a_surface_of_ones_own_a_slice_and_a_network_carry_their_code(tmp_path):
     class Bowl(la.Surface):
         def __init__(self, scale):

@@ -108,11 +108,13 @@ def test_slices_are_the_users_own_loops_on_any_number_of_threads(kind):
     kinds.check_slices(kind)
 
 
+@pytest.mark.slow
 @table(right=True)
 def test_the_callers_gradient_mode_is_of_no_account(kind):
     kinds.check_modes(kind)
 
 
+@pytest.mark.slow
 @table()
 def test_the_users_model_is_bit_for_bit_as_it_was_whatever_happens(kind):
     kinds.check_interrupted(kind)

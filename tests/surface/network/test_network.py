@@ -258,6 +258,7 @@ def test_products_are_the_full_hessian_of_a_double_network():
     assert torch.allclose(surface.products(surface.theta, vectors), hessian, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_many_points_at_once_are_the_points_one_by_one():
     surface = la.NetworkSurface(Residual().eval(), "cross_entropy", (X, Y))
     points = surface.theta + 0.5 * torch.randn(150, surface.dimension, generator=torch.Generator().manual_seed(3))

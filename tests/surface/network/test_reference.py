@@ -164,6 +164,7 @@ def test_a_replaced_layer_is_refused_with_a_sentence():
         surface.gradients(surface.theta[None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortcuts", [True, False])
 def test_two_surfaces_of_one_model_are_read_from_several_threads(shortcuts):
     model = mlp()
@@ -232,6 +233,7 @@ def test_ctrl_c_at_any_batch_leaves_the_model_as_it_was(make, call):
     assert torch.equal(use(0), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["copied", "pickled"])
 @pytest.mark.parametrize("used", [True, False])
 def test_surfaces_are_copied_and_pickled_where_the_model_can_be(again, used):

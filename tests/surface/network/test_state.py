@@ -24,6 +24,7 @@ def surface():
     )
 
 
+@pytest.mark.slow
 def test_its_own_point_is_the_networks_and_a_state_dict_goes_there_and_back(surface):
     states = StateSurface(surface)
     assert states.parameters == surface.dimension and states.dimension == surface.dimension + 2 * (16 + 32)

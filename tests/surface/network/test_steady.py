@@ -89,6 +89,7 @@ def framed(surface):
     return surface.on(Frame(start, directions.to(surface.dtype)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SURFACES)
 def test_the_bits_of_a_reading_depend_on_its_point_alone(kind):
     torch.manual_seed(0)
