@@ -47,6 +47,7 @@ class Listener:
         self._known: set[int] = set()
         self._kept: list[Optimizer] = []
         self._before: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        self._spent = _spent_by_children()
         self._trained = self._folder.with_name(f".{self._folder.name}.{self._process}.trained")
 
     def __enter__(self) -> Listener:
@@ -84,8 +85,7 @@ class Listener:
             forked = 0
         if forked:
             return f"{forked} forked child process{'es' * (forked != 1)} stepped an optimizer"
-        times = os.times()
-        spent = times.children_user + times.children_system
+        spent = _spent_by_children() - self._spent
         return f"child processes used {spent:.1f} s of processor time" if spent >= 1 else None
 
     def meet(self, optimizer: Optimizer) -> None:
@@ -215,3 +215,9 @@ def _variable(model: nn.Module, frame: FrameType | None) -> str | None:
 
 def _is(value: object, model: nn.Module) -> bool:
     return issubclass(type(value), nn.Module) and unwrapped(value) is model
+
+
+def _spent_by_children() -> float:
+    """Seconds of processor time of child processes that have ended, in all of this process's life."""
+    times = os.times()
+    return times.children_user + times.children_system
