@@ -79,7 +79,10 @@ def advise(
     need_surface(surface, "advise")
     usual = at.BUDGET_OF_NETWORKS if isinstance(surface, NetworkSurface) else at.BUDGET
     budget = usual if budget is None else budget
-    budget, seed = _checks.number("budget", budget, least=1, where="advise"), _checks.seed(seed, where="advise")
+    budget, seed = (
+        _checks.number("budget", budget, least=1, most=_checks.MOST_WORK, where="advise"),
+        _checks.seed(seed, where="advise"),
+    )
     batch_size = _checks.optional(_checks.whole, "batch_size", batch_size, where="advise", do="None takes all data.")
     if isinstance(surface, NetworkSurface):
         return advise_network(surface, budget=budget, batch_size=batch_size, seed=seed, progress=progress)

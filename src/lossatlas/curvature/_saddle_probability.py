@@ -143,7 +143,7 @@ def p_saddle(
 
 def _eigenvalues(given: Any) -> np.ndarray:
     if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
+        given = _checks.tensor("spectrum", given).detach().cpu().numpy()
     if isinstance(given, np.ndarray | Sequence) and not isinstance(given, str):
         return numbers_in("eigenvalues", given)
     raise InputError(f"got a spectrum of type {type(given).__name__}; expected a Spectrum, or all eigenvalues (N,).")

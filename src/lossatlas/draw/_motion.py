@@ -107,7 +107,7 @@ def animate(
         >>> la.animate(race, "race.gif", frames=30).name  # doctest: +SKIP
         'race.gif'
     """
-    path = Path(path)
+    path = _checks.path("path", path, where="animate", error=OutputError)
     kind = path.suffix.lower()
     count = _checks.whole("frames", frames, 2, MOST_FRAMES, where="animate")
     seconds = _checks.number("seconds", seconds, above=0, where="animate")
@@ -133,7 +133,7 @@ def animate(
             "return them."
         )
     motion = result.motion()
-    dots = _checks.number("dpi", dpi or now().dpi or DPI, above=0, where="animate")
+    dots = _checks.number("dpi", (now().dpi or DPI) if dpi is None else dpi, above=0, where="animate")
     width, height = (motion.figure.get_size_inches() * dots).tolist()
     if count * width * height > MOST_DOTS:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.chart.planes._normalize import normalize, unit_of
 from lossatlas.chart.planes._policy import Ignore, resolved
@@ -109,7 +110,7 @@ class Direction(abc.ABC):
 
 def is_euclidean(surface: Surface, normalization: str) -> bool:
     """Whether lengths along a normalized direction are plain distances: for ``none``, and on landscapes."""
-    return normalization == "none" or all(block.kind == "vector" for block in surface.layout.blocks)
+    return _checks.is_word(normalization, "none") or all(block.kind == "vector" for block in surface.layout.blocks)
 
 
 def along(gradient: Tensor, origin: Tensor, surface: Surface, *, normalization: str, ignore: Ignore | None) -> Tensor:

@@ -31,6 +31,8 @@ def total(terms: Tensor) -> Tensor:
     `Tensor.sum` may add in another order for another B; a row's bits must not depend on its neighbors.
     """
     _checks.tensor("terms", terms, where="total")
+    if not terms.ndim or not len(terms):
+        raise InputError(f"total got a tensor of shape {tuple(terms.shape)}; expected (K, B), with at least one term.")
     first, *rest = terms.unbind(0)
     for term in rest:
         first = first + term
