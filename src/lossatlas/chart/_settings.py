@@ -123,7 +123,7 @@ def settled(
         probes = _checks.whole("probes", probes, FEWEST, do="These are held-out cells.")
     tolerance, seed = _checks.number("tolerance", tolerance, above=0, do=TOLERANCES), _checks.seed(seed)
     exact, growth = _checks.flag("exact", exact), _checks.number("growth", growth, above=1)
-    if subset is not None and subset != "auto":
+    if subset is not None and not _checks.is_word(subset, "auto"):
         subset = _checks.whole(
             "subset", subset, 1, max(1, surface.examples), do="These are examples; or 'auto', or None."
         )

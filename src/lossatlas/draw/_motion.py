@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Frame = NDArray[np.uint8]
 # Dots per inch where nothing else is said: 650 across a page's width.
 DPI = 100.0
+# Seconds that an animation or its last frame takes at most: a GIF counts hundredths in two bytes.
+LONGEST = 600.0
 # Frames, and dots of all of them together, at most.
 MOST_FRAMES, MOST_DOTS = 600, 5 * 10**8
 # Colors of a GIF, and the shortest time of a frame that all viewers keep, in seconds.
@@ -110,8 +112,8 @@ def animate(
     path = _checks.path("path", path, where="animate", error=OutputError)
     kind = path.suffix.lower()
     count = _checks.whole("frames", frames, 2, MOST_FRAMES, where="animate")
-    seconds = _checks.number("seconds", seconds, above=0, where="animate")
-    hold = _checks.number("hold", hold, least=0, where="animate")
+    seconds = _checks.number("seconds", seconds, above=0, most=LONGEST, where="animate")
+    hold = _checks.number("hold", hold, least=0, most=LONGEST, where="animate")
     if seconds < SHORTEST * count:
         raise InputError(
             f"animate got {seconds:g} s for {count} frames; expected at least {SHORTEST * count:g} s, since viewers show none for less "

@@ -104,8 +104,12 @@ def merge_ledgers(folders: Sequence[str | Path], out: str | Path | None = None) 
     folders = _checks.listed("folders", folders, "the folders of ledgers", where="merge_ledgers")
     if not folders:
         raise InputError("got no ledgers; expected the folders of at least one. Give those that --part wrote.")
-    target = archive.located(folders[0] if out is None else out)
-    places = list(dict.fromkeys(archive.located(folder).resolve() for folder in folders))
+    try:
+        target = archive.located(folders[0] if out is None else out)
+        places = list(dict.fromkeys(archive.located(folder).resolve() for folder in folders))
+        target.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to one another
+        raise OutputError(f"a folder cannot be found: {error}. Give folders that are there.") from None
     with contextlib.ExitStack() as stack:
         sources = [_read(place, stack) for place in places if place != target.resolve()]
         if (target / POINTS).exists():

@@ -53,7 +53,8 @@ class Scalars:
     def __init__(self, names: Collection[str], loss: Callable[[], Tensor] | None) -> None:
         if isinstance(names, str):
             names = (names,)
-        self.names = tuple(_checks.one_of("scalar", name, NAMES) for name in names)
+        listed = _checks.listed("scalars", names, f"names among {', '.join(NAMES)}")
+        self.names = tuple(_checks.one_of("scalar", name, NAMES) for name in listed)
         if "sharpness" in self.names and not callable(loss):
             raise InputError(
                 f"got loss={_checks.shown(loss)} and the scalar 'sharpness'; expected a function without arguments that returns "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossatlas import _checks
 from lossatlas._errors import CheckpointError
 from lossatlas._layout import Block, listed
 from lossatlas.chart.planes._policy import Ignore, Rule, rule
@@ -157,7 +158,7 @@ class Stored:
     """
 
     def __init__(self, files: Sequence[str | Path], blocks: Sequence[Block]) -> None:
-        self.files = [Path(file) for file in files]
+        self.files = [_checks.path("files", file) for file in files]
         self.places: list[dict[str, tuple[str, ...]]] = []
         self._open: list[Any] = []
         known = {name: block for block in blocks for name in (block.name, *block.aliases)}
