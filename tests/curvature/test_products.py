@@ -355,3 +355,15 @@ def test_the_model_and_the_world_are_left_as_they_were():
     assert torch.equal(state, torch.get_rng_state()) and torch.is_grad_enabled() == mode
     with torch.no_grad():
         assert la.hessian(surface).any(), "products do not depend on the caller's grad mode"
+
+
+def test_few_vectors_have_the_same_bits_whatever_was_asked_before():
+    def surface():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+        return la.NetworkSurface(model, "cross_entropy", (torch.randn(24, 4), torch.arange(24) % 3))
+
+    first, later = surface(), surface()
+    vectors = torch.randn(3, first.dimension, generator=torch.Generator().manual_seed(1))
+    later._evaluation.products._width = 8  # as if sweeps of eight had been the fastest
+    assert torch.equal(first.products(first.theta, vectors), later.products(later.theta, vectors))

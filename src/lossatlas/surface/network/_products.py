@@ -80,8 +80,9 @@ class HessianProducts:
 
     The first derivative of a batch is taken once for all vectors. Where there is a single batch of moderate size its
     graph is kept for the next call at the same θ, which saves more than a third of each product of a Lanczos run.
-    Attention runs on the math kernel, since fused ones cannot be differentiated twice. One backward sweep for
-    several vectors is used where it is faster, which is measured on the first large block and then kept.
+    Attention runs on the math kernel, since fused ones cannot be differentiated twice. In blocks of 12 vectors and more,
+    one backward sweep for several vectors is used where it is faster, which is measured on the first such block and then kept:
+    what they give is equal to rounding, and not to the bit, from process to process.
 
     Args:
         loss: the mean loss over a batch at named tensors.
@@ -165,10 +166,11 @@ class HessianProducts:
         return {name: part.detach().requires_grad_() for name, part in self._layout.split(theta).items()}
 
     def _add(self, total: Tensor, gradient: Gradient, vectors: Tensor, weight: float) -> None:
-        done = 0
-        if not self._width and len(vectors) >= WIDTHS[0] + 4:
+        # A few vectors go one after another, whatever was measured before them: their bits do not depend on what was asked earlier.
+        done, many = 0, len(vectors) >= WIDTHS[0] + 4
+        if many and not self._width:
             done = self._measure(total, gradient, vectors, weight)
-        width = self._width or 1
+        width = self._width if many else 1
         while done < len(vectors):
             rows = slice(done, done + width)
             total[rows] += weight * self._turn(gradient, vectors[rows])
