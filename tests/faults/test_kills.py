@@ -245,6 +245,13 @@ def plain(value):
     return [plain(one) for one in value] if isinstance(value, list) else value
 
 
+def bare(record):
+    """A record without its notes: a chart is written before its pictures are, and notes on them come later."""
+    if isinstance(record, dict):
+        return {name: bare(one) for name, one in record.items() if name != "notes"}
+    return [bare(one) for one in record] if isinstance(record, list) else record
+
+
 def points(file):
     """The rows of a ledger, read from a copy: its recovery is left to the next run."""
     with tempfile.TemporaryDirectory() as copy:
@@ -352,7 +359,7 @@ def killed(verb, home, kills, seed, most=3):
             count.kills += 1
             now = kept(rough / verb.out)
             count.lost += [f"{key} was there and is gone" for key in known if key not in now]
-            count.lost += [f"{key} changed" for key, one in known.items() if key in now and now[key] != one]
+            count.lost += [f"{key} changed" for key, one in known.items() if key in now and bare(now[key]) != bare(one)]
             count.lost += [f"{place} was printed and is not there" for place in unkept(verb, rough, log.read_text())]
             known |= now
         once(verb, rough, log)
