@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ from lossatlas._errors import InputError
 
 # Of less nobody looks whether it is there.
 LITTLE = 2**26
-# What the kernel says, of the machine and of the group that this process is in: a limit, and what is used of it.
+# What the kernel says, of the machine and of the group that this process is in: a folder, its limit, and what is used of it.
 _MACHINE = Path("/proc/meminfo")
 _GROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
+# Of what is used, files that were read are let go of as soon as others need the room.
+_CACHE = re.compile(r"^(?:in)?active_file (\d+)$", re.MULTILINE)
 
 
 def free(device: torch.device) -> int | None:
@@ -54,7 +57,8 @@ def _free_here() -> int | None:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = _MACHINE.read_text().splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
-    for limit, used in _GROUPS:
+    for group, limit, used in _GROUPS:
         with contextlib.suppress(OSError, ValueError):
-            found.append(int(limit.read_text()) - int(used.read_text()))
+            cached = sum(map(int, _CACHE.findall((group / "memory.stat").read_text())))
+            found.append(int((group / limit).read_text()) - int((group / used).read_text()) + cached)
     return max(0, min(found)) if found else None

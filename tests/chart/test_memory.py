@@ -127,3 +127,16 @@ def test_what_is_free_is_told_by_the_machine():
     ]
     assert 0 < found <= 1.1 * 1024 * int(told)
     assert _memory.free(torch.device("meta")) is None
+
+
+def test_files_that_were_read_are_room_within_a_limit(tmp_path, monkeypatch):
+    for name, text in {
+        "memory.max": "1000",
+        "memory.current": "900",
+        "memory.stat": "anon 100\nactive_file 300\ninactive_file 400\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(_memory, "_GROUPS", ((tmp_path, "memory.max", "memory.current"),))
+    assert _memory.free(torch.device("cpu")) == 1000 - 900 + 300 + 400
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory.free(torch.device("cpu")) > 1000
