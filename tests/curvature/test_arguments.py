@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -115,3 +116,17 @@ def test_numbers_come_in_any_form(things):
     numbers = things["spec"].density(at=[0.0, 1.0])[1]
     assert numbers == pytest.approx(things["spec"].density(at=torch.tensor([0.0, 1.0]))[1])
     assert things["H"].per_block("0").names == things["H"].per_block(["0"]).names == ("0",)
+
+
+def test_numbers_of_any_kind_are_those_that_are_used(things):
+    """A check that converts and does not hand over what it made would leave these to arithmetic that has no fractions."""
+    from fractions import Fraction
+
+    s, q = things["s"], things["q"]
+    third = Fraction(1, 3)
+    assert la.critical_point(q, epsilon=third, tolerance=third).epsilon == float(third)
+    assert la.sharpness(s, "asam", eta=third).value == la.sharpness(s, "asam", eta=float(third)).value
+    plain, given = (la.trace(s, relative=one(0.5), confidence=one(0.875), limit=40) for one in (float, np.array))
+    assert plain.interval == given.interval and type(given.confidence) is float
+    blocks = la.per_block(s, relative=Fraction(1, 2), confidence=np.float32(0.75), limit=40, eigenvalues=False)
+    assert blocks.provenance["relative"] == 0.5 and blocks.provenance["confidence"] == 0.75

@@ -238,8 +238,7 @@ def test_the_commands_write_animations(tmp_path, monkeypatch, capsys):
     assert run(*call, "--animate", "gif", "--out", "out", "--dpi", "40") == 0
     assert (tmp_path / "out" / "race.gif").exists()
     assert run("animate", "out", "--frames", "5", "--dpi", "50") == 0
-    said = capsys.readouterr().out
-    assert "written: out/race.gif" in said
+    assert "written: out/race.gif" in capsys.readouterr().err
     assert run(*call, "--animate", "gif") == 2 and "without a folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert run("animate", "empty") == 2 and "holds no race, training path or basin map" in capsys.readouterr().err

@@ -303,7 +303,7 @@ FURTHER = {
     "TorchOptimizer": ("lr", "nonsense"),
     "Landscape.plot": ("points",),
     "Chart.export": ("height", "clamp", "offset", "factor"),
-    "Chart.card": ("seed", "probes", "tolerance"),
+    "Chart.card": ("seed", "probes", "seeds"),
     "Chart.plot": ("levels", "title", "cmap"),
     "Topology.plot": ("levels",),
 }

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._log import message
+
 KINDS = ("gif", "mp4")
 
 
@@ -50,13 +52,13 @@ def command(
         for folder in folders:
             found, faults = results_in(folder)
             for fault in faults:
-                click.echo(fault, err=True)
+                message(fault)
             for place, result in found.items():
                 if not hasattr(result, "motion"):
                     continue
                 target = (folder / place).with_suffix(f".{kind}")
                 animate(result, target, frames=frames, seconds=seconds, hold=hold)
-                click.echo(f"written: {target} ({target.stat().st_size / 1024:,.0f} KB)")
+                message(f"written: {target} ({target.stat().st_size / 1024:,.0f} KB)")
                 made += 1
     if not made:
         raise OutputError(

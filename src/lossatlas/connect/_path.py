@@ -314,8 +314,8 @@ class Path(archive.Result):
 
 def _numbers(t: Any) -> Array:
     try:
-        found = np.asarray(t, dtype=np.float64)
-    except (TypeError, ValueError):
+        found = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
         found = np.array(np.nan)
     if not np.isfinite(found).all():
         raise InputError(f"got t={_checks.shown(t)}; expected numbers, 0 for a and 1 for b.")

@@ -102,7 +102,7 @@ def estimate_blocks(
     tolerance: float, seed: int, progress: Show,
 ) -> BlockCurvature:  # fmt: skip
     """See `Hessian.per_block`."""
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    (relative, confidence, limit), seed = check_width(relative, confidence, limit), _checks.seed(seed)
     own = [block.name for block in operator.surface.layout.blocks] if operator.blocks is None else operator.blocks
     names = tuple(own if blocks is None else names_of(blocks))
     eigenvalues = _checks.flag("eigenvalues", eigenvalues)

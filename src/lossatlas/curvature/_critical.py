@@ -182,11 +182,11 @@ class Judge:
     def __init__(
         self, surface: Surface, epsilon: float | None, tolerance: float | None, exact: bool | None, seed: int
     ) -> None:
-        for name, number in (("epsilon", epsilon), ("tolerance", tolerance)):
-            if number is not None:
-                _checks.number(name, number, above=0, do="None takes the default.")
-        self.surface, self.epsilon, self.seed = surface, epsilon, seed
-        self.tolerance = TOLERANCE.get(surface.dtype, 1e-5) if tolerance is None else float(tolerance)
+        default = "None takes the default."
+        self.surface, self.seed = surface, seed
+        self.epsilon = _checks.optional(_checks.number, "epsilon", epsilon, above=0, do=default)
+        tolerance = _checks.optional(_checks.number, "tolerance", tolerance, above=0, do=default)
+        self.tolerance = TOLERANCE.get(surface.dtype, 1e-5) if tolerance is None else tolerance
         self.exact = surface.dimension <= DENSE_INDEX if exact is None else _checks.flag("exact", exact)
 
     def __call__(

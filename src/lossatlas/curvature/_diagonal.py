@@ -96,7 +96,7 @@ def estimate_diagonal(
     operator: Operator, relative: float, confidence: float, limit: int, seed: int, progress: Show
 ) -> Diagonal:
     """See `Hessian.diagonal`."""
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    (relative, confidence, limit), seed = check_width(relative, confidence, limit), _checks.seed(seed)
     settings = {"relative": relative, "confidence": confidence, "limit": limit, "seed": seed}
     n = operator.dimension
     if operator.known or n <= limit:

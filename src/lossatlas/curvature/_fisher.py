@@ -55,7 +55,7 @@ def fisher_diagonal(
         raise InputError(
             f"got {_checks.shown(surface)}; expected a network: the matrix is a mean over its examples. Give a NetworkSurface."
         )
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    (relative, confidence, limit), seed = check_width(relative, confidence, limit), _checks.seed(seed)
     probe = probe_of(surface, probe)
     before = probe.meter.copy()
     theta = as_point(surface, point)

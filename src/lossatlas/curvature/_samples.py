@@ -65,21 +65,22 @@ def samples(
             yield vectors, products
 
 
-def check_width(relative: float, confidence: float, limit: int) -> int:
-    """Refuse a stopping rule that cannot be kept; the limit as a whole number.
+def check_width(relative: float, confidence: float, limit: int) -> tuple[float, float, int]:
+    """A stopping rule as plain numbers; one that cannot be kept is refused.
 
     Raises:
         InputError: saying which.
     """
-    _checks.number("relative", relative, above=0, do="It is a share of the value, such as 0.05.")
-    _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
-    return _checks.whole(
+    relative = _checks.number("relative", relative, above=0, do="It is a share of the value, such as 0.05.")
+    confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
+    limit = _checks.whole(
         "limit",
         limit,
         FEWEST,
         _checks.MOST_WORK - 1,
         do="These are products; with fewer an interval would not hold what it promises.",
     )
+    return relative, confidence, limit
 
 
 def status_of(half: float, wanted: float, limit: int) -> str:

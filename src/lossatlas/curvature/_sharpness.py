@@ -225,6 +225,7 @@ def sharpness(
         return tabulate(surface, kind, halves, settings)
     need_surface(surface, "sharpness")
     surface = cast(Surface, surface)
+    eta = _checks.number("eta", eta, least=0)
     rho = _checked(surface, kind, rho, scaling, eta, m, batches, steps, samples, restarts, subspace)
     relative = _checks.number("relative", relative, above=0, do="It is a share of the trace, such as 0.05.")
     confidence = _checks.number("confidence", confidence, above=0, below=1, do="It is a probability, such as 0.95.")
@@ -307,7 +308,6 @@ def _checked(
         raise InputError(
             f"got scaling={scaling!r} for {kind}; its own is {OWN_SCALING[kind]!r}. Use sam or asam, or leave it."
         )
-    _checks.number("eta", eta, least=0)
     if m is not None and (kind not in ("sam", "asam") or not isinstance(surface, NetworkSurface)):
         raise InputError(
             f"got m={m} for {kind} on {surface.name}; expected none. Sub-batches make sense for sam and asam, on a network."

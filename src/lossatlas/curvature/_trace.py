@@ -29,7 +29,7 @@ def estimate_traces(
 ) -> tuple[Estimate, ...]:  # fmt: skip
     """The trace, then tr WH for each weight: see `Hessian.trace` and `Hessian.traces`."""
     _checks.one_of("estimator of the trace", method, METHODS)
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    (relative, confidence, limit), seed = check_width(relative, confidence, limit), _checks.seed(seed)
     sketch = _checks.whole("sketch", sketch, 1, _checks.MOST_WORK - 1)
     if known is not None and not isinstance(known, Extremes):
         raise InputError(f"got known={_checks.shown(known)}; expected the Extremes of this Hessian, or None.")
@@ -132,7 +132,7 @@ def compare_traces(
     Raises:
         InputError: if the surfaces are of different dimensions.
     """
-    limit, seed = check_width(relative, confidence, limit), _checks.seed(seed)
+    (relative, confidence, limit), seed = check_width(relative, confidence, limit), _checks.seed(seed)
     need_surface(a, "compare_traces")
     need_surface(b, "compare_traces")
     points, scalings = _pair("points", points), _pair("scalings", scalings)

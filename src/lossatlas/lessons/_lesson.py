@@ -348,7 +348,7 @@ class Lesson:
             InputError: as `run` does.
         """
         where = f"the lesson {self.id}"
-        _checks.flag("quick", quick, where=where)
+        quick = _checks.flag("quick", quick, where=where)
         runs = self.count(runs, quick)
         seed = _checks.seed(seed, where=where)
         begin = time.perf_counter()

@@ -155,7 +155,7 @@ class Frame:
             offset = points[:, span].double() - self.origin[span].double()
             missing += (offset - found @ self.directions[:, span].double()).square().sum(1)
         residual = torch.where(length > 0, (missing / length.clamp_min(1e-300)).sqrt(), 0.0)
-        return found.reshape(*theta.shape[:-1], -1), residual.reshape(theta.shape[:-1])
+        return found.reshape(*theta.shape[:-1], self.dimension), residual.reshape(theta.shape[:-1])
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

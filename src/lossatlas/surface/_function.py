@@ -315,7 +315,7 @@ class Function(Surface):
         wells = []
         for name, given in minima.items():
             own = _points.numbers_of(given)
-            free = given if own is None or len(own) != len(self._free) else own[self._free]
+            free = given if own is None or own.shape != self._free.shape else own[self._free]
             center = _points.finite(_points.as_vector(self, free, f"the minimum {name!r}"), f"the minimum {name!r}")
             point = refined(self, center) if self.gradients_known else center
             value = float(self.values(point[None]))

@@ -149,7 +149,8 @@ def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
 
 def _pairs(span: Span) -> list[tuple[float, float]]:
     if isinstance(span, int | float | np.number):
-        return [(-float(span), float(span))] * 2
+        width = _checks.number("span", span)
+        return [(-width, width)] * 2
     try:
         ends: list[Any] = list(span)
         if len(ends) == 2 and all(isinstance(end, int | float | np.number) for end in ends):
