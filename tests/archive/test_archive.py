@@ -7,6 +7,7 @@ import json
 import math
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossatlas import archive
-from lossatlas._errors import OutputError
+from lossatlas._errors import InputError, OutputError
 
 ARRAYS = {"loss": np.arange(6.0).reshape(2, 3), "status": np.array([0, 1], dtype=np.int8)}
 RECORD = {"seed": 0, "rates": [0.1, math.inf], "note": "θ₀", "none": None}
@@ -359,3 +360,9 @@ def test_a_device_stays_a_device(tmp_path):
     with pytest.raises(OutputError, match=r"full|permission"):
         archive.write_bytes(device, b"anything")
     assert device.is_char_device() and list(tmp_path.iterdir()) == [device]
+
+
+def test_without_pandas_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="to_dataframe needs pandas, which is not installed: pip install pandas"):
+        archive.data_frame([{"a": 1}])

@@ -155,11 +155,7 @@ class Advice(archive.Result):
         Raises:
             InputError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_dataframe needs pandas, which is not installed: pip install pandas.") from error
-        return pandas.DataFrame([{**vars(leg)} for leg in self.legs])
+        return archive.data_frame([vars(leg) for leg in self.legs])
 
     def plot(self, ax: Any = None) -> DecisionsDisplay:
         """The tree with the way that was taken, and at each question the fact, its interval and the threshold.

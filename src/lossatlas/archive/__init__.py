@@ -28,3 +28,4 @@ from lossatlas.archive._result import results as results
 from lossatlas.archive._schema import generate as generate
 from lossatlas.archive._schema import record_of as record_of
 from lossatlas.archive._status import Status as Status
+from lossatlas.archive._table import data_frame as data_frame

@@ -185,16 +185,18 @@ class Topology(archive.Result):
         return Table(f"Topology of {self.title}", ["feature", "position", "loss", "persistence", ""], rows)
 
     def to_dataframe(self) -> Any:
-        """One row per feature, as a pandas DataFrame: saddles follow the extremum they end."""
-        import pandas as pd
+        """One row per feature, as a pandas data frame: saddles follow the extremum they end.
 
+        Raises:
+            InputError: if pandas is not installed.
+        """
         rows = [
             {"pair": number, **_row(f)}
             for number, pair in enumerate(self.pairs)
             for f in (pair.extremum, pair.saddle)
             if f is not None
         ]
-        return pd.DataFrame(rows, columns=["pair", "kind", "alpha", "beta", "j", "i", *_NUMBERS])
+        return archive.data_frame(rows, ["pair", "kind", "alpha", "beta", "j", "i", *_NUMBERS])
 
     def _standing(self, kind: str) -> list[Feature]:
         return [f for f in (self.minima if kind == "minimum" else self.maxima) if f.real]

@@ -87,11 +87,7 @@ class SharpnessTable(archive.Result):
         Raises:
             InputError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_dataframe needs pandas, which is not installed: pip install pandas.") from error
-        return pandas.DataFrame(
+        return archive.data_frame(
             [
                 {
                     "network": name, "kind": row.kind, "rho": row.definition["rho"], "scaling": row.definition["scaling"],

@@ -221,10 +221,6 @@ class Race(archive.Result):
         Raises:
             InputError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_dataframe needs pandas, which is not installed: pip install pandas.") from error
         rows = []
         for label, verdict in self.verdicts.items():
             for b in range(self.runs):
@@ -241,7 +237,7 @@ class Race(archive.Result):
                         "queries": int(verdict.queries[b]),
                     }
                 )
-        return pandas.DataFrame(rows)
+        return archive.data_frame(rows)
 
     def plot(
         self, ax: Any = None, *, run: int | None = None, points: int = 161, others: int = 5

@@ -149,7 +149,7 @@ def counts_of(points: int | tuple[int, int], axes: int = 2) -> tuple[int, int]:
 
 def _pairs(span: Span) -> list[tuple[float, float]]:
     if isinstance(span, int | float | np.number):
-        width = _checks.number("span", span)
+        width = _checks.number("span", span, do="It is the half width of the chart, in units of the axes.")
         return [(-width, width)] * 2
     try:
         ends: list[Any] = list(span)
