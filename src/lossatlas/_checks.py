@@ -253,7 +253,8 @@ def listed(name: str, value: Any, expected: str, *, where: str = "", error: type
     Raises:
         InputError: for what cannot be iterated over.
     """
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0:
+    row = isinstance(value, Iterable) and not isinstance(value, str | bytes) and not getattr(value, "is_nested", False)
+    if row and getattr(value, "ndim", 1) != 0:
         return list(value)
     raise error(f"{where + ' ' if where else ''}got {name}={shown(value)}; expected {expected}.")
 

@@ -253,7 +253,7 @@ def test_wrong_widths_are_refused(width):
     [
         ({"formats": ("gif",)}, "expected one or several of png, pdf, svg"),
         ({"cmap": "rainbows"}, "no color map 'rainbows'"),
-        ({"dpi": 3}, "30 to 2,400"),
+        ({"dpi": 3}, "at least 30 and of at most 2400"),
         ({"dpi": "fine"}, "dpi"),
     ],
 )

@@ -95,7 +95,7 @@ def part_of(given: str | tuple[int, int]) -> tuple[int, int]:
     """
     try:
         number, count = (int(side) for side in (given.split("/") if isinstance(given, str) else given))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError):
         number, count = 0, 0
     if not 1 <= number <= count:
         raise InputError(

@@ -139,7 +139,8 @@ def share(some: Sequence[Moving], row: int, at: float) -> float:
         moved = _rounded(own + step, one.dtype) - _rounded(own, one.dtype)
         added += float((moved - step).square().sum())
         stepped += float(step.square().sum())
-    return math.sqrt(added / stepped)
+    # A step whose square is 0 in float64 is far below anything a network can take.
+    return math.sqrt(added / stepped) if stepped else 1.0
 
 
 def _rounded(numbers: Tensor, dtype: torch.dtype) -> Tensor:

@@ -317,6 +317,6 @@ def _numbers(t: Any) -> Array:
         found = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError):
         found = np.array(np.nan)
-    if not np.isfinite(found).all():
-        raise InputError(f"got t={_checks.shown(t)}; expected numbers, 0 for a and 1 for b.")
+    if found.ndim > 1 or not np.isfinite(found).all():
+        raise InputError(f"got t={_checks.shown(t)}; expected numbers in a row, 0 for a and 1 for b.")
     return found

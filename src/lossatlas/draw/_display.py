@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lossatlas import _checks, _drafts
 from lossatlas._errors import InputError, OutputError
-from lossatlas.draw._style import KINDS, PAGE, Figures, now, shade
+from lossatlas.draw._style import KINDS, PAGE, Figures, dots, now, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,17 +60,20 @@ class Display(ABC):
 
         Raises:
             OutputError: a kind of file that is not among the three.
+            InputError: for dots per inch outside of 30 to 2,400.
         """
         import matplotlib as mpl
 
-        if kind not in _UNDATED:
-            raise OutputError(f"a picture cannot be written as {kind!r}; use one of {', '.join(_UNDATED)}.")
+        if not _checks.is_word(kind, *_UNDATED):
+            raise OutputError(
+                f"a picture cannot be written as {_checks.shown(kind)}; use one of {', '.join(_UNDATED)}."
+            )
+        across = dots(dpi, DPI)
         if not hasattr(self, "figure_"):
             self.plot()
         buffer = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": "lossatlas", "pdf.fonttype": 42}):
-            dots = dpi or now().dpi or DPI
-            self.figure_.savefig(buffer, format=kind, dpi=dots, metadata=_UNDATED[kind] | _made(kind, now()))
+            self.figure_.savefig(buffer, format=kind, dpi=across, metadata=_UNDATED[kind] | _made(kind, now()))
         return buffer.getvalue()
 
     def save(self, path: str | Path, dpi: float | None = None) -> Path:

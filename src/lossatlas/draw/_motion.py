@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lossatlas import _checks
 from lossatlas._errors import InputError, OutputError
 from lossatlas.draw._display import Array
-from lossatlas.draw._style import now
+from lossatlas.draw._style import dots, now
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -135,14 +135,14 @@ def animate(
             "return them."
         )
     motion = result.motion()
-    dots = _checks.number("dpi", (now().dpi or DPI) if dpi is None else dpi, above=0, where="animate")
-    width, height = (motion.figure.get_size_inches() * dots).tolist()
+    across = dots(dpi, DPI)
+    width, height = (motion.figure.get_size_inches() * across).tolist()
     if count * width * height > MOST_DOTS:
         raise InputError(
             f"animate got {count} frames of {width:,.0f} × {height:,.0f} dots; expected at most {MOST_DOTS:,} dots in all. Give fewer "
             "frames or a lower dpi."
         )
-    pictures = list(motion.frames(count, dots))
+    pictures = list(motion.frames(count, across))
     pace = max(SHORTEST, round(seconds / count, 2))
     content = _gif(pictures, pace, hold) if program is None or kind == ".gif" else _mp4(program, pictures, pace, hold)
     _write(path, content)

@@ -87,15 +87,12 @@ def figures(
     from lossatlas.draw._palette import ground
 
     ground(cmap)
-    wrong = [one for one in formats if one not in KINDS]
+    formats = _checks.listed("formats", formats, f"several of {', '.join(KINDS)} in a list")
+    wrong = [_checks.shown(one) for one in formats if not _checks.is_word(one, *KINDS)]
     if wrong:
-        raise InputError(
-            f"got the format {', '.join(map(repr, wrong))}; expected one or several of {', '.join(KINDS)}."
-        )
+        raise InputError(f"got the format {', '.join(wrong)}; expected one or several of {', '.join(KINDS)}.")
     if dpi is not None:
-        dpi = _checks.number("dpi", dpi)
-        if not 30 <= dpi <= 2400:
-            raise InputError(f"got dpi={dpi:g}; expected 30 to 2,400 dots per inch, for example 300.")
+        dpi = dots(dpi)
     made = Figures(inches(width), tuple(dict.fromkeys(formats)), title, cmap, dpi, command)
     token = _NOW.set(made)
     try:
@@ -107,6 +104,17 @@ def figures(
 def now() -> Figures:
     """What holds here."""
     return _NOW.get()
+
+
+def dots(dpi: float | None, otherwise: float = 0.0) -> float:
+    """Dots per inch: as given, as `figures` says, or otherwise.
+
+    Raises:
+        InputError: outside of 30 to 2,400.
+    """
+    if dpi is None:
+        return now().dpi or otherwise
+    return _checks.number("dpi", dpi, least=30, most=2400, do="These are dots per inch, for example 300.")
 
 
 def inches(width: float | str) -> float:

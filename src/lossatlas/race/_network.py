@@ -192,14 +192,13 @@ def with_heads(layout: Layout, heads: Sequence[str] | None = None) -> Layout:
         InputError: for a name that is none of its blocks.
     """
     names = [block.name for block in layout.blocks]
-    if heads is not None and (isinstance(heads, str) or not isinstance(heads, Iterable)):
-        raise InputError(f"got heads={_checks.shown(heads)}; expected names in a list, for example {names[-1:]}.")
     if heads is None:
         heads = [block.name for block in layout.blocks if block.kind == "linear"][-1:]
-    unknown = [name for name in heads if name not in names]
+    heads = _checks.listed("heads", heads, f"names in a list, for example {names[-1:]}")
+    unknown = [_checks.shown(name) for name in heads if not _checks.is_word(name, *names)]
     if unknown:
         raise InputError(
-            f"got heads {unknown}; expected names of parameters of the network, as {', '.join(names[-4:])}."
+            f"got heads {', '.join(unknown)}; expected names of parameters of the network, as {', '.join(names[-4:])}."
         )
     blocks = tuple(replace(block, kind="head") if block.name in heads else block for block in layout.blocks)
     return replace(layout, blocks=blocks)

@@ -23,6 +23,8 @@ from lossatlas import _checks
 from lossatlas._errors import InputError
 
 LEAST = 64
+# The error of so many is 1/2,048 of the largest distance.
+MOST = 2**24
 
 
 @final
@@ -40,7 +42,7 @@ class Sketch:
         meeting: 1 − 1/c where c parameters share an entry: 0 where none meets another.
 
     Raises:
-        InputError: for a sketch of fewer than 64 entries.
+        InputError: for a sketch of fewer than 64 entries, or of more than 2²⁴.
 
     Example:
         >>> import torch
@@ -51,7 +53,9 @@ class Sketch:
     """
 
     def __init__(self, dimension: int, size: int, seed: int = 0) -> None:
-        size = _checks.whole("sketch", size, LEAST, do=f"The error is 2/√sketch: {2 / math.sqrt(LEAST):g} at {LEAST}.")
+        size = _checks.whole(
+            "sketch", size, LEAST, MOST, do=f"The error is 2/√sketch: {2 / math.sqrt(LEAST):g} at {LEAST}."
+        )
         seed = _checks.seed(seed)
         self.dimension, self.size, self.seed = dimension, size, seed
         source = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, size))))

@@ -22,6 +22,7 @@ from lossatlas.surface._points import as_direction as as_direction
 from lossatlas.surface._points import as_point as as_point
 from lossatlas.surface._points import as_points as as_points
 from lossatlas.surface._points import as_vector as as_vector
+from lossatlas.surface._points import factor as factor
 from lossatlas.surface._points import finite as finite
 from lossatlas.surface._points import need_surface as need_surface
 from lossatlas.surface._points import numbers_of as numbers_of
@@ -47,6 +48,7 @@ from lossatlas.surface.network._network import NetworkSurface as NetworkSurface
 from lossatlas.surface.network._places import holds_weights as holds_weights
 from lossatlas.surface.network._places import named_as_weights as named_as_weights
 from lossatlas.surface.network._products import refuse_half as refuse_half
+from lossatlas.surface.network._randomness import seeded as seeded
 from lossatlas.surface.network._scores import OtherLoss as OtherLoss
 from lossatlas.surface.network._scores import refuse_other as refuse_other
 from lossatlas.surface.network._state import StateSurface as StateSurface

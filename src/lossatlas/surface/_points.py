@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -194,6 +195,11 @@ def tensors_of(given: nn.Module | Mapping[str, Any]) -> dict[str, Tensor]:
             "model.state_dict()."
         )
     return tensors
+
+
+def factor(number: float, dtype: torch.dtype) -> float:
+    """A number to multiply a tensor by: infinite if it is beyond the tensor's type, as in an array of that type."""
+    return number if abs(number) <= torch.finfo(dtype).max else math.copysign(math.inf, number)
 
 
 def need_surface(given: object, where: str = "") -> None:

@@ -38,12 +38,12 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
         InputError: for what is no such function, or for coordinates or a field of another shape.
     """
     name = getattr(sampler, "__name__", type(sampler).__name__)
-    run: Any = sampler(grid) if callable(sampler) else None
+    try:
+        run: Any = sampler(grid) if callable(sampler) else None
+    except Exception as error:
+        raise InputError(f"{_refusal(name)} It raised {type(error).__name__}: {error}.") from error
     if not hasattr(run, "send"):
-        raise InputError(
-            f"got the sampler {name}, which is no generator function; expected one that yields Values(coordinates), is sent "
-            "their Answer, and returns the field of the grid. Write it with yield."
-        )
+        raise InputError(_refusal(name))
     # The center is on every chart.
     middle = int(np.argmin((grid.coords() ** 2).sum(1)))
     coords, answers = [grid.coords(np.array([middle]))], [(yield _exact(grid.coords(np.array([middle]))))]
@@ -81,6 +81,13 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
     loss = fields.pop("loss")
     return Survey(
         loss, fields, exactly, error, certificate, samples, np.zeros((0, grid.dimension)), words, held_out=held_out
+    )
+
+
+def _refusal(name: str) -> str:
+    return (
+        f"got the sampler {name}, which is no generator function; expected one that yields Values(coordinates), is sent their "
+        "Answer, and returns the field of the grid. Write it with yield."
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossatlas._errors import DataError, ModelError
 from lossatlas.chart.streamed._tokens import IGNORED, Judged, from_logits, targets_of
-from lossatlas.surface import LossFunction, tensor_digest
+from lossatlas.surface import LossFunction, seeded, tensor_digest
 
 TOKENS, MODEL = "tokens", "model"
 # Tokens of a sequence that a proof reads.
@@ -36,7 +36,9 @@ class Batches:
     def __init__(self, data: Any, loss: str | LossFunction) -> None:
         self.loss = loss
         one = isinstance(data, Mapping | tuple) or not isinstance(data, Iterable) or getattr(data, "ndim", 1) == 0
-        given = [data] if one else list(data)
+        # A loader that shuffles gives one order always, and draws from nobody's generator.
+        with seeded(0, data):
+            given = [data] if one else list(data)
         if not given:
             raise DataError("got no batches; expected at least one.")
         self.each: list[Any] = []

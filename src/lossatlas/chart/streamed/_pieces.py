@@ -17,6 +17,7 @@ from lossatlas import _checks
 from lossatlas._errors import CheckpointError
 from lossatlas._layout import Block, listed
 from lossatlas.chart.planes._policy import Ignore, Rule, rule
+from lossatlas.surface import factor
 
 # Entries drawn from one generator: 4 MB of float32.
 CHUNK = 2**20
@@ -248,5 +249,5 @@ def moved_to(weight: Tensor, directions: list[Tensor], point: tuple[float, ...])
     wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
     total = weight.detach().to(wide, copy=True)
     for coordinate, direction in zip(point, directions, strict=True):
-        total.add_(direction.to(wide), alpha=coordinate)
+        total.add_(direction.to(wide), alpha=factor(coordinate, wide))
     return total.to(weight.dtype)

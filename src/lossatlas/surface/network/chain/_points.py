@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lossatlas.surface._points import factor
 from lossatlas.surface.network.chain._chain import Chain
 from lossatlas.surface.network.chain._score import Score, padded, places, score
 
@@ -39,7 +40,7 @@ class Points:
 
     def read(self, coords: Tensor) -> list[Score]:
         """Loss and accuracy over all data at points (B, k)."""
-        rows = coords.tolist()
+        rows = [[factor(one, self.theta.dtype) for one in row] for row in coords.tolist()]
         blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
         return [pair for block in blocks for pair in self._block(block)]
 

@@ -1,0 +1,91 @@
+"""What the fuzzer found once, each with the sentence that is now said."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lossatlas as la
+
+FLAT = torch.nn.functional.cross_entropy
+
+
+@pytest.fixture(scope="module")
+def surface():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).eval()
+    return la.NetworkSurface(model, FLAT, (torch.randn(12, 4), torch.randint(3, (12,))))
+
+
+def refused(said, call, *args, **settings):
+    with pytest.raises(la.LossAtlasError, match=re.escape(said)):
+        call(*args, **settings)
+
+
+def test_names_in_tensors_and_nested_tensors_are_no_lists_of_names(surface):
+    refused("got heads", la.network_race, surface, ["sgd"], steps=2, heads=torch.zeros(3, 2), batch_size=6)
+    refused("got heads=3.0", la.network_race, surface, ["sgd"], steps=2, heads=torch.tensor(3.0), batch_size=6)
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
+    refused("got layers=NestedTensor", la.similarity, surface, {"a": surface.start, "b": surface.start}, layers=nested)
+
+
+@pytest.mark.parametrize("dpi", [1, 1e-300, 1e6, float("nan"), "many"])
+def test_dots_per_inch_have_one_range_in_every_picture(surface, tmp_path, dpi):
+    race = la.race(la.landscapes.four_wells(), ["gd"], steps=3)
+    refused("got dpi=", la.animate, race, tmp_path / "race.gif", frames=2, dpi=dpi)
+    refused("got dpi=", race.plot().save, tmp_path / "race.png", dpi=dpi)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_in_tensors_without_numbers_is_none(surface, tmp_path):
+    plane = la.Plane.random(surface)
+    for part in (torch.zeros(2, device="meta"), torch.zeros(43, device="meta"), [float("inf"), 2]):
+        refused("got the part", la.chart_part, surface, plane, ledger=tmp_path / "part", part=part, span=1.0)
+
+
+def test_coordinates_beyond_the_type_of_the_weights_are_infinite(surface):
+    plane = la.Plane.random(surface)
+    sliced = surface.on(plane, steady=True)
+    values = sliced.values(torch.tensor([[1e300, 0.0], [0.0, -1e300], [0.0, 0.0]], dtype=torch.float64))
+    assert values.isfinite().tolist() == [False, False, True]
+
+
+def test_a_step_that_is_zero_in_double_precision_is_all_rounding(surface):
+    made = la.compare({"one": surface, "other": surface}, span=1e-300, points=5, progress=False)
+    assert "is mostly rounding of float32" in str(made.charts["one"][0].provenance)
+
+
+def test_a_module_is_no_sampler(surface):
+    refused(
+        "is no generator function", la.chart, surface, la.Plane.random(surface), span=1.0, sampler=nn.Linear(2, 2),
+        progress=False,
+    )  # fmt: skip
+
+
+def test_points_of_a_path_are_asked_for_in_a_row(surface):
+    path = la.connect(surface, surface.start, surface.start + 0.1, progress=False)
+    refused("expected numbers in a row", path.points, torch.zeros(3, 2))
+
+
+def test_a_sketch_has_a_largest_size(tmp_path):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    refused("whole number from 64 to 16,777,216", la.Recorder, model, optimizer, tmp_path / "run", sketch=10**9)
+
+
+@pytest.mark.parametrize("rows", [0, 12])
+def test_reading_a_loader_draws_from_nobodys_generator(rows):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).eval()
+    data = TensorDataset(torch.randn(rows, 4), torch.randint(3, (rows,)))
+    loader = DataLoader(data, batch_size=5, shuffle=rows > 0)
+    before = torch.get_rng_state()
+    if rows:
+        first, second = (la.StreamedSurface(model, FLAT, loader) for _ in range(2))
+        assert first.fingerprint() == second.fingerprint()
+    else:
+        refused("got no batches", la.StreamedSurface, model, FLAT, loader)
+    assert torch.equal(before, torch.get_rng_state())
