@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lossatlas.cli._landscape import landscape_of, landscape_options
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
@@ -24,15 +25,7 @@ if TYPE_CHECKING:
     type=float,
     help="Maximum cost of everything, in evaluations of the loss; never exceeded. 500 by default, 3,000 on a network.",
 )
-@click.option(
-    "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."
-)
-@click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
-@click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
-@click.option(
-    "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
-)
-@click.option("--box", metavar="LOW:HIGH,…", help="Bounds of each coordinate of the function, for example -2:2,-1:3.")
+@landscape_options
 @network_options()
 @click.option(
     "--batch-size",
@@ -88,20 +81,17 @@ def command(
     from rich.console import Console
 
     from lossatlas.advise import advise, forecast
-    from lossatlas.cli._race import _surface
     from lossatlas.cli._race_network import _size
     from lossatlas.cli._unused import refuse
-    from lossatlas.cli._user import own_surface, prepare
+    from lossatlas.cli._user import prepare
 
     surface: Surface
-    if bbob is None:
-        refuse("dim", "instance", where="without --bbob")
     if own.given:
-        refuse("landscape", "bbob", "given", "box", where="with --model")
+        refuse("landscape", "bbob", "dim", "instance", "given", "box", where="with --model")
         surface, size = network(own, own.module()), _size(batch_size)
     else:
         refuse("batch_size", where="on a landscape")
-        surface, size = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance), None
+        surface, size = landscape_of(landscape, bbob, dim, instance, given, box), None
     click.echo(forecast(surface, budget=budget, batch_size=size).sentence)
     if only_forecast:
         return

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas.cli._animate import option as animate_option
+from lossatlas.cli._landscape import landscape_of, landscape_options
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network_options
 from lossatlas.cli._pictures import figure_options
@@ -93,15 +94,7 @@ class _Listing(click.Command):
     help="Also map the basins: run from a grid of POINTS² starts and color each by where it ends.",
 )
 @click.option("--why", is_flag=True, help="For each optimizer that gets stuck, find the smallest change that frees it.")
-@click.option(
-    "--bbob", metavar="fK", help="A BBOB function, f1 to f24, instead of LANDSCAPE (needs the extra lossatlas[bbob])."
-)
-@click.option("--dim", type=int, default=2, show_default=True, help="Dimension of the BBOB function.")
-@click.option("--instance", type=int, default=1, show_default=True, help="Instance of the BBOB function.")
-@click.option(
-    "--function", "given", metavar="FILE.py:FUNCTION", help="A function of a vector in place of LANDSCAPE, on --box."
-)
-@click.option("--box", metavar="LOW:HIGH,…", help="Bounds of each coordinate of the function, for example -2:2,-1:3.")
+@landscape_options
 @network_options(test="for the test error")
 @click.option(
     "--batch-size",
@@ -184,7 +177,7 @@ def command(
     from lossatlas.cli._race_network import OPTIMIZERS as NETWORK_OPTIMIZERS
     from lossatlas.cli._race_network import race_network
     from lossatlas.cli._unused import refuse
-    from lossatlas.cli._user import numbers, own_surface, prepare
+    from lossatlas.cli._user import numbers, prepare
     from lossatlas.probe import Budget
     from lossatlas.race import check, numbers_of, race, starts
     from lossatlas.surface import landscapes
@@ -215,9 +208,7 @@ def command(
         )
         return
     refuse("batch_size", where="on a landscape")
-    if bbob is None:
-        refuse("dim", "instance", where="without --bbob")
-    surface = own_surface(landscape, given, box, bbob) or _surface(landscape, bbob, dim, instance)
+    surface = landscape_of(landscape, bbob, dim, instance, given, box)
     if source("optimizers") is ParameterSource.DEFAULT:
         optimizers = LINEUPS.get(surface.name, optimizers)
     chosen = {
@@ -291,24 +282,6 @@ def _unused(
     given = {"LANDSCAPE": landscape, "--bbob": bbob, "--start": start, "--budget": budget, "--sweep": swept}
     given |= {"--map": map_points, "--why": why or None}
     return [name for name, value in given.items() if value is not None]
-
-
-def _surface(landscape: str | None, bbob: str | None, dim: int, instance: int) -> Surface:
-    from lossatlas._errors import InputError
-    from lossatlas.surface import landscapes
-
-    if landscape is not None and bbob is None:
-        return landscapes.landscape(landscape)
-    if bbob is None or landscape is not None:
-        given = "no landscape" if bbob is None else f"the landscape {landscape!r} and --bbob {bbob}"
-        raise InputError(
-            f"got {given}; expected one to race on: a landscape such as four-wells ({', '.join(landscapes.catalog)}), "
-            "or --bbob f1 to f24."
-        )
-    number = bbob.lower().removeprefix("f")
-    if not number.isdigit():
-        raise InputError(f"got --bbob {bbob!r}; expected f1 to f24, for example --bbob f8 --dim 5.")
-    return landscapes.Bbob(int(number), dim, instance)
 
 
 def _check_extras(
