@@ -18,6 +18,7 @@ from lossatlas.surface.network._outputs import NetworkOutputs
 def fast(monkeypatch):
     """A machine whose products in half precision take a tenth of the time."""
     monkeypatch.setattr("lossatlas.surface.network._outputs.multiplies_faster", lambda device: True)
+    monkeypatch.setattr("lossatlas.surface.network._outputs.SMALL", 0)
     steps = itertools.cycle([0.0, 10.0, 0.0, 1.0])
     begun = itertools.accumulate(steps)
     monkeypatch.setattr(
@@ -218,3 +219,11 @@ def test_what_only_half_precision_makes_infinite_is_no_hole(trained, monkeypatch
     corners = np.ix_([0, -1], [0, -1])
     np.testing.assert_allclose(chart.loss[corners], plain.loss[corners], rtol=0.125)
     assert chart.exactly[corners].sum() > plain.exactly[corners].sum()
+
+
+def test_of_small_passes_no_clock_is_asked(trained, monkeypatch):
+    source = _surface(trained).on(la.Plane.random(_surface(trained), seed=0)).own_outputs()
+    assert source.halved() is not None
+    monkeypatch.undo()
+    monkeypatch.setattr("lossatlas.surface.network._outputs.multiplies_faster", lambda device: 1 / 0)
+    assert source.halved() is None and source.halved(known=True) is not None

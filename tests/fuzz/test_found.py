@@ -30,6 +30,7 @@ def test_names_in_tensors_and_nested_tensors_are_no_lists_of_names(surface):
     refused("got heads", la.network_race, surface, ["sgd"], steps=2, heads=torch.zeros(3, 2), batch_size=6)
     refused("got heads=3.0", la.network_race, surface, ["sgd"], steps=2, heads=torch.tensor(3.0), batch_size=6)
     nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
+    refused("got points=NestedTensor", la.compare_traces, surface, surface, points=nested)
     refused("got layers=NestedTensor", la.similarity, surface, {"a": surface.start, "b": surface.start}, layers=nested)
 
 

@@ -171,7 +171,7 @@ def compare_traces(
 def _pair(name: str, given: Any) -> tuple[Any, Any]:
     """One entry for each of two surfaces."""
     listed = isinstance(given, list | tuple) or (isinstance(given, Tensor | np.ndarray) and given.ndim == 2)
-    if not listed or len(given) != 2:
+    if not listed or getattr(given, "is_nested", False) or len(given) != 2:
         raise InputError(
             f"got {name}={_checks.shown(given)}; expected two entries, one for each surface: ({name[:-1]} of a, "
             f"{name[:-1]} of b), either of them None for the default."

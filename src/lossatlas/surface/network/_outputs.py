@@ -28,6 +28,8 @@ from lossatlas.surface.network._shortcut import VALUES, Shortcut, compared
 from lossatlas.surface.network._user_code import in_user_code
 
 Coords = NDArray[np.float64]
+# Products of parameters and examples below which a pass is calls more than arithmetic.
+SMALL = 10**6
 
 
 @final
@@ -94,7 +96,8 @@ class NetworkOutputs:
     def halved(self, *, known: bool = False) -> NetworkOutputs | None:
         """The same outputs, evaluated in bfloat16 under torch's autocast; None where that cannot gain anything.
 
-        Parameters are in float32, the surface casts nothing by itself, and the device multiplies matrices faster.
+        Parameters are in float32, the surface casts nothing by itself, and the device multiplies matrices faster. Of small passes
+        nobody asks: what a clock says of them is chance, and so would be the chart.
 
         Args:
             known: that this is faster, so that the device is not measured.
@@ -103,7 +106,8 @@ class NetworkOutputs:
         theta = scene.reference.theta
         if scene.cast is not None or theta.dtype != torch.float32:
             return None
-        if not known and not multiplies_faster(theta.device):
+        small = theta.numel() * scene.examples < SMALL
+        if not known and (small or not multiplies_faster(theta.device)):
             return None
         twin = copy.copy(self)
         twin._half = torch.bfloat16
