@@ -385,12 +385,10 @@ def ground(tmp_path_factory):
 
 
 # Blocks of many vectors are swept as was fastest when it was timed.
-ROUNDED = pytest.mark.xfail(reason="a trace that is measured after a resume is the same to rounding", strict=False)
-NAMES = [pytest.param(name, marks=ROUNDED) if name == "curvature" else name for name in VERBS]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBS)
 def test_a_killed_command_loses_nothing_and_ends_the_same(name, ground, tmp_path):
     shutil.copytree(ground, tmp_path / "ground")
     count = killed(VERBS[name], tmp_path, 1, seed=len(name), most=1)
@@ -398,7 +396,7 @@ def test_a_killed_command_loses_nothing_and_ends_the_same(name, ground, tmp_path
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBS)
 def test_many_kills_lose_nothing(name, ground, tmp_path):
     shutil.copytree(ground, tmp_path / "ground")
     count = killed(VERBS[name], tmp_path, 20, seed=0)

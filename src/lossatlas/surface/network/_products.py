@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,9 +20,12 @@ from lossatlas.surface.network._user_code import in_user_code
 
 BatchLoss = Callable[[Mapping[str, Tensor], Batch], Tensor]
 
-WIDTHS = (8, 32)
+# Vectors that one backward sweep takes, in blocks of so many and more.
+WIDTH, MANY = 32, 12
+# Of graphs up to so many bytes: there the calls cost more than the arithmetic (a tenth to a third of the time of single sweeps on
+# perceptrons of 0.01 and 0.9 MB, none is gained from 2 MB on; on devices that take work in a queue, more).
+SMALL, SMALL_THERE = 2**20, 2**26
 HELD_BYTES = 2**28
-SWEEP_BYTES = 2**30
 _DEAD_ENDS = ("torch::autograd::Error", "torch::autograd::NotImplemented")
 _ONCE = re.compile(
     r"derivative.*not implemented|once_differentiable|differentiate twice|double.?backward|use_reentrant", re.I
@@ -81,8 +83,8 @@ class HessianProducts:
     The first derivative of a batch is taken once for all vectors. Where there is a single batch of moderate size its
     graph is kept for the next call at the same θ, which saves more than a third of each product of a Lanczos run.
     Attention runs on the math kernel, since fused ones cannot be differentiated twice. In blocks of 12 vectors and more,
-    one backward sweep for several vectors is used where it is faster, which is measured on the first such block and then kept:
-    what they give is equal to rounding, and not to the bit, from process to process.
+    one backward sweep is used for several vectors where the graph is small. What a vector gives is the same to the bit in every
+    process on a machine, if it is asked for in the same block.
 
     Args:
         loss: the mean loss over a batch at named tensors.
@@ -111,7 +113,7 @@ class HessianProducts:
 
     @property
     def choice(self) -> int:
-        """Vectors per backward sweep: 1 one after another, 0 as long as nothing was measured."""
+        """Vectors per backward sweep: 1 one after another, 0 as long as no block was asked for."""
         return self._width
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HessianProducts:
@@ -166,35 +168,18 @@ class HessianProducts:
         return {name: part.detach().requires_grad_() for name, part in self._layout.split(theta).items()}
 
     def _add(self, total: Tensor, gradient: Gradient, vectors: Tensor, weight: float) -> None:
-        # A few vectors go one after another, whatever was measured before them: their bits do not depend on what was asked earlier.
-        done, many = 0, len(vectors) >= WIDTHS[0] + 4
-        if many and not self._width:
-            done = self._measure(total, gradient, vectors, weight)
-        width = self._width if many else 1
-        while done < len(vectors):
-            rows = slice(done, done + width)
+        width = self._several(gradient, vectors) if len(vectors) >= MANY else 1
+        for begin in range(0, len(vectors), width):
+            rows = slice(begin, begin + width)
             total[rows] += weight * self._turn(gradient, vectors[rows])
-            done += width
 
-    def _measure(self, total: Tensor, gradient: Gradient, vectors: Tensor, weight: float) -> int:
-        """Time one by one against several at once on vectors that are wanted anyway; how many were done."""
-        best, done, seconds = 1, 0, float("inf")
-        for width in (1, *WIDTHS):
-            count = max(width, 3)
-            if done + count > len(vectors) or width * (self._bytes or 0) > SWEEP_BYTES:
-                break
-            if width == WIDTHS[0] and not self._agree(gradient, vectors):
-                break
-            self._turn(gradient, vectors[:width])  # the first sweep of a kind pays for its making
-            begin = _clock(total)
-            parts = [self._turn(gradient, vectors[k : k + width]) for k in range(done, done + count, width)]
-            each = (_clock(total) - begin) / count
-            total[done : done + count] += weight * torch.cat(parts)
-            done += count
-            if each < 0.9 * seconds:
-                best, seconds = width, each
-        self._width = best
-        return done
+    def _several(self, gradient: Gradient, vectors: Tensor) -> int:
+        """How many vectors one sweep takes."""
+        if not self._width:
+            held = SMALL if vectors.device.type == "cpu" else SMALL_THERE
+            small = (self._bytes or 0) <= held
+            self._width = WIDTH if small and self._agree(gradient, vectors) else 1
+        return self._width
 
     def _agree(self, gradient: Gradient, vectors: Tensor) -> bool:
         """Whether one sweep for two vectors says what two sweeps say.
@@ -294,9 +279,3 @@ def _graph_bytes(forward: Callable[[], Tensor]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(count, lambda packed: packed):
         forward()
     return 3 * sum(seen.values())
-
-
-def _clock(where: Tensor) -> float:
-    if where.device.type == "cuda":
-        torch.cuda.synchronize(where.device)
-    return time.perf_counter()
