@@ -69,7 +69,28 @@ def test_a_module_is_no_sampler(surface):
 
 def test_points_of_a_path_are_asked_for_in_a_row(surface):
     path = la.connect(surface, surface.start, surface.start + 0.1, progress=False)
-    refused("expected numbers in a row", path.points, torch.zeros(3, 2))
+    for odd in (torch.zeros(3, 2), 10**400, [float("inf")]):
+        refused("expected numbers in a row", path.points, odd)
+        refused("expected numbers in a row", path.profile, odd)
+
+
+def test_there_is_something_to_compare_on(surface):
+    refused("an empty list of planes", la.compare, {"a": surface, "b": surface}, planes=[])
+
+
+def test_a_rate_of_a_curve_fits_into_its_parameters(surface):
+    refused("got lr=", la.connect, surface, surface.start, surface.start + 0.1, kind="bezier", lr=1e300, progress=False)
+
+
+def test_a_loss_that_draws_is_refused_and_its_draws_are_given_back():
+    def noisy(output, target):
+        return FLAT(output, target) + torch.rand(()) * 1e-3
+
+    data = (torch.ones(6, 4), torch.arange(6) % 3)
+    model = nn.Linear(4, 3).eval()
+    before = torch.get_rng_state()
+    refused("expected a fixed function", la.StreamedSurface, model, noisy, data)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_sketch_has_a_largest_size(tmp_path):

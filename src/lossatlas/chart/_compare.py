@@ -131,6 +131,8 @@ def _laid(
     expected = "'paired', a plane, or a list of planes"
     _checks.instance("planes", planes, (Plane, Frame, list, tuple), expected, where="compare")
     shared = [planes] if isinstance(planes, Plane | Frame) else list(planes)
+    if not shared:
+        raise InputError(f"compare got an empty list of planes; expected {expected}.")
     for plane in shared:
         _checks.instance("planes", plane, (Plane, Frame), expected, where="compare")
     for surface in named.values():

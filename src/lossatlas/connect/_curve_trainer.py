@@ -54,7 +54,7 @@ class Recipe:
         for name, value in {
             "steps": _checks.whole("steps", self.steps),
             "batch_size": _checks.whole("batch_size", self.batch_size, 0),
-            "lr": _checks.number("lr", self.lr, above=0),
+            "lr": _checks.number("lr", self.lr, above=0, most=1e30),
             "weight_decay": _checks.number("weight_decay", self.weight_decay, least=0),
             "seed": _checks.seed(self.seed),
         }.items():

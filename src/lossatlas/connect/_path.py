@@ -315,7 +315,7 @@ class Path(archive.Result):
 def _numbers(t: Any) -> Array:
     try:
         found = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         found = np.array(np.nan)
     if found.ndim > 1 or not np.isfinite(found).all():
         raise InputError(f"got t={_checks.shown(t)}; expected numbers in a row, 0 for a and 1 for b.")

@@ -47,7 +47,7 @@ def fit(
         Loshchilov and Hutter: Decoupled weight decay regularization, ICLR 2019, arXiv:1711.05101.
     """
     inputs, labels = _checked(model, data)
-    lr = _checks.number("lr", lr, least=0)
+    lr = _checks.number("lr", lr, least=0, most=1e30)
     if progress is not None and not callable(progress):
         raise InputError(f"fit got progress={_checks.shown(progress)}; expected a function of (epoch, loss), or None.")
     epochs, batch_size = _checks.whole("epochs", epochs, 0), _checks.whole("batch_size", batch_size)

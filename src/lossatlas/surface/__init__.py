@@ -49,6 +49,7 @@ from lossatlas.surface.network._places import holds_weights as holds_weights
 from lossatlas.surface.network._places import named_as_weights as named_as_weights
 from lossatlas.surface.network._products import refuse_half as refuse_half
 from lossatlas.surface.network._randomness import seeded as seeded
+from lossatlas.surface.network._randomness import untouched_randomness as untouched_randomness
 from lossatlas.surface.network._scores import OtherLoss as OtherLoss
 from lossatlas.surface.network._scores import refuse_other as refuse_other
 from lossatlas.surface.network._state import StateSurface as StateSurface

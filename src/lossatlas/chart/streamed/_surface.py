@@ -32,7 +32,16 @@ from lossatlas.chart.streamed._planned import Planned, planned, rates
 from lossatlas.chart.streamed._tokens import Judged
 from lossatlas.chart.streamed._weights import Weights
 from lossatlas.probe import size as bytes_in_words
-from lossatlas.surface import Frame, LossFunction, Moving, Reading, Surface, code_digest, layout_of
+from lossatlas.surface import (
+    Frame,
+    LossFunction,
+    Moving,
+    Reading,
+    Surface,
+    code_digest,
+    layout_of,
+    untouched_randomness,
+)
 
 # Passes that go through the model side by side.
 TOGETHER = 32
@@ -180,7 +189,8 @@ class StreamedSurface(Surface):
             self.notes = self._plan()
         else:
             self._need_room()
-            self.notes = self._prove()
+            with untouched_randomness(self._where()):
+                self.notes = self._prove()
 
     @property
     def sentence(self) -> str:
@@ -287,10 +297,11 @@ class StreamedSurface(Surface):
         rows = [tuple(row) for row in points.double().tolist()]
         found = [Judged() for _ in rows]
         wanted = [(k, batch) for k in range(len(rows)) for batch in self.batches.each]
-        for begin in range(0, len(wanted), self.together):
-            some = wanted[begin : begin + self.together]
-            for (k, _), one in zip(some, self._passed([(rows[k], batch) for k, batch in some]), strict=True):
-                found[k].add(one)
+        with untouched_randomness(self._where()):
+            for begin in range(0, len(wanted), self.together):
+                some = wanted[begin : begin + self.together]
+                for (k, _), one in zip(some, self._passed([(rows[k], batch) for k, batch in some]), strict=True):
+                    found[k].add(one)
         count = torch.tensor([one.count for one in found], dtype=torch.float64)
         values = torch.tensor([one.loss for one in found], dtype=torch.float64) / count
         if self.loss != TOKENS:
@@ -359,8 +370,7 @@ class StreamedSurface(Surface):
         Raises:
             ModelError: if the model or the loss raises an error; it is the cause.
         """
-        held = (self.weights.held(name).device for name in self.weights.blocks)
-        device = next((place for place in held if place.type != "meta"), torch.device("cpu"))
+        device = self._where()
 
         def run(one: Pass) -> Any:
             positional, named = self.batches.arguments(one.batch, device)
@@ -385,6 +395,11 @@ class StreamedSurface(Surface):
                     "model is as it was."
                 ) from error
         return [one.result for one in passes]
+
+    def _where(self) -> torch.device:
+        """The device that batches go to."""
+        held = (self.weights.held(name).device for name in self.weights.blocks)
+        return next((place for place in held if place.type != "meta"), torch.device("cpu"))
 
     @contextlib.contextmanager
     def _without_cache(self) -> Iterator[None]:
