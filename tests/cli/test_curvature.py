@@ -194,3 +194,24 @@ def test_what_a_stopped_command_had_is_kept_and_not_measured_again(mine, monkeyp
     streams = capsys.readouterr()
     assert "came from the folder" not in streams.out and "is measured anew" in streams.err
     assert "Hessian-vector products by central differences of gradients, since as requested" in streams.out
+
+
+@pytest.mark.slow
+def test_a_command_that_goes_on_forgets_nothing_on_its_way(mine, monkeypatch, capsys):
+    monkeypatch.setattr("lossatlas.cli._curvature._draw", lambda *_: None)
+    from lossatlas.cli import _kept
+
+    assert run(*SHORT, "--out", "out") == 0
+    whole, seen = json.loads(Path("out/curvature.json").read_text()), []
+    real = _kept.Kept._write
+
+    def watched(self):
+        real(self)
+        seen.append(json.loads(Path("out/curvature.json").read_text()))
+
+    monkeypatch.setattr(_kept.Kept, "_write", watched)
+    assert run(*SHORT, "--out", "out") == 0
+    assert len(seen) > 3 and {record["status"] for record in seen[:-1]} == {"unfinished"}
+    for record in seen:
+        assert record["settings"] == whole["settings"] and record["sharpness"] == whole["sharpness"]
+        assert {"extremes", "trace", "spectrum"} <= record.keys()

@@ -252,6 +252,18 @@ def bare(record):
     return [bare(one) for one in record] if isinstance(record, list) else record
 
 
+def difference(one, other, where=""):
+    """Where two records differ first, and what stands there; empty where they are alike."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.keys() != other.keys():
+            return f"{where}: without {sorted(one.keys() - other.keys())}, with {sorted(other.keys() - one.keys())}"
+        return next((told for key in one if (told := difference(one[key], other[key], f"{where}/{key}"))), "")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((told for k, pair in pairs if (told := difference(*pair, f"{where}/{k}"))), "")
+    return "" if one == other else f"{where}: {str(one)[:80]} became {str(other)[:80]}"
+
+
 def points(file):
     """The rows of a ledger, read from a copy: its recovery is left to the next run."""
     with tempfile.TemporaryDirectory() as copy:
@@ -359,14 +371,20 @@ def killed(verb, home, kills, seed, most=3):
             count.kills += 1
             now = kept(rough / verb.out)
             count.lost += [f"{key} was there and is gone" for key in known if key not in now]
-            count.lost += [f"{key} changed" for key, one in known.items() if key in now and bare(now[key]) != bare(one)]
+            count.lost += [
+                f"{key} changed: {told}"
+                for key, one in known.items()
+                if key in now and (told := difference(bare(one), bare(now[key])))
+            ]
             count.lost += [f"{place} was printed and is not there" for place in unkept(verb, rough, log.read_text())]
             known |= now
         once(verb, rough, log)
         count.ends += 1
         last = kept(rough / verb.out)
         count.lost += [f"{key} was there and is gone" for key in known if key not in last]
-        count.lost += [f"{key} differs at the end" for key, one in end.items() if last.get(key) != one]
+        count.lost += [
+            f"{key} differs at the end: {told}" for key, one in end.items() if (told := difference(one, last.get(key)))
+        ]
         count.lost += [f"{name} is left over" for name in sorted(files(rough / verb.out) - names) if _unwanted(name)]
         count.lost += [f"{name} is missing" for name in sorted(names - files(rough / verb.out))]
     return count
@@ -382,9 +400,6 @@ def ground(tmp_path_factory):
     home = tmp_path_factory.mktemp("ground")
     prepared(home)
     return home
-
-
-# Blocks of many vectors are swept as was fastest when it was timed.
 
 
 @pytest.mark.slow

@@ -42,12 +42,13 @@ class Kept:
         self._of, self._status = archive.parse(archive.dump(dict(of))), "unfinished"
         self._settings: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
+        self._earlier: dict[str, Any] = {}
         file = None if out is None else out / "curvature.json"
         if file is not None and file.is_file():
             earlier = archive.read_json(file)
             earlier = earlier if isinstance(earlier, dict) else {}
             if earlier.get("of") == self._of:
-                self._before = earlier.get("settings", {})
+                self._earlier, self._before = earlier, earlier.get("settings", {})
             elif "of" in earlier:
                 message(f"note: {file} holds the curvature of something else; it is measured anew")
 
@@ -79,12 +80,17 @@ class Kept:
         self._write()
 
     def record(self) -> dict[str, Any]:
-        """Everything so far, plain JSON values."""
+        """Everything so far, plain JSON values; until all is done also what an earlier run had, which is not reached again yet."""
         parts = {name: one.record() for name, one in self.done.items() if not name.startswith(f"{_NUMBERED}-")}
         numbered = [one.record() for name, one in self.done.items() if name.startswith(f"{_NUMBERED}-")]
+        settings = self._settings
+        if self._status == "unfinished":
+            settings = self._before | settings
+            parts = {name: self._earlier[name] for name in self._before if name in self._earlier} | parts
+            numbered += self._earlier.get(_NUMBERED, [])[len(numbered) :]
         return {
             "kind": "curvature", "status": self._status, "surface": self._of["surface"], **parts, _NUMBERED: numbered,
-            "meter": self.probe.meter.record(), "of": self._of, "settings": self._settings,
+            "meter": self.probe.meter.record(), "of": self._of, "settings": settings,
         }  # fmt: skip
 
     def _folder(self, name: str) -> Path:
