@@ -132,6 +132,11 @@ def test_a_script_that_fails_fails_as_it_would(tmp_path, capsys):
 def test_what_cannot_be_recorded_is_said(tmp_path, capsys):
     assert call("record", "none.py") == 2
     assert "there is no script 'none.py'" in capsys.readouterr().err
+    for other in ("jobs.toml", "train.sh", "train.ipynb"):
+        (tmp_path / other).write_text("[jobs]\n")
+        assert call("record", "--out", "other", other) == 2
+        assert f"the script {other!r} is no Python program" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     (tmp_path / "idle.py").write_text("print('ran')")
     assert call("record", "--out", "idle", "idle.py") == 2
     out, said = capsys.readouterr()

@@ -14,6 +14,10 @@ from typing import Any, Self
 
 from lossatlas._errors import InputError
 
+# Endings of files that are something else, and would fail at their first line.
+OTHERS = frozenset(
+    ".cfg .csv .html .ini .ipynb .json .jsonl .md .npz .pt .pth .safetensors .sh .toml .txt .yaml .yml".split()
+)
 # They start the program in processes of their own.
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "mpirun", "mpiexec", "srun", "horovodrun", "ray")
 
@@ -44,6 +48,11 @@ class Program:
         if module:
             return cls(name, tuple(args), _source(name), True)
         if _is_file(name):
+            if Path(name).suffix.lower() in OTHERS and not _is_python(name):
+                raise InputError(
+                    f"the script {name!r} is no Python program; expected a Python file, or -m and a module, with its arguments "
+                    "after it. A shell script names this command inside it; a notebook uses lossatlas.Recorder."
+                )
             return cls(name, tuple(args), name, False)
         installed = shutil.which(name) if Path(name).name == name else None
         if Path(name).name in LAUNCHERS:
