@@ -3,10 +3,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# torch's newer releases bring gigabytes of CUDA packages: every install goes through constraints.txt. Compiling every file of
+# every package would take a minute and more; what is imported is compiled then, and kept, whatever the environment says.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+COMPILED := -c 'import lossatlas; [getattr(lossatlas, name) for name in lossatlas.__all__]'
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-quick faults fuzz mutants check lint types floors bench bench-bbob docs pictures web dist clean
+.PHONY: help install demo test tests test-quick faults fuzz mutants check lint types floors browser bench bench-bbob docs pictures web dist clean
 
 help:
 	@echo "make install     a virtual environment with everything for development"
@@ -26,11 +29,15 @@ help:
 
 install: $(VENV)/.installed
 
-$(VENV)/.core: pyproject.toml constraints.txt
+$(BIN)/python:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: $(PYTHON) is not on the path; give another with make PYTHON=python3"; exit 2; }
-	@test -x $(BIN)/python || { echo "making a virtual environment in $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "making a virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing lossatlas …"
 	@$(PIP) -e .
+	@$(BIN)/python $(COMPILED)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.core
@@ -46,6 +53,13 @@ $(VENV)/.docs: $(VENV)/.core
 	@$(PIP) -e '.[docs]'
 	@touch $@
 
+# All of these at once: versions are settled once, not three times.
+$(VENV)/.everything: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing lossatlas, the tools of development and of the documentation …"
+	@$(PIP) -e '.[dev,docs]'
+	@$(BIN)/python $(COMPILED)
+	@touch $(VENV)/.core && touch $(VENV)/.installed $(VENV)/.docs && touch $@
+
 demo: $(VENV)/.core
 	@$(BIN)/lossatlas tour --out atlas
 
@@ -53,9 +67,16 @@ demo: $(VENV)/.core
 # of their file, which share surfaces; the slow ones lie in few files, so that a worker without work takes some of the other's.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# What checks and documentation need is installed first, one after the other; then they run side by side.
-test: $(VENV)/.installed $(VENV)/.docs
-	@$(MAKE) --no-print-directory -j2 check docs
+# The two long checks begin side by side, and the tests as soon as the first of them and the short ones are through: neither core
+# waits. What fails is said again at the end.
+test: $(VENV)/.everything
+	@$(MAKE) --no-print-directory -j2 types docs lint floors browser tests
+
+# The tests would get a browser themselves where there is none: here nobody waits for it.
+browser: $(VENV)/.installed
+	@$(BIN)/python tests/ui/_browser.py || true
+
+tests: $(VENV)/.installed browser
 	$(PYTEST) --dist worksteal -m "not faults"
 
 test-quick: $(VENV)/.installed

@@ -112,7 +112,7 @@ def test_every_kind_of_plane(mine, kind, capsys):
 
 
 @pytest.mark.slow
-def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
+def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, drawn, capsys):
     """A trainer's folder and the same checkpoints one by one: steps by number, the path framed, and on every picture."""
     for step, seed in ((9, 1), (10, 2), (100, 3)):
         Path(f"run/checkpoint-{step}").mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_a_folder_of_checkpoints_is_a_run_whose_path_is_drawn(mine, capsys):
 
 
 @pytest.mark.slow
-def test_few_cells_with_a_certificate_and_exports(mine, capsys):
+def test_few_cells_with_a_certificate_and_exports(mine, drawn, capsys):
     code = run("--points", "41", "--span", "auto", "--export", "f.csv", "--export", "f.vts", "--no-card", "--out", "o")
     said = capsys.readouterr().out
     assert code == 0 and "held-out cells" in said and "near the minimum" in said
@@ -171,7 +171,7 @@ def test_the_policy_is_printed(mine, capsys):
 
 
 @pytest.mark.slow
-def test_the_card_comes_with_the_pictures(mine, capsys):
+def test_the_card_comes_with_the_pictures(mine, drawn, capsys):
     assert run("--points", "5", "--out", "o", "--card") == 0
     assert Path("o/card.png").stat().st_size > 10_000
     assert written()["kept"]["card"] is not None and la.load("o").card().reading()
@@ -265,7 +265,7 @@ def test_an_exception_of_the_users_code_in_the_middle_of_a_chart_is_one_paragrap
 
 
 @pytest.mark.slow
-def test_a_forecast_is_printed_and_nothing_is_written(mine, capsys):
+def test_a_forecast_is_printed_and_nothing_is_written(mine, drawn, capsys):
     before = sorted(path.name for path in Path().rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__")
     assert run("--points", "21", "--exact", "--forecast", "--out", "o", "--card") == 0
     said = capsys.readouterr().out

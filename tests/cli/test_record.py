@@ -89,7 +89,7 @@ def test_an_unchanged_script_runs_as_it_would_and_is_recorded(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_is_charted_with_its_path(tmp_path, capsys):
+def test_a_run_is_charted_with_its_path(tmp_path, capsys, drawn):
     for name, seed in (("one", "1"), ("two", "2")):
         assert call("record", "--out", name, "--every", "5", "--quiet", "train.py", seed, "x", "x.pt") == 0
     assert capsys.readouterr().err == ""

@@ -188,7 +188,7 @@ def test_every_display_is_in_the_column_sheet():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", ["3.3in", "84mm", 6.5])
+@pytest.mark.parametrize("width", ["84mm", 6.5])
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_cut_or_overlaps(name, width):
     with figures(width=width) as now:

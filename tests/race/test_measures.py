@@ -27,12 +27,7 @@ def end(surface, optimizer, steps, **settings):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "rotation"),
-    [
-        ((0.0, 0.0), 0.0),
-        ((1.3, -0.7), 0.8),
-        pytest.param((1.3, -0.7), 0.0, marks=pytest.mark.slow),
-        pytest.param((0.0, 0.0), 0.8, marks=pytest.mark.slow),
-    ],
+    [((0.0, 0.0), 0.0), ((1.3, -0.7), 0.8)],
 )
 def test_the_kinds_of_ends_on_ground_where_they_are_plain(shift, rotation):
     bowl = la.landscapes.quadratic(condition=4.0).moved(shift=shift, rotation=rotation)

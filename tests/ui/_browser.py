@@ -65,3 +65,10 @@ def _ran(command: list[str]) -> bool:
         return subprocess.run(command, capture_output=True, timeout=900).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+if __name__ == "__main__":
+    try:
+        find()
+    except NoBrowser as error:
+        sys.exit(str(error))
