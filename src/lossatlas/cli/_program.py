@@ -16,8 +16,23 @@ from lossatlas._errors import InputError
 
 # Endings of files that are something else, and would fail at their first line.
 OTHERS = frozenset(
-    [".cfg", ".csv", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".md", ".npz", ".pt", ".pth", ".safetensors", ".sh"]
-    + [".toml", ".txt", ".yaml", ".yml"]
+    [
+        ".cfg",
+        ".csv",
+        ".html",
+        ".ini",
+        ".ipynb",
+        ".json",
+        ".md",
+        ".npz",
+        ".pt",
+        ".pth",
+        ".safetensors",
+        ".sh",
+        ".toml",
+        ".txt",
+        ".yaml",
+    ]
 )
 # They start the program in processes of their own.
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "mpirun", "mpiexec", "srun", "horovodrun", "ray")
