@@ -9,6 +9,7 @@ from lossatlas.chart._features import Feature as Feature
 from lossatlas.chart._forecast import forecast as forecast
 from lossatlas.chart._forecast import without_card as without_card
 from lossatlas.chart._make_chart import chart as chart
+from lossatlas.chart._make_volume import volume as volume
 from lossatlas.chart._part import chart_part as chart_part
 from lossatlas.chart._part import gaps as gaps
 from lossatlas.chart._roughness import Roughness as Roughness
@@ -17,10 +18,12 @@ from lossatlas.chart._topology import Topology as Topology
 from lossatlas.chart._trajectory import Trajectory as Trajectory
 from lossatlas.chart._trajectory import Traveled as Traveled
 from lossatlas.chart._trajectory import trajectory as trajectory
+from lossatlas.chart._volume import Volume as Volume
 from lossatlas.chart.card._card import Card as Card
 from lossatlas.chart.card._maker import card as card
 from lossatlas.chart.exchange import export as export
 from lossatlas.chart.exchange import export_path as export_path
+from lossatlas.chart.exchange import export_volume as export_volume
 from lossatlas.chart.exchange import read_li2018 as read_li2018
 from lossatlas.chart.exchange import to_xarray as to_xarray
 from lossatlas.chart.planes._cut import Projection as Projection
@@ -29,6 +32,7 @@ from lossatlas.chart.planes._normalize import normalize as normalize
 from lossatlas.chart.planes._plane import Plane as Plane
 from lossatlas.chart.planes._policy import Policy as Policy
 from lossatlas.chart.planes._policy import policy as policy
+from lossatlas.chart.planes._space import Space as Space
 from lossatlas.chart.sampling._certificate import Certificate as Certificate
 from lossatlas.chart.sampling._grid import Grid as Grid
 from lossatlas.chart.sampling._own import Sampler as Sampler

@@ -22,6 +22,7 @@ from lossatlas.draw._palette import Stroke, apart, colors, strokes, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
+from lossatlas.draw._slices import SlicesDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._style import figures
 from lossatlas.draw._surrogate import SurrogateDisplay
@@ -51,6 +52,7 @@ __all__ = [
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
+    "SlicesDisplay",
     "SpectrumDisplay",
     "Stroke",
     "SurrogateDisplay",
