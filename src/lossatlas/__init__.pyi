@@ -26,9 +26,12 @@ from lossatlas.chart import Comparison as Comparison
 from lossatlas.chart import Difference as Difference
 from lossatlas.chart import Feature as Feature
 from lossatlas.chart import Line as Line
+from lossatlas.chart import MorseSmale as MorseSmale
 from lossatlas.chart import Plane as Plane
 from lossatlas.chart import Policy as Policy
 from lossatlas.chart import Projection as Projection
+from lossatlas.chart import Saddle as Saddle
+from lossatlas.chart import Smad as Smad
 from lossatlas.chart import Space as Space
 from lossatlas.chart import StreamedSurface as StreamedSurface
 from lossatlas.chart import Topology as Topology

@@ -10,10 +10,13 @@ from lossatlas.chart._forecast import forecast as forecast
 from lossatlas.chart._forecast import without_card as without_card
 from lossatlas.chart._make_chart import chart as chart
 from lossatlas.chart._make_volume import volume as volume
+from lossatlas.chart._morse_smale import MorseSmale as MorseSmale
+from lossatlas.chart._morse_smale import Saddle as Saddle
 from lossatlas.chart._part import chart_part as chart_part
 from lossatlas.chart._part import gaps as gaps
 from lossatlas.chart._roughness import Roughness as Roughness
 from lossatlas.chart._roughness import roughness as roughness
+from lossatlas.chart._smad import Smad as Smad
 from lossatlas.chart._topology import Topology as Topology
 from lossatlas.chart._trajectory import Trajectory as Trajectory
 from lossatlas.chart._trajectory import Traveled as Traveled

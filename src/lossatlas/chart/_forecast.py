@@ -125,7 +125,7 @@ def forecast(
         surface,
         plane.frame.dimension,
         span=span,
-        points=points,
+        points=points,  # type: ignore[arg-type]
         exact=exact,
         tolerance=tolerance,
         probes=probes,

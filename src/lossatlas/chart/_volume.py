@@ -75,7 +75,8 @@ class Volume(archive.Result):
     @property
     def finite(self) -> NDArray[np.bool_]:
         """Which losses are finite, of the shape of `loss`."""
-        return np.isfinite(self.loss)
+        found: NDArray[np.bool_] = np.isfinite(self.loss)
+        return found
 
     @property
     def holes(self) -> int:
@@ -150,7 +151,8 @@ class Volume(archive.Result):
         at = self.dimension - 1 - axis
         loss, *rest = (np.take(one, number, axis=at) for one in (self.loss, *self.extras.values()))
         extras = dict(zip(self.extras, rest, strict=True))
-        axes, labels = (part[:axis] + part[axis + 1 :] for part in (self.axes, self.labels))
+        axes = self.axes[:axis] + self.axes[axis + 1 :]
+        labels = self.labels[:axis] + self.labels[axis + 1 :]
         provenance = {
             **self.provenance,
             "slice": {"axis": axis, "label": self.labels[axis], "value": float(places[number])},

@@ -16,6 +16,7 @@ from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._levels import Levels, scale_of
 from lossatlas.draw._matrix import MatrixDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
+from lossatlas.draw._morse_smale import MorseSmaleDisplay
 from lossatlas.draw._motion import Motion, animate
 from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import Stroke, apart, colors, strokes, well_colors
@@ -48,6 +49,7 @@ __all__ = [
     "Levels",
     "MatrixDisplay",
     "MergeTreeDisplay",
+    "MorseSmaleDisplay",
     "Motion",
     "PathsDisplay",
     "ProfileDisplay",

@@ -110,7 +110,7 @@ class SlicesDisplay(Display):
             self._panel(axes, i, j, z, scale, colored, side)
             if (i, j) == (0, 1):
                 self.ax_, self.figure_ = axes, figure
-        self._bar(figure, scale, colored, left + side + 2.2 * GAP, height - above, side, count)
+        self._bar(figure, scale, colored, left + (count - 1) * (side + GAP) + 1.2 * GAP, height - above, side, count)
         if title:
             figure.text(0.1 / wide, 1 - 0.08 / height, title, fontsize=_surround.TITLE, va="top")
         if note:
