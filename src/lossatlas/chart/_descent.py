@@ -111,7 +111,9 @@ class Descent:
                 k = root[k]
             return k
 
-        for number in joining(found.ends, len(label)).tolist():
+        # Of several passes in one cell the one with the lower other side goes first.
+        order = np.lexsort((found.lows, found.heights))
+        for number in order[joining(found.ends[order], len(label))].tolist():
             a, b = found.ends[number].tolist()
             one, other = find(a), find(b)
             if label[one] >= 0 and label[other] >= 0:

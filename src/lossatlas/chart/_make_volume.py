@@ -36,6 +36,8 @@ Span = float | tuple[float, float] | Sequence[tuple[float, float]]
 FIRST, TIMED = 2, 8
 # Bytes of the record of a volume, and of the header of its arrays.
 RECORD, HEADER = 4_000, 900
+# Of a row of a ledger: the name of each coordinate beyond the second.
+LAYER = 20
 
 
 def volume(
@@ -199,7 +201,7 @@ def volume_forecast(
     channels = len(answer.extras)
     held = {"record": RECORD, "arrays": HEADER + 8 * count * (1 + channels)}
     if root is not None:
-        held["ledger"] = sizes.ledger(space, count, channels, 0)
+        held["ledger"] = sizes.ledger(space, count, channels, 0) + LAYER * count * (len(axes) - 2)
     notes = [f"the ledger knows {known:,} points already, which are not evaluated again"] if known else []
     if at_work is not None and at_work.workers:
         notes.append(f"evaluations are shared by {at_work.workers} workers, whose start is not in the forecast")

@@ -135,7 +135,7 @@ def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices, 
         lows.append(np.minimum(one, two))
         pairs.append(np.sort(np.stack([number[one], number[two]], 1), axis=1))
     height, low, pair = np.concatenate(heights), np.concatenate(lows), np.concatenate(pairs)
-    by_height = np.argsort(height, kind="stable")
+    by_height = np.lexsort((low, height))
     height, low, pair = height[by_height], low[by_height], pair[by_height]
     _, first = np.unique(pair[:, 0] * max(n, 1) + pair[:, 1], return_index=True)
     # In one cell several passes may lie: their order is then that of the basins.

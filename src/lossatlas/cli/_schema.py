@@ -19,7 +19,7 @@ def generated() -> dict[str, Any]:
     """The schema, from the results and the commands of this version."""
     import lossatlas
     from lossatlas.advise import Advice
-    from lossatlas.chart import Chart, Topology
+    from lossatlas.chart import Chart, Topology, Volume
     from lossatlas.connect import Alignment, Barriers, Merge, Similarity
     from lossatlas.connect import Path as Connection
     from lossatlas.curvature import (
@@ -85,6 +85,7 @@ def generated() -> dict[str, Any]:
                 }
             ),
         },
+        "volume": {"allOf": [of(Volume)]},
         "tour": _holds(kind={"const": "tour"}, seconds={"type": "number"}, seed={"type": "integer"}, network=_OBJECT, wells=_OBJECT),
     }  # fmt: skip
     named = [kind for kind in archive.results.values() if kind.__module__.startswith("lossatlas.")]
