@@ -80,7 +80,7 @@ class MorseSmale(archive.Result):
     """
 
     KIND: ClassVar[str] = "morse-smale"
-    SAYS: ClassVar[tuple[str, ...]] = ("euler",)
+    SAYS: ClassVar[tuple[str, ...]] = ("euler", "inside", "on_rim")
 
     alpha: Array
     beta: Array
@@ -99,13 +99,29 @@ class MorseSmale(archive.Result):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def on_rim(self) -> tuple[int, int, int]:
+        """How many minima, saddles and maxima lie on the rim."""
+        ny, nx = self.loss.shape
+        minima, saddles, maxima = (
+            sum(one.index[0] in (0, ny - 1) or one.index[1] in (0, nx - 1) for one in group)
+            for group in (self.minima, self.saddles, self.maxima)
+        )
+        return minima, saddles, maxima
+
+    @property
+    def inside(self) -> tuple[int, int, int]:
+        """How many do not."""
+        minima, saddles, maxima = self.on_rim
+        return len(self.minima) - minima, len(self.saddles) - saddles, len(self.maxima) - maxima
+
+    @property
     def euler(self) -> int:
         """Minima − saddles + maxima that do not lie on the rim.
 
         It is 1, the Euler characteristic of a disk, on a chart without holes whose loss rises to the rim all around, as long
         as no two saddles are neighbors. Elsewhere lines that leave the chart are not counted.
         """
-        minima, saddles, maxima = self._inside()
+        minima, saddles, maxima = self.inside
         return minima - saddles + maxima
 
     @property
@@ -113,11 +129,9 @@ class MorseSmale(archive.Result):
         """The counts in words, with what did not stand."""
         if not self.minima:
             return "no region: no cell has a finite loss"
-        inside = self._inside()
-        on_rim = [len(group) - own for group, own in zip((self.minima, self.saddles, self.maxima), inside, strict=True)]
-        says = f"{_listed(inside)} inside the chart"
-        if any(on_rim):
-            says += f", {_listed(on_rim)} on its rim"
+        says = f"{_listed(self.inside)} inside the chart"
+        if any(self.on_rim):
+            says += f", {_listed(self.on_rim)} on its rim"
         if any(self.left_out):
             few, more = self.left_out
             held = "is" if few + more == 1 else "are"
@@ -171,17 +185,6 @@ class MorseSmale(archive.Result):
             for k, one in enumerate(group)
         ]
         return Table(f"Morse–Smale complex of {self.title}", ["feature", "position", "loss", "cells"], rows)
-
-    def _inside(self) -> tuple[int, int, int]:
-        """How many minima, saddles and maxima do not lie on the rim."""
-        minima, saddles, maxima = (
-            sum(not self._on_rim(one.index) for one in group) for group in (self.minima, self.saddles, self.maxima)
-        )
-        return minima, saddles, maxima
-
-    def _on_rim(self, index: tuple[int, int]) -> bool:
-        ny, nx = self.loss.shape
-        return index[0] in (0, ny - 1) or index[1] in (0, nx - 1)
 
     def _along_rim(self, line: Array) -> bool:
         """Whether a line runs along the frame of the picture, where it would not be seen."""

@@ -48,7 +48,7 @@ class Volume(archive.Result):
 
     KIND: ClassVar[str] = "volume"
     LISTED: ClassVar[float] = 0
-    SAYS: ClassVar[tuple[str, ...]] = ("cells", "holes", "center")
+    SAYS: ClassVar[tuple[str, ...]] = ("cells", "holes", "center", "lowest", "highest")
 
     axes: tuple[np.ndarray, ...]
     loss: np.ndarray
@@ -84,6 +84,16 @@ class Volume(archive.Result):
         return int((~self.finite).sum())
 
     @property
+    def lowest(self) -> float | None:
+        """The lowest finite loss, or None where there is none."""
+        return float(self.loss[self.finite].min()) if self.finite.any() else None
+
+    @property
+    def highest(self) -> float | None:
+        """The highest finite loss, or None where there is none."""
+        return float(self.loss[self.finite].max()) if self.finite.any() else None
+
+    @property
     def center(self) -> float | None:
         """The loss at the origin, or None where the grid does not hit it."""
         at = [np.flatnonzero(axis == 0) for axis in reversed(self.axes)]
@@ -113,10 +123,9 @@ class Volume(archive.Result):
     def reading(self) -> list[str]:
         """What the record says of the volume, in sentences, the most telling first."""
         size = f"{' × '.join(str(len(axis)) for axis in self.axes)} cells"
-        finite = self.finite
-        if not finite.any():
+        low, high = self.lowest, self.highest
+        if low is None or high is None:
             return [f"none of the {size} has a finite loss"]
-        low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
         says = [f"{size}, loss from {low:.4g} to {high:.4g}", *self._lowest(low)]
         if self.holes:
             says.append(f"{self.holes:,} of {self.cells:,} cells are not finite and drawn as holes")

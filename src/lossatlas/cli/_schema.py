@@ -85,7 +85,10 @@ def generated() -> dict[str, Any]:
                 }
             ),
         },
-        "volume": {"allOf": [of(Volume)]},
+        "volume": {
+            "allOf": [of(Volume)],
+            **_holds(loss=numbers, axes={"type": "array", "items": numbers}, extras={"type": "object", "additionalProperties": numbers}),
+        },
         "tour": _holds(kind={"const": "tour"}, seconds={"type": "number"}, seed={"type": "integer"}, network=_OBJECT, wells=_OBJECT),
     }  # fmt: skip
     named = [kind for kind in archive.results.values() if kind.__module__.startswith("lossatlas.")]

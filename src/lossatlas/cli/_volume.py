@@ -155,7 +155,7 @@ def command(
     for path in exports:
         result.export(path)
         message(f"written: {path}")
-    told(result.record)
+    told(lambda: _record(result))
 
 
 def _space(
@@ -187,6 +187,11 @@ def _space(
             return Space.between(surface, surface.theta, *through)
         case _:
             return Space(surface, *(direction(spec, seed, "--space") for spec in split(kind)))
+
+
+def _record(result: Any) -> dict[str, Any]:
+    arrays = {"axes": [axis.tolist() for axis in result.axes], "loss": result.loss.tolist()}
+    return {**result.record(), **arrays, "extras": {name: channel.tolist() for name, channel in result.extras.items()}}
 
 
 def _points(text: str) -> Any:
