@@ -159,6 +159,7 @@ def test_the_forecast_counts_every_cell_and_evaluates_few():
     made = la.forecast(BOWL, la.Space.random(BOWL), points=(7, 8, 9), on_forecast=told.append)
     assert made.evaluations == 504 and made.measured_on == 10 and told == [made]
     assert made.bytes >= 8 * 504
+    assert la.forecast(BOWL, Frame(torch.zeros(5).double(), torch.eye(5).double()[:3]), points=3).evaluations == 27
 
 
 @pytest.mark.slow

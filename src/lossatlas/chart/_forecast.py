@@ -114,7 +114,7 @@ def forecast(
         441
     """
     need_surface(surface, "forecast")
-    if isinstance(plane, Space):
+    if isinstance(plane, Space) or (isinstance(plane, Frame) and plane.dimension > 2):
         made = volume_forecast(surface, plane, span=span, points=points, ledger=ledger)  # type: ignore[arg-type]
         if on_forecast is not None:
             on_forecast(made)
