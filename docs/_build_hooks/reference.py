@@ -29,9 +29,9 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "charts": (
         "Charts",
-        "Lines and planes, charts of the loss on them, their certificate and their honesty card.",
+        "Lines, planes and spaces, charts and volumes of the loss on them, their certificate and their honesty card.",
         ("lossatlas.chart",),
-        ("card", "export", "export_path", "normalize", "roughness"),
+        ("card", "export", "export_path", "export_volume", "normalize", "roughness"),
     ),
     "curvature": (
         "Curvature",

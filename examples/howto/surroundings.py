@@ -16,3 +16,10 @@ print(chart.certificate.sentence)
 print(chart.topology().sentence)
 chart.plot(samples=True).save("surroundings.png")
 chart.plot_relief().save("surroundings-relief.png")
+
+few = la.NetworkSurface(
+    model, "cross_entropy", tuple(part[:200] for part in data)
+)  # every point of a volume is evaluated
+volume = la.volume(few, la.Space.random(few, seed=0), points=11)
+print(volume.reading()[1])
+volume.plot().save("surroundings-volume.png")

@@ -26,12 +26,17 @@ from lossatlas.chart import Comparison as Comparison
 from lossatlas.chart import Difference as Difference
 from lossatlas.chart import Feature as Feature
 from lossatlas.chart import Line as Line
+from lossatlas.chart import MorseSmale as MorseSmale
 from lossatlas.chart import Plane as Plane
 from lossatlas.chart import Policy as Policy
 from lossatlas.chart import Projection as Projection
+from lossatlas.chart import Saddle as Saddle
+from lossatlas.chart import Smad as Smad
+from lossatlas.chart import Space as Space
 from lossatlas.chart import StreamedSurface as StreamedSurface
 from lossatlas.chart import Topology as Topology
 from lossatlas.chart import Trajectory as Trajectory
+from lossatlas.chart import Volume as Volume
 from lossatlas.chart import chart as chart
 from lossatlas.chart import chart_part as chart_part
 from lossatlas.chart import compare as compare
@@ -40,6 +45,7 @@ from lossatlas.chart import forecast as forecast
 from lossatlas.chart import policy as policy
 from lossatlas.chart import read_li2018 as read_li2018
 from lossatlas.chart import trajectory as trajectory
+from lossatlas.chart import volume as volume
 from lossatlas.connect import Alignment as Alignment
 from lossatlas.connect import Barrier as Barrier
 from lossatlas.connect import Barriers as Barriers

@@ -51,24 +51,27 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None, *, whe
     return found
 
 
-def work(where: str, counts: Mapping[str, int], *, what: str = "evaluations", do: str = "") -> int:
+def work(
+    where: str, counts: Mapping[str, int], *, most: int = MOST_WORK, what: str = "evaluations", do: str = ""
+) -> int:
     """How much is to be done: the product of counts, which is foreseen before anything is.
 
     Args:
         where: the function that was called, for the message.
         counts: whole numbers that were checked, by name.
+        most: from here on it is too much.
         what: there is so much of, for the message.
         do: a sentence on what to do, for the message.
 
     Raises:
-        InputError: from `MOST_WORK` on.
+        InputError: from `most` on.
     """
     found = math.prod(counts.values())
-    if found >= MOST_WORK:
+    if found >= most:
         given = " and ".join(f"{name}={count:,}" for name, count in counts.items())
         times = f": {found:,} {what}" if len(counts) > 1 else f" {what}"
         raise InputError(
-            f"{where} got {given}{times}; expected fewer than {MOST_WORK:,}. "
+            f"{where} got {given}{times}; expected fewer than {most:,}. "
             f"{do or 'Take fewer, or several calls with seeds of their own.'}"
         )
     return found

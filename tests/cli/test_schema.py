@@ -38,6 +38,7 @@ SLOW = {
     "align": ("connect", *ENDS, *NETWORK, "--points", "7", "--align", "--quiet"),
     "barriers": ("barriers", *ENDS, "c.safetensors", *NETWORK, "--points", "7", "--similarity", "--quiet"),
     "chart": ("chart", *NETWORK, "--points", "7", "--exact", "--quiet", "--no-card"),
+    "volume": ("volume", *NETWORK, "--points", "3", "--quiet"),
     "curvature": ("curvature", *NETWORK, "--k", "2", "--probes", "2", "--steps", "9", "--search", "1", "--along", ENDS[0], "--along",
                   ENDS[1], "--quiet"),
     "race extras": ("race", "himmelblau", "--optimizers", "gd", "--steps", "4", "--runs", "2", "--tune", "2", "--sweep",

@@ -150,6 +150,7 @@ class Verb:
 VERBS = {
     "chart": Verb(f"chart {OWN} --out out --points 13 --no-card --quiet"),
     "chart, exact": Verb(f"chart {OWN} --loss my.py:slow_loss --out out --points 9 --exact --no-card --quiet"),
+    "volume": Verb(f"volume {OWN} --out out --points 6 --quiet"),
     "compare": Verb(
         f"chart {OWN} --out out --points 5 --no-card --quiet --checkpoint a.safetensors --compare b.safetensors --seeds 2"
     ),

@@ -60,6 +60,7 @@ NETWORK = ["--model", "my.py:make_model", "--data", "my.py:make_data", "--loss",
 LINES: dict[str, list[str]] = {
     "race": ["four-wells", "--optimizers", "gd", "--steps", "3"],
     "chart": [*NETWORK, "--points", "3", "--exact", "--quiet"],
+    "volume": [*NETWORK, "--points", "2", "--quiet"],
     "connect": ["a.pt", "b.pt", *NETWORK, "--points", "3", "--quiet"],
     "barriers": ["a.pt", "b.pt", "c.pt", *NETWORK, "--points", "3", "--quiet"],
     "curvature": ["four-wells", "--k", "1", "--quiet"],

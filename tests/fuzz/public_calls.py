@@ -200,6 +200,13 @@ CALLS: dict[str, Callable[[World, Path], Arguments]] = {
     "Plane.restore": lambda w, f: {"surface": w.network, "source": _parent(w.plane.save(f / "plane"))},
     "Plane.worst": lambda w, f: {"surface": w.network, "steps": 1},
     "Plane.gradient": lambda w, f: {"surface": w.network, "second": w.run[0]},
+    "Space": lambda w, f: {"surface": w.network, "*": (*w.run[:2], la.directions.random())},
+    "Space.random": lambda w, f: {"surface": w.network},
+    "Space.between": lambda w, f: {"surface": w.network, "*": (*w.ends, *w.run[:2])},
+    "Space.hessian": lambda w, f: {"surface": w.network},
+    "Space.of": lambda w, f: {"surface": w.network, "*": (*w.run[:2], torch.arange(len(w.run[0]), dtype=w.run.dtype))},
+    "Space.restore": lambda w, f: {"surface": w.network, "source": _parent(la.Space.random(w.network).save(f / "space"))},
+    "volume": lambda w, f: {"surface": w.network, "space": la.Space.random(w.network), "points": 2, **Q},
     "Line.between": lambda w, f: {"surface": w.network, "*": tuple(w.ends)},
     "Line.of": lambda w, f: {"surface": w.network, "*": (w.run[0],)},
     "Line.pca": lambda w, f: {"surface": w.network, "iterates": w.run},
@@ -259,6 +266,11 @@ METHODS: dict[str, Callable[[World, Path], Arguments]] = {
     "Frame.project": lambda w, f: {"theta": w.point},
     "Plane.project": lambda w, f: {"iterates": w.run},
     "Plane.save": lambda w, f: {"folder": f},
+    "Space.project": lambda w, f: {"iterates": w.run},
+    "Space.save": lambda w, f: {"folder": f},
+    "Volume.slice": lambda w, f: {"axis": 0},
+    "Volume.export": lambda w, f: {"path": f / "v.vti"},
+    "Volume.save": lambda w, f: {"folder": f},
     "Line.project": lambda w, f: {"iterates": w.run},
     "Line.save": lambda w, f: {"folder": f},
     "Path.chart": lambda w, f: {"surface": w.network, "points": 3},
@@ -289,7 +301,7 @@ MAKERS = {
     "SaddleDescent": "descend_both_sides", "SaddleProbability": "p_saddle", "Scene": "scene", "Sharpness": "sharpness",
     "Similarity": "similarity", "Spectrum": "spectrum", "Steps": "steps", "StreamedSurface": "StreamedSurface", "Sweep": "sweep",
     "Through": "through", "TraceComparison": "compare_traces", "Trajectory": "trajectory", "Tuning": "tune", "Card": "Chart.card",
-    "Topology": "Chart.topology",
+    "Topology": "Chart.topology", "MorseSmale": "Chart.morse_smale", "Smad": "Chart.smad", "Space": "Space.random", "Volume": "volume",
 }  # fmt: skip
 # Settings that a signature only hints at.
 FURTHER = {
@@ -306,6 +318,8 @@ FURTHER = {
     "Chart.card": ("seed", "probes", "seeds"),
     "Chart.plot": ("levels", "title", "cmap"),
     "Topology.plot": ("levels",),
+    "MorseSmale.plot": ("levels", "equal"),
+    "Volume.plot": ("cmap",),
 }
 # Names and why they are not called: `Class.*` means all of its methods.
 LEFT_OUT = {

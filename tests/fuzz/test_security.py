@@ -48,6 +48,7 @@ def test_no_verb_unpickles_evaluates_or_opens_a_socket(tmp_path):
     lines = [
         ["race", "four-wells", "--optimizers", "gd", "--steps", "3", "--out", "out/race", "--json", "out/race.json"],
         ["chart", *network, "--points", "3", "--exact", *quiet, "--out", "out/chart", "--export", "out/chart.csv"],
+        ["volume", *network, "--points", "2", *quiet, "--out", "out/volume", "--export", "out/volume.vti"],
         ["connect", "a.pt", "b.pt", *network, "--points", "3", *quiet, "--json", "out/connect.json"],
         ["barriers", "a.pt", "b.pt", "c.pt", *network, "--points", "3", *quiet, "--json", "out/barriers.json"],
         ["curvature", "four-wells", "--k", "1", *quiet, "--json", "out/curvature.json"],

@@ -482,11 +482,24 @@ def test_digests_tell_bits_shapes_and_types_apart():
     assert len({digest(x) for x in (a, *others)}) == 5 and digest(a) == digest(a.clone())
 
 
-def test_only_points_of_lines_and_planes_are_kept(tmp_path):
+def test_only_points_of_lines_planes_and_spaces_are_kept(tmp_path):
     with Ledger.open(tmp_path, IDENTITY) as ledger, pytest.raises(InputError, match="Slice the surface first"):
-        Probe(la.landscapes.quadratic(dimension=3), ledger=ledger.channel("exact")).evaluate(
-            Values(torch.zeros(1, 3, dtype=torch.float64))
+        Probe(la.landscapes.quadratic(dimension=9), ledger=ledger.channel("exact")).evaluate(
+            Values(torch.zeros(1, 9, dtype=torch.float64))
         )
+
+
+def test_points_of_a_space_are_told_apart_in_every_coordinate(tmp_path):
+    bowl = la.landscapes.quadratic(dimension=4)
+    at = torch.tensor([[0.5, -1.0, 2.0, -0.0], [0.5, -1.0, 2.0, -3.0], [0.5, -1.0, -2.0, 0.0]], dtype=torch.float64)
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        first = Probe(bowl, ledger=ledger.channel("exact")).evaluate(Values(at)).values
+    with Ledger.open(tmp_path, IDENTITY) as ledger:
+        probe = Probe(bowl, ledger=ledger.channel("exact"))
+        again = probe.evaluate(Values(at.flip(0).abs() * at.flip(0).sign())).values
+        assert torch.equal(again, first.flip(0)) and probe.meter.recalled == 3 and 0 < probe.meter.confirmed <= 3
+        assert torch.equal(first, bowl.values(at)) and len(set(first.tolist())) == 2
+        assert probe.evaluate(Values(at + 1)).values.shape == (3,) and probe.meter.recalled == 3
 
 
 def test_points_of_a_line_have_one_coordinate(tmp_path):

@@ -68,8 +68,21 @@ def caption(chart: Chart, channel: str = "loss") -> str:
         chart: what is drawn.
         channel: ``loss``, or a name in its extras.
     """
-    says = [_slice(chart), _error(chart, channel), _norm(chart), *_captions(chart)]
+    says = [_slice(chart), _error(chart, channel), *told(chart)]
     return " ".join(f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}." for sentence in says if sentence.strip())
+
+
+class Normed(Titled, Protocol):
+    """What knows its mode of running statistics besides."""
+
+    @property
+    def batchnorm(self) -> str | None:
+        """The mode, or None without batch norm."""
+
+
+def told(chart: Normed) -> list[str]:
+    """What the surface, and the plane or space, say of themselves under a picture, in sentences."""
+    return [_norm(chart), *_captions(chart)]
 
 
 def _slice(chart: Chart) -> str:
@@ -79,7 +92,7 @@ def _slice(chart: Chart) -> str:
     return f"a slice: {len(chart.labels)} of {dimension:,} directions"
 
 
-def _norm(chart: Chart) -> str:
+def _norm(chart: Normed) -> str:
     """Where the running statistics of batch norm come from on this plane or line, unless the surface says more of it."""
     mode = chart.batchnorm
     return "" if mode is None or mode not in _OF_THE_PLANE else f"batch norm: {BATCHNORM[mode]}"
@@ -91,7 +104,7 @@ def seen(surface: Any) -> list[str]:
     return [str(note) for note in (surface.notes if given is None else given) if _NOT_SEEN not in str(note)]
 
 
-def _captions(chart: Chart) -> list[str]:
+def _captions(chart: Normed) -> list[str]:
     """Sentences of the surface and the plane that belong under a picture."""
     given = chart.provenance.get("captions")
     if given is not None:

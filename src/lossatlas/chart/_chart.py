@@ -19,6 +19,8 @@ from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart._features import Metric
+    from lossatlas.chart._morse_smale import MorseSmale
+    from lossatlas.chart._smad import Smad
     from lossatlas.chart._topology import Topology
     from lossatlas.chart.card._card import Card
     from lossatlas.draw import FieldDisplay, PathsDisplay, ProfileDisplay, ReliefDisplay
@@ -204,6 +206,69 @@ class Chart(archive.Result):
         from lossatlas.chart._topology import topology
 
         return topology(self, metric=metric, minimum_persistence=minimum_persistence, spacing=spacing)
+
+    def morse_smale(
+        self, *, metric: Metric = "loss", minimum_persistence: float | None = None, spacing: bool = True
+    ) -> MorseSmale:
+        """Where each cell descends to and ascends to, and the lines from saddles to minima and maxima.
+
+        Only what stands against the error of the chart divides the plane; the settings are those of `topology`, and so
+        are the minima and maxima. On a plane only.
+
+        Args:
+            metric: ``loss``, or ``log`` to measure persistence as a difference of natural logarithms of the loss.
+            minimum_persistence: what is less persistent does not divide the plane; None for all that stands.
+            spacing: whether a feature must also exceed what the distance of the cells leaves open.
+
+        Returns:
+            The `MorseSmale` complex.
+
+        Raises:
+            InputError: on a line, for ``log`` of losses that are not positive, or a smallest persistence below 0.
+
+        Example:
+            >>> import torch
+            >>> import lossatlas as la
+            >>> frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+            >>> chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, exact=True, progress=False)
+            >>> len(chart.morse_smale().minima)
+            4
+        """
+        from lossatlas.chart._morse_smale import morse_smale
+
+        return morse_smale(self, metric=metric, minimum_persistence=minimum_persistence, spacing=spacing)
+
+    def smad(
+        self, *, normalize: bool = False, weighted: bool = False, resolved: bool = False, spacing: bool = True
+    ) -> Smad:
+        """The Saddle-Minimum Average Distance: how high the first saddle above a minimum is, in the mean over all minima.
+
+        Landscaper's measure of smoothness (Chen et al., "Landscaper: Understanding Loss Landscapes Through Multi-Dimensional
+        Topological Analysis", arXiv:2602.07135, 2026), as its code has it: each minimum of the merge tree with the saddle
+        where its branch first meets another, and 0 where there is a single one. Cells are neighbors along both diagonals
+        here, as in `topology`.
+
+        Args:
+            normalize: divide by the range of the losses.
+            weighted: weight each gap with the share of the cells that descend to its minimum; the mean is still over all
+                minima.
+            resolved: count only minima that stand against the error of the chart.
+            spacing: as in `topology`, for what stands and for the uncertainty.
+
+        Returns:
+            The `Smad`, with its uncertainty and how many of its minima stand.
+
+        Example:
+            >>> import torch
+            >>> import lossatlas as la
+            >>> frame = la.Frame(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+            >>> chart = la.chart(la.landscapes.himmelblau(), frame, span=5.0, exact=True, progress=False)
+            >>> chart.smad().minima
+            4
+        """
+        from lossatlas.chart._smad import smad
+
+        return smad(self, normalize=normalize, weighted=weighted, resolved=resolved, spacing=spacing)
 
     @property
     def doubtful(self) -> np.ndarray | None:

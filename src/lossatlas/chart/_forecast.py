@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError, OutputError
 from lossatlas.chart import _sizes as sizes
 from lossatlas.chart._interpolate import FEW, LEAST, MOST, WHOLE, Metric
+from lossatlas.chart._make_volume import volume_forecast
 from lossatlas.chart._settings import Settings, no_outputs, settled
 from lossatlas.chart.card._maker import SEEDS, VECTORS
 from lossatlas.chart.card._price import Price
@@ -25,6 +26,7 @@ from lossatlas.chart.card._prices import prices
 from lossatlas.chart.planes._identity import centers, need_plane
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
+from lossatlas.chart.planes._space import Space
 from lossatlas.chart.sampling._adaptive import OutputSampler
 from lossatlas.chart.sampling._cost import Beside, Counts, Rates, bisected, exactly
 from lossatlas.chart.sampling._floor import readings
@@ -54,10 +56,10 @@ TRIED, SMALL, ROUGHER = (64, 128), 400, 0.1
 
 def forecast(
     surface: Surface,
-    plane: Plane | Line | Frame,
+    plane: Plane | Line | Space | Frame,
     *,
     span: Span | Literal["auto"] = 1.0,
-    points: int | tuple[int, int] = 51,
+    points: int | Sequence[int] = 51,
     exact: bool = False,
     tolerance: float | None = None,
     probes: int | None = None,
@@ -81,7 +83,7 @@ def forecast(
 
     Args:
         surface: what will be charted.
-        plane: on what.
+        plane: on what; on a `Space` it is the forecast of `volume`, of which span, points and ledger count.
         span: as in `chart`; a span that is yet to be found is not looked for.
         points: as in `chart`.
         exact: as in `chart`.
@@ -112,13 +114,18 @@ def forecast(
         441
     """
     need_surface(surface, "forecast")
+    if isinstance(plane, Space) or (isinstance(plane, Frame) and plane.dimension > 2):
+        made = volume_forecast(surface, plane, span=span, points=points, ledger=ledger)  # type: ignore[arg-type]
+        if on_forecast is not None:
+            on_forecast(made)
+        return made
     need_plane(plane, "forecast")
     _checks.optional(_checks.function, "on_forecast", on_forecast, "a function of the forecast", where="forecast")
     settings = settled(
         surface,
         plane.frame.dimension,
         span=span,
-        points=points,
+        points=points,  # type: ignore[arg-type]
         exact=exact,
         tolerance=tolerance,
         probes=probes,

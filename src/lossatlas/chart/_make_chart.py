@@ -22,6 +22,7 @@ from lossatlas.chart._interpolate import LEAST, Interpolation, Metric
 from lossatlas.chart._kept_outputs import HALF, KeptOutputs
 from lossatlas.chart._rounding import Resolved
 from lossatlas.chart._settings import Settings, no_outputs, settled
+from lossatlas.chart.planes._cut import Cut
 from lossatlas.chart.planes._identity import identity, need_plane, unrepeatable
 from lossatlas.chart.planes._line import Line
 from lossatlas.chart.planes._plane import Plane
@@ -162,7 +163,7 @@ def chart(
     with ExitStack() as stack:
         at_work = stack.enter_context(chosen_engine(engine))
         pace.width = torch.get_num_threads() if at_work is None else at_work.width
-        evaluator = _Evaluator(surface, cheap, plane, ledger, stack, pace, bar)
+        evaluator = Evaluator(surface, cheap, plane, ledger, stack, pace, bar)
         stack.enter_context(bar)
         if cells is None:
             cells = grid(evaluator.drive(auto_range(frame.dimension, how.growth)), points, frame.dimension)
@@ -224,7 +225,7 @@ def chart(
 
 
 @final
-class _Evaluator:
+class Evaluator:
     """Leads a sampler's queries to the surface or to the cheap field, and counts.
 
     Args:
@@ -241,7 +242,7 @@ class _Evaluator:
         self,
         surface: Surface,
         cheap: Surface | None,
-        plane: Plane | Line | Frame,
+        plane: Cut | Frame,
         ledger: str | Path | None,
         stack: ExitStack,
         pace: Pace,

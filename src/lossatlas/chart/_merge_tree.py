@@ -50,27 +50,62 @@ def merge_tree(field: Array) -> MergeTree:
     Returns:
         The `MergeTree`, pairs of persistence 0 included.
     """
-    shape, flat = field.shape, field.ravel()
+    found = basins(field)
+    order, minima = found.order, found.minima
+    saddles, parents = _merge(found.heights, found.ends, len(minima))
+    met = saddles >= 0
+    saddles[met] = order[saddles[met]]
+    return MergeTree(order[minima], saddles, parents)
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """Where the steepest descent leads from each cell, and the lowest pass between each two basins that touch.
+
+    Cells are named by their rank among the n finite ones, from the lowest.
+
+    Attributes:
+        order: (n,) flat index of the cell of each rank.
+        down: (n,) rank of the lowest neighbor, or its own at a minimum.
+        minima: (M,) ranks of the minima, increasing.
+        number: (n,) which of these each cell descends to.
+        heights: (P,) rank of the higher of the two cells of each pass, increasing.
+        lows: (P,) rank of the lower one.
+        ends: (P, 2) numbers of the basins that it joins, increasing.
+    """
+
+    order: Indices
+    down: Indices
+    minima: Indices
+    number: Indices
+    heights: Indices
+    lows: Indices
+    ends: Indices
+
+
+def basins(field: Array) -> Basins:
+    """The basins of a field (ny, nx), cells being neighbors as in `merge_tree`."""
+    flat = field.ravel()
     finite = np.isfinite(flat)
     n = int(finite.sum())
     order = np.argsort(np.where(finite, flat, np.inf), kind="stable")[:n]
     # Walls rank above everything, so that no path prefers them.
     rank = np.full(flat.size, flat.size, dtype=np.int64)
     rank[order] = np.arange(n)
-    ranks = rank.reshape(shape)
-    basin = _basins(ranks, n)
-    minima = np.flatnonzero(basin == np.arange(n))
+    ranks = rank.reshape(field.shape)
+    down = _down(ranks, n)
+    end = down
+    while not np.array_equal(further := end[end], end):
+        end = further
+    minima = np.flatnonzero(end == np.arange(n))
     number = np.zeros(n, dtype=np.int64)
     number[minima] = np.arange(len(minima))
-    heights, ends = _passes(ranks, number[basin], n)
-    saddles, parents = _merge(heights, ends, len(minima))
-    met = saddles >= 0
-    saddles[met] = order[saddles[met]]
-    return MergeTree(order[minima], saddles, parents)
+    number = number[end]
+    return Basins(order, down, minima, number, *_passes(ranks, number, n))
 
 
-def _basins(ranks: Indices, n: int) -> Indices:
-    """For each rank the rank of the minimum at the end of the steepest descent from there."""
+def _down(ranks: Indices, n: int) -> Indices:
+    """For each rank that of its lowest neighbor, or its own."""
     ny, nx = ranks.shape
     padded = np.full((ny + 2, nx + 2), ranks.size, dtype=np.int64)
     padded[1:-1, 1:-1] = ranks
@@ -81,17 +116,13 @@ def _basins(ranks: Indices, n: int) -> Indices:
     inside = ranks < n
     down = np.empty(n, dtype=np.int64)
     down[ranks[inside]] = lowest[inside]
-    while True:
-        further = down[down]
-        if np.array_equal(further, down):
-            return down
-        down = further
+    return down
 
 
-def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices]:
-    """The lowest pass between each two neighboring basins: (P,) ranks, increasing, and (P, 2) numbers of the basins."""
+def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices, Indices]:
+    """The lowest pass between each two neighboring basins: heights, lows and ends of `Basins`."""
     ny, nx = ranks.shape
-    heights, pairs = [], []
+    heights, lows, pairs = [], [], []
     for dj, di in _AHEAD:
         left = slice(max(0, -di), nx - max(0, di))
         right = slice(max(0, di), nx - max(0, -di))
@@ -101,14 +132,15 @@ def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices]:
         apart = number[one] != number[two]
         one, two = one[apart], two[apart]
         heights.append(np.maximum(one, two))
+        lows.append(np.minimum(one, two))
         pairs.append(np.sort(np.stack([number[one], number[two]], 1), axis=1))
-    height, pair = np.concatenate(heights), np.concatenate(pairs)
-    by_height = np.argsort(height, kind="stable")
-    height, pair = height[by_height], pair[by_height]
+    height, low, pair = np.concatenate(heights), np.concatenate(lows), np.concatenate(pairs)
+    by_height = np.lexsort((low, height))
+    height, low, pair = height[by_height], low[by_height], pair[by_height]
     _, first = np.unique(pair[:, 0] * max(n, 1) + pair[:, 1], return_index=True)
     # In one cell several passes may lie: their order is then that of the basins.
     first = first[np.lexsort((pair[first, 1], pair[first, 0], height[first]))]
-    return height[first], pair[first]
+    return height[first], low[first], pair[first]
 
 
 def _merge(heights: Indices, ends: Indices, count: int) -> tuple[Indices, Indices]:
@@ -124,13 +156,23 @@ def _merge(heights: Indices, ends: Indices, count: int) -> tuple[Indices, Indice
             k = root[k]
         return k
 
-    # Only passes of the minimum spanning tree join anything; compiled code finds them. Their numbers are their weights.
-    weights = np.arange(1, len(heights) + 1)
-    spanning = minimum_spanning_tree(coo_array((weights, (ends[:, 0], ends[:, 1])), (count, count)))
-    used = np.sort(spanning.data.astype(np.int64)) - 1
+    used = joining(ends, count)
     for height, one, two in zip(heights[used].tolist(), ends[used, 0].tolist(), ends[used, 1].tolist(), strict=True):
         one, two = find(one), find(two)
         elder, younger = min(one, two), max(one, two)
         root[younger] = elder
         saddles[younger], parents[younger] = height, elder
     return saddles, parents
+
+
+def joining(ends: Indices, count: int) -> Indices:
+    """Which passes, from the lowest up, join basins that no lower one has joined yet: those of the minimum spanning tree.
+
+    Args:
+        ends: (P, 2) numbers of basins, lowest pass first.
+        count: how many basins there are.
+    """
+    # Compiled code finds them; their numbers are their weights.
+    weights = np.arange(1, len(ends) + 1)
+    spanning = minimum_spanning_tree(coo_array((weights, (ends[:, 0], ends[:, 1])), (count, count)))
+    return np.sort(spanning.data.astype(np.int64)) - 1

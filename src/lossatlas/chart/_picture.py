@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,19 @@ _OTHER_LINE = "#009E73"
 _WIDE = 30.0
 
 
-def values(chart: Chart, channel: str) -> Array:
+class Channels(Protocol):
+    """What has a loss and further channels of its shape."""
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The loss."""
+
+    @property
+    def extras(self) -> dict[str, np.ndarray]:
+        """The other channels, by name."""
+
+
+def values(chart: Channels, channel: str) -> Array:
     """A channel as it is drawn: accuracy in percent, and never beyond 0 and 100 by rounding or interpolation.
 
     Raises:
@@ -40,7 +52,7 @@ def values(chart: Chart, channel: str) -> Array:
         return chart.loss
     if channel not in chart.extras:
         raise InputError(
-            f"got channel={channel!r}, which this chart does not hold; expected one of {', '.join(['loss', *chart.extras])}."
+            f"got channel={channel!r}, which is not there; expected one of {', '.join(['loss', *chart.extras])}."
         )
     found: Array = chart.extras[channel]
     return np.clip(100 * found, 0, 100) if channel == "accuracy" else found
@@ -51,7 +63,12 @@ def unit(channel: str) -> str:
     return "accuracy (%)" if channel == "accuracy" else channel
 
 
-def levels(chart: Chart, channel: str, scale: Spacing) -> Any:
+def colors(channel: str) -> str | None:
+    """The color map of a channel; None for the usual one."""
+    return _COLORS.get(channel, _OTHER)
+
+
+def levels(chart: Channels, channel: str, scale: Spacing) -> Any:
     """The levels of a channel: those given, or its own where that is ``auto``."""
     if channel != "accuracy" or scale != "auto":
         return scale
@@ -133,7 +150,7 @@ def _common(chart: Chart, channel: str) -> dict[str, Any]:
         "zlabel": unit(channel),
         "title": title(chart, channel),
         "note": caption(chart, channel),
-        "cmap": _COLORS.get(channel, _OTHER),
+        "cmap": colors(channel),
     }
 
 

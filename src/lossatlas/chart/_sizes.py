@@ -99,7 +99,11 @@ def known(folder: Path) -> int:
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection,
     ):
-        count += int(connection.execute("SELECT count(*) FROM points WHERE channel = 'exact'").fetchone()[0])
+        count += int(
+            connection.execute(
+                "SELECT count(*) FROM points WHERE channel = 'exact' OR channel LIKE 'exact @ %'"
+            ).fetchone()[0]
+        )
     for blob in (folder / "blobs").glob("*.safetensors"):
         with contextlib.suppress(OSError, ValueError, KeyError, struct.error), blob.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -20,6 +20,7 @@ _COMMANDS = {
     "tour": "Train a small network, chart it, race optimizers, and write one page about it.",
     "race": "Race optimizers on a landscape or a network, with every query counted.",
     "chart": "Chart the loss surface around your own network.",
+    "volume": "Evaluate the loss around your network along three and more directions.",
     "run": "Run many charts, curvatures, connections and races from one file.",
     "merge": "Join the ledgers of a chart that was evaluated in parts.",
     "connect": "Measure the loss barrier between two trained networks, along a line or a trained curve.",

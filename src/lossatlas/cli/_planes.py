@@ -97,7 +97,7 @@ def made(
         case "worst":
             return frame.worst(surface, **chosen)
         case _:
-            return frame(surface, *(_direction(spec, wanted.seed) for spec in split(wanted.kind)))
+            return frame(surface, *(direction(spec, wanted.seed) for spec in split(wanted.kind)))
 
 
 def drawn_kinds(line: bool) -> tuple[str, ...]:
@@ -121,19 +121,19 @@ def _refuse_unused(wanted: Wanted) -> None:
             )
 
 
-def _direction(spec: str, seed: int) -> Direction:
+def direction(spec: str, seed: int, option: str = "--plane") -> Direction:
     """One direction: ``gradient``, ``random(seed=3)``, ``eigenvector(which=smallest)``, ``mine.py:Mine(index=2)``."""
     from lossatlas.chart.directions import Direction, catalog
     from lossatlas.cli._user import function
 
     name, bracket, rest = spec.partition("(")
     if bracket and not rest.endswith(")"):
-        raise InputError(f"got --plane {spec!r}; expected name or name(setting=value, …). Close the bracket.")
+        raise InputError(f"got {option} {spec!r}; expected name or name(setting=value, …). Close the bracket.")
     if ":" in name:
-        kind: Any = function(name, "--plane")
+        kind: Any = function(name, option)
         if not (isinstance(kind, type) and issubclass(kind, Direction)):
             raise InputError(
-                f"got --plane {name!r}; expected a class of the file that is a lossatlas.directions.Direction."
+                f"got {option} {name!r}; expected a class of the file that is a lossatlas.directions.Direction."
             )
     elif name in catalog:
         kind = catalog[name]
@@ -145,7 +145,7 @@ def _direction(spec: str, seed: int) -> Direction:
         key, equals, text = (part.strip() for part in item.partition("="))
         if not equals or key not in known:
             raise InputError(
-                f"got {item!r} in --plane {spec!r}; expected setting=value, the settings of {name} being "
+                f"got {item!r} in {option} {spec!r}; expected setting=value, the settings of {name} being "
                 f"{', '.join(sorted(known)) or 'none'}."
             )
         try:
@@ -156,7 +156,7 @@ def _direction(spec: str, seed: int) -> Direction:
         made: Direction = kind(**settings)
         return made
     except TypeError as error:
-        raise InputError(f"got --plane {spec!r}; expected all settings of {name} that it needs: {error}.") from error
+        raise InputError(f"got {option} {spec!r}; expected all settings of {name} that it needs: {error}.") from error
 
 
 def runs_of(kind: str, through: tuple[Path, ...], checkpoint: Path | None) -> dict[str, Recording | Checkpoints]:

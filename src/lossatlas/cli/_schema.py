@@ -19,7 +19,7 @@ def generated() -> dict[str, Any]:
     """The schema, from the results and the commands of this version."""
     import lossatlas
     from lossatlas.advise import Advice
-    from lossatlas.chart import Chart, Topology
+    from lossatlas.chart import Chart, Topology, Volume
     from lossatlas.connect import Alignment, Barriers, Merge, Similarity
     from lossatlas.connect import Path as Connection
     from lossatlas.curvature import (
@@ -84,6 +84,10 @@ def generated() -> dict[str, Any]:
                     "maps": {"type": "object", "additionalProperties": of(BasinMap)},
                 }
             ),
+        },
+        "volume": {
+            "allOf": [of(Volume)],
+            **_holds(loss=numbers, axes={"type": "array", "items": numbers}, extras={"type": "object", "additionalProperties": numbers}),
         },
         "tour": _holds(kind={"const": "tour"}, seconds={"type": "number"}, seed={"type": "integer"}, network=_OBJECT, wells=_OBJECT),
     }  # fmt: skip

@@ -16,12 +16,14 @@ from lossatlas.draw._ladder import LadderDisplay
 from lossatlas.draw._levels import Levels, scale_of
 from lossatlas.draw._matrix import MatrixDisplay
 from lossatlas.draw._merge_tree import MergeTreeDisplay
+from lossatlas.draw._morse_smale import MorseSmaleDisplay
 from lossatlas.draw._motion import Motion, animate
 from lossatlas.draw._network_ends import EndsDisplay
 from lossatlas.draw._palette import Stroke, apart, colors, strokes, well_colors
 from lossatlas.draw._paths import PathsDisplay
 from lossatlas.draw._profile import ProfileDisplay
 from lossatlas.draw._relief import ReliefDisplay
+from lossatlas.draw._slices import SlicesDisplay
 from lossatlas.draw._spectrum import SpectrumDisplay
 from lossatlas.draw._style import figures
 from lossatlas.draw._surrogate import SurrogateDisplay
@@ -47,10 +49,12 @@ __all__ = [
     "Levels",
     "MatrixDisplay",
     "MergeTreeDisplay",
+    "MorseSmaleDisplay",
     "Motion",
     "PathsDisplay",
     "ProfileDisplay",
     "ReliefDisplay",
+    "SlicesDisplay",
     "SpectrumDisplay",
     "Stroke",
     "SurrogateDisplay",

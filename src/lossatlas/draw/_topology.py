@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Beyond so many minima their depths would cover the picture; the table has them.
 _NUMBERED = 8
-_STYLES: dict[str, dict[str, Any]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "minimum": {"marker": "o", "ms": 6.5, "mfc": "white", "mec": "0.05", "mew": 1.3},
     "minimum open to the edge": {"marker": "o", "ms": 6.0, "mfc": "0.62", "mec": "0.05", "mew": 1.3},
     "saddle": {"marker": "X", "ms": 7.0, "mfc": "#D55E00", "mec": "white", "mew": 0.8},
@@ -106,8 +106,8 @@ class TopologyDisplay(FieldDisplay):
         for name, places in groups.items():
             if not len(places):
                 continue
-            self.ax_.plot(*places.T, ls="none", zorder=5.5, clip_on=False, gid=name, **_STYLES[name])
-            handles.append(Line2D([], [], ls="none", label=name, **_STYLES[name]))
+            self.ax_.plot(*places.T, ls="none", zorder=5.5, clip_on=False, gid=name, **STYLES[name])
+            handles.append(Line2D([], [], ls="none", label=name, **STYLES[name]))
         share = np.linspace(0, 1, 12)[:, None]
         covered = [
             tuple(place) for k in joined for place in self.minima[k] + share * (self.saddles[k] - self.minima[k])

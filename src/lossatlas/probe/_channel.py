@@ -17,6 +17,8 @@ from lossatlas.probe._confirm import Sampled
 from lossatlas.probe._store import Row, Store
 from lossatlas.surface import Reading
 
+# Of a point in a space of more directions than a plane, the name of its channel holds the others: their bits as numbers.
+PLANE, MOST, AT = 2, 8, " @ "
 # Sessions in which something was evaluated.
 ANSWERING = "id IN (SELECT session FROM events WHERE kind = 'answered')"
 
@@ -85,7 +87,7 @@ class Channel:
         query = "SELECT status, value, extras FROM points WHERE channel = ? AND a = ? AND b = ?"
         execute = self._store.connection.execute
         try:
-            rows = [execute(query, (self._name, a, b)).fetchone() for a, b in _keys(points)]
+            rows = [execute(query, key).fetchone() for key in self._keys(points)]
         except sqlite3.Error as error:
             raise _store.damaged(self._store.path, str(error)) from error
         known = torch.tensor([row is not None for row in rows], dtype=torch.bool)
@@ -93,10 +95,16 @@ class Channel:
 
     def sample(self, dimension: int) -> Sampled:
         """Up to three cells that are remembered: of the lowest loss, of the highest, and one in the middle."""
-        rows = _confirm.chosen(self._store, self._name)
+        layer = self._name if dimension <= PLANE else self._lowest_layer()
+        rows = _confirm.chosen(self._store, layer)
+        beyond = (
+            [int(word, 16) for word in layer.removeprefix(f"{self._name}{AT}").split()]
+            if dimension > PLANE and rows
+            else []
+        )
         here = (maker(self._store.details("id = ?", self._session)[0]), platform.node())
         makers = {(maker(detail), (detail or {}).get("machine")) for detail in self._store.details(ANSWERING)}
-        keys = torch.tensor([(row[0], row[1]) for row in rows], dtype=torch.int64).reshape(-1, 2)
+        keys = torch.tensor([(row[0], row[1], *beyond) for row in rows], dtype=torch.int64).reshape(-1, 2 + len(beyond))
         return Sampled(keys.view(torch.float64)[:, :dimension], _reading([row[2:] for row in rows]), makers == {here})
 
     def confirm(self, sampled: Sampled, now: Reading, rounding: float, *, steady: bool) -> None:
@@ -115,10 +123,30 @@ class Channel:
         table = torch.stack([reading.values, *channels], 1).detach().to("cpu", torch.float64) + 0.0
         each = seconds / max(1, len(points))
         rows = [
-            Row.of(self._name, key, value, dict(zip(names, extras, strict=True)), examples, each)
-            for key, (value, *extras) in zip(_keys(points), table.tolist(), strict=True)
+            Row.of(name, (a, b), value, dict(zip(names, extras, strict=True)), examples, each)
+            for (name, a, b), (value, *extras) in zip(self._keys(points), table.tolist(), strict=True)
         ]
         self._store.insert(rows, self._session)
+
+    def _keys(self, points: Tensor) -> Iterator[tuple[str, int, int]]:
+        """Channel and bits of the first two coordinates of each point; a layer of a space has a channel of its own."""
+        if points.ndim != 2 or not 1 <= points.shape[1] <= MOST:
+            raise InputError(
+                f"got points of shape {tuple(points.shape)} for a ledger; expected (B, 1) or (B, 2), coordinates on a line "
+                f"or plane, or up to (B, {MOST}) in a space. Slice the surface first: surface.on(plane)."
+            )
+        bits = (points.detach().to("cpu", torch.float64) + 0.0).contiguous().view(torch.int64).tolist()
+        for a, *rest in bits:
+            b, beyond = (rest[0] if rest else 0), rest[1:]
+            yield (f"{self._name}{AT}{' '.join(f'{one:x}' for one in beyond)}" if beyond else self._name), a, b
+
+    def _lowest_layer(self) -> str:
+        """The channel of the layer with the lowest loss that is finite, or of any; the own name where there is none."""
+        lead = f"{self._name}{AT}"
+        query = (
+            "SELECT channel FROM points WHERE substr(channel, 1, ?) = ? ORDER BY status <> 'ok', value, a, b LIMIT 1"
+        )
+        return str(self._store.one(query, len(lead), lead) or self._name)
 
 
 def _reading(rows: Sequence[tuple[str, float | None, str]]) -> Reading:
@@ -137,13 +165,3 @@ def maker(detail: Mapping[str, Any] | None) -> tuple[str, ...]:
     """The environment of a session, in words; nothing where it cannot be read."""
     told = (detail or {}).get("with")
     return tuple(f"{name} {value}" for name, value in told.items()) if isinstance(told, dict) else ()
-
-
-def _keys(points: Tensor) -> Iterator[tuple[int, int]]:
-    if points.ndim != 2 or not 1 <= points.shape[1] <= 2:
-        raise InputError(
-            f"got points of shape {tuple(points.shape)} for a ledger; expected (B, 1) or (B, 2), coordinates on a line "
-            "or plane. Slice the surface first: surface.on(plane)."
-        )
-    bits = (points.detach().to("cpu", torch.float64) + 0.0).contiguous().view(torch.int64).tolist()
-    return ((row[0], row[1] if len(row) == 2 else 0) for row in bits)

@@ -1,4 +1,4 @@
-"""A frame: an origin in parameter space and one or two directions. What a picture of a surface is taken on."""
+"""A frame: an origin in parameter space and a few directions. What a picture of a surface is taken on."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Frame:
 
     Attributes:
         origin: shape (N,).
-        directions: shape (k, N), k = 1 or 2; of any length, not necessarily orthogonal.
+        directions: shape (k, N), k = 1 for a line, 2 for a plane, more for a space; of any length, not necessarily orthogonal.
         statistics: shape (k + 1, S), running statistics of batch norm at the origin and how they change along each
             direction, or None where they do not move. Left aside by a surface that was made with another ``batchnorm``
             than the default or ``interpolate``.
 
     Raises:
-        PlaneError: for a direction of zero or non-finite length, or two parallel ones.
+        PlaneError: for a direction of zero or non-finite length, two parallel ones, or one in the span of those before it.
     """
 
     origin: Tensor
@@ -85,6 +85,8 @@ class Frame:
                     f"the two directions are parallel (the sine of their angle is {sine:.1e}); expected two that "
                     "span a plane. Use another seed or third point, or draw the one direction as a line."
                 )
+        elif len(norms) > 2:
+            _independent(gram / norms[:, None] / norms)
 
     def __repr__(self) -> str:
         return _said.line(self, f"{self.dimension} of {self.origin.numel():,} directions")
@@ -173,6 +175,31 @@ def _sine(rows: Tensor, gram: Tensor) -> float:
         first, second = rows[:, span].double()
         rest += float((second - share * first).square().sum())
     return float((rest / gram[1, 1]) ** 0.5)
+
+
+def _independent(cosines: Tensor) -> None:
+    """Refuse three and more directions of which one lies in the span of the others.
+
+    Args:
+        cosines: (k, k), of the angles between them.
+
+    Raises:
+        PlaneError: if the sine of the angle between a direction and the span of those before it is below 1e-6.
+    """
+    for last in range(1, len(cosines)):
+        for first in range(last):
+            if 1 - float(cosines[first, last]) ** 2 < 1e-12:
+                raise PlaneError(
+                    f"directions {first + 1} and {last + 1} are parallel; expected {len(cosines)} that span a space of as many "
+                    "dimensions. Leave one of them out, or use another seed."
+                )
+        # The last entry on the diagonal of Cholesky's factor is the sine.
+        lower, failed = torch.linalg.cholesky_ex(cosines[: last + 1, : last + 1])
+        if int(failed) or float(lower[last, last]) < 1e-6:
+            raise PlaneError(
+                f"direction {last + 1} lies in the span of those before it; expected {len(cosines)} that span a space of as many "
+                "dimensions. Leave it out, or use another seed."
+            )
 
 
 def _spans(n: int) -> list[slice]:

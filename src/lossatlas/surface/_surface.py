@@ -289,14 +289,14 @@ class Surface(abc.ABC):
         return told
 
     def on(self, framed: Framed, *, steady: bool = False) -> Slice:
-        """The slice of this surface on a frame, line or plane: a surface of dimension 1 or 2.
+        """The slice of this surface on a frame, line, plane or space: a surface of as many dimensions.
 
         Args:
-            framed: a `Frame`, or anything with a `frame` (a `Line` or `Plane`).
+            framed: a `Frame`, or anything with a `frame` (a `Line`, `Plane` or `Space`).
             steady: whether the bits of a reading must depend on its coordinates alone: see `reader`.
 
         Returns:
-            A `Slice` s with s(c) = L(origin + c₁d₁ + c₂d₂), its gradients by the chain rule.
+            A `Slice` s with s(c) = L(origin + Σ cₖ dₖ), its gradients by the chain rule.
 
         Raises:
             PlaneError: if the frame was made on another architecture; its keys are named where they are known.
@@ -325,7 +325,7 @@ class Slice(Surface):
 
     Args:
         base: the surface that is sliced.
-        frame: its origin and one or two directions.
+        frame: its origin and directions.
         steady: whether the bits of a reading must depend on its coordinates alone, as `Surface.reader` says it.
     """
 
@@ -337,7 +337,8 @@ class Slice(Surface):
         self.frame = frame if fits else Frame(origin, directions, frame.statistics)
         self._under, self._lifted = base.along(self.frame)
         self.layout = Layout.vector(frame.dimension)
-        self.name = f"a {('line', 'plane')[frame.dimension - 1]} through {base.name}"
+        kind = {1: "a line", 2: "a plane"}.get(frame.dimension, f"a space of {frame.dimension} directions")
+        self.name = f"{kind} through {base.name}"
         self.start = torch.zeros(frame.dimension, dtype=torch.float64, device=base.device)
         self.device = base.device
         self.examples, self.passes = base.examples, base.passes

@@ -9,9 +9,12 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from lossatlas.chart.directions._direction import Direction, Drawn
+from lossatlas.chart.directions._direction import Direction, Drawn, letters
 from lossatlas.chart.planes._origin import point_of
 from lossatlas.surface import NetworkSurface, PointLike, Surface, inner
+
+# Of the points that a line, plane or space is laid through.
+NAMES = "abcdefghi"
 
 
 @final
@@ -59,15 +62,14 @@ def _through(surface: Surface, origin: Tensor, points: Sequence[PointLike]) -> t
     rows = [other - first for other in others]
     lengths = [float(inner(row[None], row[None]).sqrt()) for row in rows]
     units = [f"1 = {'Euclidean distance ' if k == 0 else ''}{length:.4g}" for k, length in enumerate(lengths)]
-    labels = [f"a at 0, {name} at 1" for name, _ in zip("bc", rows, strict=False)]
-    toward = ["a at 0, towards b", "at a right angle, towards c"]
+    labels = [f"a at 0, {name} at 1" for name, _ in zip(NAMES[1:], rows, strict=False)]
+    toward = ["a at 0, towards b", *(f"at a right angle, towards {name}" for name in NAMES[2:])]
     if not torch.equal(first, origin):
         # Away from both points there are no running statistics to interpolate between.
-        names = ("from a to b", "from a to c")
-        return [Drawn(row, label=name) for row, name in zip(rows, names, strict=False)], {}
+        return [Drawn(row, label=f"from a to {name}") for row, name in zip(rows, NAMES[1:], strict=False)], {}
     statistics, mode, notes = _statistics(surface, points)
     marks = {"a": [0.0] * len(rows)}
-    marks |= {name: [float(k == j) for j in range(len(rows))] for k, name in enumerate("bc"[: len(rows)])}
+    marks |= {name: [float(k == j) for j in range(len(rows))] for k, name in enumerate(NAMES[1:][: len(rows)])}
     moving = [None if statistics is None else statistics[[0, k + 1]] for k in range(len(rows))]
     drawn = [
         Drawn(row, {}, label, notes if k == 0 else (), unit, toward[k], moving[k])
@@ -80,7 +82,7 @@ def _statistics(surface: Surface, points: Sequence[PointLike]) -> tuple[Tensor |
     """Running statistics of each point where they move, the mode for the record, and what a reader must know of both."""
     if not isinstance(surface, NetworkSurface):
         return None, {}, ()
-    names = "abc"[: len(points)]
+    names = NAMES[: len(points)]
     own = surface.statistics(None)
     held = dict(zip(names, map(surface.statistics, points), strict=True))
     missing = [name for name, row in held.items() if row is None]
@@ -132,7 +134,7 @@ def reach(surface: Surface, statistics: Tensor) -> tuple[str, ...]:
     if not isinstance(surface, NetworkSurface):
         return ()
     ends = surface.variances_positive(statistics)
-    names = ("t",) if len(ends) == 1 else ("α", "β")
+    names = letters(len(ends))
     ranges = ", ".join(f"{low:.3g} ≤ {name} ≤ {high:.3g}" for name, (low, high) in zip(names, ends, strict=True))
-    alone = "" if len(ends) == 1 else " (the other coordinate at 0)"
+    alone = "" if len(ends) == 1 else f" (the other coordinate{'s' * (len(ends) > 2)} at 0)"
     return (f"running variances stay positive for {ranges}{alone}; beyond that they are clamped to zero",)

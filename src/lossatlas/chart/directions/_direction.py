@@ -16,6 +16,8 @@ from lossatlas.chart.planes._policy import Ignore, resolved
 from lossatlas.surface import PointLike, Surface, inner
 
 EUCLIDEAN = "Euclidean distance"
+# What the axes of a plane or space are called: without η, θ and ι, which mean other things or look like them.
+AXES = "αβγδεζκλ"
 _OURS = frozenset({"random", "gradient", "hessian", "between", "pca", "worst", "of"})
 
 
@@ -106,6 +108,11 @@ class Direction(abc.ABC):
     ) -> tuple[list[Drawn], dict[str, Any]] | None:
         """Several of this class at once, with one record of all, where that means more or costs less than one by one."""
         return None
+
+
+def letters(count: int) -> str:
+    """What so many axes are called: t of a line, α, β and so on of a plane or space."""
+    return "t" if count == 1 else AXES[:count]
 
 
 def is_euclidean(surface: Surface, normalization: str) -> bool:

@@ -1,4 +1,4 @@
-"""ParaView's XML files, written here rather than by VTK: ``.vts`` for a field, ``.vtp`` for a field or a path.
+"""ParaView's XML files, written here rather than by VTK: ``.vts`` for a field, ``.vtp`` for a field or a path, ``.vti`` for a volume.
 
 Numbers are base64 of little-endian float64 behind their length, which is exact and, unlike text, may be NaN.
 """
@@ -6,7 +6,7 @@ Numbers are base64 of little-endian float64 behind their length, which is exact 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -72,6 +72,22 @@ def polygons(x: Array, y: Array, z: Array, fields: Mapping[str, NDArray[Any]]) -
 def polyline(points: Array, fields: Mapping[str, NDArray[Any]]) -> bytes:
     """A path (n, 3) as one line, a ``.vtp`` file."""
     return _poly(points, fields, "Lines", np.arange(len(points), dtype=np.int64)[None])
+
+
+def image(axes: Sequence[Array], fields: Mapping[str, NDArray[Any]]) -> bytes:
+    """A field of three coordinates at even distances as a ``.vti`` file.
+
+    Args:
+        axes: (nx,), (ny,) and (nz,) coordinates.
+        fields: point data (nz, ny, nx) by name; the first one colors the volume.
+    """
+    extent = " ".join(f"0 {len(axis) - 1}" for axis in axes)
+    origin = " ".join(repr(float(axis[0])) for axis in axes)
+    spacing = " ".join(repr(float(axis[-1] - axis[0]) / (len(axis) - 1)) for axis in axes)
+    root = _root("ImageData")
+    grid = ET.SubElement(root, "ImageData", WholeExtent=extent, Origin=origin, Spacing=spacing)
+    _data(ET.SubElement(grid, "Piece", Extent=extent), fields)
+    return _bytes(root)
 
 
 def hidden(values: Array) -> dict[str, NDArray[np.uint8]]:

@@ -16,7 +16,7 @@ from lossatlas import _checks, _memory, _said, archive
 from lossatlas._errors import InputError, PlaneError
 from lossatlas.chart.directions import Direction, Drawn, Given, Random
 from lossatlas.chart.directions._between import reach
-from lossatlas.chart.directions._direction import EUCLIDEAN
+from lossatlas.chart.directions._direction import EUCLIDEAN, letters
 from lossatlas.chart.planes._origin import point_of
 from lossatlas.chart.planes._walked import Walked, walked
 from lossatlas.record import Recording
@@ -36,7 +36,7 @@ from lossatlas.surface import (
 
 @dataclass(frozen=True)
 class Projection(archive.Result):
-    """Points seen on a line or plane: a path to lay over its chart, and how far from it the path really runs.
+    """Points seen on a line, plane or space: a path to lay over its chart, and how far from it the path really runs.
 
     Attributes:
         coords: (n, k), nearest coordinates on the frame, by least squares.
@@ -53,7 +53,7 @@ class Projection(archive.Result):
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Cut:
-    """What lines and planes share. Never made itself.
+    """What lines, planes and spaces share. Never made itself.
 
     Attributes:
         frame: origin and directions.
@@ -87,13 +87,9 @@ class Cut:
         need_surface(surface, type(self).__name__)
         orthogonal = _checks.flag("orthogonal", orthogonal)
         orthonormal = _checks.flag("orthonormal", orthonormal)
-        if orthogonal and self.axes == 1:
-            raise InputError("got orthogonal=True for a line; expected it for a plane only. Leave it out.")
-        if len(directions) != self.axes:
-            raise InputError(
-                f"got {len(directions)} directions for a {self.name}; expected {self.axes}, for example "
-                f"la.{type(self).__name__}(surface, {', '.join(['la.directions.gradient()', 'la.directions.random()'][: self.axes])})."
-            )
+        if orthogonal and self.axes != 2:
+            raise InputError(f"got orthogonal=True for a {self.name}; expected it for a plane only. Leave it out.")
+        self._count(len(directions))
         chosen = [one if isinstance(one, Direction) else Given(one) for one in directions]
         center, own = _center(surface, chosen, origin)
         # Each as it is drawn, and all together; with what is scaled on the way.
@@ -123,18 +119,27 @@ class Cut:
                 marks = {name: torch.tensor(at, dtype=torch.float64) for name, at in how["points"].items()}
                 how["points"] = {name: (at @ lower.cpu()).tolist() for name, at in marks.items()}
         frame = Frame(center, rows, statistics)
-        if len(rows) == 2:
+        if len(rows) > 1:
             how |= {"orthogonal": orthogonal, "orthonormal": orthonormal}
         how |= {"origin": "own" if own else "given", **measures(frame)}
         units = [EUCLIDEAN if orthonormal else one.unit for one in drawn]
         labels = tuple(
             f"{axis}, {(orthonormal and one.toward) or one.label} ({unit or f'1 = {EUCLIDEAN} {norm:.4g}'})"
-            for axis, one, unit, norm in zip("t" if len(rows) == 1 else "αβ", drawn, units, how["norms"], strict=True)
+            for axis, one, unit, norm in zip(letters(len(rows)), drawn, units, how["norms"], strict=True)
         )
         notes = tuple(dict.fromkeys(note for one in drawn for note in one.notes))
         if statistics is not None:
             notes += reach(surface, statistics)
         self._set(frame, kind, how, labels, notes, surface.layout)
+
+    def _count(self, given: int) -> None:
+        """Refuse another number of directions than there are axes."""
+        if given != self.axes:
+            example = ", ".join(["la.directions.gradient()", "la.directions.random()"][: self.axes])
+            raise InputError(
+                f"got {given} directions for a {self.name}; expected {self.axes}, for example "
+                f"la.{type(self).__name__}(surface, {example})."
+            )
 
     def _set(
         self,
@@ -289,7 +294,10 @@ class Cut:
         drawn = {key: how[key] for key in ("seed", "normalization", "ignore")}
         turned = {key: how[key] for key in ("orthogonal", "orthonormal") if key in how}
         made = cls(
-            surface, *(Random(**drawn, index=how.get("index", k)) for k in range(cls.axes)), origin=origin, **turned
+            surface,
+            *(Random(**drawn, index=how.get("index", k)) for k in range(len(how["norms"]))),
+            origin=origin,
+            **turned,
         )
         for what, advice in (
             ("origin_digest", "the point it goes through is another: load the weights it was made at"),
@@ -382,6 +390,8 @@ def measures(frame: Frame) -> dict[str, Any]:
     }
     if len(norms) == 2:
         found["cosine"] = float(gram[0, 1] / norms.prod())
+    if len(norms) > 2:
+        found["cosines"] = (gram / norms[:, None] / norms).tolist()
     return found
 
 

@@ -117,7 +117,7 @@ def grid(span: Span, points: int | tuple[int, int], dimension: int) -> Grid:
     for low, high in pairs[:dimension]:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"got span={span}; expected a finite width above 0, as a number, (low, high), or 'auto'.")
-    axes = [_axis(low, high, n) for (low, high), n in zip(pairs, counts, strict=True)]
+    axes = [even(low, high, n) for (low, high), n in zip(pairs, counts, strict=True)]
     return Grid(tuple(axes[:dimension]))
 
 
@@ -163,7 +163,8 @@ def _pairs(span: Span) -> list[tuple[float, float]]:
     return pairs
 
 
-def _axis(low: float, high: float, n: int) -> Array:
+def even(low: float, high: float, n: int) -> Array:
+    """Coordinates at even distances; the middle of a symmetric axis is exactly 0."""
     axis = np.linspace(low, high, n)
     if low == -high and n % 2:
         axis[n // 2] = 0.0
