@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -31,9 +31,12 @@ class BarsDisplay(Display):
         title: a line above.
         note: a sentence of small print.
         rates: whether the values are rates, shown from 0 to 1; by default where all of them lie there.
+        xscale: ``"log"`` for positive values of many orders of magnitude.
+        words: what stands to the right of each row, instead of its value and interval.
 
     Raises:
-        InputError: arrays whose length is not that of the labels, or an interval without its value in it.
+        InputError: arrays or words whose number is not that of the labels, an interval without its value in it, or a value that
+            has no logarithm on a logarithmic axis.
     """
 
     labels: Sequence[str]
@@ -45,6 +48,8 @@ class BarsDisplay(Display):
     title: str | None = None
     note: str | None = None
     rates: bool | None = None
+    xscale: Literal["linear", "log"] = "linear"
+    words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.labels),)
@@ -58,6 +63,15 @@ class BarsDisplay(Display):
                 f"{self.labels[row]!r} has value {self.values[row]:g} outside its interval "
                 f"[{self.low[row]:g}, {self.high[row]:g}]; give low <= value <= high."
             )
+        if self.xscale not in ("linear", "log"):
+            raise InputError(f"xscale is {self.xscale!r}; give 'linear' or 'log'.")
+        if self.xscale == "log" and (self.low <= 0).any():
+            row = int(np.argmax(self.low <= 0))
+            raise InputError(
+                f"{self.labels[row]!r} begins at {self.low[row]:g} on a logarithmic axis; give values above 0, or xscale='linear'."
+            )
+        if self.words is not None and len(self.words) != len(self.labels):
+            raise InputError(f"got {len(self.words)} words for {len(self.labels)} labels; give one for each.")
 
     def plot(self, ax: Axes | None = None, *, palette: dict[str, str] | None = None) -> Self:
         """Draw the rows.
@@ -77,6 +91,7 @@ class BarsDisplay(Display):
             # Labels to the left and numbers to the right make the axis much shorter than the figure.
             xlabel = _surround.wrap(xlabel, 0.72 * float(self.figure_.get_figwidth()), _surround.LABEL)
         _surround.dress(axes, xlabel, "", self.title)
+        axes.set_xscale(self.xscale)
         rows = np.arange(len(self.labels))
         for row, label in enumerate(self.labels):
             color = ink((palette or {}).get(label, "#0072B2"))
@@ -94,7 +109,7 @@ class BarsDisplay(Display):
         axes.grid(True, axis="x", color=_surround.shade(0.9), linewidth=0.6)
         axes.set_axisbelow(True)
         self._limits(axes)
-        _surround.thousands(axes.xaxis)
+        (_surround.decades if self.xscale == "log" else _surround.thousands)(axes.xaxis)
         _surround.settle(axes)
         if self.title:
             # Long labels leave less room than the axes had when the title was broken into lines.
@@ -108,6 +123,8 @@ class BarsDisplay(Display):
         return self
 
     def _text(self, row: int) -> str:
+        if self.words is not None:
+            return self.words[row]
         if not np.isfinite(self.values[row]):
             return "no value"
         three = [float(v) for v in (self.values[row], self.low[row], self.high[row])]

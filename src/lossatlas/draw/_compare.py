@@ -107,6 +107,8 @@ class CompareDisplay(Display):
         fields = len(self.z) * (side + GAP) - GAP
         room = now().width - LEFT - 0.25
         beside = min(len(self.numbers) or 1, max(1, int((room + DOTS_GAP) / (DOTS_LEAST + DOTS_GAP))))
+        # As many in every row as can be: four are two and two, not three and one.
+        beside = -(-len(self.numbers) // -(-len(self.numbers) // beside)) if self.numbers else 1
         wide = (room - (beside - 1) * DOTS_GAP) / beside
         self._feet = [_narrow(name, wide / columns, _surround.SMALL - 0.5) for name in self.names]
         foot = 0.2 + 0.115 * max(text.count("\n") + 1 for text in self._feet)

@@ -117,7 +117,9 @@ class LadderDisplay(Display):
         cut = yscale == "log" and any(
             low is not None and bool((low <= floor).any()) for _, low, _ in self.arrays.values()
         )
-        ends = "an interval that ends at the lower border reaches below it" if cut else ""
+        if cut:
+            axes.set_ylim(bottom=floor)
+        ends = "An interval that ends at the lower border reaches below it" if cut else ""
         _surround.footnote(axes, [gap, ends, self.note or ""], under=legend)
         if ax is None:
             _surround.grow(axes)

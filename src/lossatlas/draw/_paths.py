@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from dataclasses import field as attribute
@@ -254,12 +255,15 @@ class PathsDisplay(Display):
         obstacles = np.concatenate([*walked, *[marks] * 8])
         blocks = labels_of(self.ax_)
         before = set(self.ax_.get_children())
+        # Several ends of one name are a cloud, whose crowding is what it shows.
+        counts = Counter(name for name, _ in ends)
+        single = {name for name, count in counts.items() if count == 1}
         for heap in heaps(self.ax_, ends):
-            if len({name for name, _ in heap}) > 1:
+            if len(heap) > 1 and single.issuperset(name for name, _ in heap):
                 call_out(self.ax_, heap, look, obstacles, blocks)
                 continue
             for name, end in heap:
-                self.ax_.plot(*end, ls="none", zorder=5.5, gid=f"end of {name}", **_marker(look[name]))
+                self.ax_.plot(*end, ls="none", zorder=5.5, gid=f"end of {name}", clip_on=False, **_marker(look[name]))
         new = [artist for artist in self.ax_.get_children() if artist not in before]
         self._last += sorted(new, key=lambda artist: artist.get_zorder())
         return covered(self.ax_, blocks)

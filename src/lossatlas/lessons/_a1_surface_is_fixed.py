@@ -15,6 +15,8 @@ from lossatlas.surface import NetworkSurface
 
 CLAIM = "L(θ) = (1/n) Σ ℓ(f_θ(xᵢ), yᵢ) is fixed once model, loss and data are: every θ already has its loss."
 POINTS = 20
+# Of the surface and of the plain loop, for each network.
+COLORS = (("#0072B2", "#E69F00"), ("#009E73", "#D55E00"))
 
 
 def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
@@ -58,20 +60,25 @@ def experiment(runs: int, seed: int, quick: bool = False) -> Iterator[Row]:
 
 
 def _picture(found: dict[str, tuple[Tensor, Tensor]]) -> Any:
-    from lossatlas.draw import CurvesDisplay
+    from lossatlas.draw import CurvesDisplay, Stroke
 
+    # Dashes over a line: both are seen where one covers the other.
+    looks = {}
     curves = {}
-    for name, (surface, plain) in found.items():
+    for (name, (surface, plain)), (line, dashes) in zip(found.items(), COLORS, strict=True):
         order = surface.argsort()
         x = torch.arange(1, len(order) + 1).numpy()
         curves[f"{name}, surface"] = (x, surface[order].numpy())
         curves[f"{name}, one example after another"] = (x, plain[order].numpy())
+        looks[f"{name}, surface"] = Stroke(line, "o", "-")
+        looks[f"{name}, one example after another"] = Stroke(dashes, "x", (0, (4, 4)))
     return CurvesDisplay(
         curves,
         xlabel="random θ, by their loss",
         yscale="linear",
         xscale="linear",
         points=True,
+        looks=looks,
         title="Model, loss and data fix the loss at every θ",
         note="The surface, and plain PyTorch over single examples: the curves lie on top of each other",
     )

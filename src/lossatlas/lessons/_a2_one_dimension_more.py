@@ -54,13 +54,15 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
 def _picture(found: dict[str, int]) -> Any:
     from lossatlas.draw import BarsDisplay
 
-    powers = np.log10(list(found.values()))
+    counts = np.array(list(found.values()), dtype=np.float64)
     return BarsDisplay(
-        [f"{NAMES[name].removeprefix('a ')}: {count:,}" for name, count in found.items()],
-        powers,
-        powers,
-        powers,
-        xlabel="dimensions as a power of ten",
+        [NAMES[name].removeprefix("a ") for name in found],
+        counts,
+        counts,
+        counts,
+        xlabel="dimensions (log scale)",
+        xscale="log",
+        words=[f"{count:,}" for count in found.values()],
         title="In how many dimensions the loss surface lives",
         note="Parameters counted from the published configurations, and one more for the loss",
     )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from lossatlas.chart import Chart, Plane, chart
+from lossatlas.chart import Plane, chart
 from lossatlas.demo import digits, digits_mlp, fit
 from lossatlas.lessons._lesson import Check, Ending, Lesson, Row, spent
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import Frame, NetworkSurface, Surface, landscapes
 
 CLAIM = "With two parameters the surface itself is drawn; with more, every picture is a slice, and says so."
-POINTS, PLACES = 15, 200
+POINTS, PLACES = 25, 200
 
 
 def experiment(runs: int, seed: int) -> Iterator[Row]:
@@ -34,7 +35,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
 
     model = digits_mlp((32,), seed=seed)
     fit(model, digits("train"), epochs=5, seed=seed)
-    network = NetworkSurface(model, "cross_entropy", digits("test"))
+    network = NetworkSurface(model, "cross_entropy", digits("test"), name="a digits MLP")
     n = network.dimension
     steps = torch.randn(PLACES, n, generator=generator)
     around = network.theta + steps * (network.theta.norm() / steps.norm(dim=1, keepdim=True))
@@ -48,9 +49,9 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
     mean, spread = float(shadow.mean()), float(shadow.std()) / math.sqrt(len(shadow))
     off = float(torch.cat(wrong).median())
     charts = [chart(network, plane, points=POINTS, exact=True, progress=False) for plane in planes[:2]]
-    itself = chart(line, whole, points=POINTS, exact=True, progress=False)
     rim = [one.loss[0, 0] for one in charts]
-    slice_says, whole_says = _said(charts[0]), _said(itself)
+    itself, slices = line.plot(), charts[0].plot()
+    slice_says, whole_says = _said(slices), _said(itself)
     yield Check(
         f"with two parameters every one of {PLACES} random places lies in the picture, with its own loss (to 1e-12)",
         f"at most {float(reached.max()):.0e} of the way lies outside, and losses differ by {float(gap.max()):.0e} at most",
@@ -72,13 +73,13 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
         f"{n:,}" in slice_says and not whole_says,
     )
     yield Ending(
-        spent(*meters, *(one.meter for one in [*charts, itself])),
+        spent(*meters, *(one.meter for one in charts)),
         caveats=(
             f"Two slices through one point may look alike all the same: losses at one corner of the first two are {rim[0]:.3g} and "
             f"{rim[1]:.3g}, and {charts[0].center:.3g} at the center.",
         ),
         data={"shadow": mean, "predicted": 2 / n},
-        pictures={"surface": itself.plot(), "slice": charts[0].plot()},
+        pictures={"surface": itself, "slice": slices},
     )
 
 
@@ -94,10 +95,9 @@ def _held_against(
     return residual.double(), (shown - losses).abs() / losses.abs()
 
 
-def _said(made: Chart) -> str:
+def _said(drawn: Any) -> str:
     """What the drawn picture itself says of slices."""
-    figure = made.plot().figure_
-    words = [text.get_text().replace("\n", " ") for axes in figure.axes for text in axes.texts]
+    words = [text.get_text().replace("\n", " ") for axes in drawn.figure_.axes for text in axes.texts]
     return next((line.split(".")[0] for line in words if "slice" in line.lower()), "")
 
 

@@ -98,6 +98,7 @@ def _picture(rows: list[dict[str, float]]) -> Any:
         xlabel="rank correlation with the test error, 95 % intervals",
         title="Does the test error rise with the sharpness? It depends on which",
         note=f"{len(rows)} digits networks trained with small and large batches; rescaled units leave the function as it is",
+        words=[f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" for value, low, high in three],
     )
 
 

@@ -19,7 +19,7 @@ CLAIM = (
     "A picture of a real network: two random directions, each filter of them as long as the filter it moves, and the loss on a "
     "grid (Li et al. 2018); networks that are the same function then have the same picture."
 )
-SHAPE, POINTS, LAYER, UNIT = (7, 5), 15, 5.0, 4.5
+SHAPE, POINTS, DRAWN, LAYER, UNIT = (7, 5), 15, 31, 5.0, 4.5
 EQUAL, DIFFERENT = 1e-4, 0.1
 
 
@@ -35,8 +35,8 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
     model = model.double()
     data = digits("test")
     data = (data[0].double(), data[1])
-    surface = NetworkSurface(model, "cross_entropy", data)
-    layered = NetworkSurface(rescale(model, LAYER), "cross_entropy", data)
+    surface = NetworkSurface(model, "cross_entropy", data, name="a digits MLP")
+    layered = NetworkSurface(rescale(model, LAYER), "cross_entropy", data, name="the same MLP, its layers rescaled")
     united = NetworkSurface(rescale(model, spread(model, seed=seed, ratio=UNIT)), "cross_entropy", data)
     charts: list[Chart] = []
 
@@ -93,7 +93,7 @@ def experiment(runs: int, seed: int) -> Iterator[Row]:
         ("network", surface, "filter"), ("rescaled", layered, "filter"), ("rescaled-unnormalized", layered, "none")
     ):  # fmt: skip
         plane = Plane.random(of, seed=seed, normalization=normalization)
-        charts.append(chart(of, plane, points=POINTS, exact=True, progress=False))
+        charts.append(chart(of, plane, points=DRAWN, exact=True, progress=False))
         drawn[name] = charts[-1].plot()
     yield Ending(
         spent(*(one.meter for one in charts)),

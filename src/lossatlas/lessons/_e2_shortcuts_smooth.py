@@ -18,7 +18,7 @@ CLAIM = "Skip connections flatten the picture: without them a deep network looks
 SHALLOW, DEEP, WIDTH = 1, 4, 8
 EPOCHS, BATCH, RATE = 30, 128, 3e-3
 EXAMPLES, POINTS, SPAN = 200, 15, 1.0
-QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS = 6, 100, 7
+QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS = 6, 100, 9
 SIGNIFICANT = 0.05
 ROUGHNESS = {"nonconvex": "the share of the picture that is not convex", "misfit": "the misfit of a parabola"}
 

@@ -19,7 +19,7 @@ from lossatlas.surface import NetworkSurface
 
 CLAIM = "Random planes, planes of a trajectory and lines between solutions are slices, never the full picture."
 EPOCHS, EVERY, EXAMPLES, POINTS = 8, 4, 200, 11
-QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS = 2, 40, 5
+QUICK_EPOCHS, QUICK_EXAMPLES, QUICK_POINTS = 2, 40, 11
 # Fixed beforehand: a picture that holds less than this share of all curvature is not the full one.
 FULL = 0.5
 

@@ -117,6 +117,9 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
         if track.optimizer.wanders:
             heights = np.fmin.accumulate(track.seen.cpu().numpy(), axis=1)
             queries = np.arange(1, heights.shape[1] + 1)
+        elif len(queries) > 1 and queries[-1] == queries[-2]:
+            # The loss where it ended is the referee's, at no query of its own.
+            heights, queries = heights[:, :-1], queries[:-1]
         # A loss that is the minimum to rounding has no logarithm.
         heights = np.maximum(heights - floor, np.finfo(float).tiny) if single else heights
         if race.runs == 1 or track.alike:
@@ -125,9 +128,17 @@ def losses(race: Race, ax: Any) -> CurvesDisplay:
             low, middle, high = np.nanquantile(heights, [0.05, 0.5, 0.95], axis=0)
             curves[label] = (queries, middle, low, high)
     what = "loss above the minimum" if single else "loss"
-    note = f"Lines: median of {race.runs:,} runs; bands: from 5 to 95 % of them" if race.runs > 1 else None
+    notes = [f"Lines: median of {race.runs:,} runs; bands: from 5 to 95 % of them"] if race.runs > 1 else []
+    drawn = [label for label, track in _ran(race).items() if hasattr(track.optimizer, "batch_size")]
+    if drawn and race.surface.examples:
+        notes.append(f"Of {', '.join(drawn)}: the loss of each mini-batch")
     return CurvesDisplay(
-        curves, xlabel="queries", ylabel=what, title=race.surface.name, note=note, looks=_looks(race)
+        curves,
+        xlabel="queries",
+        ylabel=what,
+        title=race.surface.name,
+        note=" · ".join(notes) or None,
+        looks=_looks(race),
     ).plot(ax)
 
 
