@@ -309,6 +309,23 @@ def test_the_end_marker_is_at_the_final_point_and_breaks_stay_broken():
 
 
 @pytest.mark.slow
+def test_many_ends_of_one_name_are_a_cloud_without_callouts():
+    here = np.zeros((1, 2))
+    field = FieldDisplay(X, Y, bowl(), **LABELS)
+
+    def callouts(pieces):
+        return [one for one in PathsDisplay(field, pieces).plot().ax_.patches if one.get_gid() == "callout"]
+
+    assert callouts({"a": here, "b": here + 1e-3})
+    assert not callouts({"a": [np.empty((0, 2)), here, here + 1e-3], "b": here})
+
+
+def test_bars_of_counts_are_logarithmic_and_say_their_words():
+    counts = [3.0, 1e8]
+    display = BarsDisplay(["a", "b"], counts, counts, counts, xlabel="n", xscale="log", words=["3", "10⁸"]).plot()
+    assert display.ax_.get_xscale() == "log" and {"3", "10⁸"} <= {text.get_text() for text in display.ax_.texts}
+
+
 def test_a_name_keeps_its_color_in_every_display():
     names = ["gd", "adam", "momentum"]
     assert colors(names) == colors(reversed(names))
@@ -403,6 +420,8 @@ def test_bars_show_intervals_and_rows_without_a_value():
         lambda: ProfileDisplay(X, X, low=X),
         lambda: ProfileDisplay(X[::-1], X),
         lambda: BarsDisplay(["a"], [0.5], [0.6], [0.7], xlabel="rate"),
+        lambda: BarsDisplay(["a"], [0.0], [0.0], [0.7], xlabel="rate", xscale="log"),
+        lambda: BarsDisplay(["a"], [0.5], [0.4], [0.7], xlabel="rate", words=["one", "two"]),
         lambda: BarsDisplay(["a", "b"], [0.5], [0.4], [0.7], xlabel="rate"),
     ],
 )
