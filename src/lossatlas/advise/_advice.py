@@ -36,7 +36,8 @@ class Advice(archive.Result):
         shortlist: what the budget had room to race, the advised one first; the hedge always among them.
         hedge: label of the single best algorithm for such a budget.
         legs: the race, stretch by stretch.
-        lowest: the lowest loss of each racer, a finish counted for the one whose point it began at.
+        lowest: the lowest loss of each racer, a finish counted for the one whose point it began at; on a network, the loss of each
+            rate that was left in the end, after `horizon` steps.
         outcome: ``checked``, ``overturned``, ``no difference within noise``, ``not checked`` (no other optimizer was
             raced) or ``not raced``.
         noise: differences of losses up to here are none.
@@ -50,6 +51,7 @@ class Advice(archive.Result):
         provenance: surface, settings, and the digest of the file of thresholds: plain JSON values.
         status: ``complete``, or why not.
         rates: of a network, the best learning rate of the race for each optimizer.
+        horizon: of a network, the steps that the rates were raced over: for another number of steps another rate may be best.
     """
 
     KIND: ClassVar[str] = "advice"
@@ -76,6 +78,7 @@ class Advice(archive.Result):
     provenance: dict[str, Any]
     status: str = "complete"
     rates: dict[str, float] = field(default_factory=dict)
+    horizon: int = 0
 
     @property
     def advised(self) -> str:
@@ -127,6 +130,11 @@ class Advice(archive.Result):
         if self.legs and self.outcome != "not checked":
             says.append(
                 f"regret against the short-list: {shown(self.regret)}; the hedge was {self.hedge}, the single best for such a budget"
+            )
+        if self.horizon:
+            best = "; ".join(f"{name} at {shown(rate)}" for name, rate in self.rates.items())
+            says.append(
+                f"best rates of the race over {self.horizon} steps: {best}; a training of another length may want other rates"
             )
         if self.forecast:
             says.append(

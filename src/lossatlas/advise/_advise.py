@@ -51,7 +51,9 @@ def advise(
     On a network the facts are the largest eigenvalue λ of the Hessian at its own point, λ over the median eigenvalue (stochastic
     Lanczos quadrature), and the noise scale of mini-batches. The tree orders the optimizers, and each is raced at several rates:
     gradient descent and momentum around 0.1 · 2/λ, since curvature grows while a network trains, Adam around a rate of its own.
-    The best of each goes on, and λ is measured again where the leader stands. 2/λ itself is the bound of the quadratic only.
+    The better rates of each go on to twice the steps, again and again while the budget lasts, with the neighbors of the best beside
+    them, and the best once more on other mini-batches; λ is measured again where the leader stands. 2/λ itself is the bound of the
+    quadratic only. The rates are those for a training of `Advice.horizon` steps.
 
     Args:
         surface: a landscape, a function, a slice of a network, in a box; or a network.

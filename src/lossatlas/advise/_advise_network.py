@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil, inf, isfinite
 from typing import Any
 
@@ -14,15 +13,14 @@ from lossatlas import _statistics
 from lossatlas._progress import Show, counted
 from lossatlas.advise import _thresholds as at
 from lossatlas.advise._advice import Advice, compared
-from lossatlas.advise._contest import Leg
 from lossatlas.advise._fact import Fact, shown
 from lossatlas.advise._portfolio import Candidate
 from lossatlas.advise._purse import Purse
+from lossatlas.advise._race_rates import SETTINGS, Racing, Rates
 from lossatlas.advise._tree import NETWORK, Leaf, Step, walk
-from lossatlas.advise._walker import Walker
 from lossatlas.curvature import Hessian, noise_of, over_length
-from lossatlas.optimize import MiniBatches, Optimizer, optimizer
-from lossatlas.probe import Exchange, Meter, Probe, Values
+from lossatlas.optimize import optimizer
+from lossatlas.probe import Exchange, Meter, Probe
 from lossatlas.surface import NetworkSurface
 
 # Random vectors and steps of the quadrature, products that the operator is proven with, and those of the second look.
@@ -31,18 +29,6 @@ VECTORS, STEPS, PROOF, AGAIN = 2, 12, 4, 12
 RULES = 3
 # Mini-batches that the noise is measured on.
 BATCHES = 16
-
-
-@dataclass(eq=False)
-class _Racing:
-    """One optimizer at one rate."""
-
-    candidate: Candidate
-    name: str
-    lr: float
-    walker: Walker
-    loss: float = inf
-    legs: list[Leg] = field(default_factory=list)
 
 
 def advise_network(
@@ -59,15 +45,16 @@ def advise_network(
         facts = _facts(surface, purse, theta, size, seed)
         expected = {"values": budget, "seconds": budget * purse.probe.meter.surface_seconds / purse.spent}
         steps, leaves = walk(facts, NETWORK)
-        racing = _field(surface, theta, leaves, facts["sharpness"].value, size, seed)
+        rates = Rates(surface, purse, theta, size, seed, (AGAIN + PROOF) * Exchange().product)
+        _enter(rates, leaves, facts["sharpness"].value)
         status = "complete"
         try:
-            leader = _race(surface, purse, theta, racing, size, seed)
+            leader = rates.run()
             _again(surface, purse, leader, facts, seed)
-            _move(purse, leader, "rest", inf)
+            rates.finish(leader)
         except KeyboardInterrupt:
             status = f"interrupted after {shown(purse.spent)} of {shown(budget)} values"
-    return _made(surface, purse, facts, expected, steps, leaves, racing, theta, size, seed, status)
+    return _made(surface, purse, facts, expected, steps, leaves, rates, status)
 
 
 def least(surface: NetworkSurface, size: int | None) -> int:
@@ -146,89 +133,21 @@ def _noise_scale(purse: Purse, theta: Tensor, size: int, examples: int, seed: in
     return value, low, high
 
 
-def _field(
-    surface: NetworkSurface, theta: Tensor, leaves: list[Leaf], top: float, size: int | None, seed: int
-) -> list[_Racing]:
+def _enter(rates: Rates, leaves: list[Leaf], top: float) -> None:
     """Every optimizer of the leaves at its center and at other rates around it."""
     names: dict[str, str] = {}
     for leaf in leaves:
         for name in leaf.races:
             names.setdefault(name, f"{leaf.name}: {leaf.says}")
     names.setdefault(at.HEDGE_OF_NETWORKS, "the hedge: the single best where nothing is known")
-    racing = []
     for name, why in names.items():
         adam = name == "adam"
         center = at.ADAM_RATE if adam else at.RATE_SHARE * 2 / top if top > 0 else 0.1
         for factor in at.ADAM_RATES if adam else at.RATES:
-            racing.append(_entered(surface, theta, name, center * factor, why, size, seed))
-    return racing
+            rates.enter(name, center * factor, why)
 
 
-def _entered(
-    surface: NetworkSurface, theta: Tensor, name: str, lr: float, why: str, size: int | None, seed: int
-) -> _Racing:
-    one: Optimizer = optimizer(name, lr=lr)
-    moved = one if size is None else MiniBatches(one, size)
-    # One stream for all: every racer sees the same mini-batches.
-    return _Racing(
-        Candidate(f"{name} {lr:.3g}", one, why=why), name, lr, Walker("", moved, surface.layout, theta, seed)
-    )
-
-
-def _race(
-    surface: NetworkSurface, purse: Purse, theta: Tensor, racing: list[_Racing], size: int | None, seed: int
-) -> _Racing:
-    """Every rate for a while, then those between; the better two of each optimizer for as long again, then those around the two."""
-    for one in racing:
-        _move(purse, one, "heat", at.RACED)
-    names = list(dict.fromkeys(one.name for one in racing))
-    for name in names:
-        best = _ranked(racing, name)[0]
-        for factor in at.BETWEEN:
-            near = _entered(surface, theta, name, best.lr * factor, best.candidate.why, size, seed)
-            racing.append(near)
-            _move(purse, near, "between", at.RACED)
-    for name in names:
-        for one in _ranked(racing, name)[: at.GO_ON]:
-            _move(purse, one, "second heat", at.RACED)
-    second_look = (AGAIN + PROOF) * Exchange().product
-    for name in sorted(names, key=lambda name: _ranked(racing, name)[0].loss):
-        better = _ranked(racing, name)[: at.GO_ON]
-        # Of two that are neighbors, what lies between them comes up twice.
-        rates = {f"{one.lr * factor:.6g}": one.lr * factor for one in better for factor in at.FINER}
-        for lr in rates.values():
-            near = _entered(surface, theta, name, lr, better[0].candidate.why, size, seed)
-            price = 0.0 if near.walker.query is None else purse.price(near.walker.query)
-            if purse.left - second_look < 2 * at.RACED * price + 1:
-                break
-            racing.append(near)
-            _move(purse, near, "finer", 2 * at.RACED)
-    return min(racing, key=lambda one: one.loss)
-
-
-def _ranked(racing: list[_Racing], name: str) -> list[_Racing]:
-    """The rates of one optimizer, the lowest loss first."""
-    return sorted((one for one in racing if one.name == name), key=lambda one: one.loss)
-
-
-def _move(purse: Purse, one: _Racing, part: str, gradients: float) -> None:
-    """So many gradients, then the loss over all data where it stands."""
-    begin, before = purse.spent, min([purse.loss, one.loss])
-    query = one.walker.query
-    if query is None:
-        return
-    one.walker.run(purse, min(purse.budget - 1, begin + gradients * purse.price(query)))
-    stands = Values(one.walker.stands[None])
-    if purse.spent == begin or not purse.affords(stands):
-        return
-    # A rate that diverges is no better for the points that it met on the way.
-    diverged = one.walker.ended == "diverged"
-    loss = inf if diverged else float(purse.pay(stands).values[0])
-    one.loss = loss if isfinite(loss) else inf
-    one.legs.append(Leg(one.candidate.label, part, begin, purse.spent, before, one.loss, one.walker.ended))
-
-
-def _again(surface: NetworkSurface, purse: Purse, leader: _Racing, facts: dict[str, Fact], seed: int) -> None:
+def _again(surface: NetworkSurface, purse: Purse, leader: Racing, facts: dict[str, Fact], seed: int) -> None:
     """The largest eigenvalue where the leader stands: curvature grows while a network trains."""
     if purse.left < (AGAIN + PROOF) * Exchange().product or not isfinite(leader.loss):
         return
@@ -236,8 +155,7 @@ def _again(surface: NetworkSurface, purse: Purse, leader: _Racing, facts: dict[s
     operator = purse.measured(lambda: Hessian(surface, here, probe=purse.probe))
     spectrum = purse.measured(lambda: operator.spectrum(probes=1, steps=AGAIN, seed=seed, dense=False, progress=False))
     top = float(np.nanmax(np.abs(spectrum.nodes)))
-    steps = 2 * at.RACED
-    what = f"largest eigenvalue in size after {steps} steps of {leader.candidate.label}, over that at the start"
+    what = f"largest eigenvalue in size after {leader.steps} steps of {leader.candidate.label}, over that at the start"
     first = facts["sharpness"]
     low, high = (top / end if end > 0 else inf for end in (first.high, first.low))
     facts["growth"] = Fact(
@@ -264,7 +182,13 @@ def _prior(surface: NetworkSurface, budget: float, enough: int, seed: int) -> Ad
 
 
 def _provenance(surface: NetworkSurface, seed: int, size: int | None) -> dict[str, Any]:
-    return {"surface": surface.fingerprint(), "seed": seed, "batch_size": size, "thresholds": at.digest()}
+    return {
+        "surface": surface.fingerprint(),
+        "seed": seed,
+        "batch_size": size,
+        "thresholds": at.digest(),
+        "race": SETTINGS,
+    }
 
 
 def _made(
@@ -274,21 +198,17 @@ def _made(
     expected: dict[str, float],
     steps: list[Step],
     leaves: list[Leaf],
-    racing: list[_Racing],
-    theta: Tensor,
-    size: int | None,
-    seed: int,
+    rates: Rates,
     status: str,
 ) -> Advice:
-    lowest = {one.candidate.label: one.loss for one in racing if isfinite(one.loss)}
+    racing = rates.racing
     names = list(dict.fromkeys(one.name for one in racing))
-    order = sorted(racing, key=lambda one: (names.index(one.name), one.loss))
-    legs = sorted((leg for one in racing for leg in one.legs), key=lambda leg: leg.begin)
-    noise = at.ALIKE_NETWORKS * abs(min(lowest.values(), default=0.0))
-    hedge = next(one.candidate.label for one in order if one.name == at.HEDGE_OF_NETWORKS)
     # Every optimizer speaks by its best rate.
-    spoken = {one.name: one for one in reversed(order)}
-    reached = {spoken[name].candidate.label: spoken[name].loss for name in names if isfinite(spoken[name].loss)}
+    spoken = {name: rates.best(name) for name in names}
+    order = sorted(racing, key=lambda one: (names.index(one.name), one is not spoken[one.name], one.loss))
+    compared_last = {one.candidate.label: one.score for one in rates.last}
+    noise = at.ALIKE_NETWORKS * abs(min(compared_last.values(), default=0.0))
+    reached = {one.candidate.label: one.score for one in spoken.values() if one.candidate.label in compared_last}
     return Advice(
         title=surface.name,
         budget=purse.budget,
@@ -296,21 +216,22 @@ def _made(
         steps=tuple(steps),
         leaves={leaf.name: leaf.says for leaf in leaves},
         shortlist=tuple(one.candidate for one in order),
-        hedge=hedge,
-        legs=tuple(legs),
-        lowest=lowest,
+        hedge=spoken[at.HEDGE_OF_NETWORKS].candidate.label,
+        legs=tuple(sorted((leg for one in racing for leg in one.legs), key=lambda leg: leg.begin)),
+        lowest=compared_last,
         outcome=compared(
             order[0].candidate.label, reached, {one.candidate.label for one in spoken.values() if one.legs}, noise
         ),
         noise=noise,
-        point=theta if purse.best is None else purse.best,
+        point=rates.theta if purse.best is None else purse.best,
         loss=purse.loss,
         seen=np.array(purse.seen),
         costs=np.array(purse.costs),
         design=np.empty((0, 0)),
         forecast=expected,
         meter=purse.probe.meter,
-        provenance=_provenance(surface, seed, size),
+        provenance=_provenance(surface, rates.seed, rates.size),
         status=status,
-        rates={name: spoken[name].lr for name in names},
+        rates={name: one.lr for name, one in spoken.items()},
+        horizon=rates.steps,
     )

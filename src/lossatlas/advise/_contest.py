@@ -28,7 +28,8 @@ class Leg(archive.Result):
 
     Attributes:
         racer: label.
-        part: ``heat``, ``rest``, ``restart``, ``population`` or ``finish``.
+        part: ``heat``, ``rest``, ``restart``, ``population`` or ``finish``;
+            of rates also ``between``, ``finer`` and ``other mini-batches``.
         begin: what had been spent when it began.
         end: and when it ended.
         before: lowest loss of all when it began.

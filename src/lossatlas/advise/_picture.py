@@ -11,6 +11,7 @@ from lossatlas.advise._tree import NETWORK, TREE, Leaf, Node
 
 if TYPE_CHECKING:
     from lossatlas.advise._advice import Advice
+    from lossatlas.advise._portfolio import Candidate
     from lossatlas.draw import CurvesDisplay, DecisionsDisplay
 
 
@@ -33,8 +34,18 @@ def decisions(advice: Advice, ax: Any) -> DecisionsDisplay:
         add(node.no, depth, "no", step is not None and step.verdict != "yes")
 
     add(NETWORK if advice.rates else TREE, 0, "", True)
-    raced = ", ".join(one.label + " (hedge)" * (one.label == advice.hedge) for one in advice.shortlist)
+    raced = ", ".join(one.label + " (hedge)" * (one.label == advice.hedge) for one in _spoken(advice))
     return DecisionsDisplay(rows, title=advice.sentence, note=f"Short-list: {raced}").plot(ax)
+
+
+def _spoken(advice: Advice) -> list[Candidate]:
+    """The short-list; of a network, each optimizer at the best of its rates."""
+    rates = advice.rates
+    return [
+        one
+        for one in advice.shortlist
+        if not rates or getattr(one.optimizer, "lr", None) == rates.get(one.optimizer.name)
+    ]
 
 
 def _number(fact: Fact) -> str:
@@ -48,7 +59,7 @@ def curves(advice: Advice, ax: Any) -> CurvesDisplay:
     from lossatlas.draw import CurvesDisplay
 
     drawn: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for one in advice.shortlist:
+    for one in _spoken(advice):
         x, y, low = [np.empty(0)], [np.empty(0)], np.inf
         for leg in (leg for leg in advice.legs if leg.racer == one.label):
             inside = (advice.costs > leg.begin + 1e-9) & (advice.costs <= leg.end + 1e-9)
