@@ -103,16 +103,19 @@ def measured(name: str, seed: int) -> dict[str, object]:
         surface, {label: optimizer(rule.name, lr=lr) for label, lr in grid.items()}, batch_size=BATCH, steps=advice.horizon,
         runs=RUNS, checks=1, ends=0, seed=UNSEEN + seed, progress=False,
     )  # fmt: skip
-    losses = {label: np.nan_to_num(raced.runners[label].loss[:, -1], nan=np.inf).tolist() for label in grid}
+    losses = {
+        label: [x if np.isfinite(x) else None for x in raced.runners[label].loss[:, -1].tolist()] for label in grid
+    }
     return {
         "optimizer": rule.name, "rate": rule.lr, "steps": advice.horizon, "spent": advice.spent, "seconds": seconds,
         "facts": {fact.name: fact.value for fact in advice.facts}, "losses": losses,
     }  # fmt: skip
 
 
-def mean(losses: list[float]) -> float:
-    """Geometric, since losses span decades."""
-    return float(np.exp(np.mean(np.log(losses))))
+def mean(losses: list[float | None]) -> float:
+    """Geometric, since losses span decades; infinite where a run diverged."""
+    finite = [loss for loss in losses if loss is not None]
+    return float(np.exp(np.mean(np.log(finite)))) if len(finite) == len(losses) else float("inf")
 
 
 def rows(found: dict[str, dict[str, Any]]) -> list[list[str]]:
