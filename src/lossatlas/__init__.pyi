@@ -68,6 +68,7 @@ from lossatlas.curvature import BlockCurvature as BlockCurvature
 from lossatlas.curvature import CriticalPoint as CriticalPoint
 from lossatlas.curvature import CriticalPoints as CriticalPoints
 from lossatlas.curvature import CriticalSharpness as CriticalSharpness
+from lossatlas.curvature import CurvatureMap as CurvatureMap
 from lossatlas.curvature import Diagonal as Diagonal
 from lossatlas.curvature import Eigenpairs as Eigenpairs
 from lossatlas.curvature import Estimate as Estimate
@@ -88,6 +89,7 @@ from lossatlas.curvature import critical_point as critical_point
 from lossatlas.curvature import critical_points as critical_points
 from lossatlas.curvature import critical_sharpness as critical_sharpness
 from lossatlas.curvature import curvature_along as curvature_along
+from lossatlas.curvature import curvature_map as curvature_map
 from lossatlas.curvature import descend_both_sides as descend_both_sides
 from lossatlas.curvature import diagonal as diagonal
 from lossatlas.curvature import extremes as extremes

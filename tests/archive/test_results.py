@@ -104,6 +104,9 @@ class Shop:
     def critical_sharpness(self):
         return la.critical_sharpness(self.surface)
 
+    def curvature_map(self):
+        return la.curvature_map(self.surface, self.plane, points=2, **self.quiet)
+
     def diagonal(self):
         return la.diagonal(self.surface)
 
