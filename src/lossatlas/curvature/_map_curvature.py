@@ -252,8 +252,8 @@ def _refuse_dear(foreseen: Forecast, shape: tuple[int, int], most: int) -> None:
     if foreseen.evaluations > most:
         raise InputError(
             f"got a map of {shape[0]} × {shape[1]} cells, which would take about {foreseen.evaluations:,} Hessian products, about "
-            f"{foreseen.seconds:,.0f} s, by what its first cell took; expected at most {most:,}. Give fewer points, a larger tolerance, or "
-            f"most={foreseen.evaluations:,}."
+            f"{foreseen.seconds:,.0f} s, by what its first cell took; expected at most {most:,}. Give fewer points, a larger tolerance, "
+            f"or a higher limit: most={foreseen.evaluations} (--map-limit)."
         )
 
 
