@@ -51,6 +51,7 @@ from lossatlas.connect import Barrier as Barrier
 from lossatlas.connect import Barriers as Barriers
 from lossatlas.connect import Copies as Copies
 from lossatlas.connect import Copy as Copy
+from lossatlas.connect import FastEnsemble as FastEnsemble
 from lossatlas.connect import Merge as Merge
 from lossatlas.connect import Path as Path
 from lossatlas.connect import Similarity as Similarity
@@ -60,6 +61,7 @@ from lossatlas.connect import align as align
 from lossatlas.connect import barriers as barriers
 from lossatlas.connect import connect as connect
 from lossatlas.connect import copies as copies
+from lossatlas.connect import fast_ensemble as fast_ensemble
 from lossatlas.connect import merge as merge
 from lossatlas.connect import random_copy as random_copy
 from lossatlas.connect import similarity as similarity

@@ -119,6 +119,9 @@ class Shop:
     def extremes(self):
         return la.extremes(self.surface, k=2)
 
+    def fast_ensemble(self):
+        return la.fast_ensemble(self.surface, cycles=2, steps=2, batch_size=4, test=self.other, **self.quiet)
+
     def forecast(self):
         return la.forecast(self.surface, self.plane, points=9)
 
