@@ -96,6 +96,8 @@ def test_snapshots_are_those_of_a_loop_of_torch_and_averages_are_those_by_hand()
         assert found["averaged predictions"].error[name] == pytest.approx(
             float((mean.argmax(1) != labels).double().mean())
         )
+        low, high = found["averaged predictions"].intervals["loss"][name]
+        assert low < found["averaged predictions"].loss[name] < high
         first = -float(outputs[0][range(len(labels)), labels].log().mean())
         assert found["snapshot 1"].loss[name] == pytest.approx(first)
     naive = la.merge(surface, list(found.snapshots.values()), **Q)["naive"]

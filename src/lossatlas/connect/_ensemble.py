@@ -120,7 +120,7 @@ class FastEnsemble(archive.Result):
         return BarsDisplay(
             [row.name for row in self.rows], values, np.minimum(ends[:, 0], values), np.maximum(ends[:, 1], values),
             xlabel=f"{data} {quantity}{unit}, with the interval over examples (level 0.95)",
-            title=f"{self.title}: {len(self.taken)} snapshots of one run and their averages",
+            title=f"{self.title}: {len(self.taken)} snapshots of one run and their averages", rates=False,
         ).plot(ax)  # fmt: skip
 
     def plot_schedule(self, ax: Any = None) -> CurvesDisplay:

@@ -14,7 +14,7 @@ from lossatlas._progress import Show, counted
 from lossatlas._versions import versions
 from lossatlas.connect._endpoints import End, end
 from lossatlas.connect._ensemble import PREDICTIONS, WEIGHTS, FastEnsemble
-from lossatlas.connect._readout import Readout
+from lossatlas.connect._readout import Readout, Rows, rows_of
 from lossatlas.connect.symmetry._merge import Merged, average, row_of
 from lossatlas.probe import Gradients, Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface, tensor_digest
@@ -184,27 +184,31 @@ def _read(
     train, held_out = readout.read_states(states)
     rows = [row_of(name, k, train, held_out, seed) for k, name in enumerate([*names, WEIGHTS])]
     split, meters = StateSurface(surface), list(readout.meters)
-    loss, error = dict[str, float](), dict[str, float]()
-    prediction = ""
-    for data, ground in (("train", surface), ("test", test)):
-        if not isinstance(ground, NetworkSurface):
-            continue
-        scored = StateSurface(ground, outputs=True)
-        probe = Probe(scored)
-        try:
-            outputs = probe.evaluate(Values(states[: len(kept)])).extras["outputs"]
-            loss[data], right = scored.score(scored.averaged(outputs))
-        except NotApplicableError:
-            break
-        finally:
-            meters.append(probe.meter)
-        prediction = scored.prediction
-        if scored.tells_accuracy:
-            error[data] = 1 - right
-    if loss:
-        rows.append(Merged(PREDICTIONS, loss, error, {}))
+    together: list[Rows] = []
+    for ground in (surface, test):
+        if isinstance(ground, NetworkSurface):
+            probe = Probe(StateSurface(ground, outputs=True))
+            try:
+                together.append(_together(ground, probe.evaluate(Values(states[: len(kept)])).extras["outputs"]))
+            except NotApplicableError:
+                break  # such a loss is no function of outputs with one row per example
+            finally:
+                meters.append(probe.meter)
+    if together:
+        rows.append(row_of(PREDICTIONS, 0, together[0], together[1] if len(together) > 1 else None, seed))
+    prediction = split.prediction if together else ""
     named = {name: split.split(state) for name, state in zip([*names, WEIGHTS], states, strict=True)}
     return tuple(rows), named, prediction, meters
+
+
+def _together(ground: NetworkSurface, outputs: torch.Tensor) -> Rows:
+    """What is read of the averaged predictions of networks with outputs (K, n, C); example by example where that can be."""
+    mixed = StateSurface(ground).averaged(outputs)
+    try:
+        reading = StateSurface(ground, examples=True).score(mixed)
+    except NotApplicableError:
+        reading = StateSurface(ground).score(mixed)
+    return rows_of(reading.values, reading.extras)
 
 
 def _rates(lr: Any, schedule: str) -> tuple[float, float]:

@@ -156,8 +156,8 @@ class StateSurface(Surface):
         mix = _PROBABILITIES.get(self._plain(), _mean)
         return mix(outputs.double())
 
-    def score(self, outputs: Tensor) -> tuple[float, float]:
-        """The user's loss and the accuracy (NaN where there is none) of outputs (n, C) that are no network's own.
+    def score(self, outputs: Tensor) -> Reading:
+        """The user's loss of outputs (n, C) that are no network's own, with what is told of a network: (1,) each, or (1, n).
 
         Raises:
             NotApplicableError: where the loss is no function of outputs and targets of one row per example.
@@ -168,7 +168,8 @@ class StateSurface(Surface):
                 f"the objective {objective.name!r} gives one loss for a whole batch, and no outputs; expected a loss of (output, "
                 "target) to score averaged predictions."
             )
-        hit_shares, totals, done = _shares_of_hits(self._batches, self.base), [0.0, 0.0], 0
+        hit_shares, seen, done = _shares_of_hits(self._batches, self.base), dict[str, list[Tensor]](), 0
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for k, (batch, share) in enumerate(zip(self._batches, self._shares, strict=True)):
             rows = outputs[done : done + batch.size].to(self.device, self.dtype)
             target, done = batch.target, done + batch.size
@@ -176,8 +177,11 @@ class StateSurface(Surface):
                 rows = rows.reshape(target.shape)
             with in_user_code(batch, k, len(self._batches), "at averaged outputs"), torch.no_grad():
                 outcome = objective.measure(rows, batch)
-            totals = [totals[0] + float(outcome.loss) * share, totals[1] + float(outcome.hits) * hit_shares[k]]
-        return totals[0], totals[1] if self.tells_accuracy else float("nan")
+            totals += torch.stack([outcome.loss.double() * share, outcome.hits.double() * hit_shares[k]])
+            for name, part in self._details(rows, batch, outcome.loss).items():
+                seen.setdefault(name, []).append(part)
+        told = {name: torch.cat(parts)[None] for name, parts in seen.items() if name != "outputs"}
+        return Reading(totals[:1], told | ({"accuracy": totals[1:]} if self.tells_accuracy else {}))
 
     def _plain(self) -> str:
         objective = self.base._objective
