@@ -350,6 +350,22 @@ def test_a_map_is_that_of_python_and_resumes(mine, monkeypatch, capsys):
     truth = la.curvature_map(camel, plane, points=3, span=0.5, seed=2, progress=False)
     kept = la.load("out/curvature-map.json")
     assert kept.ratio.tolist() == truth.ratio.tolist() and Path("out/map.png").is_file()
+    # A map that is stopped ends the command, and the same one goes on from there.
+    real = la.curvature.curvature_map
+
+    def stopped(*given, progress, **settings):
+        def stop(done, _):
+            if done == 4:
+                raise KeyboardInterrupt
+
+        return real(*given, progress=stop, **settings)
+
+    monkeypatch.setattr("lossatlas.curvature.curvature_map", stopped)
+    assert run(*words, *more[:-4], "--out", "other") == 130
+    monkeypatch.setattr("lossatlas.curvature.curvature_map", real)
+    assert la.load("other/curvature-map.json").cells == 4
+    assert run(*words, *more[:-4], "--out", "other") == 0
+    assert la.load("other/curvature-map.json").ratio.tolist() == truth.ratio.tolist()
     record = json.loads(Path("c.json").read_text())
     assert record["map"]["cells"] == 9 and "forecast: 18 evaluations" in capsys.readouterr().err
     assert run(*words, *more) == 0

@@ -341,10 +341,13 @@ def _map(
     make: Any = getattr(Plane, cells["plane"])
     plane = make(surface, seed=seed, origin=point)
     limits = {} if most is None else {"most": most}
-    return curvature_map(
+    found = curvature_map(
         surface, plane, points=cells["points"], span=cells["span"], seed=seed, how=how, folder=out, probe=probe,
         progress=show, on_forecast=lambda made: message(f"{made.sentence}; {made.notes[0]}"), **limits,
     )  # fmt: skip
+    if found.status.startswith("interrupted"):
+        raise KeyboardInterrupt  # what is done lies in the folder, and the same command goes on from there
+    return found
 
 
 def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:

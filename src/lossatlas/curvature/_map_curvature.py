@@ -91,8 +91,8 @@ def curvature_map(
     frame = sliced.frame
     if frame.dimension != 2:
         raise InputError(
-            "curvature_map got a line; expected a plane. Along a line or a run la.curvature_along measures the same at points of "
-            "your choice."
+            f"curvature_map got {'a line' if frame.dimension == 1 else f'{frame.dimension} directions'}; expected a plane. Along a "
+            "line or a run la.curvature_along measures the same at points of your choice."
         )
     columns, rows = _counts(points)
     alpha, beta = (np.linspace(*ends, n) for ends, n in zip(_spans(span), (columns, rows), strict=True))
