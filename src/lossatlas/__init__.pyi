@@ -51,6 +51,7 @@ from lossatlas.connect import Barrier as Barrier
 from lossatlas.connect import Barriers as Barriers
 from lossatlas.connect import Copies as Copies
 from lossatlas.connect import Copy as Copy
+from lossatlas.connect import FastEnsemble as FastEnsemble
 from lossatlas.connect import Merge as Merge
 from lossatlas.connect import Path as Path
 from lossatlas.connect import Similarity as Similarity
@@ -60,6 +61,7 @@ from lossatlas.connect import align as align
 from lossatlas.connect import barriers as barriers
 from lossatlas.connect import connect as connect
 from lossatlas.connect import copies as copies
+from lossatlas.connect import fast_ensemble as fast_ensemble
 from lossatlas.connect import merge as merge
 from lossatlas.connect import random_copy as random_copy
 from lossatlas.connect import similarity as similarity
@@ -68,6 +70,7 @@ from lossatlas.curvature import BlockCurvature as BlockCurvature
 from lossatlas.curvature import CriticalPoint as CriticalPoint
 from lossatlas.curvature import CriticalPoints as CriticalPoints
 from lossatlas.curvature import CriticalSharpness as CriticalSharpness
+from lossatlas.curvature import CurvatureMap as CurvatureMap
 from lossatlas.curvature import Diagonal as Diagonal
 from lossatlas.curvature import Eigenpairs as Eigenpairs
 from lossatlas.curvature import Estimate as Estimate
@@ -88,6 +91,7 @@ from lossatlas.curvature import critical_point as critical_point
 from lossatlas.curvature import critical_points as critical_points
 from lossatlas.curvature import critical_sharpness as critical_sharpness
 from lossatlas.curvature import curvature_along as curvature_along
+from lossatlas.curvature import curvature_map as curvature_map
 from lossatlas.curvature import descend_both_sides as descend_both_sides
 from lossatlas.curvature import diagonal as diagonal
 from lossatlas.curvature import extremes as extremes

@@ -104,6 +104,9 @@ class Shop:
     def critical_sharpness(self):
         return la.critical_sharpness(self.surface)
 
+    def curvature_map(self):
+        return la.curvature_map(self.surface, self.plane, points=2, **self.quiet)
+
     def diagonal(self):
         return la.diagonal(self.surface)
 
@@ -115,6 +118,9 @@ class Shop:
 
     def extremes(self):
         return la.extremes(self.surface, k=2)
+
+    def fast_ensemble(self):
+        return la.fast_ensemble(self.surface, cycles=2, steps=2, batch_size=4, test=self.other, **self.quiet)
 
     def forecast(self):
         return la.forecast(self.surface, self.plane, points=9)

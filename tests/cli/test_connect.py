@@ -101,6 +101,16 @@ def test_alignment_from_two_files(mine, capsys):
 
 
 @pytest.mark.slow
+def test_permutations_are_learned_from_two_files(mine, capsys):
+    words = ("--align", "--method", "straight-through", "--align-steps", "60", "--points", "7", "--json", "x.json")
+    assert run("connect", *FILES, *MODEL, *words) == 0
+    assert "loss at the midpoint" in capsys.readouterr().out
+    record = strict("x.json")["alignment"]
+    assert record["method"] == "straight-through" and record["meter"]["gradients"] == 60
+    assert record["midpoint"]["straight-through"] <= record["midpoint"]["weights"]
+
+
+@pytest.mark.slow
 def test_a_prefix_is_left_out_and_said(mine, capsys):
     assert run("connect", "a.safetensors", "prefixed-b.safetensors", *MODEL, "--points", "5") == 0
     assert "b: the checkpoint 'prefixed-b.safetensors': its names carry the prefix 'net.'" in capsys.readouterr().out
@@ -121,6 +131,8 @@ def test_other_names_are_offered_and_taken(mine, capsys):
         ((*FILES, "--lr", "0.1", "--steps", "9"), "got --steps, --lr with --kind line"),
         ((*FILES, "--controls", "3"), "got --controls with --kind line"),
         ((*FILES, "--method", "both"), "got --method without --align"),
+        ((*FILES, "--align", "--align-steps", "9"), "got --align-steps without --method straight-through"),
+        ((*FILES, "--align", "--method", "straight-through", "--align-steps", "0"), "steps=0"),
     ],
 )
 def test_files_that_do_not_fit_leave_nothing_behind(mine, capsys, args, message):

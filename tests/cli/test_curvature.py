@@ -119,6 +119,25 @@ BAD = {
         ("curvature", "--model", "curved.py:nan_gradient", "--data", "curved.py:make_data", "--loss", "curved.py:straight", "--k", "1"),
         "not finite",
     ),
+    "a checkpoint without --checkpoint": (("curvature", "w0.safetensors", *NETWORK[1:]), "--checkpoint"),
+    "several landscapes": (("curvature", "himmelblau", "four-wells"), "expected one LANDSCAPE"),
+    "several and a search": (("curvature", "a.pt", "b.pt", *NETWORK[1:], "--search", "2"), "--search with the 2 checkpoints"),
+    "several that are not there": (("curvature", "a.pt", "b.pt", *NETWORK[1:]), "no checkpoint file"),
+    "halves of one": ((*NETWORK, "--halves", "3"), "--halves without several checkpoints"),
+    "noise of a landscape": (("curvature", "himmelblau", "--noise-scale"), "expected a network"),
+    "noise and products": ((*NETWORK, "--noise-scale", "--search", "2"), "--search with --noise-scale"),
+    "noise and a limit": ((*NETWORK, "--noise-scale", "--limit", "20"), "--limit with --noise-scale"),
+    "noise and sharpness": ((*NETWORK, "--noise-scale", "--sharpness", "sam"), "--sharpness without Hessian-vector products"),
+    "batches of all": ((*NETWORK, "--noise-scale", "--batch-size", "20"), "batch_size=20"),
+    "batches of nothing": ((*NETWORK, "--batch-size", "2"), "--batch-size without --noise-scale"),
+    "a Fisher diagonal of no examples": ((*NETWORK, "--fisher-diagonal", "--limit", "0"), "limit=0"),
+    "points without a map": ((*NETWORK, "--map-points", "3"), "--map-points without --map"),
+    "a map of no kind": ((*NETWORK, "--map", "flat"), "--map"),
+    "a map of one point": ((*NETWORK, "--map", "random", "--map-points", "1"), "--map-points=1"),
+    "a map of no width": ((*NETWORK, "--map", "random", "--map-span", "0"), "--map-span=0"),
+    "a dear map": (
+        ("curvature", "himmelblau", "--probes", "0", "--sharpness", "none", "--map", "random", "--map-limit", "3"), "--map-limit",
+    ),
     "a folder that is a file": ((*NETWORK, "--out", "curved.py"), "curved.py"),
 }  # fmt: skip
 
@@ -215,3 +234,139 @@ def test_a_command_that_goes_on_forgets_nothing_on_its_way(mine, monkeypatch, ca
     for record in seen:
         assert record["settings"] == whole["settings"] and record["sharpness"] == whole["sharpness"]
         assert {"extremes", "trace", "spectrum"} <= record.keys()
+
+
+def test_gradients_alone_tell_the_noise_scale_and_the_fisher_diagonal(mine, capsys):
+    from curved import make_data, make_model
+
+    import lossatlas as la
+
+    words = (
+        "--noise-scale",
+        "--batches",
+        "4",
+        "--batch-size",
+        "5",
+        "--fisher-diagonal",
+        "--limit",
+        "40",
+        "--seed",
+        "3",
+    )
+    assert run(*NETWORK, *words, "--json", "-", "--fail-if", "noise_scale.value > 1e9") == 0
+    streams = capsys.readouterr()
+    record = json.loads(streams.out)
+    assert "gradient noise scale" in streams.err and "43 entries from" in streams.err
+    surface = la.NetworkSurface(make_model(), "cross_entropy", make_data())
+    noise = la.noise_scale(surface, batch_size=5, batches=4, seed=3, progress=False)
+    fisher = la.fisher_diagonal(surface, limit=40, seed=3, progress=False)
+    assert record["noise_scale"]["value"] == noise.value and record["meter"]["products"] == 0
+    assert record["fisher_diagonal"]["values"] == fisher.values.tolist()
+    assert record["meter"]["gradients"] == noise.meter.gradients + fisher.meter.gradients
+    assert run(*NETWORK, *words[:5], "--fail-if", "noise_scale.value > 0") == 3
+    # A relative error that was typed and is not reached.
+    assert run(*NETWORK, "--fisher-diagonal", "--limit", "40", "--relative", "0.001") == 4
+
+
+@pytest.mark.slow
+def test_several_networks_are_tabulated_as_python_tabulates_them(mine, capsys):
+    from curved import make_data, make_model
+
+    import lossatlas as la
+
+    models = {}
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        models[f"w{seed}"] = {
+            name: torch.randn(one.shape, generator=generator, dtype=one.dtype)
+            for name, one in make_model().state_dict().items()
+        }
+        save_file(models[f"w{seed}"], f"w{seed}.safetensors")
+    words = (
+        "--sharpness",
+        "sam(0.1),lambda-max",
+        "--halves",
+        "3",
+        "--noise-scale",
+        "--batches",
+        "3",
+        "--out",
+        "out",
+        "--json",
+        "c.json",
+    )
+    assert (
+        run("curvature", "w0.safetensors", "w1.safetensors", *NETWORK[1:], *words, "--fail-if", "tables.0.values > 1e9")
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "2 networks: 43 parameters, 20 examples" in said and "standard error over the data" in said
+    surfaces = {}
+    for name, weights in models.items():
+        model = make_model()
+        model.load_state_dict(weights)
+        surfaces[name] = la.NetworkSurface(model, "cross_entropy", make_data())
+    record = json.loads(Path("c.json").read_text())
+    for number, (kind, rho) in enumerate([("sam", 0.1), ("lambda-max", None)]):
+        truth = la.sharpness(surfaces, kind, rho=rho, halves=3, progress=False)
+        kept = la.load(f"out/sharpness-{number + 1}")
+        assert (
+            truth.values[0] != truth.values[1]
+            and kept.names == ("w0", "w1")
+            and kept.values.tolist() == truth.values.tolist()
+        )
+        assert kept.data_errors.tolist() == truth.data_errors.tolist()
+        assert [row["value"] for row in record["tables"][number]["rows"]] == truth.values.tolist()
+        assert Path(f"out/sharpness-{number + 1}/sharpness.png").is_file()
+    for name, surface in surfaces.items():
+        noise = la.noise_scale(surface, batch_size=10, batches=3, progress=False)
+        assert record["networks"][name]["noise_scale"]["value"] == noise.value
+        assert la.load(f"out/noise-scale/{name}").value == noise.value
+    assert json.loads(Path("out/curvature.json").read_text())["status"] == "complete"
+
+
+@pytest.mark.slow
+def test_a_map_is_that_of_python_and_resumes(mine, monkeypatch, capsys):
+    import lossatlas as la
+
+    words = ("curvature", "himmelblau", "--at", "1,2", "--probes", "0", "--sharpness", "none", "--quiet")
+    more = (
+        "--map",
+        "random",
+        "--map-points",
+        "3",
+        "--map-span",
+        "0.5",
+        "--seed",
+        "2",
+        "--out",
+        "out",
+        "--json",
+        "c.json",
+    )
+    assert run(*words, *more) == 0
+    camel = la.landscapes.himmelblau()
+    plane = la.Plane.random(camel, seed=2, origin=[1.0, 2.0])
+    truth = la.curvature_map(camel, plane, points=3, span=0.5, seed=2, progress=False)
+    kept = la.load("out/curvature-map.json")
+    assert kept.ratio.tolist() == truth.ratio.tolist() and Path("out/map.png").is_file()
+    # A map that is stopped ends the command, and the same one goes on from there.
+    real = la.curvature.curvature_map
+
+    def stopped(*given, progress, **settings):
+        def stop(done, _):
+            if done == 4:
+                raise KeyboardInterrupt
+
+        return real(*given, progress=stop, **settings)
+
+    monkeypatch.setattr("lossatlas.curvature.curvature_map", stopped)
+    assert run(*words, *more[:-4], "--out", "other") == 130
+    monkeypatch.setattr("lossatlas.curvature.curvature_map", real)
+    assert la.load("other/curvature-map.json").cells == 4
+    assert run(*words, *more[:-4], "--out", "other") == 0
+    assert la.load("other/curvature-map.json").ratio.tolist() == truth.ratio.tolist()
+    record = json.loads(Path("c.json").read_text())
+    assert record["map"]["cells"] == 9 and "forecast: 18 evaluations" in capsys.readouterr().err
+    assert run(*words, *more) == 0
+    assert "4 results came from the folder" in capsys.readouterr().out

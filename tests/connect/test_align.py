@@ -237,7 +237,7 @@ def test_an_alignment_is_saved_with_its_weights(mlps, tmp_path):
 
 @pytest.mark.parametrize(
     "settings, message",
-    [({"method": "straight-through"}, "no method"), ({"restarts": 0}, "from 1 to"), ({"examples": 0}, "at least 1")],
+    [({"method": "nonsense"}, "no method"), ({"restarts": 0}, "from 1 to"), ({"examples": 0}, "at least 1")],
 )
 def test_settings_of_an_alignment_that_cannot_be_are_refused(mlps, settings, message):
     (one, two), surface, _ = mlps

@@ -94,6 +94,10 @@ def every() -> dict[str, draw.Display]:
             ["checkpoint-100", "checkpoint-200", "checkpoint-300", "other seed"], barriers, 0.8 * barriers, 1.2 * barriers,
             label="barrier (nats)", title="Barriers between every two", note=NOTE,
         ),
+        draw.CellsDisplay(
+            ALPHA[::5], BETA[::6], np.where(_bowl()[::6, ::5] > 8, np.nan, _bowl()[::6, ::5]), **UNITS, zlabel="|λmin/λmax|",
+            title=TITLE, note=NOTE, center=(0.0, 0.0), doubtful=_bowl()[::6, ::5] > 2,
+        ),
         draw.DecisionsDisplay(decisions, title="Which optimizer for four-wells", note=NOTE),
         draw.ReliefDisplay(ALPHA, BETA, _bowl(), **UNITS, title=TITLE, note=NOTE, paths=closed),
         draw.PathsDisplay(_field(), closed, note="Typical runs: of 100 runs of each racer, adam ended in A in 48"),

@@ -62,10 +62,18 @@ from lossatlas.cli._workers import engine_options
 @click.option("--align/--no-align", "aligned", help="Permute B's hidden units to match A's first, then compare.")
 @click.option(
     "--method",
-    type=click.Choice(["weights", "activations", "both"]),
+    type=click.Choice(["weights", "activations", "both", "straight-through"]),
     default="weights",
     show_default=True,
-    help="Match hidden units by their weights, their activations, or both.",
+    help="Match hidden units by their weights, their activations, or both; or learn the permutations by gradients of the loss "
+    "halfway between A and B (straight-through).",
+)
+@click.option(
+    "--align-steps",
+    type=int,
+    default=200,
+    show_default=True,
+    help="Steps of --method straight-through, a mini-batch each.",
 )
 @click.option(
     "--guess-names", is_flag=True, help="If B names its tensors differently, pair them by prefix, order and shape."
@@ -90,6 +98,7 @@ def command(
     statistics: Any,
     aligned: bool,
     method: Any,
+    align_steps: int,
     guess_names: bool,
     seed: int,
     out: Path | None,
@@ -123,6 +132,8 @@ def command(
         refuse("controls", "steps", "lr", "resume", where="with --kind line")
     if not aligned:
         refuse("method", where="without --align")
+    if method != "straight-through":
+        refuse("align_steps", where="without --method straight-through")
     module = own.module()
     surface = network(own, module)
     other = None if own.test is None else network(own, module, test=True)
@@ -131,7 +142,14 @@ def command(
     settings: dict[str, Any] = {
         "test": other, "definition": definition, "points": points, "seed": seed, "progress": not quiet
     }  # fmt: skip
-    moved = align(surface, a, b, method=method, names=names, seed=seed, progress=not quiet) if aligned else None
+    matching: dict[str, Any] = {
+        "method": method,
+        "steps": align_steps,
+        "names": names,
+        "seed": seed,
+        "progress": not quiet,
+    }
+    moved = align(surface, a, b, **matching) if aligned else None
     naive = (
         connect(surface, a, b, names=names, statistics="reset" if statistics == "repair" else statistics, **settings)
         if moved

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lossatlas._said import several
+from lossatlas.cli._gradients import gradients, measured_only
 from lossatlas.cli._kept import Kept
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
-from lossatlas.cli._programs import missed, program_options, told
+from lossatlas.cli._programs import missed, program_options, tell, told
+from lossatlas.cli._several import compare_checkpoints
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from lossatlas.surface import Surface
 
 _FILE = click.Path(path_type=Path)
+MAPS = ("random", "hessian", "gradient")
+# Products for the trace where nobody says otherwise.
+TRACED = 200
 
 
 @click.command("curvature", short_help="Measure the curvature of the loss around your network, with error bars.")
-@click.argument("landscape", required=False)
+@click.argument("landscape", required=False, metavar="[LANDSCAPE | A]")
+@click.argument("others", nargs=-1, type=_FILE, metavar="[B …]")
 @network_options()
 @click.option("--at", metavar="X,Y,…", help="Point on the LANDSCAPE; its start by default.")
 @click.option(
@@ -47,14 +53,13 @@ _FILE = click.Path(path_type=Path)
     type=float,
     default=0.05,
     show_default=True,
-    help="Target relative half-width of the trace's confidence interval.",
+    help="Target relative half-width of the trace's confidence interval, and relative error of the Fisher diagonal.",
 )
 @click.option(
     "--limit",
     type=int,
-    default=200,
-    show_default=True,
-    help="Maximum number of Hessian-vector products for the trace.",
+    show_default="200 products, 1,000 examples",
+    help="Maximum number of Hessian-vector products for the trace, or of examples for the Fisher diagonal.",
 )
 @click.option(
     "--sharpness",
@@ -78,11 +83,53 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--lr", type=float, help="Learning rate η of that run, to draw the stability threshold 2/η.")
 @click.option(
+    "--halves",
+    type=int,
+    default=9,
+    show_default=True,
+    help="Of several networks: random halves of the data that each is measured on again, for the error over the data; 0 for none.",
+)
+@click.option(
+    "--map",
+    "mapped",
+    type=click.Choice(MAPS),
+    help="Also map the ratio of the extreme eigenvalues |λmin/λmax| over a plane of this kind, one pair at each point.",
+)
+@click.option("--map-points", type=int, default=9, show_default=True, help="Points of the map along each axis.")
+@click.option(
+    "--map-span", type=float, default=1.0, show_default=True, help="The map goes from −S to S along each axis."
+)
+@click.option(
+    "--map-limit",
+    type=int,
+    help="Refuse a map that its first point shows to take more Hessian-vector products than this; 50,000 by default.",
+)
+@click.option(
     "--critical",
     is_flag=True,
     help="Measure only the critical sharpness along the gradient: one gradient and fewer than ten losses, for networks too "
     "large for Hessian-vector products.",
 )
+@click.option(
+    "--noise-scale",
+    "noise",
+    is_flag=True,
+    help="Measure only the gradient noise scale, from gradients of mini-batches; with other such options these too.",
+)
+@click.option(
+    "--fisher-diagonal",
+    "fisher",
+    is_flag=True,
+    help="Measure only the diagonal of the empirical Fisher matrix, from gradients of single examples; with other such options "
+    "these too.",
+)
+@click.option(
+    "--batch-size",
+    type=int,
+    show_default="64, or half of the examples",
+    help="Examples of a mini-batch for --noise-scale.",
+)
+@click.option("--batches", type=int, default=32, show_default=True, help="Number of mini-batches for --noise-scale.")
 @click.option(
     "--how",
     type=click.Choice(["auto", "exact", "differences"]),
@@ -99,24 +146,34 @@ _FILE = click.Path(path_type=Path)
 @engine_options
 def command(
     landscape: str | None,
+    others: tuple[Path, ...],
     own: Network,
     at: str | None,
     k: int | None,
     probes: int,
     steps: int,
     relative: float,
-    limit: int,
+    limit: int | None,
     kinds: str,
     search: int | None,
     along: tuple[Path, ...],
     lr: float | None,
+    halves: int,
+    mapped: str | None,
+    map_points: int,
+    map_span: float,
+    map_limit: int | None,
     critical: bool,
+    noise: bool,
+    fisher: bool,
+    batch_size: int | None,
+    batches: int,
     how: Any,
     seed: int,
     out: Path | None,
     quiet: bool,
 ) -> None:
-    """Measure the curvature of the loss around your own network, or at a point of a LANDSCAPE.
+    """Measure the curvature of the loss around your own network, or at a point of a LANDSCAPE; or compare checkpoints A B ….
 
     Near a point the loss is L + g·d + ½ d·Hd. The Hessian H is used only through products with vectors. This prints
 
@@ -140,6 +197,13 @@ def command(
       lossatlas curvature --critical --model my.py:make_model --data my.py:make_data
       lossatlas curvature … --along step-0.safetensors --along step-100.safetensors \\
           --lr 0.1 --out DIR
+      lossatlas curvature … --noise-scale --fisher-diagonal --json -
+      lossatlas curvature … --map random --map-points 9 --out DIR
+      lossatlas curvature a.safetensors b.safetensors --model my.py:make_model \\
+          --data my.py:make_data --sharpness 'sam(0.05)' --out DIR
+
+    Of several checkpoints A B … the sharpness is tabulated, each value with the error of its estimate and the standard error over
+    the data. --critical, --noise-scale and --fisher-diagonal need no Hessian-vector products.
 
     Results are written as they come. If the command is interrupted or killed, the same command goes on from there.
 
@@ -149,15 +213,18 @@ def command(
       extremes.png, spectrum.png      eigenvalues with residuals; the density with its band
       trace.png                       convergence of the trace, if it was estimated
       index.png, along.png            with --search; with --along
+      map.png                         with --map; a map that is interrupted resumes
+      noise.png, fisher.png           with --noise-scale; with --fisher-diagonal
+      sharpness-1/, sharpness-2/, …   the tables of several networks
       *.json, *.safetensors           each result in full (eigenvectors, nodes, samples, points)
     """
-    from lossatlas._errors import InputError
+    from lossatlas import _checks
+    from lossatlas.cli._unused import refuse
     from lossatlas.cli._user import prepare
     from lossatlas.curvature import (
         Hessian,
         critical_point,
         critical_points,
-        critical_sharpness,
         curvature_along,
         sharpness,
     )
@@ -165,23 +232,24 @@ def command(
     from lossatlas.surface import tensor_digest
 
     measures = _kinds(kinds)
+    show = not quiet
+    only = gradients(critical, noise, fisher, relative, limit, batch_size, batches, seed, show)
+    if not noise:
+        refuse("batch_size", "batches", where="without --noise-scale")
+    if mapped is None:
+        refuse("map_points", "map_span", "map_limit", where="without --map")
+    _checks.whole("--map-points", map_points, 2, 100)
+    _checks.number("--map-span", map_span, above=0)
+    _checks.optional(_checks.whole, "--map-limit", map_limit)
+    if others:
+        compare_checkpoints(landscape, others, own, measures, only, halves, seed, how, out, show)
+        return
+    refuse("halves", where="without several checkpoints")
     surface, point = _surface(landscape, own, at)
     prepare(out)
-    show = not quiet
     click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
-    if critical:
-        if search is not None or along:
-            raise InputError(
-                "got --critical with --search or --along; expected it alone, since it evaluates no Hessian-vector products."
-            )
-        only = critical_sharpness(surface, point=point)
-        _tell("critical sharpness", *only.reading())
-        click.echo(f"cost: {only.meter.sentence}")
-        if out is not None:
-            only.save(out)
-            only.plot().save(out / "critical.png")
-            message(f"written: {out}")
-        told(only.record)
+    if only:
+        measured_only(surface, point, only, out, seed)
         return
     probe = Probe(surface)
     k = min(5, surface.dimension) if k is None else k
@@ -194,23 +262,25 @@ def command(
     ends = kept.one("extremes", {"k": k}, lambda: operator.extremes(k, seed=seed, progress=show))
     here = kept.one("point", {}, lambda: critical_point(surface, **there))
     by = f"{operator.method}{f', since {operator.reason}' if operator.reason else ''}"
-    _tell("at the point", here.sentence, f"Hessian-vector products by {by}")
+    tell("at the point", here.sentence, f"Hessian-vector products by {by}")
     low, high = (", ".join(f"{v:.4g}" for v in pairs.values) for pairs in (ends.smallest, ends.largest))
-    _tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
+    tell("extremes", *ends.reading(), f"largest: {high}", f"smallest: {low}")
     whole = kept.one(
         "trace",
-        {"relative": relative, "limit": limit, "k": k},
-        lambda: operator.trace(relative=relative, limit=limit, known=ends, seed=seed, progress=show),
+        {"relative": relative, "limit": limit or TRACED, "k": k},
+        lambda: operator.trace(
+            relative=relative, limit=TRACED if limit is None else limit, known=ends, seed=seed, progress=show
+        ),
     )
     assert whole.frobenius is not None
-    _tell("trace", whole.sentence, whole.frobenius.sentence)
+    tell("trace", whole.sentence, whole.frobenius.sentence)
     if probes:
         spread = kept.one(
             "spectrum",
             {"probes": probes, "steps": steps},
             lambda: operator.spectrum(probes=probes, steps=steps, seed=seed, progress=show),
         )
-        _tell("spectrum", *spread.reading())
+        tell("spectrum", *spread.reading())
     measured = [
         kept.one(
             f"sharpness-{number + 1}",
@@ -220,14 +290,14 @@ def command(
         for number, (kind, rho) in enumerate(measures)
     ]
     if measured:
-        _tell("sharpness", *(one.sentence for one in measured))
+        tell("sharpness", *(one.sentence for one in measured))
     if search is not None:
         caught = kept.one(
             "search",
             {"starts": search},
             lambda: critical_points(surface, starts=search, seed=seed, how=how, probe=probe, progress=show),
         )
-        _tell(
+        tell(
             "critical points",
             caught.sentence,
             *([caught.status] if caught.status != "complete" else []),
@@ -241,7 +311,11 @@ def command(
                 surface, [str(file) for file in along], lr=lr, k=k, seed=seed, how=how, probe=probe, progress=show
             ),
         )
-        _tell("along the run", *run.reading())
+        tell("along the run", *run.reading())
+    if mapped is not None:
+        cells = {"plane": mapped, "points": map_points, "span": map_span}
+        chart = kept.one("map", cells, partial(_map, surface, point, cells, map_limit, seed, how, probe, out, show))
+        tell(f"map over a {mapped} plane", *chart.reading())
     kept.finish()
     cost = probe.meter
     earlier = f"; {several(kept.found, 'result')} came from the folder" if kept.found else ""
@@ -256,10 +330,24 @@ def command(
         missed(f"the trace reached ± {whole.half / abs(whole.value):.2g} of its value, not ± {relative:g}", "relative")
 
 
-def _tell(title: str, *sentences: str) -> None:
-    click.echo(title)
-    for sentence in sentences:
-        click.echo(f"- {sentence}")
+def _map(
+    surface: Surface, point: Tensor | None, cells: Mapping[str, Any], most: int | None, seed: int, how: Any, probe: Any,
+    out: Path | None, show: bool,
+) -> Any:  # fmt: skip
+    """The curvature map over a plane through the point."""
+    from lossatlas.chart import Plane
+    from lossatlas.curvature import curvature_map
+
+    make: Any = getattr(Plane, cells["plane"])
+    plane = make(surface, seed=seed, origin=point)
+    limits = {} if most is None else {"most": most}
+    found = curvature_map(
+        surface, plane, points=cells["points"], span=cells["span"], seed=seed, how=how, folder=out, probe=probe,
+        progress=show, on_forecast=lambda made: message(f"{made.sentence}; {made.notes[0]}"), **limits,
+    )  # fmt: skip
+    if found.status.startswith("interrupted"):
+        raise KeyboardInterrupt  # what is done lies in the folder, and the same command goes on from there
+    return found
 
 
 def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:
@@ -273,7 +361,7 @@ def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surfa
         if own.given:
             raise InputError(
                 f"got the landscape {landscape!r} and {', '.join(own.given)}; expected one or the other. Leave out LANDSCAPE "
-                "for your own network."
+                "for your own network, whose weights go in as --checkpoint; two checkpoints and more are compared."
             )
         surface = landscapes.landscape(landscape)
         return surface, torch.tensor(numbers(at, "--at"), dtype=torch.float64) if at is not None else None
@@ -311,7 +399,13 @@ def _kinds(text: str) -> list[tuple[Any, float | None]]:
 
 
 def _draw(out: Path, done: Mapping[str, Any]) -> None:
-    pictures = {"extremes": "extremes.png", "spectrum": "spectrum.png", "search": "index.png", "along": "along.png"}
+    pictures = {
+        "extremes": "extremes.png",
+        "spectrum": "spectrum.png",
+        "search": "index.png",
+        "along": "along.png",
+        "map": "map.png",
+    }
     for name in pictures.keys() & done.keys():
         done[name].plot().save(out / pictures[name])
     if done["trace"].samples:

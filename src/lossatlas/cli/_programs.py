@@ -170,6 +170,13 @@ def told(make: Callable[[], Mapping[str, Any]]) -> None:
         state.make = make
 
 
+def tell(title: str, *sentences: str) -> None:
+    """Print a title, and sentences below it as a list."""
+    click.echo(title)
+    for sentence in sentences:
+        click.echo(f"- {sentence}")
+
+
 def missed(sentence: str, *options: str) -> None:
     """Note that a tolerance that was typed has not been met: the command then ends with exit code 4.
 

@@ -26,10 +26,14 @@ def generated() -> dict[str, Any]:
         CriticalPoint,
         CriticalPoints,
         CriticalSharpness,
+        CurvatureMap,
+        Diagonal,
         Estimate,
         Extremes,
+        NoiseScale,
         RunCurvature,
         Sharpness,
+        SharpnessTable,
         Spectrum,
     )
     from lossatlas.lessons import Evidence
@@ -39,6 +43,7 @@ def generated() -> dict[str, Any]:
         getattr(lossatlas, name)  # a room's results are known once it is imported
     of = record_of
     numbers = {"anyOf": [{"$ref": "#/$defs/array"}]}
+    gradients = {"noise_scale": of(NoiseScale), "fisher_diagonal": of(Diagonal)}
     commands = {
         "advise": {"allOf": [of(Advice)]},
         "barriers": _holds(barriers=of(Barriers), optional={"similarity": of(Similarity)}),
@@ -63,7 +68,13 @@ def generated() -> dict[str, Any]:
                     optional={
                         "point": of(CriticalPoint), "extremes": of(Extremes), "trace": of(Estimate), "spectrum": of(Spectrum),
                         "sharpness": {"type": "array", "items": of(Sharpness)}, "search": of(CriticalPoints), "along": of(RunCurvature),
+                        "map": of(CurvatureMap), **gradients, "critical_sharpness": of(CriticalSharpness),
                     },
+                ),
+                _holds(
+                    kind={"const": "curvature"}, status={"enum": ["complete", "unfinished"]},
+                    tables={"type": "array", "items": of(SharpnessTable)},
+                    networks={"type": "object", "additionalProperties": {"type": "object", "properties": gradients}},
                 ),
             ]
         },

@@ -5,6 +5,9 @@ from lossatlas.connect._barrier import Barrier as Barrier
 from lossatlas.connect._barrier import barrier as barrier
 from lossatlas.connect._connect import connect as connect
 from lossatlas.connect._curve import Curve as Curve
+from lossatlas.connect._ensemble import FastEnsemble as FastEnsemble
+from lossatlas.connect._fast_ensemble import cyclical_rate as cyclical_rate
+from lossatlas.connect._fast_ensemble import fast_ensemble as fast_ensemble
 from lossatlas.connect._pairs import Barriers as Barriers
 from lossatlas.connect._pairs import barriers as barriers
 from lossatlas.connect._pairs import ladder as ladder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -162,10 +163,15 @@ class Readout:
             self.why_not = str(refusal)
             probe.surface = StateSurface(probe.surface.base)
             answer = probe.evaluate(Values(states))
-        extras = {name: channel.double().cpu().numpy() for name, channel in answer.extras.items()}
-        error = 1 - extras["accuracy"] if "accuracy" in extras else None
-        wrong = 1 - extras["right"] if "right" in extras else None
-        return Rows(answer.values.cpu().numpy(), error, extras.get("losses"), wrong)
+        return rows_of(answer.values, answer.extras)
+
+
+def rows_of(values: Tensor, told: Mapping[str, Tensor]) -> Rows:
+    """What was read of B points, from their losses (B,) and what a `StateSurface` tells beside them."""
+    extras = {name: channel.double().cpu().numpy() for name, channel in told.items()}
+    error = 1 - extras["accuracy"] if "accuracy" in extras else None
+    wrong = 1 - extras["right"] if "right" in extras else None
+    return Rows(values.cpu().numpy(), error, extras.get("losses"), wrong)
 
 
 def _probe(surface: Surface) -> Probe:

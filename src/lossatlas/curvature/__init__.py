@@ -9,6 +9,7 @@ from lossatlas.curvature._critical import critical_point as critical_point
 from lossatlas.curvature._critical import critical_points as critical_points
 from lossatlas.curvature._critical_sharpness import CriticalSharpness as CriticalSharpness
 from lossatlas.curvature._critical_sharpness import critical_sharpness as critical_sharpness
+from lossatlas.curvature._curvature_map import CurvatureMap as CurvatureMap
 from lossatlas.curvature._diagonal import Diagonal as Diagonal
 from lossatlas.curvature._estimate import Estimate as Estimate
 from lossatlas.curvature._extremes import Eigenpairs as Eigenpairs
@@ -22,6 +23,7 @@ from lossatlas.curvature._gauge import spread as spread
 from lossatlas.curvature._hessian import Hessian as Hessian
 from lossatlas.curvature._invariance import Invariance as Invariance
 from lossatlas.curvature._invariance import sharpness_invariance as sharpness_invariance
+from lossatlas.curvature._map_curvature import curvature_map as curvature_map
 from lossatlas.curvature._noise_scale import NoiseScale as NoiseScale
 from lossatlas.curvature._noise_scale import noise_of as noise_of
 from lossatlas.curvature._noise_scale import noise_scale as noise_scale

@@ -91,6 +91,7 @@ class Extremes(archive.Result):
     """
 
     KIND: ClassVar[str] = "extremes"
+    SAYS: ClassVar[tuple[str, ...]] = ("r_e", "r_e_bounds")
 
     largest: Eigenpairs
     smallest: Eigenpairs
@@ -102,6 +103,21 @@ class Extremes(archive.Result):
     def norm(self) -> float:
         """‖H‖, the largest eigenvalue in magnitude."""
         return float(max(abs(self.largest.values[0]), abs(self.smallest.values[0])))
+
+    @property
+    def r_e(self) -> float:
+        """The criterion r_e = |λmin/λmax|; NaN where the Hessian vanishes.
+
+        Source: Gabdullin, Investigating generalization capabilities of neural networks by means of loss landscapes and Hessian
+        analysis, arXiv:2412.10146; |λmin/λmax| too in Li et al., NeurIPS 2018, arXiv:1712.09913.
+        """
+        return ratio(self.smallest.values[0], self.largest.values[0])
+
+    @property
+    def r_e_bounds(self) -> tuple[float, float]:
+        """How low and how high r_e is with the residuals of both eigenvalues."""
+        (low, off), (high, over) = ((abs(end.values[0]), end.residuals[0]) for end in (self.smallest, self.largest))
+        return ratio(max(low - off, 0.0), high + over), ratio(low + off, high - over) if high > over else math.inf
 
     def reading(self) -> list[str]:
         """What the record says, in sentences."""
@@ -143,6 +159,13 @@ class Extremes(archive.Result):
             rates=False,
             note=self.status[:1].upper() + self.status[1:],
         ).plot(ax)
+
+
+def ratio(over: float, under: float) -> float:
+    """|a/b|; NaN for 0/0, infinite for b = 0 alone."""
+    if under == 0:
+        return math.nan if over == 0 else math.inf
+    return abs(float(over) / float(under))
 
 
 def find_extremes(

@@ -38,6 +38,7 @@ class SharpnessTable(archive.Result):
     """
 
     KIND: ClassVar[str] = "sharpness-table"
+    SAYS: ClassVar[tuple[str, ...]] = ("values",)
 
     names: tuple[str, ...]
     rows: tuple[Sharpness, ...]

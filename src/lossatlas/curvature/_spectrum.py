@@ -97,6 +97,60 @@ class Spectrum(archive.Result):
         return self._moment("‖H‖_F²", 2)
 
     @property
+    def r_e(self) -> Estimate:
+        """The criterion r_e = |λmin/λmax|, of the nodes of each probe, one draw per probe.
+
+        Source: Gabdullin, Investigating generalization capabilities of neural networks by means of loss landscapes and Hessian
+        analysis, arXiv:2412.10146; by its library loss-landscape-analysis, src_lla/hessian/viz.py, `hessian_criteria`.
+
+        Example:
+            >>> import lossatlas as la
+            >>> round(la.spectrum(la.landscapes.quadratic(condition=9.0, dimension=3)).r_e.value, 6)
+            0.111111
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            draws = np.abs(np.nanmin(self.nodes, axis=1) / np.nanmax(self.nodes, axis=1))
+        return self._criterion("r_e", draws)
+
+    def k_hn(self, n: float = 0.5) -> Estimate:
+        """The criterion K_Hn = Σ |θw|ⁿ over the negative nodes θ / Σ (θw)ⁿ over the positive ones, one draw per probe.
+
+        Every probe has its own nodes θ and weights w. Only for n = 1 this is a property of the spectrum, the sum of its negative
+        eigenvalues over that of its positive ones; otherwise it depends on how many nodes there are too: compare spectra with the
+        same number of steps, and dense ones with dense ones only.
+
+        Args:
+            n: the power, above 0; 0.5 as there.
+
+        Raises:
+            InputError: for an n that is not above 0.
+            NotApplicableError: where a probe has no positive node.
+
+        Source: as of `r_e`.
+
+        Example:
+            >>> import lossatlas as la
+            >>> saddle = la.Function(lambda p: p[0] ** 2 - 2 * p[1] ** 2, box=[(-1, 1), (-1, 1)])
+            >>> round(la.spectrum(saddle, point=[0.0, 0.0]).k_hn().value, 6)  # √4 / √2
+            1.414214
+        """
+        n = _checks.number("n", n, above=0, do="It is a power, such as 0.5.")
+        mass = np.nan_to_num(self.nodes) * self.weights
+        above, below = (np.where(side > 0, side, 0.0) for side in (mass, -mass))
+        plus, minus = ((part**n).sum(1) for part in (above, below))
+        if not plus.all():
+            raise NotApplicableError(
+                "K_Hn is a ratio over the positive eigenvalues, and a probe found none; expected some. Take a point of upward curvature."
+            )
+        return self._criterion(f"K_Hn of n = {n:g}", minus / plus)
+
+    def _criterion(self, quantity: str, draws: np.ndarray) -> Estimate:
+        if self.dense:
+            return self._estimate(quantity, float(draws[0]), (float(draws[0]),) * 2, 0.0, draws[:0])
+        mean, error, half = _statistics.mean(draws)
+        return self._estimate(quantity, mean, (mean - half, mean + half), error, draws)
+
+    @property
     def bulk(self) -> tuple[float, float]:
         """Mean and standard deviation of the eigenvalues that are no outliers."""
         return self._bulk(np.isin(self.resolved, self.outliers()))

@@ -5,6 +5,7 @@ from lossatlas.draw._barrier import BarrierDisplay
 from lossatlas.draw._bars import BarsDisplay
 from lossatlas.draw._basins import BasinsDisplay
 from lossatlas.draw._card import CardDisplay
+from lossatlas.draw._cells import CellsDisplay
 from lossatlas.draw._compare import CompareDisplay
 from lossatlas.draw._curves import CurvesDisplay
 from lossatlas.draw._decisions import Decision, DecisionsDisplay
@@ -37,6 +38,7 @@ __all__ = [
     "BarsDisplay",
     "BasinsDisplay",
     "CardDisplay",
+    "CellsDisplay",
     "CompareDisplay",
     "CurvesDisplay",
     "Decision",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,12 +16,13 @@ from lossatlas._progress import Show, counted
 from lossatlas.connect._endpoints import Names, end
 from lossatlas.connect.symmetry._match import Match, Weights, by_activations, by_weights, correlations
 from lossatlas.connect.symmetry._specification import Given, Permutations, Specification
+from lossatlas.connect.symmetry._straight_through import Learned, learned
 from lossatlas.connect.symmetry._verify import Check, compare, verify
 from lossatlas.probe import Meter, Probe, Values
 from lossatlas.surface import NetworkSurface, PointLike, StateSurface, Surface, need_surface
 
-Method = Literal["weights", "activations", "both"]
-METHODS = ("weights", "activations", "both")
+Method = Literal["weights", "activations", "both", "straight-through"]
+METHODS = ("weights", "activations", "both", "straight-through")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +32,19 @@ class Alignment(archive.Result):
     Attributes:
         permuted: b's state dict with the permutations applied, running statistics included.
         permutations: by group; unit i of the permuted b is unit order[i] of b.
-        method: ``weights``, ``activations`` or ``both``.
+        method: ``weights``, ``activations``, ``both`` or ``straight-through``.
         objective: Σ ⟨a, π(b)⟩ over the weights that carry a permutation.
         before: the same for b as it was.
         cosine: the objective over |a||b|.
-        objectives: of every restart; the best one was taken.
+        objectives: of every restart of the matching; the best one was taken, or where the learning began.
         specification: of the permutations.
         specification_check: outputs of b with every group permuted at random, against b's.
         check: outputs of the permuted b against b's, on the data.
         meter: what was evaluated for it.
         provenance: settings, plain JSON values.
+        midpoint: of ``straight-through``: the loss at ½ (a + π(b)) on all data, by ``weights`` and by ``straight-through``; batch
+            norm re-estimated there.
+        learning: of ``straight-through``, in a sentence.
     """
 
     KIND: ClassVar[str] = "alignment"
@@ -58,6 +62,8 @@ class Alignment(archive.Result):
     check: Check
     meter: Meter
     provenance: dict[str, Any]
+    midpoint: dict[str, float] = field(default_factory=dict)
+    learning: str = ""
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -80,6 +86,7 @@ class Alignment(archive.Result):
             self.specification.left,
             f"objective {self.before:.5g} before, {self.objective:.5g} after (cosine {self.cosine:.3f})",
             f"over {len(self.objectives)} starts from {low:.5g} to {high:.5g}",
+            *([self.learning] if self.learning else []),
             f"same function: outputs differ by at most {self.check.gap:.1e}, rounding explains {self.check.tolerance:.1e}",
         ]
 
@@ -111,6 +118,9 @@ def align(
     spec: Given | Specification | None = None,
     restarts: int = 3,
     examples: int = 1024,
+    steps: int = 200,
+    lr: float = 0.01,
+    batch_size: int = 512,
     names: Names = None,
     seed: int = 0,
     progress: Show = True,
@@ -126,12 +136,17 @@ def align(
         a: the network that stays.
         b: the network that is permuted.
         method: ``weights`` maximizes Σ ⟨a, π(b)⟩ over the weights group by group; ``activations`` matches units that are
-            correlated on the data, each group by itself; ``both`` begins with the second and goes on with the first.
+            correlated on the data, each group by itself; ``both`` begins with the second and goes on with the first;
+            ``straight-through`` begins with the first and learns permutations by gradients of the loss at the midpoint of a and
+            the permuted b. Of all that it tries it takes what is lowest there on all data, so it is never higher than ``weights``.
         spec: permutations by hand: names to lists of (parameter, axis), or of (parameter, axis, outer, inner) where
             units lie within an axis. Running statistics of batch norm carry permutations too.
         restarts: starts of the matching by weights: the first grows from the axes that are fixed, the others from
             random permutations. The best is taken.
         examples: at most so many are used for checks and activations.
+        steps: of ``straight-through``: mini-batches, one gradient each.
+        lr: of ``straight-through``: learning rate, of Adam.
+        batch_size: of ``straight-through``: examples in each mini-batch, all if there are fewer.
         names: if b names its tensors differently: the model's names to those of b, or ``guess``.
         seed: of restarts, orders and checks.
         progress: True for a bar over the starts on the error stream of a terminal, False for silence, or a function of
@@ -147,19 +162,20 @@ def align(
         InputError: for end points or settings that do not fit.
 
     Source:
-        Ainsworth, Hayase and Srinivasa: Git Re-Basin, ICLR 2023; Jordan et al.: REPAIR, ICLR 2023.
+        Ainsworth, Hayase and Srinivasa: Git Re-Basin, ICLR 2023, sections 3.1 to 3.3; Jordan et al.: REPAIR, ICLR 2023.
     """
     need_surface(surface, "align")
     if not isinstance(surface, NetworkSurface):
         raise NotApplicableError(f"{surface.name} has no hidden units; expected a NetworkSurface to align networks on.")
     _checks.one_of("method of alignment", method, METHODS)
     restarts, examples = _checks.whole("restarts", restarts, 1, 10_000), _checks.whole("examples", examples)
-    seed = _checks.seed(seed)
+    steps, batch_size = _checks.whole("steps", steps, 1, 10_000_000), _checks.whole("batch_size", batch_size)
+    lr, seed = _checks.number("lr", lr, above=0), _checks.seed(seed)
     first, second = end(surface, a, "a", names), end(surface, b, "b", names)
     states = StateSurface(surface)
     specification = specified(states, spec)
     specification.require_groups("permuted", surface.name)
-    if method != "weights" and not any(group.taps for group in specification.groups):
+    if method in ("activations", "both") and not any(group.taps for group in specification.groups):
         raise InputError(
             f"got method={method!r} with permutations that show in no module's output, as those given by hand do not say "
             "where; expected method='weights'."
@@ -173,7 +189,7 @@ def align(
     generator = torch.Generator().manual_seed(seed)
     matches: list[Match] = []
     begin: Permutations | None = None
-    if method != "weights":
+    if method in ("activations", "both"):
         correlation, probes = _correlate(surface, specification, first.state, second.state, examples)
         meters += [probe.meter for probe in probes]
         matches.append(by_activations(weights, correlation, generator))
@@ -186,6 +202,24 @@ def align(
                 matches.append(by_weights(weights, None if k == 0 else specification.random(generator), generator))
                 note(k + 1)
     best = max(matches, key=lambda match: match.objective)
+    midpoint, learning, how = dict[str, float](), "", dict[str, Any]()
+    if method == "straight-through":
+        with counted("learning: steps", steps, progress) as note:
+            learnt = learned(
+                surface, (first, second), weights, best, generator, steps=steps, lr=lr, batch_size=batch_size, seed=seed,
+                report=note,
+            )  # fmt: skip
+        best, midpoint = learnt.match, learnt.midpoint
+        how = {
+            "steps": steps,
+            "lr": lr,
+            "batch_size": batch_size,
+            "step": learnt.step,
+            "tried": learnt.tried,
+            "status": learnt.status,
+        }
+        learning = _said_of(learnt)
+        meters += learnt.meters
     moved = states.join(specification.permuted(two, best.permutations))
     permuted = states.split(moved)  # further names of tied weights follow
     check = compare(outputs, second.state, moved)
@@ -213,8 +247,19 @@ def align(
             "examples": check.examples,
             "seed": seed,
             "sweeps": [match.sweeps for match in matches],
+            **how,
         },
+        midpoint,
+        learning,
     )
+
+
+def _said_of(learnt: Learned) -> str:
+    """What the learning came to, in words."""
+    before, after = learnt.midpoint["weights"], learnt.midpoint["straight-through"]
+    says = f"loss at the midpoint {before:.4g} by weights, {after:.4g} by learning, {learnt.tried:,} permutations tried"
+    says += f", taken from step {learnt.step:,}" if learnt.step else ": none was lower than where it began"
+    return says + (f"; {learnt.status}" if learnt.status != "complete" else "")
 
 
 def specified(states: StateSurface, spec: Given | Specification | None) -> Specification:

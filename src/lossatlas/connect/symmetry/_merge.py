@@ -248,8 +248,8 @@ def merge(
     aligned = [End(state[: states.parameters], state[states.parameters :]) for state in moved]
     readout = Readout(surface, test, (aligned[0], aligned[1]), "stale")
     rows = {letter: one.state for letter, one in zip(letters, ends, strict=True)}
-    rows["naive"] = _average([one.state for one in ends], shares)
-    rows["permuted"] = _average(moved, shares)
+    rows["naive"] = average([one.state for one in ends], shares)
+    rows["permuted"] = average(moved, shares)
     if readout.norm:
         reset = Readout(surface, None, (aligned[0], aligned[1]), "reset")
         rows["permuted + reset"] = reset.renewed(rows["permuted"][None])[0]
@@ -270,7 +270,7 @@ def merge(
     train, held_out = readout.read_states(torch.stack(list(rows.values())))
     meters += readout.meters
     return Merge(
-        tuple(_row(name, k, train, held_out, seed) for k, name in enumerate(rows)),
+        tuple(row_of(name, k, train, held_out, seed) for k, name in enumerate(rows)),
         {name: states.split(state) for name, state in rows.items()},
         shares,
         alignment,
@@ -320,7 +320,8 @@ def _together(
     return specification, moved, outputs.meter, said
 
 
-def _average(states: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def average(states: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Σ share · state, each (N + S,)."""
     if len(states) == 2:
         return torch.lerp(states[0], states[1], shares[1])
     weights = torch.tensor(shares, dtype=torch.float64)
@@ -338,7 +339,7 @@ def _greedy(states: Sequence[Tensor], letters: Sequence[str], readout: Readout) 
     best, soup = np.inf, states[0]
     for k in np.argsort(losses, kind="stable").tolist():
         tried = [*taken, k]
-        mixed = _average([states[j] for j in tried], (1 / len(tried),) * len(tried)) if len(tried) > 1 else states[k]
+        mixed = average([states[j] for j in tried], (1 / len(tried),) * len(tried)) if len(tried) > 1 else states[k]
         if len(tried) > 1:
             mixed = readout.renewed(mixed[None])[0]
         loss = float(losses[k]) if len(tried) == 1 else float(readout.read_states(mixed[None])[0].loss[0])
@@ -347,7 +348,8 @@ def _greedy(states: Sequence[Tensor], letters: Sequence[str], readout: Readout) 
     return soup, [letters[k] for k in sorted(taken)]
 
 
-def _row(name: str, k: int, train: Rows, test: Rows | None, seed: int) -> Merged:
+def row_of(name: str, k: int, train: Rows, test: Rows | None, seed: int) -> Merged:
+    """What was read of network k, by name."""
     loss, error = dict[str, float](), dict[str, float]()
     intervals = dict[str, dict[str, Interval]]()
     for data, rows in (("train", train), ("test", test)):

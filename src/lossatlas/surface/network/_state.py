@@ -6,6 +6,7 @@ compares networks must be able to say which ones are meant: here they are coordi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -141,6 +142,50 @@ class StateSurface(Surface):
     def reads(self, model: nn.Module, batch: Batch, watch: AbstractContextManager[Any]) -> list[Tensor]:
         """Run a `specimen` within a watch; of all that it puts out, the tensors that its loss is computed from."""
         return reads(self.base._objective, model, batch, watch)
+
+    @property
+    def prediction(self) -> str:
+        """What of a network's outputs is averaged over several networks: ``probabilities``, or the ``outputs`` themselves."""
+        return "probabilities" if self._plain() in _PROBABILITIES else "outputs"
+
+    def averaged(self, outputs: Tensor) -> Tensor:
+        """Outputs (n, C) whose prediction is the mean of those of outputs (K, n, C), in float64.
+
+        Probabilities are averaged where the loss is a named one of scores; of other losses the outputs are.
+        """
+        mix = _PROBABILITIES.get(self._plain(), _mean)
+        return mix(outputs.double())
+
+    def score(self, outputs: Tensor) -> Reading:
+        """The user's loss of outputs (n, C) that are no network's own, with what is told of a network: (1,) each, or (1, n).
+
+        Raises:
+            NotApplicableError: where the loss is no function of outputs and targets of one row per example.
+        """
+        objective = self.base._objective
+        if not isinstance(objective, OutputObjective):
+            raise NotApplicableError(
+                f"the objective {objective.name!r} gives one loss for a whole batch, and no outputs; expected a loss of (output, "
+                "target) to score averaged predictions."
+            )
+        hit_shares, seen, done = _shares_of_hits(self._batches, self.base), dict[str, list[Tensor]](), 0
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for k, (batch, share) in enumerate(zip(self._batches, self._shares, strict=True)):
+            rows = outputs[done : done + batch.size].to(self.device, self.dtype)
+            target, done = batch.target, done + batch.size
+            if isinstance(target, Tensor) and target.is_floating_point() and target.numel() == rows.numel():
+                rows = rows.reshape(target.shape)
+            with in_user_code(batch, k, len(self._batches), "at averaged outputs"), torch.no_grad():
+                outcome = objective.measure(rows, batch)
+            totals += torch.stack([outcome.loss.double() * share, outcome.hits.double() * hit_shares[k]])
+            for name, part in self._details(rows, batch, outcome.loss).items():
+                seen.setdefault(name, []).append(part)
+        told = {name: torch.cat(parts)[None] for name, parts in seen.items() if name != "outputs"}
+        return Reading(totals[:1], told | ({"accuracy": totals[1:]} if self.tells_accuracy else {}))
+
+    def _plain(self) -> str:
+        objective = self.base._objective
+        return objective.loss.plain if isinstance(objective, OutputObjective) else ""
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N + S), with the channels that were chosen."""
@@ -298,6 +343,18 @@ _NONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda o, t: F.l1_loss(o, t, reduction="none"),
     "huber": lambda o, t: F.huber_loss(o, t, reduction="none"),
     "bce_with_logits": lambda o, t: F.binary_cross_entropy_with_logits(o, t, reduction="none"),
+}
+
+
+def _mean(outputs: Tensor) -> Tensor:
+    return outputs.mean(0)
+
+
+# By loss, the outputs whose prediction is the mean of several.
+_PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "cross_entropy": lambda o: o.log_softmax(2).logsumexp(0) - math.log(len(o)),
+    "nll": lambda o: o.logsumexp(0) - math.log(len(o)),
+    "bce_with_logits": lambda o: torch.logit(o.sigmoid().mean(0), eps=1e-300),
 }
 
 
