@@ -459,6 +459,12 @@ def test_a_language_model_in_a_folder_is_charted_by_its_loss_per_token(tmp_path,
     for more, said in [(["--plane", "hessian"], "--plane"), (["--card"], "--card")]:
         assert run(*typed, *more) == 2
         assert said in capsys.readouterr().err
+    (tmp_path / "images").mkdir()
+    transformers.ViTConfig().save_pretrained(tmp_path / "images")
+    for more in ([], ["--forecast"]):
+        assert run("chart", "--model", f"hf:{tmp_path / 'images'}", *typed[3:], *more) == 2
+        said = capsys.readouterr().err
+        assert "another kind of model" in said and said.count("\n") == 1
     save_file({"ids": ids}, tmp_path / "none.safetensors")
     for data, folder, said in [("none", "model", "input_ids"), ("tokens", "nowhere", "config.json")]:
         typed = [

@@ -85,8 +85,12 @@ def _built(spec: str, make: Callable[[Any, Path, dict[str, Any]], Any]) -> Modul
     try:
         module: Module = make(AutoModelForCausalLM, folder, types).eval()
     except Exception as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        if "Unrecognized configuration class" in said:
+            said = "its config.json is of another kind of model"
         raise ModelError(
-            f"cannot build the model in {str(folder)!r}: {error}. Expected a causal language model in safetensors."
+            f"cannot build the model in {str(folder)!r}: {said}. Expected a causal language model in safetensors. Others are charted "
+            "from a function, --model FILE.py:FUNCTION."
         ) from error
     return module
 
