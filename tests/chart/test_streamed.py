@@ -553,3 +553,25 @@ def test_free_memory_of_threads_is_given_back(monkeypatch):
     for _ in range(3):
         kept.give_back()  # as much as before; one page more, which is allowed; two, of which most are given back
     assert calls == [0] and kept._least == 4096 * 5
+
+
+@pytest.mark.parametrize("normalization", ["filter", "layer", "weight"])
+def test_directions_and_moved_weights_have_the_bits_of_one_thread_and_of_one_pass(normalization, monkeypatch):
+    """Pieces are as large as a core's memory, and the bits are those of whole tensors."""
+    monkeypatch.setattr(_pieces, "CHUNK", 2**10)
+    monkeypatch.setattr(_pieces, "WIDE", 2**8)
+    threads, found = torch.get_num_threads(), []
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(70, 90), nn.Embedding(130, 30), nn.Conv2d(8, 9, 3)).bfloat16()
+    pieces = _pieces.Pieces(5, 2, normalization, None)
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        try:
+            found.append({b.name: pieces.made(b, model.get_parameter(b.name)) for b in layout_of(model).blocks})
+        finally:
+            torch.set_num_threads(threads)
+    for name, made in found[0].items():
+        assert all(torch.equal(one, two) for one, two in zip(made, found[1][name], strict=True))
+        weight = model.get_parameter(name).detach()
+        whole = weight.float().add_(made[0], alpha=0.3).add_(made[1], alpha=-1.7).bfloat16()
+        assert torch.equal(_pieces.moved_to(weight, made, (0.3, -1.7)), whole)
