@@ -27,8 +27,9 @@ def measure() -> list[list[str]]:
             f"{TOKENS} tokens, against a bare forward with its loss",
             f"{found['ours']:.2f}", f"{found['bare']:.2f}", f"{found['ours'] / found['bare']:.2f}", "at most 1.5",
             f"memory beside the model {found['above']:.2f} θ at its peak, of which activations and logits of a bare forward would be "
-            f"{found['activations']:.2f} θ (floor: 0.35 θ plus activations); directions and weights {found['pieces']:.2f} θ by "
-            f"arithmetic; largest error {found['error']:.1g}, relative; parameters untouched: {found['untouched']}",
+            f"{found['activations']:.2f} θ (floor: 0.35 θ plus activations of {POINTS} passes); told before: {found['told']:.2f} θ, of "
+            f"which directions and weights {found['pieces']:.2f} θ; largest error {found['error']:.1g}, relative; parameters untouched: "
+            f"{found['untouched']}",
         ])  # fmt: skip
     return rows
 
@@ -68,6 +69,7 @@ def _one(kind: str) -> None:
     took, activations = (time.process_time() - began) / 3, _memory("VmHWM") - before
     own = [p.detach().clone() for p in model.parameters()]
     surface = la.StreamedSurface(model, "tokens", {"input_ids": ids}, seed=1)
+    told = surface.memory["cpu"] / theta - 1
     points = torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) / 3
     before, began = _reset(), time.process_time()
     values = surface.values(points)
@@ -85,7 +87,7 @@ def _one(kind: str) -> None:
     same = all(torch.equal(p, q) for p, q in zip(model.parameters(), own, strict=True))
     print(json.dumps({
         "parameters": surface.parameters, "ours": ours, "bare": took, "above": above / theta, "activations": activations / theta,
-        "pieces": surface.bytes / theta, "error": worst, "untouched": same,
+        "told": told, "pieces": surface.bytes / theta, "error": worst, "untouched": same,
     }))  # fmt: skip
 
 

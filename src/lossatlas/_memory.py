@@ -1,10 +1,13 @@
-"""How much memory a device has left."""
+"""How much memory a device has left, and giving back what is free."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import mmap
 import re
 from pathlib import Path
+from typing import Any, final
 
 import torch
 
@@ -18,6 +21,8 @@ _GROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
+# Pages of this process: all, those in memory, ….
+_HERE = Path("/proc/self/statm")
 # Of what is used, files that were read are let go of as soon as others need the room.
 _CACHE = re.compile(r"^(?:in)?active_file (\d+)$", re.MULTILINE)
 
@@ -50,6 +55,33 @@ def need(device: torch.device, count: int, what: str, instead: str) -> None:
         raise InputError(
             f"got {what}, which takes {count / 1e9:.3g} GB on {device}, where {room / 1e9:.3g} GB are free; expected room for it. {instead}"
         )
+
+
+@final
+class Kept:
+    """Free memory that the allocators of threads keep for themselves, given back before it is much.
+
+    The C library of Linux keeps what was freed for the thread that had it: many threads that run one after another would take
+    the memory of all at once. Elsewhere nothing is done.
+
+    Args:
+        most: bytes that the process may grow by before it gives back what is free.
+    """
+
+    def __init__(self, most: int = LITTLE) -> None:
+        self.most = most
+        # Missing where the C library is another one.
+        self._trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if _HERE.is_file() else None
+        self._least = self._resident()
+
+    def give_back(self) -> None:
+        """If the process has grown by that much."""
+        if self._trim is not None and self._resident() - self._least > self.most:
+            self._trim(0)
+            self._least = self._resident()
+
+    def _resident(self) -> int:
+        return 0 if self._trim is None else int(_HERE.read_text().split()[1]) * mmap.PAGESIZE
 
 
 def _free_here() -> int | None:

@@ -2,7 +2,10 @@
 
 import itertools
 import math
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -243,3 +246,60 @@ def test_the_loss_itself_is_tried_on_a_few_examples_too():
     said, made = la.forecast(ground, plane), la.chart(ground, plane, progress=False)
     assert said.evaluations == pytest.approx(made.meter.values, rel=0.25)
     assert any("the same chart of 64 of the 500 examples" in note for note in said.notes)
+
+
+def test_bytes_are_told_by_device_and_by_hand(surface):
+    """The model and data that are there, θ and two directions; of points and activations at least a few and at most many times that."""
+    plane = la.Plane.random(surface, seed=0)
+    told = la.forecast(surface, plane, points=3, exact=True)
+    theta = 4 * surface.dimension
+    held = 4 * theta + X.nbytes + Y.nbytes
+    points, activations = 9 * theta, 60 * 8 * 4
+    assert set(told.memory) == {"cpu"} and "on cpu" in told.sentence
+    assert held + points + theta < told.memory["cpu"] < held + points + 3 * theta + 16 * activations
+    more = la.forecast(surface, plane, points=2, exact=True).memory["cpu"]
+    assert told.memory["cpu"] - more == 5 * theta
+    assert (
+        la.forecast(
+            la.landscapes.himmelblau(), la.Plane.random(la.landscapes.himmelblau()), points=3, exact=True
+        ).memory
+        == {}
+    )
+
+
+MEMORY = """
+import gc, sys
+from pathlib import Path
+import torch
+from torch import nn
+import lossatlas as la
+
+torch.set_num_threads(1)
+
+def kilobytes(name):
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)).split()[1])
+
+def charted(width):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(256, width), nn.Tanh(), nn.Linear(width, 1024), nn.Tanh(), nn.Linear(1024, 10))
+    surface = la.NetworkSurface(model, "cross_entropy", (torch.randn(256, 256), torch.zeros(256, dtype=torch.long)))
+    plane = la.Plane.random(surface, seed=0)
+    told = la.forecast(surface, plane, points=3, exact=True)
+    la.chart(surface, plane, points=3, exact=True, progress=False)
+    return told
+
+charted(4)  # what is imported for it
+gc.collect()
+Path("/proc/self/clear_refs").write_text("5")
+before = kilobytes("VmRSS")
+print(charted(8192).memory["cpu"], 1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux")
+def test_bytes_are_those_that_a_chart_takes():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    told, taken = map(int, done.stdout.split())
+    # Making the plane takes more for a moment.
+    assert 0.6 * taken < told < 1.5 * taken

@@ -472,3 +472,106 @@ def test_eight_billion_parameters_are_forecast_without_one_of_them():
     found = surface.direction("model.layers.31.mlp.gate_proj.weight")
     assert time.process_time() - begin < 6
     torch.testing.assert_close(found[0].norm(dim=1), torch.ones(14336), rtol=1e-5, atol=0)
+
+
+class Judging(nn.Module):
+    """Returns its loss: the mean over labels that are not −100, shifted as a language model does, or the sum."""
+
+    def __init__(self, shift=0, mean=True):
+        super().__init__()
+        self.embed, self.head, self.shift, self.mean = nn.Embedding(9, 6), nn.Linear(6, 9), shift, mean
+
+    def forward(self, ids, labels):
+        logits = self.head(torch.tanh(self.embed(ids)))[:, : ids.shape[1] - self.shift]
+        found = cross_entropy(
+            logits.reshape(-1, 9), labels[:, self.shift :].reshape(-1), reduction="mean" if self.mean else "sum"
+        )
+        return {"loss": found}
+
+
+def half_labeled(shift=0):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(9, (6, 8), generator=generator)
+    labels = ids.clone()
+    for row, kept in enumerate((8, 1, 3, 8, 2, 5)):
+        labels[row, : 8 - kept] = -100
+    if shift:
+        labels[:, 0] = 1  # a label that is judged only where nothing is shifted
+    return ids, labels
+
+
+@pytest.mark.parametrize("sizes", [[2, 4], [1] * 6])
+@pytest.mark.parametrize(("shift", "over"), [(0, "labels,"), (1, "labels that follow another,")])
+def test_a_mean_over_labels_is_the_same_however_batches_are_cut(shift, over, sizes):
+    torch.manual_seed(0)
+    model, (ids, labels) = Judging(shift).eval(), half_labeled(shift)
+    whole = la.StreamedSurface(model, "model", {"ids": ids, "labels": labels})
+    parts = [{"ids": i, "labels": y} for i, y in zip(ids.split(sizes), labels.split(sizes), strict=True)]
+    cut = la.StreamedSurface(model, "model", parts)
+    torch.testing.assert_close(cut.values(POINTS), whole.values(POINTS), rtol=1e-6, atol=0)
+    assert not whole.notes and any(f"weighted by their {over}" in note for note in cut.notes)
+
+
+def test_a_function_of_labels_is_weighted_by_them_and_a_sum_says_that_batches_matter():
+    torch.manual_seed(0)
+    model, (ids, labels) = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 9)).eval(), half_labeled()
+    judged = lambda output, y: cross_entropy(output.reshape(-1, 9), y.reshape(-1))  # noqa: E731
+    whole = la.StreamedSurface(model, judged, (ids, labels)).values(POINTS)
+    parts = list(zip(ids.split([2, 4]), labels.split([2, 4]), strict=True))
+    torch.testing.assert_close(la.StreamedSurface(model, judged, parts).values(POINTS), whole, rtol=1e-6, atol=0)
+    rows = la.StreamedSurface(model, judged, [(x, x) for x in ids.split([2, 4])])
+    assert not rows.notes
+    summed = la.StreamedSurface(Judging(mean=False).eval(), "model", [{"ids": x, "labels": y} for x, y in parts])
+    assert any("no mean over rows or labels" in note for note in summed.notes)
+
+
+class Both(nn.Module):
+    """Looks at all tokens, or at those before."""
+
+    def __init__(self, ahead):
+        super().__init__()
+        self.embed, self.head, self.ahead = nn.Embedding(9, 6), nn.Linear(6, 9), ahead
+
+    def forward(self, input_ids):
+        hidden = torch.tanh(self.embed(input_ids))
+        return self.head(hidden.mean(1, keepdim=True).expand_as(hidden) if self.ahead else hidden.cumsum(1))
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_model_that_reads_what_it_is_to_predict_is_said(ahead):
+    torch.manual_seed(0)
+    surface = la.StreamedSurface(Both(ahead).eval(), "tokens", {"input_ids": half_labeled()[0]})
+    assert any("no causal language model" in note for note in surface.notes) == ahead
+
+
+def test_free_memory_of_threads_is_given_back(monkeypatch):
+    from lossatlas import _memory
+
+    kept, calls, pages = _memory.Kept(most=4096), [], iter([10, 11, 12, 5])
+    monkeypatch.setattr(kept, "_resident", lambda: 4096 * next(pages))
+    kept._trim, kept._least = calls.append, 4096 * 10
+    for _ in range(3):
+        kept.give_back()  # as much as before; one page more, which is allowed; two, of which most are given back
+    assert calls == [0] and kept._least == 4096 * 5
+
+
+@pytest.mark.parametrize("normalization", ["filter", "layer", "weight"])
+def test_directions_and_moved_weights_have_the_bits_of_one_thread_and_of_one_pass(normalization, monkeypatch):
+    """Pieces are as large as a core's memory, and the bits are those of whole tensors."""
+    monkeypatch.setattr(_pieces, "CHUNK", 2**10)
+    monkeypatch.setattr(_pieces, "WIDE", 2**8)
+    threads, found = torch.get_num_threads(), []
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(70, 90), nn.Embedding(130, 30), nn.Conv2d(8, 9, 3)).bfloat16()
+    pieces = _pieces.Pieces(5, 2, normalization, None)
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        try:
+            found.append({b.name: pieces.made(b, model.get_parameter(b.name)) for b in layout_of(model).blocks})
+        finally:
+            torch.set_num_threads(threads)
+    for name, made in found[0].items():
+        assert all(torch.equal(one, two) for one, two in zip(made, found[1][name], strict=True))
+        weight = model.get_parameter(name).detach()
+        whole = weight.float().add_(made[0], alpha=0.3).add_(made[1], alpha=-1.7).bfloat16()
+        assert torch.equal(_pieces.moved_to(weight, made, (0.3, -1.7)), whole)

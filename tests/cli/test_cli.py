@@ -1,6 +1,7 @@
 """The command line as its user types it: what it prints, what it writes, and how it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -444,9 +445,26 @@ def test_a_language_model_in_a_folder_is_charted_by_its_loss_per_token(tmp_path,
     with torch.no_grad():
         assert made.loss[1, 1] == pytest.approx(float(model(input_ids=ids, labels=ids).loss), rel=1e-6)
     assert "perplexity" in made.extras
+    capsys.readouterr()
+    # A folder without weights: nothing is loaded for a forecast.
+    shutil.copytree(tmp_path / "model", tmp_path / "config", ignore=shutil.ignore_patterns("*.safetensors"))
+    told = []
+    for where in ("model", "config"):
+        typed[2] = f"hf:{tmp_path / where}"
+        assert run(*typed, "--points", "3", "--exact", "--forecast", "--out", tmp_path / "none") == 0
+        told.append(capsys.readouterr().out)
+        assert "9 evaluations, 108 examples" in told[-1] and " kB on c" in told[-1].replace("MB", "kB")
+        assert "nothing was evaluated" in told[-1] and not (tmp_path / "none").exists()
+    typed[2] = f"hf:{tmp_path / 'model'}"
     for more, said in [(["--plane", "hessian"], "--plane"), (["--card"], "--card")]:
         assert run(*typed, *more) == 2
         assert said in capsys.readouterr().err
+    (tmp_path / "images").mkdir()
+    transformers.ViTConfig().save_pretrained(tmp_path / "images")
+    for more in ([], ["--forecast"]):
+        assert run("chart", "--model", f"hf:{tmp_path / 'images'}", *typed[3:], *more) == 2
+        said = capsys.readouterr().err
+        assert "another kind of model" in said and said.count("\n") == 1
     save_file({"ids": ids}, tmp_path / "none.safetensors")
     for data, folder, said in [("none", "model", "input_ids"), ("tokens", "nowhere", "config.json")]:
         typed = [

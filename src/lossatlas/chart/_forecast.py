@@ -33,11 +33,13 @@ from lossatlas.chart.sampling._floor import readings
 from lossatlas.chart.sampling._grid import Grid, Span, grid
 from lossatlas.chart.sampling._margins import stored
 from lossatlas.chart.sampling._outputs import LIMIT, Losses, node_bytes, nodes_within
+from lossatlas.chart.sampling._pace import CHOOSING, CHUNK_SECONDS, SLOW
+from lossatlas.chart.sampling._pace import FEW as SOME
 from lossatlas.chart.sampling._range import DOUBLINGS, GROWTH, HALVINGS
 from lossatlas.chart.sampling._rates import Clock, algebra_rate, fill_rates, foreseen
 from lossatlas.chart.streamed import StreamedSurface
 from lossatlas.probe import Forecast, Inline, Probe, Products, Values, chosen
-from lossatlas.surface import Frame, Surface, need_surface
+from lossatlas.surface import Frame, NetworkSurface, Surface, need_surface
 
 Array = NDArray[np.float64]
 
@@ -248,7 +250,7 @@ class _Forecaster:
             evaluations_within=(left.least + cheap, left.most + cheap),
             seconds_within=(sum(within[0].values()), sum(within[1].values())),
             bytes_within=(sum(taken[1].values()), sum(taken[2].values())),
-            memory=self.surface.memory if isinstance(self.surface, StreamedSurface) else {},
+            memory=self._memory(counts.most, rate),
             notes=tuple(self.notes),
         )
 
@@ -331,6 +333,19 @@ class _Forecaster:
             f"how many evaluations to expect is told by the same chart of {few:,} of the {whole:,} examples"
         )
         return replace(counts, expected=min(counts.least + round(nodes), counts.most))
+
+    def _memory(self, count: int, rate: float) -> dict[str, int]:
+        """Bytes by device, where the surface is a network's, with as many points in one query as a chart asks for."""
+        if isinstance(self.surface, StreamedSurface):
+            return self.surface.memory
+        if not isinstance(self.surface, NetworkSurface):
+            return {}
+        together = max(CHOOSING if rate <= SLOW else SOME, int(CHUNK_SECONDS / max(rate, 1e-9)))
+        found, frame = self.surface.memory(min(max(1, count), together)), self.frame
+        for one in (frame.directions, *(() if frame.statistics is None else (frame.statistics,))):
+            place = str(one.device)
+            found[place] = found.get(place, 0) + one.numel() * one.element_size()
+        return found
 
     def _search(self) -> Counts:
         k = self.frame.dimension

@@ -17,7 +17,7 @@ from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
 from lossatlas.cli._programs import missed, program_options, told
-from lossatlas.cli._streamed import TOKENS, UNUSED, charted
+from lossatlas.cli._streamed import TOKENS, UNUSED, charted, foretell
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -230,22 +230,24 @@ def command(
         refuse("tolerance", "probes", "subset", where="with --exact")
     if own.loss == TOKENS:
         refuse(*UNUSED, where="with --loss tokens, which walks a large model module by module on random directions")
+        asked: dict[str, Any] = {
+            "line": line,
+            "seed": seed,
+            "normalization": normalization,
+            "ignore": ignore,
+            "growth": growth,
+            "ledger": out,
+            "span": _span(span),
+            "points": _points(points),
+            "exact": exact,
+            "tolerance": tolerance,
+            "probes": probes,
+        }
+        if foretold:
+            foretell(own, pictures=out is not None, **asked)
+            return
         prepare(out, *exports)
-        streamed = charted(
-            own,
-            line=line,
-            seed=seed,
-            normalization=normalization,
-            ignore=ignore,
-            growth=growth,
-            ledger=out,
-            progress=not quiet,
-            span=_span(span),
-            points=_points(points),
-            exact=exact,
-            tolerance=tolerance,
-            probes=probes,
-        )
+        streamed = charted(own, progress=not quiet, **asked)
         for sentence in streamed.reading():
             click.echo(f"- {sentence}")
         _cost(streamed)
@@ -300,7 +302,7 @@ def command(
         "seed": seed,
     }
     if foretold:
-        from lossatlas.cli._forecast import foretell
+        from lossatlas.cli._forecast import foretell as foretell_network
 
         drawn: dict[str, Any] = {
             "card": card,
@@ -309,7 +311,7 @@ def command(
             "others": len(others),
             "seeds": seeds,
         }
-        foretell(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
+        foretell_network(surface, plane, settings | {"span": 1.0 if runs else _span(span)}, **drawn)
         return
     if part is not None and out is not None:
         _part(surface, plane, part, out, span=_span(span), points=_points(points), progress=not quiet)

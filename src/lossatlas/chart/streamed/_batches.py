@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Batches:
     Attributes:
         each: dictionaries of arguments, or pairs (input, target).
         rows: of all batches together.
+        weight: of a batch in the mean over all of them, where its loss is one number; its rows, until something else is known.
 
     Raises:
         DataError: for what are no batches, or no token that is judged.
@@ -53,6 +54,7 @@ class Batches:
                 )
             self.each.append(tuple(batch) if callable(loss) else dict(batch))
         self.rows = sum(map(rows_of, self.each))
+        self.weight: Callable[[Any], int] = rows_of
         if loss == TOKENS and not any(bool((targets_of(batch) != IGNORED).any()) for batch in self.each):
             raise DataError(
                 "got no token that has one before it and is not masked; expected some that can be predicted."
@@ -71,12 +73,17 @@ class Batches:
         if self.loss == TOKENS:
             logits = logits_of(result)
             return from_logits(logits, targets_of(batch).to(logits.device))
-        rows = rows_of(batch)
+        count = self.weight(batch)
         if callable(self.loss):
             place = next((one.device for one in _tensors(result)), None)
             target = batch[1] if place is None else _on(place, batch[1])
-            return Judged(float(self.loss(result, target)) * rows, 0.0, rows)
-        return Judged(float(_loss_of(result)) * rows, 0.0, rows)
+            return self._weighted(self.loss(result, target), count)
+        return self._weighted(_loss_of(result), count)
+
+    @staticmethod
+    def _weighted(loss: Any, count: int) -> Judged:
+        # A mean over nothing is no number, and no part of the mean over all.
+        return Judged(float(loss) * count, 0.0, count) if count else Judged()
 
     def first(self) -> Any:
         """A part of the first batch that a proof can do with: one row where all parts have as many, of tokens the first few."""

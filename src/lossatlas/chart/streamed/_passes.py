@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from lossatlas._memory import Kept
+
 Point = tuple[float, ...]
 
 
@@ -211,9 +213,12 @@ def together(
     Raises:
         BaseException: the first that a pass raised; the others are ended.
     """
+    # Each pass has a thread of its own, and one runs at a time.
+    kept = Kept()
     try:
         for one in passes:
             one.resume()
+            kept.give_back()
             _raise(one)
         while waiting := [one for one in passes if not one.done]:
             unit = waiting[0].unit
@@ -233,6 +238,7 @@ def together(
                     entries = zip(unit.entries, moved, strict=True)
                     one.held += [Held(holder, name, tensor) for (holder, name, _), tensor in entries]
                 one.resume()
+                kept.give_back()
                 _raise(one)
     finally:
         for one in passes:

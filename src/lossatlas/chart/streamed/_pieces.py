@@ -74,21 +74,24 @@ class Pieces:
 
     def made(self, block: Block, weight: Tensor) -> list[Tensor]:
         """All directions of a whole tensor, float32 on its device; of one without numbers, on the meta device, see `_scaled`."""
-        wholes = [torch.empty(block.shape if block.shape else (1,)) for _ in range(self.axes)]
+        wholes = [torch.empty(block.shape or (1,)) for _ in range(self.axes)]
         # By rows they are scaled as they are drawn, while they are near.
         at_once = bool(block.shape) and self.by_rows(block) and _place(weight).type == "cpu"
 
-        def draw(one: tuple[int, int, int]) -> None:
-            axis, begin, end = one
-            rows = wholes[axis][begin:end]
-            rows.normal_(generator=self._generator(block, axis, begin))
+        def draw(one: tuple[int, int]) -> None:
+            begin, end = one
+            rows = [whole[begin:end] for whole in wholes]
+            for axis, some in enumerate(rows):
+                some.normal_(generator=self._generator(block, axis, begin))
             if at_once:
-                scaled = self._scaled(rows, weight[begin:end], self._rows(block, end - begin))
-                if scaled.data_ptr() != rows.data_ptr():
-                    rows.copy_(scaled)
+                for some, scaled in zip(
+                    rows, self._scaled(rows, weight[begin:end], self._rows(block, end - begin)), strict=True
+                ):
+                    if scaled.data_ptr() != some.data_ptr():
+                        some.copy_(scaled)
 
-        wanted = [(axis, *one) for axis in range(self.axes) for one in chunks(block)]
-        if len(wanted) > 2 * self.axes:
+        wanted = list(chunks(block))
+        if len(wanted) > 2 and torch.get_num_threads() > 1:
             with ThreadPoolExecutor(min(len(wanted), torch.get_num_threads())) as pool:
                 list(pool.map(draw, wanted))
         else:
@@ -96,37 +99,35 @@ class Pieces:
                 draw(one)
         if at_once:
             return wholes
-        return [self._scaled(one.reshape(block.shape).to(_place(weight)), weight, self.rule(block)) for one in wholes]
+        return self._scaled([one.reshape(block.shape).to(_place(weight)) for one in wholes], weight, self.rule(block))
 
     def some(self, block: Block, weight: Tensor, begin: int, end: int) -> list[Tensor]:
         """All directions of the rows of one chunk, given their weights; where `by_rows`."""
-        part = self._rows(block, end - begin)
-        return [
-            self._scaled(self.draw(block, axis, begin, end).to(_place(weight)), weight, part)
-            for axis in range(self.axes)
-        ]
+        drawn = [self.draw(block, axis, begin, end).to(_place(weight)) for axis in range(self.axes)]
+        return self._scaled(drawn, weight, self._rows(block, end - begin))
 
     def _rows(self, block: Block, count: int) -> Rule:
         """What happens to so many rows of a block; where `by_rows`."""
         how = self.rule(block)
         return Rule(how.block, how.action, (count, *how.view[1:]), how.kept, how.unit, how.why)
 
-    def _scaled(self, drawn: Tensor, weight: Tensor, how: Rule) -> Tensor:
-        """A direction as it is used. Where the weights have no numbers, each of their norms (each weight, by weights) is taken to be 1."""
+    def _scaled(self, drawn: list[Tensor], weight: Tensor, how: Rule) -> list[Tensor]:
+        """Directions as used. Where the weights have no numbers, each of their norms (each weight, by weights) is taken to be 1."""
         if how.action == "drawn":
             return drawn
         if how.action == "held":
-            return torch.zeros_like(drawn)
+            return [torch.zeros_like(one) for one in drawn]
         if self.normalization == "weight":
-            return drawn if weight.is_meta else drawn * weight.detach().float()
-        there = drawn.reshape(how.view)
-        sizes = lengths(there, how.summed)
-        if weight.is_meta or self.normalization in ("dfilter", "dlayer"):
-            wanted = torch.ones_like(sizes)
-        else:
-            wanted = lengths(weight.detach().float().reshape(how.view), how.summed)
-        factors = torch.where(sizes > 0, wanted / sizes, 0.0).float()
-        return there.mul_(factors).reshape(drawn.shape)
+            return drawn if weight.is_meta else [one * weight.detach().float() for one in drawn]
+        bare = weight.is_meta or self.normalization in ("dfilter", "dlayer")
+        wanted: Any = 1.0 if bare else lengths(weight.detach().reshape(how.view), how.summed)
+        found = []
+        for one in drawn:
+            there = one.reshape(how.view)
+            sizes = lengths(there, how.summed)
+            factors = torch.where(sizes > 0, wanted / sizes, 0.0).float()
+            found.append(there.mul_(factors).reshape(one.shape))
+        return found
 
 
 def _place(weight: Tensor) -> torch.device:
@@ -138,7 +139,13 @@ def lengths(there: Tensor, dims: tuple[int, ...]) -> Tensor:
     if not dims:
         return there.abs().double()
     step = max(1, WIDE // max(1, math.prod(there.shape[1:])))
-    parts = (part.double().square().sum(dims, keepdim=True) for part in torch.split(there, step))
+    wide = torch.empty((min(step, len(there)), *there.shape[1:]), dtype=torch.float64, device=there.device)
+
+    def summed(part: Tensor) -> Tensor:
+        squares = wide[: len(part)].copy_(part)
+        return squares.mul_(squares).sum(dims, keepdim=True)
+
+    parts = (summed(part) for part in torch.split(there, step))
     if 0 not in dims:
         return torch.cat(list(parts)).sqrt()
     total = next(parts)
@@ -246,8 +253,25 @@ class Stored:
 
 def moved_to(weight: Tensor, directions: list[Tensor], point: tuple[float, ...]) -> Tensor:
     """w₀ + Σ cₖ dₖ: summed in float32 (float64 for weights of that type), rounded once to the type of the weights."""
-    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    total = weight.detach().to(wide, copy=True)
+    weight, kind = weight.detach(), torch.float64 if weight.dtype == torch.float64 else torch.float32
+    if weight.device.type != "cpu" or not weight.is_contiguous():
+        return _summed(weight.to(kind, copy=True), directions, point).to(weight.dtype)
+    # Some entries at a time, which stay near until they are rounded.
+    moved = torch.empty_like(weight)
+    own, there = weight.reshape(-1), moved.reshape(-1)
+    rows = [one.reshape(-1) for one in directions]
+    wide = None if weight.dtype == kind else torch.empty(min(WIDE, len(own)), dtype=kind)
+    for begin in range(0, len(own), WIDE):
+        end = min(begin + WIDE, len(own))
+        total = there[begin:end] if wide is None else wide[: end - begin]
+        _summed(total.copy_(own[begin:end]), [row[begin:end] for row in rows], point)
+        if wide is not None:
+            there[begin:end] = total
+    return moved
+
+
+def _summed(total: Tensor, directions: Sequence[Tensor], point: tuple[float, ...]) -> Tensor:
+    """Steps along directions, added to a tensor."""
     for coordinate, direction in zip(point, directions, strict=True):
-        total.add_(direction.to(wide), alpha=factor(coordinate, wide))
-    return total.to(weight.dtype)
+        total.add_(direction.to(total.dtype), alpha=factor(coordinate, total.dtype))
+    return total

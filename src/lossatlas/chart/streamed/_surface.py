@@ -29,7 +29,8 @@ from lossatlas.chart.streamed._layers import answers
 from lossatlas.chart.streamed._passes import Pass, Point, Touched, Unit, at_the_door, together
 from lossatlas.chart.streamed._pieces import GENERATOR, Pieces, Stored
 from lossatlas.chart.streamed._planned import Planned, planned, rates
-from lossatlas.chart.streamed._tokens import Judged
+from lossatlas.chart.streamed._tokens import IGNORED, Judged, targets_of
+from lossatlas.chart.streamed._weighing import possible, split
 from lossatlas.chart.streamed._weights import Weights
 from lossatlas.probe import size as bytes_in_words
 from lossatlas.surface import (
@@ -93,7 +94,8 @@ class StreamedSurface(Surface):
     Args:
         model: yours, in evaluation mode; it is never written to, and is as it was after every reading.
         loss: ``tokens`` for the cross-entropy of the next token, a mean over all tokens; ``model`` for the loss that the model returns,
-            or a function of (output, target): means of a batch, which are weighted by its rows.
+            or a function of (output, target): means of a batch, which are weighted by what they are over, rows or labels other than −100;
+            which of them it is, the split of a batch shows.
         data: a batch, or several (a list, a DataLoader): dictionaries of the model's arguments, or pairs (input, target) for a function.
         seed: of the directions. They are not those of ``Plane.random``, whose tensors are drawn from one stream.
         axes: 1 for a line, 2 for a plane.
@@ -507,6 +509,7 @@ class StreamedSurface(Surface):
             raise ModelError(
                 f"the model gave {own:.8g} and {again:.8g} on the same batch; expected a fixed function. Switch off dropout."
             )
+        notes = self._weigh(center) if self.loss != TOKENS and len(self.batches.each) > 1 else []
         larger: set[str] = set()
         while True:
             guard = Touched(self._watched())
@@ -527,7 +530,11 @@ class StreamedSurface(Surface):
         self.apart = self._compare(
             [own], [self._passed([(center, first)])[0].mean], "by itself and walked module by module is"
         )
-        notes = []
+        if self.loss == TOKENS and self._reads_ahead(first):
+            notes.append(
+                "the model reads the tokens that it is to predict (it is no causal language model): its loss per token says little. Of a "
+                "masked language model, give labels and loss='model'"
+            )
         if larger:
             notes.append(
                 f"{several(len(larger), 'parameter')} ({listed(sorted(larger))}) are read outside of the module that holds them: they "
@@ -538,6 +545,47 @@ class StreamedSurface(Surface):
                 f"large layers are made some rows at a time, which rounds otherwise: {self.apart:.1g} of the loss"
             )
         return tuple(notes)
+
+    def _reads_ahead(self, first: Any) -> bool:
+        """Whether logits change as a token behind them is another one."""
+        known = (targets_of(first) != IGNORED).any(0).nonzero()
+        place = int(known[-1]) + 1
+        other = {**first, "input_ids": first["input_ids"].clone()}
+        other["input_ids"][:, place] = (other["input_ids"][:, place] == 0).to(other["input_ids"])
+        center = (0.0,) * self.dimension
+        one, two = (
+            self._passed([(center, batch)], units=(), end=lambda output, batch: logits_of(output)[:, :place])[
+                0
+            ].double()
+            for batch in (first, other)
+        )
+        return bool((one - two).abs().max() > ALIKE.get(self.weights.coarsest(), 1e-5) * one.abs().max())
+
+    def _weigh(self, center: Point) -> list[str]:
+        """Find out by what batches are to be weighted, so that how they are cut does not change L; the notes."""
+        ways = possible(self.batches.each)
+        if len(ways) == 1:
+            return []
+        cut = split(self.batches.each, ways)
+        if cut is None:
+            return [
+                "batches are weighted by their rows: whether the loss is a mean over labels that are not ignored could not be told from "
+                "any of them"
+            ]
+        whole, *parts = (one.mean for one in self._passed([(center, one) for one in cut], units=()))
+        apart = {}
+        for name, way in ways.items():
+            counts = [way(one) for one in cut[1:]]
+            mean = sum(n * part for n, part in zip(counts, parts, strict=True)) / sum(counts)
+            apart[name] = abs(mean - whole) / max(abs(whole), 1e-12)
+        found = min(apart, key=lambda name: apart[name])
+        self.batches.weight = ways[found]
+        if not apart[found] <= ALIKE.get(self.weights.coarsest(), 1e-5):
+            return [
+                f"the loss is no mean over rows or labels of a batch ({apart[found]:.1g} apart): the batches, weighted by {found}, are "
+                "part of the surface"
+            ]
+        return [f"batches are weighted by their {found}, over which the loss is a mean"]
 
     def _watched(self) -> dict[int, str]:
         """Parameters that move, by the place of their own numbers."""

@@ -25,7 +25,7 @@ from lossatlas.surface.network._proof import Proofs
 from lossatlas.surface.network._scene import Pair, Scene
 from lossatlas.surface.network._shortcut import GRADIENTS, PRODUCTS, VALUES
 from lossatlas.surface.network._shortcuts import Functional, OnePass, PrivateCopy, Rows, Threads
-from lossatlas.surface.network._tile import Tile
+from lossatlas.surface.network._tile import WIDTHS, Tile
 from lossatlas.surface.network._twice import DoubleBackward
 from lossatlas.surface.network._user_code import in_user_code
 
@@ -130,6 +130,12 @@ class Evaluation:
         if self._device.type != "cpu":
             return 1
         return workers(points, 1, each=self._dimension * self.scene.reference.theta.element_size())
+
+    def at_once(self, points: int) -> tuple[int, int, int]:
+        """The most of so many points θ that are held, copies of the model that are bound, and passes that run, at a time."""
+        held, threads = min(points, self._limit(self.scene.reference.theta)), self.abreast(points)
+        widths = [width for width in WIDTHS if width <= held] if points >= 2 * sum(WIDTHS) else []
+        return held, threads, max((threads, *widths))
 
     def threads(self, wanted: int) -> int:
         """So many threads where several give the bits of one, else one."""

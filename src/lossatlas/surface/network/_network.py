@@ -22,7 +22,7 @@ from lossatlas.surface._frame import Frame
 from lossatlas.surface._points import PointLike
 from lossatlas.surface._surface import Reading, Surface, joined
 from lossatlas.surface._threads import steadily
-from lossatlas.surface.network import _batchnorm, _data, _fold, _identity, _loss, _model, _objective
+from lossatlas.surface.network import _batchnorm, _bytes, _data, _fold, _identity, _loss, _model, _objective
 from lossatlas.surface.network._copies import Copies, private
 from lossatlas.surface.network._evaluation import Evaluation
 from lossatlas.surface.network._names import Fitted
@@ -250,6 +250,18 @@ class NetworkSurface(Surface):
         twin.interpolates = interpolates
         twin._adopt(self._reference.in_mode(mode or "frozen"))
         return twin
+
+    def memory(self, points: int) -> dict[str, int]:
+        """Bytes by device that losses take at their peak, the user's own model and data included.
+
+        A few examples are run once for it. Directions of a plane come on top, and so do gradients, which hold every activation.
+
+        Args:
+            points: that are evaluated in one go.
+        """
+        settled, at_once = self._settled, self._evaluation.at_once(_checks.whole("points", points, 1))
+        self._proofs.examples += sum(batch.size for batch in settled.small)
+        return _bytes.taken(self._reference, settled.batches, settled.small, at_once)
 
     @property
     def tracked(self) -> tuple[str, ...]:
