@@ -1,9 +1,14 @@
-"""How a thing says itself: in one short line for a console, in escaped HTML for a notebook; an exception in a sentence."""
+"""How a thing says itself: in one short line for a console, in escaped HTML for a notebook; an exception in a sentence.
+
+Names come from users: of models, layers, files, racers. `printable` is the one place that decides what of them may reach a
+terminal, a page or a picture as it is.
+"""
 
 from __future__ import annotations
 
 import html
 import traceback
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +18,31 @@ from lossatlas._errors import LossAtlasError
 SHORT = 160
 # Of an exception's text.
 LONG = 300
+# Unicode's categories of what is obeyed and not seen: controls, formats (such as the direction of writing), halves of
+# characters, and other ends of lines. Joiners are parts of words and emoji.
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_KEPT = "\n\t\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters are shown and not obeyed, as ``\x1b``; ends of lines and tabs stay.
+
+    Example:
+        >>> printable("net\x1b[31m, β")
+        'net\\x1b[31m, β'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_shown(c) if unicodedata.category(c) in _OBEYED and c not in _KEPT else c for c in text)
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def line(thing: object, text: str) -> str:
     """``<Class: text>``, cut at a word where the text is long."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if len(text) > SHORT:
         text = text[:SHORT].rsplit(" ", 1)[0] + " …"
     return f"<{type(thing).__name__}: {text}>"
@@ -52,8 +77,8 @@ def an(noun: str) -> str:
 
 def block(sentences: Sequence[str], title: str = "", body: str = "") -> str:
     """A title, what is HTML already, and sentences, one as a paragraph and several as a list."""
-    head = f"<p><b>{html.escape(title)}</b></p>" if title else ""
-    said = [html.escape(sentence) for sentence in sentences]
+    head = f"<p><b>{html.escape(printable(title))}</b></p>" if title else ""
+    said = [html.escape(printable(sentence)) for sentence in sentences]
     if len(said) == 1:
         return f"{head}{body}<p>{said[0]}</p>"
     items = "".join(f"<li>{sentence}</li>" for sentence in said)

@@ -15,6 +15,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import missed, program_options, told
+from lossatlas.cli._say import say
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def command(
     surface, point = _surface(landscape, own, at)
     prepare(out)
     show = not quiet
-    click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
+    say(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
     if critical:
         if search is not None or along:
             raise InputError(
@@ -176,7 +177,7 @@ def command(
             )
         only = critical_sharpness(surface, point=point)
         _tell("critical sharpness", *only.reading())
-        click.echo(f"cost: {only.meter.sentence}")
+        say(f"cost: {only.meter.sentence}")
         if out is not None:
             only.save(out)
             only.plot().save(out / "critical.png")
@@ -245,7 +246,7 @@ def command(
     kept.finish()
     cost = probe.meter
     earlier = f"; {several(kept.found, 'result')} came from the folder" if kept.found else ""
-    click.echo(
+    say(
         f"cost: {several(cost.products, 'Hessian-vector product')}, {several(cost.gradients, 'gradient')}, "
         f"{several(cost.values, 'loss evaluation')}, {cost.surface_seconds:.2f} s{earlier}"
     )
@@ -257,9 +258,9 @@ def command(
 
 
 def _tell(title: str, *sentences: str) -> None:
-    click.echo(title)
+    say(title)
     for sentence in sentences:
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
 
 
 def _surface(landscape: str | None, own: Network, at: str | None) -> tuple[Surface, Tensor | None]:

@@ -214,7 +214,7 @@ def _conclude(state: _State, context: click.Context, conditions: list[Condition]
     if file is not None:
         whole = archive.headed(command, record | more)
         if file == STREAM:
-            click.echo(archive.dump(whole).decode(), nl=False)
+            click.echo(archive.dump(whole).decode(), nl=False)  # for programs: as it is
         else:
             archive.write_json(file, whole)
     if unknown is not None:

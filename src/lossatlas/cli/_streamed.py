@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from lossatlas._errors import DataError, InputError, ModelError
 from lossatlas.cli._log import message
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -97,9 +96,7 @@ def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignor
         ignore=ignore,
     )
     takes = ", ".join(f"{size(taken)} on {device}" for device, taken in surface.memory.items())
-    click.echo(
-        f"{surface.name}: {surface.parameters:,} parameters; with all passes side by side it takes {takes}", err=True
-    )
+    say(f"{surface.name}: {surface.parameters:,} parameters; with all passes side by side it takes {takes}", err=True)
     for sentence in surface.notes:
         message(f"note: {sentence}")
     return chart(surface, surface.plane, seed=seed, **settings)

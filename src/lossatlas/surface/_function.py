@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
+from lossatlas._said import printable
 from lossatlas.surface import _code, _points
 from lossatlas.surface._differences import EPS, disagreement, shown
 from lossatlas.surface._points import PointLike
@@ -74,9 +75,8 @@ class Function(Surface):
                     f"got a {what} of type {type(given).__name__}; expected a Python function of a vector."
                 )
         self.function, self.gradient, self.batched = function, gradient, _checks.flag("batched", batched)
-        self.name = _checks.optional(_checks.instance, "name", name, str, "a text") or getattr(
-            function, "__name__", type(function).__name__
-        ).replace("<lambda>", "f")
+        called = str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "f")
+        self.name = printable(_checks.optional(_checks.instance, "name", name, str, "a text") or called)
         self.rows_alone = not self.batched  # type: ignore[misc]
         bounds = None if box is None else _points.bounds_of("box", box, fixed=True)
         if bounds is None and start is None:

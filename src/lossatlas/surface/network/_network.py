@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lossatlas import _checks, _memory
 from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._layout import Sample
+from lossatlas._said import printable
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame
@@ -147,7 +148,7 @@ class NetworkSurface(Surface):
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
         _checks.optional(_checks.text, "name", name)
-        self.name = name or f"{type(model).__name__} with {self._objective.name}"
+        self.name = printable(name or f"{type(model).__name__} with {self._objective.name}")
         self.dtype, self.device = self._theta.dtype, self._theta.device
         self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
         self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}

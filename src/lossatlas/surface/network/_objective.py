@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas._errors import InputError, LossError, NotApplicableError
+from lossatlas._said import printable
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._scores import WAYS, Scores, refuse_other
@@ -231,7 +232,7 @@ class FunctionObjective(Objective):
                 f"got an objective of type {type(function).__name__}; expected a function objective(model, batch) that "
                 "returns the loss of the batch, or a pair (loss, weight)."
             )
-        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self.name = printable(str(getattr(function, "__name__", type(function).__name__)))
         self.code = self._function = function
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
