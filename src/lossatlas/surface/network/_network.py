@@ -137,8 +137,9 @@ class NetworkSurface(Surface):
         batch_size = _checks.optional(_checks.whole, "batch_size", batch_size)
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        code, read = _identity.code_with_modules(self._objective.code)
         self._codes = {
-            "code": _identity.code_digest(self._objective.code),
+            "code": code,
             "model_code": _identity.model_code_digest(model),
         }
         self.layout = _model.layout_of(model)
@@ -153,8 +154,9 @@ class NetworkSurface(Surface):
         self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
         self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}
         self._names |= {n for n, _ in model.named_buffers(remove_duplicate=False)} | {*model.state_dict()}
-        self._always = (*lazy, *self._given.notes)
-        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm or "frozen"))
+        beside = _model.beside(model, read)
+        self._always = (*lazy, *self._given.notes, *_model.constants_of(model, beside))
+        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm or "frozen", beside))
 
     def _adopt(self, reference: Reference) -> None:
         """Take a reference in a mode of batch norm, and check that it gives one loss."""
