@@ -106,5 +106,5 @@ def test_a_surface_takes_points_as_files_modules_and_state_dicts(tmp_path):
 
 def test_complex_numbers_are_no_weights_of_a_real_model(tmp_path):
     torch.save({n: v * (1 + 1j) for n, v in _model().state_dict().items()}, tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="is of type torch.complex64; expected plain numbers of floating type"):
+    with pytest.raises(CheckpointError, match=r"is of type torch\.complex64; expected plain numbers of floating type"):
         la.load_checkpoint(_model(), tmp_path / "w.pt")
