@@ -277,9 +277,16 @@ def scalar(found: Any, name: str, batch: Batch) -> Tensor:
             if isinstance(found, Tensor)
             else f"a {type(found).__name__}"
         )
+        advice = "Use reduction='mean', or end the loss with .mean()."
+        if found is None:
+            advice = "End the function with a return."
+        elif isinstance(found, Mapping | list | tuple):
+            advice = "Return the loss alone."
+        elif not isinstance(found, Tensor):
+            advice = "Leave out .item(), float() and .numpy(), which cut it from the parameters."
         raise LossError(
-            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected one number, the "
-            "loss of the batch. Use reduction='mean', or end the loss with .mean()."
+            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected one number as a tensor, the "
+            f"loss of the batch. {advice}"
         )
     return found.reshape(())
 
