@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, final
 
 from lossatlas import _checks
-from lossatlas._said import printable
+from lossatlas._printable import printable
 
 # True for a bar where the error stream is a terminal, False for nothing, or a function of (done, total).
 Show: TypeAlias = bool | Callable[[int, int], None]

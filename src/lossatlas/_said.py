@@ -1,43 +1,19 @@
-"""How a thing says itself: in one short line for a console, in escaped HTML for a notebook; an exception in a sentence.
-
-Names come from users: of models, layers, files, racers. `printable` is the one place that decides what of them may reach a
-terminal, a page or a picture as it is.
-"""
+"""How a thing says itself: in one short line for a console, in escaped HTML for a notebook; an exception in a sentence."""
 
 from __future__ import annotations
 
 import html
 import traceback
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from lossatlas._errors import LossAtlasError
+from lossatlas._printable import printable
 
 # Characters of a line.
 SHORT = 160
 # Of an exception's text.
 LONG = 300
-# Unicode's categories of what is obeyed and not seen: controls, formats (such as the direction of writing), halves of
-# characters, and other ends of lines. Joiners are parts of words and emoji.
-_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_KEPT = "\n\t\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    r"""A text whose control characters are shown and not obeyed, as ``\x1b``; ends of lines and tabs stay.
-
-    Example:
-        >>> printable("net\x1b[31m, β")
-        'net\\x1b[31m, β'
-    """
-    if text.isprintable():
-        return text
-    return "".join(_shown(c) if unicodedata.category(c) in _OBEYED and c not in _KEPT else c for c in text)
-
-
-def _shown(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def line(thing: object, text: str) -> str:

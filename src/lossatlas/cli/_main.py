@@ -13,7 +13,7 @@ import click
 
 from lossatlas import _checks
 from lossatlas._errors import LossAtlasError
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.cli._log import LEVELS, level, logging_to_errors
 
 _log = logging.getLogger("lossatlas")

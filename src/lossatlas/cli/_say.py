@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lossatlas._said import printable
+from lossatlas._printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

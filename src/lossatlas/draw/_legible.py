@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lossatlas._said import printable
+from lossatlas._printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

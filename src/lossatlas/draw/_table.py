@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from lossatlas._said import printable
+from lossatlas._printable import printable
 
 
 @dataclass(frozen=True)

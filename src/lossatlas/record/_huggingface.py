@@ -10,7 +10,7 @@ from typing import Any, final
 
 from transformers import TrainerCallback
 
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.record._logs import Target
 from lossatlas.record._recorder import Recorder
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from lossatlas import archive
 from lossatlas._errors import InputError, LossAtlasError
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.record import _steppers
 from lossatlas.record._recorder import Recorder
 from lossatlas.record._rounds import held

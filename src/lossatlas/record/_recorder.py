@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError, PlaneError
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.record import _folder, _steppers
 from lossatlas.record._logs import Logs
 from lossatlas.record._notes import Notes

@@ -14,7 +14,7 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.surface import _code, _points
 from lossatlas.surface._differences import EPS, disagreement, shown
 from lossatlas.surface._points import PointLike

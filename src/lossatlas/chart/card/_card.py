@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas import archive
-from lossatlas._said import printable, several
+from lossatlas._printable import printable
+from lossatlas._said import several
 from lossatlas.chart.card._entry import Part
 from lossatlas.chart.card._gradient_entries import Alignment, Center
 from lossatlas.chart.card._hessian_entries import Curvature, Saddle, Trace

@@ -17,7 +17,8 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, LossAtlasError, ModelError, NotApplicableError
 from lossatlas._layout import Layout, Sample, listed
 from lossatlas._memory import free
-from lossatlas._said import printable, several
+from lossatlas._printable import printable
+from lossatlas._said import several
 from lossatlas.chart.directions import Direction
 from lossatlas.chart.directions._direction import Drawn
 from lossatlas.chart.planes._line import Line

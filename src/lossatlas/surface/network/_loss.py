@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossatlas._errors import DataError, LossError, UnknownNameError
-from lossatlas._said import printable
+from lossatlas._printable import printable
 
 LossFunction = Callable[[Any, Any], Tensor]
 # The weight of a batch, from its target and its number of examples.

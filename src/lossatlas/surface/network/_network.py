@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lossatlas import _checks, _memory
 from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._layout import Sample
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame

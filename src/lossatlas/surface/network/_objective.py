@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas._errors import InputError, LossError, NotApplicableError
-from lossatlas._said import printable
+from lossatlas._printable import printable
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._scores import WAYS, Scores, refuse_other
