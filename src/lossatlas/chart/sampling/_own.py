@@ -40,8 +40,8 @@ def hosted(sampler: Sampler, grid: Grid, *, probes: int, tolerance: float, seed:
     name = getattr(sampler, "__name__", type(sampler).__name__)
     try:
         run: Any = sampler(grid) if callable(sampler) else None
-    except Exception as error:
-        raise InputError(f"{_refusal(name)} It raised {type(error).__name__}: {error}.") from error
+    except Exception as raised:
+        raise InputError(f"{_refusal(name)} It raised {type(raised).__name__}: {raised}.") from raised
     if not hasattr(run, "send"):
         raise InputError(_refusal(name))
     # The center is on every chart.
