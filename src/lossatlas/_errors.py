@@ -22,9 +22,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from lossatlas._printable import printable
+
 
 class LossAtlasError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package; the names in its message, as of tensors in a file, are shown and never obeyed."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(LossAtlasError, ValueError):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, final
 
 from lossatlas import _checks
+from lossatlas._printable import printable
 
 # True for a bar where the error stream is a terminal, False for nothing, or a function of (done, total).
 Show: TypeAlias = bool | Callable[[int, int], None]
@@ -30,13 +31,13 @@ class Progress:
         self.total, self.done, self.word = total, 0, word
         self._call = show if callable(show) else None
         self._talks = show is not None and not callable(show) and _checks.flag("progress", show)
-        self._bar: Any = _bar(word) if self._talks and sys.stderr.isatty() else None
+        self._bar: Any = _bar() if self._talks and sys.stderr.isatty() else None
         self._task: Any = None
 
     def say(self, sentence: str) -> None:
         """Print a line above the bar."""
         if self._talks:
-            print(sentence, file=sys.stderr)
+            print(printable(sentence), file=sys.stderr)
 
     def grow(self, total: int) -> None:
         """There is so much, as is known by now."""
@@ -56,7 +57,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(self.word, total=self.total)
+            self._task = self._bar.add_task(printable(self.word), total=self.total)
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -80,9 +81,9 @@ def counted(what: str, total: int, show: Show) -> Iterator[Callable[[int], None]
         yield lambda done: progress.advance(min(done, total) - progress.done)
 
 
-def _bar(word: str) -> Any:
+def _bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lossatlas._errors import LossAtlasError
+from lossatlas._printable import printable
 
 # Characters of a line.
 SHORT = 160
@@ -17,7 +18,7 @@ LONG = 300
 
 def line(thing: object, text: str) -> str:
     """``<Class: text>``, cut at a word where the text is long."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if len(text) > SHORT:
         text = text[:SHORT].rsplit(" ", 1)[0] + " …"
     return f"<{type(thing).__name__}: {text}>"
@@ -52,8 +53,8 @@ def an(noun: str) -> str:
 
 def block(sentences: Sequence[str], title: str = "", body: str = "") -> str:
     """A title, what is HTML already, and sentences, one as a paragraph and several as a list."""
-    head = f"<p><b>{html.escape(title)}</b></p>" if title else ""
-    said = [html.escape(sentence) for sentence in sentences]
+    head = f"<p><b>{html.escape(printable(title))}</b></p>" if title else ""
+    said = [html.escape(printable(sentence)) for sentence in sentences]
     if len(said) == 1:
         return f"{head}{body}<p>{said[0]}</p>"
     items = "".join(f"<li>{sentence}</li>" for sentence in said)

@@ -10,6 +10,7 @@ from torch import nn
 
 import lossatlas as la
 from lossatlas._errors import PlaneError
+from lossatlas.chart._caption import caption
 from lossatlas.surface import Frame, Reading, Surface
 
 X = torch.randn(31, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -293,3 +294,36 @@ def test_planes_that_are_none():
         la.Plane.random(la.NetworkSurface(only_bias, "cross_entropy", (X, Y)))
     with pytest.raises(la.InputError, match="accuracy"):
         _ = la.chart(la.landscapes.beale(), la.Plane.random(la.landscapes.beale()), points=2, progress=False).accuracy
+
+
+@pytest.mark.slow
+def test_holes_that_were_not_evaluated_are_not_called_losses_that_are_not_finite():
+    class Log(torch.nn.Module):
+        """Has no loss where its first weight is below -0.5."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+            with torch.no_grad():
+                self.net[0].weight[0, 0] = -0.3
+
+        def forward(self, x):
+            return self.net(x) + torch.log(self.net[0].weight[0, 0] + 0.5)
+
+    g = torch.Generator().manual_seed(0)
+    data = torch.randn(60, 4, generator=g), torch.randint(0, 3, (60,), generator=g)
+    surface = la.NetworkSurface(Log(), "cross_entropy", data)
+    plane = la.Plane.random(surface, seed=0)
+    made = la.chart(surface, plane, points=41, progress=False)
+    truth = la.chart(surface, plane, points=41, exact=True, progress=False)
+    holes = ~np.isfinite(made.loss)
+    assert 0 < made.guessed_holes == int((holes & ~made.exactly).sum()) and truth.guessed_holes == 0
+    assert np.array_equal(holes[made.exactly], ~np.isfinite(truth.loss[made.exactly]))
+    (said,) = (sentence for sentence in made.reading() if "holes" in sentence)
+    assert (
+        f"{made.holes - made.guessed_holes:,} were evaluated and are not finite, the others were not evaluated" in said
+    )
+    assert f"{made.guessed_holes:,} of {made.holes:,} holes were not evaluated" in caption(made)
+    assert f"{truth.holes:,} of 1,681 cells are not finite and drawn as holes" in truth.reading()
+    assert "not evaluated" not in caption(truth)

@@ -1,6 +1,7 @@
 """What a user names on the command line: functions and objects, modules and files, checkpoints of any kind; one paragraph."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,25 @@ def test_a_name_that_is_too_long_is_refused(mine, capsys, option):
     extra = ("--plane", "pca", "--through", "a", "--through", "b") if option == "--through" else ()
     code, _, err = _run(capsys, *CHART, *extra, option, "x" * 300)
     assert code == 2 and err.startswith("lossatlas: ") and "Traceback" not in err
+
+
+def test_a_file_that_goes_elsewhere_takes_nothing_that_was_typed_with_it(mine, capsys, tmp_path):
+    Path("far").mkdir()
+    Path("far/here.txt").write_text("7")
+    Path("goes.py").write_text(
+        MINE
+        + """
+import os
+from pathlib import Path
+os.chdir("far")
+
+def made():
+    import beside
+    return beside.seeded(int(Path("here.txt").read_text()))
+"""
+    )
+    Path("beside.py").write_text("from net import make_model\ndef seeded(seed): return make_model(seed)\n")
+    code, _, err = _run(capsys, "chart", "--model", "goes.py:made", *CHART[3:], "--no-card", "--out", "out")
+    assert code == 0, err
+    assert Path.cwd() == tmp_path and Path("out/chart.json").is_file() and not Path("far/out").exists()
+    assert str(tmp_path) not in sys.path

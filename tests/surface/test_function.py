@@ -272,3 +272,24 @@ def test_what_is_held_is_part_of_a_surfaces_identity_and_not_everything_can_be()
         la.Function(f, [(-1, 1), (2, 1)])
     with pytest.raises(la.InputError, match="expected points of 1 coordinates"):
         made[0].whole([1.0, 2.0])
+
+
+@pytest.mark.parametrize("found", [None, "1.0", b"1", 1j, np.complex64(1), [None], np.datetime64("2020-01-01")])
+def test_what_numpy_would_take_for_a_number_and_is_none_is_refused(found):
+    for batched, function in ((False, lambda x: found), (True, lambda x: [found] * len(x))):
+        with pytest.raises(la.InputError, match=r"returned .* for points of shape"):
+            Function(function, BOX, batched=batched)
+    surface = Function(plain, BOX, gradient=lambda x: found)
+    assert not surface.gradients_known and "the gradient of plain returned" in surface.notes[0]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_a_function_in_lower_precision_keeps_its_gradient(kind):
+    surface = Function(lambda x: (x.to(kind) ** 2).sum() + x[0].to(kind), BOX)
+    assert surface.gradients_known and surface.computed_in == kind
+    right = 2 * POINTS + torch.tensor([1.0, 0.0])
+    assert torch.allclose(surface.gradients(POINTS)[1], right, atol=10 * torch.finfo(kind).eps * 5)
+
+
+def test_a_wrong_gradient_is_found_in_lower_precision_too():
+    assert not Function(lambda x: (x.float().detach() ** 2).sum() + 0 * x.float().sum(), BOX).gradients_known

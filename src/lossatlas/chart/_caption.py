@@ -68,7 +68,7 @@ def caption(chart: Chart, channel: str = "loss") -> str:
         chart: what is drawn.
         channel: ``loss``, or a name in its extras.
     """
-    says = [_slice(chart), _error(chart, channel), *told(chart)]
+    says = [_slice(chart), _error(chart, channel), _holes(chart), *told(chart)]
     return " ".join(f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}." for sentence in says if sentence.strip())
 
 
@@ -90,6 +90,16 @@ def _slice(chart: Chart) -> str:
     if dimension is None or dimension <= len(chart.labels):
         return ""
     return f"a slice: {len(chart.labels)} of {dimension:,} directions"
+
+
+def _holes(chart: Chart) -> str:
+    """What holes are where some of them are no answers of the surface."""
+    guessed = getattr(chart, "guessed_holes", 0)
+    return (
+        f"{guessed:,} of {chart.holes:,} holes were not evaluated: they lie nearest to a point that is not finite"
+        if guessed
+        else ""
+    )
 
 
 def _norm(chart: Normed) -> str:

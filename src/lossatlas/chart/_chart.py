@@ -95,8 +95,15 @@ class Chart(archive.Result):
 
     @property
     def holes(self) -> int:
-        """Cells whose loss is not finite; they are drawn as holes."""
+        """Cells whose loss is not finite, or was not evaluated beside one that is not; they are drawn as holes."""
         return int((~np.isfinite(self.loss)).sum())
+
+    @property
+    def guessed_holes(self) -> int:
+        """Of the holes those that were not evaluated: the nearest evaluated point is not finite."""
+        if self.exactly.shape != self.loss.shape:
+            return 0
+        return int((~np.isfinite(self.loss) & ~self.exactly).sum())
 
     @property
     def positive(self) -> bool:
@@ -136,7 +143,13 @@ class Chart(archive.Result):
         low, high = float(self.loss[finite].min()), float(self.loss[finite].max())
         says = [f"{size}, loss from {low:.4g} to {high:.4g}", *self._center(low)]
         if self.holes:
-            says.append(f"{self.holes:,} of {size} are not finite and drawn as holes")
+            guessed = self.guessed_holes
+            says.append(
+                f"{self.holes:,} of {size} are not finite and drawn as holes"
+                if not guessed
+                else f"{self.holes:,} of {size} are drawn as holes: {self.holes - guessed:,} were evaluated and are not finite, the "
+                "others were not evaluated and lie nearest to a point that is not; exact=True evaluates each"
+            )
         says += [self.certificate.sentence, *self._edge()]
         dimension = self.provenance.get("surface", {}).get("dimension")
         if dimension is not None and dimension > len(self.labels):

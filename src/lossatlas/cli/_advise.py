@@ -12,6 +12,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say, screen
 
 if TYPE_CHECKING:
     from lossatlas.advise import Advice
@@ -78,8 +79,6 @@ def command(
       advice.json, advice.safetensors   the record: lossatlas.load("DIR")
       tree.png, race.png                the way through the tree; lowest loss against cost
     """
-    from rich.console import Console
-
     from lossatlas.advise import advise, forecast
     from lossatlas.cli._race_network import _size
     from lossatlas.cli._unused import refuse
@@ -92,12 +91,12 @@ def command(
     else:
         refuse("batch_size", where="on a landscape")
         surface, size = landscape_of(landscape, bbob, dim, instance, given, box), None
-    click.echo(forecast(surface, budget=budget, batch_size=size).sentence)
+    say(forecast(surface, budget=budget, batch_size=size).sentence)
     if only_forecast:
         return
     prepare(out)
     found = advise(surface, budget=budget, batch_size=size, seed=seed, progress=not quiet)
-    tell(found, Console(width=None if Console().is_terminal else 170), out)
+    tell(found, screen(170), out)
 
 
 def tell(found: Advice, console: object, out: Path | None) -> None:
@@ -109,9 +108,9 @@ def tell(found: Advice, console: object, out: Path | None) -> None:
         out: folder, or None.
     """
     first, *others = found.reading()
-    click.echo(first)
+    say(first)
     for sentence in others:
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
     if found.legs:
         console.print(found.table())  # type: ignore[attr-defined]
     if out is not None:

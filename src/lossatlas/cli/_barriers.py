@@ -11,6 +11,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say
 
 
 @click.command("barriers", short_help="Measure the loss barrier between every two of several checkpoints.")
@@ -77,13 +78,13 @@ def command(
     )
     if out is not None:
         found.save(out / "barriers")
-    click.echo(found.sentence)
-    click.echo(str(found.table()))
+    say(found.sentence)
+    say(str(found.table()))
     same = similarity(surface, named) if alike else None
     if same is not None:
         if out is not None:
             same.save(out / "similarity")
-        click.echo(same.sentence)
+        say(same.sentence)
     if out is not None:
         found.plot_matrix().save(out / "barriers.png")
         if same is not None:

@@ -17,6 +17,7 @@ from lossatlas.cli._network import Network, load, network, network_options, note
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, PlaneType, Wanted
 from lossatlas.cli._programs import missed, program_options, told
+from lossatlas.cli._say import say, screen
 from lossatlas.cli._streamed import TOKENS, UNUSED, charted, foretell
 from lossatlas.cli._workers import engine_options
 
@@ -249,7 +250,7 @@ def command(
         prepare(out, *exports)
         streamed = charted(own, progress=not quiet, **asked)
         for sentence in streamed.reading():
-            click.echo(f"- {sentence}")
+            say(f"- {sentence}")
         _cost(streamed)
         if out is not None:
             _pictures.write(streamed, out, None)
@@ -322,12 +323,12 @@ def command(
     if runs and (by_default or span == "auto"):
         framed = _along(surface, plane, runs) if seen is None else seen.span
     result = chart(surface, plane, span=framed, progress=not quiet, **settings)
-    click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
-    click.echo(f"loss at the center: {surface.loss_at_theta:.6g}")
+    say(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
+    say(f"loss at the center: {surface.loss_at_theta:.6g}")
     for sentence in result.reading():
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
     topology = result.topology()
-    click.echo(f"- {topology.sentence}")
+    say(f"- {topology.sentence}")
     _cost(result)
     if reason := _pictures.without_card(result, card, out):
         _pictures.note(result, reason)
@@ -336,7 +337,7 @@ def command(
     if seen is not None:
         seen = replace(seen, field=result)
         for sentence in seen.reading()[: len(seen.runs)]:
-            click.echo(f"- {sentence}")
+            say(f"- {sentence}")
     if out is not None:
         _pictures.write(result, out, seen)
     beside = None
@@ -384,14 +385,12 @@ def _part(surface: Any, plane: Any, part: str, out: Path, **settings: Any) -> No
 
     folder = out / f"part-{part.replace('/', '-of-')}"
     meter = chart_part(surface, plane, part, folder, **settings)
-    click.echo(f"part {part} is in {folder}: {meter.sentence}")
-    click.echo(f"when all parts are there: lossatlas merge {out}/part-* --out {out}")
+    say(f"part {part} is in {folder}: {meter.sentence}")
+    say(f"when all parts are there: lossatlas merge {out}/part-* --out {out}")
 
 
 def _print(shown: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if Console().is_terminal else 140).print(shown)
+    screen().print(shown)
 
 
 def _cost(result: Any) -> None:
@@ -406,7 +405,7 @@ def _cost(result: Any) -> None:
         known += f"; workers were busy for {meter.worker_seconds:.2f} s"
     if meter.lost:
         known += f"; {meter.lost:,} more were lost with workers that ended, and evaluated again"
-    click.echo(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
+    say(f"cost: {meter.values:,} loss evaluations{cheap}, {meter.examples:,} examples, {seconds:.2f} s{known}")
 
 
 def _along(surface: Any, line: Any, runs: dict[str, Any]) -> tuple[float, float]:

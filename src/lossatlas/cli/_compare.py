@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from lossatlas.chart import Comparison
@@ -39,7 +39,7 @@ def compared(
     for name, path in zip(names, checkpoints, strict=True):
         named[name] = made(path)
     found = compare(named, **settings)
-    click.echo(str(found.table()))
+    say(str(found.table()))
     for sentence in [*found.definitions, *found.reading()]:
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
     return found

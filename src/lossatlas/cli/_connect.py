@@ -11,6 +11,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say
 from lossatlas.cli._workers import engine_options
 
 
@@ -176,19 +177,19 @@ def command(
         moved.save(out / "alignment")
         merged.save(out / "merge")
         naive.save(out / "naive")
-    click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
+    say(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     for sentence in path.reading():
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
     if moved is not None and merged is not None and naive is not None:
         low = f"{naive.barrier:.4g}" + (
             f" ({naive.interval[0]:.4g} to {naive.interval[1]:.4g})" if naive.interval else ""
         )
-        click.echo(f"without alignment: barrier of the straight line {low}")
+        say(f"without alignment: barrier of the straight line {low}")
         for sentence in moved.reading():
-            click.echo(f"- {sentence}")
-        click.echo(str(merged))
+            say(f"- {sentence}")
+        say(str(merged))
     cost = path.meter
-    click.echo(
+    say(
         f"cost: {cost.values:,} loss evaluations, {cost.gradients:,} gradients, {cost.examples:,} examples, "
         f"{cost.surface_seconds:.2f} s"
     )

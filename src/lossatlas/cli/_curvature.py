@@ -16,6 +16,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import missed, program_options, tell, told
+from lossatlas.cli._say import say
 from lossatlas.cli._several import compare_checkpoints
 from lossatlas.cli._workers import engine_options
 
@@ -247,7 +248,7 @@ def command(
     refuse("halves", where="without several checkpoints")
     surface, point = _surface(landscape, own, at)
     prepare(out)
-    click.echo(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
+    say(f"{surface.name}: {several(surface.dimension, 'parameter')}, {several(surface.examples, 'example')}")
     if only:
         measured_only(surface, point, only, out, seed)
         return
@@ -319,7 +320,7 @@ def command(
     kept.finish()
     cost = probe.meter
     earlier = f"; {several(kept.found, 'result')} came from the folder" if kept.found else ""
-    click.echo(
+    say(
         f"cost: {several(cost.products, 'Hessian-vector product')}, {several(cost.gradients, 'gradient')}, "
         f"{several(cost.values, 'loss evaluation')}, {cost.surface_seconds:.2f} s{earlier}"
     )

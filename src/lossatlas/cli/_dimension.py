@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import screen
 
 
 @click.command("dimension", short_help="Count the dimensions of a loss surface.")
@@ -26,8 +27,8 @@ def command(names: tuple[str, ...], model: str | None) -> None:
       lossatlas dimension gpt3
       lossatlas dimension --model my.py:make_model
     """
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from lossatlas.cli._user import function
     from lossatlas.surface import count, standard, standard_dimension
@@ -50,8 +51,8 @@ def command(names: tuple[str, ...], model: str | None) -> None:
     for k, column in enumerate(("model", "parameters N", "dimensions N + 1", "note")):
         table.add_column(column, justify="right" if k in (1, 2) else "left", overflow="fold")
     for one in found:
-        table.add_row(one.name, f"{one.parameters:,}", f"{one.surface:,}", one.note)
-    Console(width=None if Console().is_terminal else 140).print(table)
+        table.add_row(Text(one.name), f"{one.parameters:,}", f"{one.surface:,}", Text(one.note))
+    screen().print(table)
     rows = [
         {"name": d.name, "parameters": d.parameters, "dimensions": d.surface, "frozen": d.frozen, "note": d.note}
         for d in found

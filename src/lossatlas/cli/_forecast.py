@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
 from lossatlas.cli._compare import POINTS
 from lossatlas.cli._pictures import PATIENCE
+from lossatlas.cli._say import say
 
 
 def foretell(
@@ -44,13 +43,13 @@ def foretell(
             f"the honesty card would take about {found.parts['card']:,.0f} s, so it will be made only with --card"
         )
         found = without_card(found)
-    click.echo("\n- ".join([*found.lines(), *says]))
+    say("\n- ".join([*found.lines(), *says]))
     if runs:
-        click.echo("- each point of the runs is also evaluated twice: where it is, and projected onto the plane")
+        say("- each point of the runs is also evaluated twice: where it is, and projected onto the plane")
     if others:
         each = forecast(surface, plane, points=POINTS, exact=True)
         count = (1 + others) * seeds
-        click.echo(
+        say(
             f"- for --compare: another {count} planes of {POINTS} × {POINTS} points, {count * each.evaluations:,} evaluations, "
             f"about {count * each.seconds:.3g} s"
         )

@@ -12,6 +12,7 @@ import click
 from lossatlas.cli._kept import Kept
 from lossatlas.cli._log import message
 from lossatlas.cli._programs import missed, tell, told
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ def measured_only(surface: Surface, point: Tensor | None, only: Mapping[str, Any
         found = kept.one(name, typed, partial(measure, surface, point=point, probe=probe))
         tell(name.replace("_", " "), *found.reading())
     kept.finish()
-    click.echo(f"cost: {probe.meter.sentence}")
+    say(f"cost: {probe.meter.sentence}")
     if out is not None:
         for name, found in kept.done.items():
             found.plot().save(out / f"{name.partition('_')[0]}.png")

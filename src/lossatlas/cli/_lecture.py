@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lossatlas.cli._log import message
+from lossatlas.cli._say import say
 
 
 @click.command(
@@ -39,5 +40,5 @@ def command(out: Path, source: Path | None, seed: int) -> None:
     """
     from lossatlas.page import lecture
 
-    lecture(out, source=source, seed=seed, say=click.echo)
+    lecture(out, source=source, seed=seed, say=say)
     message(f"open {out}")

@@ -9,6 +9,7 @@ import click
 
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from lossatlas.lessons import Evidence, Lesson
@@ -92,10 +93,10 @@ def _list() -> None:
     from lossatlas.lessons import claims, durations
 
     took = durations()
-    click.echo("Seconds it takes in full, and with --quick, measured on one core.\n")
+    say("Seconds it takes in full, and with --quick, measured on one core.\n")
     for number, claim in claims().items():
         times = [f"{took[number][form]:.0f} s" if form in took.get(number, {}) else "" for form in ("full", "quick")]
-        click.echo(f"{times[0]:>6} {times[1]:>6}  {number}  {claim}")
+        say(f"{times[0]:>6} {times[1]:>6}  {number}  {claim}")
 
 
 def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | None) -> Evidence:
@@ -125,7 +126,7 @@ def _shown(one: Lesson, runs: int | None, seed: int, quick: bool, out: Path | No
         evidence.save(out)
     for line in (*evidence.closing(), evidence.cost_sentence):
         _say(line)
-    click.echo()
+    say()
     return evidence
 
 
@@ -157,4 +158,4 @@ def _say(text: str, indent: int = 0) -> None:
 
     width = max(40, min(110, shutil.get_terminal_size((110, 24)).columns))
     lead = " " * indent
-    click.echo(textwrap.fill(text, width, initial_indent=lead, subsequent_indent=lead + ("    " if indent else "")))
+    say(textwrap.fill(text, width, initial_indent=lead, subsequent_indent=lead + ("    " if indent else "")))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
+from lossatlas.cli._say import say
 
 LEVELS = ("debug", "info", "warning", "error")
 _log = logging.getLogger("lossatlas")
@@ -16,7 +16,7 @@ class _Stream(logging.Handler):
     """Writes to the error stream of the moment, which a test or a notebook may have put elsewhere."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        say(self.format(record), err=True)
 
 
 @contextmanager

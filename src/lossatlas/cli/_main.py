@@ -13,6 +13,7 @@ import click
 
 from lossatlas import _checks
 from lossatlas._errors import LossAtlasError
+from lossatlas._printable import printable
 from lossatlas.cli._log import LEVELS, level, logging_to_errors
 
 _log = logging.getLogger("lossatlas")
@@ -106,11 +107,6 @@ def group(log_level: str) -> None:
     level(log_level)
 
 
-def plain(text: str) -> str:
-    """Text whose control characters are shown and not obeyed: a name of a file may hold codes for terminals."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line; errors of ours become one paragraph and exit code 2."""
     # Tables and messages hold Greek letters and bars: a terminal of another encoding shows replacements, not a crash.
@@ -131,11 +127,11 @@ def _run(typed: list[str]) -> int:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:
-        vars(error)["message"] = plain(error.message)
+        vars(error)["message"] = printable(error.message)
         error.show()
         code = 2
     except LossAtlasError as error:
-        _log.error("lossatlas: %s", plain(str(error)))
+        _log.error("lossatlas: %s", str(error))
         code = 2
     except SystemExit as ended:
         # Commands end by returning: this is the user's own code, run on the way; or click's, where who reads has left.

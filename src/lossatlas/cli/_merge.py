@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lossatlas.cli._say import say
+
 
 @click.command("merge", short_help="Join the ledgers of a chart that was evaluated in parts.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="A B …")
@@ -26,4 +28,4 @@ def command(folders: tuple[Path, ...], out: Path | None) -> None:
 
     merged = merge_ledgers(folders, out)
     for sentence in (*merged.sentences(), *gaps(merged)):
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lossatlas.cli._log import message
+from lossatlas.cli._say import say
 
 
 @click.command("page", short_help="Write a folder of results as one page that can be explored.")
@@ -52,10 +53,10 @@ def command(folders: tuple[Path, ...], out: Path, title: str | None) -> None:
             )
         made = scene(*results, title=title)
     for note in made.head["notes"]:
-        click.echo(f"- {note}")
+        say(f"- {note}")
     if out.suffix == ".scene":
         made.save(out)
     else:
         page(made, path=out, title=title)
-    click.echo(made.sentence)
+    say(made.sentence)
     message(f"open {out}")

@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._say import say
+
 # What a card takes in losses, about, and the seconds that it may take where neither --card nor --no-card is given.
 CARD_LOSSES, PATIENCE = 2200, 30.0
 
@@ -88,7 +90,7 @@ def _kinds(text: str | None) -> tuple[str, ...] | None:
 def note(result: Any, sentence: str) -> None:
     """Print a sentence, and keep it with the chart."""
     result.provenance["notes"].append(sentence)
-    click.echo(f"- {sentence}")
+    say(f"- {sentence}")
 
 
 def without_card(result: Any, wanted: bool | None, out: Path | None) -> str:

@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from lossatlas._errors import InputError, UnknownNameError
+from lossatlas.cli._say import say
 
 # Exit codes beside 0, 2 and 130.
 FAILED, MISSED = 3, 4
@@ -172,9 +173,9 @@ def told(make: Callable[[], Mapping[str, Any]]) -> None:
 
 def tell(title: str, *sentences: str) -> None:
     """Print a title, and sentences below it as a list."""
-    click.echo(title)
+    say(title)
     for sentence in sentences:
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
 
 
 def missed(sentence: str, *options: str) -> None:
@@ -221,7 +222,7 @@ def _conclude(state: _State, context: click.Context, conditions: list[Condition]
     if file is not None:
         whole = archive.headed(command, record | more)
         if file == STREAM:
-            click.echo(archive.dump(whole).decode(), nl=False)
+            click.echo(archive.dump(whole).decode(), nl=False)  # for programs: as it is
         else:
             archive.write_json(file, whole)
     if unknown is not None:

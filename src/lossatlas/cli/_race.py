@@ -15,6 +15,7 @@ from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say, screen
 from lossatlas.cli._workers import engine_options
 
 if TYPE_CHECKING:
@@ -170,8 +171,6 @@ def command(
       basins-NAME, sweep-NAME       with --map and --sweep: a folder each, and a picture
       on a network: network-race.*, loss-*.png, test-error-*.png (against queries, examples, seconds), ends.png
     """
-    from rich.console import Console
-
     from lossatlas._errors import InputError, UnknownNameError
     from lossatlas.cli import _optimizers
     from lossatlas.cli._race_network import OPTIMIZERS as NETWORK_OPTIMIZERS
@@ -183,7 +182,7 @@ def command(
     from lossatlas.surface import landscapes
     from lossatlas.surface.landscapes import Landscape
 
-    console = Console(width=None if Console().is_terminal else 170)
+    console = screen(170)
     if catalog:
         console.print(_optimizers.past())
         console.print(_optimizers.table())
@@ -248,7 +247,7 @@ def command(
     console.print(result.table())
     console.print(result.accounting())
     for verdict in result.verdicts.values():
-        click.echo(f"- {verdict.sentence}")
+        say(f"- {verdict.sentence}")
     if why:
         record["why"] = _why(result, console, seed)
     sweeps = {} if over is None else _sweeps(chosen, surface, *over, point, steps, swept_runs, seed, console, out)
@@ -347,7 +346,7 @@ def _tune(
     record = {}
     for label, one in chosen.items():
         if not searched(one):
-            click.echo(f"- {label} is not tuned: it has no setting that is searched")
+            say(f"- {label} is not tuned: it has no setting that is searched")
             continue
         found = tune(one, surface, trials=trials, steps=steps, start=point, seed=seed)
         chosen[label] = found.best
@@ -365,10 +364,10 @@ def _why(result: Race, console: Console, seed: int) -> dict[str, Any]:
             continue
         answer = counterfactual(result, label, seed=seed)
         console.print(answer.table())
-        click.echo(f"- {answer.sentence}")
+        say(f"- {answer.sentence}")
         found[label] = answer.record()
     if not found:
-        click.echo("- no optimizer is stuck: at least half of every racer's runs ended in the basin of the global well")
+        say("- no optimizer is stuck: at least half of every racer's runs ended in the basin of the global well")
     return found
 
 
@@ -389,7 +388,7 @@ def _sweeps(
     made = {}
     for label, one in chosen.items():
         if setting not in numbers_of(one):
-            click.echo(f"- no sweep of {label}: it has no {setting}")
+            say(f"- no sweep of {label}: it has no {setting}")
             continue
         made[label] = sweep(surface, one, values, setting=setting, start=point, steps=steps, runs=runs, seed=seed)
         if out is not None:
@@ -412,7 +411,7 @@ def _maps(
     made = {}
     for label, one in chosen.items():
         if not one.batched:
-            click.echo(f"- skipped {label}: it is not vectorized over runs; {points**2:,} starts would take hours")
+            say(f"- skipped {label}: it is not vectorized over runs; {points**2:,} starts would take hours")
             continue
         made[label] = basin_map(surface, one, points=points, steps=steps, seed=seed)
         if out is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network
 from lossatlas.cli._programs import told
+from lossatlas.cli._say import say, screen
 
 # What is raced where no optimizers are named.
 OPTIMIZERS = "momentum,adam,adamw,lion,sophia,shampoo,muon"
@@ -44,7 +43,6 @@ def race_network(
         InputError: for what does not fit.
     """
     import torch
-    from rich.console import Console
 
     from lossatlas._errors import InputError
     from lossatlas.cli import _optimizers
@@ -81,10 +79,10 @@ def race_network(
     )
     if out is not None:
         result.save(out)
-    console = Console(width=None if Console().is_terminal else 170)
+    console = screen(170)
     console.print(result.table())
     if bool((starts == starts[0]).all()) and runs > 1:
-        click.echo(
+        say(
             "- all runs began at the same point: --model or --checkpoint gives the same weights whatever torch's seed is"
         )
     if out is not None:

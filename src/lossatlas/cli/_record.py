@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from lossatlas.cli._say import say
+
 
 @click.command(
     "record",
@@ -94,7 +96,7 @@ def command(
     except SystemExit as ended:
         # The script's own code is passed on, as Python would.
         if isinstance(ended.code, str):
-            click.echo(ended.code, err=True)
+            click.echo(ended.code, err=True)  # the user's own words
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise_or_tell(listener, program, failed=bool(code))
         raise click.exceptions.Exit(code) from None
@@ -120,7 +122,7 @@ def raise_or_tell(listener: Any, program: Any, *, failed: bool) -> None:
     )
     if listener.recorders:
         if aside and "optimizer" in aside:
-            click.echo(f"lossatlas: {aside}, which is not recorded. {where}", err=True)
+            say(f"lossatlas: {aside}, which is not recorded. {where}", err=True)
         return
     if failed:
         return

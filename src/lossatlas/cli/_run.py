@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lossatlas.cli._log import message
+from lossatlas.cli._say import say
 
 
 @click.command("run", short_help="Run many commands from one file, side by side.")
@@ -44,11 +45,11 @@ def command(file: Path, workers: int | None, out: Path | None, listed: bool) -> 
     jobs = read(file)
     if listed:
         for job in jobs:
-            click.echo(f"{job.name}: lossatlas {job.command} {' '.join(job.arguments)}")
+            say(f"{job.name}: lossatlas {job.command} {' '.join(job.arguments)}")
         return
     home = file.absolute().parent
     folder = archive.prepare(out or home / f"{file.stem}-results")
-    runner = Runner(jobs, folder, home, workers or cores(), click.echo)
+    runner = Runner(jobs, folder, home, workers or cores(), say)
     try:
         runner.run()
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lossatlas.cli._network import Network, network_options
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from lossatlas.surface import Surface
@@ -41,7 +42,7 @@ def command(
     surfaces = {}
     if own.model is not None or own.data is not None:
         surfaces = _slices(folder, own)
-    serve(folder, surfaces=surfaces, host=host, port=port, anyone=anyone, say=click.echo)
+    serve(folder, surfaces=surfaces, host=host, port=port, anyone=anyone, say=say)
 
 
 def _slices(folder: Path, own: Network) -> dict[str, Surface]:

@@ -13,6 +13,7 @@ from lossatlas._said import several
 from lossatlas.cli._log import message
 from lossatlas.cli._network import Network, network
 from lossatlas.cli._programs import told
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     from lossatlas.surface import NetworkSurface
@@ -67,7 +68,7 @@ def _compared(
 
     told(record)
     first = next(iter(surfaces.values()))
-    click.echo(
+    say(
         f"{several(len(surfaces), 'network')}: {several(first.dimension, 'parameter')}, {several(first.examples, 'example')}"
     )
     for kind, rho in measures:
@@ -77,18 +78,18 @@ def _compared(
             folder = out / f"sharpness-{len(tables)}"
             table.save(folder)
             table.plot().save(folder / "sharpness.png")
-        click.echo(str(table.table()))
-        click.echo(f"- {table.sentence}")
+        say(str(table.table()))
+        say(f"- {table.sentence}")
     for key, measure in gradients.items():
-        click.echo(key.replace("_", " "))
+        say(key.replace("_", " "))
         for name, surface in surfaces.items():
             found[name][key] = measure(surface)
             if out is not None:
                 found[name][key].save(out / key.replace("_", "-") / name)
-            click.echo(f"- {name}: {found[name][key].sentence}")
+            say(f"- {name}: {found[name][key].sentence}")
     status = "complete"
     cost = sum((one.meter for one in [*tables, *(one for own in found.values() for one in own.values())]), Meter())
-    click.echo(f"cost: {cost.sentence}")
+    say(f"cost: {cost.sentence}")
     if out is not None:
         from lossatlas import archive
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from lossatlas._errors import DataError, InputError, ModelError
 from lossatlas.cli._log import message
+from lossatlas.cli._say import say
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +129,7 @@ def foretell(
     surface = _surface(own, own.module() if whole else without_numbers(own.model), line, seed, normalization, ignore)
     found = forecast(surface, surface.plane, seed=seed, pictures=pictures, **settings)
     says = [f"{surface.name}: {surface.parameters:,} parameters", *found.lines()]
-    click.echo("\n- ".join([*says, *(one for one in surface.notes if one not in says)]))
+    say("\n- ".join([*says, *(one for one in surface.notes if one not in says)]))
 
 
 def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignore: Any, **settings: Any) -> Chart:
@@ -140,9 +139,7 @@ def charted(own: Any, *, line: bool, seed: int, normalization: str | None, ignor
 
     surface = _surface(own, own.module(), line, seed, normalization, ignore)
     takes = ", ".join(f"{size(taken)} on {device}" for device, taken in surface.memory.items())
-    click.echo(
-        f"{surface.name}: {surface.parameters:,} parameters; with all passes side by side it takes {takes}", err=True
-    )
+    say(f"{surface.name}: {surface.parameters:,} parameters; with all passes side by side it takes {takes}", err=True)
     for sentence in surface.notes:
         message(f"note: {sentence}")
     return chart(surface, surface.plane, seed=seed, **settings)

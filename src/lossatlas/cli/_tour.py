@@ -8,6 +8,7 @@ import click
 
 from lossatlas.cli._log import message
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say
 
 
 @click.command("tour", short_help="Train a small network, chart it, race optimizers, and write one page about it.")
@@ -36,6 +37,6 @@ def command(out: Path, points: int, runs: int, seed: int) -> None:
 
     check(points, runs, seed)
     prepare(out)
-    record = tour(out, points=points, runs=runs, seed=seed, say=click.echo)
+    record = tour(out, points=points, runs=runs, seed=seed, say=say)
     message(f"\nopen {out / 'atlas.html'} to explore it ({out / 'index.html'} is the same to read)")
     told(lambda: record)

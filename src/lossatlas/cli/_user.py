@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -175,9 +176,10 @@ def named(spec: str, option: str) -> Any:
     if not place or not name or windows:
         hint = f" Write {spec}:NAME." if windows or spec.endswith(".py") else ""
         raise InputError(f"got {option} {spec!r}; expected FILE.py:FUNCTION, for example my.py:make_model.{hint}")
+    file = Path(place).absolute()
     try:
         with _running(place):
-            module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
+            module = _from_file(file, place) if place.endswith(".py") else _from_path(place)
     except InputError:
         raise
     except SystemExit as ended:
@@ -217,15 +219,32 @@ def _kind(found: Any) -> str:
     return f"of type {type(found).__name__}"
 
 
+# Where a file of the user's has gone while it ran, by its whole path: its functions are called there.
+_went: dict[Path, Path] = {}
+
+
 @contextmanager
 def _running(place: str) -> Iterator[None]:
-    """The user's code sees its own name for arguments, as if it were run alone."""
-    before = sys.argv
+    """The user's code sees its own name for arguments and its own folder for imports, as if it were run alone.
+
+    A working directory that it changes is its own, too: what was typed beside it is meant from where it was typed.
+    """
+    whole, here, before = Path(place).absolute(), Path.cwd(), sys.argv
+    folder = str(whole.parent.resolve()) if place.endswith(".py") else None
     sys.argv = [place]
+    if folder is not None:
+        sys.path.insert(0, folder)
     try:
+        if (there := _went.get(whole)) is not None and there.is_dir():
+            os.chdir(there)
         yield
     finally:
         sys.argv = before
+        if folder in sys.path:
+            sys.path.remove(str(folder))
+        if (now := Path.cwd()) != here:
+            _went[whole] = now
+            os.chdir(here)
 
 
 def _as_package(path: Path) -> str:
@@ -250,24 +269,18 @@ def _from_path(name: str) -> Any:
             sys.path.remove(here)
 
 
-def _from_file(path: Path) -> Any:
+def _from_file(path: Path, typed: str) -> Any:
     try:
         there = path.is_file()
     except (OSError, ValueError):
         there = False
     if not there:
-        shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:80]}…"
+        shown = typed if len(typed) <= 100 else f"{typed[:80]}…"
         raise InputError(f"there is no file {shown!r}; expected FILE.py:FUNCTION with a file that exists.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered and on the path as Python does for a script: the file may import its neighbors and itself.
     sys.modules.setdefault(path.stem, module)
-    folder = str(path.parent.resolve())
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
+    spec.loader.exec_module(module)
     return module

@@ -12,6 +12,7 @@ from lossatlas.cli._network import Network, network, network_options
 from lossatlas.cli._pictures import figure_options
 from lossatlas.cli._planes import NORMALIZATIONS, direction
 from lossatlas.cli._programs import program_options, told
+from lossatlas.cli._say import say
 from lossatlas.cli._unused import refuse
 from lossatlas.cli._workers import engine_options
 
@@ -139,13 +140,13 @@ def command(
             f"got --export {refused[0]} for {space.frame.dimension} directions; expected 3, since ParaView has no more. Write .csv."
         )
     if foretold:
-        click.echo("\n- ".join(forecast(surface, space, **settings).lines()))
+        say("\n- ".join(forecast(surface, space, **settings).lines()))
         return
     result = volume(surface, space, progress=not quiet, **settings)
-    click.echo(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
+    say(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     for sentence in result.reading():
-        click.echo(f"- {sentence}")
-    click.echo(f"cost: {result.meter.sentence}")
+        say(f"- {sentence}")
+    say(f"cost: {result.meter.sentence}")
     if out is not None:
         result.save(out)
         result.plot().save(out / "slices.png")

@@ -11,6 +11,7 @@ import numpy as np
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import ink
 
@@ -102,7 +103,7 @@ class BarsDisplay(Display):
                 self._text(row), (1.0, row), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                 va="center", fontsize=_surround.TICK, color=_surround.shade(0.25), annotation_clip=False,
             )  # fmt: skip
-        axes.set_yticks(rows, list(self.labels), fontsize=_surround.LABEL)
+        axes.set_yticks(rows, [legible(label) for label in self.labels], fontsize=_surround.LABEL)
         axes.set_ylim(len(self.labels) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)

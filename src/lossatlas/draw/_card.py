@@ -12,6 +12,7 @@ import numpy as np
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import number
 from lossatlas.draw._style import narrow, now, shade, titled
 
@@ -169,7 +170,7 @@ class CardDisplay(Display):
         if self.whole is not None:
             axes.plot([-0.31, 0.31], [self.whole[1]] * 2, color="white", lw=1.4, zorder=3)
         axes.axhline(0, color=shade(0.1), lw=0.7, zorder=1)
-        axes.set_xticks(range(len(spans)), [name for name, *_ in spans], fontsize=_surround.SMALL)
+        axes.set_xticks(range(len(spans)), [legible(name) for name, *_ in spans], fontsize=_surround.SMALL)
         axes.set_xlim(-0.5, len(spans) - 0.5 + 0.15)
         mean = self.whole is not None and np.isfinite(self.whole[1])
         axes.set_title("curvature" + ("\nwhite: mean" if mean else ""), fontsize=_surround.SMALL, loc="left")

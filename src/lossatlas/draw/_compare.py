@@ -13,6 +13,7 @@ from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
 from lossatlas.draw._field import HOLE
+from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import Levels, Scale, scale_of
 from lossatlas.draw._palette import colors, ground
 from lossatlas.draw._style import narrow, now, shade, titled
@@ -110,7 +111,7 @@ class CompareDisplay(Display):
         # As many in every row as can be: four are two and two, not three and one.
         beside = -(-len(self.numbers) // -(-len(self.numbers) // beside)) if self.numbers else 1
         wide = (room - (beside - 1) * DOTS_GAP) / beside
-        self._feet = [_narrow(name, wide / columns, _surround.SMALL - 0.5) for name in self.names]
+        self._feet = [_narrow(legible(name), wide / columns, _surround.SMALL - 0.5) for name in self.names]
         foot = 0.2 + 0.115 * max(text.count("\n") + 1 for text in self._feet)
         dots = -(-len(self.numbers) // beside) * (DOTS_ABOVE + DOTS + foot)
         height = head + fields + BELOW + dots + below

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lossatlas import _checks, _drafts
 from lossatlas._errors import InputError, OutputError
+from lossatlas.draw._legible import make_legible
 from lossatlas.draw._style import KINDS, PAGE, Figures, dots, now, shade
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Display(ABC):
             self.plot()
         buffer = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": "lossatlas", "pdf.fonttype": 42}):
+            make_legible(self.figure_)
             self.figure_.savefig(buffer, format=kind, dpi=across, metadata=_UNDATED[kind] | _made(kind, now()))
         return buffer.getvalue()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import ground
 from lossatlas.draw._style import now
@@ -71,8 +72,10 @@ class MatrixDisplay(Display):
         shown = np.where(off & np.isfinite(self.values), self.values, np.nan)
         _surround.dress(axes, "", "", self.title)
         image = axes.imshow(shown, cmap=ground(None, 0.25), vmin=low, vmax=high)
-        axes.set_xticks(places, list(self.names), fontsize=_surround.LABEL, rotation=90 if n > 6 else 0)
-        axes.set_yticks(places, list(self.names), fontsize=_surround.LABEL)
+        axes.set_xticks(
+            places, [legible(name) for name in self.names], fontsize=_surround.LABEL, rotation=90 if n > 6 else 0
+        )
+        axes.set_yticks(places, [legible(name) for name in self.names], fontsize=_surround.LABEL)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._legible import legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +128,9 @@ class MergeTreeDisplay(Display):
             _surround.thousands(axes.yaxis)
         axes.set_xlim(-0.6, max(len(places) - 1, 0) + 0.9)
         if labeled and len(self.labels):
-            axes.set_xticks(places, [label.replace("), ", ")\n") for label in self.labels], fontsize=_surround.TICK)
+            axes.set_xticks(
+                places, [legible(label.replace("), ", ")\n")) for label in self.labels], fontsize=_surround.TICK
+            )
             axes.set_xlabel("minima, at (α, β)", fontsize=_surround.LABEL)
             if len(places) > 6:
                 axes.tick_params(axis="x", labelrotation=90)

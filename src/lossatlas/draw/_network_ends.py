@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, Display, array
+from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import number
 from lossatlas.draw._palette import Stroke, ground, inked, strokes
 from lossatlas.draw._style import narrow, now, shade, titled
@@ -161,7 +162,7 @@ class EndsDisplay(Display):
         n, high = len(barriers), float(np.nanmax(barriers))
         shown = np.where(np.eye(n, dtype=bool), np.nan, barriers)
         image = axes.imshow(shown, cmap=ground(None, 0.25), vmin=0, vmax=high or 1.0)
-        labels = [name if self.names.index(name) == k else "" for k, name in enumerate(self.names)]
+        labels = [legible(name) if self.names.index(name) == k else "" for k, name in enumerate(self.names)]
         axes.set_xticks(range(n), labels, fontsize=_surround.SMALL, rotation=90)
         axes.set_yticks(range(n), labels, fontsize=_surround.SMALL)
         axes.tick_params(length=0)

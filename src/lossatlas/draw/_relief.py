@@ -420,7 +420,7 @@ def _box_of(space: Any) -> tuple[float, float, float, float]:
     from mpl_toolkits.mplot3d import proj3d
 
     figure = space.figure.figure
-    figure.draw_without_rendering()
+    _surround.lay_out(figure)
     corners = np.array(list(product(space.get_xlim(), space.get_ylim(), space.get_zlim()))).T
     x, y, _ = proj3d.proj_transform(*corners, space.get_proj())
     places = [space.transData.transform(np.column_stack([x, y]))]

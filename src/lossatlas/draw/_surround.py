@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossatlas.draw._legible import legible, make_legible
 from lossatlas.draw._levels import number
 from lossatlas.draw._style import SIZES, size, titled
 from lossatlas.draw._style import shade as shade
@@ -33,11 +34,11 @@ def dress(ax: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     """Labels, title and tick labels in sizes that can be read in print."""
     # A label may be somewhat longer than its axis, but not than the figure.
     room = 1.25 * ax.get_window_extent().width / ax.figure.figure.dpi
-    ax.set_xlabel(wrap(xlabel, room, size("LABEL")), fontsize=size("LABEL"))
-    ax.set_ylabel(ylabel, fontsize=size("LABEL"))
+    ax.set_xlabel(wrap(legible(xlabel), room, size("LABEL")), fontsize=size("LABEL"))
+    ax.set_ylabel(legible(ylabel), fontsize=size("LABEL"))
     if title and (title := titled(title)):
         inches = ax.get_window_extent().width / ax.figure.figure.dpi
-        ax.set_title(wrap(title, inches, size("TITLE")), fontsize=size("TITLE"), loc="left")
+        ax.set_title(wrap(legible(title), inches, size("TITLE")), fontsize=size("TITLE"), loc="left")
     ax.tick_params(which="both", labelsize=size("TICK"))
 
 
@@ -71,7 +72,13 @@ def decades(axis: Axis) -> None:
 
 def settle(ax: Axes) -> None:
     """Lay the figure out, so that what is measured next is what will be seen."""
-    ax.figure.figure.draw_without_rendering()
+    lay_out(ax.figure.figure)
+
+
+def lay_out(figure: Any) -> None:
+    """Lay a figure out, with every text as it can be drawn."""
+    make_legible(figure)
+    figure.draw_without_rendering()
 
 
 def wrap(text: str, inches: float, size: float) -> str:
@@ -120,7 +127,7 @@ def small_print(notes: Sequence[str]) -> str:
 
 def footnote(ax: Axes, notes: Sequence[str], under: Artist | None = None, *, whole: bool = False) -> None:
     """Small print under the x label, or under the legend when there is one; as wide as the axes, or as the `whole` figure."""
-    text = small_print(notes)
+    text = legible(small_print(notes))
     if not text:
         return
     figure: Any = ax.figure.figure
@@ -161,16 +168,16 @@ def grow(ax: Axes) -> None:
 
 def trim(figure: Figure) -> None:
     """Cut a figure of ours to the height its content takes at full width (equal aspects leave a margin)."""
-    figure.draw_without_rendering()
+    lay_out(figure)
     box = figure.get_tightbbox()
     if np.isfinite(box.height) and box.height > 0:
         figure.set_size_inches(figure.get_figwidth(), box.height + 0.16)
-        figure.draw_without_rendering()
+        lay_out(figure)
 
 
 def reach(figure: Figure) -> float:
     """How far down from the top what is drawn so far reaches, in inches."""
-    figure.draw_without_rendering()
+    lay_out(figure)
     boxes = [box for axes in figure.axes if (box := axes.get_tightbbox()) is not None]
     return float(figure.get_figheight() - min(box.y0 for box in boxes) / figure.dpi)
 

@@ -10,6 +10,7 @@ from typing import Any, final
 
 from transformers import TrainerCallback
 
+from lossatlas._printable import printable
 from lossatlas.record._logs import Target
 from lossatlas.record._recorder import Recorder
 
@@ -87,7 +88,10 @@ class _Reports:
             try:
                 callback.on_log(*self._told, logs=dict(values), model=None)
             except Exception as error:  # what the trainer itself logs is the trainer's affair
-                print(f"lossatlas: {type(callback).__name__} raised {type(error).__name__}: {error}", file=sys.stderr)
+                print(
+                    printable(f"lossatlas: {type(callback).__name__} raised {type(error).__name__}: {error}"),
+                    file=sys.stderr,
+                )
 
 
 def _figures(callback: Any) -> Any:

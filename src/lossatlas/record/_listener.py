@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lossatlas import archive
 from lossatlas._errors import InputError, LossAtlasError
+from lossatlas._printable import printable
 from lossatlas.record import _steppers
 from lossatlas.record._recorder import Recorder
 from lossatlas.record._rounds import held
@@ -137,7 +138,7 @@ class Listener:
 
     def _say(self, what: str) -> None:
         if not self._settings.get("quiet"):
-            print(f"lossatlas: {what}", file=sys.stderr)
+            print(printable(f"lossatlas: {what}"), file=sys.stderr)
 
 
 def model_of(optimizer: Optimizer) -> nn.Module:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError, LossAtlasError, OutputError, PlaneError
+from lossatlas._printable import printable
 from lossatlas.record import _folder, _steppers
 from lossatlas.record._logs import Logs
 from lossatlas.record._notes import Notes
@@ -561,7 +562,7 @@ class Recorder:
 
     def _tell(self, what: str) -> None:
         if not self._quiet:
-            print(f"lossatlas: {what}", file=sys.stderr)
+            print(printable(f"lossatlas: {what}"), file=sys.stderr)
 
 
 def _number(count: int, noun: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from lossatlas.surface import _bytecode
 from lossatlas.surface._members import ENTRIES
 from lossatlas.surface._walk import Walk
@@ -51,6 +53,21 @@ def read_code(thing: Any, *, entries: Iterable[str] = (), elsewhere: Iterable[An
     Returns:
         The digest, and what it does not cover.
     """
+    walk = _walked(thing, entries, elsewhere)
+    return Code(_versioned(walk), tuple(sorted(walk.unseen)))
+
+
+def code_with_modules(thing: Any) -> tuple[str, tuple[nn.Module, ...]]:
+    """The digest of a callable, and the modules that its code reads: a teacher, a loss with weights of its own."""
+    walk = _walked(thing, (), ())
+    return _versioned(walk), walk.modules
+
+
+def _versioned(walk: Walk) -> str:
+    return f"{_bytecode.VERSION}:{walk.digest}"
+
+
+def _walked(thing: Any, entries: Iterable[str], elsewhere: Iterable[Any]) -> Walk:
     names, made = set(ENTRIES) | set(entries), set[int]()
     known = frozenset(id(one) for one in elsewhere)
     own: dict[type, tuple[frozenset[str], frozenset[str]]] = {}
@@ -60,4 +77,4 @@ def read_code(thing: Any, *, entries: Iterable[str] = (), elsewhere: Iterable[An
         walk.everything(thing)
         if (len(names), len(made)) == before:
             break
-    return Code(f"{_bytecode.VERSION}:{walk.digest}", tuple(sorted(walk.unseen)))
+    return walk

@@ -17,14 +17,14 @@ PLACES, DIRECTIONS, AGREE = 3, 3, 1e-4
 
 
 def disagreement(surface: Surface, what: str) -> str:
-    """Why the gradients of a surface in float64 are not to be used; empty if they equal central differences.
+    """Why the gradients of a surface are not to be used; empty if they equal central differences.
 
     Args:
         surface: with a start or a box.
         what: they come from, for the sentence.
     """
     generator = torch.Generator().manual_seed(0)
-    held = 0
+    held, unit = 0, surface.rounding
     assert surface.start is not None
     for _ in range(10 * PLACES):
         u = torch.rand(surface.dimension, generator=generator, dtype=torch.float64)
@@ -32,7 +32,7 @@ def disagreement(surface: Surface, what: str) -> str:
         point = low + (high - low) * (0.1 + 0.8 * u)
         vectors = torch.randn(DIRECTIONS, surface.dimension, generator=generator, dtype=torch.float64)
         vectors /= vectors.norm(dim=1, keepdim=True)
-        step = EPS ** (1 / 3) * (1 + float(point.norm()))
+        step = unit ** (1 / 3) * (1 + float(point.norm()))
         with warnings.catch_warnings(action="ignore"):
             try:
                 gradient = surface.gradients(point[None])[1][0]
@@ -42,7 +42,7 @@ def disagreement(surface: Surface, what: str) -> str:
         differences = (ahead - behind) / (2 * step)
         if not bool(torch.isfinite(differences).all() and torch.isfinite(gradient).all()):
             continue
-        slack = AGREE * float(gradient.norm()) + 1e3 * EPS * float(ahead.abs().max()) / step
+        slack = AGREE * float(gradient.norm()) + 1e3 * unit * float(ahead.abs().max()) / step
         apart = float((vectors @ gradient - differences).abs().max())
         if apart > max(slack, AGREE * float(differences.abs().max())):
             return (

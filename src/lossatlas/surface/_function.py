@@ -14,6 +14,7 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
+from lossatlas._printable import printable
 from lossatlas.surface import _code, _points
 from lossatlas.surface._differences import EPS, disagreement, shown
 from lossatlas.surface._points import PointLike
@@ -74,9 +75,8 @@ class Function(Surface):
                     f"got a {what} of type {type(given).__name__}; expected a Python function of a vector."
                 )
         self.function, self.gradient, self.batched = function, gradient, _checks.flag("batched", batched)
-        self.name = _checks.optional(_checks.instance, "name", name, str, "a text") or getattr(
-            function, "__name__", type(function).__name__
-        ).replace("<lambda>", "f")
+        called = str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "f")
+        self.name = printable(_checks.optional(_checks.instance, "name", name, str, "a text") or called)
         self.rows_alone = not self.batched  # type: ignore[misc]
         bounds = None if box is None else _points.bounds_of("box", box, fixed=True)
         if bounds is None and start is None:
@@ -101,9 +101,14 @@ class Function(Surface):
         if bounds is not None and bool((bounds[:, 0] == bounds[:, 1]).any()):
             begin = self._hold(bounds, begin)
         self.start: Tensor = begin
-        self._by = "torch"
+        self._by, self._type = "torch", torch.float64
         self._find_out()
         self.wells = self._wells(minima)
+
+    @property
+    def computed_in(self) -> torch.dtype:
+        """The type of the numbers that f returns, where it is coarser than float64."""
+        return self._type
 
     def read(self, points: Tensor) -> Reading:
         """Losses at points (B, N)."""
@@ -274,14 +279,17 @@ class Function(Surface):
         with self._named(whole):
             # A copy: whatever f writes into its argument stays there.
             found = self.function(whole.clone() if self._by == "torch" else whole.detach().numpy().copy())
-            values = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+        with self._named(whole):
+            values = None if _no_number(found) else _tensor(found)
         wanted = given.shape[:-1]
-        if values.numel() != wanted.numel() or values.is_complex():
+        if values is None or values.numel() != wanted.numel() or values.is_complex():
             raise InputError(
                 f"{self.name} returned {_checks.shown(found)} for points of shape {tuple(given.shape)}; expected "
                 + (f"{wanted.numel()} real numbers, one per row." if self.batched else "one real number.")
                 + ("" if self.batched else " For a function of several points at once say batched=True.")
             )
+        if values.is_floating_point() and values.element_size() < 8:
+            self._type = values.dtype
         return values.reshape(wanted).double()
 
     def _gradients(self, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,7 +299,13 @@ class Function(Surface):
             with self._named(whole):
                 theta = whole.clone() if self._by == "torch" else whole.numpy().copy()
                 found = self.gradient(theta)
-                rows = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+            if _no_number(found):
+                raise InputError(
+                    f"the gradient of {self.name} returned {_checks.shown(found)}; expected {whole.numel():,} real numbers, in the "
+                    "shape of the point."
+                )
+            with self._named(whole):
+                rows = _tensor(found)
             if rows.shape != whole.shape:
                 raise InputError(
                     f"the gradient of {self.name} has shape {tuple(rows.shape)}; expected {tuple(whole.shape)}, as the point."
@@ -338,3 +352,15 @@ class Function(Surface):
                 f"{self.name} failed at {shown(given)}: {type(error).__name__}: {said[:300].rstrip('.')}. Expected a function "
                 "that returns at every point; return nan where it has no value.",
             ) from error
+
+
+def _tensor(found: Any) -> Tensor:
+    return found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found, dtype=np.float64))
+
+
+def _no_number(found: Any) -> bool:
+    """Whether there is something that NumPy would take for a number and that is none: None, a text, a complex number."""
+    if isinstance(found, list | tuple):
+        return any(map(_no_number, found))
+    kind = "" if isinstance(found, Tensor) else getattr(getattr(found, "dtype", None), "kind", "")
+    return found is None or isinstance(found, str | bytes | complex) or kind in set("cSUMm")

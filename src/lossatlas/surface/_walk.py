@@ -71,6 +71,11 @@ class Walk:
         """Of everything so far."""
         return self._sha.hexdigest()[:16]
 
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Those that were met."""
+        return tuple(node for node in self._nodes if isinstance(node, nn.Module))
+
     def everything(self, root: Any) -> None:
         """The root, and node after node what it refers to."""
         self.value(root)

@@ -1,6 +1,7 @@
 """Weights from files: what fits is loaded whole, what does not is refused with its keys and changes nothing."""
 
 import pickle
+import traceback
 
 import pytest
 import torch
@@ -102,3 +103,16 @@ def test_a_surface_takes_points_as_files_modules_and_state_dicts(tmp_path):
         surface.vector(_model(width=6))
     with pytest.raises(la.InputError, match="shape"):
         surface.vector(torch.zeros(3))
+
+
+def test_complex_numbers_are_no_weights_of_a_real_model(tmp_path):
+    torch.save({n: v * (1 + 1j) for n, v in _model().state_dict().items()}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"is of type torch\.complex64; expected plain numbers of floating type"):
+        la.load_checkpoint(_model(), tmp_path / "w.pt")
+
+
+def test_names_in_a_file_reach_no_terminal_as_codes_by_the_message_that_refuses_them(tmp_path):
+    torch.save({f"\x1b[2J{n}": v for n, v in _model().state_dict().items() if "bias" in n}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"\\x1b\[2J") as refused:
+        la.load_checkpoint(_model(), tmp_path / "w.pt")
+    assert "\x1b" not in "".join(traceback.format_exception_only(refused.value))

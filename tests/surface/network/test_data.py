@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import warnings
 from collections import UserDict, namedtuple
 from dataclasses import dataclass
@@ -845,3 +846,33 @@ def test_large_tensors_are_held_once():
     (batch,) = load((x, torch.zeros(1000)), CPU).batches
     assert sum(part.inputs[0].untyped_storage().nbytes() for part in cut(batch, 100)[:1]) == x.numel() * 4
     assert isinstance(batch.inputs[0], Tensor)
+
+
+def test_a_dataset_that_writes_every_sample_into_the_same_tensor_is_read_as_it_gives_them():
+    rows, labels, one = torch.arange(12.0).reshape(6, 2), torch.arange(6), torch.zeros(2)
+
+    class Reused(Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, k):
+            one.copy_(rows[k])
+            return one, labels[k]
+
+    class Streamed(IterableDataset):
+        def __iter__(self):
+            return (Reused()[k] for k in range(6))
+
+    for data in (Reused(), Streamed()):
+        (batch,) = load(data, CPU).batches
+        assert torch.equal(batch.inputs[0], rows) and torch.equal(batch.target, labels)
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [(lambda x: None, "with a return"), (float, "Leave out .item()"), (lambda x: {"loss": x}, "the loss alone")],
+)
+def test_what_a_loss_returns_instead_of_a_tensor_is_said_with_what_to_do(found, advice):
+    data = torch.zeros(6, 2), torch.zeros(6, 1)
+    with pytest.raises(la.LossError, match=re.escape(advice)):
+        la.NetworkSurface(nn.Linear(2, 1), lambda o, t: found(F.mse_loss(o, t).detach()), data)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from lossatlas import archive
+from lossatlas._printable import printable
 from lossatlas._said import several
 from lossatlas.chart.card._entry import Part
 from lossatlas.chart.card._gradient_entries import Alignment, Center
@@ -128,19 +129,26 @@ class Card(archive.Result):
         return f"card: {counts}, worth {self.meter.cost():,.0f} losses"
 
     def __str__(self) -> str:
-        return "\n".join([self.title, *self.reading(), self._cost()])
+        return printable("\n".join([self.title, *self.reading(), self._cost()]))
 
     def __rich__(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.title, title_justify="left", caption=self._cost(), caption_justify="left")
+        table = Table(
+            title=Text(printable(self.title), "italic"),
+            title_justify="left",
+            caption=Text(self._cost()),
+            caption_justify="left",
+        )
         table.add_column("card")
         table.add_column("of this picture", overflow="fold")
         styles = {"fine": "", "warns": "bold", "missing": "dim"}
         marks = {"fine": " ", "warns": "!", "missing": "–"}
         for heading, text, state in self.rows:
-            table.add_row(Text(f"{marks[state]} {heading}", styles[state]), Text(text, styles[state]))
+            table.add_row(
+                Text(f"{marks[state]} {printable(heading)}", styles[state]), Text(printable(text), styles[state])
+            )
         return table
 
     def _repr_html_(self) -> str:

@@ -169,12 +169,15 @@ def _row(name: str, parts: list[tuple[Array, Array]], excess: Array, seen: Array
     # By draw, how often each ratio counts in it.
     counts = [rng.multinomial(len(q), np.full(len(q), 1 / len(q)), draws) for _, q in parts]
     again = pairs.quantiles(levels, np.concatenate(counts, 1))
-    spread = np.log(np.maximum(again, np.finfo(np.float64).tiny)).std(0) if draws else np.zeros(3)
+    # A draw without any error has no logarithm: the others say how far they scatter, and the interval begins at 0.
+    some = again > 0
+    spread = np.array([np.log(d[s]).std() if s.any() else 0.0 for d, s in zip(again.T, some.T, strict=True)])
     # Few ratios neither show how far they scatter nor reach into the tails of their distribution.
     few = max(1.0, ENOUGH / min(len(ratios) for _, ratios in parts)) ** 0.75
-    # Errors of which some are zero have logarithms without bound; the interval stays a number.
-    half = np.minimum(WIDTH * np.sqrt(spread**2 + (few * FLOOR) ** 2), 300.0)
-    low, high = found * np.exp(-half), found * np.exp(half)
+    half = WIDTH * np.sqrt(spread**2 + (few * FLOOR) ** 2)
+    always = some.all(0)
+    low = np.where(always, found * np.exp(-half), 0.0)
+    high = np.where(always, found, np.maximum(found, again.max(0, initial=0.0))) * np.exp(half)
     largest = float(seen.max(initial=0.0))
     return Row(
         name,

@@ -17,6 +17,7 @@ from lossatlas import _checks
 from lossatlas._errors import InputError, LossAtlasError, ModelError, NotApplicableError
 from lossatlas._layout import Layout, Sample, listed
 from lossatlas._memory import free
+from lossatlas._printable import printable
 from lossatlas._said import several
 from lossatlas.chart.directions import Direction
 from lossatlas.chart.directions._direction import Drawn
@@ -172,7 +173,7 @@ class StreamedSurface(Surface):
             self.pieces, axes = Stored(directions, blocks), len(directions)
         said = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
         _checks.optional(_checks.text, "name", name)
-        self.name = name or f"{type(model).__name__} with {said}"
+        self.name = printable(name or f"{type(model).__name__} with {said}")
         self.layout = Layout.vector(axes)
         self.start = torch.zeros(axes, dtype=torch.float64)
         self.examples = self.batches.rows

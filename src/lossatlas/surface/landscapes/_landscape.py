@@ -17,6 +17,7 @@ from torch import Tensor
 from lossatlas import _checks
 from lossatlas._errors import InputError, NotApplicableError
 from lossatlas._layout import Layout, Sample
+from lossatlas._printable import printable
 from lossatlas.surface import _code, _library, _points
 from lossatlas.surface._differences import disagreement
 from lossatlas.surface._surface import Reading, Surface, Well, refined
@@ -127,7 +128,7 @@ class Landscape(Surface):
                 f"got a formula of type {type(formula).__name__} for the landscape {name!r}; expected a Formula, a class with "
                 "value(u). A plain function is a surface as lossatlas.Function(f)."
             )
-        self.name = _checks.instance("name", name, str, "a text")
+        self.name = printable(_checks.instance("name", name, str, "a text"))
         self.formula, self._own = formula, not _library.holds(type(formula))
         self.wells_complete = _checks.flag("wells_complete", wells_complete)
         self.examples = _checks.whole("examples", examples, 0)

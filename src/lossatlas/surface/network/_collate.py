@@ -19,8 +19,8 @@ from lossatlas.surface.network import _nested
 from lossatlas.surface.network._digest import shapes
 from lossatlas.surface.network._private import is_array, tensor_of
 
-# Samples that are stacked at once.
-_AT_ONCE = 1024
+# Samples that are copied and then stacked at once.
+_AT_ONCE = 256
 _ADVICE = (
     "Give samples of one shape, for example padded, or a DataLoader with a collate_fn that makes batches of them; "
     "where each item is a batch already, give DataLoader(data, batch_size=None) or a list of them."
@@ -41,13 +41,18 @@ def collated(samples: Iterable[Any], count: int, device: torch.device, named: Ca
     """
     rest: Iterator[Any] = iter(samples)
     first, done, whole = None, 0, None
-    while chunk := [plain(sample) for sample in islice(rest, _AT_ONCE)]:
+    while chunk := [_kept(plain(sample)) for sample in islice(rest, _AT_ONCE)]:
         first = chunk[0] if done == 0 else first
         stacked = _Stack(first, named, done)(chunk)
         whole = _Whole(stacked, count, device) if whole is None else whole
         whole.add(stacked, len(chunk))
         done += len(chunk)
     return None if whole is None else whole.structure()
+
+
+def _kept(sample: Any) -> Any:
+    """A sample as it is now: a dataset may write its next one into the same tensors."""
+    return _nested.mapped(sample, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
 def plain(sample: Any) -> Any:

@@ -9,6 +9,7 @@ from torch.nn.modules import module as torch_modules
 
 from lossatlas.surface._code import Code as Code
 from lossatlas.surface._code import code_digest as code_digest
+from lossatlas.surface._code import code_with_modules as code_with_modules
 from lossatlas.surface._code import read_code as read_code
 
 

@@ -73,13 +73,18 @@ class Keeper:
 
 
 @contextmanager
-def kept(module: nn.Module) -> Iterator[None]:
-    """Put a module back when the block ends, however it ends; an interrupt meanwhile is heard afterwards."""
-    keeper = Keeper(module)
+def kept(*modules: nn.Module) -> Iterator[None]:
+    """Put modules back when the block ends, however it ends; an interrupt meanwhile is heard afterwards."""
+    keepers = [Keeper(module) for module in modules]
+
+    def put_back() -> None:
+        for keeper in keepers:
+            keeper.put_back()
+
     try:
         yield
     finally:
-        finished(keeper.put_back)
+        finished(put_back)
 
 
 def finished(task: Any) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossatlas._errors import DataError, LossError, UnknownNameError
+from lossatlas._printable import printable
 
 LossFunction = Callable[[Any, Any], Tensor]
 # The weight of a batch, from its target and its number of examples.
@@ -167,7 +168,7 @@ def resolve(loss: str | LossFunction) -> Loss:
             f"got {given}; expected a name ({', '.join(NAMES)}) or a callable loss(output, target)"
             f"{', an instance and not a class' if inspect.isclass(loss) else ''}."
         )
-    name = str(getattr(loss, "__name__", type(loss).__name__))
+    name = printable(str(getattr(loss, "__name__", type(loss).__name__)))
     return _known(loss, name) or Loss(name, loss, known=False)
 
 
@@ -175,7 +176,7 @@ def _known(loss: LossFunction, name: str) -> Loss | None:
     """A torch loss with its settings, as a function, a module, or a partial application with keywords."""
     if isinstance(loss, functools.partial) and not loss.args:
         keywords = dict(loss.keywords)
-        name = str(getattr(loss.func, "__name__", name))
+        name = printable(str(getattr(loss.func, "__name__", name)))
         if loss.func in (F.cross_entropy, F.nll_loss):
             return _classes(name, loss, keywords)
         if loss.func in _ELEMENTWISE_FUNCTIONS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lossatlas._errors import ModelError
 from lossatlas._layout import Block, Layout, listed
+from lossatlas._said import several
 from lossatlas.surface import _bits, _code
 from lossatlas.surface.network._data import Batch, untouched_randomness
 from lossatlas.surface.network._objective import Objective
@@ -43,6 +45,33 @@ def refuse_what_is_none(model: Any, *, batchnorm_too: bool = True) -> None:
         given = f"the class {model.__name__}" if isinstance(model, type) else f"a model of type {type(model).__name__}"
         raise ModelError(f"got {given}; expected a torch.nn.Module (an instance, not a class).")
     refuse_training_mode(model, batchnorm_too=batchnorm_too)
+
+
+def beside(model: nn.Module, read: Iterable[nn.Module]) -> list[nn.Module]:
+    """Of the modules that a loss reads those that are no part of the model, each once and without its parts."""
+    own = {id(part) for part in model.modules()}
+    found = [one for one in read if id(one) not in own]
+    parts = {id(part) for one in found for part in one.modules() if part is not one}
+    return [one for one in found if id(one) not in parts]
+
+
+def constants_of(model: nn.Module, modules: Sequence[nn.Module]) -> list[str]:
+    """A sentence for trainable parameters that are no part of the model, which are no coordinates of its surface."""
+    own = {id(p) for p in model.parameters()}
+    found = {
+        id(p): (f"{type(one).__name__}.{name}", p.numel())
+        for one in modules
+        for name, p in one.named_parameters()
+        if p.requires_grad and id(p) not in own
+    }
+    if not found:
+        return []
+    count = sum(size for _, size in found.values())
+    names = ", ".join(name for name, _ in list(found.values())[:3]) + ", …" * (len(found) > 3)
+    return [
+        f"the loss reads {several(count, 'trainable parameter')} that {'are' if count > 1 else 'is'} no part of the model "
+        f"({names}) and held fixed here: for a surface over {'these' if count > 1 else 'it'} too, hold both in one module"
+    ]
 
 
 def refuse_training_mode(model: nn.Module, *, batchnorm_too: bool = True) -> None:

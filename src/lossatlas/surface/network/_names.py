@@ -271,7 +271,7 @@ def _refuse_unusable(name: str, given: Mapping[str, Tensor], theirs: str, requir
         "a meta tensor, without numbers" if tensor.is_meta
         else "quantized" if tensor.is_quantized
         else f"sparse ({tensor.layout})" if tensor.layout is not torch.strided
-        else f"of type {tensor.dtype}" if not tensor.is_floating_point() and not tensor.is_complex()
+        else f"of type {tensor.dtype}" if not tensor.is_floating_point()
         else ""
     )  # fmt: skip
     if kind and (required or tensor.is_meta):

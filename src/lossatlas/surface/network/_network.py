@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lossatlas import _checks, _memory
 from lossatlas._errors import InputError, ModelError, NotApplicableError
 from lossatlas._layout import Sample
+from lossatlas._printable import printable
 from lossatlas.surface import _points
 from lossatlas.surface._caption import Caption
 from lossatlas.surface._frame import Frame
@@ -136,8 +137,9 @@ class NetworkSurface(Surface):
         batch_size = _checks.optional(_checks.whole, "batch_size", batch_size)
         self._given = _data.load(data, device, batch_size=batch_size, examples=examples)
         lazy = _model.run_lazy(model, self._objective, self._given.batches[0])
+        code, read = _identity.code_with_modules(self._objective.code)
         self._codes = {
-            "code": _identity.code_digest(self._objective.code),
+            "code": code,
             "model_code": _identity.model_code_digest(model),
         }
         self.layout = _model.layout_of(model)
@@ -147,13 +149,14 @@ class NetworkSurface(Surface):
         self._theta = _model.flat(model, self.layout)
         self._version = self._theta._version
         _checks.optional(_checks.text, "name", name)
-        self.name = name or f"{type(model).__name__} with {self._objective.name}"
+        self.name = printable(name or f"{type(model).__name__} with {self._objective.name}")
         self.dtype, self.device = self._theta.dtype, self._theta.device
         self._digest, self._batch_size, self._shortcuts = _model.digest(model), batch_size, shortcuts
         self._names = {n for n, _ in model.named_parameters(remove_duplicate=False)}
         self._names |= {n for n, _ in model.named_buffers(remove_duplicate=False)} | {*model.state_dict()}
-        self._always = (*lazy, *self._given.notes)
-        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm or "frozen"))
+        beside = _model.beside(model, read)
+        self._always = (*lazy, *self._given.notes, *_model.constants_of(model, beside))
+        self._adopt(Reference(model, self._objective, self.layout, self._theta, batchnorm or "frozen", beside))
 
     def _adopt(self, reference: Reference) -> None:
         """Take a reference in a mode of batch norm, and check that it gives one loss."""

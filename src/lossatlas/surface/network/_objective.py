@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossatlas._errors import InputError, LossError, NotApplicableError
+from lossatlas._printable import printable
 from lossatlas.surface.network import _loss
 from lossatlas.surface.network._data import Batch
 from lossatlas.surface.network._scores import WAYS, Scores, refuse_other
@@ -231,7 +232,7 @@ class FunctionObjective(Objective):
                 f"got an objective of type {type(function).__name__}; expected a function objective(model, batch) that "
                 "returns the loss of the batch, or a pair (loss, weight)."
             )
-        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self.name = printable(str(getattr(function, "__name__", type(function).__name__)))
         self.code = self._function = function
 
     def __call__(self, model: nn.Module, batch: Batch) -> Outcome:
@@ -276,9 +277,16 @@ def scalar(found: Any, name: str, batch: Batch) -> Tensor:
             if isinstance(found, Tensor)
             else f"a {type(found).__name__}"
         )
+        advice = "Use reduction='mean', or end the loss with .mean()."
+        if found is None:
+            advice = "End the function with a return."
+        elif isinstance(found, Mapping | list | tuple):
+            advice = "Return the loss alone."
+        elif not isinstance(found, Tensor):
+            advice = "Leave out .item(), float() and .numpy(), which cut it from the parameters."
         raise LossError(
-            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected one number, the "
-            "loss of the batch. Use reduction='mean', or end the loss with .mean()."
+            f"the loss {name!r} returned {what} for a batch of {batch.size} examples; expected one number as a tensor, the "
+            f"loss of the batch. {advice}"
         )
     return found.reshape(())
 

@@ -51,6 +51,8 @@ class Reference:
         layout: of θ.
         theta: the model's own parameters, (N,).
         mode: of batch norm: ``batch`` and ``recompute`` let the user's batch norms normalize a batch by itself.
+        beside: modules that are no part of the model, but that the loss reads: a teacher, a loss with weights. They are
+            put back as well.
 
     Attributes:
         graph: whether the loss needs gradients enabled for its values, as one that differentiates in its forward does.
@@ -59,7 +61,15 @@ class Reference:
         evaluations: batches evaluated so far.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, layout: Layout, theta: Tensor, mode: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        layout: Layout,
+        theta: Tensor,
+        mode: str,
+        beside: Sequence[nn.Module] = (),
+    ) -> None:
         self.model, self.objective, self.layout, self.theta, self.mode = model, objective, layout, theta, mode
         self.graph = self.clones = self.writes = self._reentrant = False
         self.evaluations = 0
@@ -77,6 +87,13 @@ class Reference:
         small = sum(p.nbytes for _, p in frozen) <= CONSTANT_BYTES
         self._frozen = [(n, p, p.detach().clone() if small else None, p._version) for n, p in frozen]
         self._buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
+        self._beside, held = tuple(beside), {id(b) for b in model.buffers()}
+        self._beside_buffers = [
+            (f"{name} of the {type(module).__name__} that the loss reads", b, b.detach().clone())
+            for module in beside
+            for name, b in module.named_buffers()
+            if not b.is_meta and id(b) not in held
+        ]
         self._modes = [(module, module.training) for module in model.modules()]
         self._names = list(everything)
 
@@ -216,7 +233,7 @@ class Reference:
             statistics: the s (S,) of (θ, s), in the order of `statistics_names`; None for the model's own.
         """
         write = theta if callable(theta) else _writes(theta)
-        with _ALONE, untouched_randomness(*self._devices()), plain_modes(), kept(self.model):
+        with _ALONE, untouched_randomness(*self._devices()), plain_modes(), kept(self.model, *self._beside):
             self._still_there()
             # Their own numbers, wherever the model's code leads a parameter meanwhile: what shares them sees them too.
             before = [(block, p.data, self._own(block, p)) for block, p in self._targets]
@@ -283,11 +300,15 @@ class Reference:
         return theta
 
     def changed(self, theta: Tensor) -> list[str]:
-        """Inside `holding`: the names of parameters and buffers that no longer hold what was written."""
+        """Inside `holding`: the names of parameters and buffers that no longer hold what was written.
+
+        Those of modules that the loss reads are named with their module.
+        """
         found = [
             b.name for b, p in self._targets if not same(p.detach(), theta[b.span].view(b.shape).to(p.device, p.dtype))
         ]
         found += [n for n, p, c, _ in self._frozen if c is not None and not same(p.detach(), c)]
+        found += [name for name, b, own in self._beside_buffers if not same(b, own)]
         buffers = dict(self.model.named_buffers())
         if self.mode in ("batch", "recompute"):
             return found  # their batch norms count what they see

@@ -198,8 +198,9 @@ def _stands_still(reference: Reference, first: Batch, name: str) -> None:
     reference.clones = reference.writes
     if moved:
         raise ModelError(
-            f"the model {name!r} is not deterministic: {', '.join(moved[:4])} change when it is run; expected the same loss "
-            "for the same parameters. Call model.eval(), and remove parts of its forward that write into its parameters or buffers."
+            f"the model {name!r} is not deterministic: running it changes {', '.join(moved[:4])}; expected the same loss "
+            "for the same parameters. Call .eval() on the model and on what the loss reads, and remove what writes into "
+            "parameters or buffers."
         )
     with _data.untouched_randomness(reference.theta.device):
         torch.manual_seed(20_231)
