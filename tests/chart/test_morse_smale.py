@@ -306,3 +306,14 @@ def test_smad_says_what_is_not_resolved_and_leaves_it_out_where_asked(tmp_path):
     assert la.load(every.save(tmp_path)).record() == every.record()
     with pytest.raises(InputError, match="weighted"):
         noisy.smad(weighted=1)
+
+
+def test_every_saddle_of_an_egg_box_is_there_where_many_are_equally_high():
+    """Of 5 × 5 wells each two neighbors have a saddle, and a maximum lies between each four: 25 − 40 + 16 = 1."""
+    x = np.linspace(-2.5, 2.5, 126)
+    found = charted(-np.cos(2 * np.pi * x)[None] - np.cos(2 * np.pi * x)[:, None], span=2.5).morse_smale()
+    assert found.inside == (25, 40, 16) and found.euler == 1
+    expected = {(a + 0.5, float(b)) for a in range(-2, 2) for b in range(-2, 3)}
+    expected |= {(b, a) for a, b in expected}
+    assert {tuple(np.round(one.position, 1).tolist()) for one in found.saddles} == expected
+    assert all(len(one.minima) == len(one.descents) == 2 and len(one.ascents) == 2 for one in found.saddles)

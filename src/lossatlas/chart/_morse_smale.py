@@ -56,10 +56,10 @@ class MorseSmale(archive.Result):
 
     From each cell the steepest descent, from neighbor to lowest neighbor, leads to a minimum, and the steepest ascent to a
     maximum. Only minima and maxima that stand against the error of the chart divide it, the same as in its `Topology`: the
-    basin of any other one drains over the lowest pass out of it. A saddle is the lowest pass between two regions of
-    descent, or the highest between two of ascent. From it lines of steepest descent lead to minima and bound the regions
-    of ascent; lines of steepest ascent lead to maxima and bound the regions of descent. They go from cell to cell, so
-    their course is known to about one cell.
+    basin of any other one drains over the lowest pass out of it. A saddle is the lowest pass at which two regions of
+    descent join, or the highest at which two of ascent do, or one of these and the outside. From it lines of steepest
+    descent lead to minima and bound the regions of ascent; lines of steepest ascent lead to maxima and bound the regions
+    of descent. They go from cell to cell, so their course is known to about one cell.
 
     Attributes:
         alpha: (nx,) coordinates along direction 1.
@@ -101,10 +101,8 @@ class MorseSmale(archive.Result):
     @property
     def on_rim(self) -> tuple[int, int, int]:
         """How many minima, saddles and maxima lie on the rim."""
-        ny, nx = self.loss.shape
         minima, saddles, maxima = (
-            sum(one.index[0] in (0, ny - 1) or one.index[1] in (0, nx - 1) for one in group)
-            for group in (self.minima, self.saddles, self.maxima)
+            sum(_rim(one.index, self.loss.shape) for one in group) for group in (self.minima, self.saddles, self.maxima)
         )
         return minima, saddles, maxima
 
@@ -116,13 +114,12 @@ class MorseSmale(archive.Result):
 
     @property
     def euler(self) -> int:
-        """Minima − saddles + maxima that do not lie on the rim.
+        """Minima − saddles + maxima inside the chart: 1, the Euler characteristic of a disk, on a chart without holes.
 
-        It is 1, the Euler characteristic of a disk, on a chart without holes whose loss rises to the rim all around, as long
-        as no two saddles are neighbors. Elsewhere lines that leave the chart are not counted.
+        Maxima on the rim are none of the disk: sublevel sets do not close around them. Two saddles in neighboring cells are one
+        here, which makes it larger.
         """
-        minima, saddles, maxima = self.inside
-        return minima - saddles + maxima
+        return len(self.minima) - len(self.saddles) + self.inside[2]
 
     @property
     def sentence(self) -> str:
@@ -235,7 +232,7 @@ def morse_smale(
         up.region,
         tuple(minima),
         tuple(maxima),
-        tuple(_saddles(chart, values, down, up)),
+        tuple(_saddles(chart, values, down, up, maxima)),
         (few, more),
         chart.caption(),
         chart.meter,
@@ -243,37 +240,70 @@ def morse_smale(
     )
 
 
-def _saddles(chart: Chart, values: Array, down: Descent, up: Descent) -> list[Saddle]:
-    """The passes between regions of descent, then those between regions of ascent that are not the same saddles."""
+def _saddles(chart: Chart, values: Array, down: Descent, up: Descent, maxima: Sequence[Feature]) -> list[Saddle]:
+    """The passes between regions of descent, then those of ascent that are not the same saddles.
+
+    For the latter the outside of the chart is one region more, above everything: where a region of ascent first meets it, sublevel
+    sets close around a maximum. So each maximum inside the chart has one pass, and each minimum but the lowest.
+    """
     nx = values.shape[1]
     made, taken = [], np.zeros(values.shape, dtype=bool)
+    finite = values[np.isfinite(values)]
+    # Turned around, so that of equal losses the one that comes first for descents comes last for ascents: where they decide which
+    # pass joins two regions of descent, the others are left to regions of ascent.
+    around = np.flip(np.pad(-values, 1, constant_values=float(-finite.max()) - 1.0 if len(finite) else 0.0))
+    wide, last = nx + 2, around.size - 1
+    inside = [one.index for one in maxima if not _rim(one.index, values.shape)]
+    outward = Descent(around, [0, *(last - (j + 1) * wide - i - 1 for j, i in inside)])
+
+    def own(cells: Sequence[int]) -> list[int]:
+        """Cells of the field with the outside around it as cells of the chart, up to where they leave it."""
+        kept: list[int] = []
+        for cell in cells:
+            j, i = divmod(last - cell, wide)
+            if not (1 <= j <= values.shape[0] and 1 <= i <= nx):
+                break
+            kept.append((j - 1) * nx + i - 1)
+        return kept
 
     def places(cells: Sequence[int]) -> Array:
         j, i = np.divmod(np.array(cells), nx)
         return np.stack([chart.alpha[i], chart.beta[j]], 1)
 
-    for own, other, sign in ((down, up, 1.0), (up, down, -1.0)):
-        for one in own.passes:
-            j, i = divmod(one.cell, nx)
-            if sign < 0 and taken[max(0, j - 1) : j + 2, max(0, i - 1) : i + 2].any():
-                continue  # the pass of two minima is that of two maxima, up to a cell
-            taken[j, i] |= sign > 0
-            along = [own.path(one.cell), [one.cell, *own.path(one.beyond)]]
-            sides = _sides(sign * values, one, along[0][1] if len(along[0]) > 1 else one.beyond)
-            across = [[one.cell, *other.path(cell)] for cell in sides]
-            lower, upper = (along, across) if sign > 0 else (across, along)
-            made.append(
-                Saddle(
-                    (float(chart.alpha[i]), float(chart.beta[j])),
-                    (j, i),
-                    float(chart.loss[j, i]),
-                    tuple(int(down.region.flat[way[-1]]) for way in lower),
-                    tuple(int(up.region.flat[way[-1]]) for way in upper),
-                    tuple(map(places, lower)),
-                    tuple(map(places, upper)),
-                )
+    def add(cell: int, lower: list[list[int]], upper: list[list[int]]) -> None:
+        j, i = divmod(cell, nx)
+        made.append(
+            Saddle(
+                (float(chart.alpha[i]), float(chart.beta[j])),
+                (j, i),
+                float(chart.loss[j, i]),
+                tuple(int(down.region.flat[way[-1]]) for way in lower),
+                tuple(int(up.region.flat[way[-1]]) for way in upper),
+                tuple(map(places, lower)),
+                tuple(map(places, upper)),
             )
+        )
+
+    for one in down.passes:
+        taken.flat[one.cell] = True
+        lower = [down.path(one.cell), [one.cell, *down.path(one.beyond)]]
+        sides = _sides(values, one, lower[0][1] if len(lower[0]) > 1 else one.beyond)
+        add(one.cell, lower, [[one.cell, *up.path(cell)] for cell in sides])
+    for one in outward.passes:
+        (cell,) = own([one.cell])
+        j, i = divmod(cell, nx)
+        if taken[max(0, j - 1) : j + 2, max(0, i - 1) : i + 2].any():
+            continue  # the pass of two minima is that of two maxima, up to a cell
+        path = outward.path(one.cell)
+        sides = own(_sides(around, one, path[1] if len(path) > 1 else one.beyond))
+        ways = (own(path), [cell, *own(outward.path(one.beyond))])
+        add(cell, [[cell, *down.path(side)] for side in sides], [way for way in ways if len(way) > 1])
     return made
+
+
+def _rim(index: tuple[int, int], shape: tuple[int, ...]) -> bool:
+    """Whether a cell lies on the rim of a chart."""
+    return index[0] in (0, shape[0] - 1) or index[1] in (0, shape[1] - 1)
 
 
 def _sides(field: Array, one: Pass, first: int) -> list[int]:
@@ -292,6 +322,7 @@ def _sides(field: Array, one: Pass, first: int) -> list[int]:
     flat, found = field.ravel(), []
     for side in sides:
         there = [cell for cell in side if cell >= 0 and np.isfinite(flat[cell])]
-        if there and flat[highest := max(there, key=lambda cell: float(flat[cell]))] > flat[one.cell]:
+        highest = max(there, key=lambda cell: (float(flat[cell]), cell), default=one.cell)
+        if (flat[highest], highest) > (flat[one.cell], one.cell):
             found.append(highest)
     return found
