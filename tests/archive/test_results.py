@@ -128,6 +128,9 @@ class Shop:
     def merge(self):
         return la.merge(self.surface, self.a, self.b, test=self.other, **self.quiet)
 
+    def morse_smale(self):
+        return self.chart().morse_smale()
+
     def network_race(self):
         adam = la.optimizer("adam", lr=0.1)
         return la.network_race(
@@ -186,6 +189,11 @@ class Shop:
     def sharpness_invariance(self):
         return sharpness_invariance(network(0), "cross_entropy", data(), measures=[{"kind": "sam"}])
 
+    def smad(self):
+        return la.chart(
+            self.wells, la.Frame(torch.zeros(2), torch.eye(2)), span=2.0, points=31, exact=True, **self.quiet
+        ).smad()
+
     def spectrum(self):
         return la.spectrum(self.surface, probes=2, steps=5, dense=False)
 
@@ -201,6 +209,9 @@ class Shop:
     def trajectory(self):
         runs = {HOSTILE: [self.a, self.b, self.c]}
         return la.trajectory(self.surface, self.plane, runs, points=5, **self.quiet)
+
+    def volume(self):
+        return la.volume(self.surface, la.Space.random(self.surface), points=3, **self.quiet)
 
     def tuning(self):
         return la.tune("gd", self.wells, trials=3, steps=9)

@@ -164,7 +164,9 @@ def made():
     return beside.seeded(int(Path("here.txt").read_text()))
 """
     )
-    Path("beside.py").write_text("from net import make_model\ndef seeded(seed): return make_model(seed)\n")
+    # Names of their own: other tests have imported files called net in this process.
+    Path("beside_net.py").write_text(Path("net.py").read_text())
+    Path("beside.py").write_text("from beside_net import make_model\ndef seeded(seed): return make_model(seed)\n")
     code, _, err = _run(capsys, "chart", "--model", "goes.py:made", *CHART[3:], "--no-card", "--out", "out")
     assert code == 0, err
     assert Path.cwd() == tmp_path and Path("out/chart.json").is_file() and not Path("far/out").exists()

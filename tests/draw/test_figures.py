@@ -30,6 +30,10 @@ def _bowl(at=(0.3, 0.2)):
     return 0.05 + (ALPHA - at[0]) ** 2 + 3 * (BETA[:, None] - at[1]) ** 2
 
 
+def _cup(x):
+    return 0.05 + 2 * (x - 0.1) ** 2 + ALPHA[:, None] ** 2
+
+
 def _ripples():
     return 2 + np.cos(5 * ALPHA) * np.cos(4 * BETA[:, None]) + 0.3 * _bowl()
 
@@ -141,6 +145,15 @@ def every() -> dict[str, draw.Display]:
         draw.TopologyDisplay(
             ALPHA, BETA, _ripples(), **UNITS, title=TITLE, note=NOTE, minima=np.array([[0.6, 0.0], [-0.6, 0.0]]),
             saddles=np.array([[np.nan] * 2, [0.0, 0.4]]), maxima=np.array([[0.0, 0.0]]), depths=["", "0.41"],
+        ),
+        draw.MorseSmaleDisplay(
+            ALPHA, BETA, _ripples(), **UNITS, title=TITLE, note=NOTE, regions=np.repeat([[0, 1]], [20, 21], 1).repeat(len(BETA), 0),
+            minima=np.array([[-0.6, 0.0], [0.6, 0.0]]), saddles=np.array([[0.0, 0.4]]), maxima=np.array([[0.0, -0.3]]),
+            descents=[np.array([[0.0, 0.4], [0.6, 0.0]])], ascents=[np.array([[0.0, 0.4], [0.0, -0.3]])],
+        ),
+        draw.SlicesDisplay(
+            [ALPHA, BETA, ALPHA], {(0, 1): _bowl(), (0, 2): _cup(ALPHA), (1, 2): _cup(BETA)}, at=[0.0, 0.0, 0.0],
+            labels=["α, filter norms", "β, filter norms", "γ, filter norms"], title=TITLE, note=NOTE,
         ),
         draw.TrajectoryDisplay(
             draw.FieldDisplay(ALPHA, BETA, _bowl(), xlabel="PC 1 (Euclidean distance)", ylabel="PC 2 (Euclidean distance)", title=TITLE),

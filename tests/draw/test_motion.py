@@ -191,7 +191,8 @@ def test_an_mp4_is_ffmpegs_with_even_sizes_and_a_last_frame_that_stands(tmp_path
         ({"seconds": float("nan")}, "seconds"),
         ({"frames": 600, "seconds": 1}, "expected at least 12 s"),
         ({"hold": -1}, "hold=-1"),
-        ({"dpi": 5000}, "dots in all"),
+        ({"dpi": 2400, "frames": 100}, "dots in all"),
+        ({"dpi": 5000}, "at most 2400"),
     ],
 )
 def test_numbers_out_of_their_range_are_refused(settings, says, tmp_path):

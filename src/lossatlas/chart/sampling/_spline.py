@@ -69,6 +69,12 @@ class Spline:
         return found
 
     @cached_property
+    def noise(self) -> float:
+        """What rounding adds to squares of the power function: what they are at the nodes, where the function is 0."""
+        rows = self.rows(self.nodes)
+        return float(np.abs(np.einsum("mi,mi->m", rows @ self.inverse, rows)).max())
+
+    @cached_property
     def spread(self) -> Array:
         """The power function at each node of the spline through all others, (n,)."""
         found: Array = 1 / np.sqrt(np.maximum(np.diag(self.inverse)[: len(self.nodes)], np.finfo(np.float64).tiny))
@@ -101,7 +107,7 @@ def farthest(spline: Spline, candidates: Array, scale: Array, count: int) -> Cel
     rows = spline.rows(candidates)
     ahead = rows @ spline.inverse
     square = np.maximum(-np.einsum("mi,mi->m", ahead, rows), 0.0)
-    least = max(1e-9 * square.max(initial=0.0), ROUNDING)
+    least = max(1e-9 * square.max(initial=0.0), ROUNDING, 2 * spline.noise)
     chosen: list[int] = []
     basis: list[Array] = []
     for _ in range(count):
