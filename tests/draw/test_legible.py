@@ -6,7 +6,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from lossatlas.draw import BarsDisplay, FieldDisplay, Table
+from lossatlas.draw import BarsDisplay, FieldDisplay, Table, figures
 from lossatlas.draw._legible import legible
 from lossatlas.draw._levels import number
 
@@ -45,3 +45,16 @@ def test_a_table_shows_a_name_as_it_is_written(name):
     console.print(Table(f"of {name}", [name, "n"], [[name, "1"]]))
     assert console.file.getvalue().count(shown) == 3
     assert str(Table(name, [name], [[name]])).split("\n") == [shown] * 3
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [("$\\lambda_{max}$ of a net", "same"), ("costs 5$", "costs 5\\$"), ("$\\frac$", "\\$\\frac\\$")],
+)
+def test_a_title_that_is_asked_for_may_hold_formulas(title, shown):
+    with figures(title=title, command=f"lossatlas --title {title} \ud800"):
+        assert legible(title) == (title if shown == "same" else shown)
+        field = FieldDisplay([0, 1, 2], [0, 1, 2], [[1, 2, 3], [2, 3, 4], [3, 4, 5]], xlabel="a", ylabel="b")
+        for kind in ("png", "pdf", "svg"):
+            assert field.render(kind)
+    assert legible(title) != title, "a name is none"

@@ -1,7 +1,7 @@
 """Names in pictures: no control character is looked up in a font, and no dollar sign begins a formula.
 
-matplotlib reads what stands between two dollar signs as a formula. The numbers of this room are some; names of users, of
-models, files and layers, are none.
+matplotlib reads what stands between two dollar signs as a formula. The numbers of this room are some, and a title that the user
+asks for by `figures` may hold some; names of models, files and layers are none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from lossatlas._printable import printable
+from lossatlas.draw._style import now
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,9 +28,24 @@ def legible(text: str) -> str:
         ('a\\$b\\$ \\x1b', 'up to $10^{5}$')
     """
     text = printable(text).replace("\t", "    ")
-    if "$" not in text:
+    if "$" not in text or _asked_for(text):
         return text
     return "".join(part if k % 2 else _DOLLAR.sub(r"\\$", part) for k, part in enumerate(_OURS.split(text)))
+
+
+def _asked_for(text: str) -> bool:
+    """Whether it is the title that the user gave, with formulas that can be drawn."""
+    from matplotlib.mathtext import MathTextParser
+
+    given = now().title
+    if given is None or text.split() != given.split():
+        return False
+    try:
+        for line in text.split("\n"):
+            MathTextParser("path").parse(line)
+    except ValueError:
+        return False
+    return True
 
 
 def make_legible(figure: Figure) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lossatlas import _checks
 from lossatlas._errors import InputError
+from lossatlas._printable import printable
 
 # Inches: the text width of a page, and below which text is set smaller, as columns are.
 PAGE, COLUMN = 6.5, 4.5
@@ -93,6 +94,8 @@ def figures(
         raise InputError(f"got the format {', '.join(wrong)}; expected one or several of {', '.join(KINDS)}.")
     if dpi is not None:
         dpi = dots(dpi)
+    title = _checks.optional(_checks.text, "title", title)
+    command = None if command is None else printable(_checks.text("command", command))
     made = Figures(inches(width), tuple(dict.fromkeys(formats)), title, cmap, dpi, command)
     token = _NOW.set(made)
     try:
