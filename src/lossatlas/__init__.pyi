@@ -37,6 +37,7 @@ from lossatlas.chart import StreamedSurface as StreamedSurface
 from lossatlas.chart import Topology as Topology
 from lossatlas.chart import Trajectory as Trajectory
 from lossatlas.chart import Volume as Volume
+from lossatlas.chart import VolumeTopology as VolumeTopology
 from lossatlas.chart import chart as chart
 from lossatlas.chart import chart_part as chart_part
 from lossatlas.chart import compare as compare

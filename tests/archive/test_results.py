@@ -213,6 +213,9 @@ class Shop:
     def volume(self):
         return la.volume(self.surface, la.Space.random(self.surface), points=3, **self.quiet)
 
+    def volume_topology(self):
+        return self.volume().topology()
+
     def tuning(self):
         return la.tune("gd", self.wells, trials=3, steps=9)
 

@@ -22,6 +22,7 @@ from lossatlas.chart._trajectory import Trajectory as Trajectory
 from lossatlas.chart._trajectory import Traveled as Traveled
 from lossatlas.chart._trajectory import trajectory as trajectory
 from lossatlas.chart._volume import Volume as Volume
+from lossatlas.chart._volume_topology import VolumeTopology as VolumeTopology
 from lossatlas.chart.card._card import Card as Card
 from lossatlas.chart.card._maker import card as card
 from lossatlas.chart.exchange import export as export

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from scipy.ndimage import binary_dilation, maximum_filter
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError
 from lossatlas.chart._merge_tree import Indices, MergeTree, merge_tree
+from lossatlas.chart.sampling._certificate import Certificate
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Metric = Literal["loss", "log"]
 Kind = Literal["minimum", "saddle", "maximum"]
+Measured: TypeAlias = "Chart | ExactVolume"
 # Losses are sums: their last bits are off by a few units of rounding.
 ROUNDING = 8
 
@@ -30,8 +33,8 @@ class Feature(archive.Result):
 
     Attributes:
         kind: ``minimum``, ``saddle`` or ``maximum``.
-        position: (alpha, beta), or (t,) on a line.
-        index: (j, i) of the cell.
+        position: (alpha, beta), (t,) on a line, or as many coordinates as a volume has directions.
+        index: (j, i) of the cell; in a volume as many numbers, that along the first direction last.
         value: the loss there.
         persistence: of its pair, in units of the metric: height of the saddle above the minimum, or depth of the saddle
             below the maximum. Infinite for a minimum that meets no lower one, or a maximum that meets no higher one.
@@ -45,7 +48,7 @@ class Feature(archive.Result):
 
     kind: Kind
     position: tuple[float, ...]
-    index: tuple[int, int]
+    index: tuple[int, ...]
     value: float
     persistence: float
     error: float
@@ -59,6 +62,33 @@ class Feature(archive.Result):
         return self.error + self.spacing
 
 
+@dataclass(frozen=True, eq=False)
+class ExactVolume:
+    """What is judged of a volume, every cell of which was evaluated.
+
+    Attributes:
+        axes: coordinates along each direction.
+        loss: (…, nz, ny, nx).
+        provenance: of the volume.
+        error: none is expected.
+        certificate: in which nothing was measured.
+    """
+
+    axes: tuple[Array, ...]
+    loss: Array
+    provenance: dict[str, Any]
+
+    @property
+    def error(self) -> Array:
+        """No cell is off by more than rounding."""
+        return np.zeros_like(self.loss)
+
+    @property
+    def certificate(self) -> Certificate:
+        """That of a field that is exact."""
+        return Certificate()
+
+
 class Pair(NamedTuple):
     """An extremum, the saddle where it ends, and the number among the pairs of the extremum it ends in."""
 
@@ -67,11 +97,11 @@ class Pair(NamedTuple):
     parent: int | None
 
 
-def features(chart: Chart, metric: Metric, at_least: float | None, spacing: bool) -> tuple[Pair, ...]:
+def features(chart: Measured, metric: Metric, at_least: float | None, spacing: bool) -> tuple[Pair, ...]:
     """Pairs of minima and saddles, then of maxima and saddles; each kind from the most to the least persistent.
 
     Args:
-        chart: whose loss is judged.
+        chart: whose loss is judged; a volume's as an `ExactVolume`.
         metric: ``loss``, or ``log`` for its natural logarithm.
         at_least: pairs of smaller persistence are left out.
         spacing: whether to count what may happen between the cells.
@@ -87,11 +117,18 @@ def features(chart: Chart, metric: Metric, at_least: float | None, spacing: bool
     at_least = _checks.optional(_checks.number, "minimum_persistence", at_least, least=0, do=do)
     field, error = measured(chart, metric)
     between = spacing_error(field) if spacing else np.zeros_like(field)
-    maker = _Maker(chart, field, error, between, at_least or 0.0)
+    maker = _Maker(axes_of(chart), chart.loss, field, error, between, at_least or 0.0)
     return (*maker.pairs("minimum"), *maker.pairs("maximum"))
 
 
-def measured(chart: Chart, metric: Metric) -> tuple[Array, Array]:
+def axes_of(of: Measured) -> tuple[Array, ...]:
+    """Coordinates along each direction, the first direction's first."""
+    if isinstance(of, ExactVolume):
+        return of.axes
+    return (of.alpha,) if of.is_line else (of.alpha, of.beta)
+
+
+def measured(chart: Measured, metric: Metric) -> tuple[Array, Array]:
     """The field in the metric and how far each of its cells may be off: twice the expected error, and rounding.
 
     Twice the expected error is what about 95 % of cells keep within. In the logarithm an error e of a loss L becomes
@@ -112,18 +149,19 @@ def measured(chart: Chart, metric: Metric) -> tuple[Array, Array]:
             "Use metric='loss'."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.minimum(error / loss, 1.0)
-        return np.where(finite, np.log(np.where(finite, loss, 1.0)), np.nan), np.where(finite, -np.log1p(-share), 0.0)
+        relative = np.minimum(error / loss, 1.0)
+        logarithm = np.log(np.where(finite, loss, 1.0))
+        return np.where(finite, logarithm, np.nan), np.where(finite, -np.log1p(-relative), 0.0)
 
 
-def dtype_of(chart: Chart) -> torch.dtype:
+def dtype_of(chart: Measured) -> torch.dtype:
     """The type in which the surface was evaluated; float64 where the record does not say."""
     name = str(chart.provenance.get("surface", {}).get("dtype", "")).removeprefix("torch.")
     found = getattr(torch, name, None)
     return found if isinstance(found, torch.dtype) else torch.float64
 
 
-def rounding_of(chart: Chart) -> float:
+def rounding_of(chart: Measured) -> float:
     """By what share of the loss rounding was measured to move it, near the center or away from it; 0 where it was not."""
     return max(chart.certificate.rounding or (0.0, 0.0))
 
@@ -153,14 +191,15 @@ def spacing_error(field: Array) -> Array:
 class _Maker:
     """Turns merge trees into pairs of features."""
 
-    def __init__(self, chart: Chart, field: Array, error: Array, between: Array, at_least: float) -> None:
+    def __init__(
+        self, axes: Sequence[Array], loss: Array, field: Array, error: Array, between: Array, at_least: float
+    ) -> None:
         self.field, self.error, self.between, self.at_least = field, error, between, at_least
-        self.loss, self.line = chart.loss, chart.is_line
-        self.alpha, self.beta = chart.alpha.tolist(), chart.beta.tolist()
+        self.loss, self.axes = loss, [axis.tolist() for axis in axes]
         outside = np.ones(field.shape, dtype=bool)
         # The only row of a line is no rim.
-        outside[slice(None) if field.shape[0] == 1 else slice(1, -1), 1:-1] = False
-        self.rim = outside | binary_dilation(~np.isfinite(field), np.ones((3, 3), dtype=bool))
+        outside[tuple(slice(None) if count == 1 else slice(1, -1) for count in field.shape)] = False
+        self.rim = outside | binary_dilation(~np.isfinite(field), np.ones((3,) * field.ndim, dtype=bool))
 
     def pairs(self, kind: Literal["minimum", "maximum"]) -> list[Pair]:
         """The pairs of one kind of extremum, the most persistent first."""
@@ -206,9 +245,10 @@ class _Maker:
     def _feature(
         self, kind: Kind, cell: int, persistence: float, error: float, spacing: float, border: bool, real: bool
     ) -> Feature:
-        j, i = divmod(cell, self.field.shape[1])
-        place = (self.alpha[i],) if self.line else (self.alpha[i], self.beta[j])
-        return Feature(kind, place, (j, i), float(self.loss[j, i]), persistence, error, spacing, border, real)
+        index = tuple(int(one) for one in np.unravel_index(cell, self.field.shape))
+        # The only row of a line has no coordinate.
+        place = tuple(axis[k] for axis, k in zip(self.axes, reversed(index), strict=False))
+        return Feature(kind, place, index, float(self.loss[index]), persistence, error, spacing, border, real)
 
 
 def ways_out(field: Array) -> Indices:
@@ -217,10 +257,10 @@ def ways_out(field: Array) -> Indices:
     The rim and every hole are taken for the edge of a sea lower than all minima.
 
     Args:
-        field: (ny, nx).
+        field: of any number of axes.
 
     Returns:
-        (ny·nx,) flat indices; −1 at cells that are no minimum, or one that lies at the sea itself.
+        (field.size,) flat indices; −1 at cells that are no minimum, or one that lies at the sea itself.
     """
     finite = np.isfinite(field)
     order = np.argsort(np.where(finite, field, np.inf), axis=None, kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,6 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-
-# Steps to half of the eight neighbors of a cell; the other half sees it from the other side.
-_AHEAD = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def merge_tree(field: Array) -> MergeTree:
     lowest cells gives pairs of persistence 0. Cells that are not finite are walls.
 
     Args:
-        field: (ny, nx).
+        field: (ny, nx), or of any number of axes: a cell then has 3^d − 1 neighbors.
 
     Returns:
         The `MergeTree`, pairs of persistence 0 included.
@@ -84,7 +82,7 @@ class Basins:
 
 
 def basins(field: Array) -> Basins:
-    """The basins of a field (ny, nx), cells being neighbors as in `merge_tree`."""
+    """The basins of a field, cells being neighbors as in `merge_tree`."""
     flat = field.ravel()
     finite = np.isfinite(flat)
     n = int(finite.sum())
@@ -106,13 +104,10 @@ def basins(field: Array) -> Basins:
 
 def _down(ranks: Indices, n: int) -> Indices:
     """For each rank that of its lowest neighbor, or its own."""
-    ny, nx = ranks.shape
-    padded = np.full((ny + 2, nx + 2), ranks.size, dtype=np.int64)
-    padded[1:-1, 1:-1] = ranks
+    padded = np.pad(ranks, 1, constant_values=ranks.size)
     lowest = ranks
-    for j in range(3):
-        for i in range(3):
-            lowest = np.minimum(lowest, padded[j : j + ny, i : i + nx])
+    for begin in product(range(3), repeat=ranks.ndim):
+        lowest = np.minimum(lowest, padded[tuple(slice(b, b + n) for b, n in zip(begin, ranks.shape, strict=True))])
     inside = ranks < n
     down = np.empty(n, dtype=np.int64)
     down[ranks[inside]] = lowest[inside]
@@ -121,12 +116,12 @@ def _down(ranks: Indices, n: int) -> Indices:
 
 def _passes(ranks: Indices, number: Indices, n: int) -> tuple[Indices, Indices, Indices]:
     """The lowest pass between each two neighboring basins: heights, lows and ends of `Basins`."""
-    ny, nx = ranks.shape
     heights, lows, pairs = [], [], []
-    for dj, di in _AHEAD:
-        left = slice(max(0, -di), nx - max(0, di))
-        right = slice(max(0, di), nx - max(0, -di))
-        one, two = ranks[: ny - dj, left].ravel(), ranks[dj:, right].ravel()
+    # Steps to half of the neighbors of a cell; the other half sees it from the other side.
+    for step in (one for one in product((-1, 0, 1), repeat=ranks.ndim) if one > (0,) * ranks.ndim):
+        by = list(zip(step, ranks.shape, strict=True))
+        one = ranks[tuple(slice(max(0, -s), n - max(0, s)) for s, n in by)].ravel()
+        two = ranks[tuple(slice(max(0, s), n - max(0, -s)) for s, n in by)].ravel()
         open_ = (one < n) & (two < n)
         one, two = one[open_], two[open_]
         apart = number[one] != number[two]

@@ -301,7 +301,7 @@ def _saddles(chart: Chart, values: Array, down: Descent, up: Descent, maxima: Se
     return made
 
 
-def _rim(index: tuple[int, int], shape: tuple[int, ...]) -> bool:
+def _rim(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a cell lies on the rim of a chart."""
     return index[0] in (0, shape[0] - 1) or index[1] in (0, shape[1] - 1)
 

@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossatlas import _checks, archive
 from lossatlas.chart._descent import Descent
 from lossatlas.chart._features import features, measured, spacing_error
 from lossatlas.chart._merge_tree import basins
 from lossatlas.chart._topology_words import amount
+from lossatlas.chart._volume import Volume
 from lossatlas.probe import Meter
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,21 @@ class Smad(archive.Result):
 
 
 def smad(
-    chart: Chart,
+    chart: Chart | Volume,
     *,
     normalize: bool = False,
     weighted: bool = False,
     resolved: bool = False,
     spacing: bool = True,
 ) -> Smad:
-    """The Saddle-Minimum Average Distance of a chart; see `Chart.smad`."""
+    """The Saddle-Minimum Average Distance of a chart or volume; see `Chart.smad`."""
     normalize, weighted = _checks.flag("normalize", normalize), _checks.flag("weighted", weighted)
     resolved = _checks.flag("resolved", resolved)
-    values, error = measured(chart, "loss")
-    pairs = features(chart, "loss", None, spacing)
+    of = chart.measured() if isinstance(chart, Volume) else chart
+    values, error = measured(of, "loss")
+    pairs = features(of, "loss", None, spacing)
     bound = (error + (spacing_error(values) if spacing else 0.0)).ravel()
-    stand = {_flat(chart, one.extremum.index) for one in pairs if one.extremum.kind == "minimum" and one.extremum.real}
+    stand = {_flat(one.extremum.index, values) for one in pairs if one.extremum.kind == "minimum" and one.extremum.real}
     found = basins(values)
     chosen = sorted(stand) if resolved else [int(found.order[place]) for place in found.minima]
     descent = Descent(values, chosen)
@@ -106,5 +111,5 @@ def smad(
     )
 
 
-def _flat(chart: Chart, index: tuple[int, int]) -> int:
-    return index[0] * int(chart.loss.shape[1]) + index[1]
+def _flat(index: tuple[int, ...], field: Array) -> int:
+    return int(np.ravel_multi_index(index, field.shape))

@@ -22,47 +22,23 @@ if TYPE_CHECKING:
     from lossatlas.draw import MergeTreeDisplay, ProfileDisplay, TopologyDisplay
 
 Array = NDArray[np.float64]
+_COORDINATES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "kappa", "lambda")
+_CELLS = ("i", "j", "k", "l", "m", "n", "o", "p")
 _NUMBERS = ("value", "persistence", "error", "spacing", "border", "real")
 
 
-@dataclass(frozen=True, eq=False)
-class Topology(archive.Result):
-    """Minima, saddles and maxima of a chart, paired by persistence.
+class Paired(archive.Result):
+    """What topologies have in common: minima, saddles and maxima in pairs, with what each pair may be off.
 
-    Raise the water from the lowest cell: at each minimum a new lake appears, and at each saddle two lakes become one. The
-    saddle is paired with the shallower of the two minima (elder rule), and their difference is the *persistence* of the
-    pair: how far one has to climb out of that minimum to reach a lower one. Maxima are paired alike on −loss. By the
-    stability theorem (Cohen-Steiner, Edelsbrunner & Harer, "Stability of Persistence Diagrams", Discrete & Computational
-    Geometry 37, 2007), a field that is nowhere off by more than e has these numbers with an error of at most 2e. So a
-    pair stands if its persistence exceeds what its two cells may be off together.
-
-    Attributes:
-        alpha: (nx,) coordinates along direction 1.
-        beta: (ny,) coordinates along direction 2; on a line one zero.
-        loss: (ny, nx) the field.
-        labels: of the axes.
-        title: the surface's name.
-        metric: in which persistence is measured: ``loss``, or ``log`` for its natural logarithm.
-        pairs: (extremum, saddle, number of the pair whose extremum it ends in); first those of minima, then those of
-            maxima, each from the most to the least persistent. The numbers count within one kind.
-        note: what the pictures of the chart say under them.
-        meter: what was evaluated for the chart.
-        provenance: of the chart, with the settings of the topology.
+    A subclass has the fields ``loss``, ``title``, ``metric`` and ``pairs`` of `Topology`.
     """
 
-    KIND: ClassVar[str] = "topology"
     SAYS: ClassVar[tuple[str, ...]] = ("count",)
 
-    alpha: Array
-    beta: Array
     loss: Array
-    labels: tuple[str, ...]
     title: str
     metric: Metric
     pairs: tuple[Pair, ...]
-    note: str = ""
-    meter: Meter = field(default_factory=Meter)
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def minima(self) -> tuple[Feature, ...]:
@@ -88,56 +64,6 @@ class Topology(archive.Result):
     def sentence(self) -> str:
         """The minima in one sentence."""
         return sentence(self.loss, self.minima, self.metric)
-
-    @property
-    def is_line(self) -> bool:
-        """Whether the chart has one coordinate only."""
-        return len(self.labels) == 1
-
-    def plot(self, ax: Any = None, **style: Any) -> TopologyDisplay | ProfileDisplay:
-        """What is real, drawn on the contours (on a line, on the profile): minima, the saddles between them, maxima.
-
-        Args:
-            ax: matplotlib axes, or None for a new figure.
-            style: of ``FieldDisplay.plot`` or ``ProfileDisplay.plot``, for example ``levels="log"``.
-        """
-        from lossatlas.draw import ProfileDisplay
-
-        if self.is_line:
-            marks = [("minimum", f.position[0]) for f in self._standing("minimum") if not f.border]
-            notes = ". ".join(part for part in (self.sentence, self.note) if part)
-            display = ProfileDisplay(
-                self.alpha, self.loss[0], xlabel=self.labels[0], title=title(self), marks=marks, note=notes
-            )
-            return display.plot(ax, **({"yscale": "log"} if self.metric == "log" else {}) | style)
-        return self.display().plot(ax, **({"levels": "log"} if self.metric == "log" else {}) | style)
-
-    def display(self) -> TopologyDisplay:
-        """The chart with its features as a display that is not drawn yet.
-
-        Raises:
-            InputError: on a line, whose display is that of its profile.
-        """
-        from lossatlas.draw import TopologyDisplay
-
-        shown = [pair for pair in self.pairs if pair.extremum.kind == "minimum" and pair.extremum.real]
-        maxima = [f.position for f in self._standing("maximum") if not f.border]
-        nowhere = (np.nan, np.nan)
-        told = "At a saddle: its height above the higher of its minima" if any(pair.saddle for pair in shown) else ""
-        return TopologyDisplay(
-            self.alpha,
-            self.beta,
-            self.loss,
-            xlabel=self.labels[0],
-            ylabel=self.labels[1],
-            title=title(self),
-            minima=np.array([pair.extremum.position for pair in shown]).reshape(-1, 2),
-            saddles=np.array([pair.saddle.position if pair.saddle else nowhere for pair in shown]).reshape(-1, 2),
-            closed=np.array([not pair.extremum.border for pair in shown], dtype=bool),
-            depths=[_depth(pair.extremum, self.metric).replace("a factor of ", "×") for pair in shown],
-            maxima=np.array(maxima).reshape(-1, 2),
-            note=". ".join(part for part in (self.sentence, told, self.note) if part),
-        )
 
     def plot_tree(self, ax: Any = None, *, unresolved: bool = False) -> MergeTreeDisplay:
         """The merge tree: one branch per minimum, from its loss up to the saddle where it meets a lower one.
@@ -196,13 +122,102 @@ class Topology(archive.Result):
             for f in (pair.extremum, pair.saddle)
             if f is not None
         ]
-        return archive.data_frame(rows, ["pair", "kind", "alpha", "beta", "j", "i", *_NUMBERS])
+        return archive.data_frame(rows, ["pair", *_columns(self.loss.ndim)])
 
     def _standing(self, kind: str) -> list[Feature]:
         return [f for f in (self.minima if kind == "minimum" else self.maxima) if f.real]
 
     def __str__(self) -> str:
         return f"{self.table()}\n{self.sentence}"
+
+
+@dataclass(frozen=True, eq=False)
+class Topology(Paired):
+    """Minima, saddles and maxima of a chart, paired by persistence.
+
+    Raise the water from the lowest cell: at each minimum a new lake appears, and at each saddle two lakes become one. The
+    saddle is paired with the shallower of the two minima (elder rule), and their difference is the *persistence* of the
+    pair: how far one has to climb out of that minimum to reach a lower one. Maxima are paired alike on −loss. By the
+    stability theorem (Cohen-Steiner, Edelsbrunner & Harer, "Stability of Persistence Diagrams", Discrete & Computational
+    Geometry 37, 2007), a field that is nowhere off by more than e has these numbers with an error of at most 2e. So a
+    pair stands if its persistence exceeds what its two cells may be off together.
+
+    Attributes:
+        alpha: (nx,) coordinates along direction 1.
+        beta: (ny,) coordinates along direction 2; on a line one zero.
+        loss: (ny, nx) the field.
+        labels: of the axes.
+        title: the surface's name.
+        metric: in which persistence is measured: ``loss``, or ``log`` for its natural logarithm.
+        pairs: (extremum, saddle, number of the pair whose extremum it ends in); first those of minima, then those of
+            maxima, each from the most to the least persistent. The numbers count within one kind.
+        note: what the pictures of the chart say under them.
+        meter: what was evaluated for the chart.
+        provenance: of the chart, with the settings of the topology.
+    """
+
+    KIND: ClassVar[str] = "topology"
+
+    alpha: Array
+    beta: Array
+    loss: Array
+    labels: tuple[str, ...]
+    title: str
+    metric: Metric
+    pairs: tuple[Pair, ...]
+    note: str = ""
+    meter: Meter = field(default_factory=Meter)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the chart has one coordinate only."""
+        return len(self.labels) == 1
+
+    def plot(self, ax: Any = None, **style: Any) -> TopologyDisplay | ProfileDisplay:
+        """What is real, drawn on the contours (on a line, on the profile): minima, the saddles between them, maxima.
+
+        Args:
+            ax: matplotlib axes, or None for a new figure.
+            style: of ``FieldDisplay.plot`` or ``ProfileDisplay.plot``, for example ``levels="log"``.
+        """
+        from lossatlas.draw import ProfileDisplay
+
+        if self.is_line:
+            marks = [("minimum", f.position[0]) for f in self._standing("minimum") if not f.border]
+            notes = ". ".join(part for part in (self.sentence, self.note) if part)
+            display = ProfileDisplay(
+                self.alpha, self.loss[0], xlabel=self.labels[0], title=title(self), marks=marks, note=notes
+            )
+            return display.plot(ax, **({"yscale": "log"} if self.metric == "log" else {}) | style)
+        return self.display().plot(ax, **({"levels": "log"} if self.metric == "log" else {}) | style)
+
+    def display(self) -> TopologyDisplay:
+        """The chart with its features as a display that is not drawn yet.
+
+        Raises:
+            InputError: on a line, whose display is that of its profile.
+        """
+        from lossatlas.draw import TopologyDisplay
+
+        shown = [pair for pair in self.pairs if pair.extremum.kind == "minimum" and pair.extremum.real]
+        maxima = [f.position for f in self._standing("maximum") if not f.border]
+        nowhere = (np.nan, np.nan)
+        told = "At a saddle: its height above the higher of its minima" if any(pair.saddle for pair in shown) else ""
+        return TopologyDisplay(
+            self.alpha,
+            self.beta,
+            self.loss,
+            xlabel=self.labels[0],
+            ylabel=self.labels[1],
+            title=title(self),
+            minima=np.array([pair.extremum.position for pair in shown]).reshape(-1, 2),
+            saddles=np.array([pair.saddle.position if pair.saddle else nowhere for pair in shown]).reshape(-1, 2),
+            closed=np.array([not pair.extremum.border for pair in shown], dtype=bool),
+            depths=[_depth(pair.extremum, self.metric).replace("a factor of ", "×") for pair in shown],
+            maxima=np.array(maxima).reshape(-1, 2),
+            note=". ".join(part for part in (self.sentence, told, self.note) if part),
+        )
 
 
 def topology(
@@ -225,9 +240,15 @@ def topology(
 
 
 def _row(f: Feature) -> dict[str, Any]:
-    beta = f.position[1] if len(f.position) > 1 else 0.0
-    place = {"kind": f.kind, "alpha": f.position[0], "beta": beta, "j": f.index[0], "i": f.index[1]}
-    return place | {name: getattr(f, name) for name in _NUMBERS}
+    # A line has one coordinate, and cells of one row.
+    places = f.position + (0.0,) * (len(f.index) - len(f.position))
+    coordinates = dict(zip(_COORDINATES, places, strict=False))
+    cells = dict(zip(reversed(_CELLS[: len(f.index)]), f.index, strict=True))
+    return {"kind": f.kind, **coordinates, **cells, **{name: getattr(f, name) for name in _NUMBERS}}
+
+
+def _columns(axes: int) -> list[str]:
+    return ["kind", *_COORDINATES[:axes], *reversed(_CELLS[:axes]), *_NUMBERS]
 
 
 def _at(f: Feature) -> str:

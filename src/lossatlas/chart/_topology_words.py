@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas.chart.directions._direction import AXES
+
 if TYPE_CHECKING:
     from lossatlas.chart._features import Feature, Metric
 
@@ -96,9 +98,8 @@ def _rest(unresolved: list[Feature], metric: Metric, what: str) -> str:
 
 def _outside(lowest: Feature, shape: tuple[int, ...], some: bool) -> str:
     """That the lowest loss of a chart is on its edge, or that it cannot be told from there."""
-    where = ", ".join(f"{name} = {x:.3g}" for name, x in zip("αβ", lowest.position, strict=False))
-    j, i = lowest.index
-    on_rim = i in (0, shape[1] - 1) or (shape[0] > 1 and j in (0, shape[0] - 1))
+    where = ", ".join(f"{name} = {x:.3g}" for name, x in zip(AXES, lowest.position, strict=False))
+    on_rim = any(count > 1 and k in (0, count - 1) for k, count in zip(lowest.index, shape, strict=True))
     place = "is on the edge" if on_rim else "is not closed off from the edge of the chart by more than the error"
     said = f"the lowest loss, {lowest.value:.4g} at {where}, {place}"
     further = ", and the surface may fall further outside"

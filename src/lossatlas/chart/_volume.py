@@ -15,6 +15,7 @@ from lossatlas._errors import InputError
 from lossatlas.archive import Status
 from lossatlas.chart import _picture
 from lossatlas.chart._caption import BATCHNORM, title, told
+from lossatlas.chart._features import ExactVolume, Metric
 from lossatlas.chart._picture import Spacing
 from lossatlas.chart.sampling._certificate import Certificate, breadth
 from lossatlas.probe import Meter
@@ -22,6 +23,8 @@ from lossatlas.surface import Frame
 
 if TYPE_CHECKING:
     from lossatlas.chart._chart import Chart
+    from lossatlas.chart._smad import Smad
+    from lossatlas.chart._volume_topology import VolumeTopology
     from lossatlas.draw import SlicesDisplay
 
 Array = NDArray[np.float64]
@@ -186,6 +189,35 @@ class Volume(archive.Result):
             error=np.zeros(loss.shape),
             source=source,
         )
+
+    def topology(
+        self, *, metric: Metric = "loss", minimum_persistence: float | None = None, spacing: bool = True
+    ) -> VolumeTopology:
+        """Minima, saddles and maxima, each pair with its persistence and what that may be off; nothing is evaluated.
+
+        Args:
+            metric: ``loss``, or ``log`` for persistence as a factor.
+            minimum_persistence: pairs of less are left out; None keeps all.
+            spacing: whether what may happen between the cells counts as an error.
+
+        Raises:
+            InputError: for settings that `Chart.topology` would refuse.
+        """
+        from lossatlas.chart._volume_topology import volume_topology
+
+        return volume_topology(self, metric=metric, minimum_persistence=minimum_persistence, spacing=spacing)
+
+    def smad(
+        self, *, normalize: bool = False, weighted: bool = False, resolved: bool = False, spacing: bool = True
+    ) -> Smad:
+        """Landscaper's Saddle-Minimum Average Distance; see `Chart.smad`."""
+        from lossatlas.chart._smad import smad
+
+        return smad(self, normalize=normalize, weighted=weighted, resolved=resolved, spacing=spacing)
+
+    def measured(self) -> ExactVolume:
+        """What its topology is judged by."""
+        return ExactVolume(self.axes, self.loss, self.provenance)
 
     def plot(self, ax: Any = None, *, channel: str = "loss", scale: Spacing = "auto", **style: Any) -> SlicesDisplay:
         """Slices through the center, one for each pair of directions, with one color scale.
