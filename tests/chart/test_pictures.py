@@ -116,7 +116,7 @@ def test_accuracy_is_in_percent_and_looks_unlike_the_loss(chart):
     filled = [next(a for a in d.ax_.collections if getattr(a, "filled", False)) for d in (loss, accuracy)]
     assert filled[0].get_cmap().name != filled[1].get_cmap().name
     assert filled[1].levels.tolist() == list(range(0, 101, 10))
-    with pytest.raises(InputError, match="does not hold"):
+    with pytest.raises(InputError, match="which is not there"):
         chart.plot(channel="recall")
 
 

@@ -99,7 +99,8 @@ def test_workers_that_are_killed_change_nothing_but_what_was_lost(own_surface, t
         rng, done, killed = random.Random(0), threading.Event(), []
 
         def kill():
-            while not done.wait(rng.uniform(0.05, 0.3)) and len(killed) < 3:
+            # A third might meet the point of both others, which then stops the chart, as it should.
+            while not done.wait(rng.uniform(0.05, 0.3)) and len(killed) < 2:
                 at_work = [slot.name for slot in pool._slots.values() if slot.state == "busy"]
                 if at_work:
                     killed.append(pool._processes[rng.choice(at_work)].pid)
@@ -111,7 +112,7 @@ def test_workers_that_are_killed_change_nothing_but_what_was_lost(own_surface, t
         done.set()
         killer.join()
         assert pool.deaths >= 1 and there.meter.lost == pool.lost
-    assert np.array_equal(here.loss, there.loss) and len(killed) >= 2
+    assert np.array_equal(here.loss, there.loss) and len(killed) == 2
     assert (there.meter.values, there.meter.examples) == (here.meter.values, here.meter.examples) == (81, 81 * 64)
     assert there.ledger["evaluated"] == there.ledger["points"] == 81
 
