@@ -305,7 +305,8 @@ MAKERS = {
     "SaddleDescent": "descend_both_sides", "SaddleProbability": "p_saddle", "Scene": "scene", "Sharpness": "sharpness",
     "Similarity": "similarity", "Spectrum": "spectrum", "Steps": "steps", "StreamedSurface": "StreamedSurface", "Sweep": "sweep",
     "Through": "through", "TraceComparison": "compare_traces", "Trajectory": "trajectory", "Tuning": "tune", "Card": "Chart.card",
-    "Topology": "Chart.topology", "MorseSmale": "Chart.morse_smale", "Smad": "Chart.smad", "Space": "Space.random", "Volume": "volume", "VolumeTopology": "Volume.topology",
+    "Topology": "Chart.topology", "MorseSmale": "Chart.morse_smale", "Smad": "Chart.smad", "Space": "Space.random", "Volume": "volume",
+    "VolumeTopology": "Volume.topology",
 }  # fmt: skip
 # Settings that a signature only hints at.
 FURTHER = {
