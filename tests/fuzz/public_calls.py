@@ -80,7 +80,7 @@ class World:
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             room, _, method = maker.partition(".")
             function = public().get(maker) or getattr(
-                self.instance(room) if room == "Chart" else getattr(la, room), method
+                self.instance(room) if room in ("Chart", "Volume") else getattr(la, room), method
             )
             make = CALLS.get(maker, _nothing)
             self.instances[owner] = Call(maker, function, make).run(self, make(self, folder))

@@ -111,3 +111,9 @@ def test_reading_a_loader_draws_from_nobodys_generator(rows):
     else:
         refused("got no batches", la.StreamedSurface, model, FLAT, loader)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_nested_tensors_are_no_answers():
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
+    steps = la.steps("gd", la.landscapes.four_wells(), steps=3)
+    refused("got a NestedTensor", steps.tell, nested)

@@ -204,6 +204,8 @@ def _tensor(given: Any) -> Tensor:
     """Real numbers as a tensor: of a tensor, an array, a number, or a list of these."""
     if isinstance(given, list | tuple) and any(isinstance(part, Tensor) for part in given):
         return torch.stack([_tensor(part) for part in given])
+    if getattr(given, "is_nested", False):
+        raise TypeError
     found = given.detach() if isinstance(given, Tensor) else np.asarray(given)
     real = (
         not (found.is_complex() or found.dtype == torch.bool)
