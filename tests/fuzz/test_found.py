@@ -117,3 +117,11 @@ def test_nested_tensors_are_no_answers():
     nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
     steps = la.steps("gd", la.landscapes.four_wells(), steps=3)
     refused("got a NestedTensor", steps.tell, nested)
+
+
+@pytest.mark.parametrize("cmap", [torch.zeros(3), [], 3, "no such map", {}])
+def test_what_names_no_color_map_is_none(surface, cmap):
+    chart = la.chart(surface, la.Plane.random(surface), span=1.0, points=5, exact=True, progress=False)
+    volume = la.volume(surface, la.Space.random(surface), points=2, progress=False)
+    for plot in (chart.display().plot, chart.topology().plot, volume.plot):
+        refused("there is no color map", plot, cmap=cmap)

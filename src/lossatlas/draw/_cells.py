@@ -67,7 +67,9 @@ class CellsDisplay(GridDisplay):
             own.set_aspect("equal")
         finite = np.isfinite(self.z)
         if finite.any():
-            filled = own.pcolormesh(x, y, self.masked, cmap=ground(cmap or self.cmap, 0.25), norm=_norm(self.z[finite]))
+            filled = own.pcolormesh(
+                x, y, self.masked, cmap=ground(self.cmap if cmap is None else cmap, 0.25), norm=_norm(self.z[finite])
+            )
             filled.set_edgecolor("face")  # no seams in vector graphics
             side = own.inset_axes((1.025, 0.0, 0.035, 1.0))
             bar = own.figure.colorbar(filled, cax=side)

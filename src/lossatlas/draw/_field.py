@@ -66,7 +66,7 @@ class FieldDisplay(GridDisplay):
             InputError: unknown levels or color map.
         """
         scale = scale_of(self.z, levels)
-        lines = self._ground(ax, scale, ground(cmap or self.cmap, 0.25), equal)
+        lines = self._ground(ax, scale, ground(self.cmap if cmap is None else cmap, 0.25), equal)
         marks = self._marks()
         kept_off = marks if avoid is None else np.concatenate([marks, avoid])
         self._finish(ax is None, scale, lines if numbers else None, kept_off, [], [])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw._style import now, shade
 
@@ -113,18 +114,19 @@ def ground(cmap: str | Colormap | None, lighten: float = 0.0) -> Colormap:
     """The color map of a field, mixed with white so that ink on it can be read.
 
     Mixing with white keeps the lightness of a perceptual map monotone.
+
+    Raises:
+        InputError: for what names no color map.
     """
     import matplotlib as mpl
     from matplotlib.colors import Colormap, ListedColormap
 
     if isinstance(cmap, Colormap):
         return cmap
-    try:
-        base = mpl.colormaps[cmap or now().cmap or _usual()]
-    except KeyError as error:
-        raise InputError(
-            f"there is no color map {cmap or now().cmap!r}; use a matplotlib name such as 'cividis'."
-        ) from error
+    name = now().cmap or _usual() if cmap is None else cmap
+    if not isinstance(name, str) or name not in mpl.colormaps:
+        raise InputError(f"there is no color map {_checks.shown(name)}; use a matplotlib name such as 'cividis'.")
+    base = mpl.colormaps[name]
     table = base(range(base.N)) if base.N == 256 else base([i / 255 for i in range(256)])
     table[:, :3] = table[:, :3] * (1 - lighten) + lighten
     return ListedColormap(table, name=f"{base.name}+{lighten:g}")

@@ -104,7 +104,7 @@ class PathsDisplay(Display):
         """
         base = replace(self.field, title=self.title or self.field.title)
         scale = scale_of(base.z, levels)
-        lines = base._ground(ax, scale, ground(cmap or base.cmap, 0.45), equal)
+        lines = base._ground(ax, scale, ground(base.cmap if cmap is None else cmap, 0.45), equal)
         self.ax_, self.figure_ = base.ax_, base.figure_
         self._margin()
         look = strokes(self.pieces, palette, self.looks)

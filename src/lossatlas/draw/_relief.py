@@ -163,7 +163,7 @@ class ReliefDisplay(GridDisplay):
         if scale.kind == "empty":
             space.text2D(0.5, 0.5, "no finite value", transform=space.transAxes, ha="center")
         else:
-            height = self._raise(space, z, scale, ground(cmap or self.cmap, 0.2))
+            height = self._raise(space, z, scale, ground(self.cmap if cmap is None else cmap, 0.2))
             self._walk(space, height, strokes(self.paths or {}, palette, self.looks))
         self._small_print(space, scale, ax is None)
         return self

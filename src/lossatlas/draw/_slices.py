@@ -102,7 +102,7 @@ class SlicesDisplay(Display):
         figure = Figure(figsize=(wide, height), facecolor=shade(1.0))
         FigureCanvasAgg(figure)
         scale = scale_of(np.concatenate([z.ravel() for z in self.fields.values()]), levels)
-        colored = ground(cmap or self.cmap, 0.25)
+        colored = ground(self.cmap if cmap is None else cmap, 0.25)
         for (i, j), z in self.fields.items():
             bottom = height - above - j * side - (j - 1) * GAP
             box = ((left + i * (side + GAP)) / wide, bottom / height, side / wide, side / height)

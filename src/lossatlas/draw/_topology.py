@@ -78,7 +78,7 @@ class TopologyDisplay(FieldDisplay):
     ) -> Self:
         """Draw the map and the features on it; arguments as in ``FieldDisplay.plot``."""
         scale = scale_of(self.z, levels)
-        lines = self._ground(ax, scale, ground(cmap or self.cmap, 0.25), equal)
+        lines = self._ground(ax, scale, ground(self.cmap if cmap is None else cmap, 0.25), equal)
         handles, written = self._features()
         kept_off = [self._marks(), self.minima, self.saddles[np.isfinite(self.saddles).all(1)], self.maxima, written]
         if avoid is not None:
