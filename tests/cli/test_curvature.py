@@ -230,9 +230,11 @@ def test_a_command_that_goes_on_forgets_nothing_on_its_way(mine, monkeypatch, ca
 
     monkeypatch.setattr(_kept.Kept, "_write", watched)
     assert run(*SHORT, "--out", "out") == 0
-    assert len(seen) > 3 and {record["status"] for record in seen[:-1]} == {"unfinished"}
+    assert [record["status"] for record in seen] == ["complete"], "nothing was measured"
+    assert run(*SHORT, "--relative", "0.2", "--out", "out") == 0
+    assert len(seen) > 2 and {record["status"] for record in seen[1:-1]} == {"unfinished"}
     for record in seen:
-        assert record["settings"] == whole["settings"] and record["sharpness"] == whole["sharpness"]
+        assert record["settings"].keys() == whole["settings"].keys() and record["sharpness"] == whole["sharpness"]
         assert {"extremes", "trace", "spectrum"} <= record.keys()
 
 
@@ -370,3 +372,16 @@ def test_a_map_is_that_of_python_and_resumes(mine, monkeypatch, capsys):
     assert record["map"]["cells"] == 9 and "forecast: 18 evaluations" in capsys.readouterr().err
     assert run(*words, *more) == 0
     assert "4 results came from the folder" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_else_was_measured_stays_in_the_record_of_the_folder(mine, monkeypatch):
+    monkeypatch.setattr("lossatlas.cli._curvature._draw", lambda *_: None)
+    assert run(*SHORT, "--out", "out") == 0
+    before = json.loads(Path("out/curvature.json").read_text())
+    assert run(SHORT[0], SHORT[1], "--critical", "--out", "out", "--json", "n.json", "--quiet") == 0
+    after, only = (json.loads(Path(name).read_text()) for name in ("out/curvature.json", "n.json"))
+    assert after["critical_sharpness"]["meter"] == only["meter"] and "extremes" not in only
+    assert {name: after[name] for name in ("extremes", "trace", "spectrum", "sharpness")} == {
+        name: before[name] for name in ("extremes", "trace", "spectrum", "sharpness")
+    }

@@ -216,6 +216,7 @@ def quick_pictures():
 
 def begun(verb, folder, log):
     """The command in a fork; its process."""
+    log.write_text("")  # one that is killed at once would leave what the last one printed
     process = os.fork()
     if process:
         return process
@@ -253,15 +254,24 @@ def bare(record):
     return [bare(one) for one in record] if isinstance(record, list) else record
 
 
-def difference(one, other, where=""):
-    """Where two records differ first, and what stands there; empty where they are alike."""
+def difference(one, other, where="", more=False):
+    """Where two records differ first, and what stands there; empty where they are alike.
+
+    With `more` the second may hold more: entries of a record that grows, and the end of what was unfinished.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
-        if one.keys() != other.keys():
+        if more and one.get("status") == "unfinished":
+            one = {key: value for key, value in one.items() if key != "status"}
+        if not (one.keys() <= other.keys() if more else one.keys() == other.keys()):
             return f"{where}: without {sorted(one.keys() - other.keys())}, with {sorted(other.keys() - one.keys())}"
-        return next((told for key in one if (told := difference(one[key], other[key], f"{where}/{key}"))), "")
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return next((told for k, pair in pairs if (told := difference(*pair, f"{where}/{k}"))), "")
+        return next((told for key in one if (told := difference(one[key], other[key], f"{where}/{key}", more))), "")
+    if (
+        isinstance(one, list)
+        and isinstance(other, list)
+        and (len(one) <= len(other) if more else len(one) == len(other))
+    ):
+        pairs = enumerate(zip(one, other, strict=False))
+        return next((told for k, pair in pairs if (told := difference(*pair, f"{where}/{k}", more))), "")
     return "" if one == other else f"{where}: {str(one)[:80]} became {str(other)[:80]}"
 
 
@@ -375,7 +385,7 @@ def killed(verb, home, kills, seed, most=3):
             count.lost += [
                 f"{key} changed: {told}"
                 for key, one in known.items()
-                if key in now and (told := difference(bare(one), bare(now[key])))
+                if key in now and (told := difference(bare(one), bare(now[key]), more=True))
             ]
             count.lost += [f"{place} was printed and is not there" for place in unkept(verb, rough, log.read_text())]
             known |= now

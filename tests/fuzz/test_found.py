@@ -125,3 +125,10 @@ def test_what_names_no_color_map_is_none(surface, cmap):
     volume = la.volume(surface, la.Space.random(surface), points=2, progress=False)
     for plot in (chart.display().plot, chart.topology().plot, volume.plot):
         refused("there is no color map", plot, cmap=cmap)
+
+
+def test_names_without_an_encoding_race_and_are_kept(tmp_path):
+    race = la.race(la.landscapes.four_wells(), {"\ud800": "annealing"}, steps=3)
+    assert la.load(race.save(tmp_path)).runners.keys() == race.runners.keys()
+    race.plot().save(tmp_path / "race.png")
+    la.steps("annealing", la.landscapes.four_wells(), steps=3, label="\ud800")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import final
@@ -52,7 +51,7 @@ class Walker:
     def __post_init__(self) -> None:
         self.best = self.start
         one, _ = planned(self.optimizer, LENGTH)
-        streams = Streams(self.seed, 1, salt=zlib.crc32(self.label.encode()))
+        streams = Streams(self.seed, 1, salt=self.label)
         self._walk = begun(one, self.start[None], self.layout, streams)
         self.query: Query | None = next(self._walk)
 

@@ -107,6 +107,9 @@ def tell(found: Advice, console: object, out: Path | None) -> None:
         console: of rich.
         out: folder, or None.
     """
+    # What is printed is kept by then.
+    if out is not None:
+        found.save(out)
     first, *others = found.reading()
     say(first)
     for sentence in others:
@@ -114,7 +117,6 @@ def tell(found: Advice, console: object, out: Path | None) -> None:
     if found.legs:
         console.print(found.table())  # type: ignore[attr-defined]
     if out is not None:
-        found.save(out)
         found.plot().save(out / "tree.png")
         if found.legs:
             found.plot_race().save(out / "race.png")

@@ -65,9 +65,14 @@ def measured_only(surface: Surface, point: Tensor | None, only: Mapping[str, Any
 
     refuse("kinds", where="without Hessian-vector products")
     probe = Probe(surface)
-    of = {"surface": surface.fingerprint(), "point": tensor_digest(as_point(surface, point)), "seed": seed}
-    kept = Kept(out, of, probe)
     settings = click.get_current_context().params
+    of = {
+        "surface": surface.fingerprint(),
+        "point": tensor_digest(as_point(surface, point)),
+        "how": settings["how"],
+        "seed": seed,
+    }
+    kept = Kept(out, of, probe)
     told(kept.record)
     for name, measure in only.items():
         typed = {one: settings[one] for one in ("relative", "limit", "batch_size", "batches")}

@@ -64,14 +64,16 @@ class Kept:
         before = self._before.get(name, {})
         made: Any = self._read(before) if before.get("settings") == settings else None
         self._settings[name] = before
-        if made is None:
+        new = made is None
+        if new:
             made = measure()
             file = None if self.out is None else made.save(self._folder(name))
             self._settings[name] = {"settings": settings, "file": self._named(file), "digest": self._digest(file)}
         else:
             self.found += 1
         self.done[name] = made
-        self._write()
+        if new:
+            self._write()
         return made  # type: ignore[no-any-return]
 
     def finish(self) -> None:
@@ -79,12 +81,16 @@ class Kept:
         self._status = "complete"
         self._write()
 
-    def record(self) -> dict[str, Any]:
-        """Everything so far, plain JSON values; until all is done also what an earlier run had, which is not reached again yet."""
+    def record(self, *, folder: bool = False) -> dict[str, Any]:
+        """Everything so far, plain JSON values.
+
+        Args:
+            folder: also what else lies in the folder: of an earlier run of the same, not measured (yet) by this one.
+        """
         parts = {name: one.record() for name, one in self.done.items() if not name.startswith(f"{_NUMBERED}-")}
         numbered = [one.record() for name, one in self.done.items() if name.startswith(f"{_NUMBERED}-")]
         settings = self._settings
-        if self._status == "unfinished":
+        if folder:
             settings = self._before | settings
             parts = {name: self._earlier[name] for name in self._before if name in self._earlier} | parts
             numbered += self._earlier.get(_NUMBERED, [])[len(numbered) :]
@@ -119,4 +125,4 @@ class Kept:
 
     def _write(self) -> None:
         if self.out is not None:
-            archive.write_json(self.out / "curvature.json", archive.headed("curvature", self.record()))
+            archive.write_json(self.out / "curvature.json", archive.headed("curvature", self.record(folder=True)))

@@ -143,12 +143,13 @@ def command(
         say("\n- ".join(forecast(surface, space, **settings).lines()))
         return
     result = volume(surface, space, progress=not quiet, **settings)
+    if out is not None:
+        result.save(out)
     say(f"{surface.name}: {surface.dimension:,} parameters, {surface.examples:,} examples")
     for sentence in result.reading():
         say(f"- {sentence}")
     say(f"cost: {result.meter.sentence}")
     if out is not None:
-        result.save(out)
         result.plot().save(out / "slices.png")
         if "accuracy" in result.extras:
             result.plot(channel="accuracy").save(out / "accuracy.png")

@@ -48,7 +48,7 @@ def strokes(
     found = dict(fixed)
     for name in sorted(set(wanted) - set(fixed)):
         used = [stroke.color for stroke in found.values()]
-        first = zlib.crc32(name.encode()) % len(COLORS)
+        first = zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(COLORS)
         turned = [*range(first, len(COLORS)), *range(first)]
         place = min(turned, key=lambda k: used.count(COLORS[k]))
         marker = MARKERS[(place + len(COLORS) * used.count(COLORS[place])) % len(MARKERS)]

@@ -20,13 +20,17 @@ class Streams:
     Args:
         seed: of the whole race.
         runs: the run numbers, or how many.
-        salt: keeps different racers of one race apart.
+        salt: keeps different racers of one race apart: a number, or their names.
         tape: takes what is drawn, in order, those of every part of a method among them; None to keep no tape.
     """
 
-    def __init__(self, seed: int, runs: int | Sequence[int], salt: int = 0, tape: list[Tensor] | None = None) -> None:
+    def __init__(
+        self, seed: int, runs: int | Sequence[int], salt: int | str = 0, tape: list[Tensor] | None = None
+    ) -> None:
         self.runs = [int(run) for run in runs] if isinstance(runs, Iterable) else list(range(int(runs)))
-        self._seed, self._salt, self._tape = int(seed), salt, tape
+        # Names may hold what has no encoding.
+        number = salt if isinstance(salt, int) else zlib.crc32(salt.encode("utf-8", "surrogatepass"))
+        self._seed, self._salt, self._tape = int(seed), number, tape
         self._kinds: dict[str, _Buffer] = {}
 
     def normal(self, *shape: int) -> Tensor:
@@ -43,7 +47,7 @@ class Streams:
 
     def part(self, name: object) -> Streams:
         """Streams of the same runs that share nothing with these, for one part of a method."""
-        return Streams(self._seed, self.runs, zlib.crc32(f"{self._salt} {name}".encode()), self._tape)
+        return Streams(self._seed, self.runs, f"{self._salt} {name}", self._tape)
 
     def _draw(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         if kind not in self._kinds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -195,7 +194,7 @@ def basin_map(
         for begin in range(0, len(starts), BLOCK):
             block = starts[begin : begin + BLOCK]
             numbers = range(begin, begin + len(block))
-            streams = Streams(seed, numbers, zlib.crc32(one.name.encode()))
+            streams = Streams(seed, numbers, one.name)
             parts.append(_walk(probe, referee, one, surface, block, length, streams))
             note(begin + len(block))
     final, loss, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -168,7 +167,7 @@ class Racer:
     def _begin(self, surface: Surface, seed: int) -> Query:
         """Plan the race, begin the walk, and make its first query."""
         self.optimizer, self.length = planned(self.optimizer, self.length)
-        streams = Streams(seed, self.runs, salt=zlib.crc32(self.label.encode()))
+        streams = Streams(seed, self.runs, salt=self.label)
         self.walk = begun(self.optimizer, self.start, surface.layout, streams)
         return next(self.walk)
 
