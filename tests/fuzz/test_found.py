@@ -127,8 +127,8 @@ def test_what_names_no_color_map_is_none(surface, cmap):
         refused("there is no color map", plot, cmap=cmap)
 
 
-def test_names_without_an_encoding_race_and_are_kept(tmp_path):
+def test_names_without_an_encoding_race_and_are_drawn(tmp_path):
     race = la.race(la.landscapes.four_wells(), {"\ud800": "annealing"}, steps=3)
-    assert la.load(race.save(tmp_path)).runners.keys() == race.runners.keys()
+    refused("the arrays", race.save, tmp_path)  # safetensors has no such names
     race.plot().save(tmp_path / "race.png")
     la.steps("annealing", la.landscapes.four_wells(), steps=3, label="\ud800")
