@@ -153,3 +153,16 @@ def test_the_reference_shows_every_public_name_and_every_landscape_and_optimizer
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in pages.PAGES:
         assert f"reference/{page}.md" in navigation
+
+
+@pytest.mark.slow
+def test_what_is_imported_on_the_way_leaves_pythons_random_state_alone():
+    program = """
+import random, torch, lossatlas as la
+state = random.getstate()
+from lossatlas import demo; demo.digits()
+la.race(la.landscapes.four_wells(), ["bayes"], steps=4)
+la.advise(la.landscapes.four_wells(), budget=100, progress=False)
+assert random.getstate() == state
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

@@ -7,9 +7,10 @@ once, in `__init__.pyi`, which type checkers read too.
 import ast
 import pkgutil
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from lossatlas._imports import imported
 
 
 def _homes() -> dict[str, str]:
@@ -39,7 +40,7 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module 'lossatlas' has no attribute {name!r}")
-        value = getattr(import_module(_HOMES[name]), name)
+        value = getattr(imported(_HOMES[name]), name)
         super().__setattr__(name, value)
         return value
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lossatlas._imports import imported
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 def quantile(confidence: float, freedom: float) -> float:
     """The t of Student's interval: with this confidence his variable with so many degrees of freedom lies within ±t."""
+    imported("scipy.stats")
     from scipy.stats import t as student  # imported where used: it alone takes a third of a command's start
 
     return float(student.ppf(0.5 + confidence / 2, freedom))
@@ -74,6 +77,7 @@ def proportion_interval(
         >>> round(low, 4), round(high, 4)
         (0.4902, 0.9433)
     """
+    imported("scipy.stats")
     from scipy.stats import binomtest
 
     found = binomtest(hits, draws).proportion_ci(confidence, method=method)

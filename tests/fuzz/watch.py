@@ -21,8 +21,10 @@ from typing import Any
 import click
 import numpy as np
 import scipy.stats  # noqa: F401  (as the next, it draws from `random` when it is imported first: no doing of a call)
+import sklearn.gaussian_process  # noqa: F401  (these set variables of the environment)
 import sympy  # noqa: F401
 import torch
+import torch._dynamo
 from torch import nn
 
 import lossatlas as la

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lossatlas import _checks, archive
 from lossatlas._errors import InputError
+from lossatlas._imports import imported
 from lossatlas._said import several
 from lossatlas.chart._chart import Chart
 from lossatlas.chart._features import dtype_of, features, rounding_of
@@ -185,6 +186,7 @@ class Difference(archive.Result):
     @property
     def p_value(self) -> float:
         """Of the two-sided sign test, ties left out: how probable so one-sided an outcome is if neither is rougher."""
+        imported("scipy.stats")
         from scipy.stats import binomtest
 
         n = int(((self.apart > 0) | (self.apart < 0)).sum())

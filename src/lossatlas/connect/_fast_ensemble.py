@@ -120,7 +120,7 @@ def fast_ensemble(
     _checks.work("fast_ensemble", {"cycles": cycles, "steps": length}, what="steps")
     high, low = _rates(lr, schedule)
     momentum = _checks.number("momentum", momentum, least=0, below=1)
-    weight_decay, seed = _checks.number("weight_decay", weight_decay, least=0), _checks.seed(seed)
+    weight_decay, seed = _checks.number("weight_decay", weight_decay, least=0, most=1e30), _checks.seed(seed)
     begin = end(surface, surface.theta if start is None else start, "start")
     normed = len(begin.statistics) > 0
     if normed and batch_size == 1:
@@ -216,12 +216,12 @@ def _rates(lr: Any, schedule: str) -> tuple[float, float]:
     if lr is None:
         lr = HIGH if schedule == "constant" else (HIGH, LOW)
     if schedule == "constant":
-        one = _checks.number("lr", lr, above=0, do="Of a constant schedule it is one number.")
+        one = _checks.number("lr", lr, above=0, most=1e30, do="Of a constant schedule it is one number.")
         return one, one
     how = "These are the high and the low learning rate, such as (0.05, 1e-4)."
     if not isinstance(lr, tuple | list) or len(lr) != 2:
         raise InputError(f"got lr={_checks.shown(lr)}; expected a pair. {how}")
-    high, low = (_checks.number("lr", one, above=0, do=how) for one in lr)
+    high, low = (_checks.number("lr", one, above=0, most=1e30, do=how) for one in lr)
     if low > high:
         raise InputError(f"got lr=({high:g}, {low:g}); expected the high rate first. {how}")
     return high, low

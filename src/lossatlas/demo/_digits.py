@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas import _checks
+from lossatlas._imports import imported
 
 _SPLITS = ("all", "train", "test")
 
@@ -19,6 +20,7 @@ _SPLITS = ("all", "train", "test")
 @cache
 def _load() -> tuple[Tensor, Tensor]:
     # Importing scikit-learn takes about a second, which a user of other data should not pay.
+    imported("sklearn.datasets")
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -55,6 +57,7 @@ def digits(
     pixels, labels = _load()
     chosen = np.arange(len(labels))
     if split != "all":
+        imported("sklearn.datasets")
         from sklearn.model_selection import train_test_split
 
         train, test = train_test_split(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from lossatlas import _statistics
+from lossatlas._imports import imported
 
 
 def spearman(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -31,6 +32,7 @@ def spearman(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -
         >>> round(rho, 3), low < rho < high
         (0.886, True)
     """
+    imported("scipy.stats")
     from scipy.stats import spearmanr
 
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from lossatlas._errors import InputError, NotApplicableError
+from lossatlas._imports import imported
 from lossatlas._layout import Layout
 from lossatlas.optimize._minds import Mind, side_by_side
 from lossatlas.optimize._optimizer import Optimizer, Walk
@@ -77,6 +78,7 @@ class Bayes(Optimizer):
         yield from side_by_side(minds, start, stands_at_best=False)
 
     def _think(self, start: Array, box: Array, seed: int) -> Mind:
+        imported("scipy.stats")
         from scipy.stats import qmc  # where it is used: it takes a second, and every command loads this module
 
         generator = np.random.default_rng(seed)
@@ -98,6 +100,7 @@ class Bayes(Optimizer):
             points, values = np.vstack([points, point]), np.append(values, value)
 
     def _propose(self, surrogate: Posterior, points: Array, values: Array, generator: np.random.Generator) -> Array:
+        imported("scipy.stats")
         from scipy.stats import qmc
 
         box = surrogate.box

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx
 
+from lossatlas._imports import imported
+
 Array = NDArray[np.float64]
 
 
@@ -34,6 +36,7 @@ class Posterior:
     kernel: Any = None
 
     def __post_init__(self) -> None:
+        imported("sklearn.gaussian_process")
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern
