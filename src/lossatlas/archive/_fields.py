@@ -248,7 +248,11 @@ def _is_union(hint: Any) -> bool:
 
 def _kind(hint: Any) -> Any:
     """The class behind a type, without what stands in its brackets; Any where there is no class."""
-    return typing.get_origin(hint) or hint
+    found = typing.get_origin(hint) or hint
+    # From Python 3.12 on NumPy's NDArray is an alias, which has its type as a value.
+    while hasattr(found, "__value__"):
+        found = typing.get_origin(found.__value__) or found.__value__
+    return found
 
 
 def _name(hint: Any) -> str:
