@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -132,3 +133,17 @@ def test_names_without_an_encoding_race_and_are_drawn(tmp_path):
     refused("the arrays", race.save, tmp_path)  # safetensors has no such names
     race.plot().save(tmp_path / "race.png")
     la.steps("annealing", la.landscapes.four_wells(), steps=3, label="\ud800")
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(3), "yes", 1.0, []])
+def test_whether_is_yes_or_no_in_pictures(surface, odd):
+    chart = la.chart(surface, la.Plane.random(surface), span=1.0, points=5, exact=True, progress=False)
+    for plot in (chart.display().plot, chart.topology().plot, chart.morse_smale().plot):
+        refused("equal=", plot, equal=odd)
+    for plot in (chart.display().plot, chart.topology().plot):
+        refused("numbers=", plot, numbers=odd)
+
+
+@pytest.mark.parametrize("odd", [np.array(0.9), np.ones((2, 2)), torch.tensor(0.9), 0.9])
+def test_averaging_factors_are_a_pair(odd):
+    refused("expected two numbers in [0, 1)", la.optimizer, "adam", betas=odd)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array
 from lossatlas.draw._grid import GridDisplay, is_deepest
@@ -69,12 +70,13 @@ class FieldDisplay(GridDisplay):
         lines = self._ground(ax, scale, ground(self.cmap if cmap is None else cmap, 0.25), equal)
         marks = self._marks()
         kept_off = marks if avoid is None else np.concatenate([marks, avoid])
-        self._finish(ax is None, scale, lines if numbers else None, kept_off, [], [])
+        numbered = _checks.flag("numbers", numbers)
+        self._finish(ax is None, scale, lines if numbered else None, kept_off, [], [])
         return self
 
     def _ground(self, ax: Axes | None, scale: Scale, cmap: Colormap, equal: bool | None) -> QuadContourSet | None:
         """Fill the axes; the lines are returned, to be labeled when the layout stands."""
-        equal = self.same_units() if equal is None else equal
+        equal = self.same_units() if equal is None else _checks.flag("equal", equal)
         own = self._open(ax, 9.0 if equal else 4.4)
         own.set(xlim=(self.x[0], self.x[-1]), ylim=(self.y[0], self.y[-1]))
         _surround.dress(own, self.xlabel, self.ylabel, self.title)

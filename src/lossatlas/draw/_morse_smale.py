@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, array
@@ -78,7 +79,7 @@ class MorseSmaleDisplay(GridDisplay):
         Returns:
             This display, with ``ax_`` and ``figure_`` set.
         """
-        equal = self.same_units() if equal is None else equal
+        equal = self.same_units() if equal is None else _checks.flag("equal", equal)
         own = self._open(ax, 8.0 if equal else 4.4)
         scale = scale_of(self.z, levels)
         dx, dy = (self.x[1] - self.x[0]) / 2, (self.y[1] - self.y[0]) / 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._callouts import call_out, covered, heaps, labels_of
@@ -119,7 +120,7 @@ class PathsDisplay(Display):
         base._finish(
             ax is None,
             scale,
-            lines if numbers else None,
+            lines if _checks.flag("numbers", numbers) else None,
             np.concatenate([marks, *walked]),
             handles,
             self._notes(),

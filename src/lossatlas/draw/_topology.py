@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import _checks
 from lossatlas._errors import InputError
 from lossatlas.draw import _surround
 from lossatlas.draw._display import Array, array
@@ -83,7 +84,14 @@ class TopologyDisplay(FieldDisplay):
         kept_off = [self._marks(), self.minima, self.saddles[np.isfinite(self.saddles).all(1)], self.maxima, written]
         if avoid is not None:
             kept_off.append(avoid)
-        self._finish(ax is None, scale, lines if numbers else None, np.concatenate(kept_off), handles, [])
+        self._finish(
+            ax is None,
+            scale,
+            lines if _checks.flag("numbers", numbers) else None,
+            np.concatenate(kept_off),
+            handles,
+            [],
+        )
         return self
 
     def _features(self) -> tuple[list[Artist], Array]:

@@ -57,7 +57,8 @@ def one_of(one: Optimizer, name: str, choices: Sequence[str]) -> None:
 def two_below_one(one: Optimizer, name: str) -> None:
     """Refuse what is not two averaging factors in [0, 1)."""
     given: Any = getattr(one, name)
-    pair = tuple(given) if isinstance(given, tuple | list | np.ndarray) else ()
+    row = isinstance(given, tuple | list) or (isinstance(given, np.ndarray) and given.ndim == 1)
+    pair = tuple(given) if row else ()
     if len(pair) != 2:
         raise InputError(f"{one.name} got {name}={_checks.shown(given)}; expected two numbers in [0, 1), (β₁, β₂).")
     _set(one, name, tuple(_inside(one, name, each, "two numbers in [0, 1)", least=0, below=1) for each in pair))
