@@ -3,6 +3,7 @@
 import pickle
 import traceback
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -116,3 +117,10 @@ def test_names_in_a_file_reach_no_terminal_as_codes_by_the_message_that_refuses_
     with pytest.raises(CheckpointError, match=r"\\x1b\[2J") as refused:
         la.load_checkpoint(_model(), tmp_path / "w.pt")
     assert "\x1b" not in "".join(traceback.format_exception_only(refused.value))
+
+
+def test_an_archive_of_numpys_is_called_one(tmp_path):
+    np.savez(tmp_path / "w.npz", weight=np.zeros((2, 3)), bias=np.zeros(2))
+    surface = la.NetworkSurface(nn.Linear(3, 2), "cross_entropy", (torch.randn(4, 3), torch.arange(4) % 2))
+    with pytest.raises(la.CheckpointError, match="archive of NumPy's"):
+        surface.vector(tmp_path / "w.npz")

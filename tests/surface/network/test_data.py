@@ -876,3 +876,21 @@ def test_what_a_loss_returns_instead_of_a_tensor_is_said_with_what_to_do(found, 
     data = torch.zeros(6, 2), torch.zeros(6, 1)
     with pytest.raises(la.LossError, match=re.escape(advice)):
         la.NetworkSurface(nn.Linear(2, 1), lambda o, t: found(F.mse_loss(o, t).detach()), data)
+
+
+@pytest.mark.parametrize("inputs", [tuple, list, lambda pair: dict(zip("xz", pair, strict=True))])
+def test_a_model_of_two_inputs_is_told_how_to_get_them(inputs):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(4, 2)
+
+        def forward(self, x, z):
+            return self.a(x) + self.b(z)
+
+    x, z, y = torch.randn(5, 3), torch.randn(5, 4), torch.arange(5) % 2
+    model = Two()
+    with pytest.raises(la.DataError, match=r"data=\(x, z, target\) for two, or objective=f"):
+        la.NetworkSurface(model, "cross_entropy", (inputs((x, z)), y))
+    expected = nn.functional.cross_entropy(model(x, z), y).item()
+    assert la.NetworkSurface(model, "cross_entropy", (x, z, y)).loss_at_theta == pytest.approx(expected, rel=1e-6)

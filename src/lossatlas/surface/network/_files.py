@@ -174,6 +174,10 @@ def _why(file: Path, error: Exception) -> str:
         return "it is a TorchScript archive, a program written by torch.jit.save, and programs are not run."
     if any("/models/" in name and name.endswith(".json") for name in names):
         return "it is a program written by torch.export, and programs are not run."
+    if any(name.endswith(".npy") for name in names):
+        return (
+            "it is an archive of NumPy's (numpy.savez); load it there, and pass a dictionary of its arrays as tensors."
+        )
     held = re.search(r"(?:GLOBAL [`'\"]?|class [`'\"](?=\w+\.))([A-Za-z_][\w.]*)", str(error))
     if held:
         return (

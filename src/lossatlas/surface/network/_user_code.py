@@ -86,6 +86,11 @@ def _advice(error: Exception, said: str, backward: bool) -> str:
             "Expected inputs and targets of the types that the model and the loss take. Convert them, for example with "
             ".long() or .float()."
         )
+    if isinstance(error, TypeError) and "positional argument" in low and "forward" in low:
+        return (
+            "Expected as many inputs as the model's forward takes: data=(x, z, target) for two, or objective=f with f(model, batch) → "
+            "loss, which calls the model as it likes."
+        )
     if "device" in low and ("cuda" in low or "cpu" in low):
         return (
             "Expected model and data on devices that fit together. Move the model, or let its forward move its inputs."
