@@ -147,3 +147,10 @@ def test_whether_is_yes_or_no_in_pictures(surface, odd):
 @pytest.mark.parametrize("odd", [np.array(0.9), np.ones((2, 2)), torch.tensor(0.9), 0.9])
 def test_averaging_factors_are_a_pair(odd):
     refused("expected two numbers in [0, 1)", la.optimizer, "adam", betas=odd)
+
+
+def test_a_point_with_a_gradient_is_laid_on_a_plane(surface):
+    frame = la.Plane.random(surface).frame
+    theta = (surface.start + 0.1).requires_grad_()
+    coords, missing = frame.project(theta)
+    assert torch.equal(coords, frame.project(theta.detach())[0]) and not coords.requires_grad and 0 < missing < 1

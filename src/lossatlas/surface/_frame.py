@@ -145,7 +145,7 @@ class Frame:
             raise InputError(
                 f"Frame.project got theta of shape {tuple(theta.shape)}; expected ({self.origin.numel()},), or rows of that length."
             )
-        points = theta.reshape(-1, theta.shape[-1])
+        points = theta.detach().reshape(-1, theta.shape[-1])
         right = torch.zeros(len(points), self.dimension, dtype=torch.float64, device=theta.device)
         missing, length = right.new_zeros(2, len(points)).unbind()
         for span in _spans(points.shape[1]):
