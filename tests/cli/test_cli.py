@@ -334,6 +334,13 @@ def test_a_race_runs_once_where_many_runs_would_be_dear(mine, capsys):
     assert "--out DIR" in capsys.readouterr().err
 
 
+def test_a_function_that_makes_no_model_has_no_dimension(mine, capsys):
+    Path("odd.py").write_text("import sys\ndef two(a, b): ...\ndef leaves(): sys.exit(3)\ndef number(): return 3\n")
+    for name in ("two", "leaves", "number"):
+        assert run("dimension", "--model", f"odd.py:{name}") == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
 def test_dimension(mine, capsys):
     assert run("dimension", "--json", "d.json") == 0
     assert run("dimension", "--model", "my.py:make_model") == 0

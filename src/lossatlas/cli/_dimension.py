@@ -30,20 +30,20 @@ def command(names: tuple[str, ...], model: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lossatlas.cli._user import function
+    from lossatlas._errors import InputError
+    from lossatlas.cli._user import call
     from lossatlas.surface import count, standard, standard_dimension
 
     found = []
     if model is not None:
         import torch
 
-        make = function(model, "--model")
         try:
             with torch.device("meta"):
-                module = make()
-        except Exception:
+                module = call(model, "--model")
+        except InputError:
             # A function that computes with its tensors, or loads weights, needs real ones.
-            module = make()
+            module = call(model, "--model")
         found.append(count(module))
     wanted = names or (() if model is not None else tuple(standard))
     found += [standard_dimension(name) for name in wanted]
