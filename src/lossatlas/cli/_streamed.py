@@ -64,7 +64,8 @@ def _type(config: Any) -> torch.dtype:
     """What a config says its weights are of; float32 where it says nothing."""
     import torch
 
-    found = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or torch.float32
+    # Newer releases warn of the old name where it is asked for.
+    found = (config.dtype if hasattr(config, "dtype") else getattr(config, "torch_dtype", None)) or torch.float32
     kind: torch.dtype = found if isinstance(found, torch.dtype) else getattr(torch, str(found))
     return kind
 
