@@ -1,6 +1,7 @@
 """What goes wrong with workers: each is said in one paragraph, once, and nothing stays behind."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from lossatlas._errors import InputError, OutputError, UnknownNameError, WorkerE
 from lossatlas.chart import Plane, _make_chart
 from lossatlas.probe import Ledger, Pool, Probe, Values
 from lossatlas.probe._recipe import recipe_of
-from lossatlas.probe.engine import _wire
+from lossatlas.probe.engine import _wire, _workers
 from lossatlas.surface import Function
 
 DEADLY = '''
@@ -205,8 +206,27 @@ def test_a_file_that_changed_meanwhile_is_refused_by_the_name_of_what_differs(ow
         own_file.write_text(text)
 
 
+@pytest.fixture
+def listening():
+    """Ctrl-C is heard as in a terminal: a shell that starts things in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_after_the_last_answer_is_raised(listening):
+    with pytest.raises(KeyboardInterrupt), _workers._Interrupt(queue.SimpleQueue()):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(ValueError, match="own"), _workers._Interrupt(queue.SimpleQueue()):
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("own")
+
+
 @pytest.mark.slow
-def test_ctrl_c_ends_quickly_keeps_what_was_answered_and_leaves_no_worker(own_surface, tmp_path, sent, monkeypatch):
+def test_ctrl_c_ends_quickly_keeps_what_was_answered_and_leaves_no_worker(
+    own_surface, tmp_path, sent, monkeypatch, listening
+):
     monkeypatch.setenv("OWN_SECONDS", "0.1")
     surface = own_surface()
     plane = Plane.random(surface, seed=1)

@@ -464,9 +464,12 @@ class _Interrupt:
                 signal.signal(signal.SIGINT, self._hear)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if callable(self._before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._before)
+        if self.heard and kind is None:
+            # Heard after the last answer: nobody else would raise it.
+            raise KeyboardInterrupt
 
     def _hear(self, *_: object) -> None:
         if self.heard:
