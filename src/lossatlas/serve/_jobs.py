@@ -6,7 +6,8 @@ import asyncio
 import json
 import struct
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from lossatlas._errors import LossAtlasError
@@ -37,7 +38,7 @@ class Jobs:
         self._turn: asyncio.Lock | None = None
 
     async def stream(self, work: Callable[[], Iterator[Frame]]) -> AsyncIterator[bytes]:
-        """What a job yields, as frames; leaving this ends the job after the evaluation it is at."""
+        """What a job yields, as frames; leaving this ends the job after the evaluation it is at, and only then the next begins."""
         self._turn = self._turn or asyncio.Lock()
         if self.waiting >= WAITING:
             yield packed({"kind": "refused", "sentence": "too many jobs wait already; try again later."})
@@ -51,19 +52,26 @@ class Jobs:
             await self._turn.acquire()
         finally:
             self.waiting -= 1
-        stop = threading.Event()
-        try:
-            self.running = True
-            async for frame in _threaded(work, stop):
+        self.running = True
+        async with aclosing(_threaded(work, self._ended)) as frames:
+            async for frame in frames:
                 yield packed(frame)
-        finally:
-            stop.set()
-            self.running = False
+
+    def _ended(self) -> None:
+        """Let the next one begin."""
+        self.running = False
+        if self._turn is not None:
             self._turn.release()
 
 
-async def _threaded(work: Callable[[], Iterator[Frame]], stop: threading.Event) -> AsyncIterator[Frame]:
-    loop = asyncio.get_running_loop()
+async def _threaded(work: Callable[[], Iterator[Frame]], ended: Callable[[], None]) -> AsyncGenerator[Frame]:
+    """What some work yields in a thread of its own.
+
+    Args:
+        work: the job.
+        ended: called once the thread does nothing more, also where nobody waits for its frames any longer.
+    """
+    loop, stop = asyncio.get_running_loop(), threading.Event()
     frames: asyncio.Queue[Frame | None] = asyncio.Queue(BUFFERED)
     room = threading.Semaphore(BUFFERED)
 
@@ -89,6 +97,8 @@ async def _threaded(work: Callable[[], Iterator[Frame]], stop: threading.Event) 
         finally:
             if room.acquire(timeout=1):
                 put(None)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ended)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
